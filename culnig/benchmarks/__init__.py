@@ -1,0 +1,1 @@
+"""Benchmarks: one small file each. Reached through the registry, never imported by name."""

@@ -1,0 +1,1 @@
+"""Culture records. Reached through the registry, never imported by name."""

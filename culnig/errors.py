@@ -1,0 +1,116 @@
+"""Every error that culnig raises on purpose, as one tree.
+
+CulnigError
+├── InputError                what the user asked for or handed over is wrong
+│   ├── UnknownNameError      no model, benchmark, culture … of that name (near names offered)
+│   ├── DataFileError         a benchmark or data file is missing or malformed (line and column named)
+│   ├── LabelError            an answer label is not one vocabulary entry
+│   ├── BindingError          the model's structure does not fit an adapter
+│   ├── ModelLoadError        weights or tokenizer cannot be read
+│   ├── OutputExistsError     an output is in the way
+│   ├── StoreError            a stored file is damaged, foreign, or of another version
+│   ├── MismatchError         two inputs do not belong together (different models or settings)
+│   ├── SelectionError        a selection cannot be made from this run
+│   └── NonFiniteError        NaN or infinity among activations or gradients
+├── PluginError               a plugin is broken or two claim one name
+└── EnvironmentProblem        this machine lacks something (package, device, disk space)
+
+A message says what was wrong, the value, what is allowed and what to do next. The library raises;
+only `culnig.cli` turns these into exit codes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class CulnigError(Exception):
+    """Base of all errors that culnig raises on purpose."""
+
+
+class InputError(CulnigError):
+    """What the user asked for or handed over is wrong."""
+
+
+class UnknownNameError(InputError):
+    """A name that nothing is registered under."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], next_step: str = "") -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.6)
+        near_names = [k for k in known if k.lower() in near]
+        parts = [f"unknown {kind} {name!r}"]
+        if near_names:
+            parts.append(f"did you mean {' or '.join(repr(n) for n in near_names)}?")
+        parts.append(f"known: {', '.join(known) or 'none'}")
+        if next_step:
+            parts.append(next_step)
+        super().__init__("; ".join(parts))
+        self.name = name
+        self.near_names = near_names
+
+
+class DataFileError(InputError):
+    """A data file is missing or malformed."""
+
+    def __init__(
+        self, path: Path | str, problem: str, *, line: int | None = None, column: str | None = None
+    ) -> None:
+        where = str(path)
+        if line is not None:
+            where += f", line {line}"
+        if column is not None:
+            where += f", column {column!r}"
+        super().__init__(f"{where}: {problem}")
+        self.path, self.line, self.column = Path(path), line, column
+
+
+class LabelError(InputError):
+    """An answer label is not exactly one vocabulary entry where the answer is read."""
+
+
+class BindingError(InputError):
+    """The model's structure does not fit the adapter that was tried."""
+
+
+class ModelLoadError(InputError):
+    """Weights or tokenizer cannot be read."""
+
+
+class OutputExistsError(InputError):
+    """An output of that name exists and must not be lost."""
+
+
+class StoreError(InputError):
+    """A stored file is damaged, foreign, incomplete or of another version."""
+
+
+class MismatchError(InputError):
+    """Two inputs do not belong together."""
+
+
+class SelectionError(InputError):
+    """A selection cannot be made from this run with these settings."""
+
+
+class NonFiniteError(InputError):
+    """NaN or infinity among the activations or gradients of real tokens."""
+
+    def __init__(self, count: int, item: int, token: int, neuron: int, where: str = "") -> None:
+        self.count, self.item, self.token, self.neuron = count, item, token, neuron
+        place = f" of {where}" if where else ""
+        super().__init__(
+            f"{count} products of gradient and activation{place} are NaN or infinite, the first at "
+            f"item {item}, token {token}, neuron {neuron}; scores made from them would be meaningless. "
+            "Load the model with --dtype float32 and check its weights"
+        )
+
+
+class PluginError(CulnigError):
+    """A plugin is broken, or two plugins claim one name."""
+
+
+class EnvironmentProblem(CulnigError):
+    """This machine lacks something: a package, a device, disk space."""

@@ -1,0 +1,1 @@
+"""Masked runs, their metrics and their significance."""

@@ -1,0 +1,1 @@
+"""Model adapters: bind modules by structure, load weights. Reached through the registry."""

@@ -1,0 +1,1 @@
+"""From scores to neuron sets: general, specific, random; the neuron-set file."""

@@ -1,0 +1,1 @@
+"""The run folder: HDF5 schema, writing, reading."""
