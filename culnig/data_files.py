@@ -24,14 +24,17 @@ def own_data(name: str) -> Path:
     for folder in (_PACKAGE / "data", _PACKAGE.parent / "data"):
         if (folder / name).exists():
             return folder / name
-    raise DataFileError(_PACKAGE / "data" / name, "this installation lacks it; install culnig-engine again")
+    raise DataFileError(
+        _PACKAGE / "data" / name, "this installation lacks it; install culnig-engine again"
+    )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file; DataFileError names the line of a syntax error."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataFileError(path, "no such file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataFileError(path, f"not valid TOML: {error}") from None
+    return document

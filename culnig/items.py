@@ -52,7 +52,9 @@ class Item:
 
     def __post_init__(self) -> None:
         if self.answer not in self.options:
-            raise InputError(f"item {self.id}: gold label {self.answer!r} is not among {self.options}")
+            raise InputError(
+                f"item {self.id}: gold label {self.answer!r} is not among {self.options}"
+            )
         if len(set(self.options)) != len(self.options):
             raise InputError(f"item {self.id}: the labels {self.options} are not distinct")
 
@@ -90,7 +92,9 @@ def choose_items(
     chosen: list[Item] = []
     taken: Counter[str] = Counter()
     for item in items:
-        if split not in ("all", item.split) or (cultures is not None and item.culture not in cultures):
+        if split not in ("all", item.split) or (
+            cultures is not None and item.culture not in cultures
+        ):
             continue
         if per_culture is not None and taken[item.culture] >= per_culture:
             continue
@@ -99,6 +103,15 @@ def choose_items(
         if limit is not None and len(chosen) >= limit:
             break
     return chosen
+
+
+@dataclass(frozen=True)
+class ChosenItems:
+    """The items of one benchmark that take part in a run or evaluation."""
+
+    role: Role
+    split: str
+    items: Sequence[Item]
 
 
 def items_hash(items: Sequence[Item]) -> str:

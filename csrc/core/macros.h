@@ -1,0 +1,20 @@
+#pragma once
+// Compiler markers: one for functions that both the host and the device compile, one for inlining that
+// must happen, and one that compiles a function once per instruction set and picks at load time.
+
+#if defined(__CUDACC__)
+#define CULNIG_HD __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define CULNIG_HD inline __attribute__((always_inline))
+#else
+#define CULNIG_HD inline
+#endif
+
+// A clone only covers what is inlined into it, hence always_inline on everything in this folder. The
+// choice is made by an ifunc: it needs glibc, and it runs before a sanitizer is ready.
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(CULNIG_NO_CLONES)
+#define CULNIG_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define CULNIG_CLONES
+#endif

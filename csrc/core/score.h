@@ -1,0 +1,91 @@
+#pragma once
+// The arithmetic of a score, shared by every backend.
+//
+//   contribution  float32(activation) * float32(gradient), one float32 product, never fused with an addition
+//   max           largest contribution over the real tokens, first token on ties
+//   absmax        contribution of largest magnitude, with its sign, first token on ties
+//   sum, mean     added in float64 in token order (mean: divided by the number of real tokens), rounded to float32
+//   last          contribution at the last real token
+//   weighted      float64(confidence) * float64(score), clamped at zero where asked
+//
+// A score of zero is +0 whatever the signs of its factors, so that backends agree bit for bit. An item
+// without real tokens scores 0 and adds nothing. The peak token is the token that gave the score; for sum
+// and mean the token of the largest contribution.
+#include <cstdint>
+
+#include "macros.h"
+#include "numbers.h"
+
+namespace culnig {
+
+enum class Aggregator : int { max = 0, absmax = 1, sum = 2, mean = 3, last = 4 };
+
+CULNIG_HD float contribution(float activation, float gradient) { return activation * gradient; }
+
+/// Bits of |value|: they order as the magnitudes do, and from `non_finite_bits` on value is infinite or NaN.
+CULNIG_HD std::int32_t magnitude_bits(float value) {
+    return static_cast<std::int32_t>(bits_of_float(value) & 0x7fffffffu);
+}
+
+constexpr std::int32_t non_finite_bits = 0x7f800000;
+
+CULNIG_HD constexpr bool adds_up(Aggregator aggregator) {
+    return aggregator == Aggregator::sum || aggregator == Aggregator::mean;
+}
+
+/// What is kept per neuron while its tokens pass by; which parts are used depends on the aggregator.
+struct Running {
+    float best;
+    std::int32_t peak;
+    double total;
+};
+
+/// State before the first real token, whose index is `first`.
+template <Aggregator A>
+CULNIG_HD Running start(std::int32_t first) {
+    const bool signed_order = A == Aggregator::max || adds_up(A);
+    return {signed_order ? -float_of_bits(0x7f800000u) : 0.0f, first, 0.0};
+}
+
+/// Takes one token into account. Tokens come in ascending order, so a strict comparison keeps the first.
+template <Aggregator A>
+CULNIG_HD void take(Running& running, float value, std::int32_t token) {
+    bool better = true;
+    if (A == Aggregator::max || adds_up(A)) better = value > running.best;
+    if (A == Aggregator::absmax) better = magnitude_bits(value) > magnitude_bits(running.best);
+    running.best = better ? value : running.best;
+    running.peak = better ? token : running.peak;
+    if (adds_up(A)) running.total += static_cast<double>(value);
+}
+
+/// Joins what two groups of tokens gave, in any order of the groups; not for sum and mean.
+template <Aggregator A>
+CULNIG_HD void merge(Running& running, const Running& other) {
+    bool better = other.peak > running.peak;  // last
+    if (A == Aggregator::max)
+        better = other.best > running.best || (other.best == running.best && other.peak < running.peak);
+    if (A == Aggregator::absmax) {
+        const std::int32_t ours = magnitude_bits(running.best);
+        const std::int32_t theirs = magnitude_bits(other.best);
+        better = theirs > ours || (theirs == ours && other.peak < running.peak);
+    }
+    if (better) running = other;
+}
+
+/// The instance score after the last of `n_real` tokens.
+template <Aggregator A>
+CULNIG_HD float finish(const Running& running, std::int64_t n_real) {
+    if (n_real == 0) return 0.0f;
+    if (A == Aggregator::sum) return static_cast<float>(running.total) + 0.0f;
+    if (A == Aggregator::mean)
+        return static_cast<float>(running.total / static_cast<double>(n_real)) + 0.0f;
+    return running.best + 0.0f;
+}
+
+/// Weighted instance score of an item.
+CULNIG_HD double weigh(double confidence, float score, bool clamp) {
+    const double weighted = confidence * static_cast<double>(score);
+    return clamp && !(weighted > 0.0) ? 0.0 : weighted;
+}
+
+}  // namespace culnig

@@ -1,0 +1,187 @@
+// Item scores on the device: every activation and gradient is read once, 16 bytes per load.
+//
+// A block owns the neurons of one tile of one item. Its warps share out the tokens; each lane holds the
+// running state of as many neurons as fit in 16 bytes, with the loads of four tokens in flight. The warps'
+// states are then joined in shared memory. Sums keep the order of the tokens, so one warp takes them all.
+#include "kernels.h"
+#include "launch.h"
+
+namespace culnig::cuda {
+namespace {
+
+constexpr int n_lanes = 32;
+constexpr int tokens_in_flight = 4;
+
+template <typename Element>
+constexpr int per_lane = 16 / static_cast<int>(sizeof(Element));
+
+template <Aggregator A>
+constexpr int n_warps = adds_up(A) ? 1 : 8;
+
+/// Neighbouring elements of one row.
+template <typename Element>
+struct alignas(16) Pack {
+    Element element[per_lane<Element>];
+};
+
+/// Loads a pack of which `valid` elements exist.
+template <typename Element>
+__device__ __forceinline__ Pack<Element> load(const Element* source, int valid, bool aligned) {
+    Pack<Element> pack{};
+    if (aligned && valid == per_lane<Element>)
+        return *reinterpret_cast<const Pack<Element>*>(source);
+#pragma unroll
+    for (int i = 0; i < per_lane<Element>; ++i)
+        if (i < valid) pack.element[i] = source[i];
+    return pack;
+}
+
+template <typename Element>
+__device__ __forceinline__ const Element* row_of(const TokenView& view, std::int64_t item, std::int64_t token,
+                                                 std::int64_t neuron) {
+    return static_cast<const Element*>(view.data) + item * view.item_stride + token * view.token_stride + neuron;
+}
+
+template <typename Element, Aggregator A>
+__global__ void item_scores_kernel(ScoreBatch batch, bool aligned, Status status) {
+    constexpr int width = per_lane<Element>;
+    constexpr int tile = n_lanes * width;
+    const int lane = static_cast<int>(threadIdx.x);
+    const int warp = static_cast<int>(threadIdx.y);
+    const std::int64_t item = blockIdx.y;
+    const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * tile + lane * width;
+    const std::int64_t left = batch.n_neurons - first;
+    const int valid = left >= width ? width : (left > 0 ? static_cast<int>(left) : 0);
+    const std::uint8_t* mask = batch.token_mask + item * batch.n_tokens;
+
+    Running running[width];
+    std::int32_t n_real = 0;
+    unsigned long long n_wrong = 0;
+    unsigned long long first_wrong = ~0ull;
+#pragma unroll
+    for (int i = 0; i < width; ++i) running[i] = start<A>(-1);
+
+    for (std::int64_t t = warp; t < batch.n_tokens; t += n_warps<A> * tokens_in_flight) {
+        Pack<Element> activation[tokens_in_flight];
+        Pack<Element> gradient[tokens_in_flight];
+        bool real[tokens_in_flight];
+#pragma unroll
+        for (int n = 0; n < tokens_in_flight; ++n) {
+            const std::int64_t token = t + n * n_warps<A>;
+            real[n] = token < batch.n_tokens && mask[token];
+            if (!real[n]) continue;
+            activation[n] = load(row_of<Element>(batch.activation, item, token, first), valid, aligned);
+            gradient[n] = load(row_of<Element>(batch.gradient, item, token, first), valid, aligned);
+        }
+#pragma unroll
+        for (int n = 0; n < tokens_in_flight; ++n) {
+            if (!real[n]) continue;
+            const std::int32_t token = static_cast<std::int32_t>(t + n * n_warps<A>);
+            const bool is_first = n_real++ == 0;
+#pragma unroll
+            for (int i = 0; i < width; ++i) {
+                const float value =
+                    contribution(widen(activation[n].element[i]), widen(gradient[n].element[i]));
+                if (is_first) running[i] = start<A>(token);
+                take<A>(running[i], value, token);
+                if (magnitude_bits(value) >= non_finite_bits && i < valid) {
+                    const auto place = static_cast<unsigned long long>(
+                        (item * batch.n_tokens + token) * batch.n_neurons + first + i);
+                    first_wrong = place < first_wrong ? place : first_wrong;
+                    ++n_wrong;
+                }
+            }
+        }
+    }
+    if (n_wrong) {  // whole numbers: the result does not depend on the order of the threads
+        atomicAdd(&status[0], n_wrong);
+        atomicMin(&status[1], first_wrong);
+    }
+
+    __shared__ float best[n_warps<A>][tile];
+    __shared__ std::int32_t peak[n_warps<A>][tile];
+    __shared__ std::int32_t real_tokens[n_warps<A>];
+    if (n_warps<A> > 1) {
+#pragma unroll
+        for (int i = 0; i < width; ++i) {
+            best[warp][lane * width + i] = running[i].best;
+            peak[warp][lane * width + i] = running[i].peak;
+        }
+        if (lane == 0) real_tokens[warp] = n_real;
+        __syncthreads();
+        if (warp > 0) return;
+        for (int other = 1; other < n_warps<A>; ++other) {
+            if (real_tokens[other] == 0) continue;
+#pragma unroll
+            for (int i = 0; i < width; ++i) {
+                const Running theirs{best[other][lane * width + i], peak[other][lane * width + i], 0.0};
+                if (n_real == 0)
+                    running[i] = theirs;
+                else
+                    merge<A>(running[i], theirs);
+            }
+            n_real += real_tokens[other];
+        }
+    }
+    for (int i = 0; i < valid; ++i) {
+        batch.item_scores.row(item)[first + i] = finish<A>(running[i], n_real);
+        if (batch.peak_tokens.data) batch.peak_tokens.row(item)[first + i] = running[i].peak;
+    }
+}
+
+__global__ void clear_status(Status status) {
+    status[0] = 0;
+    status[1] = ~0ull;
+}
+
+template <typename Element>
+bool is_aligned(const TokenView& view) {
+    constexpr std::int64_t size = sizeof(Element);
+    return reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0 && view.item_stride * size % 16 == 0 &&
+           view.token_stride * size % 16 == 0;
+}
+
+template <typename Element, Aggregator A>
+void launch(const ScoreBatch& batch, Status status, cudaStream_t stream) {
+    constexpr int tile = n_lanes * per_lane<Element>;
+    constexpr std::int64_t most_items = 65535;  // what a grid takes in y
+    const bool aligned = is_aligned<Element>(batch.activation) && is_aligned<Element>(batch.gradient);
+    if (batch.n_items > most_items) throw std::runtime_error("CUDA, item scores: more than 65535 items at once");
+    const dim3 grid(blocks_for(batch.n_neurons, tile), static_cast<unsigned>(batch.n_items));
+    const dim3 block(n_lanes, n_warps<A>);
+    const auto kernel = item_scores_kernel<Element, A>;
+    CULNIG_LAUNCH(kernel, grid, block, stream, batch, aligned, status);
+}
+
+template <typename Element>
+void launch_for(const ScoreBatch& batch, Status status, cudaStream_t stream) {
+    switch (batch.aggregator) {
+        case Aggregator::max: return launch<Element, Aggregator::max>(batch, status, stream);
+        case Aggregator::absmax: return launch<Element, Aggregator::absmax>(batch, status, stream);
+        case Aggregator::sum: return launch<Element, Aggregator::sum>(batch, status, stream);
+        case Aggregator::mean: return launch<Element, Aggregator::mean>(batch, status, stream);
+        case Aggregator::last: return launch<Element, Aggregator::last>(batch, status, stream);
+    }
+}
+
+}  // namespace
+
+bool device_available() noexcept {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+}
+
+void score_items(const ScoreBatch& batch, Status status, Stream handle) {
+    const auto stream = static_cast<cudaStream_t>(handle);
+    CULNIG_LAUNCH(clear_status, 1, 1, stream, status);
+    if (batch.n_items > 0 && batch.n_neurons > 0) {
+        switch (batch.dtype) {
+            case Dtype::float32: launch_for<Float32>(batch, status, stream); break;
+            case Dtype::float16: launch_for<Float16>(batch, status, stream); break;
+            case Dtype::bfloat16: launch_for<BFloat16>(batch, status, stream); break;
+        }
+    }
+    check(cudaGetLastError(), "item scores");
+}
+
+}  // namespace culnig::cuda

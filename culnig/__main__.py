@@ -1,0 +1,5 @@
+"""`python -m culnig` is the console script."""
+
+from culnig.cli.main import main
+
+main()

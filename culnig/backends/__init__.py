@@ -1,0 +1,24 @@
+"""Backends: the scoring kernel on torch tensors, wherever they live.
+
+| backend | device | how |
+|---|---|---|
+| `cpu` | cpu | compiled, on the tensors' own memory |
+| `cuda` | cuda, where the compiled CUDA module is there | compiled, on device pointers and the current stream |
+| `torch` | any other | chunks of eager operations |
+
+All three do the arithmetic of csrc/core/score.h and give the same bits. `choose_backend` picks one;
+falling back to `torch` on a CUDA device is announced once.
+"""
+
+from culnig.backends.base import Backend, BackendFallbackWarning, Table
+from culnig.backends.check import KernelCheck, check_kernels
+from culnig.backends.choice import choose_backend
+
+__all__ = [
+    "Backend",
+    "BackendFallbackWarning",
+    "KernelCheck",
+    "Table",
+    "check_kernels",
+    "choose_backend",
+]

@@ -1,0 +1,84 @@
+"""The command group, and the one place where exceptions become exit codes.
+
+0 done    1 a result says no    2 bad usage or input    3 environment    130 interrupted
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from culnig import __version__
+from culnig.errors import CulnigError, EnvironmentProblem
+
+COMMANDS = {
+    "demo": "culnig.cli.demo",
+    "score": "culnig.cli.score",
+    "select": "culnig.cli.select",
+    "evaluate": "culnig.cli.evaluate",
+    "inspect": "culnig.cli.inspect",
+    "list": "culnig.cli.list",
+}
+"""Commands by name, in the order of the work, each in a module of its own with a `command`."""
+
+EXIT_INPUT = 2
+EXIT_ENVIRONMENT = 3
+EXIT_INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """Imports a command's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="culnig-engine")
+def cli() -> None:
+    """Find the neurons of a language model that carry cultural understanding.
+
+    The way of the data: score a model over benchmarks, select neurons from the stored scores, evaluate
+    the model with them masked. `demo` does it all on a small model.
+    """
+
+
+def main() -> None:
+    """Console script: run a command and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; returns the exit code and prints an error where there is one."""
+    try:
+        cli.main(arguments, prog_name="culnig-engine", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return EXIT_INPUT
+    except EnvironmentProblem as error:
+        return _failed(error, EXIT_ENVIRONMENT)
+    except CulnigError as error:
+        return _failed(error, EXIT_INPUT)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; finished parts are kept", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        return 0
+    return 0
+
+
+def _failed(error: Exception, code: int) -> int:
+    click.echo(f"error: {error}", err=True)
+    return code

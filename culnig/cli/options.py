@@ -1,0 +1,145 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from culnig import registry
+from culnig.errors import DataFileError, InputError
+from culnig.items import ChosenItems, SplitChoice, choose_items
+
+if TYPE_CHECKING:
+    from culnig.bound import BoundModel
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _all(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def model_options() -> Callable[[Command], Command]:
+    """--model and how to load it."""
+    return _all(
+        click.option(
+            "--model", required=True, help="Hub name, model folder, .gguf file, or `embedded`."
+        ),
+        click.option("--revision", help="Branch, tag or commit on the hub."),
+        click.option(
+            "--dtype",
+            type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+            default="auto",
+            show_default=True,
+            help="Number format of the weights; auto is the checkpoint's own.",
+        ),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+        ),
+        click.option(
+            "--trust-remote-code", is_flag=True, help="Let code that comes with the model run."
+        ),
+    )
+
+
+def item_options(default_split: SplitChoice) -> Callable[[Command], Command]:
+    """--benchmark and which of its items."""
+    return _all(
+        click.option(
+            "--benchmark",
+            "benchmarks",
+            multiple=True,
+            required=True,
+            help="Name of a benchmark; may be given several times. See `list benchmarks`.",
+        ),
+        click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            envvar="CULNIG_DATA",
+            help="Folder with benchmark files; CULNIG_DATA says the same.",
+        ),
+        click.option(
+            "--split",
+            type=click.Choice(["identify", "test", "all"]),
+            default=default_split,
+            show_default=True,
+            help="identify finds neurons, test judges them.",
+        ),
+        click.option("--culture", "cultures", multiple=True, help="Only these cultures."),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            help="First N items of each benchmark within the split.",
+        ),
+        click.option(
+            "--per-culture",
+            type=click.IntRange(min=1),
+            help="First N items of each culture, in file order within the split.",
+        ),
+        click.option(
+            "--token-budget",
+            type=click.IntRange(min=1),
+            default=2048,
+            show_default=True,
+            help="Most tokens in one batch, padding included.",
+        ),
+    )
+
+
+def json_option() -> Callable[[Command], Command]:
+    """--json."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+    )
+
+
+def overwrite_option() -> Callable[[Command], Command]:
+    """--overwrite."""
+    return click.option("--overwrite", is_flag=True, help="Replace an earlier output of this kind.")
+
+
+def load(
+    model: str, revision: str | None, dtype: str, device: str, trust_remote_code: bool
+) -> BoundModel:
+    """Load the model that the options name."""
+    from culnig.models.loading import LoadSettings, load_model
+
+    settings = LoadSettings(dtype, device, revision, trust_remote_code)
+    return load_model(model, registry.adapters(), settings)
+
+
+def read_benchmarks(
+    names: tuple[str, ...],
+    data_dir: Path | None,
+    split: SplitChoice,
+    cultures: tuple[str, ...],
+    limit: int | None,
+    per_culture: int | None,
+) -> dict[str, ChosenItems]:
+    """The items that the options choose; InputError where a benchmark has none."""
+    registry.check_cultures(list(cultures))
+    if data_dir is not None and not data_dir.is_dir():
+        raise DataFileError(data_dir, "no such folder (from --data-dir or CULNIG_DATA)")
+    chosen: dict[str, ChosenItems] = {}
+    for name in dict.fromkeys(names):
+        benchmark = registry.benchmark(name)
+        items = choose_items(
+            benchmark.read(data_dir),
+            split=split,
+            cultures=cultures or None,
+            limit=limit,
+            per_culture=per_culture,
+        )
+        if not items:
+            of = f" of {', '.join(cultures)}" if cultures else ""
+            raise InputError(f"benchmark {name!r} has no items{of} in split {split!r}")
+        chosen[name] = ChosenItems(benchmark.role, split, items)
+    return chosen

@@ -1,0 +1,59 @@
+"""What commands print on standard output: tables for people, one JSON document for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+Cell = str | int | float | None
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print a table; numbers are aligned right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for place, heading in enumerate(headings):
+        numeric = any(isinstance(row[place], int | float) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(_text(cell) for cell in row))
+    _console().print(table)
+
+
+def print_line(line: str = "") -> None:
+    """Print a line as it is."""
+    click.echo(line)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # a file or pipe has no width to wrap at
+    return console
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, float):
+        return f"{cell:.4f}"
+    return f"{cell:,}" if isinstance(cell, int) else cell
+
+
+def percent(share: float) -> str:
+    """A share as percent, one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def p_text(p: float) -> str:
+    """A p-value, three decimals or a bound."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

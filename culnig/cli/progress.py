@@ -1,0 +1,66 @@
+"""Progress of long work, on standard error: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LINE_SECONDS = 15.0
+"""Off a terminal, least time between two lines of one task."""
+
+
+class ProgressView:
+    """Named tasks that advance."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line: dict[str, float] = {}
+
+    def add(self, name: str, total: int) -> None:
+        """Announce a task of `total` steps."""
+        self._tasks[name] = self._bars.add_task(name, total=total)
+
+    def advance(self, name: str, steps: int) -> None:
+        """Note finished steps of a task."""
+        self._bars.advance(self._tasks[name], steps)
+        if self._console.is_terminal:
+            return
+        task = next(task for task in self._bars.tasks if task.id == self._tasks[name])
+        now = time.monotonic()
+        if task.finished or now - self._last_line.get(name, 0.0) >= LINE_SECONDS:
+            self._last_line[name] = now
+            self._console.print(f"{name}: {task.completed:.0f}/{task.total:.0f}", highlight=False)
+
+    def say(self, line: str) -> None:
+        """Print a line beside the bars."""
+        self._console.print(line, highlight=False)
+
+
+@contextmanager
+def progress_view() -> Iterator[ProgressView]:
+    """A view for as long as the context lasts."""
+    view = ProgressView(Console(stderr=True))
+    with view._bars:
+        yield view

@@ -1,0 +1,148 @@
+"""`culnig-engine score`: a model over benchmarks into a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from culnig.cli.options import (
+    item_options,
+    json_option,
+    load,
+    model_options,
+    overwrite_option,
+    read_benchmarks,
+)
+from culnig.cli.output import percent, print_json, print_line, print_table
+from culnig.cli.progress import progress_view
+from culnig.items import SplitChoice
+from culnig.kernels import AGGREGATORS
+from culnig.store.run import Run
+
+
+@click.command("score")
+@model_options()
+@item_options("identify")
+@click.option(
+    "--aggregator",
+    type=click.Choice(AGGREGATORS),
+    default="max",
+    show_default=True,
+    help="How contributions at the tokens become one score.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["culture"]),
+    default="culture",
+    show_default=True,
+    help="What is stored.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make."
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@overwrite_option()
+@json_option()
+def command(
+    model: str,
+    revision: str | None,
+    dtype: str,
+    device: str,
+    trust_remote_code: bool,
+    benchmarks: tuple[str, ...],
+    data_dir: Path | None,
+    split: SplitChoice,
+    cultures: tuple[str, ...],
+    limit: int | None,
+    per_culture: int | None,
+    token_budget: int,
+    aggregator: str,
+    level: str,
+    output: Path,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Score every neuron of a model over benchmarks, per culture, into a run folder."""
+    from culnig.extraction.run import score_run
+    from culnig.extraction.scoring import ScoreSettings
+
+    if resume and overwrite:
+        raise click.UsageError(
+            "--resume goes on with a run, --overwrite replaces it; give one of them"
+        )
+    chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
+    with progress_view() as view:
+        view.say(f"loading {model}")
+        bound = load(model, revision, dtype, device, trust_remote_code)
+        view.say(
+            f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})"
+        )
+        for name, those in chosen.items():
+            view.add(f"score {name}", len(those.items))
+        run = score_run(
+            bound,
+            chosen,
+            ScoreSettings(aggregator, token_budget),
+            output,
+            resume=resume,
+            overwrite=overwrite,
+            progress=lambda name, n_items: view.advance(f"score {name}", n_items),
+        )
+    rows = summary_rows(run)
+    if as_json:
+        print_json({"run": str(output), "model": run.record["model"], "benchmarks": rows})
+        return
+    print_table(
+        f"Run {output}: {run.layout.n_neurons:,} neurons of {run.model}",
+        (
+            "benchmark",
+            "role",
+            "split",
+            "cultures",
+            "items",
+            "accuracy",
+            "option acc.",
+            "P(gold)",
+            "option mass",
+        ),
+        [
+            (
+                row["benchmark"],
+                row["role"],
+                row["split"],
+                row["n_cultures"],
+                row["n"],
+                percent(row["accuracy"]),
+                percent(row["option_accuracy"]),
+                row["confidence"],
+                row["option_mass"],
+            )
+            for row in rows
+        ],
+    )
+    print_line(f"Next: culnig-engine select general {output} -o general.neurons.json")
+
+
+def summary_rows(run: Run) -> list[dict[str, Any]]:
+    """One row per benchmark of a run: how many items, and how the model answered them."""
+    rows = []
+    for stored in run.benchmarks.values():
+        outcomes = run.outcomes(stored.name)
+        rows.append(
+            {
+                "benchmark": stored.name,
+                "role": stored.role,
+                "split": stored.split,
+                "n_cultures": len(stored.cultures),
+                "n": stored.n_items,
+                "accuracy": float(np.mean(outcomes.correct)),
+                "option_accuracy": float(np.mean(outcomes.option_correct)),
+                "confidence": float(np.mean(outcomes.confidence)),
+                "option_mass": float(np.mean(outcomes.option_mass)),
+            }
+        )
+    return rows

@@ -1,0 +1,205 @@
+"""Culture records: what the program knows about each culture, one TOML file per culture.
+
+The built-in records lie in `data/cultures/`; a plugin offers its own by registering a function
+that returns a list of `Culture` in the entry-point group `culnig.cultures` (usually
+`read_cultures` on a folder of its own). To add a culture, copy the file of a neighbour and edit
+it; whatever is wrong is named on reading.
+
+Regions are the subregions of the United Nations' M49 standard. Zones are those of the
+Inglehart–Welzel cultural map (World Values Survey, 2023); a culture that is not on the map takes
+the zone of its country or of its closest neighbours. Both are fixed lists, since a typing error
+would silently make a group of one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from culnig.data_files import own_data, read_toml
+from culnig.errors import DataFileError, InputError, PluginError, UnknownNameError
+
+ZONES = (
+    "African-Islamic",
+    "Catholic Europe",
+    "Confucian",
+    "English-Speaking",
+    "Latin America",
+    "Orthodox Europe",
+    "Protestant Europe",
+    "West & South Asia",
+)
+REGIONS = (
+    "Northern Africa",
+    "Eastern Africa",
+    "Middle Africa",
+    "Southern Africa",
+    "Western Africa",
+    "Caribbean",
+    "Central America",
+    "South America",
+    "Northern America",
+    "Central Asia",
+    "Eastern Asia",
+    "South-eastern Asia",
+    "Southern Asia",
+    "Western Asia",
+    "Eastern Europe",
+    "Northern Europe",
+    "Southern Europe",
+    "Western Europe",
+    "Australia and New Zealand",
+    "Melanesia",
+    "Micronesia",
+    "Polynesia",
+)
+
+_ISO = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
+_TEXT = ("key", "display_name", "in_sentence", "iso", "region", "zone")
+_LISTS = ("languages", "related")
+
+
+@dataclass(frozen=True)
+class Culture:
+    """One culture: a country, or a part of one."""
+
+    key: str
+    """Names its rows of scores, in every file and on the command line."""
+    display_name: str
+    """As tables and figures show it: `United States`."""
+    in_sentence: str
+    """As a sentence names it, after a preposition: `the United States`, `northern Nigeria`."""
+    iso: str
+    """ISO 3166-1 alpha-2 (`ES`), or ISO 3166-2 for a part of a country (`IN-AS`)."""
+    region: str
+    """One of `REGIONS`."""
+    zone: str
+    """One of `ZONES`."""
+    languages: tuple[str, ...]
+    """BCP-47 codes; the first is the one in which a benchmark asks its local-language questions."""
+    names: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """How each benchmark spells the culture: `{"blend": "US"}`."""
+    related: tuple[str, ...] = ()
+    """Keys of cultures that share its language, its country or much of its history."""
+    specific_target: bool = False
+    """Whether it is one of the cultures whose culture-specific neurons the method looks for."""
+
+    def __post_init__(self) -> None:
+        texts = {name: getattr(self, name) for name in _TEXT}
+        for name, value in {**texts, **{f"names.{b}": s for b, s in self.names.items()}}.items():
+            if not value or value != value.strip():
+                self._refuse(name, value, "must be a text without spaces around it")
+        if not _ISO.fullmatch(self.iso):
+            self._refuse("iso", self.iso, "must be ISO 3166, such as 'ES' or 'IN-AS'")
+        if self.region not in REGIONS:
+            self._refuse("region", self.region, f"must be one of {', '.join(REGIONS)}")
+        if self.zone not in ZONES:
+            self._refuse("zone", self.zone, f"must be one of {', '.join(ZONES)}")
+        if not self.languages:
+            self._refuse("languages", self.languages, "must hold at least one language")
+        for language in self.languages:
+            if not _LANGUAGE.fullmatch(language):
+                self._refuse(
+                    "languages", language, "must be BCP-47, such as 'es', 'zh-Hant' or 'pt-BR'"
+                )
+        for name in _LISTS:
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                self._refuse(name, getattr(self, name), "must not repeat itself")
+        if self.key in self.related:
+            self._refuse("related", self.key, "a culture is not related to itself")
+
+    def _refuse(self, name: str, value: object, allowed: str) -> None:
+        raise InputError(f"culture {self.key!r}: {name} = {value!r}; {allowed}")
+
+
+def builtin_cultures() -> list[Culture]:
+    """The records that come with the program, sorted by key."""
+    return read_cultures(own_data("cultures"))
+
+
+def read_cultures(folder: Path, known: Iterable[str] = ()) -> list[Culture]:
+    """The records of a folder, one per `*.toml` file, sorted by key.
+
+    `known` are keys outside the folder that `related` may point to. DataFileError names the file,
+    and the culture or the field, that is wrong.
+    """
+    files = {path: _read_culture(path) for path in sorted(folder.glob("*.toml"))}
+    if not files:
+        raise DataFileError(folder, "no culture records (*.toml) here")
+    owners: dict[tuple[str, str], Path] = {}
+    for path, culture in files.items():
+        for what in (("key", culture.key), *culture.names.items()):
+            if what in owners:
+                place = "key" if what[0] == "key" else f"names.{what[0]}"
+                problem = f"{place} = {what[1]!r} is already taken by {owners[what].name}"
+                raise DataFileError(path, f"culture {culture.key!r}: {problem}")
+            owners[what] = path
+    keys = {culture.key for culture in files.values()} | set(known)
+    for path, culture in files.items():
+        for other in culture.related:
+            if other not in keys:
+                problem = f"related names {other!r}, which no record has as its key"
+                raise DataFileError(path, f"culture {culture.key!r}: {problem}")
+    return sorted(files.values(), key=lambda culture: culture.key)
+
+
+def culture_by_name(cultures: Iterable[Culture], benchmark: str, spelling: str) -> Culture:
+    """The culture that a benchmark spells so: `"US"` of `"blend"` is the record with the key `USA`.
+
+    UnknownNameError lists the spellings known for the benchmark; PluginError where two records
+    claim the same one.
+    """
+    cultures = list(cultures)
+    found = [culture for culture in cultures if culture.names.get(benchmark) == spelling]
+    if len(found) > 1:
+        owners = " and ".join(repr(culture.key) for culture in found)
+        raise PluginError(f"the cultures {owners} both claim names.{benchmark} = {spelling!r}")
+    if not found:
+        known = [culture.names[benchmark] for culture in cultures if benchmark in culture.names]
+        next_step = f"a culture record takes the spelling as names.{benchmark}"
+        raise UnknownNameError(f"culture of {benchmark}", spelling, known, next_step)
+    return found[0]
+
+
+def _read_culture(path: Path) -> Culture:
+    table = read_toml(path)
+    allowed = {entry.name: entry for entry in fields(Culture)}
+    who = f"culture {table['key']!r}: " if "key" in table else ""
+    for name, value in table.items():
+        if name not in allowed:
+            problem = f"unknown field {name!r}; allowed: {', '.join(allowed)}"
+            raise DataFileError(path, who + problem)
+        if not _has_type(name, value):
+            problem = f"{name} = {value!r} must be {_type_of(name)}"
+            raise DataFileError(path, who + problem)
+    for name, entry in allowed.items():
+        optional = entry.default is not MISSING or entry.default_factory is not MISSING
+        if name not in table and not optional:
+            raise DataFileError(path, f"{who}the field {name!r} is missing")
+    values: dict[str, Any] = {n: tuple(v) if n in _LISTS else v for n, v in table.items()}
+    try:
+        return Culture(**values)
+    except InputError as error:
+        raise DataFileError(path, str(error)) from None
+
+
+def _type_of(name: str) -> str:
+    if name in _LISTS:
+        return "a list of texts"
+    return {"names": "a table of texts", "specific_target": "true or false"}.get(name, "a text")
+
+
+def _has_type(name: str, value: Any) -> bool:
+    if name in _LISTS:
+        return isinstance(value, list) and _all_text(value)
+    if name == "names":
+        return isinstance(value, dict) and _all_text(list(value.values()))
+    return isinstance(value, bool if name == "specific_target" else str)
+
+
+def _all_text(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)

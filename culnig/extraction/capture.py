@@ -1,0 +1,68 @@
+"""Capture: activation and gradient of every module, handed over inside the backward pass and then dropped.
+
+A forward hook on each linear notes its output; a hook on that output's gradient hands both to a consumer,
+slice by slice, the moment autograd has the gradient. Nothing is kept: at any time the capture holds
+what the graph holds anyway plus one gradient. Parameters are frozen and the input embeddings are made to
+require a gradient, so the backward pass goes to activations only and no weight gradient is computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from culnig.bound import BoundLinear, BoundModel
+from culnig.inference.answers import frozen
+from culnig.neurons import Segment
+
+if TYPE_CHECKING:
+    import torch
+
+Consumer = Callable[[Segment, "torch.Tensor", "torch.Tensor"], None]
+"""Takes a segment with its activation and gradient, both (item, token, neuron), possibly strided views."""
+
+
+class Capture:
+    """Hooks on a bound model for as long as the context lasts; undone exactly on exit."""
+
+    def __init__(self, bound: BoundModel, consume: Consumer) -> None:
+        self._bound = bound
+        self._consume = consume
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Capture:
+        self._stack.enter_context(frozen(self._bound.model))
+        embeddings = self._bound.model.get_input_embeddings()
+        self._hook(embeddings.register_forward_hook(_require_gradient))
+        for linear in self._bound.linears:
+            self._hook(linear.linear.register_forward_hook(self._noting(linear)))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _hook(self, handle: Any) -> None:
+        self._stack.callback(handle.remove)
+
+    def _noting(self, bound: BoundLinear) -> Callable[[Any, Any, torch.Tensor], None]:
+        def note(module: Any, inputs: Any, output: torch.Tensor) -> None:
+            if not output.requires_grad:  # the forward pass that gradient checkpointing throws away
+                return
+            activation: list[torch.Tensor] = [
+                output.detach()
+            ]  # an alias without the graph: no cycle
+
+            def hand_over(gradient: torch.Tensor) -> None:
+                noted = activation.pop()
+                for piece in bound.slices:
+                    columns = piece.columns
+                    self._consume(piece.segment, noted[..., columns], gradient[..., columns])
+
+            output.register_hook(hand_over)
+
+        return note
+
+
+def _require_gradient(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    return output.requires_grad_(True)

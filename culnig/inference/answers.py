@@ -1,0 +1,114 @@
+"""The forward pass and what it says at the last position.
+
+The output head is made to see only the last real position of each item, by a hook before it: everything a
+family does after the head (soft-capping, scaling) stays exact, and the logits are (item, vocabulary)
+instead of (item, token, vocabulary).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+
+from culnig.bound import BoundModel
+from culnig.errors import BindingError
+from culnig.inference.batches import Batch
+from culnig.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AnswerReader:
+    """Runs batches through a bound model and reads the answer position. Use it as a context manager."""
+
+    def __init__(self, bound: BoundModel) -> None:
+        self._model = bound.model
+        self._tokenizer = bound.tokenizer
+        self._last: torch.Tensor | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> AnswerReader:
+        head = self._model.get_output_embeddings()
+        if head is None:
+            raise BindingError(
+                f"{type(self._model).__name__} has no output embeddings to read an answer from"
+            )
+        handle = head.register_forward_pre_hook(self._keep_last_position)
+        self._stack.callback(handle.remove)
+        if self._model.training:
+            self._stack.callback(self._model.train)
+            self._model.eval()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _keep_last_position(
+        self, head: Any, inputs: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...]:
+        import torch
+
+        hidden, *rest = inputs
+        if self._last is None:
+            return inputs
+        rows = torch.arange(hidden.shape[0], device=hidden.device)
+        return (hidden[rows, self._last.to(hidden.device)].unsqueeze(1), *rest)
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """Logits at the last real position, float32, shape (item, vocabulary)."""
+        import torch
+
+        self._last = torch.from_numpy(batch.lengths - 1)
+        device = self._model.get_input_embeddings().weight.device
+        output = self._model(input_ids=batch.token_ids(device), use_cache=False)
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
+
+    def record(self, batch: Batch, probabilities: torch.Tensor, outcomes: Outcomes) -> None:
+        """Write what the model answered into `outcomes`; `probabilities` is (item, vocabulary)."""
+        predicted = probabilities.argmax(-1).tolist()
+        values = probabilities.detach()
+        for row, (number, encoded) in enumerate(zip(batch.numbers, batch.items, strict=True)):
+            ids = list(encoded.option_ids)
+            outcomes.predicted[number] = self._token_text(predicted[row])
+            outcomes.correct[number] = predicted[row] == encoded.gold_id
+            outcomes.confidence[number] = float(values[row, encoded.gold_id])
+            outcomes.option_probabilities[number, : len(ids)] = (
+                values[row, ids].double().cpu().numpy()
+            )
+
+    def _token_text(self, token_id: int) -> str:
+        return str(self._tokenizer.decode([token_id])).replace(
+            "\0", "\\0"
+        )  # HDF5 strings end at NUL
+
+    def answer(self, batch: Batch, outcomes: Outcomes) -> None:
+        """Forward a batch without gradients and record its answers."""
+        import torch
+
+        with torch.inference_mode():
+            self.record(batch, self.logits(batch).softmax(-1), outcomes)
+
+
+@contextlib.contextmanager
+def frozen(model: torch.nn.Module) -> Iterator[None]:
+    """No parameter requires a gradient inside; on exit each requires what it did before."""
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, required in before:
+            parameter.requires_grad_(required)
+
+
+def gold_confidence(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
+    """P(gold) of each item, shape (item,), still attached to the graph."""
+    import torch
+
+    gold = torch.tensor([encoded.gold_id for encoded in batch.items], device=probabilities.device)
+    return probabilities.gather(1, gold[:, None]).squeeze(1)

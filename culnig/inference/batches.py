@@ -1,0 +1,78 @@
+"""Batches under a token budget.
+
+Items are sorted by length (longest first, so that running out of memory shows at once), cut where the
+padded size would exceed the budget, and padded on the right: in a causal model no real token ever sees the
+padding after it, so an item's result does not depend on its batch-mates and no attention mask is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.errors import InputError
+from culnig.inference.encoding import EncodedItem
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_TOKEN_BUDGET = 2048
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items that go through the model together."""
+
+    numbers: tuple[int, ...]
+    """Places of the items in file order."""
+    items: tuple[EncodedItem, ...]
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Real tokens of each item, shape (item,)."""
+        return np.array([len(encoded.token_ids) for encoded in self.items], dtype=np.int64)
+
+    @property
+    def token_mask(self) -> NDArray[np.bool_]:
+        """True at real tokens, shape (item, token)."""
+        return np.arange(self.lengths.max())[None, :] < self.lengths[:, None]
+
+    def token_ids(self, device: torch.device) -> torch.Tensor:
+        """Token ids padded on the right with 0, shape (item, token)."""
+        import torch
+
+        ids = torch.zeros(len(self.items), int(self.lengths.max()), dtype=torch.long)
+        for row, encoded in enumerate(self.items):
+            ids[row, : len(encoded.token_ids)] = torch.tensor(encoded.token_ids)
+        return ids.to(device)
+
+
+def make_batches(
+    encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOKEN_BUDGET
+) -> list[Batch]:
+    """Batches of at most `token_budget` tokens, padding included; a longer item goes alone."""
+    if token_budget < 1:
+        raise InputError(f"token budget {token_budget} is not positive")
+    order = sorted(
+        range(len(encoded)), key=lambda number: (-len(encoded[number].token_ids), number)
+    )
+    batches: list[Batch] = []
+    members: list[int] = []
+    for number in order:
+        longest = len(encoded[members[0] if members else number].token_ids)
+        if members and (len(members) + 1) * longest > token_budget:
+            batches.append(_batch(encoded, members))
+            members = []
+        members.append(number)
+    if members:
+        batches.append(_batch(encoded, members))
+    return batches
+
+
+def _batch(encoded: Sequence[EncodedItem], members: list[int]) -> Batch:
+    return Batch(tuple(members), tuple(encoded[number] for number in members))

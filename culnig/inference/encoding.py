@@ -1,0 +1,88 @@
+"""Items as token ids: chat template, answer prefix, label tokens.
+
+A label is read off the last position, so it must be exactly one vocabulary entry *in its context*: the ids
+of prompt + label must be the ids of the prompt and one more. That is checked, never assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from culnig.bound import BoundModel
+from culnig.errors import InputError, LabelError
+from culnig.items import Item
+
+
+@dataclass(frozen=True)
+class EncodedItem:
+    """An item as the model sees it."""
+
+    item: Item
+    token_ids: tuple[int, ...]
+    """Prompt up to and including the answer prefix."""
+    gold_id: int
+    """Vocabulary entry of the gold label."""
+    option_ids: tuple[int, ...]
+    """Vocabulary entries of all labels, in the item's order."""
+
+
+class Encoder:
+    """Encodes items for one model."""
+
+    def __init__(self, bound: BoundModel) -> None:
+        self._tokenizer = bound.tokenizer
+        self._max_tokens = bound.max_tokens
+        self._label_ids: dict[tuple[str, str], int] = {}
+
+    def encode_all(self, items: Sequence[Item]) -> list[EncodedItem]:
+        """Encode items, in their order; LabelError or InputError names the first that cannot be."""
+        return [self.encode(item) for item in items]
+
+    def encode(self, item: Item) -> EncodedItem:
+        """Encode one item."""
+        text = self._render(item)
+        ids = self._ids(text)
+        if self._max_tokens is not None and len(ids) > self._max_tokens:
+            raise InputError(
+                f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "
+                "leave it out (--limit, --per-culture) or use a model with a longer context"
+            )
+        options = tuple(self._label_id(item, text, ids, label) for label in item.options)
+        if len(set(options)) != len(options):
+            raise LabelError(
+                f"item {item.id}: two of the labels {item.options} are the same vocabulary entry"
+            )
+        return EncodedItem(item, tuple(ids), options[item.options.index(item.answer)], options)
+
+    def _render(self, item: Item) -> str:
+        turns = [{"role": "user", "content": item.prompt}]
+        if item.system is not None:
+            turns.insert(0, {"role": "system", "content": item.system})
+        if self._tokenizer.chat_template is None:
+            return "\n\n".join(turn["content"] for turn in turns) + "\n" + item.answer_prefix
+        rendered = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        return str(rendered) + item.answer_prefix
+
+    def _ids(self, text: str) -> list[int]:
+        # A chat template writes its own special tokens; plain text needs the tokenizer's.
+        plain = self._tokenizer.chat_template is None
+        ids: list[int] = self._tokenizer(text, add_special_tokens=plain)["input_ids"]
+        return ids
+
+    def _label_id(self, item: Item, text: str, ids: list[int], label: str) -> int:
+        context = (text[-64:], label)
+        if context not in self._label_ids:
+            with_label = self._ids(text + label)
+            if with_label[:-1] != ids:
+                added = with_label[len(ids) :] if with_label[: len(ids)] == ids else with_label[-4:]
+                pieces = self._tokenizer.convert_ids_to_tokens(added)
+                raise LabelError(
+                    f"item {item.id}: label {label!r} after {text[-24:]!r} is not one vocabulary entry of "
+                    f"this model but ends in {pieces}; the benchmark needs other labels or another "
+                    "answer prefix for this tokenizer"
+                )
+            self._label_ids[context] = with_label[-1]
+        return self._label_ids[context]

@@ -1,0 +1,85 @@
+"""What a model answered: one entry per item, in file order.
+
+Filled by the forward pass, stored in runs and evaluations, and read by every statistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.items import Item
+
+Texts = NDArray[np.object_]
+"""One string per item, shape (item,)."""
+
+
+@dataclass
+class Outcomes:
+    """Answers to a list of items, with what identifies each item."""
+
+    id: Texts
+    question_id: Texts
+    culture: Texts
+    topic: Texts
+    split: Texts
+    gold: Texts
+    """The gold label."""
+    options: list[tuple[str, ...]]
+    """The labels of each item, in the order shown."""
+    predicted: Texts
+    """Text of the most probable next token over the whole vocabulary."""
+    correct: NDArray[np.bool_]
+    """Whether that token is the gold label, shape (item,)."""
+    confidence: NDArray[np.float64]
+    """P(gold), softmax over the whole vocabulary, shape (item,)."""
+    option_probabilities: NDArray[np.float64]
+    """Probability of each label in the item's order, NaN beyond its last, shape (item, option)."""
+
+    @classmethod
+    def empty(cls, items: Sequence[Item]) -> Outcomes:
+        """Room for the answers to `items`."""
+
+        def texts(values: list[str]) -> Texts:
+            return np.array(values, dtype=object)
+
+        n = len(items)
+        return cls(
+            id=texts([item.id for item in items]),
+            question_id=texts([item.question_id for item in items]),
+            culture=texts([item.culture for item in items]),
+            topic=texts([item.topic for item in items]),
+            split=texts([item.split for item in items]),
+            gold=texts([item.answer for item in items]),
+            options=[item.options for item in items],
+            predicted=texts([""] * n),
+            correct=np.zeros(n, dtype=bool),
+            confidence=np.zeros(n),
+            option_probabilities=np.full(
+                (n, max((len(item.options) for item in items), default=0)), np.nan
+            ),
+        )
+
+    @property
+    def option_mass(self) -> NDArray[np.float64]:
+        """Probability on all labels together, shape (item,). Low mass: the answer format is lost."""
+        return np.asarray(np.nansum(self.option_probabilities, axis=1))
+
+    @property
+    def option_correct(self) -> NDArray[np.bool_]:
+        """Whether the gold label is the most probable *among the labels*, shape (item,)."""
+        if not self.options:
+            return np.zeros(0, dtype=bool)
+        gold = [
+            labels.index(answer) for labels, answer in zip(self.options, self.gold, strict=True)
+        ]
+        return np.asarray(np.nanargmax(self.option_probabilities, axis=1) == np.array(gold))
+
+    @property
+    def units(self) -> Texts:
+        """Independent unit of each item for the statistics: its culture and question, shape (item,)."""
+        pairs = zip(self.culture, self.question_id, strict=True)
+        return np.array([f"{culture}\n{question}" for culture, question in pairs], dtype=object)

@@ -1,0 +1,141 @@
+"""What is registered: model adapters, benchmarks, cultures — built-ins and plugins through one door.
+
+Everything comes from entry points (groups `culnig.models`, `culnig.benchmarks`, `culnig.cultures`), the
+built-ins too, so a plugin can do whatever a built-in does. Entries are loaded only when somebody asks. A
+plugin that cannot be loaded is reported by `problems()` and skipped; it never breaks a command that does not
+need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from culnig.errors import PluginError, UnknownNameError
+
+if TYPE_CHECKING:
+    from culnig.bound import ModelAdapter
+    from culnig.cultures.records import Culture
+    from culnig.items import Benchmark
+
+MODELS = "culnig.models"
+BENCHMARKS = "culnig.benchmarks"
+CULTURES = "culnig.cultures"
+
+_problems: dict[str, str] = {}
+
+
+def _owner(entry: metadata.EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "an unknown package"
+
+
+@cache
+def _entries(group: str) -> dict[str, metadata.EntryPoint]:
+    """Entry points of a group by name; PluginError where two packages claim one name."""
+    found: dict[str, metadata.EntryPoint] = {}
+    for entry in sorted(metadata.entry_points(group=group), key=lambda e: (e.name, _owner(e))):
+        other = found.get(entry.name)
+        if other is not None and (other.value, _owner(other)) != (entry.value, _owner(entry)):
+            raise PluginError(
+                f"two packages register {entry.name!r} in {group}: {_owner(other)} ({other.value}) and "
+                f"{_owner(entry)} ({entry.value}); uninstall one of them"
+            )
+        found[entry.name] = entry
+    return found
+
+
+def _load(entry: metadata.EntryPoint) -> Any:
+    """Load one entry. Whatever goes wrong inside a plugin becomes a PluginError that names its package."""
+    try:
+        return entry.load()
+    except Exception as error:
+        problem = (
+            f"{entry.name!r} of {entry.group}, from package {_owner(entry)} ({entry.value}), cannot be "
+            f"loaded: {type(error).__name__}: {error}"
+        )
+        _problems[f"{entry.group}:{entry.name}"] = problem
+        raise PluginError(problem) from error
+
+
+def _load_all(group: str) -> dict[str, Any]:
+    """All entries of a group that can be loaded; the others are kept for `problems()`."""
+    loaded: dict[str, Any] = {}
+    for name, entry in _entries(group).items():
+        try:
+            loaded[name] = _load(entry)
+        except PluginError:
+            continue
+    return loaded
+
+
+def problems() -> list[str]:
+    """What could not be loaded so far, one sentence each."""
+    return list(_problems.values())
+
+
+def adapters() -> list[ModelAdapter]:
+    """All model adapters that can be loaded, by name."""
+    return [adapter() for adapter in _load_all(MODELS).values()]
+
+
+def benchmark_names() -> list[str]:
+    """Names of all registered benchmarks; nothing is loaded."""
+    return sorted(_entries(BENCHMARKS))
+
+
+def benchmark(name: str) -> Benchmark:
+    """The benchmark of that name; UnknownNameError offers near names."""
+    entries = _entries(BENCHMARKS)
+    if name not in entries:
+        raise UnknownNameError("benchmark", name, entries, "see `culnig-engine list benchmarks`")
+    made: Benchmark = _load(entries[name])()
+    return made
+
+
+def benchmarks() -> list[Benchmark]:
+    """All benchmarks that can be loaded, by name."""
+    return [made() for made in _load_all(BENCHMARKS).values()]
+
+
+@cache
+def cultures() -> dict[str, Culture]:
+    """All culture records by key; PluginError where two sources claim one key."""
+    records: dict[str, Culture] = {}
+    sources: dict[str, str] = {}
+    loaders: dict[str, Callable[[], list[Culture]]] = _load_all(CULTURES)
+    for source, load in loaders.items():
+        for record in load():
+            if record.key in records:
+                raise PluginError(
+                    f"culture {record.key!r} is recorded by {sources[record.key]!r} and {source!r}; "
+                    "rename or remove one of the records"
+                )
+            records[record.key], sources[record.key] = record, source
+    return records
+
+
+def check_cultures(keys: list[str]) -> None:
+    """UnknownNameError for the first key that no record has."""
+    for key in keys:
+        if key not in cultures():
+            raise UnknownNameError("culture", key, cultures(), "see `culnig-engine list cultures`")
+
+
+def entries() -> list[dict[str, str]]:
+    """Every registered entry: its group, name, object and owner, and whether it loads."""
+    rows = []
+    for group in (MODELS, BENCHMARKS, CULTURES):
+        loaded = _load_all(group)
+        for name, entry in _entries(group).items():
+            rows.append(
+                {
+                    "group": group,
+                    "name": name,
+                    "object": entry.value,
+                    "package": _owner(entry),
+                    "state": "ok" if name in loaded else "cannot be loaded",
+                }
+            )
+    return rows

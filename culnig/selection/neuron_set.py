@@ -1,0 +1,125 @@
+"""Neuron sets: which neurons, from which model, by which method, out of which runs — one JSON file.
+
+Equal selections give equal bytes: no times, no paths of the machine, neurons in rank order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.errors import MismatchError, OutputExistsError, StoreError
+from culnig.neurons import Layout, Neuron
+from culnig.store.files import read_json, write_json
+
+NEURONS_FORMAT = "culnig-neurons"
+NEURONS_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class NeuronSet:
+    """Selected neurons with where they come from."""
+
+    name: str
+    """Short name for tables: `general`, `specific China`, `random 3` …"""
+    model: str
+    """The model as it was asked for when the run was made."""
+    layout_hash: str
+    """Hash of the layout that the neurons are places in."""
+    method: dict[str, Any]
+    """Name of the method and all its parameters and counts."""
+    sources: list[dict[str, Any]]
+    """The runs it was made from, with hashes and the benchmarks used."""
+    neurons: tuple[Neuron, ...]
+    """Best first."""
+    scores: NDArray[np.float64] = field(repr=False)
+    """What they were ranked by, shape (neuron,)."""
+
+    def flat(self, layout: Layout) -> NDArray[np.int64]:
+        """Flat positions in `layout`; MismatchError where the set belongs to another model's layout."""
+        if layout.hash != self.layout_hash:
+            raise MismatchError(
+                f"neuron set {self.name!r} was made for {self.model!r} (layout {self.layout_hash[:12]}), this "
+                f"model has layout {layout.hash[:12]} with {layout.n_neurons:,} neurons; use a set made from "
+                "a run of this model"
+            )
+        return np.array([layout.flat(neuron) for neuron in self.neurons], dtype=np.int64)
+
+    def count_by_module_and_layer(self) -> dict[tuple[str, int], int]:
+        """How many neurons lie in each module and layer that has any."""
+        counts: dict[tuple[str, int], int] = {}
+        for neuron in self.neurons:
+            counts[neuron.module, neuron.layer] = counts.get((neuron.module, neuron.layer), 0) + 1
+        return counts
+
+    def write(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the file; OutputExistsError where it exists with other contents."""
+        if path.exists() and not overwrite:
+            raise OutputExistsError(
+                f"{path} exists; add --overwrite to replace it, or give another file"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
+        write_json(
+            path,
+            {
+                "format": NEURONS_FORMAT,
+                "format_version": NEURONS_FORMAT_VERSION,
+                "name": self.name,
+                "model": self.model,
+                "layout_hash": self.layout_hash,
+                "method": self.method,
+                "sources": self.sources,
+                "neurons": {
+                    "module": list(columns[0]),
+                    "layer": list(columns[1]),
+                    "index": list(columns[2]),
+                    "score": self.scores.tolist(),
+                },
+            },
+        )
+
+
+def read_neuron_set(path: Path | str) -> NeuronSet:
+    """Read a neuron-set file; StoreError says what is wrong with it."""
+    path = Path(path)
+    document = read_json(path, "a neuron set")
+    if document.get("format") != NEURONS_FORMAT:
+        raise StoreError(
+            f"{path}: format is {document.get('format')!r}, expected {NEURONS_FORMAT!r}"
+        )
+    if document.get("format_version") != NEURONS_FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: format version {document.get('format_version')}, this culnig reads "
+            f"{NEURONS_FORMAT_VERSION}"
+        )
+    try:
+        columns = document["neurons"]
+        modules, layers, indices = columns["module"], columns["layer"], columns["index"]
+        neurons = tuple(
+            Neuron(str(module), int(layer), int(index))
+            for module, layer, index in zip(modules, layers, indices, strict=True)
+        )
+        scores = np.array(columns["score"], dtype=np.float64)
+        found = NeuronSet(
+            name=document["name"],
+            model=document["model"],
+            layout_hash=document["layout_hash"],
+            method=document["method"],
+            sources=document["sources"],
+            neurons=neurons,
+            scores=scores,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"{path}: {type(error).__name__} {error} in a neuron set; the file is damaged"
+        ) from None
+    if scores.shape != (len(neurons),):
+        raise StoreError(f"{path}: {len(neurons)} neurons but scores of shape {scores.shape}")
+    if len(set(neurons)) != len(neurons):
+        raise StoreError(f"{path}: a neuron is listed twice")
+    return found

@@ -1,0 +1,75 @@
+"""Culture-specific neurons (METHOD §4: Yamamoto et al. 2026, arXiv 2510.08284)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from culnig.errors import SelectionError, UnknownNameError
+from culnig.selection.neuron_set import NeuronSet
+from culnig.selection.ranking import check_fraction, cut_pool
+from culnig.selection.tables import SelectionTables
+from culnig.statistics import zscores_over_cultures
+
+MIN_CULTURES = 3
+
+
+@dataclass(frozen=True)
+class SpecificSettings:
+    """Fractions of the one pool, and the least z."""
+
+    top: float = 0.003
+    """Share of the pool `all` that is kept by target − control of the culture."""
+    exclude: float = 0.01
+    """Share of the pool, by the culture's exclusion score, that is removed from what was kept."""
+    z: float = 0.5
+    """Least z-score of the culture's target − control among all cultures."""
+
+
+def select_specific(
+    tables: SelectionTables, culture: str, settings: SpecificSettings | None = None
+) -> NeuronSet:
+    """Neurons that matter for one culture more than for the others, best first."""
+    settings = settings or SpecificSettings()
+    check_fraction("top", settings.top)
+    check_fraction("exclude", settings.exclude)
+    if culture not in tables.cultures:
+        raise UnknownNameError("culture of this run:", culture, tables.cultures)
+    if len(tables.cultures) < MIN_CULTURES:
+        raise SelectionError(
+            f"z needs at least {MIN_CULTURES} cultures, this run has {len(tables.cultures)} "
+            f"({', '.join(tables.cultures)}); score more cultures"
+        )
+    exclusion = None
+    if tables.exclusion is not None:
+        if culture not in tables.exclusion.cultures:
+            raise SelectionError(
+                f"the exclusion benchmark has no items of {culture!r}, only of "
+                f"{', '.join(tables.exclusion.cultures)}; go on without it: --no-exclusion"
+            )
+        exclusion = tables.exclusion.rows([culture])[0]
+    row = tables.cultures.index(culture)
+    own = tables.difference[row]
+    cut = cut_pool(tables.layout.pool("all"), own, settings.top, exclusion, settings.exclude)
+    z = zscores_over_cultures(tables.difference[:, cut.kept])[row]
+    kept = cut.kept[z >= settings.z]
+    return NeuronSet(
+        name=f"specific {culture}",
+        model=tables.model,
+        layout_hash=tables.layout.hash,
+        method={
+            "name": "specific",
+            "culture": culture,
+            **asdict(settings),
+            "pools": {
+                "all": {
+                    "neurons": cut.n_pool,
+                    "before_exclusion": cut.n_before_exclusion,
+                    "before_z": len(cut.kept),
+                    "kept": len(kept),
+                }
+            },
+        },
+        sources=[tables.source],
+        neurons=tuple(tables.layout.neurons(kept)),
+        scores=own[kept],
+    )

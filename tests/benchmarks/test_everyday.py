@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import culnig
+from culnig.benchmarks.everyday import (
+    INSTRUCTION,
+    LABELS,
+    TOPICS,
+    Everyday,
+    EverydayControl,
+    Questions,
+    make_items,
+    normalise,
+    read_questions,
+)
+from culnig.data_files import own_data
+from culnig.errors import DataFileError
+from culnig.items import Item, choose_items, items_hash
+
+# fmt: off
+CULTURES = [
+    "USA", "UK", "South Korea", "Algeria", "Indonesia", "Spain", "Iran", "Mexico",
+    "Assam", "Greece", "Ethiopia", "Nigeria", "North Korea", "West Java", "China", "Azerbaijan",
+]
+# fmt: on
+QUESTIONS = read_questions(own_data("everyday.toml"))
+ITEMS = list(Everyday().read(None))
+TEMPLATES = {template.id: template for template in QUESTIONS.templates}
+
+
+def shown_options(item: Item) -> dict[str, str]:
+    lines = item.prompt.split("\n\n")[1].splitlines()
+    return dict(line.split(". ", 1) for line in lines)
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.id)
+def test_every_item_has_one_right_option_and_it_is_the_gold_one(item: Item) -> None:
+    options = shown_options(item)
+    right = [normalise(answer) for answer in TEMPLATES[item.question_id].answers[item.culture]]
+    assert tuple(options) == item.options == LABELS
+    assert len({normalise(text) for text in options.values()}) == 4
+    assert normalise(options[item.answer]) == right[0]
+    wrong = [normalise(text) for label, text in options.items() if label != item.answer]
+    assert not set(wrong) & set(right)
+    golds = {normalise(a[0]) for a in TEMPLATES[item.question_id].answers.values()}
+    assert set(wrong) <= golds
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.id)
+def test_prompt_is_question_instruction_options_and_a_place_for_the_answer(item: Item) -> None:
+    head, options, end = item.prompt.split("\n\n")
+    question = head.removesuffix(f" {INSTRUCTION}")
+    assert question != head
+    assert question.endswith("?")
+    assert QUESTIONS.cultures[item.culture] in question
+    assert "{" not in item.prompt
+    assert len(options.splitlines()) == 4
+    assert end == "Answer:"
+
+
+def test_items_come_template_by_template_with_the_cultures_in_the_order_of_the_file() -> None:
+    assert list(QUESTIONS.cultures) == CULTURES
+    assert [item.id for item in ITEMS] == [f"{t}/{c}" for t in TEMPLATES for c in CULTURES]
+    assert len(ITEMS) == 384
+
+
+def test_topics_have_four_templates_and_decide_the_split() -> None:
+    assert Counter(t.topic for t in QUESTIONS.templates) == dict.fromkeys(TOPICS, 4)
+    assert all(item.split == TOPICS[item.topic] for item in ITEMS)
+    assert Counter((i.culture, i.split) for i in ITEMS) == {
+        (culture, split): 12 for culture in CULTURES for split in ("identify", "test")
+    }
+
+
+def test_gold_letters_are_balanced_in_every_template_and_every_culture() -> None:
+    def counts(*keys: str) -> set[int]:
+        pairs = Counter((*(getattr(i, key) for key in keys), i.answer) for i in ITEMS)
+        return set(pairs.values())
+
+    assert counts("question_id") == {4}
+    assert counts("culture") == {6}
+    assert counts("culture", "split") == {3}
+    assert counts("culture", "topic") == {1}
+
+
+def test_gold_letters_do_not_repeat_with_the_place_in_the_file() -> None:
+    letters = [item.answer for item in ITEMS]
+    for period in range(1, 65):
+        same = sum(a == b for a, b in zip(letters, letters[period:], strict=False))
+        assert same / (len(letters) - period) < 0.45, period
+
+
+def test_gold_options_are_not_the_longest_more_often_than_chance() -> None:
+    longest = [max(shown_options(i).values(), key=len) == shown_options(i)[i.answer] for i in ITEMS]
+    assert 0.15 < sum(longest) / len(longest) < 0.35
+
+
+def test_data_keeps_the_house_rules_for_answers() -> None:
+    for template in QUESTIONS.templates:
+        for culture, answers in template.answers.items():
+            where = (template.id, culture)
+            assert len({normalise(a) for a in answers}) == len(answers), where
+            assert all(1 <= len(a.split()) <= 5 for a in answers), where
+            named = [n for n in CULTURES if re.search(rf"\b{re.escape(n)}\b", " ".join(answers))]
+            assert named in ([], ["USA"] if "USA Today" in answers else []), where
+        assert template.id.split("-")[0] == re.split("[ /]", template.topic)[0].lower()
+
+
+def test_wrong_options_do_not_depend_on_the_order_of_templates_or_answers() -> None:
+    turned = Questions(
+        dict(reversed(QUESTIONS.cultures.items())),
+        tuple(
+            replace(t, answers=dict(reversed(t.answers.items())))
+            for t in reversed(QUESTIONS.templates)
+        ),
+    )
+    again = {item.id: item for item in make_items(turned)}
+    assert again == {item.id: item for item in ITEMS}
+
+
+def test_a_filter_does_not_change_the_items_it_keeps() -> None:
+    some = choose_items(Everyday().read(None), split="test", cultures=["Assam"], limit=3)
+    assert some == [i for i in ITEMS if i.split == "test" and i.culture == "Assam"][:3]
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "4242"])
+def test_items_do_not_depend_on_the_hash_seed_of_the_process(seed: str) -> None:
+    code = (
+        "import sys; from culnig.benchmarks.everyday import Everyday, EverydayControl;"
+        "from culnig.items import items_hash;"
+        "print(items_hash([*Everyday().read(None), *EverydayControl().read(None)]));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    root = str(Path(culnig.__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root}
+    process = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == items_hash([*ITEMS, *EverydayControl().read(None)])
+
+
+def test_other_numbers_of_cultures_work_too() -> None:
+    for count in (5, 7, 15):
+        keys = [c for c in CULTURES if c not in ("North Korea", "West Java")][:count]
+        fewer = Questions(
+            {c: QUESTIONS.cultures[c] for c in keys},
+            tuple(replace(t, answers={c: t.answers[c] for c in keys}) for t in QUESTIONS.templates),
+        )
+        items = list(make_items(fewer))
+        assert len(items) == 24 * len(keys)
+        for template in TEMPLATES:
+            letters = Counter(i.answer for i in items if i.question_id == template)
+            assert max(letters.values()) - min(letters[label] for label in LABELS) <= 1
+
+
+def test_a_new_culture_replaces_at_most_one_wrong_option_per_item() -> None:
+    keys = [c for c in CULTURES if c != "Azerbaijan"]
+    for template in QUESTIONS.templates:
+        without = replace(template, answers={c: template.answers[c] for c in keys})
+        for culture in keys:
+            before = set(without.wrong_answers(culture)[:3])
+            assert len(before - set(template.wrong_answers(culture)[:3])) <= 1
+
+
+def test_control_is_the_item_without_its_question() -> None:
+    controls = list(EverydayControl().read(None))
+    assert Everyday.control == EverydayControl.name
+    assert (Everyday.role, EverydayControl.role) == ("target", "control")
+    for item, control in zip(ITEMS, controls, strict=True):
+        template = TEMPLATES[item.question_id]
+        question = template.question.replace("{country}", QUESTIONS.cultures[item.culture])
+        assert item.prompt == f"{question} {control.prompt}"
+        assert control == replace(item, prompt=control.prompt)
+
+
+def test_the_data_dir_is_not_looked_at(tmp_path: Path) -> None:
+    assert list(Everyday().read(tmp_path / "nowhere")) == ITEMS
+    assert not Everyday.needs_data_dir
+
+
+def test_no_two_items_share_a_prompt() -> None:
+    prompts = {hashlib.sha256(item.prompt.encode()).hexdigest() for item in ITEMS}
+    assert len(prompts) == len(ITEMS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("García", "garcia"), ("Bird's  Nest", "bird s nest"), ("WON", "won")]
+)
+def test_spellings_of_one_answer_are_one(one: str, other: str) -> None:
+    assert normalise(one) == normalise(other)
+
+
+SMALL = """
+[cultures]
+Elbonia = "Elbonia"
+Freedonia = "Freedonia"
+Sylvania = "Sylvania"
+Ruritania = "old Ruritania"
+
+[[templates]]
+id = "food-01"
+topic = "Food"
+question = "What is eaten in {country}?"
+[templates.answers]
+Elbonia = ["mud"]
+Freedonia = ["duck soup"]
+Sylvania = ["garlic"]
+Ruritania = ["goulash", "pie"]
+"""
+SECOND = SMALL[SMALL.index("[[templates]]") :]
+
+
+def test_a_small_file_is_enough(tmp_path: Path) -> None:
+    path = tmp_path / "questions.toml"
+    path.write_text(SMALL, encoding="utf-8")
+    items = list(make_items(read_questions(path)))
+    assert sorted(item.answer for item in items) == ["A", "B", "C", "D"]
+    assert items[3].prompt.startswith("What is eaten in old Ruritania? ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('Sylvania = ["garlic"]\n', "", ["food-01", "Sylvania"]),
+        ('["garlic"]', "[]", ["food-01", "Sylvania", "none empty"]),
+        ('["garlic"]', '["", "garlic"]', ["food-01", "Sylvania", "none empty"]),
+        ('["garlic"]', '"garlic"', ["food-01", "Sylvania", "list of texts"]),
+        ('["garlic"]', "[7]", ["food-01", "Sylvania", "list of texts"]),
+        ('["garlic"]', '["garlic", "Mud"]', ["food-01", "Sylvania", "only 2 wrong options"]),
+        ('["garlic"]', '["mud"]', ["food-01", "Elbonia", "only 2 wrong options"]),
+        ('Elbonia = ["mud"]', 'Elbonia = ["mud"]\nOz = ["x"]', ["food-01", "'Oz'", "[cultures]"]),
+        ('"Food"', '"Weather"', ["food-01", "unknown topic 'Weather'", "Work life"]),
+        ('topic = "Food"\n', "", ["food-01", "unknown topic None"]),
+        ('topic = "Food"', "topic = []", ["food-01", "unknown topic []"]),
+        ("{country}", "{culture}", ["food-01", "must contain {country}"]),
+        ('id = "food-01"\n', "", ["template number 1 has no id"]),
+        ('id = "food-01"', 'id = " "', ["template number 1 has no id"]),
+        ("[templates.answers]", "[other]", ["food-01", "[templates.answers]"]),
+        ("[cultures]", "[countries]", ["[cultures]"]),
+        ('"old Ruritania"', "3", ["[cultures]"]),
+        (SECOND, "", ["[[templates]]"]),
+        (SECOND, "templates = [1]", ["template number 1"]),
+        (SECOND, SECOND + SECOND, ["food-01", "appears twice"]),
+        ('"Food"', "Food", ["not valid TOML", "line 10"]),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_place(
+    tmp_path: Path, old: str, new: str, named: list[str]
+) -> None:
+    text = SMALL.replace(old, new)
+    assert text != SMALL
+    if new == "templates = [1]":
+        text = new + text.replace(new, "")
+    path = tmp_path / "questions.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataFileError) as caught:
+        read_questions(path)
+    assert caught.value.path == path
+    for part in named:
+        assert part in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match=r"gone\.toml: no such file"):
+        read_questions(tmp_path / "gone.toml")

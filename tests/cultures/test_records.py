@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from culnig.cultures.records import (
+    Culture,
+    builtin_cultures,
+    culture_by_name,
+    read_cultures,
+)
+from culnig.data_files import own_data
+from culnig.errors import DataFileError, InputError, PluginError, UnknownNameError
+
+BLEND_SPELLINGS = {
+    "USA": "US",
+    "UK": "UK",
+    "South Korea": "South_Korea",
+    "Algeria": "Algeria",
+    "Indonesia": "Indonesia",
+    "Spain": "Spain",
+    "Iran": "Iran",
+    "Mexico": "Mexico",
+    "Assam": "Assam",
+    "Greece": "Greece",
+    "Ethiopia": "Ethiopia",
+    "Nigeria": "Northern_Nigeria",
+    "North Korea": "North_Korea",
+    "West Java": "West_Java",
+    "China": "China",
+    "Azerbaijan": "Azerbaijan",
+}
+TARGETS = {"China", "Indonesia", "Iran", "Mexico", "South Korea", "Spain", "UK", "USA"}
+
+GOOD = """
+key = "Atlantis"
+display_name = "Atlantis"
+in_sentence = "Atlantis"
+iso = "AT"
+region = "Southern Europe"
+zone = "Catholic Europe"
+languages = ["el"]
+
+[names]
+blend = "Atlantis_Island"
+"""
+
+
+def write(folder: Path, text: str, name: str = "atlantis.toml") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_the_cultures_of_blend_and_their_spellings():
+    spellings = {c.key: c.names["blend"] for c in builtin_cultures() if "blend" in c.names}
+    assert spellings == BLEND_SPELLINGS
+
+
+def test_the_cultures_with_specific_neurons():
+    assert {culture.key for culture in builtin_cultures() if culture.specific_target} == TARGETS
+
+
+def test_builtin_cultures_are_sorted_by_key_and_lie_in_files_named_after_it():
+    keys = [culture.key for culture in builtin_cultures()]
+    assert keys == sorted(keys)
+    stems = {path.stem for path in own_data("cultures").iterdir()}
+    assert stems == {key.lower().replace(" ", "_") for key in keys}
+
+
+def test_related_is_mutual_among_builtin_cultures():
+    cultures = {culture.key: culture for culture in builtin_cultures()}
+    for culture in cultures.values():
+        for other in culture.related:
+            assert culture.key in cultures[other].related, (culture.key, other)
+
+
+def test_codes_of_parts_of_countries():
+    codes = {culture.key: culture.iso for culture in builtin_cultures()}
+    assert codes["Assam"] == "IN-AS"
+    assert codes["West Java"] == "ID-JB"
+    assert len(set(codes.values())) == len(codes)
+
+
+@pytest.mark.parametrize(("key", "spelling"), BLEND_SPELLINGS.items())
+def test_a_culture_is_found_by_the_spelling_of_a_benchmark(key, spelling):
+    assert culture_by_name(builtin_cultures(), "blend", spelling).key == key
+
+
+def test_an_unknown_spelling_offers_near_ones_and_says_where_spellings_go():
+    with pytest.raises(UnknownNameError, match="unknown culture of blend 'South_Corea'") as caught:
+        culture_by_name(builtin_cultures(), "blend", "South_Corea")
+    assert "South_Korea" in caught.value.near_names
+    assert "names.blend" in str(caught.value)
+
+
+def test_a_key_is_not_taken_for_a_spelling():
+    with pytest.raises(UnknownNameError):
+        culture_by_name(builtin_cultures(), "blend", "USA")
+    with pytest.raises(UnknownNameError, match="known: none"):
+        culture_by_name(builtin_cultures(), "no-such-benchmark", "US")
+
+
+def test_a_spelling_that_two_records_claim_is_refused():
+    (spain,) = (culture for culture in builtin_cultures() if culture.key == "Spain")
+    with pytest.raises(PluginError, match=r"'Spain' and 'Hispania' both claim names\.blend"):
+        culture_by_name([spain, replace(spain, key="Hispania")], "blend", "Spain")
+
+
+def test_a_record_can_be_hashed_and_defaults_are_empty(tmp_path):
+    (culture,) = read_cultures(write(tmp_path, GOOD))
+    assert len({culture, culture}) == 1
+    assert culture.related == ()
+    assert culture.specific_target is False
+    assert culture.languages == ("el",)
+
+
+def test_a_record_made_in_python_is_checked_too():
+    with pytest.raises(InputError, match="culture 'X': iso = 'Spain'"):
+        Culture("X", "X", "X", "Spain", "Southern Europe", "Catholic Europe", ("es",))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('key = "Atlantis"', "", "the field 'key' is missing"),
+        ('in_sentence = "Atlantis"', "", "culture 'Atlantis': the field 'in_sentence' is missing"),
+        ('iso = "AT"', 'iso = "Austria"', "iso = 'Austria'"),
+        ('iso = "AT"', "iso = 40", "iso = 40 must be a text"),
+        ('iso = "AT"', 'ISO = "AT"', "unknown field 'ISO'; allowed: key, display_name"),
+        ("Southern Europe", "South Europe", "region = 'South Europe'; must be one of Northern Af"),
+        ("Catholic Europe", "catholic", "zone = 'catholic'; must be one of African-Islamic"),
+        ('["el"]', "[]", "languages = (); must hold at least one"),
+        ('["el"]', '["Greek"]', "languages = 'Greek'; must be BCP-47"),
+        ('["el"]', '["el", "el"]', "must not repeat itself"),
+        ('["el"]', '"el"', "languages = 'el' must be a list of texts"),
+        ('["el"]', '["el"]\nrelated = ["Atlantis"]', "not related to itself"),
+        ('["el"]', '["el"]\nrelated = ["Lemuria"]', "related names 'Lemuria'"),
+        ('["el"]', '["el"]\nspecific_target = 1', "specific_target = 1 must be true or false"),
+        ('"Atlantis_Island"', '["A", "B"]', "must be a table of texts"),
+        ('"Atlantis_Island"', '" "', "names.blend = ' '"),
+        ('key = "Atlantis"', "key = ", "not valid TOML"),
+    ],
+)
+def test_a_malformed_record_names_the_file_and_the_field(tmp_path, old, new, problem):
+    assert old in GOOD
+    with pytest.raises(DataFileError) as caught:
+        read_cultures(write(tmp_path, GOOD.replace(old, new, 1)))
+    assert "atlantis.toml" in str(caught.value)
+    assert problem in str(caught.value)
+
+
+def test_two_records_with_one_key_name_both_files(tmp_path):
+    write(tmp_path, GOOD)
+    write(tmp_path, GOOD.replace("_Island", "_City"), "second.toml")
+    with pytest.raises(DataFileError, match=r"second\.toml: .*'Atlantis' .*by atlantis\.toml"):
+        read_cultures(tmp_path)
+
+
+def test_two_records_with_one_spelling_name_both_files(tmp_path):
+    write(tmp_path, GOOD)
+    write(tmp_path, GOOD.replace('key = "Atlantis"', 'key = "Lemuria"'), "second.toml")
+    with pytest.raises(DataFileError, match=r"names\.blend = 'Atlantis_Island' .*atlantis\.toml"):
+        read_cultures(tmp_path)
+
+
+def test_a_plugin_may_relate_its_cultures_to_known_ones(tmp_path):
+    write(tmp_path, GOOD.replace('["el"]', '["el"]\nrelated = ["Greece"]'))
+    (culture,) = read_cultures(tmp_path, known=["Greece"])
+    assert culture.related == ("Greece",)
+
+
+def test_a_folder_without_records_is_refused(tmp_path):
+    with pytest.raises(DataFileError, match="no culture records"):
+        read_cultures(tmp_path)
