@@ -24,9 +24,7 @@ def own_data(name: str) -> Path:
     for folder in (_PACKAGE / "data", _PACKAGE.parent / "data"):
         if (folder / name).exists():
             return folder / name
-    raise DataFileError(
-        _PACKAGE / "data" / name, "this installation lacks it; install culnig-engine again"
-    )
+    raise DataFileError(_PACKAGE / "data" / name, "this installation lacks it; install culnig-engine again")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -31,9 +31,7 @@ class Placed(Protocol):
 
 
 @contextlib.contextmanager
-def intervene(
-    bound: BoundModel, neurons: Placed | NDArray[np.int64], factor: float = 0.0
-) -> Iterator[None]:
+def intervene(bound: BoundModel, neurons: Placed | NDArray[np.int64], factor: float = 0.0) -> Iterator[None]:
     """Multiply the activations of `neurons` by `factor` at every token, inside the context.
 
     `neurons` is a neuron set or an array of flat positions. Contexts nest: factors of a neuron in several
@@ -42,15 +40,13 @@ def intervene(
     if not np.isfinite(factor):
         raise InputError(f"factor {factor} is not a finite number; 0 suppresses, 2 enhances")
     flat = neurons if isinstance(neurons, np.ndarray) else neurons.flat(bound.layout)
-    if flat.size and not (0 <= flat.min() and flat.max() < bound.layout.n_neurons):
+    if flat.size and not (flat.min() >= 0 and flat.max() < bound.layout.n_neurons):
         raise InputError(f"a neuron lies outside the layout of {bound.layout.n_neurons:,} neurons")
     with contextlib.ExitStack() as stack:
         for linear in bound.linears:
             columns = _columns(linear, flat)
             if columns.size:
-                handle = linear.linear.register_forward_hook(
-                    _scaling(columns, factor), prepend=True
-                )
+                handle = linear.linear.register_forward_hook(_scaling(columns, factor), prepend=True)
                 stack.callback(handle.remove)
         yield
 

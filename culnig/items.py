@@ -52,9 +52,7 @@ class Item:
 
     def __post_init__(self) -> None:
         if self.answer not in self.options:
-            raise InputError(
-                f"item {self.id}: gold label {self.answer!r} is not among {self.options}"
-            )
+            raise InputError(f"item {self.id}: gold label {self.answer!r} is not among {self.options}")
         if len(set(self.options)) != len(self.options):
             raise InputError(f"item {self.id}: the labels {self.options} are not distinct")
 
@@ -92,9 +90,7 @@ def choose_items(
     chosen: list[Item] = []
     taken: Counter[str] = Counter()
     for item in items:
-        if split not in ("all", item.split) or (
-            cultures is not None and item.culture not in cultures
-        ):
+        if split not in ("all", item.split) or (cultures is not None and item.culture not in cultures):
             continue
         if per_culture is not None and taken[item.culture] >= per_culture:
             continue

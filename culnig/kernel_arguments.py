@@ -33,17 +33,13 @@ def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
 def number_format(activation: Array, gradient: Array, dtype: str | None) -> str:
     """Name in DTYPES of what both arrays (item, token, neuron) hold."""
     if activation.ndim != 3:
-        raise InputError(
-            f"activation has shape {activation.shape}; it must be (item, token, neuron)"
-        )
+        raise InputError(f"activation has shape {activation.shape}; it must be (item, token, neuron)")
     if gradient.shape != activation.shape:
         raise InputError(
             f"gradient has shape {gradient.shape}, activation {activation.shape}; they must agree"
         )
     if gradient.dtype != activation.dtype:
-        raise InputError(
-            f"gradient is {gradient.dtype}, activation {activation.dtype}; they must agree"
-        )
+        raise InputError(f"gradient is {gradient.dtype}, activation {activation.dtype}; they must agree")
     held = activation.dtype.name if activation.dtype.isnative else str(activation.dtype)
     name = held if dtype is None else one_of("dtype", dtype, DTYPES)
     if name not in DTYPES or held != ("uint16" if name == "bfloat16" else name):
@@ -73,8 +69,7 @@ def real_tokens(
         real = np.asarray(mask)
         if real.dtype != np.bool_ or real.shape != shape:
             raise InputError(
-                f"token_mask is {real.dtype} of shape {real.shape}; bool of shape {shape} is "
-                "allowed"
+                f"token_mask is {real.dtype} of shape {real.shape}; bool of shape {shape} is allowed"
             )
     else:
         n_real = np.asarray(lengths)
@@ -145,9 +140,7 @@ def culture_rows(index: ArrayLike, n_items: int, n_cultures: int) -> NDArray[np.
         )
     wrong = np.flatnonzero((given < 0) | (given >= n_cultures))
     if wrong.size:
-        raise InputError(
-            f"culture_index[{wrong[0]}] is {given[wrong[0]]}; sums have {n_cultures} rows"
-        )
+        raise InputError(f"culture_index[{wrong[0]}] is {given[wrong[0]]}; sums have {n_cultures} rows")
     return np.ascontiguousarray(given, dtype=np.int64)
 
 
@@ -166,8 +159,7 @@ def output_table(name: str, table: Array, shape: tuple[int, int], dtype: type) -
     """A table that is written to: right shape and dtype, writeable, neurons side by side."""
     if table.dtype != dtype or table.ndim != 2 or table.shape != shape:
         raise InputError(
-            f"{name} is {table.dtype} of shape {table.shape}; {np.dtype(dtype)} of shape {shape} "
-            "is needed"
+            f"{name} is {table.dtype} of shape {table.shape}; {np.dtype(dtype)} of shape {shape} is needed"
         )
     if not table.flags.writeable or side_by_side(table) is not table:
         raise InputError(
@@ -239,7 +231,5 @@ def pool_counts(name: str, counts: Sequence[int], widths: list[int]) -> list[int
         raise InputError(f"{name} has {len(given)} entries for {len(widths)} pools")
     for number, (count, width) in enumerate(zip(given, widths, strict=True)):
         if not 0 <= count <= width:
-            raise InputError(
-                f"{name}[{number}] is {count}; from 0 to the pool's {width} neurons is allowed"
-            )
+            raise InputError(f"{name}[{number}] is {count}; from 0 to the pool's {width} neurons is allowed")
     return given

@@ -41,7 +41,7 @@ class Neuron(NamedTuple):
 
     module: str
     layer: int
-    index: int
+    index: int  # type: ignore[assignment]  # the word of the field outweighs tuple.index
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,7 @@ class Outcomes:
             predicted=texts([""] * n),
             correct=np.zeros(n, dtype=bool),
             confidence=np.zeros(n),
-            option_probabilities=np.full(
-                (n, max((len(item.options) for item in items), default=0)), np.nan
-            ),
+            option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
         )
 
     @property
@@ -73,9 +71,7 @@ class Outcomes:
         """Whether the gold label is the most probable *among the labels*, shape (item,)."""
         if not self.options:
             return np.zeros(0, dtype=bool)
-        gold = [
-            labels.index(answer) for labels, answer in zip(self.options, self.gold, strict=True)
-        ]
+        gold = [labels.index(answer) for labels, answer in zip(self.options, self.gold, strict=True)]
         return np.asarray(np.nanargmax(self.option_probabilities, axis=1) == np.array(gold))
 
     @property

@@ -55,8 +55,6 @@ class CultureMoments:
         """Culture scores in the order of `cultures`; MismatchError names those that are not here."""
         missing = [culture for culture in cultures if culture not in self.cultures]
         if missing:
-            raise MismatchError(
-                f"no items of {', '.join(missing)}; there are {', '.join(self.cultures)}"
-            )
+            raise MismatchError(f"no items of {', '.join(missing)}; there are {', '.join(self.cultures)}")
         places = [self.cultures.index(culture) for culture in cultures]
         return self.culture_scores[places]

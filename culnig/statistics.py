@@ -61,12 +61,10 @@ def paired_difference(
     """Compare two conditions item by item; all arrays are (item,). InputError where there is no item."""
     difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     if len(difference) == 0:
-        raise InputError(
-            "no items to compare; the benchmark has none after --limit, --culture or --split"
-        )
+        raise InputError("no items to compare; the benchmark has none after --limit, --culture or --split")
     _, unit_of = np.unique(units.astype(str), return_inverse=True)
     sizes = np.bincount(unit_of).astype(np.float64)
-    sums = np.bincount(unit_of, weights=difference)
+    sums: NDArray[np.float64] = np.bincount(unit_of, weights=difference).astype(np.float64)
     return PairedDifference(
         n=len(difference),
         n_units=len(sizes),
@@ -93,9 +91,7 @@ def _sign_flip_p(sums: NDArray[np.float64], alternative: Alternative, seed: int)
     return min(1.0, float(result.pvalue))
 
 
-def _interval(
-    sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int
-) -> tuple[float, float]:
+def _interval(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> tuple[float, float]:
     if len(sums) < 2:
         return (float("nan"), float("nan"))
     result = stats.bootstrap(
@@ -131,8 +127,6 @@ def against_random(
     as_low = int(np.sum(means <= own + 1e-12))
     return AgainstRandom(
         n_random=len(random),
-        difference=paired_difference(
-            random.mean(axis=0), condition, units, alternative="less", seed=seed
-        ),
+        difference=paired_difference(random.mean(axis=0), condition, units, alternative="less", seed=seed),
         empirical_p=(1 + as_low) / (1 + len(random)),
     )

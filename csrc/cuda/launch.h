@@ -10,7 +10,7 @@
 #define CULNIG_LAUNCH(kernel, grid, block, stream, ...) kernel<<<(grid), (block), 0, (stream)>>>(__VA_ARGS__)
 #else
 #define CULNIG_LAUNCH(kernel, grid, block, stream, ...) \
-    culnig::emulation::launch((grid), (block), [&] { kernel(__VA_ARGS__); })
+    culnig::emulation::launch((grid), (block), (stream), [&] { kernel(__VA_ARGS__); })
 #endif
 
 namespace culnig::cuda {

@@ -59,13 +59,9 @@ def dtype_name(activation: torch.Tensor, gradient: torch.Tensor) -> str:
     """Format of both tensors; InputError where they differ or the kernels do not read it."""
     for name, tensor in (("activation", activation), ("gradient", gradient)):
         if tensor.dtype not in DTYPE_NAMES:
-            raise InputError(
-                f"{name} is {tensor.dtype}; {', '.join(DTYPE_NAMES.values())} are read"
-            )
+            raise InputError(f"{name} is {tensor.dtype}; {', '.join(DTYPE_NAMES.values())} are read")
         if tensor.ndim != 3:
-            raise InputError(
-                f"{name} has shape {tuple(tensor.shape)}; (item, token, neuron) is read"
-            )
+            raise InputError(f"{name} has shape {tuple(tensor.shape)}; (item, token, neuron) is read")
     if activation.dtype != gradient.dtype or activation.shape != gradient.shape:
         raise InputError(
             f"activation is {activation.dtype} of shape {tuple(activation.shape)}, gradient "

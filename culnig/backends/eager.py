@@ -52,7 +52,7 @@ class TorchBackend:
         n_items, n_tokens, n_neurons = activation.shape
         one_of("aggregator", aggregator, AGGREGATORS)
         mask_bits = real_tokens(host_array(token_mask), None, "left", (n_items, n_tokens))
-        mask = torch.from_numpy(mask_bits.view(np.bool_)).to(activation.device)
+        mask = torch.tensor(mask_bits.view(np.bool_), device=activation.device)
         scores, peaks = _item_scores(activation.detach(), gradient.detach(), mask, aggregator)
         kernels.add_scores(
             scores,
@@ -95,9 +95,7 @@ def _item_scores(
     return scores, peaks
 
 
-def _reduce(
-    products: torch.Tensor, mask: torch.Tensor, aggregator: str
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _reduce(products: torch.Tensor, mask: torch.Tensor, aggregator: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores and peak tokens (item, neuron) of products (item, token, neuron)."""
     n_tokens = products.shape[1]
     token = torch.arange(n_tokens, device=products.device, dtype=torch.int32)

@@ -53,32 +53,28 @@ class Blend(Benchmark):
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """Items in file order."""
-        if data_dir is None:
-            source, rows, topics = HUB_NAME, _hub_rows("multiple-choice-questions"), _hub_topics()
-        else:
-            folder = data_dir / "BLEnD"
-            path = _questions_file(folder)
-            source, rows, topics = (
-                str(path),
-                _csv_rows(path, _COLUMNS),
-                _topics(folder / "US_questions.csv"),
-            )
-        return _items(source, rows, topics)
+        return _read(data_dir)
 
 
-class BlendControl(Blend):
+class BlendControl(Benchmark):
     """The same items with the question deleted, role control."""
 
     name = "blend-control"
     role = "control"
     summary = "BLEnD items without their question: instruction, options and gold label kept"
-    control = None
+    needs_data_dir = True
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """Items in file order."""
-        for item in super().read(data_dir):
-            question_length = item.prompt.index(INSTRUCTION)
-            yield replace(item, prompt=item.prompt[question_length:])
+        for item in _read(data_dir):
+            yield replace(item, prompt=item.prompt[item.prompt.index(INSTRUCTION) :])
+
+
+def _read(data_dir: Path | None) -> Iterator[Item]:
+    if data_dir is None:
+        return _items(HUB_NAME, _hub_rows("multiple-choice-questions"), _hub_topics())
+    path = _questions_file(data_dir / "BLEnD")
+    return _items(str(path), _csv_rows(path, _COLUMNS), _topics(data_dir / "BLEnD" / "US_questions.csv"))
 
 
 def _items(source: str, rows: Iterator[Row], topics: dict[str, str]) -> Iterator[Item]:
@@ -168,9 +164,7 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
             for column in columns:
                 if column not in (reader.fieldnames or ()):
                     there = ", ".join(reader.fieldnames or ()) or "none"
-                    raise DataFileError(
-                        path, f"no such column; there are {there}", line=1, column=column
-                    )
+                    raise DataFileError(path, f"no such column; there are {there}", line=1, column=column)
             for row in reader:
                 for column in columns:
                     if not row[column]:
@@ -204,6 +198,4 @@ def _hub(config: str, split: str) -> Any:
     try:
         return datasets.load_dataset(HUB_NAME, config, split=split)
     except Exception as error:  # the hub client raises whatever its transport raises
-        raise EnvironmentProblem(
-            f"cannot read {HUB_NAME} ({config}) from the hub: {error}; {how}"
-        ) from error
+        raise EnvironmentProblem(f"cannot read {HUB_NAME} ({config}) from the hub: {error}; {how}") from error

@@ -64,9 +64,7 @@ class CountryRC(Benchmark):
 
     name: ClassVar[str] = "country-rc"
     role: ClassVar[Role] = "exclusion"
-    summary: ClassVar[str] = (
-        "which country a short passage names; needs reading, no cultural knowledge"
-    )
+    summary: ClassVar[str] = "which country a short passage names; needs reading, no cultural knowledge"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items: passage by passage, then culture by culture, then wording by wording."""
@@ -175,9 +173,7 @@ def _by_hash(seed: str, cultures: Sequence[Culture]) -> list[Culture]:
     return sorted(cultures, key=lambda c: hashlib.sha256(f"{seed}/{c.key}".encode()).digest())
 
 
-def _tables(
-    path: Path, name: str, columns: Mapping[str, type]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _tables(path: Path, name: str, columns: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each table of an array with exactly these columns, and how an error names it."""
     tables = read_toml(path).get(name)
     if not tables or not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
@@ -207,9 +203,7 @@ def _check_half(path: Path, half: str, passages: Sequence[Passage]) -> None:
         raise DataFileError(path, f"{found}; {wanted}")
 
 
-def _check_placeholders(
-    path: Path, where: str, text: str, required: set[str], allowed: set[str]
-) -> None:
+def _check_placeholders(path: Path, where: str, text: str, required: set[str], allowed: set[str]) -> None:
     found = set(_PLACEHOLDER.findall(text))
     for name in sorted(required - found):
         raise DataFileError(path, f"{where} lacks the placeholder {{{name}}}")

@@ -32,9 +32,7 @@ TOPICS: dict[str, Split] = {
 }
 LABELS = ("A", "B", "C", "D")
 PLACEHOLDER = "{country}"
-INSTRUCTION = (
-    "Choose the letter of the best option and answer as JSON with the single key answer_choice."
-)
+INSTRUCTION = "Choose the letter of the best option and answer as JSON with the single key answer_choice."
 
 
 @dataclass(frozen=True)
@@ -101,15 +99,11 @@ def _check_template(path: Path, number: int, entry: Any, cultures: dict[str, str
     if not _is_text(topic) or topic not in TOPICS:
         raise DataFileError(path, f"{where}: unknown topic {topic!r}; known: {', '.join(TOPICS)}")
     if not _is_text(question) or PLACEHOLDER not in question:
-        raise DataFileError(
-            path, f"{where}: the question must contain {PLACEHOLDER}, got {question!r}"
-        )
+        raise DataFileError(path, f"{where}: the question must contain {PLACEHOLDER}, got {question!r}")
     if not isinstance(answers, dict):
         raise DataFileError(path, f"{where}: needs a table [templates.answers]")
     if unknown := [culture for culture in answers if culture not in cultures]:
-        raise DataFileError(
-            path, f"{where}: {unknown[0]!r} is not a culture of the table [cultures]"
-        )
+        raise DataFileError(path, f"{where}: {unknown[0]!r} is not a culture of the table [cultures]")
     for culture in cultures:
         given = answers.get(culture)
         if given is None:
@@ -138,9 +132,7 @@ def make_items(questions: Questions, *, with_question: bool = True) -> Iterator[
             label = letters[template.id, culture]
             choices = template.wrong_answers(culture)[: len(LABELS) - 1]
             choices.insert(LABELS.index(label), template.answers[culture][0])
-            lines = "\n".join(
-                f"{letter}. {text}" for letter, text in zip(LABELS, choices, strict=True)
-            )
+            lines = "\n".join(f"{letter}. {text}" for letter, text in zip(LABELS, choices, strict=True))
             prompt = f"{INSTRUCTION}\n\n{lines}\n\nAnswer:"
             if with_question:
                 prompt = f"{template.question.replace(PLACEHOLDER, name)} {prompt}"
@@ -159,9 +151,7 @@ def make_items(questions: Questions, *, with_question: bool = True) -> Iterator[
 def _gold_letters(questions: Questions) -> dict[tuple[str, str], str]:
     letters: dict[tuple[str, str], str] = {}
     for topic in TOPICS:
-        ids = _by_hash(
-            (t.id for t in questions.templates if t.topic == topic), f"templates of {topic}"
-        )
+        ids = _by_hash((t.id for t in questions.templates if t.topic == topic), f"templates of {topic}")
         cultures = _by_hash(questions.cultures, f"cultures of {topic}")
         for row, template in enumerate(ids):
             for column, culture in enumerate(cultures):
@@ -178,9 +168,7 @@ class Everyday(Benchmark):
 
     name: ClassVar[str] = "everyday"
     role: ClassVar[Role] = "target"
-    summary: ClassVar[str] = (
-        "our own everyday-culture questions, 6 topics, 16 cultures (needs no data)"
-    )
+    summary: ClassVar[str] = "our own everyday-culture questions, 6 topics, 16 cultures (needs no data)"
     control: ClassVar[str | None] = "everyday-control"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:

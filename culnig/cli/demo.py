@@ -107,12 +107,8 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
 
 
 def _scored_items(size: DemoSize) -> dict[str, ChosenItems]:
-    everyday = read_benchmarks(
-        ("everyday", "everyday-control"), None, "identify", (), None, size.per_culture
-    )
-    return everyday | read_benchmarks(
-        ("country-rc",), None, "identify", (), None, size.country_items
-    )
+    everyday = read_benchmarks(("everyday", "everyday-control"), None, "identify", (), None, size.per_culture)
+    return everyday | read_benchmarks(("country-rc",), None, "identify", (), None, size.country_items)
 
 
 def _print_result(chosen: NeuronSet, rows: list[dict[str, Any]]) -> None:
@@ -123,8 +119,13 @@ def _print_result(chosen: NeuronSet, rows: list[dict[str, Any]]) -> None:
         f"Masking them on {unmasked['n']} test items (chance {percent(unmasked['chance'])})",
         ("", "accuracy", "option acc.", "P(gold)", "option mass"),
         [
-            (label, percent(_mean(some, "accuracy")), percent(_mean(some, "option_accuracy")))
-            + (_mean(some, "confidence"), _mean(some, "option_mass"))
+            (
+                label,
+                percent(_mean(some, "accuracy")),
+                percent(_mean(some, "option_accuracy")),
+                _mean(some, "confidence"),
+                _mean(some, "option_mass"),
+            )
             for label, some in (
                 ("unmasked", [unmasked]),
                 ("general masked", [masked]),

@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Neuron-set file to mask; may be given several times, each is a condition.",
 )
-@click.option(
-    "--factor", type=float, default=0.0, show_default=True, help="0 suppresses, 2 enhances."
-)
+@click.option("--factor", type=float, default=0.0, show_default=True, help="0 suppresses, 2 enhances.")
 @click.option(
     "--random-baseline",
     type=click.IntRange(min=0),
@@ -132,9 +130,7 @@ def evaluate_into(
 
     conditions = make_conditions(sets, bound.layout, factor=factor, n_random=n_random, match=match)
     for name, those in chosen.items():
-        view.add(
-            f"evaluate {name}, {len(conditions)} conditions", len(those.items) * len(conditions)
-        )
+        view.add(f"evaluate {name}, {len(conditions)} conditions", len(those.items) * len(conditions))
     answers = run_conditions(
         bound,
         {name: those.items for name, those in chosen.items()},

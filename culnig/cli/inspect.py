@@ -50,9 +50,7 @@ def _inspect_run(path: Path, as_json: bool) -> None:
     if not finished:
         print_line("Not finished; run the same `score` command with --resume")
         return
-    print_table(
-        "Benchmarks", tuple(rows[0]) if rows else ("none",), [tuple(row.values()) for row in rows]
-    )
+    print_table("Benchmarks", tuple(rows[0]) if rows else ("none",), [tuple(row.values()) for row in rows])
 
 
 def _inspect_neurons(path: Path, as_json: bool) -> None:
@@ -75,9 +73,7 @@ def _inspect_neurons(path: Path, as_json: bool) -> None:
         ("rank", "module", "layer", "index", "score"),
         [
             (rank + 1, neuron.module, neuron.layer, neuron.index, f"{score:.3e}")
-            for rank, (neuron, score) in enumerate(
-                zip(chosen.neurons[:10], chosen.scores, strict=False)
-            )
+            for rank, (neuron, score) in enumerate(zip(chosen.neurons[:10], chosen.scores, strict=False))
         ],
     )
 
@@ -89,9 +85,7 @@ def _inspect_evaluation(path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"kind": "evaluation", **results})
         return
-    _print_record(
-        f"Evaluation {path}", {**results["model"], **results["settings"]}, results["versions"]
-    )
+    _print_record(f"Evaluation {path}", {**results["model"], **results["settings"]}, results["versions"])
     print_rows(results["rows"])
 
 

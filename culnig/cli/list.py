@@ -30,9 +30,7 @@ def models(as_json: bool) -> None:
     if as_json:
         print_json({"adapters": rows, "embedded": embedded, "problems": registry.problems()})
         return
-    print_table(
-        "Model adapters", ("adapter", "binds"), [(row["adapter"], row["binds"]) for row in rows]
-    )
+    print_table("Model adapters", ("adapter", "binds"), [(row["adapter"], row["binds"]) for row in rows])
     print_line(f"--model embedded is SmolLM2-135M-Instruct: {embedded}")
     print_line("--model also takes a hub name, a model folder or a .gguf file")
     _print_problems()

@@ -30,9 +30,7 @@ def _all(*decorators: Callable[[Command], Command]) -> Callable[[Command], Comma
 def model_options() -> Callable[[Command], Command]:
     """--model and how to load it."""
     return _all(
-        click.option(
-            "--model", required=True, help="Hub name, model folder, .gguf file, or `embedded`."
-        ),
+        click.option("--model", required=True, help="Hub name, model folder, .gguf file, or `embedded`."),
         click.option("--revision", help="Branch, tag or commit on the hub."),
         click.option(
             "--dtype",
@@ -41,12 +39,8 @@ def model_options() -> Callable[[Command], Command]:
             show_default=True,
             help="Number format of the weights; auto is the checkpoint's own.",
         ),
-        click.option(
-            "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
-        ),
-        click.option(
-            "--trust-remote-code", is_flag=True, help="Let code that comes with the model run."
-        ),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.option("--trust-remote-code", is_flag=True, help="Let code that comes with the model run."),
     )
 
 
@@ -96,9 +90,7 @@ def item_options(default_split: SplitChoice) -> Callable[[Command], Command]:
 
 def json_option() -> Callable[[Command], Command]:
     """--json."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
-    )
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 
 
 def overwrite_option() -> Callable[[Command], Command]:
@@ -106,9 +98,7 @@ def overwrite_option() -> Callable[[Command], Command]:
     return click.option("--overwrite", is_flag=True, help="Replace an earlier output of this kind.")
 
 
-def load(
-    model: str, revision: str | None, dtype: str, device: str, trust_remote_code: bool
-) -> BoundModel:
+def load(model: str, revision: str | None, dtype: str, device: str, trust_remote_code: bool) -> BoundModel:
     """Load the model that the options name."""
     from culnig.models.loading import LoadSettings, load_model
 

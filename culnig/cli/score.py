@@ -40,9 +40,7 @@ from culnig.store.run import Run
     show_default=True,
     help="What is stored.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @overwrite_option()
 @json_option()
@@ -71,16 +69,12 @@ def command(
     from culnig.extraction.scoring import ScoreSettings
 
     if resume and overwrite:
-        raise click.UsageError(
-            "--resume goes on with a run, --overwrite replaces it; give one of them"
-        )
+        raise click.UsageError("--resume goes on with a run, --overwrite replaces it; give one of them")
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     with progress_view() as view:
         view.say(f"loading {model}")
         bound = load(model, revision, dtype, device, trust_remote_code)
-        view.say(
-            f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})"
-        )
+        view.say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
         for name, those in chosen.items():
             view.add(f"score {name}", len(those.items))
         run = score_run(

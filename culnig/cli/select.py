@@ -42,9 +42,7 @@ def _output_options(call: Command) -> Command:
 
 def _table_options(call: Command) -> Command:
     for option in (
-        click.option(
-            "--no-exclusion", is_flag=True, help="Remove no neurons by an exclusion benchmark."
-        ),
+        click.option("--no-exclusion", is_flag=True, help="Remove no neurons by an exclusion benchmark."),
         click.option("--no-control", is_flag=True, help="Rank by the target alone."),
         click.option("--exclusion", help="Exclusion benchmark, where the run has several."),
         click.option("--control", help="Control benchmark, where the run has several."),
@@ -120,9 +118,7 @@ def general(
 @command.command("specific")
 @_table_options
 @click.option("--culture", required=True, help="The culture to select for.")
-@click.option(
-    "--top", type=_FRACTION, default=0.003, show_default=True, help="Share of the one pool kept."
-)
+@click.option("--top", type=_FRACTION, default=0.003, show_default=True, help="Share of the one pool kept.")
 @click.option(
     "--exclude",
     type=_FRACTION,

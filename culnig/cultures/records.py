@@ -103,9 +103,7 @@ class Culture:
             self._refuse("languages", self.languages, "must hold at least one language")
         for language in self.languages:
             if not _LANGUAGE.fullmatch(language):
-                self._refuse(
-                    "languages", language, "must be BCP-47, such as 'es', 'zh-Hant' or 'pt-BR'"
-                )
+                self._refuse("languages", language, "must be BCP-47, such as 'es', 'zh-Hant' or 'pt-BR'")
         for name in _LISTS:
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 self._refuse(name, getattr(self, name), "must not repeat itself")

@@ -45,9 +45,7 @@ def make_conditions(
     conditions = [Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))]
     for chosen in sets:
         if any(condition.name == chosen.name for condition in conditions):
-            raise InputError(
-                f"two neuron sets are named {chosen.name!r}; change `name` in one of the files"
-            )
+            raise InputError(f"two neuron sets are named {chosen.name!r}; change `name` in one of the files")
         flat = chosen.flat(layout)
         if not flat.size:
             raise InputError(f"neuron set {chosen.name!r} is empty; select with larger fractions")
@@ -55,8 +53,6 @@ def make_conditions(
         for seed in range(n_random):
             drawn = select_random(chosen, layout, seed, match)
             conditions.append(
-                Condition(
-                    f"{drawn.name} like {chosen.name}", factor, drawn.flat(layout), like=chosen.name
-                )
+                Condition(f"{drawn.name} like {chosen.name}", factor, drawn.flat(layout), like=chosen.name)
             )
     return conditions

@@ -77,9 +77,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     path = folder / RESULTS_FILE
     document = read_json(path, "the results of an evaluation")
     if document.get("format") != EVALUATION_FORMAT:
-        raise StoreError(
-            f"{path}: format is {document.get('format')!r}, expected {EVALUATION_FORMAT!r}"
-        )
+        raise StoreError(f"{path}: format is {document.get('format')!r}, expected {EVALUATION_FORMAT!r}")
     if document.get("format_version") != EVALUATION_FORMAT_VERSION:
         raise StoreError(
             f"{path}: format version {document.get('format_version')}, this culnig reads "

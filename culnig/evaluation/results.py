@@ -70,9 +70,7 @@ def _row(
         for name, metric in METRICS.items()
     }
     row["p_value"] = row["change"]["accuracy"]["p_value"]
-    random = [
-        answers[benchmark, other.name] for other in conditions if other.like == condition.name
-    ]
+    random = [answers[benchmark, other.name] for other in conditions if other.like == condition.name]
     if random:
         row["against_random"] = {
             name: _against_random(metric, outcomes, random) for name, metric in METRICS.items()
@@ -83,9 +81,7 @@ def _row(
 def _against_random(
     metric: Callable[[Outcomes], NDArray[Any]], outcomes: Outcomes, random: Sequence[Outcomes]
 ) -> dict[str, Any]:
-    compared = against_random(
-        metric(outcomes), np.array([metric(other) for other in random]), outcomes.units
-    )
+    compared = against_random(metric(outcomes), np.array([metric(other) for other in random]), outcomes.units)
     return {
         **_as_json(compared.difference),
         "n_random": compared.n_random,

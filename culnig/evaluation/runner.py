@@ -31,8 +31,7 @@ def run_conditions(
     """Outcomes of every benchmark under every condition."""
     encoder = Encoder(bound)
     batches = {
-        name: make_batches(encoder.encode_all(items), token_budget)
-        for name, items in benchmarks.items()
+        name: make_batches(encoder.encode_all(items), token_budget) for name, items in benchmarks.items()
     }
     answers: Answers = {}
     with AnswerReader(bound) as reader:

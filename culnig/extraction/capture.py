@@ -49,9 +49,7 @@ class Capture:
         def note(module: Any, inputs: Any, output: torch.Tensor) -> None:
             if not output.requires_grad:  # the forward pass that gradient checkpointing throws away
                 return
-            activation: list[torch.Tensor] = [
-                output.detach()
-            ]  # an alias without the graph: no cycle
+            activation: list[torch.Tensor] = [output.detach()]  # an alias without the graph: no cycle
 
             def hand_over(gradient: torch.Tensor) -> None:
                 noted = activation.pop()
@@ -59,7 +57,7 @@ class Capture:
                     columns = piece.columns
                     self._consume(piece.segment, noted[..., columns], gradient[..., columns])
 
-            output.register_hook(hand_over)
+            output.register_hook(hand_over)  # type: ignore[no-untyped-call]
 
         return note
 

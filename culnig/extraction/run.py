@@ -74,9 +74,7 @@ def _score_into(
             save(scores)
         progress(name, n_items)
 
-    score_benchmark(
-        bound, chosen.items, chosen.role, settings, so_far=so_far, after_batch=after_batch
-    )
+    score_benchmark(bound, chosen.items, chosen.role, settings, so_far=so_far, after_batch=after_batch)
 
 
 def describe_model(bound: BoundModel) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-
 from culnig.bound import BoundModel
 from culnig.errors import BindingError
 from culnig.inference.batches import Batch
@@ -31,7 +30,7 @@ class AnswerReader:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> AnswerReader:
-        head = self._model.get_output_embeddings()
+        head = self._model.get_output_embeddings()  # type: ignore[no-untyped-call]
         if head is None:
             raise BindingError(
                 f"{type(self._model).__name__} has no output embeddings to read an answer from"
@@ -40,15 +39,13 @@ class AnswerReader:
         self._stack.callback(handle.remove)
         if self._model.training:
             self._stack.callback(self._model.train)
-            self._model.eval()
+            self._model.eval()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def _keep_last_position(
-        self, head: Any, inputs: tuple[torch.Tensor, ...]
-    ) -> tuple[torch.Tensor, ...]:
+    def _keep_last_position(self, head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         import torch
 
         hidden, *rest = inputs
@@ -62,7 +59,7 @@ class AnswerReader:
         import torch
 
         self._last = torch.from_numpy(batch.lengths - 1)
-        device = self._model.get_input_embeddings().weight.device
+        device = next(self._model.get_input_embeddings().parameters()).device
         output = self._model(input_ids=batch.token_ids(device), use_cache=False)
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
@@ -76,14 +73,10 @@ class AnswerReader:
             outcomes.predicted[number] = self._token_text(predicted[row])
             outcomes.correct[number] = predicted[row] == encoded.gold_id
             outcomes.confidence[number] = float(values[row, encoded.gold_id])
-            outcomes.option_probabilities[number, : len(ids)] = (
-                values[row, ids].double().cpu().numpy()
-            )
+            outcomes.option_probabilities[number, : len(ids)] = values[row, ids].double().cpu().numpy()
 
     def _token_text(self, token_id: int) -> str:
-        return str(self._tokenizer.decode([token_id])).replace(
-            "\0", "\\0"
-        )  # HDF5 strings end at NUL
+        return str(self._tokenizer.decode([token_id])).replace("\0", "\\0")  # HDF5 strings end at NUL
 
     def answer(self, batch: Batch, outcomes: Outcomes) -> None:
         """Forward a batch without gradients and record its answers."""

@@ -52,15 +52,11 @@ class Batch:
         return ids.to(device)
 
 
-def make_batches(
-    encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOKEN_BUDGET
-) -> list[Batch]:
+def make_batches(encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOKEN_BUDGET) -> list[Batch]:
     """Batches of at most `token_budget` tokens, padding included; a longer item goes alone."""
     if token_budget < 1:
         raise InputError(f"token budget {token_budget} is not positive")
-    order = sorted(
-        range(len(encoded)), key=lambda number: (-len(encoded[number].token_ids), number)
-    )
+    order = sorted(range(len(encoded)), key=lambda number: (-len(encoded[number].token_ids), number))
     batches: list[Batch] = []
     members: list[int] = []
     for number in order:

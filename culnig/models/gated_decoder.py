@@ -55,8 +55,7 @@ def _decoder_layers(model: nn.Module) -> list[nn.Module]:
         and len(stack) > 0
         and all(_has(layer, "self_attn", "mlp") for layer in stack)
         and all(
-            _has(layer, "mlp.gate_proj", "mlp.up_proj") or _has(layer, "mlp.gate_up_proj")
-            for layer in stack
+            _has(layer, "mlp.gate_proj", "mlp.up_proj") or _has(layer, "mlp.gate_up_proj") for layer in stack
         )
     }
     if len(stacks) != 1:
@@ -103,9 +102,7 @@ def _cut(linear: nn.Module, name: str, layer: int, parts: Parts) -> list[ModuleS
     declared = sum(width for _, width in parts)
     actual = getattr(linear, "out_features", None)
     if actual is None:
-        raise BindingError(
-            f"layer {layer}: `{name}` is a {type(linear).__name__}, not a linear module"
-        )
+        raise BindingError(f"layer {layer}: `{name}` is a {type(linear).__name__}, not a linear module")
     if actual != declared:
         raise BindingError(
             f"layer {layer}: `{name}` has {actual} outputs, the configuration declares {declared}"

@@ -61,7 +61,7 @@ def load_model(
             raise EnvironmentProblem(f"loading {source!r} needs a package: {error}") from error
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             raise _explained(source, name, error) from error
-    return bind_model(source, model.to(device).eval(), tokenizer, adapters)
+    return bind_model(source, model.to(device=device).eval(), tokenizer, adapters)
 
 
 def _device(name: str) -> torch.device:
@@ -92,9 +92,7 @@ def _locate(source: str) -> tuple[str, dict[str, Any]]:
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelLoadError(
-                f"{source}: the folder has no config.json, so it is no model folder"
-            )
+            raise ModelLoadError(f"{source}: the folder has no config.json, so it is no model folder")
         return str(path), {}
     looks_like_path = source.startswith((".", "/", "~")) or source.endswith(".gguf")
     if looks_like_path or source.count("/") > 1:
@@ -113,9 +111,7 @@ def _explained(source: str, name: str, error: Exception) -> ModelLoadError:
     """Say in one sentence why transformers could not load it, and what to do."""
     reason = " ".join(str(error).split())[:400]
     if Path(name).is_dir():
-        advice = (
-            "check that the folder holds config.json, tokenizer files and *.safetensors weights"
-        )
+        advice = "check that the folder holds config.json, tokenizer files and *.safetensors weights"
     elif os.environ.get("HF_HUB_OFFLINE") == "1":
         advice = "HF_HUB_OFFLINE=1 forbids downloads: download it first, or give a local folder"
     else:
@@ -129,10 +125,10 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's bar heeds no setting
             yield
     finally:
         if was_enabled:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

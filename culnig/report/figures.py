@@ -32,9 +32,7 @@ def overview_figure(
         f"{chosen.name} neurons of {chosen.model}: {len(chosen.neurons):,} of {layout.n_neurons:,}"
     )
     _layers_panel(where, chosen, layout)
-    _masking_panel(
-        masked, chosen.name, [row for row in rows if row["benchmark"] == benchmark], benchmark
-    )
+    _masking_panel(masked, chosen.name, [row for row in rows if row["benchmark"] == benchmark], benchmark)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=140, format="png", metadata={"Software": None})
 

@@ -59,9 +59,7 @@ class NeuronSet:
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError where it exists with other contents."""
         if path.exists() and not overwrite:
-            raise OutputExistsError(
-                f"{path} exists; add --overwrite to replace it, or give another file"
-            )
+            raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
         path.parent.mkdir(parents=True, exist_ok=True)
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
         write_json(
@@ -89,9 +87,7 @@ def read_neuron_set(path: Path | str) -> NeuronSet:
     path = Path(path)
     document = read_json(path, "a neuron set")
     if document.get("format") != NEURONS_FORMAT:
-        raise StoreError(
-            f"{path}: format is {document.get('format')!r}, expected {NEURONS_FORMAT!r}"
-        )
+        raise StoreError(f"{path}: format is {document.get('format')!r}, expected {NEURONS_FORMAT!r}")
     if document.get("format_version") != NEURONS_FORMAT_VERSION:
         raise StoreError(
             f"{path}: format version {document.get('format_version')}, this culnig reads "

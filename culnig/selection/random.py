@@ -25,9 +25,7 @@ def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "mo
     generator = np.random.default_rng(seed)
     taken = like.flat(layout)
     if match == "total":
-        drawn = _draw(
-            generator, layout.pool("all"), taken, len(taken), f"pool {', '.join(POOLS['all'])}"
-        )
+        drawn = _draw(generator, layout.pool("all"), taken, len(taken), f"pool {', '.join(POOLS['all'])}")
     else:
         drawn = np.concatenate(
             [

@@ -27,9 +27,7 @@ class Cut:
 def check_fraction(name: str, fraction: float) -> None:
     """SelectionError where a fraction is not between 0 and 1."""
     if not 0 <= fraction <= 1:
-        raise SelectionError(
-            f"{name} is {fraction}; a fraction of the pool, from 0 to 1, is needed"
-        )
+        raise SelectionError(f"{name} is {fraction}; a fraction of the pool, from 0 to 1, is needed")
 
 
 def cut_pool(
@@ -47,8 +45,6 @@ def cut_pool(
     return Cut(kept, len(pool), len(best))
 
 
-def _best(
-    pool: NDArray[np.int64], score: NDArray[np.float64], fraction: float
-) -> NDArray[np.int64]:
+def _best(pool: NDArray[np.int64], score: NDArray[np.float64], fraction: float) -> NDArray[np.int64]:
     chosen = kernels.top_k(score[pool], int(fraction * len(pool)))
     return pool[chosen[chosen >= 0]]

@@ -73,9 +73,7 @@ def _choose(run: Run, role: Role, name: str | None) -> StoredBenchmark:
             raise UnknownNameError(f"benchmark of run {run.folder}:", name, run.benchmarks)
         found = run.benchmarks[name]
         if found.role != role:
-            raise SelectionError(
-                f"benchmark {name!r} has role {found.role} in this run, {role} is needed"
-            )
+            raise SelectionError(f"benchmark {name!r} has role {found.role} in this run, {role} is needed")
         return found
     candidates = run.with_role(role)
     if len(candidates) == 1:
@@ -83,9 +81,7 @@ def _choose(run: Run, role: Role, name: str | None) -> StoredBenchmark:
     there = ", ".join(f"{b.name} ({b.role})" for b in run.benchmarks.values()) or "no benchmark"
     if candidates:
         names = ", ".join(b.name for b in candidates)
-        raise SelectionError(
-            f"{run.folder} has several {role} benchmarks ({names}); choose with --{role}"
-        )
+        raise SelectionError(f"{run.folder} has several {role} benchmarks ({names}); choose with --{role}")
     without = {"control": "--no-control", "exclusion": "--no-exclusion"}.get(role)
     advice = f", or go on without it: {without}" if without else ""
     raise SelectionError(
@@ -93,9 +89,7 @@ def _choose(run: Run, role: Role, name: str | None) -> StoredBenchmark:
     )
 
 
-def _control_rows(
-    run: Run, control: StoredBenchmark, cultures: tuple[str, ...]
-) -> NDArray[np.float64]:
+def _control_rows(run: Run, control: StoredBenchmark, cultures: tuple[str, ...]) -> NDArray[np.float64]:
     missing = [culture for culture in cultures if culture not in control.cultures]
     if missing:
         raise SelectionError(

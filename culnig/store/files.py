@@ -52,9 +52,7 @@ def _sync_folder(folder: Path) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write a document as indented JSON, whole or not at all; equal documents give equal bytes."""
     with whole_file(path) as temporary:
-        temporary.write_text(
-            json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
@@ -68,9 +66,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise StoreError(f"{path}: cannot be read as {what}: {error.strerror}") from None
     if not isinstance(document, dict):
-        raise StoreError(
-            f"{path}: not {what}: a JSON {type(document).__name__}, expected an object"
-        )
+        raise StoreError(f"{path}: not {what}: a JSON {type(document).__name__}, expected an object")
     return document
 
 

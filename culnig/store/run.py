@@ -40,9 +40,7 @@ class Run:
         """Open the run in `folder`; StoreError where there is none, or it is damaged or unfinished."""
         self.folder = Path(folder)
         if not self.folder.exists():
-            raise StoreError(
-                f"{self.folder}: no such run; make one with `culnig-engine score … -o {folder}`"
-            )
+            raise StoreError(f"{self.folder}: no such run; make one with `culnig-engine score … -o {folder}`")
         self.record = read_run_record(self.folder)
         self.scores_file = self.folder / schema.SCORES_FILE
         if not self.scores_file.exists():
@@ -92,9 +90,7 @@ def read_run_record(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise StoreError(f"{folder}: not a folder; a run is a folder with {schema.RUN_FILE} in it")
     record = read_json(folder / schema.RUN_FILE, "the record of a run")
-    _check_format(
-        folder / schema.RUN_FILE, record.get(schema.FORMAT), record.get(schema.FORMAT_VERSION)
-    )
+    _check_format(folder / schema.RUN_FILE, record.get(schema.FORMAT), record.get(schema.FORMAT_VERSION))
     return record
 
 
@@ -112,9 +108,7 @@ def open_scores(path: Path) -> Iterator[h5py.File]:
 
 def _check_format(path: Path, found: Any, version: Any) -> None:
     if found != schema.RUN_FORMAT:
-        raise StoreError(
-            f"{path}: format is {found!r}, expected {schema.RUN_FORMAT!r}; not a run of culnig"
-        )
+        raise StoreError(f"{path}: format is {found!r}, expected {schema.RUN_FORMAT!r}; not a run of culnig")
     if version != schema.RUN_FORMAT_VERSION:
         raise StoreError(
             f"{path}: format version {version}, this culnig reads {schema.RUN_FORMAT_VERSION}; "

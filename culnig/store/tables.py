@@ -36,8 +36,7 @@ def read_layout(root: h5py.Group) -> Layout:
     group = _group(root, schema.LAYOUT)
     modules = _texts(group, schema.MODULE)
     columns = [
-        _numbers(group, name, (len(modules),), "i")
-        for name in (schema.LAYER, schema.START, schema.WIDTH)
+        _numbers(group, name, (len(modules),), "i") for name in (schema.LAYER, schema.START, schema.WIDTH)
     ]
     segments = [
         Segment(module, int(layer), int(start), int(width))
@@ -45,9 +44,7 @@ def read_layout(root: h5py.Group) -> Layout:
     ]
     ends = np.cumsum([segment.width for segment in segments])
     if [segment.start for segment in segments] != [0, *ends[:-1].tolist()][: len(segments)]:
-        raise StoreError(
-            f"{group.file.filename}: {group.name}/{schema.START}: segments are not consecutive"
-        )
+        raise StoreError(f"{group.file.filename}: {group.name}/{schema.START}: segments are not consecutive")
     return Layout(tuple(segments))
 
 
@@ -94,9 +91,7 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
     n = len(texts["id"])
     for name, values in texts.items():
         if len(values) != n:
-            raise StoreError(
-                f"{group.file.filename}: {group.name}/{name} has {len(values)} rows, id has {n}"
-            )
+            raise StoreError(f"{group.file.filename}: {group.name}/{name} has {len(values)} rows, id has {n}")
     options = [tuple(labels.split(schema.OPTION_SEPARATOR)) for labels in texts.pop("options")]
     widest = max(map(len, options), default=0)
     return Outcomes(
@@ -129,17 +124,13 @@ def _where(group: h5py.Group, name: str) -> str:
 
 def _group(root: h5py.Group, name: str) -> h5py.Group:
     if not isinstance(root.get(name), h5py.Group):
-        raise StoreError(
-            f"{_where(root, name)} is missing; the file is damaged or not a run of culnig"
-        )
+        raise StoreError(f"{_where(root, name)} is missing; the file is damaged or not a run of culnig")
     return root[name]
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     if not isinstance(group.get(name), h5py.Dataset):
-        raise StoreError(
-            f"{_where(group, name)} is missing; the file is damaged or not a run of culnig"
-        )
+        raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
     return group[name]
 
 

@@ -66,18 +66,14 @@ def test_800_items_identify_and_800_test(items):
 
 
 def test_the_halves_share_no_passage(items):
-    halves = {
-        split: {i.question_id for i in items if i.split == split} for split in ("identify", "test")
-    }
+    halves = {split: {i.question_id for i in items if i.split == split} for split in ("identify", "test")}
     assert halves["identify"] == {f"p{n:02}" for n in range(1, 26)}
     assert halves["test"] == {f"p{n:02}" for n in range(26, 51)}
 
 
 def test_ids_are_unique_and_in_order(items):
     cultures = sorted(TARGETS)
-    expected = [
-        f"p{n:02}/{culture}/w{w}" for n in range(1, 51) for culture in cultures for w in range(1, 5)
-    ]
+    expected = [f"p{n:02}/{culture}/w{w}" for n in range(1, 51) for culture in cultures for w in range(1, 5)]
     assert [item.id for item in items] == expected
 
 
@@ -123,9 +119,7 @@ def test_gold_labels_are_balanced_for_every_wording_and_half(items):
 
 
 def test_gold_labels_hardly_depend_on_the_culture(items):
-    counts = Counter(
-        (item.split, item.culture, item.id.split("/")[2], item.answer) for item in items
-    )
+    counts = Counter((item.split, item.culture, item.id.split("/")[2], item.answer) for item in items)
     assert set(counts.values()) <= {6, 7}
 
 
@@ -262,8 +256,7 @@ def test_a_data_folder_makes_no_difference(items, tmp_path):
         (
             "in {country} last year",
             "in {country}, not in {other}, last year",
-            "first half (identify) has 14 plain passages and 11 that mention {other}; "
-            "it must have 15 and 10",
+            "first half (identify) has 14 plain passages and 11 that mention {other}; it must have 15 and 10",
         ),
         (
             "in {other} for five years",
@@ -349,6 +342,4 @@ def test_a_file_without_tables_is_refused(tmp_path, text):
 def test_reading_needs_no_torch():
     script = "import sys, culnig.benchmarks.country_rc; sys.exit('torch' in sys.modules)"
     root = str(Path(__file__).parents[2])
-    subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=True
-    )
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=True)

@@ -119,10 +119,7 @@ def test_data_keeps_the_house_rules_for_answers() -> None:
 def test_wrong_options_do_not_depend_on_the_order_of_templates_or_answers() -> None:
     turned = Questions(
         dict(reversed(QUESTIONS.cultures.items())),
-        tuple(
-            replace(t, answers=dict(reversed(t.answers.items())))
-            for t in reversed(QUESTIONS.templates)
-        ),
+        tuple(replace(t, answers=dict(reversed(t.answers.items()))) for t in reversed(QUESTIONS.templates)),
     )
     again = {item.id: item for item in make_items(turned)}
     assert again == {item.id: item for item in ITEMS}
