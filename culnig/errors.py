@@ -98,13 +98,22 @@ class SelectionError(InputError):
 class NonFiniteError(InputError):
     """NaN or infinity among the activations or gradients of real tokens."""
 
-    def __init__(self, count: int, item: int, token: int, neuron: int, where: str = "") -> None:
+    def __init__(
+        self,
+        count: int,
+        item: int,
+        token: int,
+        neuron: int,
+        *,
+        what: str = "products of gradient and activation",
+        where: str = "",
+    ) -> None:
         self.count, self.item, self.token, self.neuron = count, item, token, neuron
         place = f" of {where}" if where else ""
         super().__init__(
-            f"{count} products of gradient and activation{place} are NaN or infinite, the first at "
-            f"item {item}, token {token}, neuron {neuron}; scores made from them would be meaningless. "
-            "Load the model with --dtype float32 and check its weights"
+            f"{count} {what}{place} are NaN or infinite, the first at item {item}, token {token}, neuron "
+            f"{neuron}; scores made from them would be meaningless. Load the model with --dtype float32 and "
+            "check its weights"
         )
 
 

@@ -213,8 +213,9 @@ def pool_segments(number: int, pool: Any, n_neurons: int) -> NDArray[np.int64]:
         segments = np.stack((ordered[starts], widths), axis=1)
     else:
         segments = given[np.argsort(given[:, 0], kind="stable")]
+        segments = segments[segments[:, 1] != 0]
     ends = segments[:, 0] + segments[:, 1]
-    if segments.min() < 0 or ends.max() > n_neurons:
+    if segments.min(initial=0) < 0 or ends.max(initial=0) > n_neurons:
         raise InputError(
             f"pools[{number}] reaches from {segments[:, 0].min()} to {ends.max()}; positions 0 to "
             f"{n_neurons} exist"

@@ -44,16 +44,17 @@ CULNIG_HD float widen(BFloat16 element) {
 }
 
 /// Subnormal halves are a whole number of 2^-24, normal ones need another exponent bias (127 - 15 = 112),
-/// infinity and NaN need it twice.
+/// infinity and NaN need it twice. Masks stand for the conditions: a branch would keep the loop around it scalar.
 CULNIG_HD float widen(Float16 element) {
     const std::uint32_t half = element.bits;
     const std::uint32_t sign = (half & 0x8000u) << 16;
     const std::uint32_t magnitude = half & 0x7fffu;
-    const float tiny = static_cast<float>(static_cast<std::int32_t>(magnitude)) * 5.9604644775390625e-8f;
-    const std::uint32_t bias = magnitude >= 0x7c00u ? 224u << 23 : 112u << 23;
-    const std::uint32_t normal = (magnitude << 13) + bias;
-    const std::uint32_t chosen = magnitude < 0x0400u ? bits_of_float(tiny) : normal;
-    return float_of_bits(chosen | sign);
+    const float subnormal = static_cast<float>(static_cast<std::int32_t>(magnitude)) * 5.9604644775390625e-8f;
+    const std::uint32_t if_subnormal = 0u - static_cast<std::uint32_t>(magnitude < 0x0400u);
+    const std::uint32_t if_non_finite = 0u - static_cast<std::uint32_t>(magnitude >= 0x7c00u);
+    const std::uint32_t bias = 112u << 23;
+    const std::uint32_t normal = (magnitude << 13) + bias + (bias & if_non_finite);
+    return float_of_bits(sign | (bits_of_float(subnormal) & if_subnormal) | (normal & ~if_subnormal));
 }
 
 }  // namespace culnig

@@ -3,6 +3,9 @@
 #include "item_scores.h"
 
 #include <algorithm>
+#include <type_traits>
+
+#include "half_rows.h"
 
 namespace culnig::cpu {
 namespace {
@@ -14,33 +17,73 @@ struct State {
     alignas(64) double total[adds_up(A) ? block_neurons : 1];
 };
 
-/// Takes `N` tokens at once; returns the largest magnitude seen, as bits.
-template <typename Element, Aggregator A, bool Peaks, int N>
-CULNIG_HD std::int32_t take_tokens(const ItemBlock& block, const std::int32_t* tokens,
-                                   State<A, Peaks>& state) {
+/// Rows of N tokens, cut to some neurons.
+template <typename Element, int N>
+struct Rows {
     const Element* activation[N];
     const Element* gradient[N];
-    for (int n = 0; n < N; ++n) {
-        activation[n] = static_cast<const Element*>(block.activation) + tokens[n] * block.activation_stride;
-        gradient[n] = static_cast<const Element*>(block.gradient) + tokens[n] * block.gradient_stride;
-    }
+};
+
+/// Takes N tokens for neurons [first, first + width) of the state; returns the largest magnitude, as bits.
+template <Aggregator A, bool Peaks, typename Element, int N>
+CULNIG_HD std::int32_t take_rows(const Rows<Element, N>& rows, const std::int32_t* tokens, std::int64_t first,
+                                 std::int64_t width, State<A, Peaks>& state) {
     std::int32_t largest = 0;
-    const std::int64_t width = block.width;
 #pragma GCC ivdep
     for (std::int64_t j = 0; j < width; ++j) {
-        Running running{state.best[j], Peaks ? state.peak[j] : 0, adds_up(A) ? state.total[j] : 0.0};
+        const std::int64_t at = first + j;
+        Running running{state.best[at], Peaks ? state.peak[at] : 0, adds_up(A) ? state.total[at] : 0.0};
 #pragma GCC unroll 4
         for (int n = 0; n < N; ++n) {
-            const float value = contribution(widen(activation[n][j]), widen(gradient[n][j]));
+            const float value = contribution(widen(rows.activation[n][j]), widen(rows.gradient[n][j]));
             const std::int32_t magnitude = magnitude_bits(value);
             largest = magnitude > largest ? magnitude : largest;
             take<A>(running, value, tokens[n]);
         }
-        if (!adds_up(A) || Peaks) state.best[j] = running.best;
-        if (Peaks) state.peak[j] = running.peak;
-        if (adds_up(A)) state.total[j] = running.total;
+        if (!adds_up(A) || Peaks) state.best[at] = running.best;
+        if (Peaks) state.peak[at] = running.peak;
+        if (adds_up(A)) state.total[at] = running.total;
     }
     return largest;
+}
+
+template <typename Element, int N>
+CULNIG_HD Rows<Element, N> rows_of(const ItemBlock& block, const std::int32_t* tokens) {
+    Rows<Element, N> rows;
+    for (int n = 0; n < N; ++n) {
+        rows.activation[n] =
+            static_cast<const Element*>(block.activation) + tokens[n] * block.activation_stride;
+        rows.gradient[n] = static_cast<const Element*>(block.gradient) + tokens[n] * block.gradient_stride;
+    }
+    return rows;
+}
+
+/// Takes N tokens for the whole block.
+template <typename Element, Aggregator A, bool Peaks, int N>
+CULNIG_HD std::int32_t take_tokens(const ItemBlock& block, const std::int32_t* tokens,
+                                   State<A, Peaks>& state) {
+    const Rows<Element, N> rows = rows_of<Element, N>(block, tokens);
+    if constexpr (!std::is_same_v<Element, Float16>) {
+        return take_rows<A, Peaks>(rows, tokens, 0, block.width, state);
+    } else {
+        constexpr std::int64_t strip = 512;  // eight widened strips stay in the first-level cache
+        alignas(64) Float32 wide[2 * N][strip];
+        Rows<Float32, N> wide_rows;
+        for (int n = 0; n < N; ++n) {
+            wide_rows.activation[n] = wide[n];
+            wide_rows.gradient[n] = wide[N + n];
+        }
+        std::int32_t largest = 0;
+        for (std::int64_t first = 0; first < block.width; first += strip) {
+            const std::int64_t width = std::min(strip, block.width - first);
+            for (int n = 0; n < N; ++n) {
+                widen_halves(rows.activation[n] + first, width, &wide[n][0].value);
+                widen_halves(rows.gradient[n] + first, width, &wide[N + n][0].value);
+            }
+            largest = std::max(largest, take_rows<A, Peaks>(wide_rows, tokens, first, width, state));
+        }
+        return largest;
+    }
 }
 
 template <typename Element, Aggregator A, bool Peaks>

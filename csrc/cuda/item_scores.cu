@@ -18,6 +18,9 @@ constexpr int per_lane = 16 / static_cast<int>(sizeof(Element));
 template <Aggregator A>
 constexpr int n_warps = adds_up(A) ? 1 : 8;
 
+// The bound of the kernel asks for 512 threads on a multiprocessor: with four tokens of 16 bytes from two arrays
+// that is 64 KiB in flight, more than memory latency needs.
+
 /// Neighbouring elements of one row.
 template <typename Element>
 struct alignas(16) Pack {
@@ -43,7 +46,7 @@ __device__ __forceinline__ const Element* row_of(const TokenView& view, std::int
 }
 
 template <typename Element, Aggregator A>
-__global__ void item_scores_kernel(ScoreBatch batch, bool aligned, Status status) {
+__global__ void __launch_bounds__(n_lanes * n_warps<A>, 512 / (n_lanes * n_warps<A>)) item_scores_kernel(ScoreBatch batch, bool aligned, Status status) {
     constexpr int width = per_lane<Element>;
     constexpr int tile = n_lanes * width;
     const int lane = static_cast<int>(threadIdx.x);
@@ -123,7 +126,9 @@ __global__ void item_scores_kernel(ScoreBatch batch, bool aligned, Status status
             n_real += real_tokens[other];
         }
     }
-    for (int i = 0; i < valid; ++i) {
+#pragma unroll
+    for (int i = 0; i < width; ++i) {  // a fixed count, or the states would leave their registers
+        if (i >= valid) continue;
         batch.item_scores.row(item)[first + i] = finish<A>(running[i], n_real);
         if (batch.peak_tokens.data) batch.peak_tokens.row(item)[first + i] = running[i].peak;
     }

@@ -139,7 +139,7 @@ def _print_result(chosen: NeuronSet, rows: list[dict[str, Any]]) -> None:
 
 
 def _in_words(masked: dict[str, Any]) -> str:
-    """What the figures allow to say: whether P(gold) fell more than by chance, and of what kind the loss is."""
+    """What the figures allow to say: did P(gold) fall more than under random masks, and what was lost."""
     against = masked["against_random"]
     confidence, mass = against["confidence"], against["option_mass"]
     options = against["option_accuracy"]
@@ -157,8 +157,8 @@ def _in_words(masked: dict[str, Any]) -> str:
         lost = "neither clearly the format nor clearly knowledge"
     return (
         f"Masking the general neurons lowers P(gold) by {-confidence['effect']:.4f} more than masking random "
-        f"neurons (p {p_text(confidence['p_value'])}). What is lost: {lost}. A model of this size answers near "
-        "chance, so this shows the way of the data, not a finding about culture."
+        f"neurons (p {p_text(confidence['p_value'])}). What is lost: {lost}. A model of this size answers "
+        "near chance, so this shows the way of the data, not a finding about culture."
     )
 
 

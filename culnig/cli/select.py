@@ -184,6 +184,8 @@ def random(
 
 def _finish(chosen: NeuronSet, output: Path, overwrite: bool, as_json: bool) -> None:
     chosen.write(output, overwrite=overwrite)
+    if not chosen.neurons:
+        click.echo("warning: no neuron is left; try larger fractions or a smaller z", err=True)
     counts = chosen.count_by_module_and_layer()
     if as_json:
         print_json(

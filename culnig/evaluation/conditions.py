@@ -1,4 +1,4 @@
-"""Conditions: in which state a model is evaluated — as it is, with a set scaled, with random neurons scaled."""
+"""Conditions: the states in which a model is evaluated: as it is, a set scaled, random neurons scaled."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from culnig.backends import Backend, choose_backend
 from culnig.bound import BoundModel
 from culnig.errors import NonFiniteError
 from culnig.extraction.capture import Capture
+from culnig.extraction.diagnosis import non_finite_activation
 from culnig.inference.answers import AnswerReader, gold_confidence
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
@@ -89,6 +90,8 @@ def score_benchmark(
         for batch in batches[scores.batches_done :]:
             probabilities = reader.logits(batch).softmax(-1)
             confidence = gold_confidence(batch, probabilities)
+            if not confidence.isfinite().all():
+                raise non_finite_activation(bound, reader, batch)
             accumulate.start(batch, confidence.detach())
             confidence.sum().backward()  # type: ignore[no-untyped-call]
             accumulate.finish()

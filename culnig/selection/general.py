@@ -24,7 +24,7 @@ class GeneralSettings:
 
 
 def select_general(tables: SelectionTables, settings: GeneralSettings | None = None) -> NeuronSet:
-    """Neurons that matter for all cultures together. Best first: MLP pool and attention pool merged by score."""
+    """Neurons that matter for all cultures together, best first, the two pools merged by score."""
     settings = settings or GeneralSettings()
     for name, fraction in asdict(settings).items():
         check_fraction(name, fraction)

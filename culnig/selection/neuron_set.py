@@ -43,9 +43,9 @@ class NeuronSet:
         """Flat positions in `layout`; MismatchError where the set belongs to another model's layout."""
         if layout.hash != self.layout_hash:
             raise MismatchError(
-                f"neuron set {self.name!r} was made for {self.model!r} (layout {self.layout_hash[:12]}), this "
-                f"model has layout {layout.hash[:12]} with {layout.n_neurons:,} neurons; use a set made from "
-                "a run of this model"
+                f"neuron set {self.name!r} was made for {self.model!r} (layout {self.layout_hash[:12]}), "
+                f"this model has layout {layout.hash[:12]} with {layout.n_neurons:,} neurons; use a set made "
+                "from a run of this model"
             )
         return np.array([layout.flat(neuron) for neuron in self.neurons], dtype=np.int64)
 

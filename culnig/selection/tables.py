@@ -93,7 +93,7 @@ def _control_rows(run: Run, control: StoredBenchmark, cultures: tuple[str, ...])
     missing = [culture for culture in cultures if culture not in control.cultures]
     if missing:
         raise SelectionError(
-            f"control {control.name!r} of {run.folder} has no items of {', '.join(missing)}; score the control "
-            "with the same cultures as the target, or use --no-control"
+            f"control {control.name!r} of {run.folder} has no items of {', '.join(missing)}; score the "
+            "control with the same cultures as the target, or use --no-control"
         )
     return run.moments(control.name).rows(cultures)

@@ -169,7 +169,8 @@ def _remove_run(folder: Path) -> None:
 def _check_same_request(folder: Path, record: dict[str, Any]) -> None:
     stored = read_run_record(folder)
     differences = [
-        f"{key}.{inner}: the run has {stored.get(key, {}).get(inner)!r}, asked for is {record[key].get(inner)!r}"
+        f"{key}.{inner}: the run has {stored.get(key, {}).get(inner)!r}, "
+        f"asked for is {record[key].get(inner)!r}"
         for key in _IDENTITY
         for inner in sorted({*record[key], *stored.get(key, {})})
         if stored.get(key, {}).get(inner) != record[key].get(inner)

@@ -1,0 +1,207 @@
+"""Speed of the compiled kernels, each as a ratio to something measured in the same minute.
+
+    python perf/kernels.py [--rounds 7] [--small]
+
+Prints one table. Rows of one ratio take turns, so that a change of the machine's mood meets both; the times
+are medians over the rounds, after one warm-up. Working sets are 1 GB (bfloat16 and float16: half of it), far
+beyond any cache; `--small` is a quick look at 64 MB. Threads: CULNIG_THREADS, or torch's own setting, for
+both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from culnig import kernels
+from culnig.backends import choose_backend
+
+N_CULTURES = 16
+
+Run = Callable[[], object]
+
+
+class Ratio(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    against: str
+    value: float
+    target: float
+    seconds: float
+    gigabytes: float
+
+
+def seconds_in_turns(rounds: int, *runs: Run) -> list[float]:
+    """Median seconds of each run; the runs take turns."""
+    times: list[list[float]] = [[] for _ in runs]
+    for run in runs:
+        run()
+    for _ in range(rounds):
+        for run, taken in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
+
+
+class Batch:
+    """A batch as a model of 16,384 gate neurons gives it."""
+
+    def __init__(self, n_items: int, n_tokens: int = 128, n_neurons: int = 16_384) -> None:
+        random = np.random.default_rng(0)
+        shape = (n_items, n_tokens, n_neurons)
+        self.activation = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
+        self.gradient = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
+        self.token_mask = torch.ones(shape[:2], dtype=torch.bool)
+        self.token_mask[:, 0] = False
+        self.confidence = torch.from_numpy(random.random(n_items))
+        self.culture_index = torch.from_numpy(np.sort(random.integers(0, N_CULTURES, n_items)))
+        self.sums = torch.zeros(N_CULTURES, n_neurons, dtype=torch.float64)
+        self.sums_of_squares = torch.zeros_like(self.sums)
+        self.positive_counts = torch.zeros(self.sums.shape, dtype=torch.uint32)
+        self.item_scores = torch.empty(n_items, n_neurons)
+        self.peak_tokens = torch.empty(n_items, n_neurons, dtype=torch.int32)
+        self.gigabytes = 2 * self.activation.nbytes / 1e9
+
+    def kernel(self, dtype: torch.dtype = torch.float32, **options: Any) -> Run:
+        """score_reduce on this batch, in another format where asked."""
+        backend = choose_backend("cpu")
+        activation, gradient = self.activation.to(dtype), self.gradient.to(dtype)
+        return lambda: backend.score_reduce(
+            activation,
+            gradient,
+            self.token_mask,
+            self.confidence,
+            self.culture_index,
+            sums=self.sums,
+            **options,
+        )
+
+    def everything(self) -> dict[str, torch.Tensor]:
+        """Every output there is."""
+        return {
+            "sums_of_squares": self.sums_of_squares,
+            "positive_counts": self.positive_counts,
+            "item_scores": self.item_scores,
+            "peak_tokens": self.peak_tokens,
+        }
+
+    def read(self) -> None:
+        """Read both arrays once and do as little as possible."""
+        self.activation.sum()
+        self.gradient.sum()
+
+    def eager(self) -> None:
+        """The same scores and sums as one writes them in torch."""
+        contribution = self.activation * self.gradient
+        contribution.masked_fill_(~self.token_mask[..., None], -torch.inf)
+        score = contribution.amax(1).double() * self.confidence[:, None]
+        self.sums.index_add_(0, self.culture_index, score)
+
+
+def score_ratios(n_items: int, rounds: int) -> list[Ratio]:
+    """score_reduce against memory, against eager torch, and formats against each other."""
+    batch = Batch(n_items)
+    kernel = batch.kernel()
+    size = batch.gigabytes
+    rows = []
+    ours, read = seconds_in_turns(rounds, kernel, batch.read)
+    rows.append(Ratio("score_reduce float32", "reading both arrays", read / ours, 0.8, ours, size))
+    full = batch.kernel(**batch.everything())
+    ours, read = seconds_in_turns(rounds, full, batch.read)
+    rows.append(Ratio("score_reduce, every output", "reading both arrays", read / ours, 0.8, ours, size))
+    for aggregator in ("absmax", "sum"):
+        ours, read = seconds_in_turns(rounds, batch.kernel(aggregator=aggregator), batch.read)
+        name = f"score_reduce {aggregator}"
+        rows.append(Ratio(name, "reading both arrays", read / ours, 0.8, ours, size))
+    ours, eager = seconds_in_turns(rounds, kernel, batch.eager)
+    rows.append(Ratio("score_reduce float32", "eager torch", eager / ours, 4.0, ours, size))
+    for dtype in (torch.bfloat16, torch.float16):
+        narrow = batch.kernel(dtype)
+        ours, wide = seconds_in_turns(rounds, narrow, kernel)
+        name = f"score_reduce {str(dtype).removeprefix('torch.')}"
+        target = 1.6 if dtype == torch.bfloat16 else 1.0
+        rows.append(Ratio(name, "float32, items/s", wide / ours, target, ours, size / 2))
+    return rows
+
+
+def sorted_partition(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """The k best of each row in numpy: argpartition, then a sort of those k."""
+    n = scores.shape[1]
+    best = np.empty((len(scores), k), dtype=np.int64)
+    for row, out in zip(scores, best, strict=True):
+        chosen = np.argpartition(row, n - k)[n - k :]
+        out[:] = chosen[np.argsort(-row[chosen], kind="stable")]
+    return best
+
+
+def top_k_ratios(n_neurons: int, rounds: int) -> list[Ratio]:
+    """top_k and rank over 16 rows."""
+    target, control = np.random.default_rng(0).standard_normal((2, N_CULTURES, n_neurons))
+    rows = []
+    for share in (0.003, 0.01):
+        k = int(share * n_neurons)
+
+        def ours(k: int = k) -> object:
+            return kernels.top_k(target, k)
+
+        def numpy(k: int = k) -> object:
+            return sorted_partition(target, k)
+
+        fast, slow = seconds_in_turns(rounds, ours, numpy)
+        name = f"top_k, {k:,} of {N_CULTURES} × {n_neurons:,}"
+        rows.append(Ratio(name, "numpy argpartition + sort", slow / fast, 3.0, fast, target.nbytes / 1e9))
+    k = int(0.01 * n_neurons)
+
+    def ranked() -> object:
+        return kernels.rank(target, control, pools=[[(0, n_neurons)]], counts=[k])
+
+    def numpy_ranked() -> object:
+        return sorted_partition(target - control, k)
+
+    fast, slow = seconds_in_turns(rounds, ranked, numpy_ranked)
+    name = f"rank, {k:,} of {N_CULTURES} × {n_neurons:,}"
+    size = 2 * target.nbytes / 1e9
+    rows.append(Ratio(name, "numpy, the same", slow / fast, 3.0, fast, size))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of the compiled kernels, as ratios.")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements per median")
+    parser.add_argument("--small", action="store_true", help="64 MB in place of 1 GB")
+    options = parser.parse_args()
+    torch.set_num_threads(kernels.thread_count())
+    ratios = score_ratios(4 if options.small else 64, options.rounds)
+    ratios += top_k_ratios(100_000 if options.small else 2_000_000, options.rounds)
+
+    table = Table(title=f"{kernels.thread_count()} threads, medians of {options.rounds}")
+    table.add_column("what", no_wrap=True)
+    for heading in ("against", "ratio", "target", "", "ms", "GB/s"):
+        table.add_column(heading, justify="left" if heading in ("against", "") else "right")
+    for row in ratios:
+        verdict = "met" if row.value >= row.target else f"{1 - row.value / row.target:.0%} short"
+        table.add_row(
+            row.what,
+            row.against,
+            f"{row.value:.2f}",
+            f"{row.target:.1f}",
+            verdict,
+            f"{row.seconds * 1e3:.1f}",
+            f"{row.gigabytes / row.seconds:.1f}",
+        )
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

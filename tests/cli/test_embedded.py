@@ -1,0 +1,85 @@
+"""The embedded model, for real: scores against plain autograd, and the demo.
+
+CULNIG_DATA names a folder with BLEnD; without it our own questions are used. CULNIG_ORACLE_PER_CULTURE sets
+how many items of each of the 16 cultures are checked (default 1; the oracle takes about a second each).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from culnig import registry
+from culnig.cli.options import read_benchmarks
+from culnig.models.embedded import embedded_model_file
+from culnig.models.loading import LoadSettings, load_model
+from tests import oracle
+
+pytestmark = pytest.mark.slow
+
+PER_CULTURE = os.environ.get("CULNIG_ORACLE_PER_CULTURE", "1")
+DATA = os.environ.get("CULNIG_DATA")
+TARGET, CONTROL = ("blend", "blend-control") if DATA else ("everyday", "everyday-control")
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return load_model("embedded", registry.adapters(), LoadSettings(dtype="float32", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def expected(embedded):
+    """Σ w by the oracle, per benchmark and culture, by full module name."""
+    chosen = read_benchmarks(
+        (TARGET, CONTROL), Path(DATA) if DATA else None, "identify", (), None, int(PER_CULTURE)
+    )
+    return {
+        name: oracle.culture_sums(
+            embedded.model, embedded.tokenizer, those.items, control=those.role == "control"
+        )
+        for name, those in chosen.items()
+    }
+
+
+@pytest.mark.parametrize("budget", ["1", "2048"])
+def test_scores_of_the_command_equal_plain_autograd(culnig, embedded, expected, tmp_path, budget):
+    data = ("--data-dir", DATA) if DATA else ()
+    done = culnig(
+        *("score", "--model", "embedded", *data, "--benchmark", TARGET, "--benchmark", CONTROL),
+        *("--per-culture", PER_CULTURE, "--token-budget", budget, "--dtype", "float32", "-o", tmp_path / "run"),
+    )
+    assert done.code == 0, done.err
+    compared = 0
+    with h5py.File(tmp_path / "run" / "scores.h5") as file:
+        for name, by_culture in expected.items():
+            group = file["benchmarks"][name]
+            cultures = list(group["cultures"].asstr())
+            assert len(cultures) == 16
+            for culture, by_module in by_culture.items():
+                row = group["sum"][cultures.index(culture)]
+                wanted = np.concatenate(
+                    [by_module[f"model.layers.{s.layer}.{s.module}"] for s in embedded.layout.segments]
+                )
+                large = np.abs(wanted) > 1e-3 * np.abs(wanted).max()
+                np.testing.assert_allclose(row[large], wanted[large], rtol=1e-4)
+                compared += int(large.sum())
+    assert compared > 10_000
+
+
+def test_the_quick_demo_shows_neurons_layers_and_masking(culnig, tmp_path):
+    assert embedded_model_file().is_file()
+    done = culnig("demo", "--quick", "-o", tmp_path / "demo")
+    assert done.code == 0, done.err
+    assert "mlp.gate_proj" in done.out
+    assert "general masked" in done.out
+    assert "random masked, mean of" in done.out
+    for name in ("run/scores.h5", "general.neurons.json", "evaluation/results.json", "overview.png"):
+        assert (tmp_path / "demo" / name).stat().st_size > 0
+    assert (tmp_path / "demo" / "overview.png").read_bytes().startswith(b"\x89PNG")
+    again = culnig("demo", "--quick", "-o", tmp_path / "demo")
+    assert again.code == 2
+    assert "--overwrite" in again.err

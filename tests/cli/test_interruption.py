@@ -1,0 +1,89 @@
+"""Ctrl-C and kill: exit 130, nothing half-written, and --resume ends with the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from culnig.store import writer
+from tests.cli.conftest import score_arguments
+
+
+def equal_scores(first, second):
+    with h5py.File(first / "scores.h5") as one, h5py.File(second / "scores.h5") as two:
+        assert set(one["benchmarks"]) == set(two["benchmarks"])
+        for name, group in one["benchmarks"].items():
+            for table in ("sum", "sum_of_squares", "positive_count", "n_items", "confidence_sum"):
+                np.testing.assert_array_equal(group[table][()], two[f"benchmarks/{name}/{table}"][()])
+            assert list(group["items/predicted"].asstr()) == list(
+                two[f"benchmarks/{name}/items/predicted"].asstr()
+            )
+
+
+def test_ctrl_c_between_batches_keeps_the_parts_and_resume_finishes(
+    culnig, run_folder, model_folder, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    saved = writer.RunWriter.save_part
+    monkeypatch.setattr(writer.RunWriter, "checkpoint_due", lambda self: True)
+
+    def interrupt_in_the_second_benchmark(self, name, *rest):
+        saved(self, name, *rest)
+        if name == "everyday-control" and rest[-1] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer.RunWriter, "save_part", interrupt_in_the_second_benchmark)
+    stopped = culnig(*score_arguments(model_folder, folder))
+    assert stopped.code == 130
+    assert not (folder / "scores.h5").exists()
+    assert sorted(path.name for path in (folder / "parts").iterdir()) == [
+        "everyday-control.h5",
+        "everyday.h5",
+    ]
+    unfinished = culnig("select", "general", folder, "-o", tmp_path / "x.json")
+    assert unfinished.code == 2
+    assert "--resume" in unfinished.err
+    monkeypatch.setattr(writer.RunWriter, "save_part", saved)
+    assert culnig(*score_arguments(model_folder, folder, "--resume")).code == 0
+    equal_scores(folder, run_folder)
+    assert not list(folder.rglob("*.tmp"))
+    assert not (folder / "parts").exists()
+
+
+def start(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "culnig", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "the command never came this far"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_stopped_process_can_be_resumed(culnig, run_folder, model_folder, tmp_path, sent, code):
+    folder = tmp_path / "run"
+    process = start(score_arguments(model_folder, folder))
+    wait_for(lambda: (folder / "parts" / "everyday.h5").exists())
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.fail("the run was over before the signal came; give it more items")
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert culnig(*score_arguments(model_folder, folder, "--resume")).code == 0
+    equal_scores(folder, run_folder)
+    assert not list(folder.rglob("*.tmp"))

@@ -1,0 +1,158 @@
+"""The scoring loop against plain autograd, on tiny random models of real families."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from culnig.errors import NonFiniteError
+from culnig.extraction.scoring import ScoreSettings, score_benchmark
+from tests import oracle
+from tests.tiny_models import CONFIGS, tiny_items, tiny_model
+
+
+def oracle_row(bound, sums):
+    """An oracle's scores of one culture in the engine's layout, fused projections cut by hand."""
+    row = np.full(bound.layout.n_neurons, np.nan)
+    for name, values in sums.items():
+        layer = int(name.split(".")[2])
+        if name.endswith("gate_up_proj"):
+            gate, up = np.split(values, 2)
+            parts = {"mlp.gate_proj": gate, "mlp.up_proj": up}
+        elif name.endswith("qkv_proj"):
+            query = bound.layout.segment("self_attn.q_proj", layer).width
+            key = bound.layout.segment("self_attn.k_proj", layer).width
+            q, k, v = np.split(values, [query, query + key])
+            parts = {"self_attn.q_proj": q, "self_attn.k_proj": k, "self_attn.v_proj": v}
+        else:
+            parts = {".".join(name.split(".")[3:]): values}
+        for module, part in parts.items():
+            row[bound.layout.segment(module, layer).columns] = part
+    assert not np.isnan(row).any()
+    return row
+
+
+def assert_close(scores, expected, relative=1e-4, floor=1e-3):
+    """Relative agreement on every neuron whose score exceeds `floor` of the maximum."""
+    large = np.abs(expected) > floor * np.abs(expected).max()
+    assert large.sum() > 10
+    np.testing.assert_allclose(scores[large], expected[large], rtol=relative)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_scores_equal_plain_autograd(family):
+    bound, items = tiny_model(family), tiny_items()
+    scores = score_benchmark(bound, items, "target", ScoreSettings(token_budget=300))
+    sums = oracle.culture_sums(bound.model, bound.tokenizer, items)
+    assert scores.moments.cultures == ("Spain", "China", "Iran")
+    for culture, row in zip(scores.moments.cultures, scores.moments.sum, strict=True):
+        assert_close(row, oracle_row(bound, sums[culture]))
+
+
+@pytest.mark.parametrize("aggregator", ["absmax", "sum", "mean", "last"])
+def test_every_aggregator_equals_plain_autograd(aggregator):
+    bound, items = tiny_model(), tiny_items(4)
+    scores = score_benchmark(bound, items, "target", ScoreSettings(aggregator, 300))
+    sums = oracle.culture_sums(bound.model, bound.tokenizer, items, aggregator=aggregator)
+    expected = oracle_row(bound, sums["Spain"])
+    # Signed contributions cancel, so float noise is relative to the largest score, not to each sum.
+    np.testing.assert_allclose(scores.moments.sum[0], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_control_equals_plain_autograd_with_the_clamp():
+    bound, items = tiny_model(), tiny_items(4)
+    scores = score_benchmark(bound, items, "control", ScoreSettings(aggregator="last"))
+    sums = oracle.culture_sums(bound.model, bound.tokenizer, items, control=True, aggregator="last")
+    expected = oracle_row(bound, sums["Spain"])
+    assert (expected == 0).any(), "the clamp should bite somewhere"
+    np.testing.assert_allclose(scores.moments.sum[0], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_results_do_not_depend_on_batches_or_the_order_of_items():
+    bound, items = tiny_model(), tiny_items(9)
+    together = score_benchmark(bound, items, "target", ScoreSettings(token_budget=2048))
+    alone = score_benchmark(bound, items, "target", ScoreSettings(token_budget=1))
+    backwards = score_benchmark(bound, items[::-1], "target", ScoreSettings(token_budget=400))
+    rows = [backwards.moments.cultures.index(culture) for culture in together.moments.cultures]
+    for other in (alone.moments.sum, backwards.moments.sum[rows]):
+        np.testing.assert_allclose(
+            other, together.moments.sum, rtol=2e-4, atol=1e-6 * together.moments.sum.max()
+        )
+    np.testing.assert_allclose(alone.outcomes.confidence, together.outcomes.confidence, rtol=1e-5)
+    np.testing.assert_allclose(backwards.outcomes.confidence[::-1], together.outcomes.confidence, rtol=1e-5)
+
+
+def test_outcomes_are_in_file_order_and_as_the_full_model_says():
+    bound, items = tiny_model(), tiny_items()
+    outcomes = score_benchmark(bound, items, "target", ScoreSettings(token_budget=300)).outcomes
+    assert list(outcomes.id) == [item.id for item in items]
+    for number, item in enumerate(items):
+        ids, gold = oracle.token_ids(bound.tokenizer, item)
+        with torch.no_grad():
+            probabilities = bound.model(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1)
+        assert outcomes.confidence[number] == pytest.approx(float(probabilities[gold]), rel=1e-5)
+        assert outcomes.correct[number] == (int(probabilities.argmax()) == gold)
+        labels = [bound.tokenizer.encode(label)[0] for label in item.options]
+        np.testing.assert_allclose(
+            outcomes.option_probabilities[number], probabilities[labels].numpy(), rtol=1e-5
+        )
+
+
+def test_going_on_after_an_interruption_gives_the_same_bits():
+    bound, items = tiny_model(), tiny_items(9)
+    settings = ScoreSettings(token_budget=200)
+    whole = score_benchmark(bound, items, "target", settings)
+
+    class Interrupted(Exception):
+        pass
+
+    kept = []
+
+    def stop_after_two(scores, n_items):
+        if scores.batches_done == 2:
+            kept.append(scores)
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        score_benchmark(bound, items, "target", settings, after_batch=stop_after_two)
+    assert not kept[0].complete
+    resumed = score_benchmark(bound, items, "target", settings, so_far=kept[0])
+    assert resumed.complete
+    np.testing.assert_array_equal(resumed.moments.sum, whole.moments.sum)
+    np.testing.assert_array_equal(resumed.outcomes.confidence, whole.outcomes.confidence)
+
+
+def test_half_precision_models_are_scored():
+    bound, items = tiny_model(dtype=torch.bfloat16), tiny_items(4)
+    exact = score_benchmark(tiny_model(), items, "target", ScoreSettings()).moments.sum
+    rough = score_benchmark(bound, items, "target", ScoreSettings()).moments.sum
+    assert np.corrcoef(exact.ravel(), rough.ravel())[0, 1] > 0.95
+
+
+def put_into_output(module, value):
+    """Put `value` into neuron 5 of a module's output."""
+    module.register_forward_hook(
+        lambda module, inputs, output: output.index_fill(-1, torch.tensor([5]), value), prepend=True
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_activation_that_is_not_finite_names_module_layer_item_and_neuron(value):
+    bound = tiny_model()
+    put_into_output(bound.model.model.layers[1].self_attn.v_proj, value)
+    with pytest.raises(
+        NonFiniteError, match=r"activations of self_attn\.v_proj, layer 1 \(item item-.*neuron 5;"
+    ):
+        score_benchmark(bound, tiny_items(3), "target", ScoreSettings())
+
+
+def test_a_gradient_that_is_not_finite_names_module_and_layer():
+    bound = tiny_model()
+
+    def break_gradient(module, inputs, output):
+        output.register_hook(lambda gradient: gradient.index_fill(-1, torch.tensor([2]), float("nan")))
+
+    bound.model.model.layers[2].mlp.gate_proj.register_forward_hook(break_gradient)
+    with pytest.raises(NonFiniteError, match=r"products .* of mlp\.gate_proj, layer 2 \(item item-"):
+        score_benchmark(bound, tiny_items(2), "target", ScoreSettings())

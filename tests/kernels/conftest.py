@@ -1,0 +1,74 @@
+"""The CUDA module compiled for the CPU: the .cu files as they are, with a stand-in for the CUDA runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pybind11
+import pytest
+import torch
+
+from culnig.backends.cuda import CudaBackend
+
+ROOT = Path(__file__).parents[2]
+EMULATION = Path(__file__).parent / "emulation"
+
+
+def build_emulated_module() -> Path:
+    """Path of the compiled module; built again only when a source has changed."""
+    units = [*sorted((ROOT / "csrc/cuda").glob("*.cu")), ROOT / "csrc/bindings/cuda_module.cpp"]
+    includes = [EMULATION, ROOT / "csrc/core", ROOT / "csrc/cuda"]
+    read = [*units, *(header for folder in includes for header in sorted(folder.glob("*.h")))]
+    digest = hashlib.sha256(pybind11.__version__.encode())
+    digest.update(sysconfig.get_config_var("EXT_SUFFIX").encode())
+    for path in [*read, Path(__file__)]:
+        digest.update(path.read_bytes())
+    module = ROOT / "build" / "emulated" / digest.hexdigest()[:16] / "_cuda.so"
+    if module.exists():
+        return module
+    module.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = module.with_suffix(f".{os.getpid()}")
+    folders = [*includes, pybind11.get_include(), sysconfig.get_path("include")]
+    command = [
+        os.environ.get("CXX", "c++"),
+        *("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"),
+        *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
+        *(f"-I{folder}" for folder in folders),
+        *("-x", "c++", *map(str, units), "-o", str(unfinished)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    unfinished.rename(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def emulated_module() -> ModuleType:
+    path = build_emulated_module()
+    found = importlib.util.spec_from_file_location("_cuda", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+class EmulatedCudaBackend(CudaBackend):
+    """The CUDA backend on CPU tensors: there is no device to switch to and no stream."""
+
+    @contextlib.contextmanager
+    def _on(self, device: torch.device) -> Iterator[int]:
+        yield 0
+
+
+@pytest.fixture(scope="session")
+def emulated_cuda(emulated_module: ModuleType) -> EmulatedCudaBackend:
+    return EmulatedCudaBackend(emulated_module)

@@ -1,0 +1,132 @@
+"""Which backend serves a device, and what happens where the compiled one cannot."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from culnig.backends import BackendFallbackWarning, check_kernels, choice, choose_backend
+from culnig.backends.base import token_view
+from culnig.backends.cuda import CudaBackend
+from culnig.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def announce_again() -> None:
+    choice._announce.cache_clear()
+
+
+def test_cpu_tensors_get_the_compiled_kernels() -> None:
+    assert choose_backend("cpu").name == "cpu"
+
+
+def test_cuda_tensors_get_the_cuda_module_where_there_is_a_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled = SimpleNamespace(device_available=lambda: True)
+    monkeypatch.setattr(choice, "cuda_module", lambda: compiled)
+    assert choose_backend("cuda").name == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("compiled", "reason"),
+    [
+        (None, "was built without nvcc"),
+        (SimpleNamespace(device_available=lambda: False), "finds no device"),
+    ],
+)
+def test_falling_back_on_cuda_is_announced_once(
+    monkeypatch: pytest.MonkeyPatch, compiled: object, reason: str
+) -> None:
+    monkeypatch.setattr(choice, "cuda_module", lambda: compiled)
+    with pytest.warns(BackendFallbackWarning, match=reason):
+        assert choose_backend("cuda").name == "torch"
+    assert choose_backend("cuda:1").name == "torch"  # a second warning would be an error here
+
+
+def test_any_other_device_gets_eager_torch() -> None:
+    with pytest.warns(BackendFallbackWarning, match="scores on mps are made by eager torch"):
+        assert choose_backend("mps").name == "torch"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_views_of_tensors_share_their_memory(dtype: torch.dtype) -> None:
+    fused = torch.zeros(2, 3, 12, dtype=dtype, requires_grad=True)
+    view = fused[..., 4:8]
+    array = token_view(view)
+    assert array.ctypes.data == view.data_ptr()
+    assert array.strides == tuple(stride * view.element_size() for stride in view.stride())
+
+
+def score(backend: object, **changes: object) -> None:
+    given = {
+        "activation": torch.ones(1, 2, 3),
+        "gradient": torch.ones(1, 2, 3),
+        "token_mask": torch.ones(1, 2, dtype=torch.bool),
+        "confidence": torch.ones(1),
+        "culture_index": torch.zeros(1, dtype=torch.int64),
+        "sums": np.zeros((1, 3)),
+    }
+    backend.score_reduce(**(given | changes))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["cpu", "torch", "emulated cuda"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation": torch.ones(1, 2, 3).double()}, "activation is torch.float64"),
+        ({"gradient": torch.ones(1, 2, 3).half()}, "gradient torch.float16"),
+        ({"activation": torch.ones(2, 3)}, r"activation has shape \(2, 3\)"),
+        ({"aggregator": "median"}, "aggregator is 'median'"),
+        ({"confidence": torch.tensor([float("inf")])}, r"confidence\[0\] is inf"),
+        ({"culture_index": torch.tensor([1])}, r"culture_index\[0\] is 1"),
+        ({"sums": np.zeros((1, 4))}, "sums is float64 of shape"),
+    ],
+)
+def test_every_backend_names_what_does_not_fit(
+    emulated_cuda: CudaBackend, name: str, changes: dict[str, object], message: str
+) -> None:
+    from culnig.backends.cpu import CpuBackend
+    from culnig.backends.eager import TorchBackend
+
+    backend = {"cpu": CpuBackend(), "torch": TorchBackend(), "emulated cuda": emulated_cuda}[name]
+    score(backend)
+    with pytest.raises(InputError, match=message):
+        score(backend, **changes)
+
+
+def test_tables_of_a_device_go_together(emulated_cuda: CudaBackend) -> None:
+    sums = torch.zeros(1, 3, dtype=torch.float64)
+    with pytest.raises(InputError, match="sums_of_squares is not on cpu"):
+        score(emulated_cuda, sums=sums, sums_of_squares=np.zeros((1, 3)))
+    with pytest.raises(InputError, match=r"positive_counts is torch\.int32"):
+        score(emulated_cuda, sums=sums, positive_counts=torch.zeros(1, 3, dtype=torch.int32))
+    with pytest.raises(InputError, match="item_scores is float64 of shape"):
+        score(emulated_cuda, item_scores=np.zeros((1, 3)))
+
+
+def test_expanded_gradients_are_read() -> None:
+    """Autograd hands out gradients that are one number seen many times."""
+    sums = np.zeros((1, 3))
+    score(choose_backend("cpu"), gradient=torch.tensor(2.0).expand(1, 2, 3), sums=sums)
+    np.testing.assert_array_equal(sums, [[2.0, 2.0, 2.0]])
+
+
+def test_the_check_of_this_machine_agrees() -> None:
+    rows = check_kernels()
+    assert {row.backend for row in rows} >= {"cpu"}
+    assert [row for row in rows if not row.agrees] == []
+
+
+def test_emulated_cuda_passes_the_check_that_a_device_gets(emulated_cuda: CudaBackend) -> None:
+    from culnig.backends import check
+
+    device = torch.device("cpu")
+    rows = [
+        *check._check_backend(emulated_cuda, device, tables_on_device=True),
+        *check._check_top_k(emulated_cuda, device),
+    ]
+    assert [row for row in rows if not row.agrees] == []

@@ -1,0 +1,138 @@
+"""rank: target - control, pools and exclusion in one pass, against the plain twin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import twin
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from culnig import kernels
+from culnig.backends.cuda import CudaBackend
+from culnig.errors import InputError
+
+Array = NDArray[Any]
+
+
+def positions_of(segments: list[tuple[int, int]]) -> Array:
+    return np.concatenate([np.arange(start, start + width) for start, width in segments])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_neurons=st.integers(1, 800),
+    n_rows=st.integers(0, 3),
+    coarse=st.booleans(),
+    one_exclusion=st.booleans(),
+)
+def test_rank_equals_twin(seed: int, n_neurons: int, n_rows: int, coarse: bool, one_exclusion: bool) -> None:
+    random = np.random.default_rng(seed)
+    target, control = random.normal(size=(2, n_rows, n_neurons))
+    exclusion = random.normal(size=(1 if one_exclusion else n_rows, n_neurons))
+    if coarse:
+        target, control, exclusion = np.round(target), np.round(control), np.round(exclusion)
+    scattered = np.flatnonzero(random.random(n_neurons) < 0.6)
+    third = n_neurons // 3
+    segments = [(2 * third, n_neurons - 2 * third), (0, third)]
+    pools: list[Any] = [random.permutation(scattered), segments, np.empty(0, dtype=int)]
+    members = [scattered, positions_of(segments), np.empty(0, dtype=int)]
+    counts = [int(random.integers(0, len(pool) + 1)) for pool in members]
+    removed = [int(random.integers(0, len(pool) + 1)) for pool in members]
+    ranked = kernels.rank(
+        target,
+        control,
+        pools=pools,
+        counts=counts,
+        exclusion=exclusion,
+        exclusion_counts=removed,
+    )
+    assert len(ranked) == n_rows
+    for row, found in enumerate(ranked):
+        for pool, count, n_removed, kept in zip(members, counts, removed, found, strict=True):
+            marks = exclusion[0 if one_exclusion else row]
+            expected = twin.rank(target[row], control[row], marks, pool, count, n_removed)
+            np.testing.assert_array_equal(kept.positions, expected[0])
+            np.testing.assert_array_equal(kept.differences, expected[1])
+
+
+def test_exclusion_leaves_a_gap_that_is_not_filled() -> None:
+    target = np.array([[4.0, 3.0, 2.0, 1.0]])
+    exclusion = np.array([[9.0, 0.0, 0.0, 0.0]])
+    [[kept]] = kernels.rank(
+        target,
+        np.zeros_like(target),
+        pools=[[(0, 4)]],
+        counts=[2],
+        exclusion=exclusion,
+        exclusion_counts=[1],
+    )
+    np.testing.assert_array_equal(kept.positions, [1])
+    np.testing.assert_array_equal(kept.differences, [3.0])
+
+
+def test_without_exclusion_the_best_are_kept() -> None:
+    target = np.random.default_rng(0).normal(size=(2, 50_000))
+    control = np.random.default_rng(1).normal(size=(2, 50_000))
+    ranked = kernels.rank(target, control, pools=[[(0, 50_000)]], counts=[500])
+    np.testing.assert_array_equal([row[0].positions for row in ranked], kernels.top_k(target - control, 500))
+
+
+def test_emulated_device_keeps_the_same(emulated_cuda: CudaBackend) -> None:
+    random = np.random.default_rng(3)
+    target, control, exclusion = np.round(random.normal(size=(3, 2, 3000)), 1)
+    pools = [np.arange(0, 1000), np.flatnonzero(random.random(3000) < 0.5)]
+    counts, removed = [50, 200], [30, 300]
+    expected = kernels.rank(
+        target,
+        control,
+        pools=pools,
+        counts=counts,
+        exclusion=exclusion,
+        exclusion_counts=removed,
+    )
+    found = emulated_cuda.rank(
+        torch.from_numpy(target),
+        torch.from_numpy(control),
+        pools=[torch.from_numpy(pool) for pool in pools],
+        counts=counts,
+        exclusion=torch.from_numpy(exclusion),
+        exclusion_counts=removed,
+    )
+    for expected_row, found_row in zip(expected, found, strict=True):
+        for kept, positions in zip(expected_row, found_row, strict=True):
+            np.testing.assert_array_equal(positions.numpy(), kept.positions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"control": np.zeros((1, 3))}, r"control is float64 of shape \(1, 3\)"),
+        ({"target": np.zeros((1, 4), dtype=np.float32)}, "target is float32"),
+        ({"counts": [5]}, r"counts\[0\] is 5; from 0 to the pool's 4 neurons"),
+        ({"counts": []}, "counts has 0 entries for 1 pools"),
+        ({"pools": [[(2, 3)]]}, r"pools\[0\] reaches from 2 to 5; positions 0 to 4"),
+        ({"pools": [[(0, 2), (1, 2)]]}, r"pools\[0\] names a neuron twice"),
+        ({"pools": [np.array([1, 1])]}, r"pools\[0\] names a neuron twice"),
+        ({"pools": [np.array([0.5])]}, r"pools\[0\] is float64"),
+        ({"exclusion": np.zeros((1, 4))}, "exclusion and exclusion_counts go together"),
+        (
+            {"exclusion": np.zeros((3, 4)), "exclusion_counts": [1]},
+            r"exclusion is float64 of shape \(3, 4\)",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(changes: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {
+        "target": np.zeros((1, 4)),
+        "control": np.zeros((1, 4)),
+        "pools": [[(0, 4)]],
+        "counts": [2],
+    }
+    with pytest.raises(InputError, match=message):
+        kernels.rank(**(arguments | changes))

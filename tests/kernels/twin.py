@@ -1,0 +1,117 @@
+"""The kernels once more in plain numpy: slow, short, and written without a look at the compiled ones."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Scored(NamedTuple):
+    """What one call of score_reduce leaves behind."""
+
+    sums: Array
+    sums_of_squares: Array
+    positive_counts: Array
+    item_scores: Array
+    peak_tokens: Array
+
+
+def float32_of(numbers: Array) -> Array:
+    """Numbers as float32; uint16 are the bits of bfloat16."""
+    if numbers.dtype == np.uint16:
+        return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers.astype(np.float32)
+
+
+def products(activation: Array, gradient: Array) -> Array:
+    """Contribution of each item, token and neuron."""
+    with np.errstate(all="ignore"):
+        return float32_of(activation) * float32_of(gradient)
+
+
+def score_of_item(contributions: Array, aggregator: str) -> tuple[Array, Array]:
+    """Scores and peak tokens (places among the given tokens) of one item's real tokens."""
+    n_real = len(contributions)
+    ranked_by = np.abs(contributions) if aggregator == "absmax" else contributions
+    peak = np.argmax(ranked_by, axis=0)
+    if aggregator == "last":
+        peak = np.full(contributions.shape[1], n_real - 1)
+    score = np.take_along_axis(contributions, peak[np.newaxis], axis=0)[0]
+    if aggregator in ("sum", "mean"):
+        total = np.zeros(contributions.shape[1])
+        for row in contributions:
+            total = total + row.astype(np.float64)
+        with np.errstate(over="ignore"):
+            score = (total / n_real if aggregator == "mean" else total).astype(np.float32)
+    return score + np.float32(0), peak
+
+
+def score_reduce(
+    activation: Array,
+    gradient: Array,
+    token_mask: Array,
+    confidence: Array,
+    culture_index: Array,
+    n_cultures: int,
+    aggregator: str,
+    clamp: Array,
+) -> Scored:
+    """Tables of a batch, from zero."""
+    n_items, _, n_neurons = activation.shape
+    sums = np.zeros((n_cultures, n_neurons))
+    squares = np.zeros((n_cultures, n_neurons))
+    counts = np.zeros((n_cultures, n_neurons), dtype=np.uint32)
+    scores = np.zeros((n_items, n_neurons), dtype=np.float32)
+    peaks = np.full((n_items, n_neurons), -1, dtype=np.int32)
+    contributions = products(activation, gradient)
+    for item in range(n_items):
+        real = np.flatnonzero(token_mask[item])
+        if real.size == 0:
+            continue
+        scores[item], place = score_of_item(contributions[item, real], aggregator)
+        peaks[item] = real[place]
+        weighted = float(confidence[item]) * scores[item].astype(np.float64)
+        if clamp[item]:
+            weighted = np.where(weighted > 0, weighted, 0.0)
+        culture = culture_index[item]
+        sums[culture] += weighted
+        squares[culture] += weighted * weighted
+        counts[culture] += weighted > 0
+    return Scored(sums, squares, counts, scores, peaks)
+
+
+def non_finite(activation: Array, gradient: Array, token_mask: Array) -> tuple[int, int, int, int] | None:
+    """Count and first place of non-finite contributions at real tokens."""
+    wrong = ~np.isfinite(products(activation, gradient)) & token_mask[:, :, np.newaxis]
+    places = np.argwhere(wrong)
+    return (len(places), *map(int, places[0])) if len(places) else None
+
+
+def order(scores: Array) -> Array:
+    """Positions of one row, best first: higher first, ties to the lower position, NaN last."""
+    return np.array(
+        sorted(range(len(scores)), key=lambda i: (np.isnan(scores[i]), -scores[i], i)),
+        dtype=np.int64,
+    )
+
+
+def top_k(scores: Array, k: int, excluded: Array) -> Array:
+    """The k best of one row that are not excluded, padded with -1."""
+    best = [i for i in order(scores) if not excluded[i]][:k]
+    return np.array(best + [-1] * (k - len(best)), dtype=np.int64)
+
+
+def rank(
+    target: Array, control: Array, exclusion: Array, pool: Array, count: int, exclusion_count: int
+) -> tuple[Array, Array]:
+    """Positions and differences that one pool of one row keeps."""
+    pool = np.sort(pool)
+    difference = target - control
+    kept = pool[order(difference[pool])][:count]
+    removed = set(pool[order(exclusion[pool])][:exclusion_count].tolist())
+    positions = np.array([n for n in kept.tolist() if n not in removed], dtype=np.int64)
+    return positions, difference[positions]
