@@ -2,6 +2,10 @@
 
 An item is one prompt with its gold answer. What role its scores play (target, control, exclusion) is a
 property of the whole benchmark, so it is declared there once and not repeated on every item.
+
+Three kinds of item, told apart by two fields: a label is chosen among `options`; the same where the options
+are steps of a scale (`ordinal`), so that a near miss counts; a short answer is written freely and judged
+against `accepted`. A label is read off one token, so such items can be scored; short answers are evaluated.
 """
 
 from __future__ import annotations
@@ -10,10 +14,10 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from culnig.errors import InputError
 
@@ -25,6 +29,10 @@ JSON_ANSWER_PREFIX = '{"answer_choice":"'
 """Opens the answer after the generation prompt, so that the next token is the label."""
 
 
+NO_CULTURE = "general"
+"""The `culture` of items that ask for no culture's knowledge."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One prompt with its gold answer."""
@@ -34,23 +42,37 @@ class Item:
     question_id: str
     """Items of one question share it; with the culture it is the independent unit of the statistics."""
     culture: str
-    """Key of a culture record."""
+    """Key of a culture record, or `NO_CULTURE`."""
     split: Split
     """`identify` items find neurons, `test` items judge them."""
     prompt: str
     """The user turn, before the chat template."""
     options: tuple[str, ...]
-    """Answer labels, in the order shown (`A`, `B`, … or `1`, `2`, …)."""
+    """Answer labels, in the order shown (`A`, `B`, … or `1`, `2`, …); none where the answer is written."""
     answer: str
-    """The gold label, one of `options`."""
+    """The gold label, one of `options`; of a short answer the first of `accepted`."""
     topic: str = ""
     """Category within the benchmark, for tables."""
     answer_prefix: str = JSON_ANSWER_PREFIX
     """Appended after the chat template's generation prompt; the next token is the label."""
     system: str | None = None
     """A system turn, where the benchmark has one."""
+    ordinal: bool = False
+    """Whether `options` are the steps of a scale, in its order."""
+    accepted: tuple[str, ...] = ()
+    """Right short answers, the most usual first; empty where the answer is a label."""
+    language: str = ""
+    """BCP-47 code of the language of `accepted`; decides how an answer is compared."""
 
     def __post_init__(self) -> None:
+        if self.accepted:
+            if self.options or self.answer != self.accepted[0] or not self.language:
+                raise InputError(
+                    f"item {self.id}: a short answer has no labels, its `answer` is the first accepted one "
+                    f"and its language is given; got labels {self.options}, answer {self.answer!r}, accepted "
+                    f"{self.accepted}, language {self.language!r}"
+                )
+            return
         if self.answer not in self.options:
             raise InputError(f"item {self.id}: gold label {self.answer!r} is not among {self.options}")
         if len(set(self.options)) != len(self.options):
@@ -60,18 +82,22 @@ class Item:
 class Benchmark(ABC):
     """Reads items. One subclass per benchmark, registered in the entry-point group `culnig.benchmarks`."""
 
-    name: ClassVar[str]
-    role: ClassVar[Role]
-    summary: ClassVar[str]
+    name: str
+    role: Role
+    summary: str
     """One line for `list benchmarks`."""
-    needs_data_dir: ClassVar[bool] = False
+    needs_data_dir: bool = False
     """Whether the items come from files that the user must have (`--data-dir`, `CULNIG_DATA`)."""
-    control: ClassVar[str | None] = None
+    control: str | None = None
     """Name of the benchmark that holds the same items without their question, if there is one."""
 
     @abstractmethod
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items of both splits in file order. DataFileError where the data is missing or malformed."""
+
+    def files(self, data_dir: Path | None) -> Sequence[Path]:
+        """The files that the items are made from, prompts included; their hashes go into the run."""
+        return ()
 
 
 def choose_items(
@@ -108,6 +134,18 @@ class ChosenItems:
     role: Role
     split: str
     items: Sequence[Item]
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each file that the items were made from, by `folder/name`."""
+
+    def record(self) -> dict[str, object]:
+        """What a run or evaluation records about the items."""
+        return {
+            "role": self.role,
+            "split": self.split,
+            "n_items": len(self.items),
+            "items_hash": items_hash(self.items),
+            "files": dict(self.files),
+        }
 
 
 def items_hash(items: Sequence[Item]) -> str:

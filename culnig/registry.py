@@ -1,9 +1,9 @@
-"""What is registered: model adapters, benchmarks, cultures — built-ins and plugins through one door.
+"""What is registered: models, benchmarks, cultures, lemmatizers — built-ins and plugins through one door.
 
-Everything comes from entry points (groups `culnig.models`, `culnig.benchmarks`, `culnig.cultures`), the
-built-ins too, so a plugin can do whatever a built-in does. Entries are loaded only when somebody asks. A
-plugin that cannot be loaded is reported by `problems()` and skipped; it never breaks a command that does not
-need it.
+Everything comes from entry points (groups `culnig.models`, `culnig.benchmarks`, `culnig.cultures`,
+`culnig.lemmatizers`), the built-ins too, so a plugin can do whatever a built-in does. A benchmark may also
+be a file that declares one. Entries are loaded only when somebody asks. A plugin that cannot be loaded is
+reported by `problems()` and skipped; it never breaks a command that does not need it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import metadata
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from culnig.errors import PluginError, UnknownNameError
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
     from culnig.bound import ModelAdapter
     from culnig.cultures.records import Culture
     from culnig.items import Benchmark
+    from culnig.lemmatizers.base import Lemmatizer
 
 MODELS = "culnig.models"
 BENCHMARKS = "culnig.benchmarks"
 CULTURES = "culnig.cultures"
+LEMMATIZERS = "culnig.lemmatizers"
+
+DECLARATION_SUFFIXES = (".yaml", ".yml", ".toml")
+CONTROL_OF_DECLARATION = "#control"
 
 _problems: dict[str, str] = {}
 
@@ -86,7 +92,15 @@ def benchmark_names() -> list[str]:
 
 
 def benchmark(name: str) -> Benchmark:
-    """The benchmark of that name; UnknownNameError offers near names."""
+    """The benchmark of that name; UnknownNameError offers near names.
+
+    A path that ends in .yaml, .yml or .toml is a file that declares one; `PATH#control` is its control.
+    """
+    path = name.removesuffix(CONTROL_OF_DECLARATION)
+    if PureWindowsPath(path).suffix.lower() in DECLARATION_SUFFIXES:
+        from culnig.benchmarks.declarative import declared_benchmark
+
+        return declared_benchmark(Path(path), control=path != name)
     entries = _entries(BENCHMARKS)
     if name not in entries:
         raise UnknownNameError("benchmark", name, entries, "see `culnig-engine list benchmarks`")
@@ -116,6 +130,11 @@ def cultures() -> dict[str, Culture]:
     return records
 
 
+def lemmatizers() -> dict[str, type[Lemmatizer]]:
+    """All lemmatizers that can be loaded, by name; what they need may still be missing."""
+    return _load_all(LEMMATIZERS)
+
+
 def check_cultures(keys: list[str]) -> None:
     """UnknownNameError for the first key that no record has."""
     for key in keys:
@@ -126,7 +145,7 @@ def check_cultures(keys: list[str]) -> None:
 def entries() -> list[dict[str, str]]:
     """Every registered entry: its group, name, object and owner, and whether it loads."""
     rows = []
-    for group in (MODELS, BENCHMARKS, CULTURES):
+    for group in (MODELS, BENCHMARKS, CULTURES, LEMMATIZERS):
         loaded = _load_all(group)
         for name, entry in _entries(group).items():
             rows.append(

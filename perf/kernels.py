@@ -63,7 +63,6 @@ class Batch:
         self.activation = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
         self.gradient = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
         self.token_mask = torch.ones(shape[:2], dtype=torch.bool)
-        self.token_mask[:, 0] = False
         self.confidence = torch.from_numpy(random.random(n_items))
         self.culture_index = torch.from_numpy(np.sort(random.integers(0, N_CULTURES, n_items)))
         self.sums = torch.zeros(N_CULTURES, n_neurons, dtype=torch.float64)
@@ -177,6 +176,7 @@ def top_k_ratios(n_neurons: int, rounds: int) -> list[Ratio]:
 
 
 def main() -> None:
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description="Speed of the compiled kernels, as ratios.")
     parser.add_argument("--rounds", type=int, default=7, help="measurements per median")
     parser.add_argument("--small", action="store_true", help="64 MB in place of 1 GB")

@@ -46,7 +46,8 @@ void add_scores(const py::array& item_scores, const py::array& confidence, const
     batch.confidence = values<double>(confidence);
     batch.culture_index = values<std::int64_t>(culture_index);
     batch.clamp_at_zero = values<std::uint8_t>(clamp_at_zero);
-    batch.item_scores = {const_cast<float*>(values<float>(item_scores)), input<float>(item_scores).row_stride};
+    batch.item_scores = {const_cast<float*>(values<float>(item_scores)),
+                         input<float>(item_scores).row_stride};
     batch.sums = output<double>(sums);
     batch.sums_of_squares = output<double>(sums_of_squares);
     batch.positive_counts = output<std::uint32_t>(positive_counts);

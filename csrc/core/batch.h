@@ -30,15 +30,15 @@ struct ScoreBatch {
     std::int64_t n_items;
     std::int64_t n_tokens;
     std::int64_t n_neurons;
-    const std::uint8_t* token_mask;     // (item, token), 1 = real
-    const double* confidence;           // (item,)
-    const std::int64_t* culture_index;  // (item,)
-    const std::uint8_t* clamp_at_zero;  // (item,)
-    Table<double> sums;                 // (culture, neuron), added into
-    Table<double> sums_of_squares;      // optional
+    const std::uint8_t* token_mask;        // (item, token), 1 = real
+    const double* confidence;              // (item,)
+    const std::int64_t* culture_index;     // (item,)
+    const std::uint8_t* clamp_at_zero;     // (item,)
+    Table<double> sums;                    // (culture, neuron), added into
+    Table<double> sums_of_squares;         // optional
     Table<std::uint32_t> positive_counts;  // optional
-    Table<float> item_scores;           // (item, neuron), optional, written
-    Table<std::int32_t> peak_tokens;    // (item, neuron), optional, written
+    Table<float> item_scores;              // (item, neuron), optional, written
+    Table<std::int32_t> peak_tokens;       // (item, neuron), optional, written
 };
 
 /// Non-finite contributions among real tokens: how many, and the first in (item, token, neuron) order.

@@ -44,7 +44,8 @@ CULNIG_HD float widen(BFloat16 element) {
 }
 
 /// Subnormal halves are a whole number of 2^-24, normal ones need another exponent bias (127 - 15 = 112),
-/// infinity and NaN need it twice. Masks stand for the conditions: a branch would keep the loop around it scalar.
+/// infinity and NaN need it twice. Masks stand for the conditions: a branch would keep the loop around it
+/// scalar.
 CULNIG_HD float widen(Float16 element) {
     const std::uint32_t half = element.bits;
     const std::uint32_t sign = (half & 0x8000u) << 16;

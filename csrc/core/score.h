@@ -4,9 +4,9 @@
 //   contribution  float32(activation) * float32(gradient), one float32 product, never fused with an addition
 //   max           largest contribution over the real tokens, first token on ties
 //   absmax        contribution of largest magnitude, with its sign, first token on ties
-//   sum, mean     added in float64 in token order (mean: divided by the number of real tokens), rounded to float32
-//   last          contribution at the last real token
-//   weighted      float64(confidence) * float64(score), clamped at zero where asked
+//   sum, mean     added in float64 in token order (mean: divided by the number of real tokens), rounded to
+//   float32 last          contribution at the last real token weighted      float64(confidence) *
+//   float64(score), clamped at zero where asked
 //
 // A score of zero is +0 whatever the signs of its factors, so that backends agree bit for bit. An item
 // without real tokens scores 0 and adds nothing. The peak token is the token that gave the score; for sum
@@ -77,8 +77,7 @@ template <Aggregator A>
 CULNIG_HD float finish(const Running& running, std::int64_t n_real) {
     if (n_real == 0) return 0.0f;
     if (A == Aggregator::sum) return static_cast<float>(running.total) + 0.0f;
-    if (A == Aggregator::mean)
-        return static_cast<float>(running.total / static_cast<double>(n_real)) + 0.0f;
+    if (A == Aggregator::mean) return static_cast<float>(running.total / static_cast<double>(n_real)) + 0.0f;
     return running.best + 0.0f;
 }
 

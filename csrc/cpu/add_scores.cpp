@@ -12,8 +12,8 @@ constexpr std::int64_t block_neurons = 2048;
 
 /// Adds one item's scores of a block of neurons; `Squares` and `Counts` say which tables there are.
 template <bool Squares, bool Counts>
-CULNIG_HD void add_scores(const float* scores, std::int64_t width, double confidence, bool clamp, double* sums,
-                          double* squares, std::uint32_t* counts) {
+CULNIG_HD void add_scores(const float* scores, std::int64_t width, double confidence, bool clamp,
+                          double* sums, double* squares, std::uint32_t* counts) {
 #pragma GCC ivdep
     for (std::int64_t j = 0; j < width; ++j) {
         const double weighted = weigh(confidence, scores[j], clamp);

@@ -112,24 +112,24 @@ CULNIG_HD bool reduce(const ItemBlock& block) {
 // Clones cannot be templates, so each combination gets a function of its own.
 using Reduce = bool (*)(const ItemBlock&);
 
-#define CULNIG_REDUCE(element, aggregator)                                                     \
-    CULNIG_CLONES bool element##_##aggregator(const ItemBlock& block) {                        \
-        return reduce<element, Aggregator::aggregator, false>(block);                          \
-    }                                                                                          \
-    CULNIG_CLONES bool element##_##aggregator##_peaks(const ItemBlock& block) {                \
-        return reduce<element, Aggregator::aggregator, true>(block);                           \
+#define CULNIG_REDUCE(element, aggregator)                                      \
+    CULNIG_CLONES bool element##_##aggregator(const ItemBlock& block) {         \
+        return reduce<element, Aggregator::aggregator, false>(block);           \
+    }                                                                           \
+    CULNIG_CLONES bool element##_##aggregator##_peaks(const ItemBlock& block) { \
+        return reduce<element, Aggregator::aggregator, true>(block);            \
     }
-#define CULNIG_REDUCE_ALL(element)                                                             \
-    CULNIG_REDUCE(element, max)                                                                \
-    CULNIG_REDUCE(element, absmax)                                                             \
-    CULNIG_REDUCE(element, sum)                                                                \
-    CULNIG_REDUCE(element, mean)                                                               \
+#define CULNIG_REDUCE_ALL(element) \
+    CULNIG_REDUCE(element, max)    \
+    CULNIG_REDUCE(element, absmax) \
+    CULNIG_REDUCE(element, sum)    \
+    CULNIG_REDUCE(element, mean)   \
     CULNIG_REDUCE(element, last)
-#define CULNIG_ROW(element)                                                                    \
-    {                                                                                          \
-        {element##_max, element##_max_peaks}, {element##_absmax, element##_absmax_peaks},      \
-            {element##_sum, element##_sum_peaks}, {element##_mean, element##_mean_peaks},      \
-            {element##_last, element##_last_peaks},                                            \
+#define CULNIG_ROW(element)                                                                 \
+    {                                                                                       \
+        {element##_max, element##_max_peaks},   {element##_absmax, element##_absmax_peaks}, \
+        {element##_sum, element##_sum_peaks},   {element##_mean, element##_mean_peaks},     \
+        {element##_last, element##_last_peaks},                                             \
     }
 
 CULNIG_REDUCE_ALL(Float32)

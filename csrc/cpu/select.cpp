@@ -52,7 +52,8 @@ template <typename T>
 void top_k_rows(const ScoreRows<T>& rows, std::int64_t k, std::int64_t* best, int threads) {
     const std::int64_t bytes = rows.n_rows * rows.n_neurons * std::int64_t{sizeof(T)};
     for_each_task(rows.n_rows, useful_threads(bytes, threads), [&](std::int64_t row) {
-        const RowScores<T> scores{rows.scores.row(row), rows.excluded.data ? rows.excluded.row(row) : nullptr};
+        const RowScores<T> scores{rows.scores.row(row),
+                                  rows.excluded.data ? rows.excluded.row(row) : nullptr};
         std::vector<Candidate> chosen = select_best(scores, {{0, rows.n_neurons}}, k);
         std::sort(chosen.begin(), chosen.end(), ranks_before);
         std::int64_t* out = best + row * k;

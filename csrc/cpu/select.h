@@ -1,6 +1,7 @@
 #pragma once
 // Selection of the k best in O(n): a sample guesses a threshold, one pass collects what reaches it, and only
-// what was collected is partitioned. A guess that collects fewer than k costs one more pass, never a wrong result.
+// what was collected is partitioned. A guess that collects fewer than k costs one more pass, never a wrong
+// result.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -62,8 +63,8 @@ void collect(const Scores& scores, const std::vector<Run>& runs, double threshol
             mark_groups(scores, first, n_groups, threshold, flags);
             for (std::int64_t g = 0; g < n_groups; ++g)
                 if (flags[g])
-                    collect_from(scores, first + g * group_neurons, first + (g + 1) * group_neurons, threshold,
-                                 chosen);
+                    collect_from(scores, first + g * group_neurons, first + (g + 1) * group_neurons,
+                                 threshold, chosen);
             const std::int64_t chunk_end = std::min(first + chunk_neurons, end);
             collect_from(scores, first + n_groups * group_neurons, chunk_end, threshold, chosen);
         }

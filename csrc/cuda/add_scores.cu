@@ -29,8 +29,8 @@ __global__ void add_scores_kernel(ScoreBatch batch, const unsigned long long* st
             if (batch.sums_of_squares.data) squares = batch.sums_of_squares.row(culture)[neuron];
             if (batch.positive_counts.data) count = batch.positive_counts.row(culture)[neuron];
         }
-        const double weighted =
-            weigh(batch.confidence[item], batch.item_scores.row(item)[neuron], batch.clamp_at_zero[item] != 0);
+        const double weighted = weigh(batch.confidence[item], batch.item_scores.row(item)[neuron],
+                                      batch.clamp_at_zero[item] != 0);
         sum += weighted;
         squares += weighted * weighted;
         count += weighted > 0.0 ? 1u : 0u;
@@ -43,7 +43,8 @@ __global__ void add_scores_kernel(ScoreBatch batch, const unsigned long long* st
 void add_scores(const ScoreBatch& batch, const unsigned long long* status, Stream handle) {
     if (batch.n_items == 0 || batch.n_neurons == 0) return;
     const auto stream = static_cast<cudaStream_t>(handle);
-    CULNIG_LAUNCH(add_scores_kernel, blocks_for(batch.n_neurons, n_threads), n_threads, stream, batch, status);
+    CULNIG_LAUNCH(add_scores_kernel, blocks_for(batch.n_neurons, n_threads), n_threads, stream, batch,
+                  status);
     check(cudaGetLastError(), "sums");
 }
 

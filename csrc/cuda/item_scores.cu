@@ -18,8 +18,8 @@ constexpr int per_lane = 16 / static_cast<int>(sizeof(Element));
 template <Aggregator A>
 constexpr int n_warps = adds_up(A) ? 1 : 8;
 
-// The bound of the kernel asks for 512 threads on a multiprocessor: with four tokens of 16 bytes from two arrays
-// that is 64 KiB in flight, more than memory latency needs.
+// The bound of the kernel asks for 512 threads on a multiprocessor: with four tokens of 16 bytes from two
+// arrays that is 64 KiB in flight, more than memory latency needs.
 
 /// Neighbouring elements of one row.
 template <typename Element>
@@ -31,8 +31,7 @@ struct alignas(16) Pack {
 template <typename Element>
 __device__ __forceinline__ Pack<Element> load(const Element* source, int valid, bool aligned) {
     Pack<Element> pack{};
-    if (aligned && valid == per_lane<Element>)
-        return *reinterpret_cast<const Pack<Element>*>(source);
+    if (aligned && valid == per_lane<Element>) return *reinterpret_cast<const Pack<Element>*>(source);
 #pragma unroll
     for (int i = 0; i < per_lane<Element>; ++i)
         if (i < valid) pack.element[i] = source[i];
@@ -42,11 +41,13 @@ __device__ __forceinline__ Pack<Element> load(const Element* source, int valid, 
 template <typename Element>
 __device__ __forceinline__ const Element* row_of(const TokenView& view, std::int64_t item, std::int64_t token,
                                                  std::int64_t neuron) {
-    return static_cast<const Element*>(view.data) + item * view.item_stride + token * view.token_stride + neuron;
+    return static_cast<const Element*>(view.data) + item * view.item_stride + token * view.token_stride +
+           neuron;
 }
 
 template <typename Element, Aggregator A>
-__global__ void __launch_bounds__(n_lanes * n_warps<A>, 512 / (n_lanes * n_warps<A>)) item_scores_kernel(ScoreBatch batch, bool aligned, Status status) {
+__global__ void __launch_bounds__(n_lanes* n_warps<A>, 512 / (n_lanes * n_warps<A>))
+    item_scores_kernel(ScoreBatch batch, bool aligned, Status status) {
     constexpr int width = per_lane<Element>;
     constexpr int tile = n_lanes * width;
     const int lane = static_cast<int>(threadIdx.x);
@@ -151,7 +152,8 @@ void launch(const ScoreBatch& batch, Status status, cudaStream_t stream) {
     constexpr int tile = n_lanes * per_lane<Element>;
     constexpr std::int64_t most_items = 65535;  // what a grid takes in y
     const bool aligned = is_aligned<Element>(batch.activation) && is_aligned<Element>(batch.gradient);
-    if (batch.n_items > most_items) throw std::runtime_error("CUDA, item scores: more than 65535 items at once");
+    if (batch.n_items > most_items)
+        throw std::runtime_error("CUDA, item scores: more than 65535 items at once");
     const dim3 grid(blocks_for(batch.n_neurons, tile), static_cast<unsigned>(batch.n_items));
     const dim3 block(n_lanes, n_warps<A>);
     const auto kernel = item_scores_kernel<Element, A>;

@@ -125,7 +125,8 @@ __global__ void collect_kernel(TopK request, Cut* cuts, Candidate* candidates, s
 }
 
 /// One step of a bitonic sort of each row's candidates: compares those `distance` apart.
-__global__ void sort_kernel(Candidate* candidates, std::int64_t room, std::int64_t run, std::int64_t distance) {
+__global__ void sort_kernel(Candidate* candidates, std::int64_t room, std::int64_t run,
+                            std::int64_t distance) {
     const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * n_threads + threadIdx.x;
     const std::int64_t partner = i ^ distance;
     if (i >= room || partner <= i) return;

@@ -3,7 +3,7 @@
 | backend | device | how |
 |---|---|---|
 | `cpu` | cpu | compiled, on the tensors' own memory |
-| `cuda` | cuda, where the compiled CUDA module is there | compiled, on device pointers and the current stream |
+| `cuda` | cuda, where the CUDA module is built | compiled, on device pointers and the current stream |
 | `torch` | any other | chunks of eager operations |
 
 All three do the arithmetic of csrc/core/score.h and give the same bits. `choose_backend` picks one;

@@ -208,7 +208,8 @@ class CudaBackend:
         if count:
             n_tokens, n_neurons = sizes
             token_place, neuron = divmod(place, n_neurons)
-            raise NonFiniteError(count, *divmod(token_place, n_tokens), neuron)
+            item, token = divmod(token_place, n_tokens)
+            raise NonFiniteError(count, item, token, neuron)
 
     @contextlib.contextmanager
     def _on(self, device: torch.device) -> Iterator[int]:

@@ -49,8 +49,8 @@ class TorchBackend:
     ) -> None:
         """See `Backend.score_reduce`."""
         dtype_name(activation, gradient)
-        n_items, n_tokens, n_neurons = activation.shape
         one_of("aggregator", aggregator, AGGREGATORS)
+        n_items, n_tokens, _ = activation.shape
         mask_bits = real_tokens(host_array(token_mask), None, "left", (n_items, n_tokens))
         mask = torch.tensor(mask_bits.view(np.bool_), device=activation.device)
         scores, peaks = _item_scores(activation.detach(), gradient.detach(), mask, aggregator)

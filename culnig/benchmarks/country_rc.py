@@ -10,28 +10,30 @@ The wrong options are 3 of the other cultures of BLEnD, never a part of the righ
 Java where Indonesia is right). The SHA-256 of the item's id chooses them, so neither the order
 nor the number of passages and wordings matters; a passage that mentions a second country takes
 one of the three. The place of the gold label rotates: over the 8 cultures each label is right
-twice for every passage and wording.
+twice for every passage and wording. `country-rc-all` also asks about all other cultures on record, 100
+items to identify neurons and 100 to test them for each.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
+from culnig import registry
+from culnig.benchmarks import wordings as wordings_file
+from culnig.benchmarks.wordings import Wording, check_placeholders, fill, read_tables
 from culnig.cultures.records import Culture, builtin_cultures
-from culnig.data_files import own_data, read_toml
+from culnig.data_files import own_data
 from culnig.errors import DataFileError
-from culnig.items import Benchmark, Item, Role
+from culnig.items import Benchmark, Item
 
 PASSAGES_PER_HALF = 25
 MENTIONING_PER_HALF = 10
 N_OPTIONS = 4
 
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _OPENS_A_SENTENCE = re.compile(r"(^|[.!?]\s+)\{")
 
 
@@ -49,42 +51,57 @@ class Passage:
         return "{other}" in self.text
 
 
-@dataclass(frozen=True)
-class Wording:
-    """One way to lay out passage, question, options and instruction."""
-
-    id: str
-    labels: tuple[str, ...]
-    option: str
-    template: str
-
-
 class CountryRC(Benchmark):
-    """The passages that come with the program; a data folder is not needed."""
+    """The passages that come with the program, about the cultures with `specific_target`."""
 
-    name: ClassVar[str] = "country-rc"
-    role: ClassVar[Role] = "exclusion"
-    summary: ClassVar[str] = "which country a short passage names; needs reading, no cultural knowledge"
+    name = "country-rc"
+    role = "exclusion"
+    summary = "which country a short passage names; needs reading, no cultural knowledge"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items: passage by passage, then culture by culture, then wording by wording."""
-        passages = read_passages(own_data("country_rc.toml"))
-        wordings = read_wordings(own_data("prompts/country_rc.toml"))
         cultures = [culture for culture in builtin_cultures() if "blend" in culture.names]
-        return make_items(passages, wordings, cultures)
+        return make_items(*_own_texts(), cultures)
+
+    def files(self, data_dir: Path | None) -> list[Path]:
+        """Passages and wordings."""
+        return [own_data("country_rc.toml"), own_data("prompts/country_rc.toml")]
+
+
+class CountryRCAll(CountryRC):
+    """The same passages about every culture on record, plugins' too; holds the items of `country-rc`."""
+
+    name = "country-rc-all"
+    summary = "country-rc about every culture on record; choose with --culture"
+
+    def read(self, data_dir: Path | None) -> Iterator[Item]:
+        """All items: passage by passage, then culture by culture, then wording by wording."""
+        cultures = [culture for culture in builtin_cultures() if "blend" in culture.names]
+        targets = [culture.key for culture in cultures if culture.specific_target]
+        others = [record for key, record in registry.cultures().items() if key not in targets]
+        return make_items(*_own_texts(), cultures, others)
+
+
+def _own_texts() -> tuple[list[Passage], list[Wording]]:
+    passages = read_passages(own_data("country_rc.toml"))
+    return passages, read_wordings(own_data("prompts/country_rc.toml"))
 
 
 def make_items(
-    passages: Sequence[Passage], wordings: Sequence[Wording], cultures: Sequence[Culture]
+    passages: Sequence[Passage],
+    wordings: Sequence[Wording],
+    cultures: Sequence[Culture],
+    others: Sequence[Culture] = (),
 ) -> Iterator[Item]:
-    """Every passage with every culture that has `specific_target`, in every wording.
+    """Every passage with every culture that has `specific_target`, in every wording, then with `others`.
 
     `cultures` also holds those that only serve as wrong options; its order does not matter.
     """
     cultures = sorted(cultures, key=lambda culture: culture.key)
-    golds = [culture for culture in cultures if culture.specific_target]
+    golds = [(column, c) for column, c in enumerate(c for c in cultures if c.specific_target)]
+    golds += [(_column(c), c) for c in sorted(others, key=lambda culture: culture.key)]
     for row, passage in enumerate(passages):
-        for column, gold in enumerate(golds):
+        for column, gold in golds:
             for turn, wording in enumerate(wordings):
                 item_id = f"{passage.id}/{gold.key}/{wording.id}"
                 wrong = choose_distractors(item_id, gold, cultures)
@@ -122,10 +139,10 @@ def option_name(culture: Culture) -> str:
 def read_passages(path: Path) -> list[Passage]:
     """Passages in file order; DataFileError names the passage or the half that is wrong."""
     passages: list[Passage] = []
-    for where, table in _tables(path, "passages", {"id": str, "text": str, "question": str}):
+    for where, table in read_tables(path, "passages", {"id": str, "text": str, "question": str}):
         passage = Passage(**table)
-        _check_placeholders(path, f"{where}: text", passage.text, {"country"}, {"country", "other"})
-        _check_placeholders(path, f"{where}: question", passage.question, set(), set())
+        check_placeholders(path, f"{where}: text", passage.text, {"country"}, {"country", "other"})
+        check_placeholders(path, f"{where}: question", passage.question, set(), set())
         if _OPENS_A_SENTENCE.search(passage.text):
             raise DataFileError(path, f"{where}: a placeholder must not open a sentence")
         passages.append(passage)
@@ -136,62 +153,29 @@ def read_passages(path: Path) -> list[Passage]:
 
 def read_wordings(path: Path) -> list[Wording]:
     """Wordings in file order; DataFileError names the wording that is wrong."""
-    wordings: list[Wording] = []
-    columns: Mapping[str, type] = {"id": str, "labels": list, "option": str, "template": str}
-    for where, table in _tables(path, "wordings", columns):
-        labels = tuple(table["labels"])
-        if not all(isinstance(x, str) and x for x in labels) or len(set(labels)) != N_OPTIONS:
-            raise DataFileError(path, f"{where}: labels must be {N_OPTIONS} different texts")
-        parts, line = {"passage", "question", "options"}, {"label", "name"}
-        _check_placeholders(path, f"{where}: template", table["template"], parts, parts)
-        _check_placeholders(path, f"{where}: option", table["option"], line, line)
-        if "answer_choice" not in table["template"]:
-            raise DataFileError(path, f"{where}: template must ask for JSON with answer_choice")
-        wordings.append(Wording(table["id"], labels, table["option"], table["template"].strip()))
+    wordings = wordings_file.read_wordings(path, {"passage", "question", "options"}, n_labels=N_OPTIONS)
+    for wording in wordings:
+        if len(wording.labels) != N_OPTIONS:
+            raise DataFileError(path, f"wording {wording.id!r}: labels must be {N_OPTIONS} different texts")
     return wordings
 
 
 def _render(
     passage: Passage, wording: Wording, gold: Culture, other: Culture, options: Sequence[Culture]
 ) -> str:
-    lines = [
-        _fill(wording.option, {"label": label, "name": option_name(culture)})
-        for label, culture in zip(wording.labels, options, strict=True)
-    ]
-    text = _fill(passage.text, {"country": gold.in_sentence, "other": other.in_sentence})
-    parts = {"passage": text, "question": passage.question, "options": "\n".join(lines)}
-    return _fill(wording.template, parts)
+    text = fill(passage.text, {"country": gold.in_sentence, "other": other.in_sentence})
+    lines = wording.options([option_name(culture) for culture in options])
+    return fill(wording.template, {"passage": text, "question": passage.question, "options": lines})
 
 
-def _fill(template: str, values: Mapping[str, str]) -> str:
-    """Replace the placeholders in one pass; `str.format` would stumble over the braces of JSON."""
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+def _column(culture: Culture) -> int:
+    """Where the rotation of labels starts for a culture, whatever other cultures there are."""
+    return hashlib.sha256(culture.key.encode()).digest()[0]
 
 
 def _by_hash(seed: str, cultures: Sequence[Culture]) -> list[Culture]:
     """The cultures in an order that only the seed and their keys decide."""
     return sorted(cultures, key=lambda c: hashlib.sha256(f"{seed}/{c.key}".encode()).digest())
-
-
-def _tables(path: Path, name: str, columns: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each table of an array with exactly these columns, and how an error names it."""
-    tables = read_toml(path).get(name)
-    if not tables or not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
-        raise DataFileError(path, f"must hold an array of tables [[{name}]]")
-    kind, seen = name.removesuffix("s"), set()
-    for position, table in enumerate(tables, start=1):
-        where = f"{kind} {table['id']!r}" if "id" in table else f"{kind} number {position}"
-        if set(table) != set(columns):
-            found = f"has the fields {', '.join(table) or 'none'}"
-            raise DataFileError(path, f"{where} {found}; it must have {', '.join(columns)}")
-        for column, kind_of_value in columns.items():
-            if not isinstance(table[column], kind_of_value) or not table[column]:
-                wanted = "a text" if kind_of_value is str else "a list"
-                raise DataFileError(path, f"{where}: {column} must be {wanted} that is not empty")
-        if table["id"] in seen:
-            raise DataFileError(path, f"{where} appears twice")
-        seen.add(table["id"])
-        yield where, table
 
 
 def _check_half(path: Path, half: str, passages: Sequence[Passage]) -> None:
@@ -201,12 +185,3 @@ def _check_half(path: Path, half: str, passages: Sequence[Passage]) -> None:
         found = f"the {half} has {plain} plain passages and {mentioning} that mention {{other}}"
         wanted = f"it must have {plain_wanted} and {MENTIONING_PER_HALF}"
         raise DataFileError(path, f"{found}; {wanted}")
-
-
-def _check_placeholders(path: Path, where: str, text: str, required: set[str], allowed: set[str]) -> None:
-    found = set(_PLACEHOLDER.findall(text))
-    for name in sorted(required - found):
-        raise DataFileError(path, f"{where} lacks the placeholder {{{name}}}")
-    for name in sorted(found - allowed):
-        names = ", ".join(f"{{{x}}}" for x in sorted(allowed)) or "none"
-        raise DataFileError(path, f"{where} has the placeholder {{{name}}}; allowed: {names}")

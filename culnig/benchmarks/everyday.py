@@ -16,11 +16,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, TypeGuard
 
 from culnig.data_files import own_data, read_toml
 from culnig.errors import DataFileError
-from culnig.items import Benchmark, Item, Role, Split
+from culnig.items import Benchmark, Item, Split
 
 TOPICS: dict[str, Split] = {
     "Food": "identify",
@@ -166,23 +166,31 @@ def _by_hash(keys: Iterable[str], seed: str) -> list[str]:
 class Everyday(Benchmark):
     """The questions, as target items."""
 
-    name: ClassVar[str] = "everyday"
-    role: ClassVar[Role] = "target"
-    summary: ClassVar[str] = "our own everyday-culture questions, 6 topics, 16 cultures (needs no data)"
-    control: ClassVar[str | None] = "everyday-control"
+    name = "everyday"
+    role = "target"
+    summary = "our own everyday-culture questions, 6 topics, 16 cultures (needs no data)"
+    control = "everyday-control"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items in file order; `data_dir` is not used, the data comes with the package."""
         yield from make_items(read_questions(own_data("everyday.toml")))
 
+    def files(self, data_dir: Path | None) -> list[Path]:
+        """The questions."""
+        return [own_data("everyday.toml")]
+
 
 class EverydayControl(Benchmark):
     """The items of `Everyday` with the question removed: what is left is the task format."""
 
-    name: ClassVar[str] = "everyday-control"
-    role: ClassVar[Role] = "control"
-    summary: ClassVar[str] = "the items of everyday without their question"
+    name = "everyday-control"
+    role = "control"
+    summary = "the items of everyday without their question"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """The same ids, options and gold letters as `Everyday`, in the same order."""
         yield from make_items(read_questions(own_data("everyday.toml")), with_question=False)
+
+    def files(self, data_dir: Path | None) -> list[Path]:
+        """The questions."""
+        return [own_data("everyday.toml")]

@@ -18,7 +18,7 @@ from culnig.cli.options import (
 )
 from culnig.cli.output import p_text, percent, print_json, print_line, print_table
 from culnig.cli.progress import ProgressView, progress_view
-from culnig.items import ChosenItems, SplitChoice, items_hash
+from culnig.items import ChosenItems, SplitChoice
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 
 if TYPE_CHECKING:
@@ -157,14 +157,7 @@ def evaluate_into(
             "baseline_match": match,
             "token_budget": token_budget,
         },
-        "benchmarks": {
-            name: {
-                "split": those.split,
-                "n_items": len(those.items),
-                "items_hash": items_hash(those.items),
-            }
-            for name, those in chosen.items()
-        },
+        "benchmarks": {name: those.record() for name, those in chosen.items()},
         "versions": versions(),
     }
     write_evaluation(folder, record, rows, answers, conditions)

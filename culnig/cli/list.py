@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from culnig import registry
-from culnig.cli.options import json_option
+from culnig.cli.options import data_dir_option, json_option
 from culnig.cli.output import print_json, print_line, print_table
-from culnig.errors import EnvironmentProblem
+from culnig.errors import EnvironmentProblem, UnknownNameError
+from culnig.items import Item
 from culnig.models.embedded import INSTALL_COMMAND, embedded_model_file
+
+SHOWN_PROMPTS = 3
 
 
 @click.group("list")
@@ -37,9 +43,14 @@ def models(as_json: bool) -> None:
 
 
 @command.command("benchmarks")
+@click.option("--check", "checked", help="Read this benchmark (a name or a file) and show its items.")
+@data_dir_option()
 @json_option()
-def benchmarks(as_json: bool) -> None:
-    """Benchmarks with their role and where their items come from."""
+def benchmarks(checked: str | None, data_dir: Path | None, as_json: bool) -> None:
+    """Benchmarks with their role and where their items come from; --check reads one and shows it."""
+    if checked is not None:
+        _check(checked, data_dir, as_json)
+        return
     rows = [
         {
             "benchmark": benchmark.name,
@@ -53,10 +64,48 @@ def benchmarks(as_json: bool) -> None:
     _print_rows("Benchmarks", rows, as_json)
 
 
+def _check(asked: str, data_dir: Path | None, as_json: bool) -> None:
+    """Read all items, show the first prompts and the counts per culture."""
+    benchmark = registry.benchmark(asked)
+    counts: Counter[tuple[str, str]] = Counter()
+    shown: list[Item] = []
+    for item in benchmark.read(data_dir):
+        counts[item.culture, item.split] += 1
+        if len(shown) < SHOWN_PROMPTS:
+            shown.append(item)
+    cultures: list[dict[str, str | int]] = [
+        {"culture": culture, "identify": counts[culture, "identify"], "test": counts[culture, "test"]}
+        for culture in dict.fromkeys(culture for culture, _ in counts)
+    ]
+    if as_json:
+        prompts = [asdict(item) for item in shown]
+        print_json(
+            {"benchmark": benchmark.name, "role": benchmark.role, "cultures": cultures, "items": prompts}
+        )
+        return
+    for item in shown:
+        print_line(f"── {item.id} · {item.culture} · {item.split} · gold {item.answer}")
+        print_line(f"{item.system}\n\n{item.prompt}" if item.system else item.prompt)
+        print_line()
+    print_table(
+        f"{benchmark.name} ({benchmark.role}): {sum(counts.values()):,} items",
+        ("culture", "identify", "test"),
+        [tuple(row.values()) for row in cultures],
+    )
+
+
 @command.command("cultures")
+@click.option("--region", help="Only this region or zone, or a part of its name.")
+@click.option("--language", help="Only where this language (BCP-47, such as es) is spoken.")
+@click.option("--benchmark", help="Only cultures that this benchmark has a name for.")
 @json_option()
-def cultures(as_json: bool) -> None:
+def cultures(region: str | None, language: str | None, benchmark: str | None, as_json: bool) -> None:
     """Culture records."""
+    records = registry.cultures().values()
+    if benchmark is not None:
+        named = {name for record in records for name in record.names}
+        if benchmark not in named:
+            raise UnknownNameError("benchmark with names of cultures", benchmark, named)
     rows = [
         {
             "culture": record.key,
@@ -64,11 +113,19 @@ def cultures(as_json: bool) -> None:
             "region": record.region,
             "zone": record.zone,
             "languages": ", ".join(record.languages),
+            "benchmarks": ", ".join(record.names),
             "related": ", ".join(record.related),
         }
-        for record in registry.cultures().values()
+        for record in records
+        if (region is None or region.casefold() in f"{record.region}\n{record.zone}".casefold())
+        and (language is None or any(_speaks(spoken, language) for spoken in record.languages))
+        and (benchmark is None or benchmark in record.names)
     ]
     _print_rows("Cultures", rows, as_json)
+
+
+def _speaks(spoken: str, language: str) -> bool:
+    return f"{spoken}-".casefold().startswith(f"{language}-".casefold())
 
 
 @command.command("plugins")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from culnig import registry
+from culnig.data_files import content_hash
 from culnig.errors import DataFileError, InputError
 from culnig.items import ChosenItems, SplitChoice, choose_items
 
@@ -44,6 +45,16 @@ def model_options() -> Callable[[Command], Command]:
     )
 
 
+def data_dir_option() -> Callable[[Command], Command]:
+    """--data-dir."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        envvar="CULNIG_DATA",
+        help="Folder with benchmark files; CULNIG_DATA says the same.",
+    )
+
+
 def item_options(default_split: SplitChoice) -> Callable[[Command], Command]:
     """--benchmark and which of its items."""
     return _all(
@@ -52,14 +63,10 @@ def item_options(default_split: SplitChoice) -> Callable[[Command], Command]:
             "benchmarks",
             multiple=True,
             required=True,
-            help="Name of a benchmark; may be given several times. See `list benchmarks`.",
+            help="Name of a benchmark, or a file that declares one (.yaml, .toml); may be given several "
+            "times. See `list benchmarks`.",
         ),
-        click.option(
-            "--data-dir",
-            type=click.Path(path_type=Path),
-            envvar="CULNIG_DATA",
-            help="Folder with benchmark files; CULNIG_DATA says the same.",
-        ),
+        data_dir_option(),
         click.option(
             "--split",
             type=click.Choice(["identify", "test", "all"]),
@@ -119,8 +126,11 @@ def read_benchmarks(
     if data_dir is not None and not data_dir.is_dir():
         raise DataFileError(data_dir, "no such folder (from --data-dir or CULNIG_DATA)")
     chosen: dict[str, ChosenItems] = {}
-    for name in dict.fromkeys(names):
-        benchmark = registry.benchmark(name)
+    for asked in dict.fromkeys(names):
+        benchmark = registry.benchmark(asked)
+        name = benchmark.name
+        if name in chosen:
+            raise InputError(f"two benchmarks are named {name!r}; change `name` in {asked}")
         items = choose_items(
             benchmark.read(data_dir),
             split=split,
@@ -131,5 +141,9 @@ def read_benchmarks(
         if not items:
             of = f" of {', '.join(cultures)}" if cultures else ""
             raise InputError(f"benchmark {name!r} has no items{of} in split {split!r}")
-        chosen[name] = ChosenItems(benchmark.role, split, items)
+        chosen[name] = ChosenItems(benchmark.role, split, items, _hashes(benchmark.files(data_dir)))
     return chosen
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    return {f"{path.parent.name}/{path.name}": content_hash(path) for path in files}

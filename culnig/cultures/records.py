@@ -2,7 +2,7 @@
 
 The built-in records lie in `data/cultures/`; a plugin offers its own by registering a function
 that returns a list of `Culture` in the entry-point group `culnig.cultures` (usually
-`read_cultures` on a folder of its own). To add a culture, copy the file of a neighbour and edit
+`plugin_cultures` on a folder of its own). To add a culture, copy the file of a neighbour and edit
 it; whatever is wrong is named on reading.
 
 Regions are the subregions of the United Nations' M49 standard. Zones are those of the
@@ -117,6 +117,11 @@ class Culture:
 def builtin_cultures() -> list[Culture]:
     """The records that come with the program, sorted by key."""
     return read_cultures(own_data("cultures"))
+
+
+def plugin_cultures(folder: Path) -> list[Culture]:
+    """The records of a plugin's folder, which may be related to each other and to the built-in ones."""
+    return read_cultures(folder, known=[culture.key for culture in builtin_cultures()])
 
 
 def read_cultures(folder: Path, known: Iterable[str] = ()) -> list[Culture]:

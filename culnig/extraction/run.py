@@ -11,7 +11,7 @@ from typing import Any
 
 from culnig.bound import BoundModel
 from culnig.extraction.scoring import BenchmarkScores, ScoreSettings, score_benchmark
-from culnig.items import ChosenItems, items_hash
+from culnig.items import ChosenItems
 from culnig.store.run import Run
 from culnig.store.writer import RunWriter
 
@@ -104,15 +104,7 @@ def _record(
     return {
         "model": describe_model(bound),
         "settings": {**asdict(settings), "level": "culture"},
-        "benchmarks": {
-            name: {
-                "role": chosen.role,
-                "split": chosen.split,
-                "n_items": len(chosen.items),
-                "items_hash": items_hash(chosen.items),
-            }
-            for name, chosen in benchmarks.items()
-        },
+        "benchmarks": {name: chosen.record() for name, chosen in benchmarks.items()},
         "versions": versions(),
         "complete": False,
     }

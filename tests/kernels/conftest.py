@@ -16,19 +16,28 @@ import pybind11
 import pytest
 import torch
 
+from culnig import _core
 from culnig.backends.cuda import CudaBackend
 
 ROOT = Path(__file__).parents[2]
 EMULATION = Path(__file__).parent / "emulation"
 
 
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+
+
+if overlay := os.environ.get("CULNIG_SANITIZE"):  # csrc/sanitize.sh: make sure of what is tested
+    assert Path(_core.__file__).is_relative_to(overlay), _core.__file__
+
+
 def build_emulated_module() -> Path:
     """Path of the compiled module; built again only when a source has changed."""
+    options = SANITIZERS if os.environ.get("CULNIG_SANITIZE") else ()
     units = [*sorted((ROOT / "csrc/cuda").glob("*.cu")), ROOT / "csrc/bindings/cuda_module.cpp"]
     includes = [EMULATION, ROOT / "csrc/core", ROOT / "csrc/cuda"]
     read = [*units, *(header for folder in includes for header in sorted(folder.glob("*.h")))]
     digest = hashlib.sha256(pybind11.__version__.encode())
-    digest.update(sysconfig.get_config_var("EXT_SUFFIX").encode())
+    digest.update(f"{sysconfig.get_config_var('EXT_SUFFIX')} {options}".encode())
     for path in [*read, Path(__file__)]:
         digest.update(path.read_bytes())
     module = ROOT / "build" / "emulated" / digest.hexdigest()[:16] / "_cuda.so"
@@ -41,10 +50,12 @@ def build_emulated_module() -> Path:
         os.environ.get("CXX", "c++"),
         *("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"),
         *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
+        *options,
         *(f"-I{folder}" for folder in folders),
         *("-x", "c++", *map(str, units), "-o", str(unfinished)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     unfinished.rename(module)
     return module

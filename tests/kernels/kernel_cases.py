@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import twin
+from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,6 +20,11 @@ from culnig.backends.base import Backend
 Array = NDArray[Any]
 
 N_CULTURES = 3
+
+
+def examples(n: int) -> settings:
+    """Hypothesis settings for n examples; under the sanitizers a sixth, which is slow enough."""
+    return settings(max_examples=n // 6 if os.environ.get("CULNIG_SANITIZE") else n, deadline=None)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 import twin
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kernel_cases import examples
 from numpy.typing import NDArray
 
 from culnig import kernels
@@ -23,7 +24,7 @@ def positions_of(segments: list[tuple[int, int]]) -> Array:
     return np.concatenate([np.arange(start, start + width) for start, width in segments])
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_neurons=st.integers(1, 800),

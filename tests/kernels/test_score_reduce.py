@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import twin
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_cases import (
     N_CULTURES,
@@ -18,6 +19,8 @@ from kernel_cases import (
     by_core,
     by_twin,
     empty_tables,
+    examples,
+    tensor_of,
 )
 
 from culnig import kernels
@@ -26,8 +29,8 @@ from culnig.backends.cuda import CudaBackend
 from culnig.backends.eager import TorchBackend
 from culnig.errors import NonFiniteError
 
-many = settings(max_examples=400, deadline=None)
-some = settings(max_examples=120, deadline=None)
+many = examples(400)
+some = examples(120)
 
 
 @many
@@ -64,13 +67,12 @@ def test_emulated_cuda_equals_twin(
     compare()
 
 
-@pytest.mark.parametrize("implementation", ["core", "torch", "emulated cuda"])
+@pytest.mark.parametrize("implementation", ["core", "torch", "cuda", "cuda, device tables"])
 def test_non_finite_products_are_counted_and_nothing_is_added(
     emulated_cuda: CudaBackend, implementation: str
 ) -> None:
-    backend: Any = {"core": CpuBackend(), "torch": TorchBackend(), "emulated cuda": emulated_cuda}[
-        implementation
-    ]
+    backend: Any = {"core": CpuBackend(), "torch": TorchBackend()}.get(implementation, emulated_cuda)
+    tensor_tables = implementation == "cuda, device tables"
 
     @some
     @given(batches(finite=False))
@@ -81,7 +83,7 @@ def test_non_finite_products_are_counted_and_nothing_is_added(
             return
         tables = empty_tables(batch)
         with pytest.raises(NonFiniteError) as raised:
-            backend_score_into(backend, batch, tables)
+            score_into(backend, batch, tables, tensor_tables)
         error = raised.value
         assert (error.count, error.item, error.token, error.neuron) == expected
         assert not tables.sums.any()
@@ -91,18 +93,17 @@ def test_non_finite_products_are_counted_and_nothing_is_added(
     compare()
 
 
-def backend_score_into(backend: Any, batch: Batch, tables: twin.Scored) -> None:
-    from kernel_cases import tensor_of
-
+def score_into(backend: Any, batch: Batch, tables: twin.Scored, tensor_tables: bool) -> None:
+    sums: dict[str, Any] = {name: getattr(tables, name) for name in twin.Scored._fields[:3]}
+    if tensor_tables:
+        sums = {name: torch.from_numpy(table) for name, table in sums.items()}
     backend.score_reduce(
         tensor_of(batch.activation),
         tensor_of(batch.gradient),
         batch.token_mask,
         batch.confidence,
         batch.culture_index,
-        sums=tables.sums,
-        sums_of_squares=tables.sums_of_squares,
-        positive_counts=tables.positive_counts,
+        **sums,
         aggregator=batch.aggregator,
         clamp_at_zero=batch.clamp,
     )

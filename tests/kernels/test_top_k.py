@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 import twin
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kernel_cases import examples
 from numpy.typing import NDArray
 
 from culnig import kernels
@@ -65,7 +66,7 @@ def requests(draw: st.DrawFn, most_neurons: int) -> tuple[Array, int, Array | No
     return scores, k, excluded
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(requests(most_neurons=2000))
 def test_core_equals_twin(request: tuple[Array, int, Array | None]) -> None:
     assert_top_k_equals_twin(kernels.top_k, *request)
@@ -81,7 +82,7 @@ def test_emulated_device_equals_twin(
         barred = None if excluded is None else torch.from_numpy(excluded)
         return emulated_cuda.top_k(torch.from_numpy(scores), k, barred).numpy()
 
-    @settings(max_examples=40, deadline=None)
+    @examples(40)
     @given(requests(most_neurons=9000))
     def compare(request: tuple[Array, int, Array | None]) -> None:
         assert_top_k_equals_twin(top_k, *request)

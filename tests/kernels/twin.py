@@ -93,16 +93,15 @@ def non_finite(activation: Array, gradient: Array, token_mask: Array) -> tuple[i
 
 def order(scores: Array) -> Array:
     """Positions of one row, best first: higher first, ties to the lower position, NaN last."""
-    return np.array(
-        sorted(range(len(scores)), key=lambda i: (np.isnan(scores[i]), -scores[i], i)),
-        dtype=np.int64,
-    )
+    missing = np.isnan(scores)
+    return np.lexsort((np.where(missing, 0.0, -scores), missing))  # stable, last key first
 
 
 def top_k(scores: Array, k: int, excluded: Array) -> Array:
     """The k best of one row that are not excluded, padded with -1."""
-    best = [i for i in order(scores) if not excluded[i]][:k]
-    return np.array(best + [-1] * (k - len(best)), dtype=np.int64)
+    ranked = order(scores)
+    best = ranked[~excluded[ranked]][:k]
+    return np.append(best, np.full(k - len(best), -1))
 
 
 def rank(

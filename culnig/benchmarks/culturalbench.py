@@ -1,0 +1,51 @@
+"""CulturalBench-Easy: 1,227 multiple-choice questions on 45 countries.
+
+Paper: Chiu et al., "CulturalBench: A Robust, Diverse, and Challenging Cultural Benchmark by Human-AI
+CulturalTeaming", ACL 2025. Licence: CC BY 4.0. Hub: `kellycyy/CulturalBench`, config `CulturalBench-Easy`,
+split `test`; locally `CulturalBench/CulturalBench-Easy.csv`.
+Splits: all questions test. Options are shuffled for every item (the published letters are skewed: A is right
+for 54 % of them); letters in two wordings, digits in two.
+Checked against: the published CSV (1,227 questions, 45 countries), METHOD §5 of the project's notes.
+"""
+
+from __future__ import annotations
+
+from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
+from culnig.benchmarks.rows import Row, Source
+
+LETTERS = ("A", "B", "C", "D")
+
+
+class CulturalBench(PublishedBenchmark):
+    """One item per question and wording."""
+
+    name = "culturalbench"
+    role = "target"
+    summary = "CulturalBench-Easy, 45 countries, options shuffled; 4 wordings"
+    id_column = "data_idx"
+    source = Source(
+        "CulturalBench",
+        ("CulturalBench-Easy.csv",),
+        (
+            id_column,
+            "prompt_question",
+            *(f"prompt_option_{letter.lower()}" for letter in LETTERS),
+            "answer",
+            "country",
+        ),
+        hub="kellycyy/CulturalBench",
+        hub_config="CulturalBench-Easy",
+    )
+    prompts = "prompts/culturalbench.toml"
+    parts = frozenset({"question"})
+    n_options = len(LETTERS)
+    shuffle = True
+
+    def question(self, row: Row, names: CultureNames) -> Question:
+        """Read a row."""
+        return Question(
+            {"question": row.text("prompt_question")},
+            tuple(row.text(f"prompt_option_{letter.lower()}") for letter in LETTERS),
+            LETTERS.index(row.one_of("answer", LETTERS, "answer letter")),
+            names.find(row, "country").key,
+        )

@@ -1,0 +1,45 @@
+"""QNLI: does a sentence hold the answer to a question? Language understanding without culture.
+
+Paper: Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding",
+ICLR 2019 (questions from SQuAD, CC BY-SA 4.0). Hub: `nyu-mll/glue`, config `qnli`, split `validation`;
+locally `GLUE/qnli_validation.jsonl` with the columns of the hub.
+Splits: the validation pairs, all test here. Label 0 is "entailment": the sentence holds the answer.
+Checked against: the validation file (5,463 pairs).
+"""
+
+from __future__ import annotations
+
+from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
+from culnig.benchmarks.rows import Row, Source
+from culnig.items import NO_CULTURE
+
+LABELS = ("0", "1")
+
+
+class QNLI(PublishedBenchmark):
+    """One item per pair and wording."""
+
+    name = "qnli"
+    role = "target"
+    summary = "GLUE QNLI validation: does the sentence answer the question? no culture; 4 wordings"
+    id_column = "idx"
+    source = Source(
+        "GLUE",
+        ("qnli_validation.jsonl",),
+        (id_column, "question", "sentence", "label"),
+        hub="nyu-mll/glue",
+        hub_config="qnli",
+        hub_split="validation",
+    )
+    prompts = "prompts/qnli.toml"
+    parts = frozenset({"question", "sentence"})
+    n_options = len(LABELS)
+
+    def question(self, row: Row, names: CultureNames) -> Question:
+        """Read a row."""
+        return Question(
+            {"question": row.text("question"), "sentence": row.text("sentence")},
+            ("yes", "no"),
+            LABELS.index(row.one_of("label", LABELS, "label")),
+            NO_CULTURE,
+        )

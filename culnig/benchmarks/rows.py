@@ -1,0 +1,267 @@
+"""Rows of CSV, TSV, JSONL and Parquet files and of hub data sets, read one by one.
+
+A row knows where it stands, so whatever a benchmark finds wrong with it is reported with file, line and
+column. Files are UTF-8 with or without a byte-order mark and with either kind of line end; nothing but the
+current row is held in memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import unicodedata
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from culnig.errors import DataFileError, EnvironmentProblem
+
+HUB_ADVICE = "give a folder with the data instead: --data-dir or CULNIG_DATA (see docs/benchmarks.md)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row with its place."""
+
+    source: str
+    """File or hub name."""
+    line: int
+    """Line of the file (the last, where a cell spans lines) or number of the row, from 1."""
+    values: Mapping[str, Any]
+
+    def text(self, column: str) -> str:
+        """A value as text; DataFileError where there is none."""
+        value = self.values.get(column)
+        if isinstance(value, bool | list | dict):
+            raise self.error(f"expected a text, got {value!r}", column)
+        if value is None or not str(value).strip():
+            raise self.error("no value", column)
+        return str(value)
+
+    def one_of(self, column: str, allowed: Sequence[str], what: str) -> str:
+        """A value out of a fixed list."""
+        value = self.text(column)
+        if value not in allowed:
+            raise self.error(f"unknown {what} {value!r}; allowed: {', '.join(allowed)}", column)
+        return value
+
+    def error(self, problem: str, column: str | None = None) -> DataFileError:
+        """What is wrong here, with the place."""
+        return DataFileError(self.source, problem, line=self.line, column=column)
+
+
+def csv_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
+    """Rows of a CSV file with a header; DataFileError where a column is missing or the file is not CSV."""
+    with _reading(path), path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True, delimiter=delimiter)
+        try:
+            _check_columns(str(path), columns, reader.fieldnames or ())
+            for values in reader:
+                row = Row(str(path), reader.line_num, values)
+                if None in values:
+                    raise row.error(f"more values than the {len(reader.fieldnames or ())} columns")
+                yield row
+        except csv.Error as error:
+            raise DataFileError(path, f"not CSV: {error}", line=reader.line_num) from None
+
+
+def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Rows of a file with one JSON object per line; empty lines are passed over."""
+    with _reading(path), path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataFileError(path, f"not JSON: {error}", line=number) from None
+            if not isinstance(values, dict):
+                raise DataFileError(path, "expected a JSON object on the line", line=number)
+            _check_columns(str(path), columns, values, line=number)
+            yield Row(str(path), number, values)
+
+
+def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Rows of a Parquet file, numbered from 1; needs pyarrow."""
+    try:
+        from pyarrow import ArrowInvalid, parquet
+    except ModuleNotFoundError:
+        raise EnvironmentProblem(
+            f"reading {path} needs the package pyarrow (`pip install culnig-engine[parquet]`)"
+        ) from None
+    with _reading(path):
+        try:
+            file = parquet.ParquetFile(path)
+        except ArrowInvalid as error:
+            raise DataFileError(path, f"not Parquet: {error}") from None
+        with file:
+            _check_columns(str(path), columns, file.schema_arrow.names)
+            number = 0
+            for batch in file.iter_batches(batch_size=1024):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(str(path), number, values)
+
+
+def hub_rows(name: str, config: str | None, split: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Rows of a data set on the hub, numbered from 1; needs the package datasets and a network or cache."""
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise EnvironmentProblem(
+            f"reading {name} needs the package datasets (`pip install culnig-engine[hub]`); or {HUB_ADVICE}"
+        ) from None
+    try:
+        rows = datasets.load_dataset(name, config, split=split)
+    except Exception as error:  # the hub client raises whatever its transport raises
+        raise EnvironmentProblem(f"cannot read {name} from the hub: {error}; {HUB_ADVICE}") from error
+    source = f"{name} ({config}, {split})" if config else f"{name} ({split})"
+    _check_columns(source, columns, rows.column_names)
+    for number, values in enumerate(rows, start=1):
+        yield Row(source, number, values)
+
+
+Reader = Callable[[Path, Sequence[str]], Iterator[Row]]
+READERS: dict[str, Reader] = {
+    ".csv": csv_rows,
+    ".tsv": lambda path, columns: csv_rows(path, columns, delimiter="\t"),
+    ".jsonl": jsonl_rows,
+    ".parquet": parquet_rows,
+}
+"""Readers by file suffix."""
+
+
+def file_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Rows of a file, by its suffix."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataFileError(path, f"unknown kind of file; known suffixes: {', '.join(READERS)}")
+    return reader(path, columns)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a published data set lies: in the user's data folder, else on the hub."""
+
+    folder: str
+    """Folder inside the data folder."""
+    file_names: tuple[str, ...]
+    """Names it may have there, the first that exists is read; `*` allowed."""
+    columns: tuple[str, ...]
+    """Columns that are read, the same in the file and on the hub."""
+    hub: str
+    hub_config: str | None = None
+    hub_split: str = "test"
+
+    def path(self, data_dir: Path) -> Path:
+        """The file; DataFileError says where it was looked for."""
+        folder = data_dir / self.folder
+        for name in self.file_names:
+            if found := sorted(folder.glob(name)):
+                return found[0]
+        raise DataFileError(
+            folder / self.file_names[0],
+            f"no such file; put the data of {self.hub} there, or name the folder above {self.folder}/ with "
+            "--data-dir or CULNIG_DATA",
+        )
+
+    def files(self, data_dir: Path | None) -> list[Path]:
+        """The file, as a list; empty where the hub is read."""
+        return [] if data_dir is None else [self.path(data_dir)]
+
+    def rows(self, data_dir: Path | None) -> Iterator[Row]:
+        """All rows in file order."""
+        if data_dir is None:
+            return hub_rows(self.hub, self.hub_config, self.hub_split, self.columns)
+        return file_rows(self.path(data_dir), self.columns)
+
+
+def unique(rows: Iterable[Row], column: str) -> Iterator[Row]:
+    """The rows as they come; DataFileError at the first whose `column` has been seen before."""
+    seen = _SeenTexts()
+    for row in rows:
+        value = row.text(column)
+        if not seen.add(value):
+            raise row.error(f"{value!r} has appeared before; every row needs its own", column)
+        yield row
+
+
+def composed(text: str) -> str:
+    """Unicode composed (NFC), so that two spellings of one accented letter are one."""
+    return unicodedata.normalize("NFC", text)
+
+
+class _SeenTexts:
+    """A set of texts that takes 16 to 32 bytes for each: a hash table of 64-bit digests.
+
+    Two of a million different texts share a digest with a probability of 3e-8.
+    """
+
+    def __init__(self) -> None:
+        self._table = array("Q", bytes(8 * 1024))
+        self._count = 0
+
+    def add(self, text: str) -> bool:
+        """Add a text; False where it was there."""
+        if 2 * self._count >= len(self._table):
+            old, self._table = self._table, array("Q", bytes(16 * len(self._table)))
+            for digest in old:
+                if digest:
+                    self._table[self._place(digest)] = digest
+        digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+        place = self._place(digest)
+        if self._table[place]:
+            return False
+        self._table[place] = digest
+        self._count += 1
+        return True
+
+    def _place(self, digest: int) -> int:
+        last = len(self._table) - 1
+        place = digest & last
+        while self._table[place] not in (0, digest):
+            place = (place + 1) & last
+        return place
+
+
+def _check_columns(
+    source: str, columns: Sequence[str], there: Iterable[str], line: int | None = None
+) -> None:
+    names = list(there)
+    for column in columns:
+        if column not in names:
+            problem = f"no such column; there are {', '.join(names) or 'none'}"
+            raise DataFileError(source, problem, line=line or 1, column=column)
+
+
+class _reading:  # noqa: N801
+    """Turns what goes wrong in opening and decoding a file into a DataFileError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UnicodeDecodeError):
+            line = _undecodable_line(self._path)
+            advice = "save the file as UTF-8"
+            raise DataFileError(self._path, f"not UTF-8 ({error.reason}); {advice}", line=line) from None
+        if isinstance(error, FileNotFoundError):
+            raise DataFileError(self._path, "no such file") from None
+        if isinstance(error, IsADirectoryError | PermissionError):
+            raise DataFileError(self._path, f"cannot be read: {error.strerror}") from None
+
+
+def _undecodable_line(path: Path) -> int | None:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return None

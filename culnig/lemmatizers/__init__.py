@@ -1,0 +1,1 @@
+"""Lemmatizers: one small file each. Reached through the registry, never imported by name."""

@@ -1,0 +1,121 @@
+"""The example plugin, really installed (into a folder of its own) and used through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "culture-plugin"
+CULTURES = ("Finland", "Mexico", "South Korea", "UK")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plugin")
+    source = shutil.copytree(EXAMPLE, folder / "source")  # building writes beside the sources
+    target = folder / "site"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run(
+        [*pip, "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target), str(source)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return target
+
+
+def culnig(site: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(Path(__file__).parents[2])])}
+    done = subprocess.run(
+        [sys.executable, "-m", "culnig", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def document(site: Path, *arguments: str) -> dict:
+    return json.loads(culnig(site, *arguments, "--json").stdout)
+
+
+def test_the_package_holds_no_python_beyond_its_entry_points():
+    (module,) = EXAMPLE.rglob("*.py")
+    lines = [line for line in module.read_text(encoding="utf-8").splitlines() if line.strip()]
+    assert len(lines) <= 20
+
+
+def test_its_culture_and_benchmarks_are_listed(installed):
+    cultures = document(installed, "list", "cultures", "--region", "Northern Europe")["cultures"]
+    assert {"Finland", "Sweden", "UK"} <= {row["culture"] for row in cultures}
+    rows = {row["benchmark"]: row for row in document(installed, "list", "benchmarks")["benchmarks"]}
+    assert rows["finland"]["control"] == "finland-control"
+    assert rows["finland-control"]["role"] == "control"
+    plugins = document(installed, "list", "plugins")["registered"]
+    owned = [row for row in plugins if row["package"] == "culnig-finland"]
+    assert [(row["name"], row["state"]) for row in owned] == [
+        ("finland", "ok"),
+        ("finland-control", "ok"),
+        ("finland", "ok"),
+    ]
+
+
+def test_check_shows_prompts_and_counts(installed):
+    found = document(installed, "list", "benchmarks", "--check", "finland")
+    assert found["cultures"] == [{"culture": c, "identify": 12, "test": 12} for c in CULTURES]
+    assert len(found["items"]) == 3
+    text = culnig(installed, "list", "benchmarks", "--check", "finland-control").stdout
+    assert "finland-control (control): 96 items" in text
+    assert "Which" not in text.split("──")[1]
+
+
+def test_the_passages_of_country_rc_are_there_for_the_new_culture(installed):
+    found = document(installed, "list", "benchmarks", "--check", "country-rc-all")
+    assert {"culture": "Finland", "identify": 100, "test": 100} in found["cultures"]
+    old = document(installed, "list", "benchmarks", "--check", "country-rc")
+    assert "Finland" not in {row["culture"] for row in old["cultures"]}
+
+
+def test_every_question_is_asked_about_every_culture():
+    text = (EXAMPLE / "culnig_finland/finland.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert Counter(row["culture"] for row in rows) == dict.fromkeys(CULTURES, 12)
+    for row in rows:
+        assert row["answer"] == row["options"][CULTURES.index(row["culture"])]
+        assert len(set(row["options"])) == 4
+
+
+def test_without_the_package_its_names_are_unknown(tmp_path):
+    done = culnig(tmp_path, "list", "benchmarks", "--check", "finland", expect=2)
+    assert "unknown benchmark 'finland'" in done.stderr
+    done = culnig(
+        tmp_path, "list", "benchmarks", "--check", str(EXAMPLE / "culnig_finland/finland.yaml"), expect=2
+    )
+    assert "unknown culture 'Finland'" in done.stderr
+
+
+@pytest.mark.slow
+def test_specific_neurons_are_selected_for_the_new_culture(installed, tmp_path):
+    cultures = [part for culture in CULTURES for part in ("--culture", culture)]
+    benchmarks = ["finland", "finland-control", "country-rc-all"]
+    asked = [part for name in benchmarks for part in ("--benchmark", name)]
+    run, neurons = tmp_path / "run", tmp_path / "finland.neurons.json"
+    scored = document(
+        installed, "score", "--model", "embedded", *asked, *cultures, "--per-culture", "2", "-o", str(run)
+    )
+    assert {row["benchmark"]: row["n"] for row in scored["benchmarks"]} == dict.fromkeys(benchmarks, 8)
+    culnig(installed, "select", "specific", str(run), "--culture", "Finland", "-o", str(neurons))
+    chosen = json.loads(neurons.read_text(encoding="utf-8"))
+    assert chosen["method"]["culture"] == "Finland"
+    assert len(chosen["neurons"]["index"]) > 0
+    files = json.loads((run / "run.json").read_text(encoding="utf-8"))["benchmarks"]["finland"]["files"]
+    assert set(files) == {"culnig_finland/finland.yaml", "culnig_finland/finland.jsonl"}
