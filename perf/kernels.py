@@ -2,10 +2,10 @@
 
     python perf/kernels.py [--rounds 7] [--small]
 
-Prints one table. Rows of one ratio take turns, so that a change of the machine's mood meets both; the times
-are medians over the rounds, after one warm-up. Working sets are 1 GB (bfloat16 and float16: half of it), far
-beyond any cache; `--small` is a quick look at 64 MB. Threads: CULNIG_THREADS, or torch's own setting, for
-both sides.
+Prints one table. The two sides of a ratio take turns, so that other work on the machine meets both; a ratio
+is the median over the rounds of the two times of one round, after a warm-up. Working sets are 1 GB (bfloat16
+and float16: half of it), far beyond any cache; `--small` is a quick look at 64 MB. Threads: CULNIG_THREADS,
+or torch's own setting, for both sides.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,17 +42,22 @@ class Ratio(NamedTuple):
     gigabytes: float
 
 
-def seconds_in_turns(rounds: int, *runs: Run) -> list[float]:
-    """Median seconds of each run; the runs take turns."""
-    times: list[list[float]] = [[] for _ in runs]
-    for run in runs:
-        run()
-    for _ in range(rounds):
-        for run, taken in zip(runs, times, strict=True):
-            start = time.perf_counter()
-            run()
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
+def compare(rounds: int, ours: Run, other: Run) -> tuple[float, float]:
+    """How many times as long the other takes, and our seconds; medians, the two in turns."""
+    ratios, seconds = [], []
+    for measured in range(rounds + 1):
+        ours_took, other_took = seconds_of(ours), seconds_of(other)
+        if measured:  # the first round warms up
+            ratios.append(other_took / ours_took)
+            seconds.append(ours_took)
+    return statistics.median(ratios), statistics.median(seconds)
+
+
+def seconds_of(run: Run) -> float:
+    """Seconds that one run takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 class Batch:
@@ -111,26 +117,23 @@ class Batch:
 def score_ratios(n_items: int, rounds: int) -> list[Ratio]:
     """score_reduce against memory, against eager torch, and formats against each other."""
     batch = Batch(n_items)
-    kernel = batch.kernel()
-    size = batch.gigabytes
+    kernel, size = batch.kernel(), batch.gigabytes
+    against_memory = {
+        "score_reduce float32": kernel,
+        "score_reduce, every output": batch.kernel(**batch.everything()),
+        "score_reduce absmax": batch.kernel(aggregator="absmax"),
+        "score_reduce sum": batch.kernel(aggregator="sum"),
+    }
     rows = []
-    ours, read = seconds_in_turns(rounds, kernel, batch.read)
-    rows.append(Ratio("score_reduce float32", "reading both arrays", read / ours, 0.8, ours, size))
-    full = batch.kernel(**batch.everything())
-    ours, read = seconds_in_turns(rounds, full, batch.read)
-    rows.append(Ratio("score_reduce, every output", "reading both arrays", read / ours, 0.8, ours, size))
-    for aggregator in ("absmax", "sum"):
-        ours, read = seconds_in_turns(rounds, batch.kernel(aggregator=aggregator), batch.read)
-        name = f"score_reduce {aggregator}"
-        rows.append(Ratio(name, "reading both arrays", read / ours, 0.8, ours, size))
-    ours, eager = seconds_in_turns(rounds, kernel, batch.eager)
-    rows.append(Ratio("score_reduce float32", "eager torch", eager / ours, 4.0, ours, size))
-    for dtype in (torch.bfloat16, torch.float16):
-        narrow = batch.kernel(dtype)
-        ours, wide = seconds_in_turns(rounds, narrow, kernel)
+    for name, run in against_memory.items():
+        ratio, seconds = compare(rounds, run, batch.read)
+        rows.append(Ratio(name, "reading both arrays", ratio, 0.8, seconds, size))
+    ratio, seconds = compare(rounds, kernel, batch.eager)
+    rows.append(Ratio("score_reduce float32", "eager torch", ratio, 4.0, seconds, size))
+    for dtype, target in ((torch.bfloat16, 1.6), (torch.float16, 1.0)):
+        ratio, seconds = compare(rounds, batch.kernel(dtype), kernel)
         name = f"score_reduce {str(dtype).removeprefix('torch.')}"
-        target = 1.6 if dtype == torch.bfloat16 else 1.0
-        rows.append(Ratio(name, "float32, items/s", wide / ours, target, ours, size / 2))
+        rows.append(Ratio(name, "float32, items/s", ratio, target, seconds, size / 2))
     return rows
 
 
@@ -145,33 +148,21 @@ def sorted_partition(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
 
 
 def top_k_ratios(n_neurons: int, rounds: int) -> list[Ratio]:
-    """top_k and rank over 16 rows."""
+    """top_k and rank over 16 rows, against numpy."""
     target, control = np.random.default_rng(0).standard_normal((2, N_CULTURES, n_neurons))
+    size = target.nbytes / 1e9
+    few, many = int(0.003 * n_neurons), int(0.01 * n_neurons)
+    whole = [[(0, n_neurons)]]
     rows = []
-    for share in (0.003, 0.01):
-        k = int(share * n_neurons)
-
-        def ours(k: int = k) -> object:
-            return kernels.top_k(target, k)
-
-        def numpy(k: int = k) -> object:
-            return sorted_partition(target, k)
-
-        fast, slow = seconds_in_turns(rounds, ours, numpy)
+    for k in (few, many):
+        ours = partial(kernels.top_k, target, k)
+        ratio, seconds = compare(rounds, ours, partial(sorted_partition, target, k))
         name = f"top_k, {k:,} of {N_CULTURES} × {n_neurons:,}"
-        rows.append(Ratio(name, "numpy argpartition + sort", slow / fast, 3.0, fast, target.nbytes / 1e9))
-    k = int(0.01 * n_neurons)
-
-    def ranked() -> object:
-        return kernels.rank(target, control, pools=[[(0, n_neurons)]], counts=[k])
-
-    def numpy_ranked() -> object:
-        return sorted_partition(target - control, k)
-
-    fast, slow = seconds_in_turns(rounds, ranked, numpy_ranked)
-    name = f"rank, {k:,} of {N_CULTURES} × {n_neurons:,}"
-    size = 2 * target.nbytes / 1e9
-    rows.append(Ratio(name, "numpy, the same", slow / fast, 3.0, fast, size))
+        rows.append(Ratio(name, "argpartition + sort", ratio, 3.0, seconds, size))
+    ours = partial(kernels.rank, target, control, pools=whole, counts=[many])
+    ratio, seconds = compare(rounds, ours, lambda: sorted_partition(target - control, many))
+    name = f"rank, {many:,} of {N_CULTURES} × {n_neurons:,}"
+    rows.append(Ratio(name, "argpartition + sort", ratio, 3.0, seconds, 2 * size))
     return rows
 
 

@@ -52,7 +52,11 @@ def test_per_culture_counts_within_the_split():
 
 
 def test_cultures_keep_file_order():
-    assert ids(choose_items(interleaved(), cultures=["b", "a"], split="identify", limit=3)) == ["a1", "b1", "a2"]
+    assert ids(choose_items(interleaved(), cultures=["b", "a"], split="identify", limit=3)) == [
+        "a1",
+        "b1",
+        "a2",
+    ]
     assert ids(choose_items(interleaved(), cultures=["b"])) == ["b1", "b2"]
 
 

@@ -117,7 +117,9 @@ def test_another_width_module_or_layer_is_another_hash(widths):
 
 
 def test_a_module_that_is_not_there_is_named_with_what_is():
-    with pytest.raises(InputError, match=r"'mlp\.gate_proj' in layer 3; .*layers 0 to 2 with self_attn\.q_proj"):
+    with pytest.raises(
+        InputError, match=r"'mlp\.gate_proj' in layer 3; .*layers 0 to 2 with self_attn\.q_proj"
+    ):
         toy_layout().segment(MLP_GATE, 3)
 
 

@@ -30,9 +30,7 @@ def test_z_by_hand():
 
 def test_z_is_scipys_with_the_population_deviation_along_cultures():
     difference = np.random.default_rng(0).normal(size=(16, 40))
-    np.testing.assert_array_equal(
-        zscores_over_cultures(difference), stats.zscore(difference, axis=0, ddof=0)
-    )
+    np.testing.assert_array_equal(zscores_over_cultures(difference), stats.zscore(difference, axis=0, ddof=0))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.0, 1e-300])
@@ -62,7 +60,9 @@ def test_z_of_no_neurons_is_empty():
 
 
 def test_the_effect_is_second_minus_first_over_items():
-    found = paired_difference(np.array([True, True, False, True]), np.array([True, False, False, False]), units(4))
+    found = paired_difference(
+        np.array([True, True, False, True]), np.array([True, False, False, False]), units(4)
+    )
     assert found.effect == -0.5
     assert (found.n, found.n_units) == (4, 4)
 

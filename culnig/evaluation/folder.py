@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from culnig.errors import OutputExistsError, StoreError
 from culnig.evaluation.conditions import Condition
-from culnig.evaluation.runner import Answers
 from culnig.store import tables
 from culnig.store.files import read_json, whole_file, write_json
+
+if TYPE_CHECKING:
+    from culnig.evaluation.runner import Answers
 
 EVALUATION_FORMAT = "culnig-evaluation"
 EVALUATION_FORMAT_VERSION = 1

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.evaluation.conditions import UNMASKED, Condition
-from culnig.evaluation.runner import Answers
 from culnig.outcomes import Outcomes
 from culnig.statistics import PairedDifference, against_random, paired_difference
+
+if TYPE_CHECKING:
+    from culnig.evaluation.runner import Answers
 
 METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
     "accuracy": lambda outcomes: outcomes.correct,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from culnig.bound import BoundModel
 from culnig.errors import BindingError
 from culnig.inference.batches import Batch
+from culnig.inference.readout import can_read_out, read_out
 from culnig.outcomes import Outcomes
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ class AnswerReader:
             raise BindingError(
                 f"{type(self._model).__name__} has no output embeddings to read an answer from"
             )
-        handle = head.register_forward_pre_hook(self._keep_last_position)
-        self._stack.callback(handle.remove)
+        self._stack.callback(head.register_forward_pre_hook(self._keep_last_position).remove)
+        if can_read_out(head):
+            self._stack.callback(head.register_forward_hook(self._attach).remove)
         if self._model.training:
             self._stack.callback(self._model.train)
             self._model.eval()  # type: ignore[no-untyped-call]
@@ -48,11 +50,17 @@ class AnswerReader:
     def _keep_last_position(self, head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         import torch
 
-        hidden, *rest = inputs
         if self._last is None:
             return inputs
+        hidden, *rest = inputs
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         return (hidden[rows, self._last.to(hidden.device)].unsqueeze(1), *rest)
+
+    def _attach(
+        self, head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor
+    ) -> torch.Tensor | None:
+        hidden = inputs[0]
+        return read_out(hidden, logits, head) if hidden.requires_grad else None
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """Logits at the last real position, float32, shape (item, vocabulary)."""

@@ -50,7 +50,16 @@ def test_scores_of_the_command_equal_plain_autograd(culnig, embedded, expected, 
     data = ("--data-dir", DATA) if DATA else ()
     done = culnig(
         *("score", "--model", "embedded", *data, "--benchmark", TARGET, "--benchmark", CONTROL),
-        *("--per-culture", PER_CULTURE, "--token-budget", budget, "--dtype", "float32", "-o", tmp_path / "run"),
+        *(
+            "--per-culture",
+            PER_CULTURE,
+            "--token-budget",
+            budget,
+            "--dtype",
+            "float32",
+            "-o",
+            tmp_path / "run",
+        ),
     )
     assert done.code == 0, done.err
     compared = 0

@@ -34,7 +34,9 @@ def test_select_evaluate_and_inspect(culnig, run_folder, model_folder, tmp_path)
     pools = selected.json["method"]["pools"]
     assert pools["mlp"]["before_exclusion"] == int(0.1 * 3 * 40)
     assert selected.json["n_neurons"] == pools["mlp"]["kept"] + pools["attention"]["kept"]
-    chosen = culnig("select", "specific", run_folder, "--culture", "Spain", "--top", "0.3", "--z", "0", "-o", specific)
+    chosen = culnig(
+        "select", "specific", run_folder, "--culture", "Spain", "--top", "0.3", "--z", "0", "-o", specific
+    )
     assert chosen.code == 0, chosen.err
     evaluation = tmp_path / "evaluation"
     done = culnig(

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from culnig.errors import StoreError
+from culnig.errors import InputError, StoreError
 from culnig.store.run import Run
 from tests.toy import CULTURES, random_moments, toy_layout, write_toy_run
 
@@ -54,7 +54,12 @@ def test_a_run_says_what_it_holds(finished):
     assert run.model == "toy"
     assert set(run.benchmarks) == {"toy-target", "toy-control", "toy-exclusion"}
     target = run.benchmarks["toy-target"]
-    assert (target.role, target.split, target.cultures, target.n_items) == ("target", "identify", CULTURES, 12)
+    assert (target.role, target.split, target.cultures, target.n_items) == (
+        "target",
+        "identify",
+        CULTURES,
+        12,
+    )
     assert [stored.name for stored in run.with_role("exclusion")] == ["toy-exclusion"]
     assert run.record["complete"] is True
 
@@ -119,7 +124,9 @@ def test_a_record_that_is_not_json(folder):
         Run(folder)
 
 
-@pytest.mark.parametrize("changes", [{"format": "culnig-neurons"}, {"format": None}, {"format": ["culnig-run"]}])
+@pytest.mark.parametrize(
+    "changes", [{"format": "culnig-neurons"}, {"format": None}, {"format": ["culnig-run"]}]
+)
 def test_a_record_of_something_else(folder, changes):
     change_record(folder, **changes)
     with pytest.raises(StoreError, match=r"run\.json: format is .*expected 'culnig-run'"):
@@ -207,7 +214,9 @@ def test_a_benchmark_without_a_role_is_named(folder, role):
         del file[BENCHMARK].attrs["role"]
         if role is not None:
             file[BENCHMARK].attrs["role"] = role
-    with pytest.raises(StoreError, match=f"{BENCHMARK}: role is .*expected one of target, control, exclusion"):
+    with pytest.raises(
+        StoreError, match=f"{BENCHMARK}: role is .*expected one of target, control, exclusion"
+    ):
         Run(folder)
 
 
@@ -255,5 +264,5 @@ def test_a_link_out_of_the_file_is_not_followed(folder, tmp_path):
 
 
 def test_a_benchmark_that_is_not_in_the_run_is_an_error_of_ours(finished):
-    with pytest.raises(StoreError, match="nothing-like-it"):
+    with pytest.raises(InputError, match="nothing-like-it"):
         Run(finished).moments("nothing-like-it")
