@@ -38,6 +38,8 @@ class Outcomes:
     """P(gold), softmax over the whole vocabulary, shape (item,)."""
     option_probabilities: NDArray[np.float64]
     """Probability of each label in the item's order, NaN beyond its last, shape (item, option)."""
+    alignment: NDArray[np.float64]
+    """How near the answer comes on the item's scale, 0 to 100, shape (item,); NaN where there is no scale."""
 
     @classmethod
     def empty(cls, items: Sequence[Item]) -> Outcomes:
@@ -59,7 +61,18 @@ class Outcomes:
             correct=np.zeros(n, dtype=bool),
             confidence=np.zeros(n),
             option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
+            alignment=np.array([0.0 if item.ordinal else np.nan for item in items]),
         )
+
+    @property
+    def has_options(self) -> bool:
+        """Whether the answers are labels; otherwise they were written freely and have no probabilities."""
+        return all(self.options)
+
+    @property
+    def is_ordinal(self) -> bool:
+        """Whether the labels are steps of a scale."""
+        return not bool(np.isnan(self.alignment).any())
 
     @property
     def option_mass(self) -> NDArray[np.float64]:
@@ -79,3 +92,11 @@ class Outcomes:
         """Independent unit of each item for the statistics: its culture and question, shape (item,)."""
         pairs = zip(self.culture, self.question_id, strict=True)
         return np.array([f"{culture}\n{question}" for culture, question in pairs], dtype=object)
+
+
+def alignment(options: Sequence[str], gold: str, answered: str | None) -> float:
+    """100·(1 − |o−g| / max(|min−g|, |max−g|)) over the places of the scale (METHOD §5); 0 for no label."""
+    if answered is None:
+        return 0.0
+    place, own = options.index(gold), options.index(answered)
+    return 100.0 * (1.0 - abs(own - place) / max(place, len(options) - 1 - place))

@@ -95,6 +95,13 @@ def test_right_or_wrong_is_the_exact_mcnemar_test(lost, won, alternative):
     assert found.p_value == pytest.approx(min(1.0, expected), rel=1e-9)
 
 
+@pytest.mark.parametrize("alternative", ["less", "greater"])
+@pytest.mark.parametrize("differences", [[0.1, 0.2, -0.3], [-0.1, -0.2, 0.3], [0.7, -0.1, -0.6]])
+def test_ties_among_sign_patterns_are_not_decided_by_rounding(differences, alternative):
+    # the sum is zero, and so is that of the opposite pattern; three of eight lie on either side
+    assert compare(differences, alternative=alternative).p_value == 5 / 8
+
+
 def test_unchanged_units_do_not_make_the_test_inexact():
     assert compare([-1] * 5 + [0] * 500).p_value == 2 / 2**5
 
@@ -217,6 +224,12 @@ def test_empirical_p_counts_baselines_that_are_as_low(accuracies, expected):
     random = np.array([[True] * right + [False] * (4 - right) for right in accuracies])
     found = against_random(np.array([True, True, False, False]), random, units(4))
     assert found.empirical_p == expected
+
+
+def test_rounding_of_the_mean_is_no_difference():
+    # the mean of three 0.1 is 0.10000000000000002: every unit would be "lower"
+    found = against_random(np.full(12, 0.1), np.full((3, 12), 0.1), units(12))
+    assert found.difference.p_value == 1.0
 
 
 def test_as_low_is_not_decided_by_rounding():

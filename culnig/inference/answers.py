@@ -15,7 +15,7 @@ from culnig.bound import BoundModel
 from culnig.errors import BindingError
 from culnig.inference.batches import Batch
 from culnig.inference.readout import can_read_out, read_out
-from culnig.outcomes import Outcomes
+from culnig.outcomes import Outcomes, alignment
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +82,10 @@ class AnswerReader:
             outcomes.correct[number] = predicted[row] == encoded.gold_id
             outcomes.confidence[number] = float(values[row, encoded.gold_id])
             outcomes.option_probabilities[number, : len(ids)] = values[row, ids].double().cpu().numpy()
+            item = encoded.item
+            if item.ordinal:
+                label = item.options[ids.index(predicted[row])] if predicted[row] in ids else None
+                outcomes.alignment[number] = alignment(item.options, item.answer, label)
 
     def _token_text(self, token_id: int) -> str:
         return str(self._tokenizer.decode([token_id])).replace("\0", "\\0")  # HDF5 strings end at NUL

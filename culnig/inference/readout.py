@@ -1,7 +1,7 @@
 """The output head's gradient, summed well.
 
-The gradient of P(gold) at the head's input is a sum over the whole vocabulary in which large terms nearly
-cancel. For the few rows of a batch, matrix libraries add its tens of thousands of terms one after the other in
+The gradient of P(gold) at the head's input is a sum over the whole vocabulary in which large terms
+nearly cancel. For the few rows of a batch, matrix libraries add its tens of thousands of terms one after the other in
 float32; errors of 1 % in single scores were measured on the embedded model, against 0.03 % with this sum.
 So the sum is taken here: float32 products in short blocks of the vocabulary, blocks added in float64.
 """
@@ -27,7 +27,9 @@ def read_out(hidden: torch.Tensor, logits: torch.Tensor, head: nn.Linear) -> tor
 
     `hidden` is (item, 1, width), `logits` (item, 1, vocabulary). No gradient goes to the head's own weights.
     """
-    attached: torch.Tensor = _ReadOut.apply(hidden, logits.detach(), head.weight)
+    attached: torch.Tensor = _ReadOut.apply(  # type: ignore[no-untyped-call]
+        hidden, logits.detach(), head.weight
+    )
     return attached
 
 
@@ -40,7 +42,7 @@ class _ReadOut(torch.autograd.Function):
         return logits.view_as(logits)
 
     @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (weight,) = context.saved_tensors
         total = gradient.new_zeros(*gradient.shape[:-1], weight.shape[1], dtype=torch.float64)
         for start in range(0, weight.shape[0], VOCABULARY_BLOCK):

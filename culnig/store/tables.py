@@ -82,6 +82,7 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     group["confidence"] = outcomes.confidence
     group["option_mass"] = outcomes.option_mass
     group["option_probabilities"] = outcomes.option_probabilities
+    group["alignment"] = outcomes.alignment
 
 
 def read_outcomes(root: h5py.Group) -> Outcomes:
@@ -92,7 +93,9 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
     for name, values in texts.items():
         if len(values) != n:
             raise StoreError(f"{group.file.filename}: {group.name}/{name} has {len(values)} rows, id has {n}")
-    options = [tuple(labels.split(schema.OPTION_SEPARATOR)) for labels in texts.pop("options")]
+    options = [
+        tuple(labels.split(schema.OPTION_SEPARATOR)) if labels else () for labels in texts.pop("options")
+    ]
     widest = max(map(len, options), default=0)
     return Outcomes(
         **{name: np.array(values, dtype=object) for name, values in texts.items()},
@@ -100,6 +103,7 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
         correct=_numbers(group, "correct", (n,), "b"),
         confidence=_numbers(group, "confidence", (n,), "f"),
         option_probabilities=_numbers(group, "option_probabilities", (n, widest), "f"),
+        alignment=_numbers(group, "alignment", (n,), "f"),
     )
 
 

@@ -292,7 +292,7 @@ FULL = """
     try:
         writer.save_part("toy-target", "target", "identify", random_moments(0, 20_000), outcomes, 1)
     except EnvironmentProblem as problem:
-        print(problem)
+        print(problem, flush=True)
         sys.exit(3)
 """
 

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from culnig.errors import InputError, MismatchError
+from culnig.evaluation.conditions import UNMASKED, make_conditions
+from culnig.neurons import MLP_UP
+from tests.toy import neuron_set, toy_layout
+
+LAYOUT = toy_layout()
+GENERAL = neuron_set(LAYOUT, [8, 0, 36, 37, 64], name="general")
+CHINA = neuron_set(LAYOUT, [9, 4], name="specific China")
+
+
+def test_without_sets_there_is_the_model_as_it_is():
+    (unmasked,) = make_conditions([], LAYOUT)
+    assert (unmasked.name, unmasked.factor, unmasked.flat.size, unmasked.like) == (UNMASKED, 1.0, 0, None)
+
+
+def test_each_set_is_followed_by_its_baselines():
+    conditions = make_conditions([GENERAL, CHINA], LAYOUT, n_random=2)
+    assert [(condition.name, condition.like) for condition in conditions] == [
+        ("none", None),
+        ("general", None),
+        ("random 0 like general", "general"),
+        ("random 1 like general", "general"),
+        ("specific China", None),
+        ("random 0 like specific China", "specific China"),
+        ("random 1 like specific China", "specific China"),
+    ]
+
+
+@pytest.mark.parametrize("factor", [0.0, 2.0, 0.5, -1.0])
+def test_the_baselines_are_scaled_like_their_set(factor):
+    conditions = make_conditions([GENERAL], LAYOUT, factor=factor, n_random=3)
+    assert [condition.factor for condition in conditions] == [1.0] + [factor] * 4
+
+
+def test_the_neurons_are_those_of_the_set():
+    conditions = make_conditions([GENERAL, CHINA], LAYOUT)
+    assert conditions[1].flat.tolist() == [8, 0, 36, 37, 64]
+    assert conditions[2].flat.tolist() == [9, 4]
+
+
+def test_baselines_match_module_and_layer_by_default():
+    _, _, *random = make_conditions([GENERAL], LAYOUT, n_random=5)
+    for baseline in random:
+        assert np.array_equal(
+            np.sort(LAYOUT.segment_of(baseline.flat)), np.sort(LAYOUT.segment_of(GENERAL.flat(LAYOUT)))
+        )
+        assert not set(baseline.flat) & set(GENERAL.flat(LAYOUT))
+    assert len({tuple(baseline.flat) for baseline in random}) == 5
+
+
+def test_baselines_can_match_the_total_alone():
+    _, _, *random = make_conditions([GENERAL], LAYOUT, n_random=5, match="total")
+    modules = {neuron.module for baseline in random for neuron in LAYOUT.neurons(baseline.flat)}
+    assert {len(set(baseline.flat)) for baseline in random} == {5}
+    assert MLP_UP not in modules
+    assert any(
+        not np.array_equal(
+            np.sort(LAYOUT.segment_of(baseline.flat)), np.sort(LAYOUT.segment_of(GENERAL.flat(LAYOUT)))
+        )
+        for baseline in random
+    )
+
+
+def test_the_same_call_draws_the_same_baselines():
+    first, second = (make_conditions([GENERAL], LAYOUT, n_random=2) for _ in range(2))
+    assert [c.flat.tolist() for c in first] == [c.flat.tolist() for c in second]
+
+
+def test_two_sets_of_one_name_are_refused():
+    with pytest.raises(InputError, match="two neuron sets are named 'general'"):
+        make_conditions([GENERAL, GENERAL], LAYOUT)
+
+
+def test_a_set_may_not_take_the_name_of_the_unmasked_model():
+    with pytest.raises(InputError, match="named 'none'"):
+        make_conditions([neuron_set(LAYOUT, [1], name="none")], LAYOUT)
+
+
+def test_a_set_may_not_take_the_name_of_a_baseline():
+    false_friend = neuron_set(LAYOUT, [1], name="random 0 like general")
+    with pytest.raises(InputError, match="random 0 like general"):
+        make_conditions([false_friend, GENERAL], LAYOUT, n_random=1)
+
+
+def test_an_empty_set_is_refused():
+    with pytest.raises(InputError, match="'nothing' is empty; select with larger fractions"):
+        make_conditions([neuron_set(LAYOUT, [], name="nothing")], LAYOUT)
+
+
+def test_a_set_of_another_model_is_refused():
+    with pytest.raises(MismatchError, match="general"):
+        make_conditions([GENERAL], toy_layout(n_layers=4))
