@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 HOME = tempfile.mkdtemp(prefix="culnig-tests-home-")
-"""Stands in for the user's folders. Set here and not in a fixture: libraries read these when they are imported."""
+"""Stands in for the user's folders. Set here, not in a fixture: libraries read these at import."""
 
 os.environ.update(
     HOME=HOME,

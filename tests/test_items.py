@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from culnig.errors import InputError
-from culnig.items import JSON_ANSWER_PREFIX, Item, choose_items, items_hash
+from culnig.items import JSON_ANSWER_PREFIX, choose_items, items_hash
 from tests.toy import items
 
 ITEM = items(["China"], questions=1)[0]

@@ -76,7 +76,7 @@ def items(
 
 
 def answered(asked: Sequence[Item], correct: Sequence[bool], gold_probability: Any = 0.5) -> Outcomes:
-    """Answers that are right where `correct` says so; else another label, with the gold one still likeliest."""
+    """Answers, right where `correct` says so; every label but the gold one has probability 0.1."""
     outcomes = Outcomes.empty(asked)
     outcomes.correct[:] = correct
     outcomes.confidence[:] = gold_probability

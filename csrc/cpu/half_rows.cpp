@@ -15,6 +15,7 @@ CULNIG_CLONES void widen_by_bits(const Float16* halves, std::int64_t n, float* w
 __attribute__((target("avx512f"))) void widen_sixteen(const Float16* halves, std::int64_t n, float* wide) {
     std::int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
+        __builtin_prefetch(halves + i + half_strip);
         // the form with a mask, all set: gcc 12 warns about the header of the plain one
         const __m256i sixteen = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves + i));
         _mm512_storeu_ps(wide + i, _mm512_maskz_cvtph_ps(0xffff, sixteen));
@@ -25,6 +26,7 @@ __attribute__((target("avx512f"))) void widen_sixteen(const Float16* halves, std
 __attribute__((target("avx,f16c"))) void widen_eight(const Float16* halves, std::int64_t n, float* wide) {
     std::int64_t i = 0;
     for (; i + 8 <= n; i += 8) {
+        __builtin_prefetch(halves + i + half_strip);
         const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + i));
         _mm256_storeu_ps(wide + i, _mm256_cvtph_ps(eight));
     }

@@ -66,16 +66,15 @@ CULNIG_HD std::int32_t take_tokens(const ItemBlock& block, const std::int32_t* t
     if constexpr (!std::is_same_v<Element, Float16>) {
         return take_rows<A, Peaks>(rows, tokens, 0, block.width, state);
     } else {
-        constexpr std::int64_t strip = 512;  // eight widened strips stay in the first-level cache
-        alignas(64) Float32 wide[2 * N][strip];
+        alignas(64) Float32 wide[2 * N][half_strip];
         Rows<Float32, N> wide_rows;
         for (int n = 0; n < N; ++n) {
             wide_rows.activation[n] = wide[n];
             wide_rows.gradient[n] = wide[N + n];
         }
         std::int32_t largest = 0;
-        for (std::int64_t first = 0; first < block.width; first += strip) {
-            const std::int64_t width = std::min(strip, block.width - first);
+        for (std::int64_t first = 0; first < block.width; first += half_strip) {
+            const std::int64_t width = std::min(half_strip, block.width - first);
             for (int n = 0; n < N; ++n) {
                 widen_halves(rows.activation[n] + first, width, &wide[n][0].value);
                 widen_halves(rows.gradient[n] + first, width, &wide[N + n][0].value);

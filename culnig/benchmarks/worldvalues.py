@@ -166,19 +166,19 @@ def read_shares(
         for answers in counts.values():
             for question, counted in answers.items():
                 whole.setdefault(question, Counter()).update(counted)
-        by_country = {
+        by_country: dict[str, dict[str, Shares]] = {
             country: {q: _normal(c) for q, c in answers.items() if sum(c.values()) >= MIN_ANSWERS}
             for country, answers in counts.items()
         }
         return by_country, {question: _normal(counted) for question, counted in whole.items()}
     shares = _read_distributions(folder / _SHARES, questions)
-    total: dict[str, dict[int, float]] = {}
-    for answers in shares.values():
-        for question, dist in answers.items():
-            sums = total.setdefault(question, {})
-            for answer, share in dist.items():
+    summed: dict[str, dict[int, float]] = {}
+    for distributions in shares.values():
+        for question, distribution in distributions.items():
+            sums = summed.setdefault(question, {})
+            for answer, share in distribution.items():
                 sums[answer] = sums.get(answer, 0.0) + share
-    return shares, {question: _normal(sums) for question, sums in total.items()}
+    return shares, {question: _normal(sums) for question, sums in summed.items()}
 
 
 def _items(
@@ -228,11 +228,11 @@ def _folder(data_dir: Path | None) -> Path:
     return data_dir / "WorldValuesBench"
 
 
-def _respondents(folder: Path) -> list[Path] | None:
+def _respondents(folder: Path) -> tuple[Path, Path] | None:
     """Demographics and answers of the respondents, where both are there."""
     for place in (folder, folder / "full"):
         if (place / _PEOPLE).is_file() and (place / _ANSWERS).is_file():
-            return [place / _PEOPLE, place / _ANSWERS]
+            return place / _PEOPLE, place / _ANSWERS
     return None
 
 

@@ -63,14 +63,14 @@ class AnswerReader:
         return read_out(hidden, logits, head) if hidden.requires_grad else None
 
     def logits(self, batch: Batch) -> torch.Tensor:
-        """Logits at the last real position, float32, shape (item, vocabulary)."""
+        """Logits at the last real position, (item, vocabulary): float32, or float64 where gradients are on."""
         import torch
 
         self._last = torch.from_numpy(batch.lengths - 1)
         device = next(self._model.get_input_embeddings().parameters()).device
         output = self._model(input_ids=batch.token_ids(device), use_cache=False)
-        logits: torch.Tensor = output.logits[:, -1].float()
-        return logits
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def record(self, batch: Batch, probabilities: torch.Tensor, outcomes: Outcomes) -> None:
         """Write what the model answered into `outcomes`; `probabilities` is (item, vocabulary)."""

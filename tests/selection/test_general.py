@@ -80,8 +80,7 @@ def test_exclusion_comes_after_the_cut_and_leaves_a_gap(tables):
 
 
 def test_exclusion_takes_its_share_of_each_pool(tables):
-    # an eighth of each: only 6 and 13; one ranking of both pools would have taken 6 and 13 and spared none else,
-    # up_proj with its 50 would have taken all of it
+    # an eighth of each: 6 and 13; up_proj with its 50 takes no part of either share
     chosen = select_general(tables, GeneralSettings(top_mlp=1, top_attention=1, exclude=0.125))
     assert set(range(20)) - set(flat(chosen)) == {6, 13, 8, 9, 18, 19}
 
