@@ -1,7 +1,8 @@
-# make demo   set everything up and run the whole pipeline on the embedded model
-# make test   set everything up and run all tests
-# make lint   formatters, linters, types
-# make core   rebuild the compiled core quickly after a change in csrc/
+# make demo       set everything up and run the whole pipeline on the embedded model
+# make test       set everything up and run all tests
+# make lint       formatters, linters, types
+# make sanitize   run the kernel tests under address and undefined-behaviour sanitizers
+# make core       rebuild the compiled core quickly after a change in csrc/
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint core clean
+.PHONY: demo test lint sanitize core clean
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/culnig-engine demo --output demo-run --overwrite
@@ -23,10 +24,14 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu')
 
+sanitize: $(VENV)/.lint
+	PATH="$(abspath $(BIN)):$$PATH" csrc/sanitize.sh $(abspath $(BIN)/python)
+
 core: $(VENV)/.lint
-	cmake -S . -B build/dev -G Ninja -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+	$(BIN)/cmake -S . -B build/dev -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+	  -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
 	  -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
-	cmake --build build/dev && cmake --install build/dev --prefix .
+	$(BIN)/cmake --build build/dev && $(BIN)/cmake --install build/dev --prefix .
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

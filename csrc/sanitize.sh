@@ -23,11 +23,13 @@ cmake --install "$build" --prefix "$overlay" >/dev/null
 
 compiler=${CXX:-c++}
 libraries="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libubsan.so)"
-cd "$overlay" # python puts the current folder first: from the checkout it would take the plain module
+# Python puts the current folder first, and pytest the checkout: taken from the overlay before pytest looks for
+# tests (-p), the package stays that one. tests/kernels/conftest.py makes sure.
+cd "$overlay"
 # Leaks are not looked for: the interpreter keeps what it allocates at start.
 LD_PRELOAD=$libraries \
     ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 \
     UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
     PYTHONMALLOC=malloc PYTHONPATH=$overlay CULNIG_SANITIZE=$overlay \
-    "$python" -m pytest "$root/tests/kernels" --rootdir="$root" -c "$root/pyproject.toml" \
+    "$python" -m pytest -p culnig "$root/tests/kernels" --rootdir="$root" -c "$root/pyproject.toml" \
     --ignore="$root/tests/kernels/test_cuda_module.py" -q -p no:cacheprovider "$@"

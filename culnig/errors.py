@@ -39,8 +39,8 @@ class UnknownNameError(InputError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], next_step: str = "") -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.6)
-        near_names = [k for k in known if k.lower() in near]
+        by_lower = {k.lower(): k for k in known}
+        near_names = [by_lower[k] for k in difflib.get_close_matches(name.lower(), by_lower, n=3)]
         parts = [f"unknown {kind} {name!r}"]
         if near_names:
             parts.append(f"did you mean {' or '.join(repr(n) for n in near_names)}?")

@@ -57,7 +57,7 @@ def _columns(linear: BoundLinear, flat: NDArray[np.int64]) -> NDArray[np.int64]:
     for piece in linear.slices:
         start, width = piece.segment.start, piece.segment.width
         inside = flat[(flat >= start) & (flat < start + width)]
-        found.append(inside - start + piece.offset)
+        found.append(piece.places(inside - start))
     return np.unique(np.concatenate(found))
 
 

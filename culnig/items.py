@@ -114,6 +114,8 @@ def choose_items(
     of what is left.
     """
     chosen: list[Item] = []
+    if limit is not None and limit <= 0:
+        return chosen
     taken: Counter[str] = Counter()
     for item in items:
         if split not in ("all", item.split) or (cultures is not None and item.culture not in cultures):

@@ -21,19 +21,23 @@ from culnig.errors import InputError
 
 MLP_GATE = "mlp.gate_proj"
 MLP_UP = "mlp.up_proj"
+MLP_IN = "mlp.fc_in"
+"""First projection of an MLP without a gate, whatever the family calls it."""
 QUERY = "self_attn.q_proj"
 KEY = "self_attn.k_proj"
 VALUE = "self_attn.v_proj"
 
-FORWARD_ORDER = (QUERY, KEY, VALUE, MLP_GATE, MLP_UP)
+FORWARD_ORDER = (QUERY, KEY, VALUE, MLP_GATE, MLP_UP, MLP_IN)
 """Order of the modules inside a layer."""
 
 POOLS: dict[str, tuple[str, ...]] = {
-    "mlp": (MLP_GATE,),
+    "mlp": (MLP_GATE, MLP_IN),
     "attention": (QUERY, KEY, VALUE),
-    "all": (QUERY, KEY, VALUE, MLP_GATE),
+    "all": (QUERY, KEY, VALUE, MLP_GATE, MLP_IN),
 }
-"""Modules that are ranked together. `mlp.up_proj` is scored but belongs to no pool (METHOD: not selected)."""
+"""Modules that are ranked together. An MLP is gated (`gate_proj`, `up_proj`) or plain (`fc_in`).
+
+`mlp.up_proj` is scored but belongs to no pool (METHOD: not selected)."""
 
 
 class Neuron(NamedTuple):

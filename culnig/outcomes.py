@@ -27,15 +27,15 @@ class Outcomes:
     topic: Texts
     split: Texts
     gold: Texts
-    """The gold label."""
+    """The gold label, or the most usual of the accepted short answers."""
     options: list[tuple[str, ...]]
     """The labels of each item, in the order shown."""
     predicted: Texts
-    """Text of the most probable next token over the whole vocabulary."""
+    """Text of the most probable next token over the whole vocabulary, or the short answer as written."""
     correct: NDArray[np.bool_]
-    """Whether that token is the gold label, shape (item,)."""
+    """Whether that token is the gold label, or the short answer is right, shape (item,)."""
     confidence: NDArray[np.float64]
-    """P(gold), softmax over the whole vocabulary, shape (item,)."""
+    """P(gold), softmax over the whole vocabulary, shape (item,); NaN for short answers."""
     option_probabilities: NDArray[np.float64]
     """Probability of each label in the item's order, NaN beyond its last, shape (item, option)."""
     alignment: NDArray[np.float64]
@@ -59,7 +59,7 @@ class Outcomes:
             options=[item.options for item in items],
             predicted=texts([""] * n),
             correct=np.zeros(n, dtype=bool),
-            confidence=np.zeros(n),
+            confidence=np.array([0.0 if item.options else np.nan for item in items]),
             option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
             alignment=np.array([0.0 if item.ordinal else np.nan for item in items]),
         )

@@ -8,6 +8,7 @@ reported by `problems()` and skipped; it never breaks a command that does not ne
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import cache
 from importlib import metadata
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MODELS = "culnig.models"
 BENCHMARKS = "culnig.benchmarks"
+BENCHMARK_FILES = "culnig.benchmark_files"
 CULTURES = "culnig.cultures"
 LEMMATIZERS = "culnig.lemmatizers"
 
@@ -54,8 +56,19 @@ def _entries(group: str) -> dict[str, metadata.EntryPoint]:
 
 def _load(entry: metadata.EntryPoint) -> Any:
     """Load one entry. Whatever goes wrong inside a plugin becomes a PluginError that names its package."""
+    return _guarded(entry, entry.load)
+
+
+def _made(entry: metadata.EntryPoint) -> Any:
+    """Load one entry and call it: make the adapter or benchmark, read the culture records."""
+    return _guarded(entry, _load(entry))
+
+
+def _guarded(entry: metadata.EntryPoint, work: Callable[[], Any]) -> Any:
     try:
-        return entry.load()
+        return work()
+    except PluginError:
+        raise
     except Exception as error:
         problem = (
             f"{entry.name!r} of {entry.group}, from package {_owner(entry)} ({entry.value}), cannot be "
@@ -65,15 +78,22 @@ def _load(entry: metadata.EntryPoint) -> Any:
         raise PluginError(problem) from error
 
 
+def _made_all(group: str) -> dict[str, Any]:
+    """What the entries of a group make; those that fail are kept for `problems()`."""
+    return _all(group, _made)
+
+
 def _load_all(group: str) -> dict[str, Any]:
     """All entries of a group that can be loaded; the others are kept for `problems()`."""
-    loaded: dict[str, Any] = {}
+    return _all(group, _load)
+
+
+def _all(group: str, get: Callable[[metadata.EntryPoint], Any]) -> dict[str, Any]:
+    got: dict[str, Any] = {}
     for name, entry in _entries(group).items():
-        try:
-            loaded[name] = _load(entry)
-        except PluginError:
-            continue
-    return loaded
+        with contextlib.suppress(PluginError):
+            got[name] = get(entry)
+    return got
 
 
 def problems() -> list[str]:
@@ -83,7 +103,7 @@ def problems() -> list[str]:
 
 def adapters() -> list[ModelAdapter]:
     """All model adapters that can be loaded, by name."""
-    return [adapter() for adapter in _load_all(MODELS).values()]
+    return list(_made_all(MODELS).values())
 
 
 def benchmark_names() -> list[str]:
@@ -98,19 +118,20 @@ def benchmark(name: str) -> Benchmark:
     """
     path = name.removesuffix(CONTROL_OF_DECLARATION)
     if PureWindowsPath(path).suffix.lower() in DECLARATION_SUFFIXES:
-        from culnig.benchmarks.declarative import declared_benchmark
-
-        return declared_benchmark(Path(path), control=path != name)
+        declared: Benchmark = _load(_entries(BENCHMARK_FILES)["declaration"])(
+            Path(path), control=path != name
+        )
+        return declared
     entries = _entries(BENCHMARKS)
     if name not in entries:
         raise UnknownNameError("benchmark", name, entries, "see `culnig-engine list benchmarks`")
-    made: Benchmark = _load(entries[name])()
+    made: Benchmark = _made(entries[name])
     return made
 
 
 def benchmarks() -> list[Benchmark]:
     """All benchmarks that can be loaded, by name."""
-    return [made() for made in _load_all(BENCHMARKS).values()]
+    return list(_made_all(BENCHMARKS).values())
 
 
 @cache
@@ -118,9 +139,9 @@ def cultures() -> dict[str, Culture]:
     """All culture records by key; PluginError where two sources claim one key."""
     records: dict[str, Culture] = {}
     sources: dict[str, str] = {}
-    loaders: dict[str, Callable[[], list[Culture]]] = _load_all(CULTURES)
-    for source, load in loaders.items():
-        for record in load():
+    made: dict[str, list[Culture]] = _made_all(CULTURES)
+    for source, found in made.items():
+        for record in found:
             if record.key in records:
                 raise PluginError(
                     f"culture {record.key!r} is recorded by {sources[record.key]!r} and {source!r}; "

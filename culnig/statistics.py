@@ -6,6 +6,7 @@ question), not the item. Tests flip or resample whole units; effects are differe
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from culnig.errors import InputError
 Alternative = Literal["two-sided", "less", "greater"]
 
 RESAMPLES = 9_999
+_ROUNDING = 1e-12
+"""Differences of probabilities below this are rounding of float64 means."""
 _BATCH = 500
 """Resamples held in memory at once."""
 
@@ -29,9 +32,10 @@ def zscores_over_cultures(difference: NDArray[np.float64]) -> NDArray[np.float64
     """
     if difference.shape[1] == 0:
         return np.zeros_like(difference)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = stats.zscore(difference, axis=0, ddof=0, nan_policy="propagate")
-    return np.where(np.ptp(difference, axis=0) == 0, 0.0, z)
+    with warnings.catch_warnings():  # of nearly equal cultures; their z is 0 or a number, as defined
+        warnings.simplefilter("ignore", RuntimeWarning)
+        z = stats.zscore(difference, axis=0, ddof=0)
+    return np.where((np.ptp(difference, axis=0) == 0) | ~np.isfinite(z), 0.0, z)
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,16 @@ def paired_difference(
 
 
 def _sign_flip_p(sums: NDArray[np.float64], alternative: Alternative, seed: int) -> float:
-    sums = sums[sums != 0]  # flipping a zero changes nothing, and few units are enumerated exactly
+    noise = 1e-12 * np.abs(sums).max(initial=0.0)
+    sums = sums[np.abs(sums) > max(noise, _ROUNDING)]  # flipping a zero changes nothing: enumerate the rest
     if not sums.size:
         return 1.0
+    if sums.size == 1:  # scipy wants two observations; a zero doubles every pattern
+        sums = np.append(sums, 0.0)
+    sums = sums / np.abs(sums).max()
     result = stats.permutation_test(
         (sums,),
-        lambda sample, axis: sample.sum(axis=axis),
+        lambda sample, axis: np.round(sample.sum(axis=axis), 9),  # equal patterns tie despite rounding
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,

@@ -57,6 +57,7 @@ def item_scores(
         return keep
 
     wanted = ("q_proj", "k_proj", "v_proj", "qkv_proj", "gate_proj", "up_proj", "gate_up_proj")
+    wanted += ("c_attn", "c_fc", "query_key_value", "dense_h_to_4h")
     handles = [
         module.register_forward_hook(keeping(name))
         for name, module in model.named_modules()

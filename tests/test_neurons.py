@@ -13,6 +13,7 @@ from culnig.neurons import (
     FORWARD_ORDER,
     KEY,
     MLP_GATE,
+    MLP_IN,
     MLP_UP,
     POOLS,
     QUERY,
@@ -78,7 +79,7 @@ def test_pools_are_ascending_and_all_is_mlp_with_attention(widths):
     assert np.all(np.diff(both) > 0)
     assert sorted([*mlp, *attention]) == both.tolist()
     assert {neuron.module for neuron in layout.neurons(attention)} <= {QUERY, KEY, VALUE}
-    assert {neuron.module for neuron in layout.neurons(mlp)} <= {MLP_GATE}
+    assert {neuron.module for neuron in layout.neurons(mlp)} <= {MLP_GATE, MLP_IN}
 
 
 def test_up_proj_belongs_to_no_pool():

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from culnig import statistics
@@ -96,10 +100,24 @@ def test_right_or_wrong_is_the_exact_mcnemar_test(lost, won, alternative):
 
 
 @pytest.mark.parametrize("alternative", ["less", "greater"])
-@pytest.mark.parametrize("differences", [[0.1, 0.2, -0.3], [-0.1, -0.2, 0.3], [0.7, -0.1, -0.6]])
+@pytest.mark.parametrize(
+    "differences", [[0.1, 0.2, -0.3], [-0.1, -0.2, 0.3], [0.7, -0.1, -0.6], [0.6, 0.11, -0.71]]
+)
 def test_ties_among_sign_patterns_are_not_decided_by_rounding(differences, alternative):
     # the sum is zero, and so is that of the opposite pattern; three of eight lie on either side
     assert compare(differences, alternative=alternative).p_value == 5 / 8
+
+
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=7), st.sampled_from(["less", "greater"]))
+@settings(max_examples=300)
+def test_p_is_the_exact_share_of_sign_patterns(thirtieths, alternative):
+    # thirtieths: what the mean of three baselines over ten items can be, and no float64 holds
+    patterns = product((1, -1), repeat=len(thirtieths))
+    sums = np.array([sum(sign * abs(n) for sign, n in zip(p, thirtieths, strict=True)) for p in patterns])
+    observed = sum(thirtieths)
+    as_extreme = sums <= observed if alternative == "less" else sums >= observed
+    found = compare(np.array(thirtieths) / 30, alternative=alternative)
+    assert found.p_value == pytest.approx(as_extreme.mean(), rel=1e-9)
 
 
 def test_unchanged_units_do_not_make_the_test_inexact():

@@ -8,12 +8,18 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
     Phi3Config,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
+    SiglipVisionConfig,
 )
 
 from culnig import registry
@@ -40,13 +46,60 @@ _SMALL: dict[str, Any] = {
     "initializer_range": 0.3,
 }
 
+_GEMMA = _SMALL | {
+    "head_dim": 8,
+    "sliding_window": 16,
+    "layer_types": ["sliding_attention"] * 2 + ["full_attention"],
+}
+_PLAIN = {name: value for name, value in _SMALL.items() if name != "num_key_value_heads"}
+
 CONFIGS: dict[str, Any] = {
     "llama": LlamaConfig(**_SMALL),
+    "smollm2": LlamaConfig(**_SMALL, tie_word_embeddings=True),  # SmolLM2 is a Llama with tied embeddings
     "qwen3": Qwen3Config(**_SMALL, head_dim=8),
     "qwen2": Qwen2Config(**_SMALL),
     "mistral": MistralConfig(**_SMALL),
     "falcon3": LlamaConfig(**_SMALL, head_dim=16),  # Falcon3 is a Llama with wide heads
     "phi3": Phi3Config(**_SMALL),
+    "olmo2": Olmo2Config(**_SMALL),
+    "gemma3": Gemma3TextConfig(**_GEMMA),
+}
+"""Families with a gated MLP."""
+
+PLAIN_CONFIGS: dict[str, Any] = {
+    "gpt2": GPT2Config(
+        vocab_size=260,
+        n_embd=24,
+        n_inner=40,
+        n_layer=3,
+        n_head=4,
+        n_positions=1024,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=1,
+    ),
+    "gpt_neox": GPTNeoXConfig(**_PLAIN),
+}
+"""Families with a plain MLP."""
+
+
+def gemma3_multimodal_config() -> Gemma3Config:
+    """The wrapper of Gemma 3: a text decoder beside a vision tower."""
+    vision = SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=20,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+    )
+    return Gemma3Config(text_config=CONFIGS["gemma3"], vision_config=vision, mm_tokens_per_image=4)
+
+
+ALL_CONFIGS: dict[str, Any] = {
+    **CONFIGS,
+    **PLAIN_CONFIGS,
+    "gemma3_multimodal": gemma3_multimodal_config(),
 }
 
 
@@ -62,10 +115,16 @@ def byte_tokenizer(chat_template: str | None = CHAT_TEMPLATE) -> PreTrainedToken
     return fast
 
 
+def _attention(family: str) -> dict[str, str]:
+    """Eager attention where the family's configuration knows soft-capping, as transformers recommends."""
+    knows_capping = hasattr(ALL_CONFIGS[family].get_text_config(), "attn_logit_softcapping")
+    return {"attn_implementation": "eager"} if knows_capping else {}
+
+
 def tiny_model(family: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32) -> BoundModel:
     """A bound tiny model with random weights."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[family]).to(dtype).eval()
+    model = AutoModelForCausalLM.from_config(ALL_CONFIGS[family], **_attention(family)).to(dtype).eval()
     return bind_model(f"tiny-{family}", model, byte_tokenizer(), registry.adapters())
 
 

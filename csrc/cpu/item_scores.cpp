@@ -12,9 +12,9 @@ namespace {
 
 template <Aggregator A, bool Peaks>
 struct State {
-    alignas(64) float best[block_neurons];
-    alignas(64) std::int32_t peak[Peaks ? block_neurons : 1];
-    alignas(64) double total[adds_up(A) ? block_neurons : 1];
+    alignas(64) float best[most_neurons];
+    alignas(64) std::int32_t peak[Peaks ? most_neurons : 1];
+    alignas(64) double total[adds_up(A) ? most_neurons : 1];
 };
 
 /// Rows of N tokens, cut to some neurons.

@@ -6,8 +6,9 @@
 
 namespace culnig::cpu {
 
-/// Neurons per block: the running state of a block stays in the first-level cache.
-constexpr std::int64_t block_neurons = 2048;
+/// Most neurons of a block. Rows are read along their whole length where that leaves enough blocks for the
+/// threads: memory is faster on long rows, and the running state still fits the second-level cache.
+constexpr std::int64_t most_neurons = 16384;
 
 struct ItemBlock {
     const void* activation;  // at the item's token 0 and the block's first neuron

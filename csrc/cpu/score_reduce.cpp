@@ -58,6 +58,16 @@ NonFinite find_non_finite(const ScoreBatch& batch, const RealTokens& real) {
     return found;
 }
 
+/// Neurons per block: few blocks, but four for every thread, and not so narrow that rows fall to pieces.
+std::int64_t block_width(const ScoreBatch& batch, int threads) {
+    constexpr std::int64_t fewest_neurons = 1024;
+    const std::int64_t wanted = (4 * threads + batch.n_items - 1) / std::max<std::int64_t>(batch.n_items, 1);
+    const std::int64_t needed = (batch.n_neurons + most_neurons - 1) / most_neurons;
+    const std::int64_t n_blocks = std::max<std::int64_t>({wanted, needed, 1});
+    const std::int64_t width = (batch.n_neurons + n_blocks - 1) / n_blocks;
+    return std::clamp((width + 63) / 64 * 64, fewest_neurons, most_neurons);
+}
+
 }  // namespace
 
 NonFinite score_reduce(const ScoreBatch& given, int threads) {
@@ -69,27 +79,28 @@ NonFinite score_reduce(const ScoreBatch& given, int threads) {
         batch.item_scores = {scratch.get(), batch.n_neurons};
     }
     const std::int64_t element_size = batch.dtype == Dtype::float32 ? 4 : 2;
-    const std::int64_t n_blocks = (batch.n_neurons + block_neurons - 1) / block_neurons;
     const std::int64_t n_real = static_cast<std::int64_t>(real.tokens.size());
+    const int n_threads = useful_threads(2 * n_real * batch.n_neurons * element_size, threads);
+    const std::int64_t width = block_width(batch, n_threads);
+    const std::int64_t n_blocks = (batch.n_neurons + width - 1) / width;
 
     std::atomic<bool> finite{true};
     const auto score_block = [&](std::int64_t task) {
         const std::int64_t item = task / n_blocks;
-        const std::int64_t first = task % n_blocks * block_neurons;
+        const std::int64_t first = task % n_blocks * width;
         const ItemBlock block{place(batch.activation, item, first, element_size),
                               place(batch.gradient, item, first, element_size),
                               batch.activation.token_stride,
                               batch.gradient.token_stride,
                               real.of(item),
                               real.count(item),
-                              std::min(block_neurons, batch.n_neurons - first),
+                              std::min(width, batch.n_neurons - first),
                               batch.item_scores.row(item) + first,
                               batch.peak_tokens.data ? batch.peak_tokens.row(item) + first : nullptr};
         if (!reduce_item_block(block, batch.dtype, batch.aggregator))
             finite.store(false, std::memory_order_relaxed);
     };
-    for_each_task(batch.n_items * n_blocks,
-                  useful_threads(2 * n_real * batch.n_neurons * element_size, threads), score_block);
+    for_each_task(batch.n_items * n_blocks, n_threads, score_block);
     if (!finite.load()) {
         if (batch.dtype == Dtype::float32) return find_non_finite<Float32>(batch, real);
         if (batch.dtype == Dtype::float16) return find_non_finite<Float16>(batch, real);

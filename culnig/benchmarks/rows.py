@@ -142,6 +142,19 @@ def file_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     return reader(path, columns)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A file that holds one JSON object; DataFileError names the line where it does not."""
+    with _reading(path):
+        text = path.read_text(encoding="utf-8-sig")
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataFileError(path, f"not JSON: {error.msg}", line=error.lineno) from None
+    if not isinstance(document, dict):
+        raise DataFileError(path, "expected a JSON object")
+    return document
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a published data set lies: in the user's data folder, else on the hub."""
@@ -252,7 +265,8 @@ class _reading:  # noqa: N801
             advice = "save the file as UTF-8"
             raise DataFileError(self._path, f"not UTF-8 ({error.reason}); {advice}", line=line) from None
         if isinstance(error, FileNotFoundError):
-            raise DataFileError(self._path, "no such file") from None
+            advice = "put it there, or name another folder with --data-dir or CULNIG_DATA"
+            raise DataFileError(self._path, f"no such file; {advice}") from None
         if isinstance(error, IsADirectoryError | PermissionError):
             raise DataFileError(self._path, f"cannot be read: {error.strerror}") from None
 

@@ -16,17 +16,15 @@ Checked against: the question metadata (239 questions), shares of 19 countries, 
 
 from __future__ import annotations
 
-import json
 import math
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from culnig.benchmarks.published import CultureNames
-from culnig.benchmarks.rows import csv_rows
+from culnig.benchmarks.rows import csv_rows, read_json
 from culnig.benchmarks.wordings import check_placeholders, fill, read_tables
 from culnig.cultures.records import Culture
 from culnig.data_files import own_data
@@ -135,7 +133,7 @@ def divergence(shares: Shares, reference: Shares) -> float:
 def read_questions(path: Path) -> dict[str, ValueQuestion]:
     """The value questions of the metadata; DataFileError names the question that is wrong."""
     questions: dict[str, ValueQuestion] = {}
-    for name, entry in _read_json(path).items():
+    for name, entry in read_json(path).items():
         if not isinstance(entry, dict):
             raise DataFileError(path, f"question {name!r}: expected an object, got {entry!r}")
         if entry.get("use_case") != "value":
@@ -265,7 +263,7 @@ def _count_answers(
 
 def _read_distributions(path: Path, questions: Mapping[str, ValueQuestion]) -> dict[str, dict[str, Shares]]:
     shares: dict[str, dict[str, Shares]] = {}
-    for country, entries in _read_json(path).items():
+    for country, entries in read_json(path).items():
         shares[country] = {}
         for name, dist in entries.items():
             where = f"{country}, question {name!r}"
@@ -283,17 +281,3 @@ def _read_distributions(path: Path, questions: Mapping[str, ValueQuestion]) -> d
 def _normal(weights: Mapping[int, float]) -> Shares:
     total = sum(weights.values())
     return {answer: weight / total for answer, weight in sorted(weights.items())}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DataFileError(path, "no such file; it belongs to WorldValuesBench") from None
-    except UnicodeDecodeError as error:
-        raise DataFileError(path, f"not UTF-8 ({error.reason})") from None
-    except json.JSONDecodeError as error:
-        raise DataFileError(path, f"not JSON: {error.msg}", line=error.lineno) from None
-    if not isinstance(document, dict):
-        raise DataFileError(path, "expected a JSON object")
-    return document

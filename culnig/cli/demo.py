@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from culnig.cli.evaluate import evaluate_into, print_changes
-from culnig.cli.options import json_option, load, overwrite_option, read_benchmarks
+from culnig.cli.model_options import ModelChoice
+from culnig.cli.options import json_option, overwrite_option, read_benchmarks
 from culnig.cli.output import p_text, percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 from culnig.cli.select import print_counts
@@ -60,7 +61,7 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
     prepare_evaluation_folder(evaluation_folder, overwrite=overwrite)
     with progress_view() as view:
         view.say("loading the embedded model (SmolLM2-135M-Instruct)")
-        bound = load("embedded", None, "float32", "cpu", False)
+        bound = ModelChoice("embedded", {"dtype": "float32", "device": "cpu"}).load()
         scored = _scored_items(size)
         for name, those in scored.items():
             view.add(f"score {name}", len(those.items))

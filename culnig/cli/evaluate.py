@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.options import (
     item_options,
     json_option,
-    load,
-    model_options,
     overwrite_option,
     read_benchmarks,
 )
@@ -23,6 +22,14 @@ from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 
 if TYPE_CHECKING:
     from culnig.bound import BoundModel
+
+METRIC_HEADINGS = {
+    "accuracy": "accuracy",
+    "option_accuracy": "option acc.",
+    "confidence": "P(gold)",
+    "option_mass": "option mass",
+    "alignment": "alignment",
+}
 
 
 @click.command("evaluate")
@@ -51,6 +58,13 @@ if TYPE_CHECKING:
     help="Match counts per module and layer, or only the total, as the paper does.",
 )
 @click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Most tokens of a written answer (blend-short).",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -60,11 +74,7 @@ if TYPE_CHECKING:
 @overwrite_option()
 @json_option()
 def command(
-    model: str,
-    revision: str | None,
-    dtype: str,
-    device: str,
-    trust_remote_code: bool,
+    model: ModelChoice,
     benchmarks: tuple[str, ...],
     data_dir: Path | None,
     split: SplitChoice,
@@ -76,6 +86,7 @@ def command(
     factor: float,
     random_baseline: int,
     baseline_match: Literal["module", "total"],
+    max_new_tokens: int,
     output: Path,
     overwrite: bool,
     as_json: bool,
@@ -89,8 +100,8 @@ def command(
     sets = [read_neuron_set(path) for path in neuron_files]
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     with progress_view() as view:
-        view.say(f"loading {model}")
-        bound = load(model, revision, dtype, device, trust_remote_code)
+        view.say(f"loading {model.source}")
+        bound = model.load()
         rows = evaluate_into(
             output,
             bound,
@@ -101,6 +112,7 @@ def command(
             n_random=random_baseline,
             match=baseline_match,
             token_budget=token_budget,
+            max_new_tokens=max_new_tokens,
         )
     if as_json:
         print_json({"evaluation": str(output), "rows": rows})
@@ -120,14 +132,17 @@ def evaluate_into(
     n_random: int,
     match: Literal["module", "total"],
     token_budget: int,
+    max_new_tokens: int = 64,
 ) -> list[dict[str, Any]]:
     """Run all conditions with progress, write the evaluation folder, return its rows."""
     from culnig.evaluation.conditions import make_conditions
     from culnig.evaluation.folder import write_evaluation
     from culnig.evaluation.results import result_rows
     from culnig.evaluation.runner import run_conditions
+    from culnig.evaluation.short_answers import AnswerJudge
     from culnig.extraction.run import describe_model, versions
 
+    judge = AnswerJudge()
     conditions = make_conditions(sets, bound.layout, factor=factor, n_random=n_random, match=match)
     for name, those in chosen.items():
         view.add(f"evaluate {name}, {len(conditions)} conditions", len(those.items) * len(conditions))
@@ -136,6 +151,8 @@ def evaluate_into(
         {name: those.items for name, those in chosen.items()},
         conditions,
         token_budget=token_budget,
+        max_new_tokens=max_new_tokens,
+        judge=judge,
         after_batch=lambda name, condition, n_items: view.advance(
             f"evaluate {name}, {len(conditions)} conditions", n_items
         ),
@@ -156,12 +173,25 @@ def evaluate_into(
             "random_baseline": n_random,
             "baseline_match": match,
             "token_budget": token_budget,
+            "max_new_tokens": max_new_tokens,
         },
+        "lemmatizers": judge.tools,
         "benchmarks": {name: those.record() for name, those in chosen.items()},
         "versions": versions(),
     }
+    for line in lemmatizer_lines(judge.tools):
+        view.say(line)
     write_evaluation(folder, record, rows, answers, conditions)
     return rows
+
+
+def lemmatizer_lines(tools: dict[str, dict[str, Any]]) -> list[str]:
+    """Which lemmatizer judged the short answers of each language."""
+    return [
+        f"short answers in {language}: {tool['lemmatizer']} ({tool['package']} {tool['version']})"
+        + (f", not installed: {', '.join(tool['missing'])}" if tool["missing"] else "")
+        for language, tool in sorted(tools.items())
+    ]
 
 
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:
@@ -169,19 +199,17 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
     for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
         here = [row for row in rows if row["benchmark"] == benchmark]
         first = here[0]
+        shown = [metric for metric in METRIC_HEADINGS if first.get(metric) is not None]
         print_table(
             f"{benchmark}: {first['n']:,} items, {first['n_units']:,} independent questions, "
             f"chance {percent(first['chance'])}",
-            ("condition", "factor", "neurons", "accuracy", "option acc.", "P(gold)", "option mass"),
+            ("condition", "factor", "neurons", *(METRIC_HEADINGS[metric] for metric in shown)),
             [
                 (
                     row["condition"],
                     f"{row['factor']:g}",
                     row["n_neurons"],
-                    percent(row["accuracy"]),
-                    percent(row["option_accuracy"]),
-                    row["confidence"],
-                    row["option_mass"],
+                    *(percent(row[m]) if "accuracy" in m else row[m] for m in shown),
                 )
                 for row in here
             ],

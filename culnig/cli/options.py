@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -13,36 +13,18 @@ from culnig.data_files import content_hash
 from culnig.errors import DataFileError, InputError
 from culnig.items import ChosenItems, SplitChoice, choose_items
 
-if TYPE_CHECKING:
-    from culnig.bound import BoundModel
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _all(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several decorators as one, in the order given."""
+
     def decorate(command: Command) -> Command:
         for decorator in reversed(decorators):
             command = decorator(command)
         return command
 
     return decorate
-
-
-def model_options() -> Callable[[Command], Command]:
-    """--model and how to load it."""
-    return _all(
-        click.option("--model", required=True, help="Hub name, model folder, .gguf file, or `embedded`."),
-        click.option("--revision", help="Branch, tag or commit on the hub."),
-        click.option(
-            "--dtype",
-            type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
-            default="auto",
-            show_default=True,
-            help="Number format of the weights; auto is the checkpoint's own.",
-        ),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option("--trust-remote-code", is_flag=True, help="Let code that comes with the model run."),
-    )
 
 
 def data_dir_option() -> Callable[[Command], Command]:
@@ -57,7 +39,7 @@ def data_dir_option() -> Callable[[Command], Command]:
 
 def item_options(default_split: SplitChoice) -> Callable[[Command], Command]:
     """--benchmark and which of its items."""
-    return _all(
+    return together(
         click.option(
             "--benchmark",
             "benchmarks",
@@ -103,14 +85,6 @@ def json_option() -> Callable[[Command], Command]:
 def overwrite_option() -> Callable[[Command], Command]:
     """--overwrite."""
     return click.option("--overwrite", is_flag=True, help="Replace an earlier output of this kind.")
-
-
-def load(model: str, revision: str | None, dtype: str, device: str, trust_remote_code: bool) -> BoundModel:
-    """Load the model that the options name."""
-    from culnig.models.loading import LoadSettings, load_model
-
-    settings = LoadSettings(dtype, device, revision, trust_remote_code)
-    return load_model(model, registry.adapters(), settings)
 
 
 def read_benchmarks(

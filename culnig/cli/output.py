@@ -49,9 +49,9 @@ def _text(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def percent(share: float) -> str:
-    """A share as percent, one decimal."""
-    return f"{100 * share:.1f} %"
+def percent(share: float | None) -> str:
+    """A share as percent, one decimal; a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def p_text(p: float) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 import click
 import numpy as np
 
+from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.options import (
     item_options,
     json_option,
-    load,
-    model_options,
     overwrite_option,
     read_benchmarks,
 )
@@ -45,11 +44,7 @@ from culnig.store.run import Run
 @overwrite_option()
 @json_option()
 def command(
-    model: str,
-    revision: str | None,
-    dtype: str,
-    device: str,
-    trust_remote_code: bool,
+    model: ModelChoice,
     benchmarks: tuple[str, ...],
     data_dir: Path | None,
     split: SplitChoice,
@@ -72,8 +67,8 @@ def command(
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it; give one of them")
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     with progress_view() as view:
-        view.say(f"loading {model}")
-        bound = load(model, revision, dtype, device, trust_remote_code)
+        view.say(f"loading {model.source}")
+        bound = model.load()
         view.say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
         for name, those in chosen.items():
             view.add(f"score {name}", len(those.items))

@@ -55,4 +55,8 @@ def make_conditions(
             conditions.append(
                 Condition(f"{drawn.name} like {chosen.name}", factor, drawn.flat(layout), like=chosen.name)
             )
+    names = [condition.name for condition in conditions]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two conditions are named {name!r}; change `name` in a neuron-set file")
     return conditions

@@ -7,6 +7,7 @@ EVAL/items.h5          attributes format, format_version
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import h5py
 from culnig.errors import OutputExistsError, StoreError
 from culnig.evaluation.conditions import Condition
 from culnig.store import tables
-from culnig.store.files import read_json, whole_file, write_json
+from culnig.store.files import make_folder, read_json, whole_hdf5, write_json
 
 if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers
@@ -29,19 +30,31 @@ ITEMS_FILE = "items.h5"
 
 def prepare_evaluation_folder(folder: Path, *, overwrite: bool = False) -> None:
     """Make the folder, or see that it may be replaced; OutputExistsError where it may not."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         if not overwrite:
             raise OutputExistsError(
                 f"{folder} exists and is not empty; add --overwrite to replace it, or give another folder "
                 "with -o"
             )
         try:
-            read_results(folder)
+            if not _holds_only_our_items(folder):
+                read_results(folder)
         except StoreError:
             raise OutputExistsError(
                 f"{folder} is not an evaluation of culnig, so --overwrite leaves it alone; give another "
                 "folder with -o"
             ) from None
+
+
+def _holds_only_our_items(folder: Path) -> bool:
+    """What a kill between the two files of `write_evaluation` leaves."""
+    if not folder.is_dir() or [path.name for path in folder.iterdir()] != [ITEMS_FILE]:
+        return False
+    try:
+        with h5py.File(folder / ITEMS_FILE) as file:
+            return bool(file.attrs.get("format") == EVALUATION_FORMAT)
+    except OSError:
+        return False
 
 
 def write_evaluation(
@@ -52,9 +65,9 @@ def write_evaluation(
     conditions: Sequence[Condition],
 ) -> None:
     """Write both files; each is whole or not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     factors = {condition.name: condition.factor for condition in conditions}
-    with whole_file(folder / ITEMS_FILE) as temporary, h5py.File(temporary, "w") as file:
+    with whole_hdf5(folder / ITEMS_FILE) as file:
         file.attrs["format"], file.attrs["format_version"] = (
             EVALUATION_FORMAT,
             EVALUATION_FORMAT_VERSION,

@@ -3,7 +3,9 @@
 Metrics are means over items: `accuracy` (the most probable token of the whole vocabulary is the gold
 label), `option_accuracy` (the gold label is the most probable of the labels), `confidence` (P(gold)) and
 `option_mass` (probability on all labels together). An accuracy that falls while option mass falls with it
-means the answer format was lost, not knowledge; option accuracy tells the two apart.
+means the answer format was lost, not knowledge; option accuracy tells the two apart. `alignment` is how
+near answers on a scale come (METHOD §5). A metric that does not apply is None: short answers have no labels
+and so only an accuracy, and only scales have an alignment.
 """
 
 from __future__ import annotations
@@ -27,7 +29,18 @@ METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
     "option_accuracy": lambda outcomes: outcomes.option_correct,
     "confidence": lambda outcomes: outcomes.confidence,
     "option_mass": lambda outcomes: outcomes.option_mass,
+    "alignment": lambda outcomes: outcomes.alignment,
 }
+
+
+def metrics_of(outcomes: Outcomes) -> dict[str, Callable[[Outcomes], NDArray[Any]]]:
+    """The metrics that apply to these answers."""
+    names = {"accuracy"}
+    if outcomes.has_options:
+        names |= {"option_accuracy", "confidence", "option_mass"}
+    if outcomes.is_ordinal:
+        names.add("alignment")
+    return {name: metric for name, metric in METRICS.items() if name in names}
 
 
 def result_rows(
@@ -50,6 +63,7 @@ def _row(
     answers: Answers, benchmark: str, condition: Condition, conditions: Sequence[Condition]
 ) -> dict[str, Any]:
     outcomes = answers[benchmark, condition.name]
+    metrics = metrics_of(outcomes)
     row: dict[str, Any] = {
         "benchmark": benchmark,
         "condition": condition.name,
@@ -58,8 +72,11 @@ def _row(
         "n_neurons": len(condition.flat),
         "n": len(outcomes.correct),
         "n_units": len(set(outcomes.units)),
-        **{name: float(np.mean(metric(outcomes))) for name, metric in METRICS.items()},
-        "chance": float(np.mean([1 / len(labels) for labels in outcomes.options])),
+        **dict.fromkeys(METRICS),
+        **{name: float(np.mean(metric(outcomes))) for name, metric in metrics.items()},
+        "chance": (
+            float(np.mean([1 / len(labels) for labels in outcomes.options])) if outcomes.has_options else None
+        ),
         "change": None,
         "against_random": None,
         "p_value": None,
@@ -69,13 +86,13 @@ def _row(
     unmasked = answers[benchmark, UNMASKED]
     row["change"] = {
         name: _as_json(paired_difference(metric(unmasked), metric(outcomes), outcomes.units))
-        for name, metric in METRICS.items()
+        for name, metric in metrics.items()
     }
     row["p_value"] = row["change"]["accuracy"]["p_value"]
     random = [answers[benchmark, other.name] for other in conditions if other.like == condition.name]
     if random:
         row["against_random"] = {
-            name: _against_random(metric, outcomes, random) for name, metric in METRICS.items()
+            name: _against_random(metric, outcomes, random) for name, metric in metrics.items()
         }
     return row
 

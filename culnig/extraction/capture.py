@@ -54,8 +54,7 @@ class Capture:
             def hand_over(gradient: torch.Tensor) -> None:
                 noted = activation.pop()
                 for piece in bound.slices:
-                    columns = piece.columns
-                    self._consume(piece.segment, noted[..., columns], gradient[..., columns])
+                    self._consume(piece.segment, piece.take(noted), piece.take(gradient))
 
             output.register_hook(hand_over)  # type: ignore[no-untyped-call]
 

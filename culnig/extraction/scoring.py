@@ -121,7 +121,9 @@ class _Accumulator:
     def add(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
         """Reduce one module's pair and add it to the culture sums."""
         device = activation.device
-        backend = self._backends.setdefault(device, choose_backend(device))
+        if device not in self._backends:
+            self._backends[device] = choose_backend(device)
+        backend = self._backends[device]
         columns = segment.columns
         try:
             backend.score_reduce(

@@ -63,12 +63,15 @@ class AnswerReader:
         return read_out(hidden, logits, head) if hidden.requires_grad else None
 
     def logits(self, batch: Batch) -> torch.Tensor:
-        """Logits at the last real position, (item, vocabulary): float32, or float64 where gradients are on."""
+        """Logits at the last real position, (item, vocabulary); float64 where gradients are on."""
         import torch
 
         self._last = torch.from_numpy(batch.lengths - 1)
         device = next(self._model.get_input_embeddings().parameters()).device
-        output = self._model(input_ids=batch.token_ids(device), use_cache=False)
+        try:
+            output = self._model(input_ids=batch.token_ids(device), use_cache=False)
+        finally:
+            self._last = None  # other uses of the model, such as generation, see the whole head
         logits: torch.Tensor = output.logits[:, -1]
         return logits if logits.dtype == torch.float64 else logits.float()
 
@@ -88,7 +91,7 @@ class AnswerReader:
                 outcomes.alignment[number] = alignment(item.options, item.answer, label)
 
     def _token_text(self, token_id: int) -> str:
-        return str(self._tokenizer.decode([token_id])).replace("\0", "\\0")  # HDF5 strings end at NUL
+        return str(self._tokenizer.decode([token_id]))
 
     def answer(self, batch: Batch, outcomes: Outcomes) -> None:
         """Forward a batch without gradients and record its answers."""

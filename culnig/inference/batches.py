@@ -54,21 +54,17 @@ class Batch:
 
 def make_batches(encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOKEN_BUDGET) -> list[Batch]:
     """Batches of at most `token_budget` tokens, padding included; a longer item goes alone."""
+    groups = split_by_budget([len(one.token_ids) for one in encoded], token_budget)
+    return [Batch(tuple(group), tuple(encoded[number] for number in group)) for group in groups]
+
+
+def split_by_budget(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Places of `lengths`, longest first, cut where the padded size would exceed the budget."""
     if token_budget < 1:
         raise InputError(f"token budget {token_budget} is not positive")
-    order = sorted(range(len(encoded)), key=lambda number: (-len(encoded[number].token_ids), number))
-    batches: list[Batch] = []
-    members: list[int] = []
-    for number in order:
-        longest = len(encoded[members[0] if members else number].token_ids)
-        if members and (len(members) + 1) * longest > token_budget:
-            batches.append(_batch(encoded, members))
-            members = []
-        members.append(number)
-    if members:
-        batches.append(_batch(encoded, members))
-    return batches
-
-
-def _batch(encoded: Sequence[EncodedItem], members: list[int]) -> Batch:
-    return Batch(tuple(members), tuple(encoded[number] for number in members))
+    groups: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], number)):
+        if not groups or (len(groups[-1]) + 1) * lengths[groups[-1][0]] > token_budget:
+            groups.append([])
+        groups[-1].append(number)
+    return groups

@@ -40,20 +40,33 @@ class Encoder:
         return [self.encode(item) for item in items]
 
     def encode(self, item: Item) -> EncodedItem:
-        """Encode one item."""
-        text = self._render(item)
-        ids = self._ids(text)
-        if self._max_tokens is not None and len(ids) > self._max_tokens:
+        """Encode one item; InputError for one whose answer is not a label."""
+        if not item.options:
             raise InputError(
-                f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "
-                "leave it out (--limit, --per-culture) or use a model with a longer context"
+                f"item {item.id} is answered in free text, not by a label; such a benchmark can be evaluated "
+                "but not scored"
             )
+        text = self._render(item)
+        ids = self._prompt_ids(item, text)
         options = tuple(self._label_id(item, text, ids, label) for label in item.options)
         if len(set(options)) != len(options):
             raise LabelError(
                 f"item {item.id}: two of the labels {item.options} are the same vocabulary entry"
             )
         return EncodedItem(item, tuple(ids), options[item.options.index(item.answer)], options)
+
+    def prompt_ids(self, item: Item) -> list[int]:
+        """Token ids of the prompt; InputError where it is longer than the model allows."""
+        return self._prompt_ids(item, self._render(item))
+
+    def _prompt_ids(self, item: Item, text: str) -> list[int]:
+        ids = self._ids(text)
+        if self._max_tokens is not None and len(ids) > self._max_tokens:
+            raise InputError(
+                f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "
+                "leave it out (--limit, --per-culture) or use a model with a longer context"
+            )
+        return ids
 
     def _render(self, item: Item) -> str:
         turns = [{"role": "user", "content": item.prompt}]

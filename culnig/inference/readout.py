@@ -53,14 +53,20 @@ class _ReadOut(torch.autograd.Function):
         if hidden.dtype != torch.float32:
             return logits.view_as(logits)
         wide = hidden.double()
-        exact = torch.cat([wide @ block.double().T for block in weight.split(VOCABULARY_BLOCK)], dim=-1)
+        exact = torch.cat(
+            [wide @ block.double().T for block in torch.split(weight, VOCABULARY_BLOCK)], dim=-1
+        )
         return exact if bias is None else exact + bias
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (weight,) = context.saved_tensors
         total = gradient.new_zeros(*gradient.shape[:-1], weight.shape[1], dtype=torch.float64)
-        blocks = zip(gradient.split(VOCABULARY_BLOCK, dim=-1), weight.split(VOCABULARY_BLOCK), strict=True)
+        blocks = zip(
+            torch.split(gradient, VOCABULARY_BLOCK, dim=-1),
+            torch.split(weight, VOCABULARY_BLOCK),
+            strict=True,
+        )
         for part, block in blocks:
             total += part.double() @ block.double()
         return total.to(context.hidden_dtype), None, None, None

@@ -1,4 +1,4 @@
-"""Adapter for decoders with a gated MLP: Llama, SmolLM, Qwen, Mistral, Falcon3, Gemma, Phi-3 and their kin.
+"""Adapter for decoders with a gated MLP: Llama, SmolLM, Qwen, Mistral, Falcon3, Gemma, OLMo, Phi-3 …
 
 It looks for one stack of layers in which every layer has an attention block with query, key and value
 projections (separate `q_proj`, `k_proj`, `v_proj`, or one fused `qkv_proj` in that order) and an MLP with
@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from culnig.bound import ModelAdapter, ModuleSlice
 from culnig.errors import BindingError
+from culnig.models.structure import cut, declared, decoder_layers, has
 from culnig.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE
 
 if TYPE_CHECKING:
     from torch import nn
-
-Parts = list[tuple[str, int]]
-"""Modules that one linear holds, in the order of its output, with their widths."""
 
 
 class GatedDecoder(ModelAdapter):
@@ -26,45 +24,23 @@ class GatedDecoder(ModelAdapter):
 
     name = "gated-decoder"
     summary = (
-        "decoders with a gated MLP (Llama, SmolLM, Qwen, Mistral, Falcon3, Phi-3 …), projections separate "
-        "or fused; neuron = output of the gate, up, query, key or value projection"
+        "decoders with a gated MLP (Llama, SmolLM, Qwen, Mistral, Falcon3, Gemma, OLMo, Phi-3 …), "
+        "projections separate or fused; neuron = output of the gate, up, query, key or value projection"
     )
 
     def bind(self, model: nn.Module, config: Any) -> list[ModuleSlice]:
         """All slices of the decoder's layers."""
+        expected = "`self_attn` and a gated `mlp` (gate_proj and up_proj, or gate_up_proj)"
         slices: list[ModuleSlice] = []
-        for number, layer in enumerate(_decoder_layers(model)):
+        for number, layer in enumerate(decoder_layers(model, _fits, expected)):
             slices += _attention(layer.get_submodule("self_attn"), number, config)
             slices += _mlp(layer.get_submodule("mlp"), number, config)
         return slices
 
 
-def _has(module: nn.Module, *paths: str) -> bool:
-    names = {name for name, _ in module.named_modules()}
-    return all(path in names for path in paths)
-
-
-def _decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The one stack of gated decoder layers in the model."""
-    from torch import nn
-
-    stacks = {
-        name: list(stack)
-        for name, stack in model.named_modules()
-        if isinstance(stack, nn.ModuleList)
-        and len(stack) > 0
-        and all(_has(layer, "self_attn", "mlp") for layer in stack)
-        and all(
-            _has(layer, "mlp.gate_proj", "mlp.up_proj") or _has(layer, "mlp.gate_up_proj") for layer in stack
-        )
-    }
-    if len(stacks) != 1:
-        found = ", ".join(stacks) or "none"
-        raise BindingError(
-            "expected one stack of layers with `self_attn` and a gated `mlp` (gate_proj and up_proj, or "
-            f"gate_up_proj), found {found}"
-        )
-    return next(iter(stacks.values()))
+def _fits(layer: nn.Module) -> bool:
+    gated = has(layer, "mlp.gate_proj", "mlp.up_proj") or has(layer, "mlp.gate_up_proj")
+    return gated and has(layer, "self_attn")
 
 
 def _attention(attention: nn.Module, layer: int, config: Any) -> list[ModuleSlice]:
@@ -72,15 +48,15 @@ def _attention(attention: nn.Module, layer: int, config: Any) -> list[ModuleSlic
     head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
     query = heads * head_width
     key = (getattr(config, "num_key_value_heads", None) or heads) * head_width
-    if _has(attention, "qkv_proj"):
-        parts: Parts = [(QUERY, query), (KEY, key), (VALUE, key)]
-        return _cut(attention.get_submodule("qkv_proj"), "self_attn.qkv_proj", layer, parts)
-    if _has(attention, "q_proj", "k_proj", "v_proj"):
+    if has(attention, "qkv_proj"):
+        parts = [(QUERY, query), (KEY, key), (VALUE, key)]
+        return cut(attention.get_submodule("qkv_proj"), "self_attn.qkv_proj", layer, parts)
+    if has(attention, "q_proj", "k_proj", "v_proj"):
         separate = ((QUERY, "q_proj", query), (KEY, "k_proj", key), (VALUE, "v_proj", key))
         return [
             piece
             for module, name, width in separate
-            for piece in _cut(attention.get_submodule(name), module, layer, [(module, width)])
+            for piece in cut(attention.get_submodule(name), module, layer, [(module, width)])
         ]
     raise BindingError(
         f"layer {layer}: `self_attn` has neither q_proj, k_proj and v_proj nor qkv_proj, but "
@@ -89,26 +65,9 @@ def _attention(attention: nn.Module, layer: int, config: Any) -> list[ModuleSlic
 
 
 def _mlp(mlp: nn.Module, layer: int, config: Any) -> list[ModuleSlice]:
-    width = config.intermediate_size
-    if _has(mlp, "gate_up_proj"):
-        fused: Parts = [(MLP_GATE, width), (MLP_UP, width)]
-        return _cut(mlp.get_submodule("gate_up_proj"), "mlp.gate_up_proj", layer, fused)
-    gate = _cut(mlp.get_submodule("gate_proj"), MLP_GATE, layer, [(MLP_GATE, width)])
-    return gate + _cut(mlp.get_submodule("up_proj"), MLP_UP, layer, [(MLP_UP, width)])
-
-
-def _cut(linear: nn.Module, name: str, layer: int, parts: Parts) -> list[ModuleSlice]:
-    """Cut a linear's output into its parts; their widths must add up to the linear's."""
-    declared = sum(width for _, width in parts)
-    actual = getattr(linear, "out_features", None)
-    if actual is None:
-        raise BindingError(f"layer {layer}: `{name}` is a {type(linear).__name__}, not a linear module")
-    if actual != declared:
-        raise BindingError(
-            f"layer {layer}: `{name}` has {actual} outputs, the configuration declares {declared}"
-        )
-    slices, offset = [], 0
-    for module, width in parts:
-        slices.append(ModuleSlice(linear, module, layer, offset, width))
-        offset += width
-    return slices
+    width = declared(config, "intermediate_size")
+    if has(mlp, "gate_up_proj"):
+        fused = [(MLP_GATE, width), (MLP_UP, width)]
+        return cut(mlp.get_submodule("gate_up_proj"), "mlp.gate_up_proj", layer, fused)
+    gate = cut(mlp.get_submodule("gate_proj"), MLP_GATE, layer, [(MLP_GATE, width)])
+    return gate + cut(mlp.get_submodule("up_proj"), MLP_UP, layer, [(MLP_UP, width)])

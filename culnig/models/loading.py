@@ -1,69 +1,78 @@
 """Load a model and its tokenizer: hub name, local folder, GGUF file, or `embedded`.
 
-transformers does the loading; this file decides what kind of thing the user named, turns what can go wrong
-into errors that say what to do, and hands the result to the adapters.
+The configuration comes first and is bound without weights (`skeleton`), so what cannot be scored is refused
+at once. transformers does the loading, accelerate spreads big models, bitsandbytes quantizes, peft
+merges adapters; this file says so to each and turns what can go wrong into errors that say what to do.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from culnig.bound import BoundModel, ModelAdapter, bind_model
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, UnknownNameError
-from culnig.models.embedded import embedded_model_file
+from culnig.errors import EnvironmentProblem, InputError
+from culnig.models.peft_adapter import check_adapter_folder, merge_adapter
+from culnig.models.settings import DTYPES, LoadSettings
+from culnig.models.skeleton import Skeleton, load_skeleton
+from culnig.models.source import EMBEDDED, locate, reading, reading_options
 
 if TYPE_CHECKING:
     import torch
 
-EMBEDDED = "embedded"
-DTYPES = ("auto", "float32", "float16", "bfloat16")
-
-
-@dataclass(frozen=True)
-class LoadSettings:
-    """How to load a model."""
-
-    dtype: str = "auto"
-    """One of DTYPES; `auto` takes what the checkpoint was saved in."""
-    device: str = "auto"
-    """`auto` is the first CUDA device where there is one, else the CPU."""
-    revision: str | None = None
-    """Branch, tag or commit on the hub."""
-    trust_remote_code: bool = False
-    """Whether code that comes with the model may run."""
+__all__ = ["DTYPES", "EMBEDDED", "LoadSettings", "load_model", "load_skeleton", "load_tokenizer"]
 
 
 def load_model(
-    source: str, adapters: Sequence[ModelAdapter], settings: LoadSettings | None = None
+    source: str,
+    adapters: Sequence[ModelAdapter],
+    settings: LoadSettings | None = None,
+    *,
+    skeleton: Skeleton | None = None,
 ) -> BoundModel:
-    """Load and bind the model that `source` names."""
-    settings = settings or LoadSettings()
-    if settings.dtype not in DTYPES:
-        raise InputError(f"unknown dtype {settings.dtype!r}; choose from {', '.join(DTYPES)}")
-    device = _device(settings.device)
-    name, options = _locate(source)
-    options |= {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Load and bind the model that `source` names; `skeleton` spares reading its configuration again.
 
-    with _quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name, **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                name, dtype=settings.dtype, use_safetensors=True, **options
-            )
-        except ImportError as error:
-            raise EnvironmentProblem(f"loading {source!r} needs a package: {error}") from error
-        except Exception as error:  # a damaged file raises whatever its reader happens to trip over
-            raise _explained(source, name, error) from error
-    model.to(device=device)  # type: ignore[call-arg]
-    model.eval()  # type: ignore[no-untyped-call]
+    InputError for settings that cannot be, BindingError for a structure that fits no adapter,
+    ModelLoadError for what cannot be read, EnvironmentProblem for a device or package that is missing.
+    """
+    settings = settings or LoadSettings()
+    device = _device(settings.device)
+    if settings.adapter is not None:
+        check_adapter_folder(settings.adapter)
+    if settings.quantize is not None:
+        _check_bitsandbytes()
+    skeleton = skeleton or load_skeleton(source, adapters, settings)
+    tokenizer = load_tokenizer(source, settings)
+    name, options = locate(source)
+    placed = settings.device_map is not None or settings.quantize is not None
+    with reading(source, name):
+        model = skeleton.auto_class.from_pretrained(
+            name,
+            config=skeleton.config,
+            dtype=settings.dtype,
+            use_safetensors=True,
+            device_map=(settings.device_map or {"": device}) if placed else None,
+            quantization_config=_quantization(settings, skeleton),
+            **skeleton.options,
+            **reading_options(options, settings),
+        )
+    if not placed:
+        model.to(device=device)
+    _check_placed(source, model)
+    if settings.adapter is not None:
+        model = merge_adapter(model, settings.adapter)
+        source = f"{source} with adapter {settings.adapter}"
+    model.eval()
     return bind_model(source, model, tokenizer, adapters)
+
+
+def load_tokenizer(source: str, settings: LoadSettings | None = None) -> Any:
+    """The tokenizer of the model that `source` names."""
+    name, options = locate(source)
+    from transformers import AutoTokenizer
+
+    with reading(source, name):
+        return AutoTokenizer.from_pretrained(name, **reading_options(options, settings or LoadSettings()))
 
 
 def _device(name: str) -> torch.device:
@@ -82,55 +91,33 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _locate(source: str) -> tuple[str, dict[str, Any]]:
-    """What to hand to transformers: a name or folder, and the GGUF file in it if it is one."""
-    path = embedded_model_file() if source == EMBEDDED else Path(source)
-    if path.is_file():
-        if path.suffix != ".gguf":
-            raise ModelLoadError(
-                f"{source}: not a GGUF file; give a .gguf file, a folder with config.json and "
-                f"safetensors, a hub name, or {EMBEDDED!r}"
-            )
-        return str(path.parent), {"gguf_file": path.name}
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelLoadError(f"{source}: the folder has no config.json, so it is no model folder")
-        return str(path), {}
-    looks_like_path = source.startswith((".", "/", "~")) or source.endswith(".gguf")
-    if looks_like_path or source.count("/") > 1:
-        raise ModelLoadError(f"{source}: no such file or folder")
-    if "/" not in source:
-        raise UnknownNameError(
-            "model",
-            source,
-            [EMBEDDED],
-            "or give a hub name (owner/name), a model folder or a .gguf file",
-        )
-    return source, {}
-
-
-def _explained(source: str, name: str, error: Exception) -> ModelLoadError:
-    """Say in one sentence why transformers could not load it, and what to do."""
-    reason = " ".join(str(error).split())[:400]
-    if Path(name).is_dir():
-        advice = "check that the folder holds config.json, tokenizer files and *.safetensors weights"
-    elif os.environ.get("HF_HUB_OFFLINE") == "1":
-        advice = "HF_HUB_OFFLINE=1 forbids downloads: download it first, or give a local folder"
-    else:
-        advice = "check the name on the hub and your connection, or give a local folder"
-    return ModelLoadError(f"cannot load model {source!r}: {reason}; {advice}")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars of the loaders: the command line shows its own. Logged warnings still show."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+def _check_bitsandbytes() -> None:
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's bar heeds no setting
-            yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        import bitsandbytes  # noqa: F401
+    except ModuleNotFoundError:
+        raise EnvironmentProblem(
+            "--quantize needs the package bitsandbytes; run `pip install bitsandbytes`"
+        ) from None
+
+
+def _quantization(settings: LoadSettings, skeleton: Skeleton) -> Any:
+    """transformers' settings for bitsandbytes, or None."""
+    if settings.quantize is None:
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if settings.quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=skeleton.bound.model.dtype
+    )
+
+
+def _check_placed(source: str, model: Any) -> None:
+    """Every parameter lies on a device; those that accelerate offloads are on none until they are used."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise EnvironmentProblem(
+            f"model {source!r} does not fit on the devices here, so accelerate would keep a part of it "
+            "elsewhere and fetch it for every batch; use more devices, --dtype bfloat16 or --quantize 4bit. "
+            "`culnig-engine plan` says what fits"
+        )

@@ -5,16 +5,17 @@ Equal selections give equal bytes: no times, no paths of the machine, neurons in
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.errors import MismatchError, OutputExistsError, StoreError
 from culnig.neurons import Layout, Neuron
-from culnig.store.files import read_json, write_json
+from culnig.store.files import make_folder, read_json, write_json
 
 NEURONS_FORMAT = "culnig-neurons"
 NEURONS_FORMAT_VERSION = 1
@@ -58,9 +59,11 @@ class NeuronSet:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError where it exists with other contents."""
-        if path.exists() and not overwrite:
+        if path.is_dir():
+            raise OutputExistsError(f"{path} is a folder; give a file with -o")
+        if os.path.lexists(path) and not overwrite:
             raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
         write_json(
             path,
@@ -82,6 +85,17 @@ class NeuronSet:
         )
 
 
+_FIELDS = {"name": str, "model": str, "layout_hash": str, "method": dict, "sources": list}
+
+Value = TypeVar("Value", str, int)
+
+
+def _exactly(kind: type[Value], value: object) -> Value:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
 def read_neuron_set(path: Path | str) -> NeuronSet:
     """Read a neuron-set file; StoreError says what is wrong with it."""
     path = Path(path)
@@ -93,11 +107,14 @@ def read_neuron_set(path: Path | str) -> NeuronSet:
             f"{path}: format version {document.get('format_version')}, this culnig reads "
             f"{NEURONS_FORMAT_VERSION}"
         )
+    for key, kind in _FIELDS.items():
+        if key in document and not isinstance(document[key], kind):
+            raise StoreError(f"{path}: {key!r} is {document[key]!r}; the file is damaged")
     try:
         columns = document["neurons"]
         modules, layers, indices = columns["module"], columns["layer"], columns["index"]
         neurons = tuple(
-            Neuron(str(module), int(layer), int(index))
+            Neuron(_exactly(str, module), _exactly(int, layer), _exactly(int, index))
             for module, layer, index in zip(modules, layers, indices, strict=True)
         )
         scores = np.array(columns["score"], dtype=np.float64)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import h5py
 
 from culnig.errors import EnvironmentProblem, StoreError
 
@@ -36,9 +39,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             raise EnvironmentProblem(
                 f"cannot write {path}: {error.strerror}; give another output with -o"
             ) from error
-        raise
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; give another output") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -47,6 +51,27 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def whole_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file that is built in memory and written whole when the context ends.
+
+    HDF5 does not recover from a disk that fills up under it; one plain write of finished bytes does.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        yield file
+    with whole_file(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents; StoreError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror}; give another output") from None
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -61,7 +86,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; expected {what}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested or long beyond reason
         raise StoreError(f"{path}: not {what}: {error}") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read as {what}: {error.strerror}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
-from culnig.errors import StoreError
+from culnig.errors import StoreError, UnknownNameError
 from culnig.items import Role
 from culnig.neurons import Layout
 from culnig.outcomes import Outcomes
@@ -19,6 +21,8 @@ from culnig.scores import CultureMoments
 from culnig.store import schema, tables
 from culnig.store.files import file_hash, read_json
 
+RECORD_SECTIONS = ("model", "settings", "benchmarks")
+"""Objects that every run.json has, and that a resumed run must share with the request."""
 _ROLES = ("target", "control", "exclusion")
 
 
@@ -39,7 +43,7 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         """Open the run in `folder`; StoreError where there is none, or it is damaged or unfinished."""
         self.folder = Path(folder)
-        if not self.folder.exists():
+        if not os.path.lexists(self.folder):
             raise StoreError(f"{self.folder}: no such run; make one with `culnig-engine score … -o {folder}`")
         self.record = read_run_record(self.folder)
         self.scores_file = self.folder / schema.SCORES_FILE
@@ -47,18 +51,19 @@ class Run:
             raise StoreError(
                 f"{self.folder}: the run is not finished; run the same `score` command with --resume"
             )
-        with self._open() as file:
+        with open_scores(self.scores_file) as file:
             self.layout: Layout = tables.read_layout(file)
-            if schema.BENCHMARKS not in file:
-                raise StoreError(f"{self.scores_file}: /{schema.BENCHMARKS} is missing")
+            benchmarks = tables.group_at(file, schema.BENCHMARKS)
             self.benchmarks: dict[str, StoredBenchmark] = {
-                name: _describe(name, group) for name, group in file[schema.BENCHMARKS].items()
+                name: _describe(name, tables.group_at(benchmarks, name)) for name in benchmarks
             }
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[h5py.File]:
+    def _benchmark(self, name: str) -> Iterator[h5py.Group]:
+        if name not in self.benchmarks:
+            raise UnknownNameError(f"benchmark of run {self.folder}:", name, self.benchmarks)
         with open_scores(self.scores_file) as file:
-            yield file
+            yield tables.group_at(tables.group_at(file, schema.BENCHMARKS), name)
 
     @cached_property
     def scores_hash(self) -> str:
@@ -72,13 +77,13 @@ class Run:
 
     def moments(self, name: str) -> CultureMoments:
         """Score tables of a benchmark."""
-        with self._open() as file:
-            return tables.read_moments(file[schema.BENCHMARKS][name], self.layout.n_neurons)
+        with self._benchmark(name) as group:
+            return tables.read_moments(group, self.layout.n_neurons)
 
     def outcomes(self, name: str) -> Outcomes:
         """Item table of a benchmark."""
-        with self._open() as file:
-            return tables.read_outcomes(file[schema.BENCHMARKS][name])
+        with self._benchmark(name) as group:
+            return tables.read_outcomes(group)
 
     def with_role(self, role: Role) -> list[StoredBenchmark]:
         """Benchmarks of a role, by name."""
@@ -87,10 +92,16 @@ class Run:
 
 def read_run_record(folder: Path) -> dict[str, Any]:
     """Read `run.json`; StoreError where it is missing, foreign or of another version."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path.is_dir, never raises
         raise StoreError(f"{folder}: not a folder; a run is a folder with {schema.RUN_FILE} in it")
     record = read_json(folder / schema.RUN_FILE, "the record of a run")
-    _check_format(folder / schema.RUN_FILE, record.get(schema.FORMAT), record.get(schema.FORMAT_VERSION))
+    path = folder / schema.RUN_FILE
+    _check_format(path, record.get(schema.FORMAT), record.get(schema.FORMAT_VERSION))
+    for section in RECORD_SECTIONS:
+        if not isinstance(record.get(section), dict):
+            raise StoreError(f"{path}: {section!r} is {record.get(section)!r}, expected an object")
+    if not isinstance(record["model"].get("source"), str):
+        raise StoreError(f"{path}: 'model' names no source")
     return record
 
 
@@ -107,9 +118,9 @@ def open_scores(path: Path) -> Iterator[h5py.File]:
 
 
 def _check_format(path: Path, found: Any, version: Any) -> None:
-    if found != schema.RUN_FORMAT:
+    if not isinstance(found, str) or found != schema.RUN_FORMAT:
         raise StoreError(f"{path}: format is {found!r}, expected {schema.RUN_FORMAT!r}; not a run of culnig")
-    if version != schema.RUN_FORMAT_VERSION:
+    if np.ndim(version) or version != schema.RUN_FORMAT_VERSION:
         raise StoreError(
             f"{path}: format version {version}, this culnig reads {schema.RUN_FORMAT_VERSION}; "
             "use the version of culnig-engine that run.json names"
@@ -118,9 +129,9 @@ def _check_format(path: Path, found: Any, version: Any) -> None:
 
 def _describe(name: str, group: h5py.Group) -> StoredBenchmark:
     role, split = group.attrs.get(schema.ROLE), group.attrs.get(schema.SPLIT)
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise StoreError(
             f"{group.file.filename}: {group.name}: role is {role!r}, expected one of {', '.join(_ROLES)}"
         )
-    cultures = tuple(group[schema.CULTURES].asstr()[:])
-    return StoredBenchmark(name, role, str(split), cultures, int(group[schema.N_ITEMS][()].sum()))
+    cultures, n_items = tables.read_cultures(group)
+    return StoredBenchmark(name, role, str(split), cultures, int(n_items.sum()))  # type: ignore[arg-type]

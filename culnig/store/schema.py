@@ -7,7 +7,8 @@ RUN/scores.h5                   attributes format, format_version
         cultures [C]  n_items [C]  confidence_sum [C]
         sum [C, N] f64  sum_of_squares [C, N] f64  positive_count [C, N] u32
         items/{id, question_id, culture, topic, split, gold, predicted, correct,
-               confidence, option_mass, options, option_probabilities, alignment}    one row per item, file order
+               confidence, option_mass, options, option_probabilities,
+               alignment}                       one row per item, file order
 RUN/parts/<name>.h5             the same group while a benchmark is not finished, with batches_done
 """
 

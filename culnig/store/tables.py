@@ -33,7 +33,7 @@ def write_layout(root: h5py.Group, layout: Layout) -> None:
 
 def read_layout(root: h5py.Group) -> Layout:
     """Read `/layout`; StoreError where the segments are not consecutive."""
-    group = _group(root, schema.LAYOUT)
+    group = group_at(root, schema.LAYOUT)
     modules = _texts(group, schema.MODULE)
     columns = [
         _numbers(group, name, (len(modules),), "i") for name in (schema.LAYER, schema.START, schema.WIDTH)
@@ -59,11 +59,11 @@ def write_moments(group: h5py.Group, moments: CultureMoments) -> None:
 
 def read_moments(group: h5py.Group, n_neurons: int) -> CultureMoments:
     """Read the tables of one benchmark."""
-    cultures = tuple(_texts(group, schema.CULTURES))
+    cultures, n_items = read_cultures(group)
     one, table = (len(cultures),), (len(cultures), n_neurons)
     return CultureMoments(
         cultures,
-        _numbers(group, schema.N_ITEMS, one, "i"),
+        n_items,
         _numbers(group, schema.CONFIDENCE_SUM, one, "f"),
         _numbers(group, schema.SUM, table, "f"),
         _numbers(group, schema.SUM_OF_SQUARES, table, "f"),
@@ -75,7 +75,7 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     """Write the group `items`, one row per item."""
     group = root.create_group(schema.ITEMS)
     for name in _TEXT_COLUMNS:
-        group[name] = getattr(outcomes, name).astype(h5py.string_dtype())
+        group[name] = _storable(getattr(outcomes, name))
     labels = [schema.OPTION_SEPARATOR.join(options) for options in outcomes.options]
     group["options"] = np.array(labels, dtype=h5py.string_dtype())
     group["correct"] = outcomes.correct
@@ -87,7 +87,7 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
 
 def read_outcomes(root: h5py.Group) -> Outcomes:
     """Read the group `items`."""
-    group = _group(root, schema.ITEMS)
+    group = group_at(root, schema.ITEMS)
     texts = {name: _texts(group, name) for name in (*_TEXT_COLUMNS, "options")}
     n = len(texts["id"])
     for name, values in texts.items():
@@ -122,24 +122,38 @@ def _write_table(group: h5py.Group, name: str, table: NDArray[Any]) -> None:
     )
 
 
+def _storable(texts: NDArray[np.object_]) -> NDArray[Any]:
+    """Text as HDF5 takes it: a null character, which it cannot hold, becomes its visible symbol."""
+    visible = [str(text).replace("\0", "\N{SYMBOL FOR NULL}") for text in texts]
+    return np.array(visible, dtype=h5py.string_dtype())
+
+
 def _where(group: h5py.Group, name: str) -> str:
     return f"{group.file.filename}: {group.name.rstrip('/')}/{name}"
 
 
-def _group(root: h5py.Group, name: str) -> h5py.Group:
-    if not isinstance(root.get(name), h5py.Group):
-        raise StoreError(f"{_where(root, name)} is missing; the file is damaged or not a run of culnig")
-    return root[name]
+def group_at(root: h5py.Group, name: str) -> h5py.Group:
+    """The group of that name; StoreError where it is missing."""
+    return _member(root, name, h5py.Group)
 
 
-def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    if not isinstance(group.get(name), h5py.Dataset):
+def _member(group: h5py.Group, name: str, kind: type) -> Any:
+    link = group.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        raise StoreError(f"{_where(group, name)} points out of the file, to {link.filename}; not followed")
+    if not isinstance(group.get(name), kind):
         raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
     return group[name]
 
 
+def read_cultures(group: h5py.Group) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Cultures of a benchmark and how many items each has."""
+    cultures = tuple(_texts(group, schema.CULTURES))
+    return cultures, _numbers(group, schema.N_ITEMS, (len(cultures),), "i")
+
+
 def _texts(group: h5py.Group, name: str) -> list[str]:
-    dataset = _dataset(group, name)
+    dataset = _member(group, name, h5py.Dataset)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
         raise StoreError(f"{_where(group, name)} holds {dataset.dtype}, expected a column of text")
     try:
@@ -149,7 +163,7 @@ def _texts(group: h5py.Group, name: str) -> list[str]:
 
 
 def _numbers(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
-    dataset = _dataset(group, name)
+    dataset = _member(group, name, h5py.Dataset)
     if dataset.shape != shape or dataset.dtype.kind != kind:
         raise StoreError(
             f"{_where(group, name)} has shape {dataset.shape} and type {dataset.dtype}, expected shape "

@@ -7,28 +7,28 @@ with the next batch, so it ends with the same numbers as a run that was never in
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
-from culnig.errors import MismatchError, OutputExistsError
+from culnig.errors import MismatchError, OutputExistsError, StoreError
 from culnig.items import Role
 from culnig.neurons import Layout
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store import schema, tables
-from culnig.store.files import whole_file, write_json
-from culnig.store.run import open_scores, read_run_record
+from culnig.store.files import make_folder, whole_hdf5, write_json
+from culnig.store.run import RECORD_SECTIONS, open_scores, read_run_record
 
 CHECKPOINT_SECONDS = 30.0
 _WRITING_SHARE = 0.02
 """Checkpoints may cost this share of the time at most."""
-
-_IDENTITY = ("model", "settings", "benchmarks")
-"""Keys of run.json that must be equal for a run to be resumed."""
 
 
 class RunWriter:
@@ -58,9 +58,9 @@ class RunWriter:
         record = {
             schema.FORMAT: schema.RUN_FORMAT,
             schema.FORMAT_VERSION: schema.RUN_FORMAT_VERSION,
-            **record,
+            **json.loads(json.dumps(record)),  # as it will be read back: tuples become lists
         }
-        if folder.exists() and not (folder.is_dir() and _holds_nothing(folder)):
+        if os.path.lexists(folder) and not (folder.is_dir() and _holds_nothing(folder)):
             if overwrite:
                 _remove_run(folder)
             elif resume:
@@ -70,7 +70,7 @@ class RunWriter:
                     f"{folder} exists and is not empty; add --resume to go on with that run, --overwrite to "
                     "replace it, or give another folder with -o"
                 )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         writer = cls(folder, record, layout)
         if writer.finished:  # killed after the last rename, or resumed for nothing
             writer._close()
@@ -101,7 +101,7 @@ class RunWriter:
     ) -> None:
         """Save what is known of a benchmark after `batches_done` batches."""
         began = time.monotonic()
-        with whole_file(self._part(name)) as temporary, h5py.File(temporary, "w") as file:
+        with whole_hdf5(self._part(name)) as file:
             _mark(file)
             group = file.create_group(f"{schema.BENCHMARKS}/{name}")
             group.attrs[schema.ROLE], group.attrs[schema.SPLIT] = role, split
@@ -116,19 +116,19 @@ class RunWriter:
         if not self._part(name).exists():
             return None
         with open_scores(self._part(name)) as file:
-            group = file[schema.BENCHMARKS][name]
+            group = tables.group_at(tables.group_at(file, schema.BENCHMARKS), name)
+            batches_done = group.attrs.get(schema.BATCHES_DONE)
+            if batches_done is None or np.ndim(batches_done):
+                raise StoreError(f"{self._part(name)}: attribute {schema.BATCHES_DONE} is missing")
             return (
                 tables.read_moments(group, self._layout.n_neurons),
                 tables.read_outcomes(group),
-                int(group.attrs[schema.BATCHES_DONE]),
+                int(batches_done),
             )
 
     def finish(self, names: list[str]) -> None:
         """Join the parts of all benchmarks into `scores.h5` and remove them."""
-        with (
-            whole_file(self.folder / schema.SCORES_FILE) as temporary,
-            h5py.File(temporary, "w") as file,
-        ):
+        with whole_hdf5(self.folder / schema.SCORES_FILE) as file:
             _mark(file)
             tables.write_layout(file, self._layout)
             benchmarks = file.create_group(schema.BENCHMARKS)
@@ -171,7 +171,7 @@ def _check_same_request(folder: Path, record: dict[str, Any]) -> None:
     differences = [
         f"{key}.{inner}: the run has {stored.get(key, {}).get(inner)!r}, "
         f"asked for is {record[key].get(inner)!r}"
-        for key in _IDENTITY
+        for key in RECORD_SECTIONS
         for inner in sorted({*record[key], *stored.get(key, {})})
         if stored.get(key, {}).get(inner) != record[key].get(inner)
     ]

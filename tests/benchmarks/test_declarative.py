@@ -196,7 +196,7 @@ def test_a_malformed_declaration_is_refused_with_its_line(tmp_path, old, new, sa
 
 def test_all_mistakes_are_told_at_once(tmp_path):
     text = DECLARATION.replace("name: tea", "name: T").replace("answer_is: text", "answer_is: x")
-    with pytest.raises(DataFileError, match="line 1: name: .*; line 11: answer_is"):
+    with pytest.raises(DataFileError, match=r"line 1: name: .*; line 11: answer_is"):
         declared_benchmark(write(tmp_path, text))
 
 

@@ -171,7 +171,7 @@ def test_normad_offers_three_options_also_where_a_file_holds_two_labels(data):
         (CulturalBench, "answer", "E", "line 3, column 'answer': unknown answer letter 'E'; allowed: A, B"),
         (CulturalBench, "prompt_option_b", " ", "line 3, column 'prompt_option_b': no value"),
         (CulturalBench, "country", "Nippon", "line 3, column 'country': unknown culture of culturalbench"),
-        (CulturalBench, "country", "Spian", "'Spain'?"),
+        (CulturalBench, "country", "Spian", "did you mean 'Spain'"),
         (CulturalBench, "data_idx", "0", "line 3, column 'data_idx': '0' has appeared before"),
         (NormAd, "Gold Label", "maybe", "line 3, column 'Gold Label': unknown label 'maybe'"),
         (NormAd, "Story", "", "line 3, column 'Story': no value"),

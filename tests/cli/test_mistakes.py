@@ -62,7 +62,7 @@ def test_a_missing_data_file_is_named_with_what_to_do(culnig, tmp_path):
         )
     )
     assert result.code == 2
-    assert "mc_questions_file.csv" in result.err
+    assert str(tmp_path / "BLEnD" / "US_questions.csv") in result.err
     assert "CULNIG_DATA" in result.err
 
 

@@ -104,6 +104,13 @@ def test_overwrite_goes_on_where_a_kill_left_only_the_items(tmp_path):
     assert read_results(write(folder))["rows"] == ROWS
 
 
+def test_overwrite_refuses_items_that_are_not_ours(tmp_path):
+    with h5py.File(tmp_path / "items.h5", "w") as file:
+        file["measurements"] = np.arange(3)
+    with pytest.raises(OutputExistsError, match="not an evaluation of culnig"):
+        prepare_evaluation_folder(tmp_path, overwrite=True)
+
+
 def test_a_full_disk_keeps_the_old_results(tmp_path, monkeypatch):
     folder = write(tmp_path / "eval")
 

@@ -9,28 +9,8 @@ import torch
 from culnig.errors import NonFiniteError
 from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from tests import oracle
-from tests.tiny_models import CONFIGS, tiny_items, tiny_model
-
-
-def oracle_row(bound, sums):
-    """An oracle's scores of one culture in the engine's layout, fused projections cut by hand."""
-    row = np.full(bound.layout.n_neurons, np.nan)
-    for name, values in sums.items():
-        layer = int(name.split(".")[2])
-        if name.endswith("gate_up_proj"):
-            gate, up = np.split(values, 2)
-            parts = {"mlp.gate_proj": gate, "mlp.up_proj": up}
-        elif name.endswith("qkv_proj"):
-            query = bound.layout.segment("self_attn.q_proj", layer).width
-            key = bound.layout.segment("self_attn.k_proj", layer).width
-            q, k, v = np.split(values, [query, query + key])
-            parts = {"self_attn.q_proj": q, "self_attn.k_proj": k, "self_attn.v_proj": v}
-        else:
-            parts = {".".join(name.split(".")[3:]): values}
-        for module, part in parts.items():
-            row[bound.layout.segment(module, layer).columns] = part
-    assert not np.isnan(row).any()
-    return row
+from tests.extraction.oracle_rows import oracle_row
+from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
 
 
 def assert_close(scores, expected, relative=1e-4, floor=1e-3):
@@ -40,7 +20,7 @@ def assert_close(scores, expected, relative=1e-4, floor=1e-3):
     np.testing.assert_allclose(scores[large], expected[large], rtol=relative)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", ALL_CONFIGS)
 def test_scores_equal_plain_autograd(family):
     bound, items = tiny_model(family), tiny_items()
     scores = score_benchmark(bound, items, "target", ScoreSettings(token_budget=300))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import twin
-from kernel_cases import Batch, assert_same_bits, by_core
+from kernel_cases import Batch, assert_same_bits, by_core, by_twin
 
 from culnig import kernels
 from culnig.errors import EnvironmentProblem, InputError
@@ -45,6 +45,25 @@ def test_results_do_not_depend_on_the_number_of_threads(
     large_batch: Batch, expected: twin.Scored, threads: int
 ) -> None:
     assert_same_bits(by_core(large_batch, threads), expected)
+
+
+@pytest.mark.parametrize(("n_tokens", "n_neurons", "threads"), [(300, 5000, 7), (40, 40_001, 1)])
+def test_rows_cut_into_blocks_give_the_same(n_tokens: int, n_neurons: int, threads: int) -> None:
+    """One item is shared out by neurons: among threads, and where a row is long."""
+    random = np.random.default_rng(2)
+    activation, gradient = random.standard_normal((2, 1, n_tokens, n_neurons), dtype=np.float32)
+    ones = np.ones(1)
+    batch = Batch(
+        activation,
+        gradient,
+        token_mask=random.random((1, n_tokens)) < 0.8,
+        confidence=ones,
+        culture_index=ones.astype(int),
+        clamp=ones < 0,
+        aggregator="max",
+        dtype="float32",
+    )
+    assert_same_bits(by_core(batch, threads), by_twin(batch))
 
 
 def test_eight_python_threads_at_once(large_batch: Batch, expected: twin.Scored) -> None:

@@ -19,7 +19,7 @@ READ = [
     *(f"{BENCHMARK}/{name}" for name in ("sum", "sum_of_squares", "positive_count")),
     *(f"{BENCHMARK}/items/{name}" for name in ("id", "question_id", "culture", "topic", "split")),
     *(f"{BENCHMARK}/items/{name}" for name in ("gold", "predicted", "options", "correct")),
-    *(f"{BENCHMARK}/items/{name}" for name in ("confidence", "option_probabilities")),
+    *(f"{BENCHMARK}/items/{name}" for name in ("confidence", "option_probabilities", "alignment")),
 ]
 """Every dataset that is read."""
 

@@ -92,13 +92,14 @@ def assert_equal_outcomes(found, expected):
     for name in ("id", "question_id", "culture", "topic", "split", "gold", "predicted"):
         assert getattr(found, name).tolist() == getattr(expected, name).tolist()
     assert found.options == expected.options
-    for name in ("correct", "confidence", "option_probabilities"):
+    for name in ("correct", "confidence", "option_probabilities", "alignment"):
         assert_same_bits(getattr(found, name), getattr(expected, name))
 
 
 def test_outcomes_come_back_to_the_bit_with_all_that_is_computed_from_them(file):
     asked = items(questions=4)
     outcomes = answered(asked, np.arange(16) % 3 == 0, np.random.default_rng(0).random(16))
+    outcomes.alignment[:] = np.linspace(0, 1, 16)
     tables.write_outcomes(file, outcomes)
     found = tables.read_outcomes(file)
     assert_equal_outcomes(found, outcomes)

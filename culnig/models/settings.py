@@ -1,0 +1,57 @@
+"""How to load a model: one frozen dataclass, checked before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from culnig.errors import InputError
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+ATTENTIONS = ("auto", "eager", "sdpa", "flash_attention_2", "flex_attention")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+QUANTIZATIONS = ("4bit", "8bit")
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """How to load a model."""
+
+    dtype: str = "auto"
+    """One of DTYPES; `auto` takes what the checkpoint was saved in."""
+    device: str = "auto"
+    """`auto` is the first CUDA device where there is one, else the CPU."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    trust_remote_code: bool = False
+    """Whether code that comes with the model may run."""
+    attention: str = "auto"
+    """One of ATTENTIONS; `auto` is eager for families with attention soft-capping (Gemma), as transformers
+    recommends where gradients are taken, and transformers' own choice for all others."""
+    device_map: str | None = None
+    """One of DEVICE_MAPS: accelerate spreads the layers over all devices; None keeps them on `device`."""
+    quantize: str | None = None
+    """One of QUANTIZATIONS: bitsandbytes holds the linear modules in so many bits; None leaves them."""
+    adapter: Path | None = None
+    """Folder of a PEFT adapter that is merged into the weights."""
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("dtype", self.dtype, DTYPES),
+            ("attention", self.attention, ATTENTIONS),
+            ("device map", self.device_map, (None, *DEVICE_MAPS)),
+            ("quantization", self.quantize, (None, *QUANTIZATIONS)),
+        ):
+            if value not in allowed:
+                choices = ", ".join(choice for choice in allowed if choice is not None)
+                raise InputError(f"unknown {name} {value!r}; choose from {choices}")
+        if self.device_map is not None and self.device != "auto":
+            raise InputError(
+                f"device map {self.device_map!r} spreads the model over all devices, device {self.device!r} "
+                "asks for one; give one of them"
+            )
+        if self.quantize is not None and self.adapter is not None:
+            raise InputError(
+                "an adapter cannot be merged exactly into quantized weights; leave out the quantization, or "
+                "merge the adapter, save the model and quantize that"
+            )

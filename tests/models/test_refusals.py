@@ -1,0 +1,120 @@
+"""What cannot be bound is refused, with the part that is in the way and where to go from there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, MixtralConfig, OPTConfig, Qwen3MoeConfig
+
+from culnig import registry
+from culnig.bound import ModelAdapter, ModuleSlice, bind_model
+from culnig.errors import BindingError
+from culnig.models.gated_decoder import GatedDecoder
+from tests.tiny_models import CONFIGS, byte_tokenizer
+
+SMALL = {
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+}
+
+
+def skeleton(config):
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def bind(model, adapters=None):
+    return bind_model("some/model", model, byte_tokenizer(), adapters or registry.adapters())
+
+
+def test_another_structure_says_which_part_was_not_found_and_points_to_the_guide():
+    config = OPTConfig(
+        hidden_size=8,
+        ffn_dim=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=32,
+        word_embed_proj_dim=8,
+        max_position_embeddings=32,
+    )
+    with pytest.raises(BindingError) as refused:
+        bind(skeleton(config))
+    message = str(refused.value)
+    assert "'some/model' (OPTForCausalLM) fits no adapter" in message
+    assert "gated-decoder: expected one stack of layers with `self_attn` and a gated `mlp`" in message
+    assert "plain-decoder: expected one stack" in message
+    assert "found none among `layers` (self_attn, " in message
+    assert "fc1, fc2" in message
+    assert "docs/models.md" in message
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MixtralConfig(**SMALL, intermediate_size=16, num_local_experts=2),
+        Qwen3MoeConfig(**SMALL, head_dim=4, moe_intermediate_size=16, num_experts=2, num_experts_per_tok=1),
+    ],
+    ids=["mixtral", "qwen3-moe"],
+)
+def test_a_mixture_of_experts_is_refused_with_the_reason(config):
+    with pytest.raises(BindingError, match=r"2 of 2 layers in `layers` route tokens to a mixture of experts"):
+        bind(skeleton(config))
+
+
+class Broken(ModelAdapter):
+    name = "broken"
+    summary = "raises"
+
+    def bind(self, model, config):
+        raise ZeroDivisionError("oh")
+
+
+class Overlapping(ModelAdapter):
+    name = "overlapping"
+    summary = "claims columns twice"
+    first, second = (0, 4), (3, 4)
+
+    def bind(self, model, config):
+        linear = model.get_submodule("model.layers.0.mlp.gate_proj")
+        return [
+            ModuleSlice(linear, module, 0, *where)
+            for module, where in (("mlp.gate_proj", self.first), ("mlp.up_proj", self.second))
+        ]
+
+
+class TooWide(Overlapping):
+    second = (36, 5)
+
+
+class NotLinear(ModelAdapter):
+    name = "not-linear"
+    summary = "binds a norm"
+
+    def bind(self, model, config):
+        return [ModuleSlice(model.get_submodule("model.norm"), "mlp.gate_proj", 0, 0, 4)]
+
+
+def test_an_adapter_that_raises_costs_only_its_own_families():
+    model = skeleton(CONFIGS["llama"])
+    assert bind(model, [Broken(), GatedDecoder()]).adapter == "gated-decoder"
+    with pytest.raises(BindingError, match=r"broken failed with ZeroDivisionError: oh"):
+        bind(model, [Broken()])
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        (Overlapping(), "takes columns that another module has"),
+        (TooWide(), "takes columns 36 to 40 of a linear with 40 outputs"),
+        (NotLinear(), "is a LlamaRMSNorm, not a linear module"),
+    ],
+)
+def test_what_an_adapter_declares_is_checked_against_the_weights(adapter, message):
+    with pytest.raises(BindingError, match=message):
+        bind(skeleton(CONFIGS["llama"]), [adapter])

@@ -1,0 +1,103 @@
+"""The structure is judged from the configuration alone, before any weights are read."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import BartConfig, BertConfig, GPT2Config, OPTConfig, T5Config, ViTConfig
+
+from culnig import registry
+from culnig.errors import BindingError, InputError, ModelLoadError
+from culnig.models.loading import LoadSettings, load_model, load_skeleton
+from tests.tiny_models import ALL_CONFIGS, tiny_model
+
+
+def save(config, folder):
+    config.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("family", ALL_CONFIGS)
+def test_a_skeleton_has_the_layout_of_the_loaded_model_and_no_weights(family, tmp_path):
+    skeleton = load_skeleton(save(ALL_CONFIGS[family], tmp_path), registry.adapters())
+    assert skeleton.bound.layout.hash == tiny_model(family).layout.hash
+    assert all(parameter.is_meta for parameter in skeleton.bound.model.parameters())
+
+
+def test_a_structure_that_does_not_fit_is_refused_before_weights_are_missed(tmp_path):
+    source = save(
+        OPTConfig(
+            hidden_size=8, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, word_embed_proj_dim=8
+        ),
+        tmp_path,
+    )
+    with pytest.raises(BindingError, match=r"fits no adapter"):
+        load_model(source, registry.adapters())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (BertConfig(), r"\(Bert\) is an encoder: every token sees the whole text"),
+        (T5Config(), r"\(T5\) is an encoder–decoder"),
+        (BartConfig(), r"\(Bart\) is an encoder–decoder"),
+        (ViTConfig(), r"\(ViT\) is not a causal language model"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_causal_decoder_is_refused(config, message, tmp_path):
+    with pytest.raises(BindingError, match=message):
+        load_skeleton(save(config, tmp_path), registry.adapters())
+
+
+def test_a_damaged_configuration_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelLoadError, match=r"cannot load model .*config\.json"):
+        load_skeleton(str(tmp_path), registry.adapters())
+
+
+def test_code_of_the_model_does_not_run_unless_asked(tmp_path):
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "secret", "auto_map": {"AutoConfig": "secret.SecretConfig"}}'
+    )
+    (tmp_path / "secret.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(ModelLoadError, match=r"add --trust-remote-code"):
+        load_skeleton(str(tmp_path), registry.adapters())
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "expected"),
+    [
+        ("gemma3", "auto", "eager"),
+        ("gemma3", "sdpa", "sdpa"),
+        ("llama", "auto", "sdpa"),
+        ("llama", "eager", "eager"),
+    ],
+)
+def test_attention_is_eager_where_soft_capping_needs_it_unless_asked(family, asked, expected, tmp_path):
+    skeleton = load_skeleton(
+        save(ALL_CONFIGS[family], tmp_path), registry.adapters(), LoadSettings(attention=asked)
+    )
+    assert skeleton.bound.model.config._attn_implementation == expected
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("auto", "float32"), ("bfloat16", "bfloat16")])
+def test_the_dtype_is_that_asked_for(asked, expected, tmp_path):
+    config = GPT2Config(n_embd=8, n_layer=1, n_head=2)
+    skeleton = load_skeleton(save(config, tmp_path), registry.adapters(), LoadSettings(dtype=asked))
+    assert str(skeleton.bound.model.dtype) == f"torch.{expected}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dtype": "float12"}, r"unknown dtype 'float12'.*float32"),
+        ({"attention": "quick"}, r"unknown attention 'quick'.*eager, sdpa"),
+        ({"device_map": "everywhere"}, r"unknown device map 'everywhere'.*balanced"),
+        ({"quantize": "1bit"}, r"unknown quantization '1bit'.*4bit, 8bit"),
+        ({"device_map": "auto", "device": "cpu"}, r"give one of them"),
+        ({"quantize": "4bit", "adapter": "some"}, r"cannot be merged exactly"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_with_the_choices(settings, message):
+    with pytest.raises(InputError, match=message):
+        LoadSettings(**settings)
