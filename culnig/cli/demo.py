@@ -22,16 +22,18 @@ from culnig.selection.neuron_set import NeuronSet
 class DemoSize:
     """How much the demo computes."""
 
-    per_culture: int
-    """Everyday items of each of the 16 cultures, to find neurons and again to judge them."""
+    find: int
+    """Everyday items of each of the 16 cultures that find neurons."""
+    judge: int
+    """Everyday test items of each culture that judge them."""
     country_items: int
     """Country-reading items of each of the 8 cultures."""
     n_random: int
     """Random baselines."""
 
 
-FULL = DemoSize(per_culture=12, country_items=8, n_random=5)
-QUICK = DemoSize(per_culture=2, country_items=1, n_random=2)
+FULL = DemoSize(find=12, judge=8, country_items=8, n_random=5)
+QUICK = DemoSize(find=2, judge=1, country_items=1, n_random=2)
 TOKEN_BUDGET = 2048
 
 
@@ -78,7 +80,7 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
         rows = evaluate_into(
             evaluation_folder,
             bound,
-            read_benchmarks(("everyday",), None, "test", (), None, size.per_culture),
+            read_benchmarks(("everyday",), None, "test", (), None, size.judge),
             [chosen],
             view,
             factor=0.0,
@@ -108,7 +110,7 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
 
 
 def _scored_items(size: DemoSize) -> dict[str, ChosenItems]:
-    everyday = read_benchmarks(("everyday", "everyday-control"), None, "identify", (), None, size.per_culture)
+    everyday = read_benchmarks(("everyday", "everyday-control"), None, "identify", (), None, size.find)
     return everyday | read_benchmarks(("country-rc",), None, "identify", (), None, size.country_items)
 
 
