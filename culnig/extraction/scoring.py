@@ -5,32 +5,30 @@ gradient of the sum holds every item's own gradient; `Capture` hands each module
 which adds to the table while autograd goes on.
 
 The order of batches is fixed by the items and the token budget, so a table after k batches is the same
-whether or not the process was interrupted in between.
+whether or not the process was interrupted in between. A batch that runs out of memory goes on as two halves,
+which add what it has not added yet: every item is in every neuron's sum once, and in the same order.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from culnig.backends import Backend, choose_backend
 from culnig.bound import BoundModel
-from culnig.errors import NonFiniteError
+from culnig.errors import EnvironmentProblem
+from culnig.extraction.accumulator import Accumulator, Added
 from culnig.extraction.capture import Capture
+from culnig.extraction.checkpointing import checkpointed
 from culnig.extraction.diagnosis import non_finite_activation
+from culnig.extraction.memory import is_out_of_memory, release_memory
 from culnig.inference.answers import AnswerReader, gold_confidence
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.items import Item, Role
-from culnig.neurons import Segment
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -76,79 +74,84 @@ def score_benchmark(
     *,
     so_far: BenchmarkScores | None = None,
     after_batch: AfterBatch = lambda scores, n_items: None,
+    gradient_checkpointing: bool = False,
 ) -> BenchmarkScores:
     """Score `items`; goes on from `so_far` where given (same items and settings).
 
+    A batch that does not fit into memory is halved until it does. `gradient_checkpointing` takes less memory
+    and more time, and gives the same scores.
+
     Items of a control benchmark have their weighted scores clamped at zero (METHOD §1). Raises
-    NonFiniteError, naming module, layer and item, where an activation or gradient is not finite.
+    NonFiniteError, naming module, layer and item, where an activation or gradient is not finite, and
+    EnvironmentProblem where a single item does not fit into memory.
     """
     scores = so_far or BenchmarkScores.empty(items, bound.layout.n_neurons)
     batches = make_batches(Encoder(bound).encode_all(items), settings.token_budget)
     scores.n_batches = len(batches)
-    accumulate = _Accumulator(scores.moments, settings.aggregator, clamp_at_zero=role == "control")
-    with AnswerReader(bound) as reader, Capture(bound, accumulate.add):
+    accumulator = Accumulator(scores.moments, settings.aggregator, clamp_at_zero=role == "control")
+    with (
+        checkpointed(bound) if gradient_checkpointing else contextlib.nullcontext(),
+        AnswerReader(bound) as reader,
+        Capture(bound, accumulator.add),
+    ):
+        pieces = _Pieces(bound, reader, accumulator, scores.outcomes)
         for batch in batches[scores.batches_done :]:
-            probabilities = reader.logits(batch).softmax(-1)
-            confidence = gold_confidence(batch, probabilities)
-            if not confidence.isfinite().all():
-                raise non_finite_activation(bound, reader, batch)
-            accumulate.start(batch, confidence.detach())
-            confidence.sum().backward()  # type: ignore[no-untyped-call]
-            accumulate.finish()
-            reader.record(batch, probabilities, scores.outcomes)
+            pieces.score(batch)
             scores.batches_done += 1
             after_batch(scores, len(batch.items))
     return scores
 
 
-class _Accumulator:
-    """Feeds captured pairs to the kernel; counts of a batch are added once, when it is through."""
+class _Pieces:
+    """Scores batches, in halves where memory runs out."""
 
-    def __init__(self, moments: CultureMoments, aggregator: str, *, clamp_at_zero: bool) -> None:
-        self._moments = moments
-        self._aggregator = aggregator
-        self._clamp_at_zero = clamp_at_zero
-        self._backends: dict[torch.device, Backend] = {}
+    def __init__(
+        self, bound: BoundModel, reader: AnswerReader, accumulator: Accumulator, outcomes: Outcomes
+    ) -> None:
+        self._bound = bound
+        self._reader = reader
+        self._accumulator = accumulator
+        self._outcomes = outcomes
+        self._too_large: float = math.inf
+        """Tokens of the smallest batch that did not fit: later ones of that size are halved at once."""
 
-    def start(self, batch: Batch, confidence: torch.Tensor) -> None:
-        """Set what the pairs of the coming backward pass belong to."""
-        self._batch = batch
-        self._confidence = confidence.double().cpu().numpy()
-        self._culture_index = np.array(
-            [self._moments.cultures.index(encoded.item.culture) for encoded in batch.items]
-        )
+    def score(self, batch: Batch, added: Added = frozenset()) -> None:
+        """Score a batch; `added` are the segments that have its scores already."""
+        alone = len(batch.items) == 1
+        if alone or batch.n_tokens < self._too_large:
+            before = self._attempt(batch, added)
+            if before is None:
+                return
+            added = before
+            release_memory()
+            if alone:
+                raise _does_not_fit(batch)
+            self._too_large = min(self._too_large, batch.n_tokens)
+        for half in batch.halves():
+            self.score(half, added)
 
-    def add(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Reduce one module's pair and add it to the culture sums."""
-        device = activation.device
-        if device not in self._backends:
-            self._backends[device] = choose_backend(device)
-        backend = self._backends[device]
-        columns = segment.columns
+    def _attempt(self, batch: Batch, added: Added) -> Added | None:
+        """Score a batch in one go; where memory runs out, return the segments that are through by then."""
+        self._accumulator.begin(batch, added)
         try:
-            backend.score_reduce(
-                activation,
-                gradient,
-                self._batch.token_mask,
-                self._confidence,
-                self._culture_index,
-                sums=self._moments.sum[:, columns],
-                sums_of_squares=self._moments.sum_of_squares[:, columns],
-                positive_counts=self._moments.positive_count[:, columns],
-                aggregator=self._aggregator,
-                clamp_at_zero=self._clamp_at_zero,
-            )
-        except NonFiniteError as error:
-            item = self._batch.items[error.item].item.id
-            raise NonFiniteError(
-                error.count,
-                error.item,
-                error.token,
-                error.neuron,
-                where=f"{segment.module}, layer {segment.layer} (item {item})",
-            ) from None
+            probabilities = self._reader.logits(batch).softmax(-1)
+            confidence = gold_confidence(batch, probabilities)
+            if not confidence.isfinite().all():
+                raise non_finite_activation(self._bound, self._reader, batch)
+            self._accumulator.weigh(confidence.detach())
+            confidence.sum().backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return self._accumulator.added
+        self._accumulator.finish()
+        self._reader.record(batch, probabilities, self._outcomes)
+        return None
 
-    def finish(self) -> None:
-        """Count the batch's items."""
-        np.add.at(self._moments.n_items, self._culture_index, 1)
-        np.add.at(self._moments.confidence_sum, self._culture_index, self._confidence)
+
+def _does_not_fit(batch: Batch) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"out of memory with the single item {batch.items[0].item.id} of {batch.n_tokens} tokens; add "
+        "--gradient-checkpointing, load with --dtype bfloat16 or --quantize 4bit, or spread the model over "
+        "several devices with --device-map auto. `culnig-engine plan` says what fits"
+    )

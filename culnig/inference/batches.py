@@ -42,6 +42,19 @@ class Batch:
         """True at real tokens, shape (item, token)."""
         return np.arange(self.lengths.max())[None, :] < self.lengths[:, None]
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the model sees, padding included."""
+        return len(self.items) * int(self.lengths.max())
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The batch as two, items in the same order; for batches of at least two items."""
+        middle = (len(self.items) + 1) // 2
+        return (
+            Batch(self.numbers[:middle], self.items[:middle]),
+            Batch(self.numbers[middle:], self.items[middle:]),
+        )
+
     def token_ids(self, device: torch.device) -> torch.Tensor:
         """Token ids padded on the right with 0, shape (item, token)."""
         import torch

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from culnig.bound import BoundModel
 from culnig.errors import InputError, LabelError
+from culnig.inference.prompts import PromptWriter
 from culnig.items import Item
 
 
@@ -33,7 +34,10 @@ class Encoder:
     def __init__(self, bound: BoundModel) -> None:
         self._tokenizer = bound.tokenizer
         self._max_tokens = bound.max_tokens
-        self._label_ids: dict[tuple[str, str], int] = {}
+        self._prompts = PromptWriter(bound.tokenizer)
+        self._label_ids: dict[tuple[str, str, int], int] = {}
+        self._spaced_prefixes: set[str] = set()
+        """Answer prefixes whose last space belongs to the label's vocabulary entry."""
 
     def encode_all(self, items: Sequence[Item]) -> list[EncodedItem]:
         """Encode items, in their order; LabelError or InputError names the first that cannot be."""
@@ -46,9 +50,7 @@ class Encoder:
                 f"item {item.id} is answered in free text, not by a label; such a benchmark can be evaluated "
                 "but not scored"
             )
-        text = self._render(item)
-        ids = self._prompt_ids(item, text)
-        options = tuple(self._label_id(item, text, ids, label) for label in item.options)
+        ids, options = self._prompt_and_labels(item)
         if len(set(options)) != len(options):
             raise LabelError(
                 f"item {item.id}: two of the labels {item.options} are the same vocabulary entry"
@@ -57,36 +59,56 @@ class Encoder:
 
     def prompt_ids(self, item: Item) -> list[int]:
         """Token ids of the prompt; InputError where it is longer than the model allows."""
-        return self._prompt_ids(item, self._render(item))
+        return self._prompt_ids(item, self._prompts.write(item))
+
+    def fitting(self, items: Sequence[Item]) -> list[Item]:
+        """The items whose prompt is no longer than the model allows, in their order."""
+        limit = self._max_tokens
+        return [item for item in items if limit is None or len(self._ids(self._prompts.write(item))) <= limit]
 
     def _prompt_ids(self, item: Item, text: str) -> list[int]:
         ids = self._ids(text)
         if self._max_tokens is not None and len(ids) > self._max_tokens:
             raise InputError(
                 f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "
-                "leave it out (--limit, --per-culture) or use a model with a longer context"
+                "leave such items out (--skip-too-long) or use a model with a longer context"
             )
         return ids
 
-    def _render(self, item: Item) -> str:
-        turns = [{"role": "user", "content": item.prompt}]
-        if item.system is not None:
-            turns.insert(0, {"role": "system", "content": item.system})
-        if self._tokenizer.chat_template is None:
-            return "\n\n".join(turn["content"] for turn in turns) + "\n" + item.answer_prefix
-        rendered = self._tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        return str(rendered) + item.answer_prefix
+    def _prompt_and_labels(self, item: Item) -> tuple[list[int], tuple[int, ...]]:
+        """Ids of the prompt and of each label after it.
+
+        Where a vocabulary has entries that begin with a space (" A"), the space that ends an answer prefix
+        belongs to the label, so the prompt ends before it.
+        """
+        text = self._prompts.write(item)
+        stem = text.rstrip(" ")
+        if item.answer_prefix not in self._spaced_prefixes:
+            try:
+                return self._labels_after(item, text, text)
+            except LabelError:
+                if stem == text:
+                    raise
+        try:
+            found = self._labels_after(item, text, stem)
+        except LabelError:
+            return self._labels_after(item, text, text)  # its error names the prefix as it is written
+        self._spaced_prefixes.add(item.answer_prefix)
+        return found
+
+    def _labels_after(self, item: Item, text: str, prompt: str) -> tuple[list[int], tuple[int, ...]]:
+        ids = self._prompt_ids(item, prompt)
+        spaces = len(text) - len(prompt)
+        return ids, tuple(self._label_id(item, text, ids, label, spaces) for label in item.options)
 
     def _ids(self, text: str) -> list[int]:
         # A chat template writes its own special tokens; plain text needs the tokenizer's.
-        plain = self._tokenizer.chat_template is None
+        plain = not self._prompts.has_template
         ids: list[int] = self._tokenizer(text, add_special_tokens=plain)["input_ids"]
         return ids
 
-    def _label_id(self, item: Item, text: str, ids: list[int], label: str) -> int:
-        context = (text[-64:], label)
+    def _label_id(self, item: Item, text: str, ids: list[int], label: str, spaces: int) -> int:
+        context = (text[-64:], label, spaces)
         if context not in self._label_ids:
             with_label = self._ids(text + label)
             if with_label[:-1] != ids:

@@ -110,9 +110,9 @@ def test_specific_neurons_are_selected_for_the_new_culture(installed, tmp_path):
     asked = [part for name in benchmarks for part in ("--benchmark", name)]
     run, neurons = tmp_path / "run", tmp_path / "finland.neurons.json"
     scored = document(
-        installed, "score", "--model", "embedded", *asked, *cultures, "--per-culture", "2", "-o", str(run)
+        installed, "score", "--model", "embedded", *asked, *cultures, "--per-culture", "1", "-o", str(run)
     )
-    assert {row["benchmark"]: row["n"] for row in scored["benchmarks"]} == dict.fromkeys(benchmarks, 8)
+    assert {row["benchmark"]: row["n"] for row in scored["benchmarks"]} == dict.fromkeys(benchmarks, 4)
     culnig(installed, "select", "specific", str(run), "--culture", "Finland", "-o", str(neurons))
     chosen = json.loads(neurons.read_text(encoding="utf-8"))
     assert chosen["method"]["culture"] == "Finland"

@@ -53,5 +53,60 @@ def test_a_label_that_merges_with_the_prefix_is_refused():
 
 
 def test_an_item_longer_than_the_model_allows_is_named():
-    with pytest.raises(InputError, match=r"item item-0 has \d+ tokens, more than the 1024"):
+    with pytest.raises(InputError, match=r"item item-0 has \d+ tokens, more than the 1024.*--skip-too-long"):
         Encoder(tiny_model()).encode(replace(tiny_items(1)[0], prompt="x" * 2000))
+
+
+def test_items_that_fit_are_told_from_those_that_do_not():
+    short, long = replace(tiny_items(1)[0], prompt="x"), replace(tiny_items(1)[0], prompt="x" * 2000)
+    assert Encoder(tiny_model()).fitting([short, long, short]) == [short, short]
+
+
+def test_a_tokenizer_without_a_padding_token_will_do():
+    bound = tiny_model()
+    expected = [encoded.token_ids for encoded in Encoder(bound).encode_all(tiny_items(3))]
+    bound.tokenizer.pad_token = None
+    assert bound.tokenizer.pad_token is None
+    assert [encoded.token_ids for encoded in Encoder(bound).encode_all(tiny_items(3))] == expected
+
+
+def spaced_model():
+    """A vocabulary with entries that begin with a space, as GPT-2's and Llama 2's have."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    symbols = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ĠA", "ĠB"]
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={symbol: place for place, symbol in enumerate(symbols)}, merges=[("Ġ", "A"), ("Ġ", "B")]
+        )
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    return bind_model("spaced", tiny_model().model, fast, [GatedDecoder()])
+
+
+def spaced_item(**changes):
+    asked = replace(tiny_items(1)[0], prompt="Hm?", answer_prefix="Answer: ", options=("A", "B"), answer="B")
+    return replace(asked, **changes)
+
+
+def test_the_space_before_a_label_belongs_to_it_where_the_vocabulary_has_it_so():
+    bound = spaced_model()
+    encoder = Encoder(bound)
+    for _ in range(2):  # the second time from what was learned
+        encoded = encoder.encode(spaced_item())
+        pieces = bound.tokenizer.convert_ids_to_tokens(list(encoded.option_ids))
+        assert pieces == ["ĠA", "ĠB"]
+        assert bound.tokenizer.convert_ids_to_tokens([encoded.token_ids[-1]]) == [":"]
+
+
+def test_a_prefix_without_a_space_keeps_its_end():
+    encoded = Encoder(spaced_model()).encode(spaced_item(answer_prefix="Answer:"))
+    assert spaced_model().tokenizer.convert_ids_to_tokens(list(encoded.option_ids)) == ["A", "B"]
+
+
+def test_labels_of_which_only_some_take_the_space_are_refused():
+    """With C outside the merges the labels would be read at different positions."""
+    with pytest.raises(LabelError, match=r"label 'A' after '.*Answer: ' is not one vocabulary entry"):
+        Encoder(spaced_model()).encode(spaced_item(options=("A", "C"), answer="C"))

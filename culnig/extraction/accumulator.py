@@ -1,0 +1,91 @@
+"""From captured pairs to culture sums.
+
+A batch may have to be begun again when memory runs out in the middle of its backward pass. By then some
+modules have added their sums and others have not; each adds all items of a batch or none, so the accumulator
+notes which are in, and the second time it adds only the others. Nothing is copied or subtracted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from culnig.backends import Backend, choose_backend
+from culnig.errors import NonFiniteError
+from culnig.inference.batches import Batch
+from culnig.neurons import Segment
+from culnig.scores import CultureMoments
+
+if TYPE_CHECKING:
+    import torch
+
+Added = frozenset[int]
+"""Segments, by their start in the layout, whose scores of a batch are in the sums."""
+
+
+class Accumulator:
+    """Feeds captured pairs to the kernel; counts of a batch are added once, when it is through."""
+
+    def __init__(self, moments: CultureMoments, aggregator: str, *, clamp_at_zero: bool) -> None:
+        self._moments = moments
+        self._aggregator = aggregator
+        self._clamp_at_zero = clamp_at_zero
+        self._backends: dict[torch.device, Backend] = {}
+        self._added: set[int] = set()
+
+    @property
+    def added(self) -> Added:
+        """Segments that hold the scores of the batch under way."""
+        return frozenset(self._added)
+
+    def begin(self, batch: Batch, added: Added = frozenset()) -> None:
+        """Set what the pairs of the coming backward pass belong to, and which segments have them already."""
+        self._batch = batch
+        self._added = set(added)
+
+    def weigh(self, confidence: torch.Tensor) -> None:
+        """Set P(gold) of the batch's items, shape (item,)."""
+        self._confidence = confidence.double().cpu().numpy()
+        self._culture_index = np.array(
+            [self._moments.cultures.index(encoded.item.culture) for encoded in self._batch.items]
+        )
+
+    def add(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Reduce one module's pair and add it to the culture sums."""
+        if segment.start in self._added:
+            return
+        device = activation.device
+        if device not in self._backends:
+            self._backends[device] = choose_backend(device)
+        backend = self._backends[device]
+        columns = segment.columns
+        try:
+            backend.score_reduce(
+                activation,
+                gradient,
+                self._batch.token_mask,
+                self._confidence,
+                self._culture_index,
+                sums=self._moments.sum[:, columns],
+                sums_of_squares=self._moments.sum_of_squares[:, columns],
+                positive_counts=self._moments.positive_count[:, columns],
+                aggregator=self._aggregator,
+                clamp_at_zero=self._clamp_at_zero,
+            )
+        except NonFiniteError as error:
+            item = self._batch.items[error.item].item.id
+            raise NonFiniteError(
+                error.count,
+                error.item,
+                error.token,
+                error.neuron,
+                where=f"{segment.module}, layer {segment.layer} (item {item})",
+            ) from None
+        self._added.add(segment.start)
+
+    def finish(self) -> None:
+        """Count the batch's items."""
+        np.add.at(self._moments.n_items, self._culture_index, 1)
+        np.add.at(self._moments.confidence_sum, self._culture_index, self._confidence)
+        self._added.clear()
