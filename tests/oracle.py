@@ -1,4 +1,4 @@
-"""Scores the plain way, sharing no code with the engine's: one item at a time, full logits, `retain_grad`.
+"""Scores the plain way, sharing no code with the engine's: one item at a time, full logits, `autograd.grad`.
 
 Nothing here uses hooks on gradients, batches, padding, the kernels or the layout's order; modules are
 found by name in the model. The output head alone is taken in float64: its gradient is a sum over the
@@ -38,8 +38,8 @@ def token_ids(tokenizer: Any, item: Item) -> tuple[list[int], int]:
 
 
 def _in_float64(head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor) -> torch.Tensor:
-    bias = 0.0 if head.bias is None else head.bias.double()
-    return inputs[0].double() @ head.weight.double().T + bias
+    bias = 0.0 if head.bias is None else head.bias.detach().double()
+    return inputs[0].double() @ head.weight.detach().double().T + bias
 
 
 def item_scores(
@@ -51,7 +51,6 @@ def item_scores(
 
     def keeping(name: str) -> Callable[..., None]:
         def keep(module: Any, inputs: Any, output: torch.Tensor) -> None:
-            output.retain_grad()
             outputs[name] = output
 
         return keep
@@ -66,13 +65,12 @@ def item_scores(
     handles.append(model.get_output_embeddings().register_forward_hook(_in_float64))
     logits = model(input_ids=torch.tensor([ids])).logits
     probability = torch.softmax(logits[0, -1], -1)[gold]
-    probability.backward()
+    gradients = torch.autograd.grad(probability, list(outputs.values()))
     for handle in handles:
         handle.remove()
-    model.zero_grad(set_to_none=True)
     scores = {
-        name: AGGREGATE[aggregator](output.detach()[0].float() * output.grad[0].float()).double().numpy()
-        for name, output in outputs.items()
+        name: AGGREGATE[aggregator](output.detach()[0].float() * gradient[0].float()).double().numpy()
+        for (name, output), gradient in zip(outputs.items(), gradients, strict=True)
     }
     return float(probability.detach()), scores
 
