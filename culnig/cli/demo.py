@@ -32,7 +32,7 @@ class DemoSize:
     """Random baselines."""
 
 
-FULL = DemoSize(find=12, judge=8, country_items=8, n_random=5)
+FULL = DemoSize(find=10, judge=8, country_items=8, n_random=4)
 QUICK = DemoSize(find=2, judge=1, country_items=1, n_random=2)
 TOKEN_BUDGET = 2048
 
