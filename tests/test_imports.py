@@ -56,6 +56,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("lemmatizers.base", "lemmatizers.normalised"),
     ),
     "report": ("errors", *WORDS, "statistics", "store", "selection", "evaluation"),
+    # beside a run: whether a model is bound and scored rightly here
+    "verification": ("errors", *WORDS, "bound", "inference", "intervention", "extraction"),
     # plugins: nobody imports them, the registry finds them
     "cultures": ("errors", "data_files", "registry"),
     "benchmarks": ("errors", "items", "data_files", "registry", "cultures.records"),
@@ -66,7 +68,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
-        *("models.loading", "models.embedded"),
+        *("verification", "models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),
 }
@@ -250,6 +252,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["select", "--help"],
         ["select", "general", "--help"],
         ["evaluate", "--help"],
+        ["verify", "--help"],
         ["inspect", "--help"],
         ["list", "benchmarks"],
         ["list", "cultures"],

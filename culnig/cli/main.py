@@ -16,6 +16,7 @@ from culnig.errors import CulnigError, EnvironmentProblem
 
 COMMANDS = {
     "demo": "culnig.cli.demo",
+    "verify": "culnig.cli.verify",
     "score": "culnig.cli.score",
     "select": "culnig.cli.select",
     "evaluate": "culnig.cli.evaluate",
@@ -62,7 +63,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command; returns the exit code and prints an error where there is one."""
     try:
-        cli.main(arguments, prog_name="culnig-engine", standalone_mode=False)
+        code = cli.main(arguments, prog_name="culnig-engine", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return EXIT_INPUT
@@ -76,7 +77,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
         return 0
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _failed(error: Exception, code: int) -> int:
