@@ -8,6 +8,7 @@ import torch
 
 from culnig.errors import NonFiniteError
 from culnig.extraction.scoring import ScoreSettings, score_benchmark
+from culnig.inference.batches import Batch
 from tests import oracle
 from tests.extraction.oracle_rows import oracle_row
 from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
@@ -61,6 +62,24 @@ def test_results_do_not_depend_on_batches_or_the_order_of_items():
         )
     np.testing.assert_allclose(alone.outcomes.confidence, together.outcomes.confidence, rtol=1e-5)
     np.testing.assert_allclose(backwards.outcomes.confidence[::-1], together.outcomes.confidence, rtol=1e-5)
+
+
+def test_what_stands_in_the_padding_changes_no_bit(monkeypatch):
+    bound, items = tiny_model(), tiny_items(6)
+    settings = ScoreSettings(token_budget=10_000)
+    plain = score_benchmark(bound, items, "target", settings)
+    token_ids = Batch.token_ids
+
+    def other_padding(batch, device):
+        ids = token_ids(batch, device)
+        ids[~torch.from_numpy(batch.token_mask)] = 77
+        return ids
+
+    monkeypatch.setattr(Batch, "token_ids", other_padding)
+    changed = score_benchmark(bound, items, "target", settings)
+    assert plain.n_batches == 1
+    np.testing.assert_array_equal(changed.moments.sum, plain.moments.sum)
+    np.testing.assert_array_equal(changed.outcomes.confidence, plain.outcomes.confidence)
 
 
 def test_outcomes_are_in_file_order_and_as_the_full_model_says():
