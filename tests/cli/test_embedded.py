@@ -1,7 +1,7 @@
 """The embedded model, for real: scores against plain autograd, and the demo.
 
 CULNIG_DATA names a folder with BLEnD. Without it our own questions are used, under eager attention: the order
-in which torch's fused attention adds on the CPU depends on the padded length, and beside a longer prompt a few
+in which torch's fused attention adds on the CPU depends on the padded length; beside a longer prompt a few
 of our questions' scores move by up to 2.5e-4 (on BLEnD none does). CULNIG_ORACLE_PER_CULTURE sets how many
 items of each of the 16 cultures are checked (default 1; the oracle takes about a second each).
 """
