@@ -56,7 +56,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("lemmatizers.base", "lemmatizers.normalised"),
     ),
     "report": ("errors", *WORDS, "statistics", "store", "selection", "evaluation"),
-    # beside a run: whether a model is bound and scored rightly here
+    # before and beside a run: what it will need, whether it is right
+    "planning": ("errors", *WORDS, "bound", "inference", "extraction"),
     "verification": ("errors", *WORDS, "bound", "inference", "intervention", "extraction"),
     # plugins: nobody imports them, the registry finds them
     "cultures": ("errors", "data_files", "registry"),
@@ -68,7 +69,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
-        *("verification", "models.loading", "models.embedded"),
+        *("planning", "verification"),
+        *("models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),
 }
@@ -252,6 +254,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["select", "--help"],
         ["select", "general", "--help"],
         ["evaluate", "--help"],
+        ["plan", "--help"],
         ["verify", "--help"],
         ["inspect", "--help"],
         ["list", "benchmarks"],

@@ -14,6 +14,8 @@ from culnig.cli.options import (
     json_option,
     overwrite_option,
     read_benchmarks,
+    skip_too_long_option,
+    without_too_long,
 )
 from culnig.cli.output import p_text, percent, print_json, print_line, print_table
 from culnig.cli.progress import ProgressView, progress_view
@@ -64,6 +66,7 @@ METRIC_HEADINGS = {
     show_default=True,
     help="Most tokens of a written answer (blend-short).",
 )
+@skip_too_long_option()
 @click.option(
     "-o",
     "--output",
@@ -87,6 +90,7 @@ def command(
     random_baseline: int,
     baseline_match: Literal["module", "total"],
     max_new_tokens: int,
+    skip_too_long: bool,
     output: Path,
     overwrite: bool,
     as_json: bool,
@@ -102,6 +106,10 @@ def command(
     with progress_view() as view:
         view.say(f"loading {model.source}")
         bound = model.load()
+        if skip_too_long:
+            chosen, skipped = without_too_long(bound, chosen)
+            for name, n_items in skipped.items():
+                view.say(f"{name}: {n_items} items are longer than the model allows and left out")
         rows = evaluate_into(
             output,
             bound,

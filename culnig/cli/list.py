@@ -17,6 +17,7 @@ from culnig.items import Item
 from culnig.models.embedded import INSTALL_COMMAND, embedded_model_file
 
 SHOWN_PROMPTS = 3
+REFUSED = ("mixtures of experts", "encoders", "encoder–decoders")
 
 
 @click.group("list")
@@ -34,11 +35,13 @@ def models(as_json: bool) -> None:
         embedded = f"not installed: {INSTALL_COMMAND}"
     rows = [{"adapter": adapter.name, "binds": adapter.summary} for adapter in registry.adapters()]
     if as_json:
-        print_json({"adapters": rows, "embedded": embedded, "problems": registry.problems()})
+        document = {"adapters": rows, "refused": list(REFUSED), "embedded": embedded}
+        print_json({**document, "problems": registry.problems()})
         return
     print_table("Model adapters", ("adapter", "binds"), [(row["adapter"], row["binds"]) for row in rows])
     print_line(f"--model embedded is SmolLM2-135M-Instruct: {embedded}")
     print_line("--model also takes a hub name, a model folder or a .gguf file")
+    print_line(f"Refused: {', '.join(REFUSED)}; docs/models.md says why and how to add a family")
     _print_problems()
 
 

@@ -16,6 +16,7 @@ from culnig.errors import CulnigError, EnvironmentProblem
 
 COMMANDS = {
     "demo": "culnig.cli.demo",
+    "plan": "culnig.cli.plan",
     "verify": "culnig.cli.verify",
     "score": "culnig.cli.score",
     "select": "culnig.cli.select",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +13,9 @@ from culnig import registry
 from culnig.data_files import content_hash
 from culnig.errors import DataFileError, InputError
 from culnig.items import ChosenItems, SplitChoice, choose_items
+
+if TYPE_CHECKING:
+    from culnig.bound import BoundModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,14 +41,14 @@ def data_dir_option() -> Callable[[Command], Command]:
     )
 
 
-def item_options(default_split: SplitChoice) -> Callable[[Command], Command]:
+def item_options(default_split: SplitChoice, *, required: bool = True) -> Callable[[Command], Command]:
     """--benchmark and which of its items."""
     return together(
         click.option(
             "--benchmark",
             "benchmarks",
             multiple=True,
-            required=True,
+            required=required,
             help="Name of a benchmark, or a file that declares one (.yaml, .toml); may be given several "
             "times. See `list benchmarks`.",
         ),
@@ -75,6 +79,33 @@ def item_options(default_split: SplitChoice) -> Callable[[Command], Command]:
             help="Most tokens in one batch, padding included.",
         ),
     )
+
+
+def skip_too_long_option() -> Callable[[Command], Command]:
+    """--skip-too-long."""
+    return click.option(
+        "--skip-too-long",
+        is_flag=True,
+        help="Leave out items that are longer than the model allows, and say how many.",
+    )
+
+
+def without_too_long(
+    bound: BoundModel, chosen: dict[str, ChosenItems]
+) -> tuple[dict[str, ChosenItems], dict[str, int]]:
+    """The items that fit the model, and how many of each benchmark do not."""
+    from culnig.inference.encoding import Encoder
+
+    encoder = Encoder(bound)
+    kept = {name: replace(those, items=encoder.fitting(those.items)) for name, those in chosen.items()}
+    skipped = {name: len(chosen[name].items) - len(those.items) for name, those in kept.items()}
+    for name, those in kept.items():
+        if not those.items:
+            raise InputError(
+                f"all {skipped[name]} items of benchmark {name!r} are longer than the {bound.max_tokens} "
+                "tokens of this model; use one with a longer context"
+            )
+    return kept, {name: n_items for name, n_items in skipped.items() if n_items}
 
 
 def json_option() -> Callable[[Command], Command]:

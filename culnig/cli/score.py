@@ -14,6 +14,8 @@ from culnig.cli.options import (
     json_option,
     overwrite_option,
     read_benchmarks,
+    skip_too_long_option,
+    without_too_long,
 )
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
@@ -39,6 +41,12 @@ from culnig.store.run import Run
     show_default=True,
     help="What is stored.",
 )
+@click.option(
+    "--gradient-checkpointing",
+    is_flag=True,
+    help="Compute each layer twice and keep one layer's activations: less memory, same scores.",
+)
+@skip_too_long_option()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @overwrite_option()
@@ -54,6 +62,8 @@ def command(
     token_budget: int,
     aggregator: str,
     level: str,
+    gradient_checkpointing: bool,
+    skip_too_long: bool,
     output: Path,
     resume: bool,
     overwrite: bool,
@@ -62,13 +72,20 @@ def command(
     """Score every neuron of a model over benchmarks, per culture, into a run folder."""
     from culnig.extraction.run import score_run
     from culnig.extraction.scoring import ScoreSettings
+    from culnig.planning.plan import benchmark_sizes, planned_memory
 
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it; give one of them")
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     with progress_view() as view:
         view.say(f"loading {model.source}")
-        bound = model.load()
+        skeleton = model.skeleton()
+        bound = model.load(skeleton)
+        skipped: dict[str, int] = {}
+        if skip_too_long:
+            chosen, skipped = without_too_long(bound, chosen)
+        for name, n_items in skipped.items():
+            view.say(f"{name}: {n_items} items are longer than the model allows and left out")
         view.say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
         for name, those in chosen.items():
             view.add(f"score {name}", len(those.items))
@@ -79,11 +96,29 @@ def command(
             output,
             resume=resume,
             overwrite=overwrite,
+            gradient_checkpointing=gradient_checkpointing,
+            skipped=skipped,
+            planned_memory=planned_memory(
+                skeleton.bound,
+                benchmark_sizes(bound, chosen),
+                token_budget=token_budget,
+                on_device=bound.model.device.type != "cpu",
+                quantize=model.settings.quantize,
+                checkpointing=gradient_checkpointing,
+            ).record(),
             progress=lambda name, n_items: view.advance(f"score {name}", n_items),
         )
     rows = summary_rows(run)
     if as_json:
-        print_json({"run": str(output), "model": run.record["model"], "benchmarks": rows})
+        print_json(
+            {
+                "run": str(output),
+                "model": run.record["model"],
+                "benchmarks": rows,
+                "skipped_too_long": skipped,
+                "memory": run.record.get("memory"),
+            }
+        )
         return
     print_table(
         f"Run {output}: {run.layout.n_neurons:,} neurons of {run.model}",

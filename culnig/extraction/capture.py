@@ -34,7 +34,7 @@ class Capture:
     def __enter__(self) -> Capture:
         self._stack.enter_context(frozen(self._bound.model))
         embeddings = self._bound.model.get_input_embeddings()
-        self._hook(embeddings.register_forward_hook(_require_gradient))
+        self._hook(embeddings.register_forward_hook(self._begin))
         for linear in self._bound.linears:
             self._hook(linear.linear.register_forward_hook(self._noting(linear)))
         return self
@@ -45,21 +45,24 @@ class Capture:
     def _hook(self, handle: Any) -> None:
         self._stack.callback(handle.remove)
 
+    def _begin(self, module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        self._shape = output.shape[:2]  # (item, token)
+        return output.requires_grad_(True)
+
     def _noting(self, bound: BoundLinear) -> Callable[[Any, Any, torch.Tensor], None]:
         def note(module: Any, inputs: Any, output: torch.Tensor) -> None:
             if not output.requires_grad:  # the forward pass that gradient checkpointing throws away
                 return
+            shape = self._shape
             activation: list[torch.Tensor] = [output.detach()]  # an alias without the graph: no cycle
 
             def hand_over(gradient: torch.Tensor) -> None:
                 noted = activation.pop()
+                # some families (OPT) hand a linear all tokens of all items in one row
+                noted, gradient = (tensor.reshape(*shape, -1) for tensor in (noted, gradient))
                 for piece in bound.slices:
                     self._consume(piece.segment, piece.take(noted), piece.take(gradient))
 
             output.register_hook(hand_over)  # type: ignore[no-untyped-call]
 
         return note
-
-
-def _require_gradient(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-    return output.requires_grad_(True)

@@ -27,7 +27,9 @@ def non_finite_activation(bound: BoundModel, reader: AnswerReader, batch: Batch)
             if found:
                 return
             for piece in linear.slices:
-                wrong = ~piece.take(output).isfinite().cpu().numpy() & mask[..., None]
+                wrong = (
+                    ~piece.take(output).isfinite().cpu().numpy().reshape(*mask.shape, -1) & mask[..., None]
+                )
                 if wrong.any():
                     item, token, neuron = (int(place) for place in np.argwhere(wrong)[0])
                     segment, name = piece.segment, batch.items[item].item.id

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from culnig.bound import BoundModel, ModelAdapter, bind_model
-from culnig.errors import EnvironmentProblem, InputError
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
 from culnig.models.peft_adapter import check_adapter_folder, merge_adapter
 from culnig.models.settings import DTYPES, LoadSettings
 from culnig.models.skeleton import Skeleton, load_skeleton
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["DTYPES", "EMBEDDED", "LoadSettings", "load_model", "load_skeleton", "load_tokenizer"]
+
+SMALLEST_VOCABULARY = 64
+"""Entries of the smallest tokenizer that can spell a prompt."""
 
 
 def load_model(
@@ -72,7 +75,17 @@ def load_tokenizer(source: str, settings: LoadSettings | None = None) -> Any:
     from transformers import AutoTokenizer
 
     with reading(source, name):
-        return AutoTokenizer.from_pretrained(name, **reading_options(options, settings or LoadSettings()))
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, **reading_options(options, settings or LoadSettings())
+        )
+    if (
+        len(tokenizer) < SMALLEST_VOCABULARY
+    ):  # without its files a tokenizer may come up with special tokens only
+        raise ModelLoadError(
+            f"model {source!r} has a tokenizer of {len(tokenizer)} entries; its files are missing, add "
+            "tokenizer.json and tokenizer_config.json"
+        )
+    return tokenizer
 
 
 def _device(name: str) -> torch.device:

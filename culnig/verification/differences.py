@@ -80,7 +80,7 @@ def _slope(
 
 def _moving(token: int, column: int, by: float) -> Callable[[Any, Any, torch.Tensor], None]:
     def move(module: Any, inputs: Any, output: torch.Tensor) -> None:
-        output[0, token, column] += by
+        output.reshape(-1, output.shape[-1])[token, column] += by  # a view: the batch is one item
 
     return move
 

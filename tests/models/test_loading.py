@@ -86,6 +86,15 @@ def test_missing_weights_are_said(folder, tmp_path):
         load(tmp_path)
 
 
+def test_a_tokenizer_without_its_files_is_said(tmp_path):
+    from culnig.models.loading import load_tokenizer
+    from tests.tiny_models import CONFIGS
+
+    CONFIGS["gemma3"].save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match=r"tokenizer"):
+        load_tokenizer(str(tmp_path))
+
+
 def test_a_hub_name_offline_says_so():
     with pytest.raises(ModelLoadError, match=r"HF_HUB_OFFLINE=1 forbids downloads"):
         load("nobody/nothing")

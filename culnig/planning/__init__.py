@@ -1,0 +1,1 @@
+"""What a scoring run will need: memory, disk, arithmetic. From the configuration alone, without weights."""

@@ -1,0 +1,76 @@
+"""How much arithmetic a run is, and how large its files become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from culnig.bound import BoundModel
+from culnig.planning.tracing import batch_flops
+
+SUM_BYTES = 6.7
+SQUARE_BYTES = 7.04
+COUNT_BYTES = 0.013
+"""On disk, of one culture and neuron: float64 sums and uint32 counts after Blosc2-zstd, measured on the
+embedded model. Mantissas hardly compress and counts almost vanish, whatever the model."""
+ITEM_ROW_BYTES = 400
+FILE_BYTES = 30_000
+"""Answers of one item, and what a file holds beside its tables."""
+
+
+@dataclass(frozen=True)
+class BenchmarkSize:
+    """What a plan has to know of a benchmark."""
+
+    n_cultures: int
+    lengths: Sequence[int]
+    """Tokens of each prompt."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all prompts."""
+        return int(sum(self.lengths))
+
+
+@dataclass(frozen=True)
+class DiskPlan:
+    """Bytes of a run folder at each level of detail."""
+
+    culture: int
+    """Culture sums and answers: always."""
+    item: int
+    """Beside them a float32 score of every item and neuron, before compression."""
+    token: int
+    """Beside them activation and gradient at every token in the model's dtype, before compression."""
+
+
+def plan_disk(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> DiskPlan:
+    """Files of a run over these benchmarks."""
+    n_neurons = skeleton.layout.n_neurons
+    n_items = sum(len(benchmark.lengths) for benchmark in benchmarks)
+    n_tokens = sum(benchmark.n_tokens for benchmark in benchmarks)
+    rows = sum(benchmark.n_cultures for benchmark in benchmarks)
+    culture = int(rows * n_neurons * (SUM_BYTES + SQUARE_BYTES + COUNT_BYTES))
+    culture += FILE_BYTES + ITEM_ROW_BYTES * n_items
+    return DiskPlan(
+        culture=culture,
+        item=culture + n_items * n_neurons * 4,
+        token=culture + n_tokens * n_neurons * 2 * skeleton.model.dtype.itemsize,
+    )
+
+
+def run_flops(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> int:
+    """Floating-point operations of scoring these benchmarks, forward and backward, padding not counted.
+
+    A prompt of T tokens costs b·T + a·T² (linear modules and attention; the head, which sees one token, goes
+    into b): traced at the longest prompt and at half of it.
+    """
+    lengths = np.array([length for benchmark in benchmarks for length in benchmark.lengths], dtype=float)
+    longest = max(2, int(lengths.max(initial=0)))
+    half = longest // 2
+    cost, half_cost = (batch_flops(skeleton, 1, length) / length for length in (longest, half))
+    square = (cost - half_cost) / (longest - half)
+    linear = cost - square * longest
+    return int(np.sum(linear * lengths + square * lengths**2))

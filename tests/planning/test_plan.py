@@ -1,0 +1,92 @@
+"""Batches, budgets, disk and the recommended settings, on a tiny model's skeleton."""
+
+from __future__ import annotations
+
+import pytest
+
+from culnig.planning.memory import HOST_WORKSPACE, MemoryPlan, largest_token_budget, plan_memory
+from culnig.planning.plan import Machine, largest_batch, plan_run
+from culnig.planning.tracing import batch_flops
+from culnig.planning.work import BenchmarkSize, plan_disk, run_flops
+from tests.planning.test_tracing import skeleton
+
+SIZE = BenchmarkSize(n_cultures=3, lengths=[10, 40, 40, 20, 30])
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return skeleton("llama")
+
+
+def plan(llama, machine, **options):
+    return plan_run(llama, {"toy": SIZE}, machine, **{"token_budget": 100, **options})
+
+
+def test_the_largest_batch_is_the_one_with_the_most_tokens():
+    assert largest_batch([SIZE], 100) == (3, 30)
+    assert largest_batch([SIZE, BenchmarkSize(1, [99])], 100) == (1, 99)
+    assert largest_batch([BenchmarkSize(1, [])], 100) == (1, 1)
+
+
+def test_parts_add_up_where_they_lie():
+    parts = {"weights": 1, "activations": 2, "capture": 4, "score_tables": 8, "runtime": 16}
+    on_device, on_host = MemoryPlan(**parts, on_device=True), MemoryPlan(**parts, on_device=False)
+    assert (on_device.device_peak, on_device.host_peak, on_device.peak) == (7, 24, 7)
+    assert (on_host.device_peak, on_host.host_peak, on_host.peak) == (0, 31, 31)
+
+
+def test_a_budget_that_fits_fits_and_a_tenth_more_does_not(llama):
+    room = 30_000_000
+    budget = largest_token_budget(llama, 50, room, on_device=True)
+    assert budget % 50 == 0
+
+    def tensors(n_items):
+        memory = plan_memory(llama, n_items, 50, 3, on_device=True)
+        return memory.activations + memory.capture
+
+    assert tensors(budget // 50) <= room < tensors(int(1.1 * budget / 50) + 1)
+    assert largest_token_budget(llama, 50, 1000, on_device=True) == 0
+
+
+def test_on_the_host_the_heap_keeps_more_than_what_lives(llama):
+    room = 1_000_000_000
+    host, device = (largest_token_budget(llama, 50, room, on_device=there) for there in (False, True))
+    assert host / device == pytest.approx((1 - HOST_WORKSPACE / room) * 3 / 4, rel=0.01)
+
+
+def test_a_machine_with_room_needs_no_special_settings(llama):
+    found = plan(llama, Machine(10**9, tflops=2.0))
+    assert found["fits"]
+    assert found["recommended"] == ["--token-budget 16384"]
+    assert found["neurons"] == {"total": 384, "mlp": 120, "attention": 144, "all": 264}
+    assert found["work"]["n_items"] == 5
+    assert found["work"]["n_tokens"] == 140
+    assert found["work"]["seconds"] == pytest.approx(found["work"]["flops"] / 2e12)
+
+
+def test_a_small_machine_is_told_what_to_do(llama):
+    weights = plan_memory(llama, 1, 40, 3, on_device=True).weights
+    plain = plan(llama, Machine(10**9))["options"][0]
+    assert plain["settings"] == ()
+    one_item = 10**9 * 0.9 / (plain["token_budget"] / 40)
+    found = plan(llama, Machine(int((weights + 0.6 * one_item) / 0.9)))
+    assert not found["fits"]
+    assert found["recommended"][0] == "--gradient-checkpointing"
+    assert plan(llama, Machine(1000))["recommended"] == []
+
+
+def test_weights_that_need_several_devices_are_spread(llama):
+    weights = plan_memory(llama, 1, 40, 3, on_device=True).weights
+    found = plan(llama, Machine(weights, n_devices=8))
+    assert found["recommended"][0] == "--device-map auto"
+
+
+def test_disk_grows_with_the_level(llama):
+    disk = plan_disk(llama, [SIZE])
+    assert disk.item - disk.culture == 5 * 384 * 4
+    assert disk.token - disk.culture == 140 * 384 * 2 * 4
+
+
+def test_flops_of_a_run_are_those_of_its_prompts(llama):
+    expected = sum(batch_flops(llama, 1, length) for length in SIZE.lengths)
+    assert run_flops(llama, [SIZE]) == pytest.approx(expected, rel=0.05)

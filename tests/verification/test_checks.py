@@ -1,0 +1,139 @@
+"""Every family passes every check, and each check fails on what it is there to find."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from culnig.bound import BoundLinear, bind_model
+from culnig.models.gated_decoder import GatedDecoder
+from culnig.verification import checks
+from culnig.verification.differences import check_gradients
+from culnig.verification.verify import CHECKS, verify_model
+from tests.tiny_models import ALL_CONFIGS, tiny_model
+
+
+@pytest.mark.parametrize("family", ALL_CONFIGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_every_family_passes(family, dtype):
+    found = {check.name: check for check in verify_model(tiny_model(family, dtype=dtype))}
+    assert list(found) == list(CHECKS)
+    assert {name: check.passed for name, check in found.items()} == dict.fromkeys(CHECKS, True), found
+
+
+def test_weights_in_half_precision_come_back_exactly():
+    bound = tiny_model(dtype=torch.bfloat16)
+    before = bound.weights_hash
+    buffers = [(buffer.dtype, buffer.clone()) for buffer in bound.model.buffers()]
+    assert check_gradients(bound).passed
+    assert bound.weights_hash == before
+    for (dtype, value), buffer in zip(buffers, bound.model.buffers(), strict=True):
+        assert buffer.dtype == dtype
+        assert torch.equal(value, buffer)
+
+
+def swapped(bound, first, second):
+    """The bound model with the names of two modules exchanged in every layer."""
+    exchange = {first: second, second: first}
+
+    def renamed(piece):
+        module = exchange.get(piece.segment.module, piece.segment.module)
+        return replace(piece, segment=bound.layout.segment(module, piece.segment.layer))
+
+    linears = tuple(
+        BoundLinear(linear.linear, tuple(renamed(piece) for piece in linear.slices))
+        for linear in bound.linears
+    )
+    return replace(bound, linears=linears)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("q_proj", "k_proj"), ("q_proj", "v_proj"), ("k_proj", "v_proj")],
+)
+def test_attention_modules_in_the_wrong_order_are_found(first, second):
+    bound = swapped(tiny_model("gpt2"), f"self_attn.{first}", f"self_attn.{second}")
+    check = checks.check_attention(bound)
+    assert check.passed is False
+    assert "not so in layers 0, 1, 2" in check.detail
+
+
+def test_heads_that_alternate_taken_for_side_by_side_are_found():
+    bound = tiny_model("gpt_neox")
+    linears = tuple(
+        BoundLinear(
+            linear.linear,
+            tuple(
+                replace(piece, offset=24 * place, run=None, step=None)
+                for place, piece in enumerate(linear.slices)
+            )
+            if len(linear.slices) == 3
+            else linear.slices,
+        )
+        for linear in bound.linears
+    )
+    assert checks.check_attention(replace(bound, linears=linears)).passed is False
+
+
+def test_a_module_that_does_not_run_is_found():
+    bound = tiny_model()
+    bound.model.model.layers[1].mlp.forward = lambda x: x
+    check = checks.check_binding(bound)
+    assert check.passed is False
+    assert "not run: mlp.gate_proj of layer 1" in check.detail
+
+
+def test_a_gradient_that_is_cut_off_is_found():
+    """A family that detaches somewhere has gradients, but not those of P(gold)."""
+    bound = tiny_model()
+    mlp = bound.model.model.layers[0].mlp
+    mlp.register_forward_hook(lambda module, inputs, output: 0.5 * output + 0.5 * output.detach())
+    assert check_gradients(bound).passed is False
+
+
+def test_an_encoder_is_found_by_what_its_padding_does():
+    """A model that looks ahead gives other scores beside longer items."""
+    bound = tiny_model()
+    embed = bound.model.model.embed_tokens
+    embed.register_forward_hook(lambda module, inputs, output: output + output.mean(1, keepdim=True))
+    assert checks.check_batches(bound).passed is False
+
+
+def test_a_trace_that_stays_behind_is_found():
+    bound = tiny_model()
+    calls = []
+
+    def drift(module, inputs, output):
+        calls.append(1)
+        return output + 1e-3 * len(calls)
+
+    bound.model.model.layers[2].mlp.up_proj.register_forward_hook(drift)
+    check = checks.check_masking(bound)
+    assert check.passed is False
+    assert "traces stay behind" in check.detail
+
+
+def test_labels_that_are_no_single_entries_are_named():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    symbols = [*sorted(pre_tokenizers.ByteLevel.alphabet()), '"A']
+    tokenizer = Tokenizer(models.BPE(vocab={s: i for i, s in enumerate(symbols)}, merges=[('"', "A")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bound = bind_model(
+        "merging", tiny_model().model, PreTrainedTokenizerFast(tokenizer_object=tokenizer), [GatedDecoder()]
+    )
+    check = checks.check_labels(bound)
+    assert check.passed is False
+    assert check.detail.startswith("single entries: 1–4; item probe-0: label 'A'")
+
+
+def test_a_check_that_breaks_off_has_failed(monkeypatch):
+    def broken(bound):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setitem(CHECKS, "masking", broken)
+    *_, last = verify_model(tiny_model())
+    assert last == ("masking", False, "ZeroDivisionError: oh")
