@@ -29,6 +29,22 @@ def peak_bytes() -> int:
     """Most memory so far: allocated on all CUDA devices where there are any in use, else of this process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return sum(torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count()))
+    return _peak_of_this_program() or _peak_of_this_process()
+
+
+def _peak_of_this_program() -> int:
+    """Since this program was started; 0 where the system does not say.
+
+    The peak that getrusage reports is carried over from the process that started this one.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:")), 0)
+    except OSError:
+        return 0
+
+
+def _peak_of_this_process() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -32,6 +34,18 @@ def test_memory_is_flat_over_200_batches():
     assert found.batches_done == 200
     assert len(set(tensors)) == 1
     assert held[-1] - held[0] < 4 << 20  # the allocator's own noise
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not report it")
+def test_the_peak_is_this_programs_not_that_of_the_one_that_started_it():
+    small = "from culnig.extraction.memory import peak_bytes; print(peak_bytes())"
+    large = f"""
+import subprocess, sys
+held = bytearray(b"x" * (2 << 30))
+print(subprocess.run([sys.executable, "-c", {small!r}], capture_output=True, text=True).stdout)
+"""
+    done = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True)
+    assert 64 << 20 < int(done.stdout) < 1 << 30
 
 
 def scores(family, **options):
