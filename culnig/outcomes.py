@@ -17,6 +17,13 @@ Texts = NDArray[np.object_]
 """One string per item, shape (item,)."""
 
 
+_COLUMNS = (
+    *("id", "question_id", "culture", "topic", "split", "gold", "predicted"),
+    *("correct", "confidence", "alignment"),
+)
+"""What `Outcomes` holds with one value per item."""
+
+
 @dataclass
 class Outcomes:
     """Answers to a list of items, with what identifies each item."""
@@ -63,6 +70,41 @@ class Outcomes:
             option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
             alignment=np.array([0.0 if item.ordinal else np.nan for item in items]),
         )
+
+    def take(self, places: NDArray[np.int64]) -> Outcomes:
+        """The answers to the items at these places, in that order."""
+        options = [self.options[place] for place in places]
+        widest = max(map(len, options), default=0)
+        columns = {name: getattr(self, name)[places] for name in _COLUMNS}
+        return Outcomes(
+            options=options, option_probabilities=self.option_probabilities[places, :widest], **columns
+        )
+
+    def put(self, places: NDArray[np.int64], answers: Outcomes) -> None:
+        """Write the answers to the items at these places: the way back from `take`."""
+        for name in _COLUMNS:
+            getattr(self, name)[places] = getattr(answers, name)
+        for place, labels in zip(places, answers.options, strict=True):
+            self.options[place] = labels
+        widest = answers.option_probabilities.shape[1]
+        self.option_probabilities[places, :widest] = answers.option_probabilities
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[NDArray[np.int64], Outcomes]]) -> Outcomes:
+        """Answers from parts that hold each place once: the whole table."""
+        places = np.concatenate([places for places, _ in parts])
+        widest = max((answers.option_probabilities.shape[1] for _, answers in parts), default=0)
+        options = [labels for _, answers in parts for labels in answers.options]
+        probabilities = np.full((len(places), widest), np.nan)
+        row = 0
+        for part, answers in parts:
+            width = answers.option_probabilities.shape[1]
+            probabilities[row : row + len(part), :width] = answers.option_probabilities
+            row += len(part)
+        columns = {
+            name: np.concatenate([getattr(answers, name) for _, answers in parts]) for name in _COLUMNS
+        }
+        return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(places))
 
     @property
     def has_options(self) -> bool:

@@ -46,6 +46,14 @@ class CultureMoments:
             np.zeros(shape, dtype=np.uint32),
         )
 
+    def add(self, other: CultureMoments) -> None:
+        """Add the sums over other items of the same cultures, in the same order of cultures."""
+        self.n_items += other.n_items
+        self.confidence_sum += other.confidence_sum
+        self.sum += other.sum
+        self.sum_of_squares += other.sum_of_squares
+        self.positive_count += other.positive_count
+
     @property
     def culture_scores(self) -> NDArray[np.float64]:
         """S(n, c) = Σ w over the items of c / number of items of the benchmark, shape (culture, neuron)."""

@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "report": ("errors", *WORDS, "statistics", "store", "selection", "evaluation"),
     # before and beside a run: what it will need, whether it is right
-    "planning": ("errors", *WORDS, "bound", "inference", "extraction"),
+    "planning": ("errors", *WORDS, "bound", "inference", "store", "extraction"),
     "verification": ("errors", *WORDS, "bound", "inference", "intervention", "extraction"),
     # plugins: nobody imports them, the registry finds them
     "cultures": ("errors", "data_files", "registry"),

@@ -14,7 +14,7 @@ from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.run import Run
-from culnig.store.writer import RunWriter
+from culnig.store.writer import Portion, PortionState, RunWriter
 
 CULTURES = ("China", "Iran", "Mexico", "Spain")
 
@@ -111,9 +111,24 @@ def write_run(folder: Path, layout: Layout, tables: Tables) -> Run:
     for name, (role, table) in tables.items():
         asked = [item for culture in table.cultures for item in items([culture], questions=1)]
         outcomes = answered(asked, [True] * len(asked))
-        writer.save_part(name, role, "identify", table, outcomes, batches_done=1)
-    writer.finish(list(tables))
+        save_whole(writer, name, role, table, outcomes)
+    writer.finish(dict.fromkeys(tables, 1))
     return Run(folder)
+
+
+def save_whole(
+    writer: RunWriter,
+    name: str,
+    role: Role,
+    table: CultureMoments,
+    outcomes: Outcomes,
+    *,
+    batches_done: int = 1,
+    n_batches: int = 1,
+) -> None:
+    """Save a benchmark that is one portion."""
+    state = PortionState(table, outcomes, np.arange(len(outcomes.id)), batches_done)
+    writer.save_part(Portion(name, 0, 1, n_batches), role, "identify", state)
 
 
 def write_toy_run(folder: Path, cultures: Sequence[str] = CULTURES) -> Run:

@@ -12,7 +12,7 @@ import click
 
 from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.options import item_options, json_option, read_benchmarks
-from culnig.cli.output import print_json, print_line, print_table
+from culnig.cli.output import print_json, print_line, print_table, size_text
 from culnig.errors import ModelLoadError
 from culnig.items import ChosenItems, SplitChoice
 
@@ -148,7 +148,7 @@ def _print(plan: dict[str, Any], note: str) -> None:
     each = " each" if machine["n_devices"] > 1 else ""
     place = "device" if machine["on_device"] else "host"
     verdict = "fits" if plan["fits"] else "does not fit"
-    print_line(f"{machine['n_devices']} {place} of {_size(machine['memory'])}{each}: this plan {verdict}")
+    print_line(f"{machine['n_devices']} {place} of {size_text(machine['memory'])}{each}: this plan {verdict}")
     print_table(
         "Largest token budget for the longest prompt",
         ("settings", "token budget"),
@@ -159,7 +159,7 @@ def _print(plan: dict[str, Any], note: str) -> None:
     print_line(
         f"{work['n_items']:,} items, {work['n_tokens']:,} tokens: {work['flops'] / 1e12:,.1f} TFLOP{at}"
     )
-    print_table("Disk", ("level", "size"), [(level, _size(size)) for level, size in plan["disk"].items()])
+    print_table("Disk", ("level", "size"), [(level, size_text(size)) for level, size in plan["disk"].items()])
     if plan["recommended"]:
         print_line(f"Recommended: {' '.join(plan['recommended'])}")
     else:
@@ -170,21 +170,14 @@ def _print(plan: dict[str, Any], note: str) -> None:
 
 def _memory_rows(memory: dict[str, Any]) -> list[tuple[str, str, str]]:
     place = "device" if memory["on_device"] else "host"
-    rows = [(part, place, _size(memory[part])) for part in ("weights", "activations", "capture")]
+    rows = [(part, place, size_text(memory[part])) for part in ("weights", "activations", "capture")]
     rows += [
-        ("score tables", "host", _size(memory["score_tables"])),
-        ("runtime", "host", _size(memory["runtime"])),
+        ("score tables", "host", size_text(memory["score_tables"])),
+        ("runtime", "host", size_text(memory["runtime"])),
     ]
     if memory["on_device"]:
-        rows.append(("all on devices", "device", _size(memory["device_peak"])))
-    return [*rows, ("all on the host", "host", _size(memory["host_peak"]))]
-
-
-def _size(n_bytes: int) -> str:
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if n_bytes >= factor:
-            return f"{n_bytes / factor:.2f} {unit}"
-    return f"{n_bytes / 1000:.0f} kB"
+        rows.append(("all on devices", "device", size_text(memory["device_peak"])))
+    return [*rows, ("all on the host", "host", size_text(memory["host_peak"]))]
 
 
 def _time(seconds: float) -> str:

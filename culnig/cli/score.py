@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -19,9 +19,13 @@ from culnig.cli.options import (
 )
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
+from culnig.cli.store_options import StoreChoice, announce_disk, disk_need, store_options
 from culnig.items import SplitChoice
 from culnig.kernels import AGGREGATORS
 from culnig.store.run import Run
+
+if TYPE_CHECKING:
+    from culnig.extraction.processes import Processes
 
 
 @click.command("score")
@@ -34,13 +38,7 @@ from culnig.store.run import Run
     show_default=True,
     help="How contributions at the tokens become one score.",
 )
-@click.option(
-    "--level",
-    type=click.Choice(["culture"]),
-    default="culture",
-    show_default=True,
-    help="What is stored.",
-)
+@store_options()
 @click.option(
     "--gradient-checkpointing",
     is_flag=True,
@@ -49,6 +47,11 @@ from culnig.store.run import Run
 @skip_too_long_option()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Score the I-th of N shares, each into a folder of its own; `merge` joins them.",
+)
 @overwrite_option()
 @json_option()
 def command(
@@ -61,19 +64,27 @@ def command(
     per_culture: int | None,
     token_budget: int,
     aggregator: str,
-    level: str,
     gradient_checkpointing: bool,
     skip_too_long: bool,
     output: Path,
     resume: bool,
+    shard: str | None,
     overwrite: bool,
     as_json: bool,
+    **store: Any,
 ) -> None:
-    """Score every neuron of a model over benchmarks, per culture, into a run folder."""
-    from culnig.extraction.run import score_run
+    """Score every neuron of a model over benchmarks, per culture, into a run folder.
+
+    Under torchrun the processes share the work and end with one run.
+    """
+    from culnig.extraction.processes import disconnect, launched, parse_shard
+    from culnig.extraction.run import score_share
     from culnig.extraction.scoring import ScoreSettings
     from culnig.planning.plan import benchmark_sizes, planned_memory
 
+    storing = StoreChoice(**store)
+    how = storing.settings(gradient_checkpointing=gradient_checkpointing)
+    processes = launched() if shard is None else parse_shard(shard)
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it; give one of them")
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
@@ -87,20 +98,24 @@ def command(
         for name, n_items in skipped.items():
             view.say(f"{name}: {n_items} items are longer than the model allows and left out")
         view.say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
+        sizes = benchmark_sizes(bound, chosen)
+        need = disk_need(bound, chosen, sizes, how, token_budget)
+        announce_disk(view.say, output, need, force=storing.force)
         for name, those in chosen.items():
             view.add(f"score {name}", len(those.items))
-        run = score_run(
+        score_share(
             bound,
             chosen,
             ScoreSettings(aggregator, token_budget),
             output,
+            processes,
+            how=how,
             resume=resume,
             overwrite=overwrite,
-            gradient_checkpointing=gradient_checkpointing,
             skipped=skipped,
             planned_memory=planned_memory(
                 skeleton.bound,
-                benchmark_sizes(bound, chosen),
+                sizes,
                 token_budget=token_budget,
                 on_device=bound.model.device.type != "cpu",
                 quantize=model.settings.quantize,
@@ -108,6 +123,23 @@ def command(
             ).record(),
             progress=lambda name, n_items: view.advance(f"score {name}", n_items),
         )
+    disconnect()
+    if processes.is_shard:
+        _report_shard(output, processes, as_json)
+    elif processes.is_first:
+        _report(Run(output), output, skipped, as_json)
+
+
+def _report_shard(output: Path, processes: Processes, as_json: bool) -> None:
+    number, of = processes.number + 1, processes.of
+    if as_json:
+        print_json({"run": str(output), "shard": {"number": number, "of": of}})
+        return
+    print_line(f"Shard {number} of {of} is in {output}")
+    print_line("Next, when all shards are there: culnig-engine merge SHARD SHARD… -o RUN")
+
+
+def _report(run: Run, output: Path, skipped: dict[str, int], as_json: bool) -> None:
     rows = summary_rows(run)
     if as_json:
         print_json(

@@ -13,6 +13,7 @@ import numpy as np
 
 from culnig.backends import Backend, choose_backend
 from culnig.errors import NonFiniteError
+from culnig.extraction.keeping import Keeper
 from culnig.inference.batches import Batch
 from culnig.neurons import Segment
 from culnig.scores import CultureMoments
@@ -27,7 +28,15 @@ Added = frozenset[int]
 class Accumulator:
     """Feeds captured pairs to the kernel; counts of a batch are added once, when it is through."""
 
-    def __init__(self, moments: CultureMoments, aggregator: str, *, clamp_at_zero: bool) -> None:
+    def __init__(
+        self,
+        moments: CultureMoments,
+        aggregator: str,
+        *,
+        clamp_at_zero: bool,
+        keeper: Keeper | None = None,
+    ) -> None:
+        self._keeper = keeper
         self._moments = moments
         self._aggregator = aggregator
         self._clamp_at_zero = clamp_at_zero
@@ -60,6 +69,7 @@ class Accumulator:
             self._backends[device] = choose_backend(device)
         backend = self._backends[device]
         columns = segment.columns
+        item_scores, peak_tokens = self._keeper.tables(segment, self._batch) if self._keeper else (None, None)
         try:
             backend.score_reduce(
                 activation,
@@ -70,6 +80,8 @@ class Accumulator:
                 sums=self._moments.sum[:, columns],
                 sums_of_squares=self._moments.sum_of_squares[:, columns],
                 positive_counts=self._moments.positive_count[:, columns],
+                item_scores=item_scores,
+                peak_tokens=peak_tokens,
                 aggregator=self._aggregator,
                 clamp_at_zero=self._clamp_at_zero,
             )
@@ -82,6 +94,8 @@ class Accumulator:
                 error.neuron,
                 where=f"{segment.module}, layer {segment.layer} (item {item})",
             ) from None
+        if self._keeper:
+            self._keeper.keep(segment, self._batch, activation, gradient)
         self._added.add(segment.start)
 
     def finish(self) -> None:

@@ -1,22 +1,25 @@
-"""A whole scoring run: every benchmark into one run folder, resumable."""
+"""A whole scoring run: every benchmark into one run folder, by one process or several, resumable."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from culnig.bound import BoundModel
+from culnig.extraction.keeping import ItemScoreKeeper, Keeper, TensorKeeper
+from culnig.extraction.levels import Level, StoredTensors
 from culnig.extraction.memory import peak_bytes
-from culnig.extraction.scoring import BenchmarkScores, ScoreSettings, score_benchmark
+from culnig.extraction.processes import ALONE, Processes
+from culnig.extraction.scoring import ScoreSettings, Scoring
 from culnig.items import ChosenItems
-from culnig.store import schema
-from culnig.store.files import write_json
-from culnig.store.run import Run, read_run_record
-from culnig.store.writer import RunWriter
+from culnig.store.compression import Compression
+from culnig.store.item_scores import ScoreType
+from culnig.store.run import Run
+from culnig.store.writer import Portion, PortionState, RunWriter
 
 _RECORDED_PACKAGES = ("culnig-engine", "torch", "transformers", "numpy", "h5py")
 
@@ -25,15 +28,29 @@ Progress = Callable[[str, int], None]
 """Called with a benchmark's name and the number of items that were just finished."""
 
 
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run is made, beside what decides its numbers."""
+
+    level: Level = "culture"
+    """What is stored: sums per culture, scores per item, or tensors per token."""
+    score_type: ScoreType = "float32"
+    """Number format of item scores."""
+    tensors: StoredTensors = field(default_factory=StoredTensors)
+    """What is stored at level `token`."""
+    compression: Compression = "default"
+    gradient_checkpointing: bool = False
+
+
 def score_run(
     bound: BoundModel,
     benchmarks: Mapping[str, ChosenItems],
     settings: ScoreSettings,
     folder: Path,
     *,
+    how: RunSettings | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    gradient_checkpointing: bool = False,
     skipped: Mapping[str, int] | None = None,
     planned_memory: Mapping[str, Any] | None = None,
     progress: Progress = lambda benchmark, n_items: None,
@@ -45,64 +62,140 @@ def score_run(
     recorded, the latter beside the peak that was measured. OutputExistsError where the folder is in the way,
     MismatchError where the run in it was made for something else.
     """
-    record = _record(bound, benchmarks, settings)
-    if skipped:
-        record["skipped_too_long"] = dict(skipped)
-    writer = RunWriter.open(
+    score_share(
+        bound,
+        benchmarks,
+        settings,
         folder,
-        record,
-        bound.layout,
+        ALONE,
+        how=how,
         resume=resume,
         overwrite=overwrite,
+        skipped=skipped,
+        planned_memory=planned_memory,
+        progress=progress,
     )
-    if not writer.finished:
-        for name, chosen in benchmarks.items():
-            _score_into(writer, bound, name, chosen, settings, progress, gradient_checkpointing)
-        writer.finish(list(benchmarks))
-        if planned_memory is not None:
-            _record_memory(folder, planned_memory)
     return Run(folder)
 
 
-def _score_into(
+def score_share(
+    bound: BoundModel,
+    benchmarks: Mapping[str, ChosenItems],
+    settings: ScoreSettings,
+    folder: Path,
+    processes: Processes,
+    *,
+    how: RunSettings | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    skipped: Mapping[str, int] | None = None,
+    planned_memory: Mapping[str, Any] | None = None,
+    progress: Progress = lambda benchmark, n_items: None,
+) -> None:
+    """Do this process's share of a run; see `score_run`.
+
+    Processes of one launch end with the finished run; a shard is left to be merged with the others
+    (`culnig.store.merge`). The numbers are those of one process, to the bit.
+    """
+    how = how or RunSettings()
+    record = _record(bound, benchmarks, settings, how)
+    if skipped:
+        record["skipped_too_long"] = dict(skipped)
+    if processes.is_shard:
+        record["shard"] = {"number": processes.number, "of": processes.of}
+    with processes.open_writer(
+        folder, record, bound.layout, resume=resume, overwrite=overwrite, compression=how.compression
+    ) as writer:
+        if writer.finished:
+            return
+        portions: dict[str, int] = {}
+        turn = 0
+        for name, chosen in benchmarks.items():
+            scoring = Scoring(
+                bound,
+                chosen.items,
+                chosen.role,
+                settings,
+                gradient_checkpointing=how.gradient_checkpointing,
+            )
+            portions[name] = len(scoring.portions)
+            for number in range(portions[name]):
+                if processes.takes(turn):
+                    _score_portion(writer, bound, name, chosen, scoring, number, how, progress)
+                turn += 1
+        if planned_memory is not None and processes.is_first:
+            writer.record_more(memory={"planned": dict(planned_memory), "measured_peak": peak_bytes()})
+        if processes.is_shard:
+            writer.record_more(portions=portions)
+            return
+        processes.wait_for_all()
+        if processes.is_first:
+            writer.finish(portions)
+        processes.wait_for_all()
+
+
+def _score_portion(
     writer: RunWriter,
     bound: BoundModel,
     name: str,
     chosen: ChosenItems,
-    settings: ScoreSettings,
+    scoring: Scoring,
+    number: int,
+    how: RunSettings,
     progress: Progress,
-    gradient_checkpointing: bool,
 ) -> None:
-    stored = writer.read_part(name)
-    so_far = None if stored is None else BenchmarkScores(*stored)
-    if so_far is not None:
-        progress(name, int(so_far.moments.n_items.sum()))
-
-    def save(scores: BenchmarkScores) -> None:
-        writer.save_part(
-            name, chosen.role, chosen.split, scores.moments, scores.outcomes, scores.batches_done
+    portion = Portion(name, number, len(scoring.portions), len(scoring.portions[number]))
+    places = scoring.places(number)
+    scores = scoring.empty()
+    stored = writer.read_part(portion)
+    if stored is not None:
+        scores.moments, scores.batches_done = stored.moments, stored.batches_done
+        scores.outcomes.put(stored.places, stored.outcomes)
+        progress(name, int(stored.moments.n_items.sum()))
+    if how.level != "culture":
+        writer.discard_data(
+            _KEEPERS[how.level].folder, portion, scoring.portions[number].start + scores.batches_done
         )
+    if scores.batches_done == portion.n_batches and stored is not None:
+        return
+    keeper = _keeper(writer, bound, portion, chosen, scoring, how)
 
-    def after_batch(scores: BenchmarkScores, n_items: int) -> None:
-        if scores.complete or writer.checkpoint_due():
-            save(scores)
+    def after_batch(batches_done: int, n_items: int) -> None:
+        complete = batches_done == portion.n_batches
+        if complete or (writer.checkpoint_due() and (keeper is None or keeper.between_parts)):
+            if keeper:
+                keeper.settle()
+            state = PortionState(scores.moments, scores.outcomes.take(places), places, batches_done)
+            writer.save_part(portion, chosen.role, chosen.split, state)
         progress(name, n_items)
 
-    score_benchmark(
-        bound,
-        chosen.items,
-        chosen.role,
-        settings,
-        so_far=so_far,
-        after_batch=after_batch,
-        gradient_checkpointing=gradient_checkpointing,
-    )
+    try:
+        scoring.score(number, scores, keeper=keeper, after_batch=after_batch)
+    finally:
+        if keeper:
+            keeper.close()
 
 
-def _record_memory(folder: Path, planned: Mapping[str, Any]) -> None:
-    """Put planned and measured memory into run.json; measured is the peak of this process, not of others."""
-    memory = {"planned": dict(planned), "measured_peak": peak_bytes()}
-    write_json(folder / schema.RUN_FILE, {**read_run_record(folder), "memory": memory})
+_KEEPERS: dict[str, type[Keeper]] = {"item": ItemScoreKeeper, "token": TensorKeeper}
+
+
+def _keeper(
+    writer: RunWriter,
+    bound: BoundModel,
+    portion: Portion,
+    chosen: ChosenItems,
+    scoring: Scoring,
+    how: RunSettings,
+) -> Keeper | None:
+    where = (writer, portion, scoring.batches, scoring.portions[portion.number])
+    if how.level == "item":
+        return ItemScoreKeeper(*where, bound.layout.n_neurons, how.score_type)
+    if how.level == "token":
+        number_format = str(bound.model.dtype).removeprefix("torch.")
+        return TensorKeeper(
+            *where, how.tensors.segments(bound.layout), number_format, how.tensors.places(chosen.items)
+        )
+    return None
 
 
 def describe_model(bound: BoundModel) -> dict[str, Any]:
@@ -128,11 +221,16 @@ def versions() -> dict[str, str]:
 
 
 def _record(
-    bound: BoundModel, benchmarks: Mapping[str, ChosenItems], settings: ScoreSettings
+    bound: BoundModel, benchmarks: Mapping[str, ChosenItems], settings: ScoreSettings, how: RunSettings
 ) -> dict[str, Any]:
+    stored: dict[str, Any] = {"level": how.level}
+    if how.level == "item":
+        stored["score_type"] = how.score_type
+    if how.level == "token":
+        stored |= how.tensors.record()
     return {
         "model": describe_model(bound),
-        "settings": {**asdict(settings), "level": "culture"},
+        "settings": {**asdict(settings), **stored},
         "benchmarks": {name: chosen.record() for name, chosen in benchmarks.items()},
         "versions": versions(),
         "complete": False,

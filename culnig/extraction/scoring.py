@@ -4,9 +4,12 @@ Per batch: forward, P(gold) at the last position, one backward pass from ΣP. It
 gradient of the sum holds every item's own gradient; `Capture` hands each module's pair to the kernel,
 which adds to the table while autograd goes on.
 
-The order of batches is fixed by the items and the token budget, so a table after k batches is the same
-whether or not the process was interrupted in between. A batch that runs out of memory goes on as two halves,
-which add what it has not added yet: every item is in every neuron's sum once, and in the same order.
+The order of batches is fixed by the items and the token budget, and so are the portions they are cut into.
+Each portion has a table of its own, which after k batches is the same whether or not the process was
+interrupted in between, and whichever process it was; the tables are added in the order of portions.
+
+A batch that runs out of memory goes on as two halves, which add what it has not added yet: every item is in
+every neuron's sum once, and in the same order.
 """
 
 from __future__ import annotations
@@ -16,13 +19,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from culnig.bound import BoundModel
 from culnig.errors import EnvironmentProblem
 from culnig.extraction.accumulator import Accumulator, Added
 from culnig.extraction.capture import Capture
 from culnig.extraction.checkpointing import checkpointed
 from culnig.extraction.diagnosis import non_finite_activation
+from culnig.extraction.keeping import Keeper
 from culnig.extraction.memory import is_out_of_memory, release_memory
+from culnig.extraction.portions import split_batches
 from culnig.inference.answers import AnswerReader, gold_confidence
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
@@ -48,22 +56,76 @@ class BenchmarkScores:
     moments: CultureMoments
     outcomes: Outcomes
     batches_done: int = 0
-    n_batches: int = 0
-
-    @classmethod
-    def empty(cls, items: Sequence[Item], n_neurons: int) -> BenchmarkScores:
-        """A table for the cultures of `items`, in order of first appearance."""
-        cultures = list(dict.fromkeys(item.culture for item in items))
-        return cls(CultureMoments.zeros(cultures, n_neurons), Outcomes.empty(items))
-
-    @property
-    def complete(self) -> bool:
-        """Whether every batch is in."""
-        return self.n_batches > 0 and self.batches_done == self.n_batches
 
 
-AfterBatch = Callable[[BenchmarkScores, int], None]
-"""Called after each batch with the scores so far and the number of items in the batch."""
+AfterBatch = Callable[[int, int], None]
+"""Called after each batch with the number of batches done and the number of items in the last."""
+
+
+class Scoring:
+    """One benchmark's items, encoded and cut into batches and portions, ready to be scored."""
+
+    def __init__(
+        self,
+        bound: BoundModel,
+        items: Sequence[Item],
+        role: Role,
+        settings: ScoreSettings,
+        *,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        """`gradient_checkpointing` takes less memory and more time, and gives the same scores."""
+        self._bound = bound
+        self._items = items
+        self._clamp_at_zero = role == "control"
+        self._settings = settings
+        self._checkpointing = gradient_checkpointing
+        self.batches = make_batches(Encoder(bound).encode_all(items), settings.token_budget)
+        self.portions = split_batches(len(self.batches))
+
+    def places(self, portion: int) -> NDArray[np.int64]:
+        """Places of a portion's items in file order, ascending."""
+        numbers = [place for number in self.portions[portion] for place in self.batches[number].numbers]
+        return np.sort(np.array(numbers, dtype=np.int64))
+
+    def empty(self) -> BenchmarkScores:
+        """A table for the cultures of all items, in order of first appearance."""
+        cultures = list(dict.fromkeys(item.culture for item in self._items))
+        n_neurons = self._bound.layout.n_neurons
+        return BenchmarkScores(CultureMoments.zeros(cultures, n_neurons), Outcomes.empty(self._items))
+
+    def score(
+        self,
+        portion: int,
+        scores: BenchmarkScores,
+        *,
+        keeper: Keeper | None = None,
+        after_batch: AfterBatch = lambda batches_done, n_items: None,
+    ) -> None:
+        """Score a portion into its table `scores`, from the batch on that `scores` has come to.
+
+        A batch that does not fit into memory is halved until it does. Items of a control benchmark have
+        their weighted scores clamped at zero (METHOD §1). Raises NonFiniteError, naming module, layer and
+        item, where an activation or gradient is not finite, and EnvironmentProblem where a single item does
+        not fit into memory.
+        """
+        accumulator = Accumulator(
+            scores.moments, self._settings.aggregator, clamp_at_zero=self._clamp_at_zero, keeper=keeper
+        )
+        with (
+            checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
+            AnswerReader(self._bound) as reader,
+            Capture(self._bound, accumulator.add),
+        ):
+            pieces = _Pieces(self._bound, reader, accumulator, scores.outcomes)
+            for number in self.portions[portion][scores.batches_done :]:
+                if keeper:
+                    keeper.begin(number)
+                pieces.score(self.batches[number])
+                if keeper:
+                    keeper.end(number)
+                scores.batches_done += 1
+                after_batch(scores.batches_done, len(self.batches[number].items))
 
 
 def score_benchmark(
@@ -72,34 +134,27 @@ def score_benchmark(
     role: Role,
     settings: ScoreSettings,
     *,
-    so_far: BenchmarkScores | None = None,
-    after_batch: AfterBatch = lambda scores, n_items: None,
+    after_batch: AfterBatch = lambda batches_done, n_items: None,
     gradient_checkpointing: bool = False,
 ) -> BenchmarkScores:
-    """Score `items`; goes on from `so_far` where given (same items and settings).
+    """Score `items` in memory: the numbers that `culnig.extraction.run.score_run` stores, to the bit.
 
-    A batch that does not fit into memory is halved until it does. `gradient_checkpointing` takes less memory
-    and more time, and gives the same scores.
-
-    Items of a control benchmark have their weighted scores clamped at zero (METHOD §1). Raises
-    NonFiniteError, naming module, layer and item, where an activation or gradient is not finite, and
-    EnvironmentProblem where a single item does not fit into memory.
+    Raises as `Scoring.score` does.
     """
-    scores = so_far or BenchmarkScores.empty(items, bound.layout.n_neurons)
-    batches = make_batches(Encoder(bound).encode_all(items), settings.token_budget)
-    scores.n_batches = len(batches)
-    accumulator = Accumulator(scores.moments, settings.aggregator, clamp_at_zero=role == "control")
-    with (
-        checkpointed(bound) if gradient_checkpointing else contextlib.nullcontext(),
-        AnswerReader(bound) as reader,
-        Capture(bound, accumulator.add),
-    ):
-        pieces = _Pieces(bound, reader, accumulator, scores.outcomes)
-        for batch in batches[scores.batches_done :]:
-            pieces.score(batch)
-            scores.batches_done += 1
-            after_batch(scores, len(batch.items))
-    return scores
+    scoring = Scoring(bound, items, role, settings, gradient_checkpointing=gradient_checkpointing)
+    total = scoring.empty()
+    for portion in range(len(scoring.portions)):
+        part = scoring.empty()
+        part.outcomes = total.outcomes
+        before = total.batches_done
+        scoring.score(
+            portion,
+            part,
+            after_batch=lambda done, n_items, before=before: after_batch(before + done, n_items),  # type: ignore[misc]
+        )
+        total.moments.add(part.moments)
+        total.batches_done += part.batches_done
+    return total
 
 
 class _Pieces:

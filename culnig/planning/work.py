@@ -8,11 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from culnig.bound import BoundModel
+from culnig.extraction.portions import split_batches
+from culnig.inference.batches import split_by_budget
 from culnig.planning.tracing import batch_flops
+from culnig.store.item_scores import item_bytes
 
 SUM_BYTES = 6.7
 SQUARE_BYTES = 7.04
 COUNT_BYTES = 0.013
+CELL_BYTES = SUM_BYTES + SQUARE_BYTES + COUNT_BYTES
 """On disk, of one culture and neuron: float64 sums and uint32 counts after Blosc2-zstd, measured on the
 embedded model. Mantissas hardly compress and counts almost vanish, whatever the model."""
 ITEM_ROW_BYTES = 400
@@ -41,24 +45,43 @@ class DiskPlan:
     culture: int
     """Culture sums and answers: always."""
     item: int
-    """Beside them a float32 score of every item and neuron, before compression."""
+    """Beside them a float32 score and the peak token of every item and neuron, before compression."""
     token: int
     """Beside them activation and gradient at every token in the model's dtype, before compression."""
 
 
 def plan_disk(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> DiskPlan:
-    """Files of a run over these benchmarks."""
+    """Files of a run over these benchmarks that stores all items, modules and layers."""
     n_neurons = skeleton.layout.n_neurons
     n_items = sum(len(benchmark.lengths) for benchmark in benchmarks)
     n_tokens = sum(benchmark.n_tokens for benchmark in benchmarks)
-    rows = sum(benchmark.n_cultures for benchmark in benchmarks)
-    culture = int(rows * n_neurons * (SUM_BYTES + SQUARE_BYTES + COUNT_BYTES))
-    culture += FILE_BYTES + ITEM_ROW_BYTES * n_items
+    culture = culture_bytes(skeleton, benchmarks)
     return DiskPlan(
         culture=culture,
-        item=culture + n_items * n_neurons * 4,
+        item=culture + n_items * item_bytes(n_neurons, "float32", max_length(benchmarks)),
         token=culture + n_tokens * n_neurons * 2 * skeleton.model.dtype.itemsize,
     )
+
+
+def culture_bytes(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> int:
+    """Bytes of `scores.h5`."""
+    rows = sum(benchmark.n_cultures for benchmark in benchmarks)
+    n_items = sum(len(benchmark.lengths) for benchmark in benchmarks)
+    return int(rows * skeleton.layout.n_neurons * CELL_BYTES) + FILE_BYTES + ITEM_ROW_BYTES * n_items
+
+
+def parts_bytes(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize], token_budget: int) -> int:
+    """Most bytes of the parts that lie beside `scores.h5` until a run is finished."""
+    cells = sum(
+        len(split_batches(len(split_by_budget(benchmark.lengths, token_budget)))) * benchmark.n_cultures
+        for benchmark in benchmarks
+    )
+    return int(cells * skeleton.layout.n_neurons * CELL_BYTES)
+
+
+def max_length(benchmarks: Sequence[BenchmarkSize]) -> int:
+    """Tokens of the longest prompt."""
+    return max((length for benchmark in benchmarks for length in benchmark.lengths), default=0)
 
 
 def run_flops(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> int:

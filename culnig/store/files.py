@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,16 +56,92 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_hdf5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file that is built in memory and written whole when the context ends.
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file for reading; StoreError where it, or anything that is read inside, is damaged."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise StoreError(f"{path}: not a readable HDF5 file of culnig, or damaged: {error}") from error
 
-    HDF5 does not recover from a disk that fills up under it; one plain write of finished bytes does.
+
+class _DiskFile(io.FileIO):
+    """A file that HDF5 can always write to: what the disk refuses is noted, and not told to HDF5.
+
+    HDF5 does not recover from a write that fails: it cannot close the file any more and brings the process
+    down at its end. So it is left in the belief that all is well, and `failure` is raised after the close.
     """
-    image = io.BytesIO()
-    with h5py.File(image, "w") as file:
-        yield file
-    with whole_file(path) as temporary:
-        temporary.write_bytes(image.getbuffer())
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`, or note why not."""
+        view = memoryview(data).cast("B")
+        written = 0
+        try:
+            while self.failure is None and written < len(view):
+                written += super().write(view[written:])
+        except OSError as error:
+            self.failure = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, or note why not."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+
+@contextlib.contextmanager
+def whole_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file that appears under `path` when the context ends, and not at all on any error.
+
+    Its metadata carry checksums, so that damage to them is found on reading.
+    """
+    with whole_file(path) as temporary, _DiskFile(temporary, "w+b") as target:
+        with h5py.File(target, "w", libver="v110") as file:
+            yield file
+        if target.failure is not None:
+            raise target.failure
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other writers of this machine out of a folder; StoreError where one is in it.
+
+    The lock is on the folder itself, so that nothing is left behind, and ends with the process.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(
+            f"{folder}: another process is writing this run; wait for it, or give another folder with -o"
+        ) from None
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def require_space(folder: Path, n_bytes: int) -> None:
+    """EnvironmentProblem where the disk of `folder` has less than `n_bytes` free."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if n_bytes > free:
+        raise EnvironmentProblem(
+            f"{folder} needs about {n_bytes / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free; free "
+            "some, store less (--level, --modules, --layers, --items), or write all the same with --force"
+        )
 
 
 def make_folder(folder: Path) -> None:

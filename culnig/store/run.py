@@ -19,7 +19,7 @@ from culnig.neurons import Layout
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store import schema, tables
-from culnig.store.files import file_hash, read_json
+from culnig.store.files import file_hash, open_hdf5, read_json
 
 RECORD_SECTIONS = ("model", "settings", "benchmarks")
 """Objects that every run.json has, and that a resumed run must share with the request."""
@@ -108,11 +108,7 @@ def read_run_record(folder: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def open_scores(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file of a run for reading and check its format attributes."""
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise StoreError(f"{path}: not a readable HDF5 file: {error}") from None
-    with file:
+    with open_hdf5(path) as file:
         _check_format(path, file.attrs.get(schema.FORMAT), file.attrs.get(schema.FORMAT_VERSION))
         yield file
 

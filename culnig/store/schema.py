@@ -1,4 +1,4 @@
-"""Every name in a run folder, and the format version. Writer and reader take their names from here.
+"""Every name in a run folder, and the format versions. Writer and reader take their names from here.
 
 RUN/run.json                    what was asked, of which model, by which versions, and how far it got
 RUN/scores.h5                   attributes format, format_version
@@ -9,27 +9,49 @@ RUN/scores.h5                   attributes format, format_version
         items/{id, question_id, culture, topic, split, gold, predicted, correct,
                confidence, option_mass, options, option_probabilities,
                alignment}                       one row per item, file order
-RUN/parts/<name>.h5             the same group while a benchmark is not finished, with batches_done
+RUN/items/part-*.h5             level `item`: what each item gave each neuron; attributes format,
+                                format_version, run, benchmark, portion, first_batch
+    item [n]                                    place in the benchmark's item table, in the order of scoring
+    offsets [n+1]  token_ids [T]                the prompt's tokens, item after item
+    scores [n, N] f32 or f16                    before confidence and clamp; f16 as a share of scale [n]
+    peak_token [n, N] u16 or u32                place of the token that gave the score
+RUN/tensors/part-*.h5           level `token`: attributes and item, offsets, token_ids as above
+    layers/<layer>/<module>/{activation,gradient} [T, width]    in the model's number format; bfloat16 as
+                                                uint16 bits with the attribute dtype="bfloat16"
+RUN/parts/<name>-<portion>.h5   a portion of a benchmark while the run is not finished: its group, with
+                                attributes batches_done, n_batches, portions and the places [n] of its items
+
+Additions keep the version. A change of meaning raises it, and store/run.py goes on reading the older one.
 """
 
 from __future__ import annotations
 
 RUN_FORMAT = "culnig-run"
 RUN_FORMAT_VERSION = 1
+ITEMS_FORMAT = "culnig-items"
+ITEMS_FORMAT_VERSION = 1
+TENSORS_FORMAT = "culnig-tensors"
+TENSORS_FORMAT_VERSION = 1
 
 RUN_FILE = "run.json"
 SCORES_FILE = "scores.h5"
 PARTS_FOLDER = "parts"
+ITEMS_FOLDER = "items"
+TENSORS_FOLDER = "tensors"
 
 FORMAT = "format"
 FORMAT_VERSION = "format_version"
+RUN_ID = "run"
+BENCHMARK = "benchmark"
+PORTION = "portion"
+FIRST_BATCH = "first_batch"
+BATCHES_DONE, N_BATCHES, PORTIONS = "batches_done", "n_batches", "portions"
 
 LAYOUT = "layout"
 MODULE, LAYER, START, WIDTH = "module", "layer", "start", "width"
 
 BENCHMARKS = "benchmarks"
 ROLE, SPLIT = "role", "split"
-BATCHES_DONE = "batches_done"
 
 CULTURES = "cultures"
 N_ITEMS = "n_items"
@@ -37,7 +59,16 @@ CONFIDENCE_SUM = "confidence_sum"
 SUM = "sum"
 SUM_OF_SQUARES = "sum_of_squares"
 POSITIVE_COUNT = "positive_count"
+TABLES = (SUM, SUM_OF_SQUARES, POSITIVE_COUNT)
 
 ITEMS = "items"
 OPTION_SEPARATOR = "\t"
 """Joins an item's labels into one string; no label contains it."""
+PLACE = "place"
+
+ITEM = "item"
+OFFSETS, TOKEN_IDS = "offsets", "token_ids"
+SCORES, SCALE, PEAK_TOKEN = "scores", "scale", "peak_token"
+LAYERS = "layers"
+ACTIVATION, GRADIENT = "activation", "gradient"
+DTYPE = "dtype"

@@ -6,29 +6,30 @@ that is wrong, so that a damaged or foreign file is never half understood.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from culnig.errors import StoreError
 from culnig.neurons import Layout, Segment
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store import schema
+from culnig.store.compression import Compression, packed, row_chunks, write_column
 
-_CHUNK_NEURONS = 1 << 16
+_TABLE_KINDS = {schema.SUM: "f", schema.SUM_OF_SQUARES: "f", schema.POSITIVE_COUNT: "u"}
 _TEXT_COLUMNS = ("id", "question_id", "culture", "topic", "split", "gold", "predicted")
 
 
 def write_layout(root: h5py.Group, layout: Layout) -> None:
     """Write `/layout`, one row per segment."""
     group = root.create_group(schema.LAYOUT)
-    group[schema.MODULE] = np.array([s.module for s in layout.segments], dtype=h5py.string_dtype())
+    _write_texts(group, schema.MODULE, [s.module for s in layout.segments])
     for name in (schema.LAYER, schema.START, schema.WIDTH):
-        group[name] = np.array([getattr(s, name) for s in layout.segments], dtype=np.int64)
+        write_column(group, name, np.array([getattr(s, name) for s in layout.segments], dtype=np.int64))
 
 
 def read_layout(root: h5py.Group) -> Layout:
@@ -48,13 +49,40 @@ def read_layout(root: h5py.Group) -> Layout:
     return Layout(tuple(segments))
 
 
-def write_moments(group: h5py.Group, moments: CultureMoments) -> None:
+def write_moments(group: h5py.Group, moments: CultureMoments, compression: Compression = "default") -> None:
     """Write the tables of one benchmark into its group."""
-    group[schema.CULTURES] = np.array(moments.cultures, dtype=h5py.string_dtype())
-    group[schema.N_ITEMS] = moments.n_items
-    group[schema.CONFIDENCE_SUM] = moments.confidence_sum
-    for name in (schema.SUM, schema.SUM_OF_SQUARES, schema.POSITIVE_COUNT):
-        _write_table(group, name, getattr(moments, name))
+    write_counts(group, moments.cultures, moments.n_items, moments.confidence_sum)
+    for name in schema.TABLES:
+        table = getattr(moments, name)
+        dataset = create_table(group, name, table.shape, table.dtype, compression)
+        if table.size:
+            dataset[...] = table
+
+
+def write_counts(
+    group: h5py.Group,
+    cultures: Sequence[str],
+    n_items: NDArray[np.int64],
+    confidence_sum: NDArray[np.float64],
+) -> None:
+    """Write what a benchmark has per culture, beside its tables."""
+    _write_texts(group, schema.CULTURES, cultures)
+    write_column(group, schema.N_ITEMS, n_items)
+    write_column(group, schema.CONFIDENCE_SUM, confidence_sum)
+
+
+def create_table(
+    group: h5py.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    compression: Compression = "default",
+) -> h5py.Dataset:
+    """Make room for a [row, neuron] table, in chunks of one row or an equal part of it."""
+    if 0 in shape:
+        return group.create_dataset(name, shape, dtype)
+    chunks = row_chunks(shape, np.dtype(dtype).itemsize)
+    return group.create_dataset(name, shape, dtype, chunks=chunks, **packed(compression))
 
 
 def read_moments(group: h5py.Group, n_neurons: int) -> CultureMoments:
@@ -75,14 +103,10 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     """Write the group `items`, one row per item."""
     group = root.create_group(schema.ITEMS)
     for name in _TEXT_COLUMNS:
-        group[name] = _storable(getattr(outcomes, name))
-    labels = [schema.OPTION_SEPARATOR.join(options) for options in outcomes.options]
-    group["options"] = np.array(labels, dtype=h5py.string_dtype())
-    group["correct"] = outcomes.correct
-    group["confidence"] = outcomes.confidence
-    group["option_mass"] = outcomes.option_mass
-    group["option_probabilities"] = outcomes.option_probabilities
-    group["alignment"] = outcomes.alignment
+        _write_texts(group, name, getattr(outcomes, name))
+    _write_texts(group, "options", [schema.OPTION_SEPARATOR.join(labels) for labels in outcomes.options])
+    for name in ("correct", "confidence", "option_mass", "option_probabilities", "alignment"):
+        write_column(group, name, getattr(outcomes, name))
 
 
 def read_outcomes(root: h5py.Group) -> Outcomes:
@@ -107,25 +131,14 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
     )
 
 
-def _write_table(group: h5py.Group, name: str, table: NDArray[Any]) -> None:
-    """Write a [culture, neuron] table, compressed, in chunks of one row (or an equal part of it)."""
-    cultures, neurons = table.shape
-    if cultures == 0 or neurons == 0:
-        group[name] = table
-        return
-    parts = -(-neurons // _CHUNK_NEURONS)
-    group.create_dataset(
-        name,
-        data=table,
-        chunks=(1, -(-neurons // parts)),
-        **hdf5plugin.Blosc2(cname="zstd", clevel=1, filters=hdf5plugin.Blosc2.SHUFFLE),
-    )
+def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    """Write a column of text, as bytes of one length: HDF5 puts no checksum on texts of varying length.
 
-
-def _storable(texts: NDArray[np.object_]) -> NDArray[Any]:
-    """Text as HDF5 takes it: a null character, which it cannot hold, becomes its visible symbol."""
-    visible = [str(text).replace("\0", "\N{SYMBOL FOR NULL}") for text in texts]
-    return np.array(visible, dtype=h5py.string_dtype())
+    A null character, which HDF5 cannot hold, becomes its visible symbol.
+    """
+    encoded = [str(text).replace("\0", "\N{SYMBOL FOR NULL}").encode() for text in texts]
+    length = max(map(len, encoded), default=0) or 1
+    write_column(group, name, np.array(encoded, dtype=h5py.string_dtype(length=length)))
 
 
 def _where(group: h5py.Group, name: str) -> str:
@@ -162,15 +175,54 @@ def _texts(group: h5py.Group, name: str) -> list[str]:
         raise StoreError(f"{_where(group, name)} cannot be read: {error}") from None
 
 
-def _numbers(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
+def read_confidence_sum(group: h5py.Group) -> NDArray[np.float64]:
+    """Σ P(gold) per culture."""
+    return _numbers(group, schema.CONFIDENCE_SUM, (len(read_cultures(group)[0]),), "f")
+
+
+def read_places(group: h5py.Group, name: str, n: int) -> NDArray[np.int64]:
+    """Places of `n` items in their benchmark's item table."""
+    return _numbers(group, name, (n,), "i")
+
+
+def count_attribute(group: h5py.Group, name: str) -> int:
+    """A whole number among the attributes; StoreError where it is missing or something else."""
+    value = group.attrs.get(name)
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise StoreError(f"{group.file.filename}: {group.name}: attribute {name} is {value!r}, not a count")
+    return int(value)
+
+
+def table_at(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str | None = None) -> h5py.Dataset:
+    """A dataset of that shape (and kind), unread; StoreError where there is none."""
     dataset = _member(group, name, h5py.Dataset)
+    kind = kind or _TABLE_KINDS[name]
     if dataset.shape != shape or dataset.dtype.kind != kind:
         raise StoreError(
             f"{_where(group, name)} has shape {dataset.shape} and type {dataset.dtype}, expected shape "
             f"{shape} of kind {kind!r}"
         )
+    return dataset
+
+
+def column_at(group: h5py.Group, name: str, kinds: str) -> h5py.Dataset:
+    """A dataset of one of these kinds, of any shape, unread; StoreError where there is none."""
+    dataset = _member(group, name, h5py.Dataset)
+    if dataset.ndim == 0 or dataset.dtype.kind not in kinds:
+        raise StoreError(f"{_where(group, name)} has type {dataset.dtype}, expected one of kinds {kinds!r}")
+    return dataset
+
+
+def read_cells(dataset: h5py.Dataset, *place: Any) -> NDArray[Any]:
+    """Part of a dataset; StoreError where it is damaged."""
     try:
-        values: NDArray[Any] = dataset[()]
-    except OSError as error:
-        raise StoreError(f"{_where(group, name)} cannot be read: {error}") from None
+        values: NDArray[Any] = dataset[place]
+    except (OSError, RuntimeError) as error:
+        raise StoreError(
+            f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {error}"
+        ) from None
     return values
+
+
+def _numbers(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
+    return read_cells(table_at(group, name, shape, kind))

@@ -1,21 +1,27 @@
 """Writing a run folder so that a kill at any moment loses at most the time since the last checkpoint.
 
-While a benchmark is being scored its tables go to `parts/<name>.h5` from time to time, whole or not at all.
-When every benchmark is complete the parts become `scores.h5`. A resumed run reads the parts and goes on
-with the next batch, so it ends with the same numbers as a run that was never interrupted.
+A benchmark is scored in portions. While a portion is being scored its tables go to
+`parts/<benchmark>-<portion>.h5` from time to time, whole or not at all. When every portion of every benchmark
+is complete they are added up, in order, into `scores.h5`. A resumed run reads the parts and goes on with the
+next batch, and it does not matter which process scored which portion: the numbers are the same.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from culnig.errors import MismatchError, OutputExistsError, StoreError
 from culnig.items import Role
@@ -23,22 +29,59 @@ from culnig.neurons import Layout
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store import schema, tables
-from culnig.store.files import make_folder, whole_hdf5, write_json
+from culnig.store.compression import Compression, write_column
+from culnig.store.files import locked, make_folder, whole_hdf5, write_json
 from culnig.store.run import RECORD_SECTIONS, open_scores, read_run_record
 
 CHECKPOINT_SECONDS = 30.0
 _WRITING_SHARE = 0.02
 """Checkpoints may cost this share of the time at most."""
+_SUM_CELLS = 1 << 20
+"""Cells of a table that are added up at once."""
+
+
+@dataclass(frozen=True)
+class Portion:
+    """A portion of a benchmark's batches."""
+
+    benchmark: str
+    number: int
+    of: int
+    """Number of portions of the benchmark."""
+    n_batches: int
+
+    @property
+    def name(self) -> str:
+        """Name of its files, without suffix."""
+        return f"{self.benchmark}-{self.number:03d}"
+
+
+@dataclass
+class PortionState:
+    """How far a portion has come."""
+
+    moments: CultureMoments
+    """Sums over the items so far."""
+    outcomes: Outcomes
+    """Answers of the portion's items, in file order."""
+    places: NDArray[np.int64]
+    """Place of each of them in the benchmark's item table, ascending."""
+    batches_done: int
 
 
 class RunWriter:
     """Owns a run folder while it is being made."""
 
-    def __init__(self, folder: Path, record: dict[str, Any], layout: Layout) -> None:
+    def __init__(
+        self, folder: Path, record: dict[str, Any], layout: Layout, compression: Compression = "default"
+    ) -> None:
         self.folder = folder
+        self.run_id = run_id(record)
+        self.compression = compression
         self._record = record
         self._layout = layout
         self._next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
+        self._stack = contextlib.ExitStack()
 
     @classmethod
     def open(
@@ -49,37 +92,54 @@ class RunWriter:
         *,
         resume: bool = False,
         overwrite: bool = False,
+        compression: Compression = "default",
     ) -> RunWriter:
         """Start a run folder, or go on with one.
 
         OutputExistsError where something is in the way, MismatchError where a run to be resumed was asked
-        for something else.
+        for something else, StoreError where another process is writing it.
         """
-        record = {
-            schema.FORMAT: schema.RUN_FORMAT,
-            schema.FORMAT_VERSION: schema.RUN_FORMAT_VERSION,
-            **json.loads(json.dumps(record)),  # as it will be read back: tuples become lists
-        }
+        record = _as_read_back(record)
         if os.path.lexists(folder) and not (folder.is_dir() and _holds_nothing(folder)):
             if overwrite:
                 _remove_run(folder)
             elif resume:
-                _check_same_request(folder, record)
+                check_same_request(folder, record)
             else:
                 raise OutputExistsError(
                     f"{folder} exists and is not empty; add --resume to go on with that run, --overwrite to "
                     "replace it, or give another folder with -o"
                 )
         make_folder(folder)
-        writer = cls(folder, record, layout)
+        writer = cls(folder, record, layout, compression)
+        writer._stack.enter_context(locked(folder))
+        for leftover in folder.rglob("*.tmp"):
+            leftover.unlink()
         if writer.finished:  # killed after the last rename, or resumed for nothing
-            writer._close()
+            writer._complete()
         else:
             write_json(folder / schema.RUN_FILE, record)
             (folder / schema.PARTS_FOLDER).mkdir(exist_ok=True)
-        for leftover in folder.rglob("*.tmp"):
-            leftover.unlink()
         return writer
+
+    @classmethod
+    def join(
+        cls, folder: Path, record: dict[str, Any], layout: Layout, *, compression: Compression = "default"
+    ) -> RunWriter:
+        """Write portions of a run that another process has opened with the same request."""
+        record = _as_read_back(record)
+        check_same_request(folder, record)
+        return cls(folder, record, layout, compression)
+
+    def close(self) -> None:
+        """Let other processes at the folder."""
+        self._stack.close()
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @property
     def finished(self) -> bool:
@@ -90,60 +150,143 @@ class RunWriter:
         """Whether it is time to save a part."""
         return time.monotonic() >= self._next_checkpoint
 
-    def save_part(
-        self,
-        name: str,
-        role: Role,
-        split: str,
-        moments: CultureMoments,
-        outcomes: Outcomes,
-        batches_done: int,
-    ) -> None:
-        """Save what is known of a benchmark after `batches_done` batches."""
+    def save_part(self, portion: Portion, role: Role, split: str, state: PortionState) -> None:
+        """Save how far a portion has come."""
         began = time.monotonic()
-        with whole_hdf5(self._part(name)) as file:
+        with whole_hdf5(self._part(portion)) as file:
             _mark(file)
-            group = file.create_group(f"{schema.BENCHMARKS}/{name}")
+            file.attrs[schema.RUN_ID] = self.run_id
+            group = file.create_group(f"{schema.BENCHMARKS}/{portion.benchmark}")
             group.attrs[schema.ROLE], group.attrs[schema.SPLIT] = role, split
-            group.attrs[schema.BATCHES_DONE] = batches_done
-            tables.write_moments(group, moments)
-            tables.write_outcomes(group, outcomes)
+            group.attrs[schema.BATCHES_DONE] = state.batches_done
+            group.attrs[schema.N_BATCHES] = portion.n_batches
+            group.attrs[schema.PORTIONS] = portion.of
+            write_column(group, schema.PLACE, state.places)
+            tables.write_moments(group, state.moments, "fast")
+            tables.write_outcomes(group, state.outcomes)
         took = time.monotonic() - began
         self._next_checkpoint = time.monotonic() + max(CHECKPOINT_SECONDS, took / _WRITING_SHARE)
 
-    def read_part(self, name: str) -> tuple[CultureMoments, Outcomes, int] | None:
-        """What the part of a benchmark holds, or None where there is none yet."""
-        if not self._part(name).exists():
+    def read_part(self, portion: Portion) -> PortionState | None:
+        """How far a portion has come, or None where it has not begun. StoreError where it is another's."""
+        path = self._part(portion)
+        if not path.exists():
             return None
-        with open_scores(self._part(name)) as file:
-            group = tables.group_at(tables.group_at(file, schema.BENCHMARKS), name)
-            batches_done = group.attrs.get(schema.BATCHES_DONE)
-            if batches_done is None or np.ndim(batches_done):
-                raise StoreError(f"{self._part(name)}: attribute {schema.BATCHES_DONE} is missing")
-            return (
+        with open_scores(path) as file:
+            check_owner(file, self.run_id)
+            group = tables.group_at(tables.group_at(file, schema.BENCHMARKS), portion.benchmark)
+            outcomes = tables.read_outcomes(group)
+            return PortionState(
                 tables.read_moments(group, self._layout.n_neurons),
-                tables.read_outcomes(group),
-                int(batches_done),
+                outcomes,
+                tables.read_places(group, schema.PLACE, len(outcomes.id)),
+                tables.count_attribute(group, schema.BATCHES_DONE),
             )
 
-    def finish(self, names: list[str]) -> None:
-        """Join the parts of all benchmarks into `scores.h5` and remove them."""
+    def data_file(self, folder: str, portion: Portion, first_batch: int) -> Path:
+        """Where the item scores or tensors of some batches of a portion go."""
+        place = self.folder / folder
+        place.mkdir(exist_ok=True)
+        return place / f"part-{portion.name}-{first_batch:06d}.h5"
+
+    def discard_data(self, folder: str, portion: Portion, batches_done: int) -> None:
+        """Remove item scores or tensors that are newer than the checkpoint: they are made again."""
+        for path in (self.folder / folder).glob(f"part-{portion.name}-*.h5"):
+            if int(path.stem.rpartition("-")[2]) >= batches_done:
+                path.unlink()
+
+    def finish(self, portions: Mapping[str, int]) -> None:
+        """Add up the portions of all benchmarks (name to number of portions) into `scores.h5`.
+
+        StoreError where one is missing or not complete.
+        """
         with whole_hdf5(self.folder / schema.SCORES_FILE) as file:
             _mark(file)
             tables.write_layout(file, self._layout)
             benchmarks = file.create_group(schema.BENCHMARKS)
-            for name in names:
-                with open_scores(self._part(name)) as part:
-                    part.copy(part[schema.BENCHMARKS][name], benchmarks, name)
-                del benchmarks[name].attrs[schema.BATCHES_DONE]
-        self._close()
+            for name, count in portions.items():
+                paths = [self._part(Portion(name, number, count, 0)) for number in range(count)]
+                with contextlib.ExitStack() as stack:
+                    parts = [stack.enter_context(self._complete_part(path, name)) for path in paths]
+                    add_up(benchmarks.create_group(name), parts, self._layout.n_neurons, self.compression)
+        self._complete()
 
-    def _close(self) -> None:
-        write_json(self.folder / schema.RUN_FILE, {**self._record, "complete": True})
+    @contextlib.contextmanager
+    def _complete_part(self, path: Path, name: str) -> Any:
+        if not path.exists():
+            raise StoreError(f"{path} is missing; finish it with the same `score` command and --resume")
+        with open_scores(path) as file:
+            check_owner(file, self.run_id)
+            group = tables.group_at(tables.group_at(file, schema.BENCHMARKS), name)
+            done, of = (tables.count_attribute(group, key) for key in (schema.BATCHES_DONE, schema.N_BATCHES))
+            if done < of:
+                raise StoreError(
+                    f"{path}: {done} of {of} batches are scored; finish it with the same `score` command "
+                    "and --resume"
+                )
+            yield group
+
+    def record_more(self, **facts: Any) -> None:
+        """Put facts into run.json that are no part of the request."""
+        self._record = {**self._record, **facts}
+        write_json(self.folder / schema.RUN_FILE, self._record)
+
+    def _complete(self) -> None:
+        self.record_more(complete=True)
         shutil.rmtree(self.folder / schema.PARTS_FOLDER, ignore_errors=True)
+        self.close()
 
-    def _part(self, name: str) -> Path:
-        return self.folder / schema.PARTS_FOLDER / f"{name}.h5"
+    def _part(self, portion: Portion) -> Path:
+        return self.folder / schema.PARTS_FOLDER / f"{portion.name}.h5"
+
+
+def run_id(record: Mapping[str, Any]) -> str:
+    """SHA-256 over what was asked for: parts of one run share it."""
+    asked = {section: record[section] for section in RECORD_SECTIONS}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def check_owner(file: h5py.File, expected: str) -> None:
+    """StoreError where a part belongs to another run."""
+    owner = file.attrs.get(schema.RUN_ID)
+    if owner != expected:
+        raise StoreError(
+            f"{file.filename}: belongs to another run ({str(owner)[:12]}…, expected {expected[:12]}…); "
+            "put the right file back, or remove it and run the same `score` command with --resume"
+        )
+
+
+def add_up(target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compression: Compression) -> None:
+    """Write a benchmark's group as the sum of its parts, which hold different items; in their order."""
+    for attribute in (schema.ROLE, schema.SPLIT):
+        target.attrs[attribute] = parts[0].attrs[attribute]
+    counts = [tables.read_cultures(part) for part in parts]
+    cultures = counts[0][0]
+    confidence = sum(tables.read_confidence_sum(part) for part in parts)
+    tables.write_counts(target, cultures, sum(n for _, n in counts), confidence)  # type: ignore[arg-type]
+    for name in schema.TABLES:
+        sources = [tables.table_at(part, name, (len(cultures), n_neurons)) for part in parts]
+        dataset = tables.create_table(target, name, sources[0].shape, sources[0].dtype, compression)
+        for row in range(len(cultures)):
+            for start in range(0, n_neurons, _SUM_CELLS):
+                columns = slice(start, start + _SUM_CELLS)
+                total = tables.read_cells(sources[0], row, columns)
+                for source in sources[1:]:
+                    total += tables.read_cells(source, row, columns)
+                dataset[row, columns] = total
+    answers = []
+    for part in parts:
+        outcomes = tables.read_outcomes(part)
+        answers.append((tables.read_places(part, schema.PLACE, len(outcomes.id)), outcomes))
+    tables.write_outcomes(target, Outcomes.joined(answers))
+
+
+def _as_read_back(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        schema.FORMAT: schema.RUN_FORMAT,
+        schema.FORMAT_VERSION: schema.RUN_FORMAT_VERSION,
+        **json.loads(json.dumps(record)),  # tuples become lists
+    }
 
 
 def _mark(file: h5py.File) -> None:
@@ -163,10 +306,12 @@ def _remove_run(folder: Path) -> None:
         raise OutputExistsError(
             f"{folder} is not a run of culnig, so --overwrite leaves it alone; give another folder with -o"
         ) from None
-    shutil.rmtree(folder)
+    with locked(folder):
+        shutil.rmtree(folder)
 
 
-def _check_same_request(folder: Path, record: dict[str, Any]) -> None:
+def check_same_request(folder: Path, record: Mapping[str, Any]) -> None:
+    """MismatchError, naming every difference, where the run in `folder` was made for something else."""
     stored = read_run_record(folder)
     differences = [
         f"{key}.{inner}: the run has {stored.get(key, {}).get(inner)!r}, "

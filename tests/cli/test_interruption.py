@@ -34,9 +34,9 @@ def test_ctrl_c_between_batches_keeps_the_parts_and_resume_finishes(
     saved = writer.RunWriter.save_part
     monkeypatch.setattr(writer.RunWriter, "checkpoint_due", lambda self: True)
 
-    def interrupt_in_the_second_benchmark(self, name, *rest):
-        saved(self, name, *rest)
-        if name == "everyday-control" and rest[-1] == 2:
+    def interrupt_in_the_second_benchmark(self, portion, role, split, state):
+        saved(self, portion, role, split, state)
+        if portion.benchmark == "everyday-control" and state.batches_done == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(writer.RunWriter, "save_part", interrupt_in_the_second_benchmark)
@@ -44,8 +44,8 @@ def test_ctrl_c_between_batches_keeps_the_parts_and_resume_finishes(
     assert stopped.code == 130
     assert not (folder / "scores.h5").exists()
     assert sorted(path.name for path in (folder / "parts").iterdir()) == [
-        "everyday-control.h5",
-        "everyday.h5",
+        "everyday-000.h5",
+        "everyday-control-000.h5",
     ]
     unfinished = culnig("select", "general", folder, "-o", tmp_path / "x.json")
     assert unfinished.code == 2
@@ -77,7 +77,7 @@ def wait_for(condition, seconds=60):
 def test_a_stopped_process_can_be_resumed(culnig, run_folder, model_folder, tmp_path, sent, code):
     folder = tmp_path / "run"
     process = start(score_arguments(model_folder, folder))
-    wait_for(lambda: (folder / "parts" / "everyday.h5").exists())
+    wait_for(lambda: (folder / "parts" / "everyday-000.h5").exists())
     process.send_signal(sent)
     _, err = process.communicate(timeout=60)
     if process.returncode == 0:

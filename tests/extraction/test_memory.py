@@ -21,8 +21,8 @@ from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
 def test_memory_is_flat_over_200_batches():
     tensors, held = [], []
 
-    def after_batch(scores, n_items):
-        if scores.batches_done % 50 == 0:
+    def after_batch(batches_done, n_items):
+        if batches_done % 50 == 0:
             gc.collect()
             tensors.append(sum(type(thing) is torch.Tensor for thing in gc.get_objects()))
             held.append(process_bytes())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from culnig.errors import NonFiniteError
-from culnig.extraction.scoring import ScoreSettings, score_benchmark
+from culnig.extraction.scoring import ScoreSettings, Scoring, score_benchmark
 from culnig.inference.batches import Batch
 from tests import oracle
 from tests.extraction.oracle_rows import oracle_row
@@ -77,7 +77,7 @@ def test_what_stands_in_the_padding_changes_no_bit(monkeypatch):
 
     monkeypatch.setattr(Batch, "token_ids", other_padding)
     changed = score_benchmark(bound, items, "target", settings)
-    assert plain.n_batches == 1
+    assert plain.batches_done == 1
     np.testing.assert_array_equal(changed.moments.sum, plain.moments.sum)
     np.testing.assert_array_equal(changed.outcomes.confidence, plain.outcomes.confidence)
 
@@ -106,18 +106,17 @@ def test_going_on_after_an_interruption_gives_the_same_bits():
     class Interrupted(Exception):
         pass
 
-    kept = []
-
-    def stop_after_two(scores, n_items):
-        if scores.batches_done == 2:
-            kept.append(scores)
+    def stop_after_two(batches_done, n_items):
+        if batches_done == 2:
             raise Interrupted
 
+    scoring = Scoring(bound, items, "target", settings)
+    resumed = scoring.empty()
     with pytest.raises(Interrupted):
-        score_benchmark(bound, items, "target", settings, after_batch=stop_after_two)
-    assert not kept[0].complete
-    resumed = score_benchmark(bound, items, "target", settings, so_far=kept[0])
-    assert resumed.complete
+        scoring.score(0, resumed, after_batch=stop_after_two)
+    assert resumed.batches_done == 2 < len(scoring.batches)
+    scoring.score(0, resumed)
+    assert resumed.batches_done == len(scoring.batches)
     np.testing.assert_array_equal(resumed.moments.sum, whole.moments.sum)
     np.testing.assert_array_equal(resumed.outcomes.confidence, whole.outcomes.confidence)
 

@@ -83,7 +83,7 @@ def test_weights_that_need_several_devices_are_spread(llama):
 
 def test_disk_grows_with_the_level(llama):
     disk = plan_disk(llama, [SIZE])
-    assert disk.item - disk.culture == 5 * 384 * 4
+    assert disk.item - disk.culture == 5 * 384 * (4 + 2)
     assert disk.token - disk.culture == 140 * 384 * 2 * 4
 
 

@@ -13,20 +13,31 @@ import pytest
 from culnig.errors import CulnigError, EnvironmentProblem, MismatchError, OutputExistsError, StoreError
 from culnig.store import files, writer
 from culnig.store.run import Run
-from culnig.store.writer import RunWriter
-from tests.toy import answered, items, random_moments, record, toy_layout
+from culnig.store.writer import Portion, RunWriter
+from tests.toy import answered, items, random_moments, record, save_whole, toy_layout
 
 LAYOUT = toy_layout()
 ASKED = items()
 OUTCOMES = answered(ASKED, [True] * len(ASKED))
+OPEN: list[RunWriter] = []
 
 
 def start(folder, **options):
-    return RunWriter.open(folder, options.pop("record", record()), LAYOUT, **options)
+    """Open a run as a process of its own would: the one before has ended."""
+    for earlier in OPEN:
+        earlier.close()
+    OPEN[:] = [RunWriter.open(folder, options.pop("record", record()), LAYOUT, **options)]
+    return OPEN[0]
 
 
-def save(run_writer, name="toy-target", seed=0, batches_done=1):
-    run_writer.save_part(name, "target", "identify", random_moments(seed, 84), OUTCOMES, batches_done)
+def save(run_writer, name="toy-target", seed=0, batches_done=7):
+    save_whole(
+        run_writer, name, "target", random_moments(seed, 84), OUTCOMES, batches_done=batches_done, n_batches=7
+    )
+
+
+def read(run_writer, name="toy-target"):
+    return run_writer.read_part(Portion(name, 0, 1, 7))
 
 
 def contents(folder):
@@ -41,7 +52,7 @@ def finished_run(folder, names=("toy-target", "toy-control")):
     run_writer = start(folder)
     for seed, name in enumerate(names):
         save(run_writer, name, seed)
-    run_writer.finish(list(names))
+    run_writer.finish(dict.fromkeys(names, 1))
     return folder
 
 
@@ -50,7 +61,7 @@ def test_a_new_run_is_there_but_not_complete(tmp_path):
     document = json.loads((tmp_path / "deep" / "run" / "run.json").read_text())
     assert (document["format"], document["format_version"], document["complete"]) == ("culnig-run", 1, False)
     assert not run_writer.finished
-    assert run_writer.read_part("toy-target") is None
+    assert read(run_writer) is None
     with pytest.raises(StoreError, match="not finished"):
         Run(tmp_path / "deep" / "run")
 
@@ -68,30 +79,32 @@ def test_the_same_work_gives_the_same_bytes(tmp_path):
 
 def test_a_part_comes_back_to_the_bit(tmp_path):
     run_writer = start(tmp_path / "run")
-    save(run_writer, seed=3, batches_done=7)
-    moments, outcomes, batches_done = run_writer.read_part("toy-target")
-    assert batches_done == 7
-    assert moments.sum.tobytes() == random_moments(3, 84).sum.tobytes()
-    assert outcomes.id.tolist() == OUTCOMES.id.tolist()
+    save(run_writer, seed=3, batches_done=6)
+    state = read(run_writer)
+    assert state.batches_done == 6
+    assert state.moments.sum.tobytes() == random_moments(3, 84).sum.tobytes()
+    assert state.outcomes.id.tolist() == OUTCOMES.id.tolist()
+    assert state.places.tolist() == list(range(len(ASKED)))
 
 
 def test_a_later_part_replaces_the_earlier_one(tmp_path):
     run_writer = start(tmp_path / "run")
     save(run_writer, seed=3, batches_done=1)
     save(run_writer, seed=4, batches_done=2)
-    moments, _, batches_done = run_writer.read_part("toy-target")
-    assert batches_done == 2
-    assert moments.sum.tobytes() == random_moments(4, 84).sum.tobytes()
+    state = read(run_writer)
+    assert state.batches_done == 2
+    assert state.moments.sum.tobytes() == random_moments(4, 84).sum.tobytes()
 
 
 def test_a_resumed_run_ends_with_the_same_bytes_as_one_go(tmp_path):
     folder = tmp_path / "run"
-    save(start(folder), seed=0)
+    save(start(folder), seed=0, batches_done=3)
     resumed = start(folder, resume=True)
-    moments, outcomes, _ = resumed.read_part("toy-target")
-    resumed.save_part("toy-target", "target", "identify", moments, outcomes, 1)
+    state = read(resumed)
+    state.batches_done = 7
+    resumed.save_part(Portion("toy-target", 0, 1, 7), "target", "identify", state)
     save(resumed, "toy-control", seed=1)
-    resumed.finish(["toy-target", "toy-control"])
+    resumed.finish({"toy-target": 1, "toy-control": 1})
     assert contents(folder) == contents(finished_run(tmp_path / "one-go"))
 
 
@@ -102,10 +115,10 @@ def test_resuming_with_nothing_there_starts_a_run(tmp_path):
 def test_resuming_clears_what_a_kill_left_behind(tmp_path):
     folder = tmp_path / "run"
     save(start(folder))
-    for name in ("run.json.tmp", "scores.h5.tmp", "parts/toy-target.h5.tmp"):
+    for name in ("run.json.tmp", "scores.h5.tmp", "parts/toy-target-000.h5.tmp"):
         (folder / name).write_bytes(b"half")
     start(folder, resume=True)
-    assert sorted(contents(folder)) == ["parts/toy-target.h5", "run.json"]
+    assert sorted(contents(folder)) == ["parts/toy-target-000.h5", "run.json"]
 
 
 def test_a_kill_before_the_record_was_there_leaves_nothing_in_the_way(tmp_path):
@@ -120,7 +133,7 @@ def test_a_kill_after_the_scores_were_there_only_needs_the_record(tmp_path):
     expected = contents(folder)
     (folder / "run.json").write_text(json.dumps({**Run(folder).record, "complete": False}))
     (folder / "parts").mkdir()
-    (folder / "parts" / "toy-target.h5").write_bytes(b"rest")
+    (folder / "parts" / "toy-target-000.h5").write_bytes(b"rest")
     assert start(folder, resume=True).finished
     assert contents(folder) == expected
 
@@ -150,7 +163,7 @@ def test_resuming_with_other_settings_names_the_difference(tmp_path, changes, me
 def test_other_versions_of_libraries_do_not_stop_a_resumed_run(tmp_path):
     save(start(tmp_path / "run"))
     resumed = start(tmp_path / "run", record=record(versions={"culnig-engine": "0.2.0"}), resume=True)
-    assert resumed.read_part("toy-target") is not None
+    assert read(resumed) is not None
 
 
 def test_settings_that_json_writes_as_lists_can_be_resumed(tmp_path):
@@ -171,23 +184,23 @@ def test_resuming_a_damaged_record_is_an_error_of_ours(tmp_path, section):
 def test_a_damaged_part_is_named_and_not_half_used(tmp_path):
     run_writer = start(tmp_path / "run")
     save(run_writer)
-    part = tmp_path / "run" / "parts" / "toy-target.h5"
+    part = tmp_path / "run" / "parts" / "toy-target-000.h5"
     part.write_bytes(part.read_bytes()[:1000])
-    with pytest.raises(StoreError, match=r"parts/toy-target\.h5: not a readable HDF5 file"):
-        run_writer.read_part("toy-target")
+    with pytest.raises(StoreError, match=r"parts/toy-target-000\.h5: not a readable HDF5 file"):
+        read(run_writer)
 
 
 @pytest.mark.parametrize("loss", ["/benchmarks/toy-target", "batches_done"])
 def test_a_part_that_lacks_something_is_named(tmp_path, loss):
     run_writer = start(tmp_path / "run")
     save(run_writer)
-    with h5py.File(tmp_path / "run" / "parts" / "toy-target.h5", "a") as file:
+    with h5py.File(tmp_path / "run" / "parts" / "toy-target-000.h5", "a") as file:
         if loss == "batches_done":
             del file["/benchmarks/toy-target"].attrs[loss]
         else:
             del file[loss]
     with pytest.raises(StoreError, match=loss):
-        run_writer.read_part("toy-target")
+        read(run_writer)
 
 
 # What is in the way
@@ -270,10 +283,10 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch, step):
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(EnvironmentProblem, match="No space left on device; free some and run the same"):
-        save(run_writer, seed=1) if step == "part" else run_writer.finish(["toy-target"])
+        save(run_writer, seed=1) if step == "part" else run_writer.finish({"toy-target": 1})
     assert contents(tmp_path / "run") == before
     monkeypatch.undo()
-    run_writer.finish(["toy-target"])
+    run_writer.finish({"toy-target": 1})
     assert Run(tmp_path / "run").moments("toy-target").sum.tobytes() == random_moments(0, 84).sum.tobytes()
 
 
@@ -283,14 +296,14 @@ FULL = """
     from culnig.errors import EnvironmentProblem
     from culnig.neurons import Layout
     from culnig.store.writer import RunWriter
-    from tests.toy import answered, items, random_moments, record
+    from tests.toy import answered, items, random_moments, record, save_whole
 
     layout = Layout.from_widths([(0, "mlp.gate_proj", 20_000)])
     writer = RunWriter.open(Path(sys.argv[1]), record(), layout)
     outcomes = answered(items(), [True] * 12)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
     try:
-        writer.save_part("toy-target", "target", "identify", random_moments(0, 20_000), outcomes, 1)
+        save_whole(writer, "toy-target", "target", random_moments(0, 20_000), outcomes)
     except EnvironmentProblem as problem:
         print(problem, flush=True)
         sys.exit(3)
@@ -318,5 +331,5 @@ def test_a_big_table_is_smaller_on_disk_where_it_can_be(tmp_path):
     wide = {name: np.zeros((4, 100_000), getattr(moments, name).dtype) for name in ("sum", "sum_of_squares")}
     moments.sum, moments.sum_of_squares = wide["sum"], wide["sum_of_squares"]
     moments.positive_count = np.zeros((4, 100_000), np.uint32)
-    run_writer.save_part("toy-target", "target", "identify", moments, OUTCOMES, 1)
-    assert (tmp_path / "run" / "parts" / "toy-target.h5").stat().st_size < 200_000
+    save_whole(run_writer, "toy-target", "target", moments, OUTCOMES)
+    assert (tmp_path / "run" / "parts" / "toy-target-000.h5").stat().st_size < 200_000

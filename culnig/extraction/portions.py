@@ -1,0 +1,19 @@
+"""A benchmark's batches in portions: what one process takes at a time.
+
+Portions follow from the batches alone, never from the number of processes. Each has sums of its own, which
+are added in order, so one process and many end with the same bits.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+MOST_PORTIONS = 12
+_LEAST_BATCHES = 8
+
+
+def split_batches(n_batches: int) -> list[range]:
+    """Numbers of the batches of each portion, in order and as equal as may be; at least one portion."""
+    count = min(MOST_PORTIONS, max(1, n_batches // _LEAST_BATCHES))
+    bounds = [n_batches * number // count for number in range(count + 1)]
+    return [range(begin, end) for begin, end in pairwise(bounds)]

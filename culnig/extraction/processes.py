@@ -1,0 +1,101 @@
+"""One run by several processes: under torchrun, or as shards that are merged later.
+
+Each takes every n-th portion. Under torchrun all write into one folder, and the first adds up the parts;
+shards have a folder each.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from culnig.errors import InputError
+from culnig.neurons import Layout
+from culnig.store.compression import Compression
+from culnig.store.writer import RunWriter
+
+_LONGEST_WAIT = timedelta(days=14)
+"""For the slowest process of a run."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this one is."""
+
+    number: int = 0
+    of: int = 1
+    is_shard: bool = False
+    """Whether the others have folders of their own."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process makes the folder and adds up the parts."""
+        return self.is_shard or self.number == 0
+
+    def takes(self, turn: int) -> bool:
+        """Whether this process scores the portion of that number in the run."""
+        return turn % self.of == self.number
+
+    def wait_for_all(self) -> None:
+        """Wait until every process has come here."""
+        if self.of > 1 and not self.is_shard:
+            import torch.distributed as distributed
+
+            distributed.barrier()
+
+    def open_writer(
+        self,
+        folder: Path,
+        record: dict[str, Any],
+        layout: Layout,
+        *,
+        resume: bool,
+        overwrite: bool,
+        compression: Compression,
+    ) -> RunWriter:
+        """Open the run folder: the first process makes or checks it, then the others join."""
+        if self.is_first:
+            writer = RunWriter.open(
+                folder, record, layout, resume=resume, overwrite=overwrite, compression=compression
+            )
+            self.wait_for_all()
+            return writer
+        self.wait_for_all()
+        return RunWriter.join(folder, record, layout, compression=compression)
+
+
+ALONE = Processes()
+
+
+def parse_shard(text: str) -> Processes:
+    """The shard of text such as `2/8` (from 1); InputError where it is none."""
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise InputError(f"--shard {text!r}: i/n with i from 1 to n is allowed, such as 2/8")
+    return Processes(int(number) - 1, int(of), is_shard=True)
+
+
+def launched() -> Processes:
+    """The processes that torchrun started, connected with each other; ALONE without torchrun."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
+        return ALONE
+    import torch
+    import torch.distributed as distributed
+
+    if not distributed.is_initialized():
+        on_cuda = torch.cuda.is_available()
+        if on_cuda:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=_LONGEST_WAIT)
+    return Processes(distributed.get_rank(), distributed.get_world_size())
+
+
+def disconnect() -> None:
+    """End the connection that `launched` made, if any."""
+    import torch.distributed as distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

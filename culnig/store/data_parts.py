@@ -1,0 +1,111 @@
+"""What item scores and tensors have in common: files of a few batches each, with the items' tokens."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.errors import StoreError
+from culnig.store import schema, tables
+from culnig.store.compression import write_column
+from culnig.store.files import whole_hdf5
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Items of a part, in the order of scoring, with the tokens of their prompts."""
+
+    item: NDArray[np.int64]
+    """Place of each item in its benchmark's item table, shape (item,)."""
+    offsets: NDArray[np.int64]
+    """Where the tokens of each item begin, and where the last end, shape (item + 1,)."""
+    token_ids: NDArray[np.int32]
+    """Tokens of all items, one after the other, shape (token,)."""
+
+    @classmethod
+    def of(cls, places: Sequence[int], token_ids: Sequence[Sequence[int]]) -> Prompts:
+        """From lists."""
+        lengths = [len(ids) for ids in token_ids]
+        return cls(
+            np.array(places, dtype=np.int64),
+            np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+            np.array([token for ids in token_ids for token in ids], dtype=np.int32),
+        )
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.item)
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens of all items."""
+        return int(self.offsets[-1])
+
+    def tokens(self, row: int) -> NDArray[np.int32]:
+        """Tokens of the item in that row."""
+        return self.token_ids[self.offsets[row] : self.offsets[row + 1]]
+
+
+@dataclass(frozen=True)
+class PartName:
+    """Which run, benchmark and batches a part belongs to."""
+
+    run_id: str
+    benchmark: str
+    portion: int
+    first_batch: int
+
+
+class Abandoned(Exception):
+    """Thrown into the context of a new part to end it; nothing of it is left."""
+
+
+@contextlib.contextmanager
+def new_part(path: Path, kind: str, version: int, name: PartName, prompts: Prompts) -> Iterator[h5py.File]:
+    """A part to be filled; it appears when the context ends."""
+    with whole_hdf5(path) as file:
+        file.attrs[schema.FORMAT], file.attrs[schema.FORMAT_VERSION] = kind, version
+        file.attrs[schema.RUN_ID], file.attrs[schema.BENCHMARK] = name.run_id, name.benchmark
+        file.attrs[schema.PORTION], file.attrs[schema.FIRST_BATCH] = name.portion, name.first_batch
+        write_column(file, schema.ITEM, prompts.item)
+        write_column(file, schema.OFFSETS, prompts.offsets)
+        write_column(file, schema.TOKEN_IDS, prompts.token_ids)
+        yield file
+
+
+def check_part(file: h5py.File, kind: str, version: int) -> PartName:
+    """Name of an opened part; StoreError where it is of another kind or version."""
+    found = file.attrs.get(schema.FORMAT)
+    if found != kind:
+        raise StoreError(f"{file.filename}: format is {found!r}, expected {kind!r}")
+    if file.attrs.get(schema.FORMAT_VERSION) != version:
+        raise StoreError(
+            f"{file.filename}: format version {file.attrs.get(schema.FORMAT_VERSION)}, this culnig reads "
+            f"{version}"
+        )
+    texts = [file.attrs.get(key) for key in (schema.RUN_ID, schema.BENCHMARK)]
+    if not all(isinstance(text, str) for text in texts):
+        raise StoreError(f"{file.filename}: attributes {schema.RUN_ID} and {schema.BENCHMARK} are not text")
+    counts = [tables.count_attribute(file, key) for key in (schema.PORTION, schema.FIRST_BATCH)]
+    return PartName(str(texts[0]), str(texts[1]), *counts)
+
+
+def read_prompts(file: h5py.File, n_items: int) -> Prompts:
+    """Items and tokens of a part; StoreError where they are damaged. `n_items` is that of the benchmark."""
+    item = tables.read_cells(tables.column_at(file, schema.ITEM, "i"))
+    offsets = tables.read_cells(tables.table_at(file, schema.OFFSETS, (len(item) + 1,), "i"))
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise StoreError(f"{file.filename}: /{schema.OFFSETS} does not ascend from 0")
+    if len(item) and (item.min() < 0 or item.max() >= n_items):
+        raise StoreError(
+            f"{file.filename}: /{schema.ITEM} names items {item.min()} to {item.max()} of {n_items}"
+        )
+    ids = tables.read_cells(tables.table_at(file, schema.TOKEN_IDS, (int(offsets[-1]),), "i"))
+    return Prompts(item, offsets, ids)

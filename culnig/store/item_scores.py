@@ -1,0 +1,112 @@
+"""Level `item`: the score that each item gave each neuron, before confidence and clamp.
+
+As float16 a score is stored as a share of the largest of its item, so that small ones do not vanish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.store import schema, tables
+from culnig.store.compression import Compression, write_column
+from culnig.store.data_parts import Abandoned, PartName, Prompts, check_part, new_part, read_prompts
+from culnig.store.files import open_hdf5
+
+ScoreType = Literal["float32", "float16"]
+SCORE_TYPES: tuple[ScoreType, ...] = ("float32", "float16")
+
+
+def item_bytes(n_neurons: int, score_type: ScoreType, n_tokens: int) -> int:
+    """Bytes of one item, uncompressed."""
+    return n_neurons * (np.dtype(score_type).itemsize + _place_type(n_tokens).itemsize)
+
+
+def _place_type(most_tokens: int) -> np.dtype[np.unsignedinteger]:
+    return np.dtype(np.uint16 if most_tokens <= np.iinfo(np.uint16).max else np.uint32)
+
+
+class ItemScoresWriter:
+    """Fills one part, batch after batch. The part appears when it is closed, and not before."""
+
+    def __init__(
+        self,
+        path: Path,
+        name: PartName,
+        prompts: Prompts,
+        n_neurons: int,
+        score_type: ScoreType = "float32",
+        compression: Compression = "default",
+    ) -> None:
+        self._stack = contextlib.ExitStack()
+        file = self._stack.enter_context(
+            new_part(path, schema.ITEMS_FORMAT, schema.ITEMS_FORMAT_VERSION, name, prompts)
+        )
+        shape = (prompts.n_items, n_neurons)
+        longest = int(np.diff(prompts.offsets).max(initial=0))
+        self._scores = tables.create_table(file, schema.SCORES, shape, score_type, compression)
+        self._peaks = tables.create_table(file, schema.PEAK_TOKEN, shape, _place_type(longest), compression)
+        self._scale: NDArray[np.float32] | None = None
+        if score_type == "float16":
+            self._scale = np.zeros(prompts.n_items, dtype=np.float32)
+        self._file = file
+
+    def write(self, row: int, scores: NDArray[np.float32], peak_tokens: NDArray[np.int32]) -> None:
+        """Write the scores (item, neuron) of the items from `row` on, and the tokens that gave them."""
+        rows = slice(row, row + len(scores))
+        self._peaks[rows] = peak_tokens.astype(self._peaks.dtype)
+        if self._scale is None:
+            self._scores[rows] = scores
+            return
+        largest = np.abs(scores).max(axis=1, initial=0)
+        largest[largest == 0] = 1
+        self._scale[rows] = largest
+        self._scores[rows] = (scores / largest[:, None]).astype(np.float16)
+
+    def close(self) -> None:
+        """Finish the part."""
+        if self._scale is not None:
+            write_column(self._file, schema.SCALE, self._scale)
+        self._stack.close()
+
+    def abandon(self) -> None:
+        """Leave nothing of the part."""
+        with contextlib.suppress(Abandoned), self._stack:
+            raise Abandoned
+
+
+class ItemScores:
+    """One part, open for reading."""
+
+    def __init__(self, file: h5py.File, n_neurons: int, n_items: int) -> None:
+        """`n_items` is the number of items of the benchmark. StoreError where the part is damaged."""
+        self.name = check_part(file, schema.ITEMS_FORMAT, schema.ITEMS_FORMAT_VERSION)
+        self.prompts = read_prompts(file, n_items)
+        shape = (self.prompts.n_items, n_neurons)
+        self._scores = tables.table_at(file, schema.SCORES, shape, "f")
+        self._peaks = tables.table_at(file, schema.PEAK_TOKEN, shape, "u")
+        self._scale = None
+        if schema.SCALE in file:
+            self._scale = tables.read_cells(tables.table_at(file, schema.SCALE, shape[:1], "f"))
+
+    def scores(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.float32]:
+        """Scores before confidence and clamp, (item, neuron) float32."""
+        values = tables.read_cells(self._scores, rows, columns).astype(np.float32)
+        return values if self._scale is None else values * self._scale[rows, None]
+
+    def peak_tokens(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.int64]:
+        """Place of the token that gave each score, (item, neuron)."""
+        return tables.read_cells(self._peaks, rows, columns).astype(np.int64)
+
+
+@contextlib.contextmanager
+def open_item_scores(path: Path, n_neurons: int, n_items: int) -> Iterator[ItemScores]:
+    """Open a part for reading."""
+    with open_hdf5(path) as file:
+        yield ItemScores(file, n_neurons, n_items)
