@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from culnig.errors import StoreError
 from culnig.store import schema, tables
 from culnig.store.compression import write_column
-from culnig.store.files import whole_hdf5
+from culnig.store.files import open_hdf5, whole_hdf5
+
+PART_VERSIONS = {
+    schema.ITEMS_FORMAT: schema.ITEMS_FORMAT_VERSION,
+    schema.TENSORS_FORMAT: schema.TENSORS_FORMAT_VERSION,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,16 @@ class Prompts:
         return self.token_ids[self.offsets[row] : self.offsets[row + 1]]
 
 
+def part_file(benchmark: str, portion: int, first_batch: int) -> str:
+    """Name of a part's file."""
+    return f"part-{benchmark}-{portion:03d}-{first_batch:06d}.h5"
+
+
+def benchmark_of(path: Path) -> str:
+    """The benchmark that a part belongs to, by the name of its file."""
+    return path.stem.removeprefix("part-").rsplit("-", 2)[0]
+
+
 @dataclass(frozen=True)
 class PartName:
     """Which run, benchmark and batches a part belongs to."""
@@ -68,10 +83,10 @@ class Abandoned(Exception):
 
 
 @contextlib.contextmanager
-def new_part(path: Path, kind: str, version: int, name: PartName, prompts: Prompts) -> Iterator[h5py.File]:
+def new_part(path: Path, kind: str, name: PartName, prompts: Prompts) -> Iterator[h5py.File]:
     """A part to be filled; it appears when the context ends."""
     with whole_hdf5(path) as file:
-        file.attrs[schema.FORMAT], file.attrs[schema.FORMAT_VERSION] = kind, version
+        file.attrs[schema.FORMAT], file.attrs[schema.FORMAT_VERSION] = kind, PART_VERSIONS[kind]
         file.attrs[schema.RUN_ID], file.attrs[schema.BENCHMARK] = name.run_id, name.benchmark
         file.attrs[schema.PORTION], file.attrs[schema.FIRST_BATCH] = name.portion, name.first_batch
         write_column(file, schema.ITEM, prompts.item)
@@ -80,15 +95,32 @@ def new_part(path: Path, kind: str, version: int, name: PartName, prompts: Promp
         yield file
 
 
-def check_part(file: h5py.File, kind: str, version: int) -> PartName:
-    """Name of an opened part; StoreError where it is of another kind or version."""
+@dataclass(frozen=True)
+class Part:
+    """A part that is there: where, what it belongs to, and its items."""
+
+    path: Path
+    name: PartName
+    prompts: Prompts
+
+
+def read_part(path: Path, kind: str, n_items: int) -> Part:
+    """What a part is about, without its data. `n_items` is the number of items of its benchmark.
+
+    StoreError where it is of another kind or version, or damaged.
+    """
+    with open_hdf5(path) as file:
+        return Part(path, _read_name(file, kind), _read_prompts(file, n_items))
+
+
+def _read_name(file: h5py.File, kind: str) -> PartName:
     found = file.attrs.get(schema.FORMAT)
     if found != kind:
         raise StoreError(f"{file.filename}: format is {found!r}, expected {kind!r}")
-    if file.attrs.get(schema.FORMAT_VERSION) != version:
+    version = file.attrs.get(schema.FORMAT_VERSION)
+    if version != PART_VERSIONS[kind]:
         raise StoreError(
-            f"{file.filename}: format version {file.attrs.get(schema.FORMAT_VERSION)}, this culnig reads "
-            f"{version}"
+            f"{file.filename}: format version {version}, this culnig reads {PART_VERSIONS[kind]}"
         )
     texts = [file.attrs.get(key) for key in (schema.RUN_ID, schema.BENCHMARK)]
     if not all(isinstance(text, str) for text in texts):
@@ -97,8 +129,7 @@ def check_part(file: h5py.File, kind: str, version: int) -> PartName:
     return PartName(str(texts[0]), str(texts[1]), *counts)
 
 
-def read_prompts(file: h5py.File, n_items: int) -> Prompts:
-    """Items and tokens of a part; StoreError where they are damaged. `n_items` is that of the benchmark."""
+def _read_prompts(file: h5py.File, n_items: int) -> Prompts:
     item = tables.read_cells(tables.column_at(file, schema.ITEM, "i"))
     offsets = tables.read_cells(tables.table_at(file, schema.OFFSETS, (len(item) + 1,), "i"))
     if offsets[0] != 0 or (np.diff(offsets) < 0).any():

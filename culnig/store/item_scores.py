@@ -6,7 +6,6 @@ As float16 a score is stored as a share of the largest of its item, so that smal
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, write_column
-from culnig.store.data_parts import Abandoned, PartName, Prompts, check_part, new_part, read_prompts
-from culnig.store.files import open_hdf5
+from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
 
 ScoreType = Literal["float32", "float16"]
 SCORE_TYPES: tuple[ScoreType, ...] = ("float32", "float16")
@@ -45,9 +43,7 @@ class ItemScoresWriter:
         compression: Compression = "default",
     ) -> None:
         self._stack = contextlib.ExitStack()
-        file = self._stack.enter_context(
-            new_part(path, schema.ITEMS_FORMAT, schema.ITEMS_FORMAT_VERSION, name, prompts)
-        )
+        file = self._stack.enter_context(new_part(path, schema.ITEMS_FORMAT, name, prompts))
         shape = (prompts.n_items, n_neurons)
         longest = int(np.diff(prompts.offsets).max(initial=0))
         self._scores = tables.create_table(file, schema.SCORES, shape, score_type, compression)
@@ -58,7 +54,7 @@ class ItemScoresWriter:
         self._file = file
 
     def write(self, row: int, scores: NDArray[np.float32], peak_tokens: NDArray[np.int32]) -> None:
-        """Write the scores (item, neuron) of the items from `row` on, and the tokens that gave them."""
+        """Write all scores (item, neuron) of the items from `row` on, and the tokens that gave them."""
         rows = slice(row, row + len(scores))
         self._peaks[rows] = peak_tokens.astype(self._peaks.dtype)
         if self._scale is None:
@@ -84,11 +80,9 @@ class ItemScoresWriter:
 class ItemScores:
     """One part, open for reading."""
 
-    def __init__(self, file: h5py.File, n_neurons: int, n_items: int) -> None:
-        """`n_items` is the number of items of the benchmark. StoreError where the part is damaged."""
-        self.name = check_part(file, schema.ITEMS_FORMAT, schema.ITEMS_FORMAT_VERSION)
-        self.prompts = read_prompts(file, n_items)
-        shape = (self.prompts.n_items, n_neurons)
+    def __init__(self, file: h5py.File, prompts: Prompts, n_neurons: int) -> None:
+        """StoreError where a dataset is missing or of the wrong shape."""
+        shape = (prompts.n_items, n_neurons)
         self._scores = tables.table_at(file, schema.SCORES, shape, "f")
         self._peaks = tables.table_at(file, schema.PEAK_TOKEN, shape, "u")
         self._scale = None
@@ -103,10 +97,3 @@ class ItemScores:
     def peak_tokens(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.int64]:
         """Place of the token that gave each score, (item, neuron)."""
         return tables.read_cells(self._peaks, rows, columns).astype(np.int64)
-
-
-@contextlib.contextmanager
-def open_item_scores(path: Path, n_neurons: int, n_items: int) -> Iterator[ItemScores]:
-    """Open a part for reading."""
-    with open_hdf5(path) as file:
-        yield ItemScores(file, n_neurons, n_items)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from culnig.errors import StoreError, UnknownNameError
 from culnig.items import Role
@@ -19,7 +22,10 @@ from culnig.neurons import Layout
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store import schema, tables
+from culnig.store.data_parts import Part, benchmark_of, read_part
 from culnig.store.files import file_hash, open_hdf5, read_json
+from culnig.store.item_scores import ItemScores
+from culnig.store.tensors import Tensors
 
 RECORD_SECTIONS = ("model", "settings", "benchmarks")
 """Objects that every run.json has, and that a resumed run must share with the request."""
@@ -60,15 +66,25 @@ class Run:
 
     @contextlib.contextmanager
     def _benchmark(self, name: str) -> Iterator[h5py.Group]:
-        if name not in self.benchmarks:
-            raise UnknownNameError(f"benchmark of run {self.folder}:", name, self.benchmarks)
+        self._stored(name)
         with open_scores(self.scores_file) as file:
             yield tables.group_at(tables.group_at(file, schema.BENCHMARKS), name)
 
     @cached_property
     def scores_hash(self) -> str:
-        """SHA-256 of `scores.h5`."""
-        return file_hash(self.scores_file)
+        """SHA-256 of `scores.h5`, as it was when the run was finished."""
+        recorded = self.record.get(schema.HASHES, {}).get(schema.SCORES_FILE)
+        return recorded if isinstance(recorded, str) else file_hash(self.scores_file)
+
+    @cached_property
+    def run_id(self) -> str:
+        """SHA-256 over what was asked for: all files of a run share it."""
+        return run_id(self.record)
+
+    @property
+    def level(self) -> str:
+        """`culture`, `item` or `token`."""
+        return str(self.record["settings"].get("level", "culture"))
 
     @property
     def model(self) -> str:
@@ -85,9 +101,96 @@ class Run:
         with self._benchmark(name) as group:
             return tables.read_outcomes(group)
 
+    def item_parts(self, name: str) -> list[Part]:
+        """Where the scores of all items of a benchmark are, in the order of scoring.
+
+        StoreError where the run has none, or a part is missing, damaged or another run's.
+        """
+        parts = self._parts(name, schema.ITEMS_FOLDER, "item")
+        n_items = self._stored(name).n_items
+        places = np.concatenate([part.prompts.item for part in parts]) if parts else np.zeros(0)
+        if not np.array_equal(np.sort(places), np.arange(n_items)):
+            raise StoreError(
+                f"{self.folder / schema.ITEMS_FOLDER}: the parts of {name!r} hold {len(set(places))} of "
+                f"{n_items} items; one is missing or there twice"
+            )
+        return parts
+
+    def tensor_parts(self, name: str) -> list[Part]:
+        """Where the tensors of the chosen items of a benchmark are, in the order of scoring.
+
+        StoreError where the run has none, or a part is missing, damaged or another run's.
+        """
+        return self._parts(name, schema.TENSORS_FOLDER, "token")
+
+    @contextlib.contextmanager
+    def open_item_scores(self, part: Part) -> Iterator[ItemScores]:
+        """Open one of `item_parts`."""
+        with open_hdf5(part.path) as file:
+            yield ItemScores(file, part.prompts, self.layout.n_neurons)
+
+    @contextlib.contextmanager
+    def open_tensors(self, part: Part) -> Iterator[Tensors]:
+        """Open one of `tensor_parts`."""
+        with open_hdf5(part.path) as file:
+            yield Tensors(file, part.prompts, self.layout)
+
+    def item_scores(self, name: str, columns: slice = slice(None)) -> NDArray[np.float32]:
+        """Score of every item for some neurons (flat positions), before confidence and clamp.
+
+        Shape (item, neuron), items in file order. StoreError as for `item_parts`.
+        """
+        width = len(range(*columns.indices(self.layout.n_neurons)))
+        scores = np.empty((self._stored(name).n_items, width), dtype=np.float32)
+        for part in self.item_parts(name):
+            with self.open_item_scores(part) as stored:
+                scores[part.prompts.item] = stored.scores(columns=columns)
+        return scores
+
+    def _stored(self, name: str) -> StoredBenchmark:
+        if name not in self.benchmarks:
+            raise UnknownNameError(f"benchmark of run {self.folder}:", name, self.benchmarks)
+        return self.benchmarks[name]
+
+    def _parts(self, name: str, folder: str, level: str) -> list[Part]:
+        n_items = self._stored(name).n_items
+        if self.level != level:
+            raise StoreError(
+                f"{self.folder} was scored at level {self.level!r}; score it again with --level {level}"
+            )
+        kind = {schema.ITEMS_FOLDER: schema.ITEMS_FORMAT, schema.TENSORS_FOLDER: schema.TENSORS_FORMAT}[
+            folder
+        ]
+        parts = [
+            read_part(path, kind, n_items) for path in self._data_files(folder) if benchmark_of(path) == name
+        ]
+        for part in parts:
+            if part.name.run_id != self.run_id or part.name.benchmark != name:
+                raise StoreError(
+                    f"{part.path} belongs to another run; put the right file back or score again"
+                )
+        return sorted(parts, key=lambda part: (part.name.portion, part.name.first_batch))
+
+    def _data_files(self, folder: str) -> list[Path]:
+        """Files of a level; StoreError where one that the run was finished with is missing."""
+        files = sorted((self.folder / folder).glob("part-*.h5"))
+        recorded = self.record.get(schema.DATA_FILES)
+        if isinstance(recorded, list):
+            there = {path.relative_to(self.folder).as_posix() for path in files}
+            if missing := sorted({str(name) for name in recorded if str(name).startswith(folder)} - there):
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise StoreError(f"{self.folder / missing[0]} is missing{more}; put it back or score again")
+        return files
+
     def with_role(self, role: Role) -> list[StoredBenchmark]:
         """Benchmarks of a role, by name."""
         return [stored for _, stored in sorted(self.benchmarks.items()) if stored.role == role]
+
+
+def run_id(record: Mapping[str, Any]) -> str:
+    """SHA-256 over what was asked for."""
+    asked = {section: record[section] for section in RECORD_SECTIONS}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def read_run_record(folder: Path) -> dict[str, Any]:

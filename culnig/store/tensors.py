@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from culnig.errors import StoreError
 from culnig.neurons import Layout, Segment
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, packed_tensor, tall_chunks
-from culnig.store.data_parts import Abandoned, PartName, Prompts, check_part, new_part, read_prompts
-from culnig.store.files import open_hdf5
+from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
 
 ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _STORED_AS = {"float32": "f4", "float16": "f2", "bfloat16": "u2"}
@@ -35,9 +34,7 @@ class TensorsWriter:
         compression: Compression = "default",
     ) -> None:
         self._stack = contextlib.ExitStack()
-        file = self._stack.enter_context(
-            new_part(path, schema.TENSORS_FORMAT, schema.TENSORS_FORMAT_VERSION, name, prompts)
-        )
+        file = self._stack.enter_context(new_part(path, schema.TENSORS_FORMAT, name, prompts))
         dtype = np.dtype(_STORED_AS[number_format])
         self._datasets: dict[int, tuple[h5py.Dataset, h5py.Dataset]] = {}
         for segment in segments:
@@ -73,10 +70,9 @@ class TensorsWriter:
 class Tensors:
     """One part, open for reading."""
 
-    def __init__(self, file: h5py.File, layout: Layout, n_items: int) -> None:
-        """`n_items` is the number of items of the benchmark. StoreError where the part is damaged."""
-        self.name = check_part(file, schema.TENSORS_FORMAT, schema.TENSORS_FORMAT_VERSION)
-        self.prompts = read_prompts(file, n_items)
+    def __init__(self, file: h5py.File, prompts: Prompts, layout: Layout) -> None:
+        """StoreError where the part holds no module of the model."""
+        self.prompts = prompts
         self.segments = [segment for segment in layout.segments if _group_name(segment) in file]
         self._file = file
         if not self.segments:
@@ -109,13 +105,6 @@ class Tensors:
                 f"{self._file.filename}: {dataset.name} has shape {dataset.shape}, expected {shape}"
             )
         return dataset
-
-
-@contextlib.contextmanager
-def open_tensors(path: Path, layout: Layout, n_items: int) -> Iterator[Tensors]:
-    """Open a part for reading."""
-    with open_hdf5(path) as file:
-        yield Tensors(file, layout, n_items)
 
 
 def _group_name(segment: Segment) -> str:

@@ -9,7 +9,6 @@ next batch, and it does not matter which process scored which portion: the numbe
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -30,8 +29,9 @@ from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, write_column
-from culnig.store.files import locked, make_folder, whole_hdf5, write_json
-from culnig.store.run import RECORD_SECTIONS, open_scores, read_run_record
+from culnig.store.data_parts import part_file
+from culnig.store.files import file_hash, locked, make_folder, whole_hdf5, write_json
+from culnig.store.run import RECORD_SECTIONS, open_scores, read_run_record, run_id
 
 CHECKPOINT_SECONDS = 30.0
 _WRITING_SHARE = 0.02
@@ -187,7 +187,7 @@ class RunWriter:
         """Where the item scores or tensors of some batches of a portion go."""
         place = self.folder / folder
         place.mkdir(exist_ok=True)
-        return place / f"part-{portion.name}-{first_batch:06d}.h5"
+        return place / part_file(portion.benchmark, portion.number, first_batch)
 
     def discard_data(self, folder: str, portion: Portion, batches_done: int) -> None:
         """Remove item scores or tensors that are newer than the checkpoint: they are made again."""
@@ -232,18 +232,19 @@ class RunWriter:
         write_json(self.folder / schema.RUN_FILE, self._record)
 
     def _complete(self) -> None:
-        self.record_more(complete=True)
+        data = [
+            path.relative_to(self.folder).as_posix()
+            for folder in (schema.ITEMS_FOLDER, schema.TENSORS_FOLDER)
+            for path in sorted((self.folder / folder).glob("part-*.h5"))
+        ]
+        facts = {schema.DATA_FILES: data} if data else {}
+        hashes = {schema.SCORES_FILE: file_hash(self.folder / schema.SCORES_FILE)}
+        self.record_more(complete=True, **{schema.HASHES: hashes}, **facts)
         shutil.rmtree(self.folder / schema.PARTS_FOLDER, ignore_errors=True)
         self.close()
 
     def _part(self, portion: Portion) -> Path:
         return self.folder / schema.PARTS_FOLDER / f"{portion.name}.h5"
-
-
-def run_id(record: Mapping[str, Any]) -> str:
-    """SHA-256 over what was asked for: parts of one run share it."""
-    asked = {section: record[section] for section in RECORD_SECTIONS}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def check_owner(file: h5py.File, expected: str) -> None:
