@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -141,6 +142,26 @@ class Layout:
             for f, n in zip(flat, numbers, strict=True)
         ]
 
+    def chosen(self, modules: Sequence[str] = (), layers: Sequence[int] = ()) -> list[Segment]:
+        """Segments of these modules (names, or their last part) and layers; none named stands for all.
+
+        InputError for a module or layer that is not there.
+        """
+        short = {module.rpartition(".")[2]: module for module in self.modules}
+        wanted = {short.get(module, module) for module in modules} or set(self.modules)
+        if unknown := sorted(wanted - set(self.modules)):
+            raise InputError(f"no module {', '.join(unknown)}; there are {', '.join(self.modules)}")
+        there = {segment.layer for segment in self.segments}
+        if unknown_layers := sorted(set(layers) - there):
+            raise InputError(
+                f"no layer {', '.join(map(str, unknown_layers))}; there are {min(there)} to {max(there)}"
+            )
+        return [
+            segment
+            for segment in self.segments
+            if segment.module in wanted and (not layers or segment.layer in layers)
+        ]
+
     def pool(self, name: str) -> NDArray[np.int64]:
         """Flat positions of a pool, ascending. InputError for a name that is not in POOLS."""
         if name not in POOLS:
@@ -151,3 +172,14 @@ class Layout:
             if s.module in POOLS[name]
         ]
         return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Layers from text such as `0-3,7`; InputError where it is none."""
+    layers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InputError(f"layers {text!r}: {part!r} is no layer; numbers and ranges such as 0-3,7 are")
+        layers += range(int(first), int(last if dash else first) + 1)
+    return tuple(dict.fromkeys(layers))

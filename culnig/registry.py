@@ -1,15 +1,15 @@
 """What is registered: models, benchmarks, cultures, lemmatizers — built-ins and plugins through one door.
 
 Everything comes from entry points (groups `culnig.models`, `culnig.benchmarks`, `culnig.cultures`,
-`culnig.lemmatizers`), the built-ins too, so a plugin can do whatever a built-in does. A benchmark may also
-be a file that declares one. Entries are loaded only when somebody asks. A plugin that cannot be loaded is
-reported by `problems()` and skipped; it never breaks a command that does not need it.
+`culnig.lemmatizers`, `culnig.aggregators`), the built-ins too, so a plugin can do whatever a built-in does. A
+benchmark may also be a file that declares one. Entries are loaded only when somebody asks. A plugin that
+cannot be loaded is reported by `problems()` and skipped; it never breaks a command that does not need it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PureWindowsPath
@@ -28,6 +28,7 @@ BENCHMARKS = "culnig.benchmarks"
 BENCHMARK_FILES = "culnig.benchmark_files"
 CULTURES = "culnig.cultures"
 LEMMATIZERS = "culnig.lemmatizers"
+AGGREGATORS = "culnig.aggregators"
 
 DECLARATION_SUFFIXES = (".yaml", ".yml", ".toml")
 CONTROL_OF_DECLARATION = "#control"
@@ -156,6 +157,14 @@ def lemmatizers() -> dict[str, type[Lemmatizer]]:
     return _load_all(LEMMATIZERS)
 
 
+def aggregator(name: str, built_in: Sequence[str] = ()) -> Any:
+    """A plugin's aggregator; UnknownNameError lists them beside those that are `built_in`."""
+    entries = _entries(AGGREGATORS)
+    if name not in entries:
+        raise UnknownNameError("aggregator", name, [*built_in, *entries], "others come through a plugin")
+    return _load(entries[name])
+
+
 def check_cultures(keys: list[str]) -> None:
     """UnknownNameError for the first key that no record has."""
     for key in keys:
@@ -166,7 +175,7 @@ def check_cultures(keys: list[str]) -> None:
 def entries() -> list[dict[str, str]]:
     """Every registered entry: its group, name, object and owner, and whether it loads."""
     rows = []
-    for group in (MODELS, BENCHMARKS, CULTURES, LEMMATIZERS):
+    for group in (MODELS, BENCHMARKS, CULTURES, LEMMATIZERS, AGGREGATORS):
         loaded = _load_all(group)
         for name, entry in _entries(group).items():
             rows.append(

@@ -46,6 +46,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "store": ("errors", *WORDS),
     # languages of short answers; only their protocol and the one that always works are imported by name
     "lemmatizers": ("errors", "data_files", "registry"),
+    # tables from stored item scores and tensors; no model
+    "reduction": ("errors", *WORDS, "registry", "kernel_arguments", "kernels", "store"),
     # neurons from tables; no model
     "selection": ("errors", *WORDS, "statistics", "kernels", "store"),
     # tables from a model; answers from a model with neurons masked

@@ -13,6 +13,7 @@ from culnig.cli.options import Command, together
 from culnig.cli.output import size_text
 from culnig.errors import InputError
 from culnig.items import ChosenItems
+from culnig.neurons import parse_layers
 
 if TYPE_CHECKING:
     from culnig.bound import BoundModel
@@ -34,7 +35,7 @@ class StoreChoice:
 
     def settings(self, *, gradient_checkpointing: bool) -> RunSettings:
         """As the run takes it; UsageError where options do not go together."""
-        from culnig.extraction.levels import StoredTensors, parse_layers
+        from culnig.extraction.levels import StoredTensors
         from culnig.extraction.run import RunSettings
 
         tensors = StoredTensors(

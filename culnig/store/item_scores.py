@@ -65,6 +65,12 @@ class ItemScoresWriter:
         self._scale[rows] = largest
         self._scores[rows] = (scores / largest[:, None]).astype(np.float16)
 
+    def write_columns(self, column: int, scores: NDArray[np.float32], peak_tokens: NDArray[np.int32]) -> None:
+        """Write the scores (item, neuron) of all items for the neurons from `column` on; float32 only."""
+        columns = slice(column, column + scores.shape[1])
+        self._scores[:, columns] = scores
+        self._peaks[:, columns] = peak_tokens.astype(self._peaks.dtype)
+
     def close(self) -> None:
         """Finish the part."""
         if self._scale is not None:

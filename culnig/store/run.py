@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from culnig.errors import StoreError, UnknownNameError
 from culnig.items import Role
-from culnig.neurons import Layout
+from culnig.neurons import Layout, Segment
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store import schema, tables
@@ -66,7 +66,7 @@ class Run:
 
     @contextlib.contextmanager
     def _benchmark(self, name: str) -> Iterator[h5py.Group]:
-        self._stored(name)
+        self.stored(name)
         with open_scores(self.scores_file) as file:
             yield tables.group_at(tables.group_at(file, schema.BENCHMARKS), name)
 
@@ -107,7 +107,7 @@ class Run:
         StoreError where the run has none, or a part is missing, damaged or another run's.
         """
         parts = self._parts(name, schema.ITEMS_FOLDER, "item")
-        n_items = self._stored(name).n_items
+        n_items = self.stored(name).n_items
         places = np.concatenate([part.prompts.item for part in parts]) if parts else np.zeros(0)
         if not np.array_equal(np.sort(places), np.arange(n_items)):
             raise StoreError(
@@ -122,6 +122,14 @@ class Run:
         StoreError where the run has none, or a part is missing, damaged or another run's.
         """
         return self._parts(name, schema.TENSORS_FOLDER, "token")
+
+    def stored_segments(self, name: str) -> list[Segment]:
+        """Segments whose tensors are stored."""
+        parts = self.tensor_parts(name)
+        if not parts:
+            return []
+        with self.open_tensors(parts[0]) as stored:
+            return stored.segments
 
     @contextlib.contextmanager
     def open_item_scores(self, part: Part) -> Iterator[ItemScores]:
@@ -141,19 +149,20 @@ class Run:
         Shape (item, neuron), items in file order. StoreError as for `item_parts`.
         """
         width = len(range(*columns.indices(self.layout.n_neurons)))
-        scores = np.empty((self._stored(name).n_items, width), dtype=np.float32)
+        scores = np.empty((self.stored(name).n_items, width), dtype=np.float32)
         for part in self.item_parts(name):
             with self.open_item_scores(part) as stored:
                 scores[part.prompts.item] = stored.scores(columns=columns)
         return scores
 
-    def _stored(self, name: str) -> StoredBenchmark:
+    def stored(self, name: str) -> StoredBenchmark:
+        """What the run says about a benchmark; UnknownNameError where it has none of that name."""
         if name not in self.benchmarks:
             raise UnknownNameError(f"benchmark of run {self.folder}:", name, self.benchmarks)
         return self.benchmarks[name]
 
     def _parts(self, name: str, folder: str, level: str) -> list[Part]:
-        n_items = self._stored(name).n_items
+        n_items = self.stored(name).n_items
         if self.level != level:
             raise StoreError(
                 f"{self.folder} was scored at level {self.level!r}; score it again with --level {level}"

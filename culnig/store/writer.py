@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ class RunWriter:
         for leftover in folder.rglob("*.tmp"):
             leftover.unlink()
         if writer.finished:  # killed after the last rename, or resumed for nothing
-            writer._complete()
+            writer.complete()
         else:
             write_json(folder / schema.RUN_FILE, record)
             (folder / schema.PARTS_FOLDER).mkdir(exist_ok=True)
@@ -200,19 +200,24 @@ class RunWriter:
 
         StoreError where one is missing or not complete.
         """
-        with whole_hdf5(self.folder / schema.SCORES_FILE) as file:
-            _mark(file)
-            tables.write_layout(file, self._layout)
-            benchmarks = file.create_group(schema.BENCHMARKS)
+        with self.new_scores() as benchmarks:
             for name, count in portions.items():
                 paths = [self._part(Portion(name, number, count, 0)) for number in range(count)]
                 with contextlib.ExitStack() as stack:
                     parts = [stack.enter_context(self._complete_part(path, name)) for path in paths]
                     add_up(benchmarks.create_group(name), parts, self._layout.n_neurons, self.compression)
-        self._complete()
+        self.complete()
 
     @contextlib.contextmanager
-    def _complete_part(self, path: Path, name: str) -> Any:
+    def new_scores(self) -> Iterator[h5py.Group]:
+        """The group that the benchmarks of `scores.h5` go into; the file appears when the context ends."""
+        with whole_hdf5(self.folder / schema.SCORES_FILE) as file:
+            _mark(file)
+            tables.write_layout(file, self._layout)
+            yield file.create_group(schema.BENCHMARKS)
+
+    @contextlib.contextmanager
+    def _complete_part(self, path: Path, name: str) -> Iterator[h5py.Group]:
         if not path.exists():
             raise StoreError(f"{path} is missing; finish it with the same `score` command and --resume")
         with open_scores(path) as file:
@@ -231,7 +236,8 @@ class RunWriter:
         self._record = {**self._record, **facts}
         write_json(self.folder / schema.RUN_FILE, self._record)
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
+        """Say in run.json that the run is whole, with the hash of its scores, and remove the parts."""
         data = [
             path.relative_to(self.folder).as_posix()
             for folder in (schema.ITEMS_FOLDER, schema.TENSORS_FOLDER)

@@ -1,0 +1,1 @@
+"""Stored item scores and tensors, reduced again without the model."""
