@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
-        *("planning", "verification"),
+        *("planning", "reduction", "verification"),
         *("models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),

@@ -19,6 +19,8 @@ COMMANDS = {
     "plan": "culnig.cli.plan",
     "verify": "culnig.cli.verify",
     "score": "culnig.cli.score",
+    "reduce": "culnig.cli.reduce",
+    "merge": "culnig.cli.merge",
     "select": "culnig.cli.select",
     "evaluate": "culnig.cli.evaluate",
     "inspect": "culnig.cli.inspect",

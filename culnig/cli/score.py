@@ -152,8 +152,14 @@ def _report(run: Run, output: Path, skipped: dict[str, int], as_json: bool) -> N
             }
         )
         return
+    print_run(run)
+    print_line(f"Next: culnig-engine select general {output} -o general.neurons.json")
+
+
+def print_run(run: Run) -> None:
+    """Print what a run holds, one row per benchmark."""
     print_table(
-        f"Run {output}: {run.layout.n_neurons:,} neurons of {run.model}",
+        f"Run {run.folder}: {run.layout.n_neurons:,} neurons of {run.model}",
         (
             "benchmark",
             "role",
@@ -177,10 +183,9 @@ def _report(run: Run, output: Path, skipped: dict[str, int], as_json: bool) -> N
                 row["confidence"],
                 row["option_mass"],
             )
-            for row in rows
+            for row in summary_rows(run)
         ],
     )
-    print_line(f"Next: culnig-engine select general {output} -o general.neurons.json")
 
 
 def summary_rows(run: Run) -> list[dict[str, Any]]:

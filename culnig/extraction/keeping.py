@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PART_BYTES = 256 << 20
 """Batches go into one file up to this size."""
 
+TokenText = Callable[[int], str]
+"""Text of a token."""
+
 ItemTables = tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]
 
 
@@ -37,8 +40,16 @@ class Keeper(ABC):
 
     folder: str
 
-    def __init__(self, writer: RunWriter, portion: Portion, batches: Sequence[Batch], numbers: range) -> None:
+    def __init__(
+        self,
+        writer: RunWriter,
+        portion: Portion,
+        batches: Sequence[Batch],
+        numbers: range,
+        text_of: TokenText,
+    ) -> None:
         """`batches` are the benchmark's, `numbers` those of the portion."""
+        self._text_of = text_of
         self._writer = writer
         self._portion = portion
         self._batches = batches
@@ -136,12 +147,13 @@ class ItemScoreKeeper(Keeper):
         portion: Portion,
         batches: Sequence[Batch],
         numbers: range,
+        text_of: TokenText,
         n_neurons: int,
         score_type: ScoreType,
     ) -> None:
         self._n_neurons = n_neurons
         self._score_type = score_type
-        super().__init__(writer, portion, batches, numbers)
+        super().__init__(writer, portion, batches, numbers, text_of)
 
     def bytes_of(self, batch: Batch) -> int:
         """See `Keeper`."""
@@ -160,7 +172,7 @@ class ItemScoreKeeper(Keeper):
         return ItemScoresWriter(
             self._writer.data_file(self.folder, self._portion, name.first_batch),
             name,
-            prompts_of(batches),
+            prompts_of(batches, self._text_of),
             self._n_neurons,
             self._score_type,
             self._writer.compression,
@@ -190,6 +202,7 @@ class TensorKeeper(Keeper):
         portion: Portion,
         batches: Sequence[Batch],
         numbers: range,
+        text_of: TokenText,
         segments: Sequence[Segment],
         number_format: str,
         chosen: Collection[int] | None = None,
@@ -199,7 +212,7 @@ class TensorKeeper(Keeper):
         self._number_format = number_format
         self._chosen = chosen
         self._cell = 2 * sum(segment.width for segment in segments) * ITEM_SIZES[number_format]
-        super().__init__(writer, portion, batches, numbers)
+        super().__init__(writer, portion, batches, numbers, text_of)
 
     def bytes_of(self, batch: Batch) -> int:
         """See `Keeper`."""
@@ -228,7 +241,7 @@ class TensorKeeper(Keeper):
         self._submit(lambda: part.write(segment, token, *pair), sum(rows.nbytes for rows in pair))
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> TensorsWriter:
-        prompts = prompts_of(batches, self._keeps)
+        prompts = prompts_of(batches, self._text_of, self._keeps)
         self._tokens = dict(zip(prompts.item.tolist(), prompts.offsets[:-1].tolist(), strict=True))
         return TensorsWriter(
             self._writer.data_file(self.folder, self._portion, name.first_batch),
@@ -246,7 +259,9 @@ class TensorKeeper(Keeper):
         pass
 
 
-def prompts_of(batches: Sequence[Batch], keeps: Callable[[int], bool] = lambda place: True) -> Prompts:
+def prompts_of(
+    batches: Sequence[Batch], text_of: TokenText, keeps: Callable[[int], bool] = lambda place: True
+) -> Prompts:
     """Items of some batches that are kept, in the order of scoring."""
     kept = [
         (place, encoded.token_ids)
@@ -254,7 +269,7 @@ def prompts_of(batches: Sequence[Batch], keeps: Callable[[int], bool] = lambda p
         for place, encoded in zip(batch.numbers, batch.items, strict=True)
         if keeps(place)
     ]
-    return Prompts.of([place for place, _ in kept], [ids for _, ids in kept])
+    return Prompts.of([place for place, _ in kept], [ids for _, ids in kept], text_of)
 
 
 def _real_rows(tensor: torch.Tensor, mask: NDArray[np.bool_]) -> NDArray[np.generic]:

@@ -187,7 +187,10 @@ def _keeper(
     scoring: Scoring,
     how: RunSettings,
 ) -> Keeper | None:
-    where = (writer, portion, scoring.batches, scoring.portions[portion.number])
+    def text_of(token: int) -> str:
+        return str(bound.tokenizer.decode([token]))
+
+    where = (writer, portion, scoring.batches, scoring.portions[portion.number], text_of)
     if how.level == "item":
         return ItemScoreKeeper(*where, bound.layout.n_neurons, how.score_type)
     if how.level == "token":

@@ -186,6 +186,7 @@ class Reducer:
                 prompts = Prompts.of(
                     [new_places[int(part.prompts.item[row])] for row in rows],
                     [part.prompts.tokens(row).tolist() for row in rows],
+                    part.prompts.vocabulary.__getitem__,
                 )
                 portion = Portion(name, part.name.portion, 0, 0)
                 path = writer.data_file(schema.ITEMS_FOLDER, portion, part.name.first_batch)
@@ -283,6 +284,7 @@ class Reducer:
             name: {
                 **self.run.record["benchmarks"].get(name, {}),
                 "n_items": int(self._counts[name].sum()),
+                **({} if (self._counts[name] == 1).all() else {"items_hash": None}),
             }
             for name in self._benchmarks
         }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -32,15 +32,23 @@ class Prompts:
     """Where the tokens of each item begin, and where the last end, shape (item + 1,)."""
     token_ids: NDArray[np.int32]
     """Tokens of all items, one after the other, shape (token,)."""
+    vocabulary: Mapping[int, str] = field(default_factory=dict)
+    """Text of every token that occurs."""
 
     @classmethod
-    def of(cls, places: Sequence[int], token_ids: Sequence[Sequence[int]]) -> Prompts:
-        """From lists."""
+    def of(
+        cls,
+        places: Sequence[int],
+        token_ids: Sequence[Sequence[int]],
+        text_of: Callable[[int], str] = str,
+    ) -> Prompts:
+        """From lists; `text_of` gives the text of a token."""
         lengths = [len(ids) for ids in token_ids]
         return cls(
             np.array(places, dtype=np.int64),
             np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
             np.array([token for ids in token_ids for token in ids], dtype=np.int32),
+            {token: text_of(token) for token in sorted({token for ids in token_ids for token in ids})},
         )
 
     @property
@@ -92,6 +100,8 @@ def new_part(path: Path, kind: str, name: PartName, prompts: Prompts) -> Iterato
         write_column(file, schema.ITEM, prompts.item)
         write_column(file, schema.OFFSETS, prompts.offsets)
         write_column(file, schema.TOKEN_IDS, prompts.token_ids)
+        write_column(file, schema.VOCABULARY_IDS, np.array(list(prompts.vocabulary), dtype=np.int32))
+        tables.write_texts(file, schema.VOCABULARY, list(prompts.vocabulary.values()))
         yield file
 
 
@@ -139,4 +149,8 @@ def _read_prompts(file: h5py.File, n_items: int) -> Prompts:
             f"{file.filename}: /{schema.ITEM} names items {item.min()} to {item.max()} of {n_items}"
         )
     ids = tables.read_cells(tables.table_at(file, schema.TOKEN_IDS, (int(offsets[-1]),), "i"))
-    return Prompts(item, offsets, ids)
+    known = tables.read_cells(tables.column_at(file, schema.VOCABULARY_IDS, "i"))
+    texts = tables.read_texts(file, schema.VOCABULARY)
+    if len(texts) != len(known) or not np.isin(ids, known).all():
+        raise StoreError(f"{file.filename}: /{schema.VOCABULARY} does not hold the text of every token")
+    return Prompts(item, offsets, ids, dict(zip(known.tolist(), texts, strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.errors import StoreError, UnknownNameError
+from culnig.errors import EnvironmentProblem, StoreError, UnknownNameError
 from culnig.items import Role
 from culnig.neurons import Layout, Segment
 from culnig.outcomes import Outcomes
@@ -191,9 +192,51 @@ class Run:
                 raise StoreError(f"{self.folder / missing[0]} is missing{more}; put it back or score again")
         return files
 
+    def to_pandas(self, name: str) -> Any:
+        """Item table of a benchmark as a pandas DataFrame, one row per item in file order.
+
+        EnvironmentProblem where pandas is not installed.
+        """
+        pandas = _optional("pandas")
+        answers = self.outcomes(name)
+        columns = ("id", "question_id", "culture", "topic", "split", "gold", "predicted", "correct")
+        numbers = ("confidence", "option_mass", "alignment")
+        return pandas.DataFrame({column: getattr(answers, column) for column in (*columns, *numbers)})
+
+    def to_xarray(self, name: str) -> Any:
+        """Score tables of a benchmark as an xarray Dataset with dimensions culture and neuron.
+
+        Neurons carry module, layer and index. EnvironmentProblem where xarray is not installed.
+        """
+        xarray = _optional("xarray")
+        moments = self.moments(name)
+        neurons = self.layout.neurons(np.arange(self.layout.n_neurons))
+        return xarray.Dataset(
+            {table: (("culture", "neuron"), getattr(moments, table)) for table in schema.TABLES}
+            | {
+                "n_items": ("culture", moments.n_items),
+                "confidence_sum": ("culture", moments.confidence_sum),
+            },
+            coords={
+                "culture": list(moments.cultures),
+                "module": ("neuron", [neuron.module for neuron in neurons]),
+                "layer": ("neuron", [neuron.layer for neuron in neurons]),
+                "index": ("neuron", [neuron.index for neuron in neurons]),
+            },
+            attrs={"benchmark": name, "role": self.benchmarks[name].role, "model": self.model},
+        )
+
     def with_role(self, role: Role) -> list[StoredBenchmark]:
         """Benchmarks of a role, by name."""
         return [stored for _, stored in sorted(self.benchmarks.items()) if stored.role == role]
+
+
+def _optional(package: str) -> Any:
+    """A package that the engine does not need itself."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError:
+        raise EnvironmentProblem(f"this needs the package {package}; run `pip install {package}`") from None
 
 
 def run_id(record: Mapping[str, Any]) -> str:

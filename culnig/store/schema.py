@@ -13,6 +13,7 @@ RUN/items/part-*.h5             level `item`: what each item gave each neuron; a
                                 format_version, run, benchmark, portion, first_batch
     item [n]                                    place in the benchmark's item table, in the order of scoring
     offsets [n+1]  token_ids [T]                the prompt's tokens, item after item
+    vocabulary_ids [V]  vocabulary [V]          text of every token that occurs
     scores [n, N] f32 or f16                    before confidence and clamp; f16 as a share of scale [n]
     peak_token [n, N] u16 or u32                place of the token that gave the score
 RUN/tensors/part-*.h5           level `token`: attributes and item, offsets, token_ids as above
@@ -69,6 +70,7 @@ PLACE = "place"
 
 ITEM = "item"
 OFFSETS, TOKEN_IDS = "offsets", "token_ids"
+VOCABULARY_IDS, VOCABULARY = "vocabulary_ids", "vocabulary"
 SCORES, SCALE, PEAK_TOKEN = "scores", "scale", "peak_token"
 LAYERS = "layers"
 ACTIVATION, GRADIENT = "activation", "gradient"

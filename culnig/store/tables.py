@@ -27,7 +27,7 @@ _TEXT_COLUMNS = ("id", "question_id", "culture", "topic", "split", "gold", "pred
 def write_layout(root: h5py.Group, layout: Layout) -> None:
     """Write `/layout`, one row per segment."""
     group = root.create_group(schema.LAYOUT)
-    _write_texts(group, schema.MODULE, [s.module for s in layout.segments])
+    write_texts(group, schema.MODULE, [s.module for s in layout.segments])
     for name in (schema.LAYER, schema.START, schema.WIDTH):
         write_column(group, name, np.array([getattr(s, name) for s in layout.segments], dtype=np.int64))
 
@@ -35,7 +35,7 @@ def write_layout(root: h5py.Group, layout: Layout) -> None:
 def read_layout(root: h5py.Group) -> Layout:
     """Read `/layout`; StoreError where the segments are not consecutive."""
     group = group_at(root, schema.LAYOUT)
-    modules = _texts(group, schema.MODULE)
+    modules = read_texts(group, schema.MODULE)
     columns = [
         _numbers(group, name, (len(modules),), "i") for name in (schema.LAYER, schema.START, schema.WIDTH)
     ]
@@ -66,7 +66,7 @@ def write_counts(
     confidence_sum: NDArray[np.float64],
 ) -> None:
     """Write what a benchmark has per culture, beside its tables."""
-    _write_texts(group, schema.CULTURES, cultures)
+    write_texts(group, schema.CULTURES, cultures)
     write_column(group, schema.N_ITEMS, n_items)
     write_column(group, schema.CONFIDENCE_SUM, confidence_sum)
 
@@ -103,8 +103,8 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     """Write the group `items`, one row per item."""
     group = root.create_group(schema.ITEMS)
     for name in _TEXT_COLUMNS:
-        _write_texts(group, name, getattr(outcomes, name))
-    _write_texts(group, "options", [schema.OPTION_SEPARATOR.join(labels) for labels in outcomes.options])
+        write_texts(group, name, getattr(outcomes, name))
+    write_texts(group, "options", [schema.OPTION_SEPARATOR.join(labels) for labels in outcomes.options])
     for name in ("correct", "confidence", "option_mass", "option_probabilities", "alignment"):
         write_column(group, name, getattr(outcomes, name))
 
@@ -112,7 +112,7 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
 def read_outcomes(root: h5py.Group) -> Outcomes:
     """Read the group `items`."""
     group = group_at(root, schema.ITEMS)
-    texts = {name: _texts(group, name) for name in (*_TEXT_COLUMNS, "options")}
+    texts = {name: read_texts(group, name) for name in (*_TEXT_COLUMNS, "options")}
     n = len(texts["id"])
     for name, values in texts.items():
         if len(values) != n:
@@ -131,7 +131,7 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
     )
 
 
-def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+def write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
     """Write a column of text, as bytes of one length: HDF5 puts no checksum on texts of varying length.
 
     A null character, which HDF5 cannot hold, becomes its visible symbol.
@@ -161,11 +161,12 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
 
 def read_cultures(group: h5py.Group) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Cultures of a benchmark and how many items each has."""
-    cultures = tuple(_texts(group, schema.CULTURES))
+    cultures = tuple(read_texts(group, schema.CULTURES))
     return cultures, _numbers(group, schema.N_ITEMS, (len(cultures),), "i")
 
 
-def _texts(group: h5py.Group, name: str) -> list[str]:
+def read_texts(group: h5py.Group, name: str) -> list[str]:
+    """A column of text; StoreError where it is missing or damaged."""
     dataset = _member(group, name, h5py.Dataset)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
         raise StoreError(f"{_where(group, name)} holds {dataset.dtype}, expected a column of text")

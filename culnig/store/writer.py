@@ -156,6 +156,7 @@ class RunWriter:
         with whole_hdf5(self._part(portion)) as file:
             _mark(file)
             file.attrs[schema.RUN_ID] = self.run_id
+            tables.write_layout(file, self._layout)
             group = file.create_group(f"{schema.BENCHMARKS}/{portion.benchmark}")
             group.attrs[schema.ROLE], group.attrs[schema.SPLIT] = role, split
             group.attrs[schema.BATCHES_DONE] = state.batches_done
@@ -317,16 +318,23 @@ def _remove_run(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def request_differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """How two records differ in what was asked for, one text per difference."""
+    return [
+        f"{key}.{inner}: the run has {stored.get(key, {}).get(inner)!r}, "
+        f"asked for is {asked[key].get(inner)!r}"
+        for key in RECORD_SECTIONS
+        for inner in sorted({*asked[key], *stored.get(key, {})})
+        if stored.get(key, {}).get(inner) != asked[key].get(inner)
+    ]
+
+
 def check_same_request(folder: Path, record: Mapping[str, Any]) -> None:
     """MismatchError, naming every difference, where the run in `folder` was made for something else."""
     stored = read_run_record(folder)
-    differences = [
-        f"{key}.{inner}: the run has {stored.get(key, {}).get(inner)!r}, "
-        f"asked for is {record[key].get(inner)!r}"
-        for key in RECORD_SECTIONS
-        for inner in sorted({*record[key], *stored.get(key, {})})
-        if stored.get(key, {}).get(inner) != record[key].get(inner)
-    ]
+    differences = request_differences(stored, record)
+    if stored.get("shard") != record.get("shard"):
+        differences.append(f"shard: the run is {stored.get('shard')}, asked for is {record.get('shard')}")
     if differences:
         raise MismatchError(
             f"{folder} cannot be resumed, it was made for something else: {'; '.join(differences)}"

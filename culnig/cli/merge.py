@@ -1,0 +1,35 @@
+"""`culnig-engine merge`: shards of one run, or runs over different items, as one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.output import print_json
+from culnig.cli.score import print_run, summary_rows
+
+
+@click.command("merge")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
+@click.option(
+    "--allow-overlap", is_flag=True, help="Let an item that several runs hold count as often as it is there."
+)
+@overwrite_option()
+@json_option()
+def command(
+    runs: tuple[Path, ...], output: Path, allow_overlap: bool, overwrite: bool, as_json: bool
+) -> None:
+    """Make one run of several: all shards of a run (--shard), or finished runs over different items.
+
+    The order in which they are given does not matter.
+    """
+    from culnig.store.merge import merge
+
+    merged = merge(runs, output, allow_overlap=allow_overlap, overwrite=overwrite)
+    if as_json:
+        print_json({"run": str(output), "benchmarks": summary_rows(merged)})
+        return
+    print_run(merged)

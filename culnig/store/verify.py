@@ -1,0 +1,113 @@
+"""Reading everything in a run folder once, to find what is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+
+from culnig.errors import StoreError
+from culnig.store import schema, tables
+from culnig.store.files import file_hash, open_hdf5
+from culnig.store.run import Run, read_run_record
+
+_ROWS_BYTES = 64 << 20
+
+
+class FileState(NamedTuple):
+    """One file of a run."""
+
+    file: str
+    n_bytes: int
+    problem: str | None
+    """None where all is well."""
+
+
+def verify_run(folder: Path) -> Iterator[FileState]:
+    """Read every file of a run to the last byte; StoreError only where run.json cannot be read.
+
+    `scores.h5` is compared with its SHA-256 in run.json; item scores and tensors carry a checksum in every
+    chunk. A run that is not finished is checked as far as it is.
+    """
+    record = read_run_record(folder)
+    yield FileState(schema.RUN_FILE, (folder / schema.RUN_FILE).stat().st_size, None)
+    scores = folder / schema.SCORES_FILE
+    if scores.exists():
+        yield _state(folder, scores, _scores_problem(folder, record.get(schema.HASHES, {})))
+    recorded = {str(name) for name in record.get(schema.DATA_FILES, [])}
+    there = {
+        path.relative_to(folder).as_posix()
+        for inner in (schema.PARTS_FOLDER, schema.ITEMS_FOLDER, schema.TENSORS_FOLDER)
+        for path in (folder / inner).glob("*.h5")
+    }
+    for name in sorted(recorded | there):
+        path = folder / name
+        yield _state(folder, path, _data_problem(path) if name in there else "is missing")
+    if scores.exists():
+        for name in Run(folder).benchmarks if _readable(folder) else ():
+            problem = _parts_problem(Run(folder), name)
+            if problem:
+                yield FileState(f"items of {name}", 0, problem)
+
+
+def _state(folder: Path, path: Path, problem: str | None) -> FileState:
+    size = path.stat().st_size if path.exists() else 0
+    return FileState(path.relative_to(folder).as_posix(), size, problem)
+
+
+def _scores_problem(folder: Path, hashes: dict[str, str]) -> str | None:
+    expected = hashes.get(schema.SCORES_FILE)
+    if expected is not None and file_hash(folder / schema.SCORES_FILE) != expected:
+        return f"is not the file that the run was finished with (SHA-256 {expected[:12]}…)"
+    try:
+        run = Run(folder)
+        for name in run.benchmarks:
+            run.moments(name)
+            run.outcomes(name)
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def _readable(folder: Path) -> bool:
+    try:
+        Run(folder)
+    except StoreError:
+        return False
+    return True
+
+
+def _parts_problem(run: Run, name: str) -> str | None:
+    try:
+        if run.level == "item":
+            run.item_parts(name)
+        if run.level == "token":
+            run.tensor_parts(name)
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def _data_problem(path: Path) -> str | None:
+    try:
+        with open_hdf5(path) as file:
+            datasets: list[h5py.Dataset] = []
+            file.visititems(
+                lambda _, thing: datasets.append(thing) if isinstance(thing, h5py.Dataset) else None
+            )
+            for dataset in datasets:
+                _read_through(dataset)
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def _read_through(dataset: h5py.Dataset) -> None:
+    if dataset.ndim == 0 or dataset.size == 0:
+        tables.read_cells(dataset)
+        return
+    rows = max(1, _ROWS_BYTES // max(1, dataset.nbytes // dataset.shape[0]))
+    for start in range(0, dataset.shape[0], rows):
+        tables.read_cells(dataset, slice(start, start + rows))

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from culnig.store.verify import verify_run
+from tests.stored_runs import score_tiny
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return score_tiny(tmp_path_factory.mktemp("sound") / "run", "item").folder
+
+
+def problems(folder):
+    return {state.file: state.problem for state in verify_run(folder) if state.problem}
+
+
+def test_a_sound_run_has_no_problems(sound):
+    assert problems(sound) == {}
+    assert {state.file for state in verify_run(sound)} > {"run.json", "scores.h5"}
+
+
+def flip(path, where):
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * where)] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_of_the_scores_is_found(sound, tmp_path, where):
+    folder = shutil.copytree(sound, tmp_path / "run")
+    flip(folder / "scores.h5", where)
+    assert "not the file that the run was finished with" in problems(folder)["scores.h5"]
+
+
+def test_a_flipped_bit_of_item_scores_is_found(sound, tmp_path):
+    folder = shutil.copytree(sound, tmp_path / "run")
+    part = max((folder / "items").glob("*.h5"), key=lambda path: path.stat().st_size)
+    flip(part, 0.6)
+    assert f"items/{part.name}" in problems(folder)
+
+
+def test_a_part_that_is_gone_is_found(sound, tmp_path):
+    folder = shutil.copytree(sound, tmp_path / "run")
+    part = next((folder / "items").glob("part-toy-target-*.h5"))
+    part.unlink()
+    found = problems(folder)
+    assert found[f"items/{part.name}"] == "is missing"
+    assert "is missing" in found["items of toy-target"]
