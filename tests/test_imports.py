@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # tables from stored item scores and tensors; no model
     "reduction": ("errors", *WORDS, "registry", "kernel_arguments", "kernels", "store"),
     # neurons from tables; no model
-    "selection": ("errors", *WORDS, "statistics", "kernels", "store"),
+    "selection": ("errors", *WORDS, "data_files", "statistics", "kernels", "store"),
     # tables from a model; answers from a model with neurons masked
     "extraction": ("errors", *WORDS, "backends", "bound", "inference", "store"),
     "evaluation": (
