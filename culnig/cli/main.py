@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "culnig.cli.verify",
     "score": "culnig.cli.score",
     "select": "culnig.cli.select",
+    "neurons": "culnig.cli.neurons",
     "evaluate": "culnig.cli.evaluate",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
