@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "inference": ("errors", *WORDS, "bound", "registry"),
     "intervention": ("errors", *WORDS, "bound"),
     "store": ("errors", *WORDS),
+    "importing": ("errors", *WORDS, "store"),
     # languages of short answers; only their protocol and the one that always works are imported by name
     "lemmatizers": ("errors", "data_files", "registry"),
     # tables from stored item scores and tensors; no model
@@ -71,7 +72,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
-        *("planning", "verification"),
+        *("planning", "verification", "importing"),
         *("models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),

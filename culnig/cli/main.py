@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "culnig.cli.plan",
     "verify": "culnig.cli.verify",
     "score": "culnig.cli.score",
+    "import": "culnig.cli.import_",
     "select": "culnig.cli.select",
     "neurons": "culnig.cli.neurons",
     "evaluate": "culnig.cli.evaluate",

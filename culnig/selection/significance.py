@@ -92,6 +92,11 @@ def contrast_p_values(
     """
     from scipy.special import stdtr
 
+    if np.isnan(squares).any():
+        raise SelectionError(
+            "this run holds sums only, as imported score files do: without sums of squares there is no test; "
+            "score the model itself, or select without significance"
+        )
     if n_items.min(initial=2) < 2:
         raise SelectionError(
             f"a variance needs at least 2 items of every culture, one has {int(n_items.min())}; score more "
