@@ -152,7 +152,6 @@ def test_text_that_is_no_json_or_cut_off(tmp_path):
         "{",
         whole[: len(whole) // 2],
         whole[:-1],
-        whole.replace("{", "", 2),
         '{"neuron_scores": NaN',
     ):
         (tmp_path / "x.json").write_text(text)
