@@ -26,7 +26,7 @@ from culnig.items import Item, Role
 from culnig.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE, Layout
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
-from culnig.store.writer import RunWriter
+from culnig.store.writer import Portion, PortionState, RunWriter
 
 N_CULTURES = 16
 N_LAYERS = 40
@@ -98,8 +98,9 @@ def make_run(folder: Path, n_neurons: int) -> None:
             )
             for culture in of
         ]
-        writer.save_part(name, role, "identify", moments, Outcomes.empty(asked), batches_done=1)
-    writer.finish(list(tables))
+        state = PortionState(moments, Outcomes.empty(asked), np.arange(len(asked)), 1)
+        writer.save_part(Portion(name, 0, 1, 1), role, "identify", state)
+    writer.finish(dict.fromkeys(tables, 1))
 
 
 def measure(arguments: list[str], rounds: int) -> tuple[float, float, bool]:

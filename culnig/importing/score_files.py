@@ -26,7 +26,7 @@ from culnig.neurons import Layout
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store.run import Run
-from culnig.store.writer import RunWriter
+from culnig.store.writer import Portion, PortionState, RunWriter
 
 Events = Iterator[tuple[str, Any]]
 
@@ -113,11 +113,12 @@ def import_scores(
         layout, role = found.layout, found.role
         if writer is None:
             writer = RunWriter.open(folder, _record(paths, layout, model), layout, overwrite=overwrite)
-        writer.save_part(found.name, role, "identify", found.moments(), Outcomes.empty([]), batches_done=1)
+        state = PortionState(found.moments(), Outcomes.empty([]), np.empty(0, dtype=np.int64), 1)
+        writer.save_part(Portion(found.name, 0, 1, 1), role, "identify", state)
         found.sums = found.sums[:, :0]  # written; the next file needs the room
         read[found.name] = found
     assert writer is not None
-    writer.finish(list(read))
+    writer.finish(dict.fromkeys(read, 1))
     return Run(folder)
 
 

@@ -1,8 +1,7 @@
 """From a run to what a selection ranks by: target − control and exclusion, with the same cultures in order.
 
-`general_totals` adds the cultures up while it reads, a range of neurons at a time: a general selection from
-millions of neurons never holds a (culture, neuron) table. `selection_tables` holds that table, for what
-compares cultures.
+`general_totals` reads sums over cultures only, so that a general selection from millions of neurons never
+holds a (culture, neuron) table. `selection_tables` holds that table, for what compares cultures.
 """
 
 from __future__ import annotations
@@ -49,14 +48,17 @@ class SelectionTables:
     model: str
     source: dict[str, Any]
     """What a neuron set says about the run."""
+    total: NDArray[np.float64] | None = None
+    """`difference` summed over cultures, (neuron,), from the sums themselves; None: add `difference` up."""
 
     @property
     def totals(self) -> GeneralTotals:
         """Both tables summed over their cultures."""
-        exclusion = None if self.exclusion is None else self.exclusion.culture_scores.sum(axis=0)
-        return GeneralTotals(
-            self.layout, self.difference.sum(axis=0), exclusion, self.model, dict(self.source)
-        )
+        exclusion = None
+        if self.exclusion is not None:
+            exclusion = self.exclusion.sum.sum(axis=0) / max(1, int(self.exclusion.n_items.sum()))
+        total = self.difference.sum(axis=0) if self.total is None else self.total
+        return GeneralTotals(self.layout, total, exclusion, self.model, dict(self.source))
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def selection_tables(run: Run, **which: Any) -> SelectionTables:
     """Read the culture scores of a run; arguments and errors are those of `choose_roles`."""
     roles = choose_roles(run, **which)
     cultures, n_neurons = roles.target.cultures, run.layout.n_neurons
-    difference = np.empty((len(cultures), n_neurons))
+    difference, total = np.empty((len(cultures), n_neurons)), np.empty(n_neurons)
     excluded = None
     if roles.exclusion is not None:
         # only Σw is read: a selection asks the exclusion for nothing else
@@ -131,23 +133,27 @@ def selection_tables(run: Run, **which: Any) -> SelectionTables:
             sum=np.empty((len(roles.exclusion.cultures), n_neurons)),
         )
     for columns, values in run.blocks(_sums(roles)):
+        total[columns] = _block_total(roles, values)
         difference[:, columns] = _block_difference(roles, values)
         if excluded is not None:
             excluded.sum[:, columns] = values[-1]
-    return SelectionTables(run.layout, cultures, difference, excluded, run.model, roles.source(run))
+    return SelectionTables(run.layout, cultures, difference, excluded, run.model, roles.source(run), total)
 
 
 def general_totals(run: Run, **which: Any) -> GeneralTotals:
     """Culture scores of a run summed over cultures; arguments and errors are those of `choose_roles`."""
     roles = choose_roles(run, **which)
-    difference = np.empty(run.layout.n_neurons)
-    excluded = None if roles.exclusion is None else np.empty(run.layout.n_neurons)
-    for columns, values in run.blocks(_sums(roles)):
-        _block_difference(roles, values).sum(axis=0, out=difference[columns])
-        if excluded is not None and roles.exclusion is not None:
-            scores = values[-1]
-            scores /= max(1, roles.exclusion.n_items)
-            scores.sum(axis=0, out=excluded[columns])
+    if roles.control is None or roles.control.cultures == roles.target.cultures:
+        difference = run.total(roles.target.name) / max(1, roles.target.n_items)
+        if roles.control is not None:
+            difference -= run.total(roles.control.name) / max(1, roles.control.n_items)
+    else:  # the control has other cultures too, or another order
+        difference = np.empty(run.layout.n_neurons)
+        for columns, values in run.blocks(_sums(replace(roles, exclusion=None))):
+            difference[columns] = _block_total(roles, values)
+    excluded = None
+    if roles.exclusion is not None:
+        excluded = run.total(roles.exclusion.name) / max(1, roles.exclusion.n_items)
     return GeneralTotals(run.layout, difference, excluded, run.model, roles.source(run))
 
 
@@ -158,6 +164,14 @@ def _sums(roles: Roles) -> list[Wanted]:
     if roles.exclusion is not None:
         wanted.append(Wanted(roles.exclusion.name, schema.SUM))
     return wanted
+
+
+def _block_total(roles: Roles, values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """S_target − S_control of a range of neurons, over all cultures."""
+    total: NDArray[np.float64] = values[0].sum(axis=0) / max(1, roles.target.n_items)
+    if roles.control is not None:
+        total -= values[1].sum(axis=0) / max(1, roles.control.n_items)
+    return total
 
 
 def _block_difference(roles: Roles, values: list[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -124,6 +124,17 @@ class Run:
                 found.append((dataset, range(dataset.shape[0]) if rows is None else rows))
             yield from tables.read_blocks(found, self.layout.n_neurons)
 
+    def total(self, name: str) -> NDArray[np.float64]:
+        """Σw over all items of a benchmark, cultures added in their order, shape (neuron,)."""
+        with self._benchmark(name) as group:
+            stored = tables.read_total(group, self.layout.n_neurons)
+        if stored is not None:
+            return stored
+        added = np.empty(self.layout.n_neurons)
+        for columns, (sums,) in self.blocks([Wanted(name, schema.SUM)]):
+            sums.sum(axis=0, out=added[columns])
+        return added
+
     def outcomes(self, name: str) -> Outcomes:
         """Item table of a benchmark."""
         with self._benchmark(name) as group:

@@ -99,6 +99,21 @@ def read_moments(group: h5py.Group, n_neurons: int) -> CultureMoments:
     )
 
 
+def write_total(group: h5py.Group, total: NDArray[np.float64], compression: Compression) -> None:
+    """Write Σ over the cultures of the sums, (neuron,), as a table of one row."""
+    dataset = create_table(group, schema.TOTAL, (1, len(total)), np.float64, compression)
+    if total.size:
+        dataset[0] = total
+
+
+def read_total(group: h5py.Group, n_neurons: int) -> NDArray[np.float64] | None:
+    """Σ over the cultures of the sums, (neuron,), or None in a file that does not keep it."""
+    if schema.TOTAL not in group:
+        return None
+    total: NDArray[np.float64] = read_cells(table_at(group, schema.TOTAL, (1, n_neurons), "f"), 0)
+    return total
+
+
 def read_blocks(
     found: Sequence[tuple[h5py.Dataset, Sequence[int]]], n_neurons: int
 ) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:
