@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 
 import h5py
@@ -68,17 +67,3 @@ def test_damaged_cells_are_an_error_of_ours(tmp_path):
     run.scores_file.write_bytes(content)
     with pytest.raises(StoreError, match=r"toy-target/sum.*damaged"):
         list(Run(run.folder).blocks([Wanted("toy-target", schema.SUM)]))
-
-
-def test_the_recorded_hash_is_that_of_the_file(wide):
-    assert wide.record["scores"]["bytes"] == wide.scores_file.stat().st_size
-    assert wide.scores_hash == hashlib.sha256(wide.scores_file.read_bytes()).hexdigest()
-
-
-def test_a_file_that_has_grown_is_hashed_anew(wide, tmp_path):
-    shutil.copytree(wide.folder, tmp_path / "run")
-    with h5py.File(tmp_path / "run" / "scores.h5", "a") as file:
-        file["more"] = np.zeros(1000)
-    changed = Run(tmp_path / "run")
-    assert changed.scores_hash == hashlib.sha256(changed.scores_file.read_bytes()).hexdigest()
-    assert changed.scores_hash != wide.scores_hash
