@@ -65,4 +65,4 @@ class CultureMoments:
         if missing:
             raise MismatchError(f"no items of {', '.join(missing)}; there are {', '.join(self.cultures)}")
         places = [self.cultures.index(culture) for culture in cultures]
-        return self.culture_scores[places]
+        return self.sum[places] / max(1, int(self.n_items.sum()))

@@ -44,12 +44,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "inference": ("errors", *WORDS, "bound", "registry"),
     "intervention": ("errors", *WORDS, "bound"),
     "store": ("errors", *WORDS),
+    "importing": ("errors", *WORDS, "store"),
     # languages of short answers; only their protocol and the one that always works are imported by name
     "lemmatizers": ("errors", "data_files", "registry"),
     # tables from stored item scores and tensors; no model
     "reduction": ("errors", *WORDS, "registry", "kernel_arguments", "kernels", "store"),
     # neurons from tables; no model
-    "selection": ("errors", *WORDS, "statistics", "kernels", "store"),
+    "selection": ("errors", *WORDS, "data_files", "statistics", "kernels", "store"),
     # tables from a model; answers from a model with neurons masked
     "extraction": ("errors", *WORDS, "backends", "bound", "inference", "store"),
     "evaluation": (
@@ -71,7 +72,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
-        *("planning", "reduction", "verification"),
+        *("planning", "reduction", "verification", "importing"),
         *("models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),

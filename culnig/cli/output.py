@@ -9,6 +9,8 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
 
 Cell = str | int | float | None
 
@@ -27,6 +29,20 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Cel
     for row in rows:
         table.add_row(*(_text(cell) for cell in row))
     _console().print(table)
+
+
+def print_tree(title: str, root: tuple[str, list[Any]]) -> None:
+    """Print a tree of (label, branches)."""
+
+    def grow(tree: Tree, node: tuple[str, list[Any]]) -> None:
+        for branch in node[1]:
+            grow(tree.add(Text(branch[0])), branch)
+
+    console = _console()
+    console.print(Text(title, style="bold"))
+    trunk = Tree(Text(root[0]))
+    grow(trunk, root)
+    console.print(trunk)
 
 
 def print_line(line: str = "") -> None:

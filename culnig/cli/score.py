@@ -193,6 +193,7 @@ def summary_rows(run: Run) -> list[dict[str, Any]]:
     rows = []
     for stored in run.benchmarks.values():
         outcomes = run.outcomes(stored.name)
+        answered = len(outcomes.id) > 0  # imported scores come without answers
         rows.append(
             {
                 "benchmark": stored.name,
@@ -200,10 +201,10 @@ def summary_rows(run: Run) -> list[dict[str, Any]]:
                 "split": stored.split,
                 "n_cultures": len(stored.cultures),
                 "n": stored.n_items,
-                "accuracy": float(np.mean(outcomes.correct)),
-                "option_accuracy": float(np.mean(outcomes.option_correct)),
-                "confidence": float(np.mean(outcomes.confidence)),
-                "option_mass": float(np.mean(outcomes.option_mass)),
+                "accuracy": float(np.mean(outcomes.correct)) if answered else None,
+                "option_accuracy": float(np.mean(outcomes.option_correct)) if answered else None,
+                "confidence": float(np.mean(outcomes.confidence)) if answered else None,
+                "option_mass": float(np.mean(outcomes.option_mass)) if answered else None,
             }
         )
     return rows

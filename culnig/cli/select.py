@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from culnig.cli.options import Command, json_option, overwrite_option
+from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table
+from culnig.errors import OutputExistsError, SelectionError, UnknownNameError
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
-from culnig.selection.random import select_random
+from culnig.selection.pools import pool_positions
+from culnig.selection.presets import PublishedModel, paper_preset
 from culnig.selection.specific import SpecificSettings, select_specific
-from culnig.selection.tables import SelectionTables, selection_tables
+from culnig.selection.tables import choose_roles, general_totals, selection_tables
+from culnig.store.files import make_folder
 from culnig.store.run import Run
 
+if TYPE_CHECKING:
+    from culnig.selection.significance import Contrast
+
 _FRACTION = click.FloatRange(0, 1)
+ALL = "all"
+_UNUSUAL = re.compile(r"[^\w-]+")
+"""What a culture's name may hold and a file's name had better not."""
 
 
 @click.group("select")
@@ -24,51 +36,62 @@ def command() -> None:
     """Select neurons from the stored scores of a run."""
 
 
-def _output_options(call: Command) -> Command:
-    for option in (
-        json_option(),
+def _output_options(what: str = "Neuron-set file.") -> Callable[[Command], Command]:
+    return together(
+        click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help=what),
         overwrite_option(),
-        click.option(
-            "-o",
-            "--output",
-            type=click.Path(path_type=Path),
-            required=True,
-            help="Neuron-set file.",
-        ),
-    ):
-        call = option(call)
-    return call
+        json_option(),
+    )
 
 
 def _table_options(call: Command) -> Command:
-    for option in (
-        click.option("--no-exclusion", is_flag=True, help="Remove no neurons by an exclusion benchmark."),
-        click.option("--no-control", is_flag=True, help="Rank by the target alone."),
-        click.option("--exclusion", help="Exclusion benchmark, where the run has several."),
-        click.option("--control", help="Control benchmark, where the run has several."),
-        click.option("--target", help="Target benchmark, where the run has several."),
+    decorate: Any = together(
         click.argument("run", type=click.Path(path_type=Path)),
-    ):
-        call = option(call)
-    return call
-
-
-def _tables(
-    run: Path,
-    target: str | None,
-    control: str | None,
-    exclusion: str | None,
-    no_control: bool,
-    no_exclusion: bool,
-) -> SelectionTables:
-    return selection_tables(
-        Run(run),
-        target=target,
-        control=control,
-        exclusion=exclusion,
-        use_control=not no_control,
-        use_exclusion=not no_exclusion,
+        click.option("--target", help="Target benchmark, where the run has several."),
+        click.option("--control", help="Control benchmark, where the run has several."),
+        click.option("--exclusion", help="Exclusion benchmark, where the run has several."),
+        click.option("--no-control", is_flag=True, help="Rank by the target alone."),
+        click.option("--no-exclusion", is_flag=True, help="Remove no neurons by an exclusion benchmark."),
     )
+    found: Command = decorate(call)
+    return found
+
+
+def _rule_options(call: Command) -> Command:
+    decorate: Any = together(
+        click.option(
+            "--preset",
+            type=click.Choice(["paper"]),
+            help="The paper's fractions, and its figures beside yours where it has this model.",
+        ),
+        click.option(
+            "--significance",
+            is_flag=True,
+            help="Test every neuron over items and say how many of the selected ones survive.",
+        ),
+        click.option(
+            "--fdr",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            help="Keep only neurons that are significant at this false discovery rate.",
+        ),
+    )
+    found: Command = decorate(call)
+    return found
+
+
+class PoolShare(click.ParamType[Any]):
+    """`NAME=FRACTION`."""
+
+    name = "pool=fraction"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, float]:
+        """Split and check one value."""
+        if isinstance(value, tuple):
+            return value
+        pool, equals, fraction = str(value).partition("=")
+        if not equals:
+            self.fail(f"{value!r} is no pool and fraction, such as mlp=0.01", param, ctx)
+        return pool, float(_FRACTION.convert(cast(Any, fraction), param, ctx))
 
 
 @command.command("general")
@@ -90,8 +113,19 @@ def _tables(
     show_default=True,
     help="Share of each pool, by exclusion score, that is removed again.",
 )
-@_output_options
+@click.option(
+    "--pool",
+    "pools",
+    type=PoolShare(),
+    multiple=True,
+    help="Other pools in place of the two: mlp, attention, all or a module, and the share kept, such as "
+    "mlp.up_proj=0.01; may be given several times.",
+)
+@_rule_options
+@_output_options()
+@click.pass_context
 def general(
+    ctx: click.Context,
     run: Path,
     target: str | None,
     control: str | None,
@@ -101,24 +135,52 @@ def general(
     top_mlp: float,
     top_attention: float,
     exclude: float,
+    pools: tuple[tuple[str, float], ...],
+    preset: str | None,
+    significance: bool,
+    fdr: float | None,
     output: Path,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Neurons that matter for all cultures together."""
-    tables = _tables(run, target, control, exclusion, no_control, no_exclusion)
-    _finish(
-        select_general(tables, GeneralSettings(top_mlp, top_attention, exclude)),
-        output,
-        overwrite,
-        as_json,
-    )
+    _refuse_together(ctx, "pools", ("top_mlp", "top_attention"))
+    _refuse_together(ctx, "preset", ("top_mlp", "top_attention", "exclude", "pools"))
+    names = [name for name, _ in pools]
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"--pool names a pool twice: {', '.join(names)}")
+    opened = Run(run)
+    settings, published = GeneralSettings(top_mlp, top_attention, exclude, pools), None
+    if preset:
+        found = paper_preset(opened.layout)
+        settings, published = found.general, found.model
+    which = _which(target, control, exclusion, no_control, no_exclusion or settings.exclude == 0)
+    chosen = _with_preset(select_general(general_totals(opened, **which), settings), preset, published)
+    if significance or fdr is not None:
+        from culnig.selection.significance import general_contrast
+
+        roles = choose_roles(opened, **which)
+        chosen = _tested(opened, which, chosen, [(general_contrast(roles), fdr)], list(settings.cuts))
+    chosen.write(output, overwrite=overwrite)
+    _tell([(chosen, output)], published, as_json)
 
 
 @command.command("specific")
 @_table_options
-@click.option("--culture", required=True, help="The culture to select for.")
+@click.option(
+    "--culture",
+    "cultures",
+    multiple=True,
+    required=True,
+    help="The culture to select for; several times, or `all`, for a set of each (-o is a folder then).",
+)
 @click.option("--top", type=_FRACTION, default=0.003, show_default=True, help="Share of the one pool kept.")
+@click.option(
+    "--pool",
+    default="all",
+    show_default=True,
+    help="The one pool: all, mlp, attention, or a module.",
+)
 @click.option(
     "--exclude",
     type=_FRACTION,
@@ -127,30 +189,59 @@ def general(
     help="Share of the pool, by the culture's exclusion score, that is removed again.",
 )
 @click.option("--z", type=float, default=0.5, show_default=True, help="Least z among the cultures.")
-@_output_options
+@_rule_options
+@click.option(
+    "--against",
+    type=click.Choice(["others", "control"]),
+    default="others",
+    show_default=True,
+    help="What --fdr tests the culture against: the other cultures, or its own control.",
+)
+@_output_options("Neuron-set file; a folder for several cultures.")
+@click.pass_context
 def specific(
+    ctx: click.Context,
     run: Path,
     target: str | None,
     control: str | None,
     exclusion: str | None,
     no_control: bool,
     no_exclusion: bool,
-    culture: str,
+    cultures: tuple[str, ...],
     top: float,
+    pool: str,
     exclude: float,
     z: float,
+    preset: str | None,
+    significance: bool,
+    fdr: float | None,
+    against: Any,
     output: Path,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Neurons that matter for one culture more than for the others."""
-    tables = _tables(run, target, control, exclusion, no_control, no_exclusion)
-    _finish(
-        select_specific(tables, culture, SpecificSettings(top, exclude, z)),
-        output,
-        overwrite,
-        as_json,
-    )
+    _refuse_together(ctx, "preset", ("top", "exclude", "z", "pool"))
+    opened = Run(run)
+    settings = SpecificSettings(top, exclude, z, pool)
+    if preset:
+        settings = paper_preset(opened.layout).specific
+    which = _which(target, control, exclusion, no_control, no_exclusion or settings.exclude == 0)
+    tables = selection_tables(opened, **which)
+    wanted = tables.cultures if ALL in cultures else tuple(dict.fromkeys(cultures))
+    several = ALL in cultures or len(wanted) > 1
+    if tables.exclusion is not None:
+        _check_exclusion(wanted, tables.cultures, tables.exclusion.cultures)
+    files = _files(output, wanted, overwrite) if several else [output]
+    sets = [_with_preset(select_specific(tables, culture, settings), preset, None) for culture in wanted]
+    if significance or fdr is not None:
+        sets = [
+            _tested_specific(opened, which, chosen, culture, against, fdr, settings.pool)
+            for chosen, culture in zip(sets, wanted, strict=True)
+        ]
+    for chosen, file in zip(sets, files, strict=True):
+        chosen.write(file, overwrite=overwrite)
+    _tell(list(zip(sets, files, strict=True)), None, as_json, folder=output if several else None)
 
 
 @command.command("random")
@@ -169,41 +260,174 @@ def specific(
     show_default=True,
     help="Match counts per module and layer, or only the total, as the paper does.",
 )
-@_output_options
+@_output_options()
 def random(
     run: Path, like: Path, seed: int, match: Any, output: Path, overwrite: bool, as_json: bool
 ) -> None:
     """Random neurons in the shape of a given set, none of them in it."""
-    _finish(
-        select_random(read_neuron_set(like), Run(run).layout, seed, match),
-        output,
-        overwrite,
-        as_json,
+    from culnig.selection.random import select_random
+
+    chosen = select_random(read_neuron_set(like), Run(run).layout, seed, match)
+    chosen.write(output, overwrite=overwrite)
+    _tell([(chosen, output)], None, as_json)
+
+
+def _refuse_together(ctx: click.Context, option: str, others: tuple[str, ...]) -> None:
+    """A usage error where an option was given beside one that settles the same thing."""
+    source = click.core.ParameterSource.COMMANDLINE
+    if ctx.get_parameter_source(option) != source:
+        return
+    given = [name for name in others if ctx.get_parameter_source(name) == source]
+    if given:
+        spelled = ", ".join("--" + _spelling(name) for name in given)
+        raise click.UsageError(f"--{_spelling(option)} settles what {spelled} would; give one or the other")
+
+
+def _spelling(name: str) -> str:
+    return {"pools": "pool"}.get(name, name.replace("_", "-"))
+
+
+def _which(
+    target: str | None, control: str | None, exclusion: str | None, no_control: bool, no_exclusion: bool
+) -> dict[str, Any]:
+    return {
+        "target": target,
+        "control": control,
+        "exclusion": exclusion,
+        "use_control": not no_control,
+        "use_exclusion": not no_exclusion,
+    }
+
+
+def _check_exclusion(wanted: tuple[str, ...], known: tuple[str, ...], excluded: tuple[str, ...]) -> None:
+    """All cultures that are unknown or lack an exclusion at once, before any file is written."""
+    for culture in wanted:
+        if culture not in known:
+            raise UnknownNameError("culture of this run:", culture, known)
+    missing = [culture for culture in wanted if culture not in excluded]
+    if missing:
+        raise SelectionError(
+            f"the exclusion benchmark has no items of {', '.join(missing)}, only of {', '.join(excluded)}; "
+            "name these with --culture, or go on without it: --no-exclusion or --exclude 0"
+        )
+
+
+def _files(folder: Path, cultures: tuple[str, ...], overwrite: bool) -> list[Path]:
+    """A file per culture in a folder; OutputExistsError before anything is written."""
+    if folder.is_file():
+        raise OutputExistsError(f"{folder} is a file; several cultures need a folder: give one with -o")
+    files = [folder / f"{_UNUSUAL.sub('_', culture)}.neurons.json" for culture in cultures]
+    there = [file for file in files if file.exists()]
+    if there and not overwrite:
+        raise OutputExistsError(f"{there[0]} exists; add --overwrite to replace it, or give another folder")
+    make_folder(folder)
+    return files
+
+
+def _with_preset(chosen: NeuronSet, preset: str | None, published: PublishedModel | None) -> NeuronSet:
+    if preset is None:
+        return chosen
+    known = {"published": asdict(published)} if published else {}
+    return replace(chosen, method={**chosen.method, "preset": preset, **known})
+
+
+def _tested(
+    run: Run,
+    which: dict[str, Any],
+    chosen: NeuronSet,
+    contrasts: list[tuple[Contrast, float | None]],
+    pools: list[str],
+) -> NeuronSet:
+    """The set with q-values; where a rate is given with a contrast, only the neurons that meet it."""
+    from culnig.selection.significance import joined_pools, p_values, q_values, with_significance
+
+    positions = joined_pools([pool_positions(run.layout, pool) for pool in pools])
+    roles = choose_roles(run, **which)
+    for contrast, fdr in contrasts:
+        q = q_values(p_values(run, roles, contrast, positions))
+        chosen = with_significance(chosen, chosen.flat(run.layout), positions, q, contrast.null, fdr=fdr)
+    return chosen
+
+
+def _tested_specific(
+    run: Run,
+    which: dict[str, Any],
+    chosen: NeuronSet,
+    culture: str,
+    against: Any,
+    fdr: float | None,
+    pool: str,
+) -> NeuronSet:
+    """Both tests where there is a control; the one that `against` names comes last and is the rule."""
+    from culnig.selection.significance import culture_contrast
+
+    roles = choose_roles(run, **which)
+    order: list[Any] = [other for other in ("control", "others") if other != against] + [against]
+    possible = [other for other in order if roles.control is not None or other == "others"]
+    if against not in possible:
+        culture_contrast(roles, culture, against)  # says why not
+    contrasts = [
+        (culture_contrast(roles, culture, other), fdr if other == against else None) for other in possible
+    ]
+    return _tested(run, which, chosen, contrasts, [pool])
+
+
+def _tell(
+    written: list[tuple[NeuronSet, Path]],
+    published: PublishedModel | None,
+    as_json: bool,
+    folder: Path | None = None,
+) -> None:
+    """Print what was selected and where it lies."""
+    for chosen, _ in written:
+        if not chosen.neurons:
+            click.echo(
+                f"warning: {chosen.name}: no neuron is left; try larger fractions, a smaller z or a larger "
+                "fdr",
+                err=True,
+            )
+    if as_json:
+        documents = [_document(chosen, file) for chosen, file in written]
+        print_json(documents[0] if folder is None else {"folder": str(folder), "sets": documents})
+        return
+    if folder is None:
+        print_counts(written[0][0])
+    else:
+        print_table(
+            f"Specific neurons of {written[0][0].model}",
+            ("set", "neurons", "file"),
+            [(chosen.name, len(chosen.neurons), file.name) for chosen, file in written],
+        )
+    if published is not None and published.n_general is not None:
+        n_here = len(written[0][0].neurons)
+        print_line(f"Published for {published.name}: {published.n_general:,} neurons; here {n_here:,}")
+    for chosen, _ in written:
+        for found in chosen.method.get("significance", []):
+            print_line(_survivors(chosen.name, found))
+    print_line(f"Written to {folder or written[0][1]}")
+
+
+def _survivors(name: str, found: dict[str, Any]) -> str:
+    verb = "kept" if found["is_rule"] else "survive"
+    return (
+        f"{name}: {found['selected_significant']:,} of {found['selected']:,} {verb} at a false discovery "
+        f"rate of {found['fdr']:g} ({found['tested_significant']:,} of {found['tested']:,} tested would). "
+        f"Null hypothesis: {found['null']}"
     )
 
 
-def _finish(chosen: NeuronSet, output: Path, overwrite: bool, as_json: bool) -> None:
-    chosen.write(output, overwrite=overwrite)
-    if not chosen.neurons:
-        click.echo("warning: no neuron is left; try larger fractions or a smaller z", err=True)
-    counts = chosen.count_by_module_and_layer()
-    if as_json:
-        print_json(
-            {
-                "neurons": str(output),
-                "name": chosen.name,
-                "model": chosen.model,
-                "n_neurons": len(chosen.neurons),
-                "method": chosen.method,
-                "by_module_and_layer": [
-                    {"module": module, "layer": layer, "n": n}
-                    for (module, layer), n in sorted(counts.items())
-                ],
-            }
-        )
-        return
-    print_counts(chosen)
-    print_line(f"Written to {output}")
+def _document(chosen: NeuronSet, output: Path) -> dict[str, Any]:
+    return {
+        "neurons": str(output),
+        "name": chosen.name,
+        "model": chosen.model,
+        "n_neurons": len(chosen.neurons),
+        "method": chosen.method,
+        "by_module_and_layer": [
+            {"module": module, "layer": layer, "n": n}
+            for (module, layer), n in sorted(chosen.count_by_module_and_layer().items())
+        ],
+    }
 
 
 def print_counts(chosen: NeuronSet) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from culnig.selection.neuron_set import NeuronSet
+from culnig.selection.pools import check_apart, pool_positions
 from culnig.selection.ranking import check_fraction, cut_pool
-from culnig.selection.tables import SelectionTables
+from culnig.selection.tables import GeneralTotals, SelectionTables
 
 
 @dataclass(frozen=True)
@@ -21,28 +23,45 @@ class GeneralSettings:
     """The same for the pool `attention`."""
     exclude: float = 0.01
     """Share of each pool, by exclusion score, that is removed from what was kept."""
+    pools: tuple[tuple[str, float], ...] = ()
+    """Other pools, each with its share kept, in place of these two: pool or module, fraction."""
+
+    @property
+    def cuts(self) -> dict[str, float]:
+        """Share kept of each pool."""
+        return dict(self.pools) or {"mlp": self.top_mlp, "attention": self.top_attention}
+
+    def record(self) -> dict[str, Any]:
+        """The settings as a neuron set's method has them."""
+        if self.pools:
+            return {"top": self.cuts, "exclude": self.exclude}
+        return {name: value for name, value in asdict(self).items() if name != "pools"}
 
 
-def select_general(tables: SelectionTables, settings: GeneralSettings | None = None) -> NeuronSet:
-    """Neurons that matter for all cultures together, best first, the two pools merged by score."""
+def select_general(
+    tables: SelectionTables | GeneralTotals, settings: GeneralSettings | None = None
+) -> NeuronSet:
+    """Neurons that matter for all cultures together, best first, the pools merged by score."""
     settings = settings or GeneralSettings()
-    for name, fraction in asdict(settings).items():
-        check_fraction(name, fraction)
-    total = tables.difference.sum(axis=0)
-    exclusion = None if tables.exclusion is None else tables.exclusion.culture_scores.sum(axis=0)
+    for name, fraction in {**asdict(settings), **settings.cuts}.items():
+        if name != "pools":
+            check_fraction(name, fraction)
+    totals = tables.totals if isinstance(tables, SelectionTables) else tables
+    total, exclusion = totals.difference, totals.exclusion
+    check_apart(totals.layout, list(settings.cuts))
     cuts = {
-        pool: cut_pool(tables.layout.pool(pool), total, fraction, exclusion, settings.exclude)
-        for pool, fraction in (("mlp", settings.top_mlp), ("attention", settings.top_attention))
+        pool: cut_pool(pool_positions(totals.layout, pool), total, fraction, exclusion, settings.exclude)
+        for pool, fraction in settings.cuts.items()
     }
     kept = np.concatenate([cut.kept for cut in cuts.values()])
     kept = kept[np.lexsort((kept, -total[kept]))]
     return NeuronSet(
         name="general",
-        model=tables.model,
-        layout_hash=tables.layout.hash,
+        model=totals.model,
+        layout_hash=totals.layout.hash,
         method={
             "name": "general",
-            **asdict(settings),
+            **settings.record(),
             "pools": {
                 pool: {
                     "neurons": cut.n_pool,
@@ -52,7 +71,7 @@ def select_general(tables: SelectionTables, settings: GeneralSettings | None = N
                 for pool, cut in cuts.items()
             },
         },
-        sources=[tables.source],
-        neurons=tuple(tables.layout.neurons(kept)),
+        sources=[totals.source],
+        neurons=tuple(totals.layout.neurons(kept)),
         scores=total[kept],
     )

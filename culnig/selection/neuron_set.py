@@ -5,8 +5,9 @@ Equal selections give equal bytes: no times, no paths of the machine, neurons in
 
 from __future__ import annotations
 
+import itertools
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,17 @@ class NeuronSet:
     """Best first."""
     scores: NDArray[np.float64] = field(repr=False)
     """What they were ranked by, shape (neuron,)."""
+    columns: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    """More numbers per neuron by name, such as `q_value` and `frequency`, each (neuron,)."""
+
+    def keep(self, which: NDArray[np.bool_]) -> NeuronSet:
+        """The set with only these neurons, in the same order."""
+        return replace(
+            self,
+            neurons=tuple(itertools.compress(self.neurons, which)),
+            scores=self.scores[which],
+            columns={name: values[which] for name, values in self.columns.items()},
+        )
 
     def flat(self, layout: Layout) -> NDArray[np.int64]:
         """Flat positions in `layout`; MismatchError where the set belongs to another model's layout."""
@@ -80,10 +92,13 @@ class NeuronSet:
                     "layer": list(columns[1]),
                     "index": list(columns[2]),
                     "score": self.scores.tolist(),
+                    **{name: values.tolist() for name, values in self.columns.items()},
                 },
             },
         )
 
+
+_OWN_COLUMNS = ("module", "layer", "index", "score")
 
 _FIELDS = {"name": str, "model": str, "layout_hash": str, "method": dict, "sources": list}
 
@@ -118,6 +133,11 @@ def read_neuron_set(path: Path | str) -> NeuronSet:
             for module, layer, index in zip(modules, layers, indices, strict=True)
         )
         scores = np.array(columns["score"], dtype=np.float64)
+        more = {
+            name: np.array(values, dtype=np.float64)
+            for name, values in columns.items()
+            if name not in _OWN_COLUMNS
+        }
         found = NeuronSet(
             name=document["name"],
             model=document["model"],
@@ -126,13 +146,15 @@ def read_neuron_set(path: Path | str) -> NeuronSet:
             sources=document["sources"],
             neurons=neurons,
             scores=scores,
+            columns=more,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"{path}: {type(error).__name__} {error} in a neuron set; the file is damaged"
         ) from None
-    if scores.shape != (len(neurons),):
-        raise StoreError(f"{path}: {len(neurons)} neurons but scores of shape {scores.shape}")
+    for name, values in {"scores": scores, **more}.items():
+        if values.shape != (len(neurons),):
+            raise StoreError(f"{path}: {len(neurons)} neurons but {name} of shape {values.shape}")
     if len(set(neurons)) != len(neurons):
         raise StoreError(f"{path}: a neuron is listed twice")
     return found

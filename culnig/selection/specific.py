@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 from culnig.errors import SelectionError, UnknownNameError
 from culnig.selection.neuron_set import NeuronSet
+from culnig.selection.pools import pool_positions
 from culnig.selection.ranking import check_fraction, cut_pool
 from culnig.selection.tables import SelectionTables
-from culnig.statistics import zscores_over_cultures
 
 MIN_CULTURES = 3
 
@@ -23,6 +24,8 @@ class SpecificSettings:
     """Share of the pool, by the culture's exclusion score, that is removed from what was kept."""
     z: float = 0.5
     """Least z-score of the culture's target − control among all cultures."""
+    pool: str = "all"
+    """Pool or module that is ranked."""
 
 
 def select_specific(
@@ -32,6 +35,8 @@ def select_specific(
     settings = settings or SpecificSettings()
     check_fraction("top", settings.top)
     check_fraction("exclude", settings.exclude)
+    if not math.isfinite(settings.z):
+        raise SelectionError(f"z is {settings.z}; a finite number is needed, such as 0.5")
     if culture not in tables.cultures:
         raise UnknownNameError("culture of this run:", culture, tables.cultures)
     if len(tables.cultures) < MIN_CULTURES:
@@ -40,16 +45,21 @@ def select_specific(
             f"({', '.join(tables.cultures)}); score more cultures"
         )
     exclusion = None
-    if tables.exclusion is not None:
+    if tables.exclusion is not None and settings.exclude > 0:
         if culture not in tables.exclusion.cultures:
             raise SelectionError(
                 f"the exclusion benchmark has no items of {culture!r}, only of "
-                f"{', '.join(tables.exclusion.cultures)}; go on without it: --no-exclusion"
+                f"{', '.join(tables.exclusion.cultures)}; choose one of these, or go on without it: "
+                "--no-exclusion or --exclude 0"
             )
         exclusion = tables.exclusion.rows([culture])[0]
+    from culnig.statistics import zscores_over_cultures  # scipy: a general selection starts without it
+
     row = tables.cultures.index(culture)
     own = tables.difference[row]
-    cut = cut_pool(tables.layout.pool("all"), own, settings.top, exclusion, settings.exclude)
+    cut = cut_pool(
+        pool_positions(tables.layout, settings.pool), own, settings.top, exclusion, settings.exclude
+    )
     z = zscores_over_cultures(tables.difference[:, cut.kept])[row]
     kept = cut.kept[z >= settings.z]
     return NeuronSet(
@@ -61,7 +71,7 @@ def select_specific(
             "culture": culture,
             **asdict(settings),
             "pools": {
-                "all": {
+                settings.pool: {
                     "neurons": cut.n_pool,
                     "before_exclusion": cut.n_before_exclusion,
                     "before_z": len(cut.kept),

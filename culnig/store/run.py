@@ -7,11 +7,11 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -42,6 +42,18 @@ class StoredBenchmark:
     split: str
     cultures: tuple[str, ...]
     n_items: int
+    items_of_culture: tuple[int, ...]
+    """Items of each culture, in the order of `cultures`."""
+
+
+class Wanted(NamedTuple):
+    """A table that `Run.blocks` shall walk over."""
+
+    benchmark: str
+    table: str
+    """`schema.SUM` or `schema.SUM_OF_SQUARES`."""
+    rows: Sequence[int] | None = None
+    """Which cultures, by number and in which order; None for all."""
 
 
 class Run:
@@ -96,6 +108,33 @@ class Run:
         """Score tables of a benchmark."""
         with self._benchmark(name) as group:
             return tables.read_moments(group, self.layout.n_neurons)
+
+    def blocks(self, wanted: Sequence[Wanted]) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:
+        """Walk over tables of all neurons, a range of neurons at a time, so that memory stays small.
+
+        Yields the columns and, for each wanted table, the values (row, neuron of the range). They lie in
+        buffers that the next step overwrites, so a caller may change them in place.
+        """
+        with open_scores(self.scores_file) as file:
+            group = tables.group_at(file, schema.BENCHMARKS)
+            found = []
+            for name, table, rows in wanted:
+                benchmark = tables.group_at(group, name)
+                n_cultures = len(tables.read_cultures(benchmark)[0])
+                dataset = tables.table_at(benchmark, table, (n_cultures, self.layout.n_neurons))
+                found.append((dataset, range(dataset.shape[0]) if rows is None else rows))
+            yield from tables.read_blocks(found, self.layout.n_neurons)
+
+    def total(self, name: str) -> NDArray[np.float64]:
+        """Σw over all items of a benchmark, cultures added in their order, shape (neuron,)."""
+        with self._benchmark(name) as group:
+            stored = tables.read_total(group, self.layout.n_neurons)
+        if stored is not None:
+            return stored
+        added = np.empty(self.layout.n_neurons)
+        for columns, (sums,) in self.blocks([Wanted(name, schema.SUM)]):
+            sums.sum(axis=0, out=added[columns])
+        return added
 
     def outcomes(self, name: str) -> Outcomes:
         """Item table of a benchmark."""
@@ -285,4 +324,5 @@ def _describe(name: str, group: h5py.Group) -> StoredBenchmark:
             f"{group.file.filename}: {group.name}: role is {role!r}, expected one of {', '.join(_ROLES)}"
         )
     cultures, n_items = tables.read_cultures(group)
-    return StoredBenchmark(name, role, str(split), cultures, int(n_items.sum()))  # type: ignore[arg-type]
+    counts = tuple(n_items.tolist())
+    return StoredBenchmark(name, role, str(split), cultures, sum(counts), counts)  # type: ignore[arg-type]

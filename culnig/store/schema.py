@@ -6,6 +6,7 @@ RUN/scores.h5                   attributes format, format_version
     /benchmarks/<name>                      attributes role, split
         cultures [C]  n_items [C]  confidence_sum [C]
         sum [C, N] f64  sum_of_squares [C, N] f64  positive_count [C, N] u32
+        sum_over_cultures [1, N] f64
         items/{id, question_id, culture, topic, split, gold, predicted, correct,
                confidence, option_mass, options, option_probabilities,
                alignment}                       one row per item, file order
@@ -59,6 +60,8 @@ CULTURES = "cultures"
 N_ITEMS = "n_items"
 CONFIDENCE_SUM = "confidence_sum"
 SUM = "sum"
+TOTAL = "sum_over_cultures"
+"""Σ of `sum` over the cultures, in their order: what general selections read of a large file."""
 SUM_OF_SQUARES = "sum_of_squares"
 POSITIVE_COUNT = "positive_count"
 TABLES = (SUM, SUM_OF_SQUARES, POSITIVE_COUNT)

@@ -6,7 +6,7 @@ that is wrong, so that a damaged or foreign file is never half understood.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import h5py
@@ -97,6 +97,44 @@ def read_moments(group: h5py.Group, n_neurons: int) -> CultureMoments:
         _numbers(group, schema.SUM_OF_SQUARES, table, "f"),
         _numbers(group, schema.POSITIVE_COUNT, table, "u"),
     )
+
+
+def write_total(group: h5py.Group, total: NDArray[np.float64], compression: Compression) -> None:
+    """Write Σ over the cultures of the sums, (neuron,), as a table of one row."""
+    dataset = create_table(group, schema.TOTAL, (1, len(total)), np.float64, compression)
+    if total.size:
+        dataset[0] = total
+
+
+def read_total(group: h5py.Group, n_neurons: int) -> NDArray[np.float64] | None:
+    """Σ over the cultures of the sums, (neuron,), or None in a file that does not keep it."""
+    if schema.TOTAL not in group:
+        return None
+    total: NDArray[np.float64] = read_cells(table_at(group, schema.TOTAL, (1, n_neurons), "f"), 0)
+    return total
+
+
+def read_blocks(
+    found: Sequence[tuple[h5py.Dataset, Sequence[int]]], n_neurons: int
+) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:
+    """Ranges of neurons of several tables, in order: (columns, chosen rows of each table).
+
+    The values (row, neuron of the range) lie in buffers that the next range overwrites.
+    """
+    width = next((dataset.chunks[1] for dataset, _ in found if dataset.chunks), max(1, n_neurons))
+    buffers = [np.empty((len(rows), width)) for _, rows in found]
+    for start in range(0, n_neurons, width):
+        columns = slice(start, min(start + width, n_neurons))
+        held = [buffer[:, : columns.stop - start] for buffer in buffers]
+        for (dataset, rows), values in zip(found, held, strict=True):
+            try:
+                for row, out in zip(rows, values, strict=True):  # chunk by chunk, as HDF5 reads fastest
+                    dataset.read_direct(out, np.s_[row, columns])
+            except (OSError, RuntimeError) as error:
+                raise StoreError(
+                    f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {error}"
+                ) from None
+        yield columns, held
 
 
 def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:

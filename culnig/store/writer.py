@@ -275,6 +275,7 @@ def add_up(target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compress
     for name in schema.TABLES:
         sources = [tables.table_at(part, name, (len(cultures), n_neurons)) for part in parts]
         dataset = tables.create_table(target, name, sources[0].shape, sources[0].dtype, compression)
+        over_cultures = np.zeros(n_neurons) if name == schema.SUM else None
         for row in range(len(cultures)):
             for start in range(0, n_neurons, _SUM_CELLS):
                 columns = slice(start, start + _SUM_CELLS)
@@ -282,6 +283,10 @@ def add_up(target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compress
                 for source in sources[1:]:
                     total += tables.read_cells(source, row, columns)
                 dataset[row, columns] = total
+                if over_cultures is not None:
+                    over_cultures[columns] += total
+        if over_cultures is not None:
+            tables.write_total(target, over_cultures, compression)
     answers = []
     for part in parts:
         outcomes = tables.read_outcomes(part)

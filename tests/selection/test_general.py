@@ -146,5 +146,6 @@ def test_the_rank_order_is_by_score_over_both_pools(tmp_path):
     tables = selection_tables(write_toy_run(tmp_path / "run"), use_exclusion=False)
     chosen = select_general(tables, GeneralSettings(0.5, 0.5))
     assert np.all(np.diff(chosen.scores) <= 0)
-    assert chosen.scores.tolist() == tables.difference.sum(axis=0)[chosen.flat(tables.layout)].tolist()
+    assert chosen.scores.tolist() == tables.totals.difference[chosen.flat(tables.layout)].tolist()
+    np.testing.assert_allclose(tables.totals.difference, tables.difference.sum(axis=0), atol=1e-15)
     assert len(chosen.neurons) == 15 + 12

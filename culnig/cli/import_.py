@@ -1,0 +1,50 @@
+"""`culnig-engine import`: score files of the released code become a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.output import print_json, print_line, print_table
+
+
+@click.command("import")
+@click.argument("files", metavar="SCORES.json...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model-name", help="The model the scores are of; the folder outputs/MODEL/… says it else.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
+@overwrite_option()
+@json_option()
+def command(
+    files: tuple[Path, ...], model_name: str | None, output: Path, overwrite: bool, as_json: bool
+) -> None:
+    """Turn score files of the released code (…_max_scores.json) into a run, to select from.
+
+    The role of each is told by its data sets: …control is the control, countryrc the exclusion, any other a
+    target.
+    """
+    from culnig.importing.score_files import import_scores
+
+    run = import_scores(files, output, model=model_name, overwrite=overwrite)
+    rows: list[dict[str, Any]] = [
+        {
+            "benchmark": stored.name,
+            "role": stored.role,
+            "n_cultures": len(stored.cultures),
+            "n": stored.n_items,
+        }
+        for stored in run.benchmarks.values()
+    ]
+    if as_json:
+        print_json(
+            {"run": str(output), "model": run.model, "n_neurons": run.layout.n_neurons, "benchmarks": rows}
+        )
+        return
+    print_table(
+        f"{run.layout.n_neurons:,} neurons of {run.model}",
+        tuple(rows[0]),
+        [tuple(row.values()) for row in rows],
+    )
+    print_line(f"Written to {output}")

@@ -1,0 +1,244 @@
+"""Neuron sets of other programs: the released code's JSON, LAPE's `.pth`, CSV.
+
+The released code (github ynklab/CULNIG) writes `model_name`, `dataset_ids` and `top_neurons`, a list of
+`module_name, layer_idx, neuron_idx, attribute_score` and, for a culture's own neurons, `scores` by culture.
+LAPE (github RUCAIBox/Language-Specific-Neurons) saves a list over languages of a list over layers of index
+tensors, of the MLP's gate. Neither knows the widths of the model, so reading needs its layout.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError
+from culnig.neurons import MLP_GATE, Layout, Neuron
+from culnig.selection.algebra import check_one_model
+from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
+from culnig.store.files import make_folder, read_json, whole_file
+
+if TYPE_CHECKING:
+    import torch
+
+Format = Literal["culnig", "paper-json", "lape", "csv"]
+
+_SCORE_OF = "score of "
+"""Begins the name of a column that holds the score of one culture."""
+
+
+def read_any(
+    path: Path, layout: Layout | None = None, model: str = "", module: str = MLP_GATE
+) -> list[NeuronSet]:
+    """Read a neuron set of ours, the released code's JSON, or all groups of a LAPE file.
+
+    Files of others need the `layout` of the model, and take its name from `model` where they have none.
+    StoreError says what is wrong with a file, MismatchError that it does not fit the layout.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    if zipfile.is_zipfile(path) or path.suffix in (".pth", ".pt"):
+        return _read_lape(path, _needed(path, layout), model, module)
+    document = read_json(path, "a neuron set")
+    if document.get("format") == NEURONS_FORMAT or "top_neurons" not in document:
+        return [read_neuron_set(path)]
+    return [_read_released(path, document, _needed(path, layout))]
+
+
+def _needed(path: Path, layout: Layout | None) -> Layout:
+    if layout is None:
+        raise InputError(
+            f"{path} does not say how wide its model is; name the model's layout with --run RUN or --model M"
+        )
+    return layout
+
+
+def _read_released(path: Path, document: dict[str, Any], layout: Layout) -> NeuronSet:
+    neurons, scores, by_culture = [], [], []
+    try:
+        for entry in document["top_neurons"]:
+            neurons.append(
+                Neuron(str(entry["module_name"]), int(entry["layer_idx"]), int(entry["neuron_idx"]))
+            )
+            scores.append(float(entry["attribute_score"]))
+            by_culture.append({str(name): float(value) for name, value in entry.get("scores", {}).items()})
+        source = {"model": document["model_name"], "dataset_ids": dict(document["dataset_ids"])}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"{path}: {type(error).__name__} {error} in a released-code neuron file; it is damaged"
+        ) from None
+    cultures = list(by_culture[0]) if by_culture else []
+    if any(list(row) != cultures for row in by_culture):
+        raise StoreError(f"{path}: `scores` names other cultures for some neurons; the file is damaged")
+    return _fitting(
+        path,
+        NeuronSet(
+            name=path.stem,
+            model=str(document["model_name"]),
+            layout_hash=layout.hash,
+            method={"name": "released code"},
+            sources=[source],
+            neurons=tuple(neurons),
+            scores=np.array(scores, dtype=np.float64),
+            columns={
+                _SCORE_OF + name: np.array([row[name] for row in by_culture], dtype=np.float64)
+                for name in cultures
+            },
+        ),
+        layout,
+    )
+
+
+def _read_lape(path: Path, layout: Layout, model: str, module: str) -> list[NeuronSet]:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what cannot be read raises anyway
+            groups = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a foreign file breaks the restricted reader in any way it likes
+        reason = str(error).split("\n")[0]
+        raise StoreError(f"{path}: not a file of plain tensors, and no other is opened: {reason}") from None
+    if not isinstance(groups, list) or not all(isinstance(layers, list) for layers in groups):
+        raise StoreError(f"{path}: holds a {type(groups).__name__}, expected LAPE's list of layers per group")
+    return [
+        _fitting(path, _lape_set(path, number, layers, layout, model, module), layout)
+        for number, layers in enumerate(groups)
+    ]
+
+
+def _lape_set(
+    path: Path, number: int, layers: list[Any], layout: Layout, model: str, module: str
+) -> NeuronSet:
+    import torch
+
+    if len(layers) != layout.n_layers:
+        raise MismatchError(
+            f"{path}: group {number} has {len(layers)} layers, the model {layout.n_layers}; it is of another "
+            "model"
+        )
+    neurons = []
+    for layer, index in enumerate(layers):
+        if not isinstance(index, torch.Tensor) or index.is_floating_point() or index.ndim != 1:
+            raise StoreError(f"{path}: group {number}, layer {layer} is no list of neuron indices")
+        neurons += [Neuron(module, layer, int(i)) for i in index.tolist()]
+    return NeuronSet(
+        name=f"group {number}",
+        model=model,
+        layout_hash=layout.hash,
+        method={"name": "lape", "group": number},
+        sources=[{"file": path.name}],
+        neurons=tuple(neurons),
+        scores=np.zeros(len(neurons)),
+    )
+
+
+def _fitting(path: Path, those: NeuronSet, layout: Layout) -> NeuronSet:
+    """The set, once every neuron is known to be in the layout, and once only."""
+    try:
+        flat = those.flat(layout)
+    except InputError as error:
+        raise MismatchError(f"{path}: {error}; the file is of another model") from None
+    if len(np.unique(flat)) != len(flat):
+        raise StoreError(f"{path}: {those.name}: a neuron is listed twice")
+    return those
+
+
+def released_document(those: NeuronSet) -> dict[str, Any]:
+    """The set as the released code writes it."""
+    cultures = [name for name in those.columns if name.startswith(_SCORE_OF)]
+    entries = []
+    for place, (neuron, score) in enumerate(zip(those.neurons, those.scores.tolist(), strict=True)):
+        entry: dict[str, Any] = {
+            "module_name": neuron.module,
+            "layer_idx": neuron.layer,
+            "neuron_idx": neuron.index,
+            "attribute_score": score,
+        }
+        if cultures:
+            entry["scores"] = {
+                name.removeprefix(_SCORE_OF): float(those.columns[name][place]) for name in cultures
+            }
+        entries.append(entry)
+    ids = [source["dataset_ids"] for source in those.sources if "dataset_ids" in source]
+    return {"model_name": those.model, "dataset_ids": ids[0] if ids else {}, "top_neurons": entries}
+
+
+def lape_groups(sets: Sequence[NeuronSet], n_layers: int, module: str = MLP_GATE) -> list[list[torch.Tensor]]:
+    """Sets as LAPE saves them: per set and layer the indices, ascending. InputError for other modules."""
+    import torch
+
+    groups = []
+    for those in sets:
+        other = sorted({neuron.module for neuron in those.neurons} - {module})
+        if other:
+            raise InputError(
+                f"{those.name!r} has neurons of {', '.join(other)}; LAPE's format holds one module, {module}"
+                ": select from it alone (--pool mlp), or name another with --module"
+            )
+        beyond = max((neuron.layer for neuron in those.neurons), default=-1)
+        if beyond >= n_layers:
+            raise MismatchError(
+                f"{those.name!r} has neurons in layer {beyond} of a model with {n_layers} layers"
+            )
+        layers: list[list[int]] = [[] for _ in range(n_layers)]
+        for neuron in those.neurons:
+            layers[neuron.layer].append(neuron.index)
+        groups.append([torch.tensor(sorted(index), dtype=torch.long) for index in layers])
+    return groups
+
+
+def csv_text(those: NeuronSet) -> str:
+    """One line per neuron: module, layer, index, score and further columns."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["module", "layer", "index", "score", *those.columns])
+    for place, (neuron, score) in enumerate(zip(those.neurons, those.scores.tolist(), strict=True)):
+        writer.writerow([*neuron, score, *(float(values[place]) for values in those.columns.values())])
+    return text.getvalue()
+
+
+def write_as(
+    sets: Sequence[NeuronSet],
+    path: Path,
+    form: Format,
+    *,
+    n_layers: int | None = None,
+    module: str = MLP_GATE,
+    overwrite: bool = False,
+) -> None:
+    """Write sets in a format; only LAPE's holds several. OutputExistsError where something is in the way."""
+    check_one_model(sets, at_least=1)
+    if form != "lape" and len(sets) > 1:
+        raise InputError(f"a {form} file holds one set, {len(sets)} are given; write each to its own file")
+    if form == "culnig":
+        sets[0].write(path, overwrite=overwrite)
+        return
+    if path.is_dir():
+        raise OutputExistsError(f"{path} is a folder; give a file with -o")
+    if os.path.lexists(path) and not overwrite:
+        raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
+    if form == "lape":
+        if n_layers is None:
+            raise InputError(
+                "LAPE's format has a place for every layer; name the layout: --run RUN or --model M"
+            )
+        groups = lape_groups(sets, n_layers, module)
+    make_folder(path.parent)
+    with whole_file(path) as temporary:
+        if form == "lape":
+            import torch
+
+            torch.save(groups, temporary)
+        elif form == "csv":
+            temporary.write_text(csv_text(sets[0]), encoding="utf-8")
+        else:
+            temporary.write_text(json.dumps(released_document(sets[0]), indent=4), encoding="utf-8")
