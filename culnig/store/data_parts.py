@@ -130,7 +130,8 @@ def _read_name(file: h5py.File, kind: str) -> PartName:
 
 
 def _read_prompts(file: h5py.File, n_items: int) -> Prompts:
-    item = tables.read_cells(tables.column_at(file, schema.ITEM, "i"))
+    items = tables.column_at(file, schema.ITEM, "i")
+    item = tables.read_cells(tables.table_at(file, schema.ITEM, (len(items),), "i"))
     offsets = tables.read_cells(tables.table_at(file, schema.OFFSETS, (len(item) + 1,), "i"))
     if offsets[0] != 0 or (np.diff(offsets) < 0).any():
         raise StoreError(f"{file.filename}: /{schema.OFFSETS} does not ascend from 0")

@@ -92,7 +92,7 @@ class ItemScores:
         self._scores = tables.table_at(file, schema.SCORES, shape, "f")
         self._peaks = tables.table_at(file, schema.PEAK_TOKEN, shape, "u")
         self._scale = None
-        if schema.SCALE in file:
+        if self._scores.dtype == np.float16:
             self._scale = tables.read_cells(tables.table_at(file, schema.SCALE, shape[:1], "f"))
 
     def scores(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.float32]:
