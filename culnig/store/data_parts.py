@@ -115,10 +115,10 @@ def read_part(path: Path, kind: str, n_items: int) -> Part:
 
 def _read_name(file: h5py.File, kind: str) -> PartName:
     found = file.attrs.get(schema.FORMAT)
-    if found != kind:
+    if not isinstance(found, str) or found != kind:
         raise StoreError(f"{file.filename}: format is {found!r}, expected {kind!r}")
     version = file.attrs.get(schema.FORMAT_VERSION)
-    if version != PART_VERSIONS[kind]:
+    if np.ndim(version) or version != PART_VERSIONS[kind]:
         raise StoreError(
             f"{file.filename}: format version {version}, this culnig reads {PART_VERSIONS[kind]}"
         )
@@ -139,5 +139,7 @@ def _read_prompts(file: h5py.File, n_items: int) -> Prompts:
         raise StoreError(
             f"{file.filename}: /{schema.ITEM} names items {item.min()} to {item.max()} of {n_items}"
         )
+    if len(np.unique(item)) < len(item):
+        raise StoreError(f"{file.filename}: /{schema.ITEM} names an item twice")
     ids = tables.read_cells(tables.table_at(file, schema.TOKEN_IDS, (int(offsets[-1]),), "i"))
     return Prompts(item, offsets, ids)

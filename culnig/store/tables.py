@@ -204,9 +204,10 @@ def read_places(group: h5py.Group, name: str, n: int) -> NDArray[np.int64]:
 def count_attribute(group: h5py.Group, name: str) -> int:
     """A whole number among the attributes; StoreError where it is missing or something else."""
     value = group.attrs.get(name)
-    if not isinstance(value, int | np.integer) or value < 0:
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, int) or value < 0:
         raise StoreError(f"{group.file.filename}: {group.name}: attribute {name} is {value!r}, not a count")
-    return int(value)
+    return value
 
 
 def table_at(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str | None = None) -> h5py.Dataset:
