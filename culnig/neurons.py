@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -178,8 +179,9 @@ def parse_layers(text: str) -> tuple[int, ...]:
     """Layers from text such as `0-3,7`; InputError where it is none."""
     layers: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if first > last:
             raise InputError(f"layers {text!r}: {part!r} is no layer; numbers and ranges such as 0-3,7 are")
-        layers += range(int(first), int(last if dash else first) + 1)
+        layers += range(first, last + 1)
     return tuple(dict.fromkeys(layers))

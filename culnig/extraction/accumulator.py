@@ -70,6 +70,9 @@ class Accumulator:
         backend = self._backends[device]
         columns = segment.columns
         item_scores, peak_tokens = self._keeper.tables(segment, self._batch) if self._keeper else (None, None)
+        if self._keeper:
+            # before the sums: where memory runs out in between, the second attempt only writes it again
+            self._keeper.keep(segment, self._batch, activation, gradient)
         try:
             backend.score_reduce(
                 activation,
@@ -94,8 +97,6 @@ class Accumulator:
                 error.neuron,
                 where=f"{segment.module}, layer {segment.layer} (item {item})",
             ) from None
-        if self._keeper:
-            self._keeper.keep(segment, self._batch, activation, gradient)
         self._added.add(segment.start)
 
     def finish(self) -> None:

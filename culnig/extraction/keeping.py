@@ -69,7 +69,7 @@ class Keeper(ABC):
 
     @abstractmethod
     def keep(self, segment: Segment, piece: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        """See a module's pair (item, token, neuron) of a piece of the batch, after it was scored."""
+        """See a module's pair (item, token, neuron) of a piece of the batch, before it is scored."""
 
     @abstractmethod
     def _begin(self, batch: Batch) -> None: ...

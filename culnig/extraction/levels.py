@@ -36,8 +36,9 @@ class StoredTensors:
         """Places of the items whose tensors are stored; None for all."""
         if not self.items:
             return None
+        patterns = [pattern.replace("[", "[[]") for pattern in self.items]
         return frozenset(
             place
             for place, item in enumerate(items)
-            if any(fnmatchcase(item.id, pattern) for pattern in self.items)
+            if any(fnmatchcase(item.id, pattern) for pattern in patterns)
         )

@@ -7,6 +7,7 @@ shards have a folder each.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -72,10 +73,10 @@ ALONE = Processes()
 
 def parse_shard(text: str) -> Processes:
     """The shard of text such as `2/8` (from 1); InputError where it is none."""
-    number, slash, of = text.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not (found and 1 <= int(found[1]) <= int(found[2])):
         raise InputError(f"--shard {text!r}: i/n with i from 1 to n is allowed, such as 2/8")
-    return Processes(int(number) - 1, int(of), is_shard=True)
+    return Processes(int(found[1]) - 1, int(found[2]), is_shard=True)
 
 
 def launched() -> Processes:

@@ -125,10 +125,10 @@ def read_part(path: Path, kind: str, n_items: int) -> Part:
 
 def _read_name(file: h5py.File, kind: str) -> PartName:
     found = file.attrs.get(schema.FORMAT)
-    if found != kind:
+    if not isinstance(found, str) or found != kind:
         raise StoreError(f"{file.filename}: format is {found!r}, expected {kind!r}")
     version = file.attrs.get(schema.FORMAT_VERSION)
-    if version != PART_VERSIONS[kind]:
+    if np.ndim(version) or version != PART_VERSIONS[kind]:
         raise StoreError(
             f"{file.filename}: format version {version}, this culnig reads {PART_VERSIONS[kind]}"
         )
@@ -140,7 +140,8 @@ def _read_name(file: h5py.File, kind: str) -> PartName:
 
 
 def _read_prompts(file: h5py.File, n_items: int) -> Prompts:
-    item = tables.read_cells(tables.column_at(file, schema.ITEM, "i"))
+    items = tables.column_at(file, schema.ITEM, "i")
+    item = tables.read_cells(tables.table_at(file, schema.ITEM, (len(items),), "i"))
     offsets = tables.read_cells(tables.table_at(file, schema.OFFSETS, (len(item) + 1,), "i"))
     if offsets[0] != 0 or (np.diff(offsets) < 0).any():
         raise StoreError(f"{file.filename}: /{schema.OFFSETS} does not ascend from 0")
@@ -148,6 +149,8 @@ def _read_prompts(file: h5py.File, n_items: int) -> Prompts:
         raise StoreError(
             f"{file.filename}: /{schema.ITEM} names items {item.min()} to {item.max()} of {n_items}"
         )
+    if len(np.unique(item)) < len(item):
+        raise StoreError(f"{file.filename}: /{schema.ITEM} names an item twice")
     ids = tables.read_cells(tables.table_at(file, schema.TOKEN_IDS, (int(offsets[-1]),), "i"))
     known = tables.read_cells(tables.column_at(file, schema.VOCABULARY_IDS, "i"))
     texts = tables.read_texts(file, schema.VOCABULARY)

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.errors import StoreError
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, write_column
 from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
@@ -91,8 +92,13 @@ class ItemScores:
         shape = (prompts.n_items, n_neurons)
         self._scores = tables.table_at(file, schema.SCORES, shape, "f")
         self._peaks = tables.table_at(file, schema.PEAK_TOKEN, shape, "u")
+        if self._scores.dtype not in SCORE_TYPES:
+            raise StoreError(
+                f"{file.filename}: /{schema.SCORES} has type {self._scores.dtype}, expected one of "
+                f"{', '.join(SCORE_TYPES)}"
+            )
         self._scale = None
-        if schema.SCALE in file:
+        if self._scores.dtype == np.float16:
             self._scale = tables.read_cells(tables.table_at(file, schema.SCALE, shape[:1], "f"))
 
     def scores(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.float32]:

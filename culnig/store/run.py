@@ -31,6 +31,7 @@ from culnig.store.tensors import Tensors
 RECORD_SECTIONS = ("model", "settings", "benchmarks")
 """Objects that every run.json has, and that a resumed run must share with the request."""
 _ROLES = ("target", "control", "exclusion")
+_SPLITS = ("identify", "test", "all")
 
 
 @dataclass(frozen=True)
@@ -322,6 +323,10 @@ def _describe(name: str, group: h5py.Group) -> StoredBenchmark:
     if not isinstance(role, str) or role not in _ROLES:
         raise StoreError(
             f"{group.file.filename}: {group.name}: role is {role!r}, expected one of {', '.join(_ROLES)}"
+        )
+    if split not in _SPLITS:
+        raise StoreError(
+            f"{group.file.filename}: {group.name}: split is {split!r}, expected one of {', '.join(_SPLITS)}"
         )
     cultures, n_items = tables.read_cultures(group)
     counts = tuple(n_items.tolist())

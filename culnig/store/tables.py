@@ -188,13 +188,29 @@ def group_at(root: h5py.Group, name: str) -> h5py.Group:
     return _member(root, name, h5py.Group)
 
 
+def holds(root: h5py.Group, path: str) -> bool:
+    """Whether something is at `path` below `root`; StoreError where a link is on the way."""
+    group: Any = root
+    for name in path.split("/"):
+        if not isinstance(group, h5py.Group):
+            return False
+        link = group.get(name, getlink=True)
+        if link is None:
+            return False
+        if not isinstance(link, h5py.HardLink):  # culnig writes no other, and they lead anywhere
+            to = getattr(link, "filename", "") or getattr(link, "path", "elsewhere")
+            raise StoreError(f"{_where(group, name)} is a link, to {to}; links are not followed")
+        group = group[name]
+    return True
+
+
 def _member(group: h5py.Group, name: str, kind: type) -> Any:
-    link = group.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        raise StoreError(f"{_where(group, name)} points out of the file, to {link.filename}; not followed")
-    if not isinstance(group.get(name), kind):
+    if not (holds(group, name) and isinstance(group[name], kind)):
         raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
-    return group[name]
+    member = group[name]
+    if isinstance(member, h5py.Dataset) and (member.external or member.is_virtual):
+        raise StoreError(f"{_where(group, name)} has its numbers in another file; that is not followed")
+    return member
 
 
 def read_cultures(group: h5py.Group) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -227,9 +243,10 @@ def read_places(group: h5py.Group, name: str, n: int) -> NDArray[np.int64]:
 def count_attribute(group: h5py.Group, name: str) -> int:
     """A whole number among the attributes; StoreError where it is missing or something else."""
     value = group.attrs.get(name)
-    if not isinstance(value, int | np.integer) or value < 0:
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, int) or value < 0:
         raise StoreError(f"{group.file.filename}: {group.name}: attribute {name} is {value!r}, not a count")
-    return int(value)
+    return value
 
 
 def table_at(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str | None = None) -> h5py.Dataset:

@@ -55,6 +55,12 @@ class TensorsWriter:
         """Write a pair (token, neuron) from the part's token `token` on; bfloat16 as uint16."""
         rows = slice(token, token + len(activation))
         for dataset, values in zip(self._datasets[segment.start], (activation, gradient), strict=True):
+            if values.dtype != dataset.dtype:
+                raise StoreError(
+                    f"{segment.module}, layer {segment.layer} gives {values.dtype}, the model as a whole "
+                    f"{dataset.attrs[schema.DTYPE]}; load it with one --dtype, or leave the module out of "
+                    "--modules"
+                )
             dataset[rows] = values
 
     def close(self) -> None:
@@ -73,20 +79,14 @@ class Tensors:
     def __init__(self, file: h5py.File, prompts: Prompts, layout: Layout) -> None:
         """StoreError where the part holds no module of the model."""
         self.prompts = prompts
-        self.segments = [segment for segment in layout.segments if _group_name(segment) in file]
+        self.segments = [segment for segment in layout.segments if tables.holds(file, _group_name(segment))]
         self._file = file
         if not self.segments:
             raise StoreError(f"{file.filename}: /{schema.LAYERS} holds no module of this model")
 
     def number_format(self, segment: Segment) -> str:
         """float32, float16 or bfloat16."""
-        found = self._dataset(segment, schema.ACTIVATION).attrs.get(schema.DTYPE)
-        if found not in _STORED_AS:
-            raise StoreError(
-                f"{self._file.filename}: /{_group_name(segment)}: dtype is {found!r}, expected one of "
-                f"{', '.join(_STORED_AS)}"
-            )
-        return str(found)
+        return str(self._dataset(segment, schema.ACTIVATION).attrs[schema.DTYPE])
 
     def pair(self, segment: Segment, tokens: slice = slice(None)) -> tuple[NDArray[Any], NDArray[Any]]:
         """Activation and gradient (token, neuron) of a segment, as stored: bfloat16 as uint16."""
@@ -103,6 +103,12 @@ class Tensors:
         if dataset.shape != shape:
             raise StoreError(
                 f"{self._file.filename}: {dataset.name} has shape {dataset.shape}, expected {shape}"
+            )
+        named = dataset.attrs.get(schema.DTYPE)
+        if not isinstance(named, str) or dataset.dtype != _STORED_AS.get(named):
+            raise StoreError(
+                f"{self._file.filename}: {dataset.name} has type {dataset.dtype} and dtype {named!r}, "
+                f"expected one of {', '.join(f'{kind} for {name!r}' for name, kind in _STORED_AS.items())}"
             )
         return dataset
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -192,8 +193,10 @@ class RunWriter:
 
     def discard_data(self, folder: str, portion: Portion, batches_done: int) -> None:
         """Remove item scores or tensors that are newer than the checkpoint: they are made again."""
-        for path in (self.folder / folder).glob(f"part-{portion.name}-*.h5"):
-            if int(path.stem.rpartition("-")[2]) >= batches_done:
+        place = self.folder / folder
+        for path in place.iterdir() if place.is_dir() else ():
+            found = re.fullmatch(rf"part-{re.escape(portion.name)}-(\d{{6,}})\.h5", path.name)
+            if found and int(found[1]) >= batches_done:
                 path.unlink()
 
     def finish(self, portions: Mapping[str, int]) -> None:

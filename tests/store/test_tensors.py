@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import contextlib
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from culnig.errors import StoreError
+from culnig.neurons import MLP_GATE, QUERY
+from culnig.store import schema
+from culnig.store.compression import COMPRESSIONS
+from culnig.store.data_parts import PartName, Prompts, read_part
+from culnig.store.files import open_hdf5
+from culnig.store.tensors import Tensors, TensorsWriter
+from tests.toy import toy_layout
+
+LAYOUT = toy_layout()
+CHOSEN = [segment for segment in LAYOUT.segments if segment.module in (MLP_GATE, QUERY)]
+NAME = PartName("1" * 64, "toy-target", 0, 0)
+PROMPTS = Prompts.of([2, 0], [[1, 2, 3], [4, 5]])
+GATE = CHOSEN[1]
+
+
+def pair(segment, dtype, seed=0):
+    """Activation and gradient (token, neuron) with awkward values, as numpy holds them."""
+    torch.manual_seed(seed + segment.start)
+    made = torch.randn(2, PROMPTS.n_tokens, segment.width)
+    made[0, 0, :2] = torch.tensor([float("inf"), -0.0])
+    made[1, 0, :2] = torch.tensor([float("nan"), 1e-40])
+    made = made.to(getattr(torch, dtype))
+    array = made.view(torch.uint16).numpy() if dtype == "bfloat16" else made.numpy()
+    return array[0], array[1]
+
+
+def write(path, dtype="float32", **options):
+    writer = TensorsWriter(path, NAME, PROMPTS, CHOSEN, dtype, **options)
+    for segment in CHOSEN:
+        activation, gradient = pair(segment, dtype)
+        writer.write(segment, 0, activation[:3], gradient[:3])
+        writer.write(segment, 3, activation[3:], gradient[3:])
+    writer.close()
+    return path
+
+
+@contextlib.contextmanager
+def opened(path):
+    part = read_part(path, schema.TENSORS_FORMAT, 3)
+    with open_hdf5(path) as file:
+        yield Tensors(file, part.prompts, LAYOUT)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_tensors_come_back_to_the_bit_in_the_models_format(tmp_path, dtype, compression):
+    with opened(write(tmp_path / "x.h5", dtype, compression=compression)) as stored:
+        assert stored.segments == CHOSEN
+        for segment in CHOSEN:
+            assert stored.number_format(segment) == dtype
+            for found, expected in zip(stored.pair(segment), pair(segment, dtype), strict=True):
+                assert found.dtype == expected.dtype
+                assert found.tobytes() == expected.tobytes()
+            part = stored.pair(segment, slice(2, 4))[1]
+            assert part.tobytes() == pair(segment, dtype)[1][2:4].tobytes()
+
+
+def test_bfloat16_is_its_bits_and_says_so(tmp_path):
+    path = write(tmp_path / "x.h5", "bfloat16")
+    with h5py.File(path) as file:
+        dataset = file["layers/0/mlp.gate_proj/activation"]
+        assert dataset.dtype == np.uint16
+        assert dataset.attrs["dtype"] == "bfloat16"
+        found = torch.from_numpy(dataset[()]).view(torch.bfloat16)
+    expected = torch.from_numpy(pair(GATE, "bfloat16")[0].copy()).view(torch.bfloat16)
+    assert torch.equal(found, expected)
+
+
+def test_a_part_without_items_is_written_and_read(tmp_path):
+    TensorsWriter(tmp_path / "x.h5", NAME, Prompts.of([], []), CHOSEN, "float32").close()
+    with opened(tmp_path / "x.h5") as stored:
+        assert stored.pair(GATE)[0].shape == (0, GATE.width)
+
+
+def test_an_abandoned_part_leaves_nothing(tmp_path):
+    writer = TensorsWriter(tmp_path / "x.h5", NAME, PROMPTS, CHOSEN, "float32")
+    writer.write(GATE, 0, *pair(GATE, "float32"))
+    assert not (tmp_path / "x.h5").exists()
+    writer.abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_of_another_format_than_the_model_is_refused_and_not_rounded(tmp_path):
+    writer = TensorsWriter(tmp_path / "x.h5", NAME, PROMPTS, CHOSEN, "bfloat16")
+    with pytest.raises(StoreError, match=r"mlp\.gate_proj, layer 0 gives float32, the model .* bfloat16"):
+        writer.write(GATE, 0, *pair(GATE, "float32"))
+    writer.abandon()
+
+
+PLACE = "layers/0/mlp.gate_proj/gradient"
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        (None, "float32", "gradient is missing"),
+        (np.zeros((4, 10), "f4"), "float32", r"gradient has shape \(4, 10\), expected \(5, 10\)"),
+        (np.zeros((5, 9), "f4"), "float32", r"gradient has shape \(5, 9\)"),
+        (np.zeros((5, 10), "i4"), "float32", "gradient has type int32"),
+        (np.zeros((5, 10), "f8"), "float32", "gradient has type float64"),
+        (np.zeros((5, 10), "f4"), None, "dtype None"),
+        (np.zeros((5, 10), "f4"), "float8", "dtype 'float8', expected one of .*bfloat16"),
+        (np.zeros((5, 10), "u2"), "float16", "type uint16 and dtype 'float16'"),
+        (np.zeros((5, 10), "f2"), "bfloat16", "type float16 and dtype 'bfloat16'"),
+        (np.zeros((5, 10), "f4"), [1, 2], "dtype"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_dataset_that_is_wrong_is_named(tmp_path, values, dtype, message):
+    path = write(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        del file[PLACE]
+        if values is not None:
+            file[PLACE] = values
+            if dtype is not None:
+                file[PLACE].attrs["dtype"] = dtype
+    with pytest.raises(StoreError, match=message) as caught, opened(path) as stored:
+        stored.pair(GATE)
+    assert str(path) in str(caught.value)
+
+
+def test_a_part_of_another_model_is_named(tmp_path):
+    path = write(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        del file["layers"]
+        file.create_group("layers/0/no_such_module")
+    with pytest.raises(StoreError, match="/layers holds no module of this model"), opened(path):
+        pass
+
+
+@pytest.mark.parametrize("which", ["activation", "gradient"])
+def test_a_flipped_bit_is_named(tmp_path, which):
+    path = write(tmp_path / "x.h5")
+    with h5py.File(path) as file:
+        place = file[f"layers/0/mlp.gate_proj/{which}"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with (
+        pytest.raises(StoreError, match=f"gate_proj/{which} cannot be read, it is damaged"),
+        opened(path) as stored,
+    ):
+        stored.pair(GATE)
