@@ -70,6 +70,8 @@ class Layout:
     """Flat order of all neurons of a model, as consecutive segments."""
 
     segments: tuple[Segment, ...]
+    model_hash: str | None = None
+    """Hash of the whole model's layout, where these are some of its segments."""
 
     @classmethod
     def from_widths(cls, widths: list[tuple[int, str, int]]) -> Layout:
@@ -99,7 +101,9 @@ class Layout:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the segments: equal for equal layouts, across machines and versions."""
+        """SHA-256 over the segments of the model: equal for equal models, across machines and versions."""
+        if self.model_hash is not None:
+            return self.model_hash
         rows = [[s.module, s.layer, s.start, s.width] for s in self.segments]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 

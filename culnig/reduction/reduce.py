@@ -123,13 +123,16 @@ class Reducer:
         }
         with self._item_writers(writer, name) as keepers:
             start = 0
+            over_cultures = np.zeros(self._layout.n_neurons)
             for block in self._blocks(len(items.cultures), items.most_items):
                 width = sum(segment.width for segment in block)
                 made = self._reduce_block(name, items, block, keepers, start)
                 for table, dataset in datasets.items():
                     dataset[:, start : start + width] = getattr(made, table)
+                np.add.reduce(made.sum, axis=0, out=over_cultures[start : start + width])
                 start += width
                 progress(width)
+        tables.write_total(group, over_cultures, writer.compression)
         tables.write_outcomes(group, self._answers[name].take(items.places))
 
     def _reduce_block(

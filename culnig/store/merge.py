@@ -140,7 +140,7 @@ def _check_together(runs: Sequence[Run]) -> None:
             for difference in request_differences(run.record, first.record)
             if not difference.startswith(("benchmarks.", "settings.token_budget"))
         ]
-        if run.layout.hash != first.layout.hash:
+        if run.layout != first.layout:
             differences.append("other modules or layers")
         if differences:
             raise MismatchError(f"{run.folder} does not fit {first.folder}: {'; '.join(differences)}")
@@ -188,14 +188,19 @@ def _add_runs(group: h5py.Group, name: str, those: Sequence[tuple[Run, Outcomes]
                 for source, place in zip(sources, places, strict=True)
             ]
             dataset = tables.create_table(group, table, (len(cultures), n_neurons), inputs[0].dtype)
+            over_cultures = np.zeros(n_neurons)
             for row in range(len(cultures)):
                 for start in range(0, n_neurons, _CELLS):
                     columns = slice(start, start + _CELLS)
-                    dataset[row, columns] = sum(
+                    total = sum(
                         tables.read_cells(cells, int(np.flatnonzero(place == row)[0]), columns)
                         for cells, place in zip(inputs, places, strict=True)
                         if row in place
                     )
+                    dataset[row, columns] = total
+                    over_cultures[columns] += total
+            if table == schema.SUM:
+                tables.write_total(group, over_cultures, "default")
     offset, parts = 0, []
     for _, answers in those:
         parts.append((np.arange(offset, offset + len(answers.id)), answers))

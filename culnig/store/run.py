@@ -72,7 +72,8 @@ class Run:
                 f"{self.folder}: the run is not finished; run the same `score` command with --resume"
             )
         with open_scores(self.scores_file) as file:
-            self.layout: Layout = tables.read_layout(file)
+            segments = tables.read_layout(file).segments
+            self.layout = Layout(segments, self.record["model"].get("layout_hash"))
             benchmarks = tables.group_at(file, schema.BENCHMARKS)
             self.benchmarks: dict[str, StoredBenchmark] = {
                 name: _describe(name, tables.group_at(benchmarks, name)) for name in benchmarks
