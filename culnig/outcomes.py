@@ -19,7 +19,7 @@ Texts = NDArray[np.object_]
 
 _COLUMNS = (
     *("id", "question_id", "culture", "topic", "split", "gold", "predicted"),
-    *("correct", "confidence", "alignment"),
+    *("correct", "confidence", "alignment", "n_tokens"),
 )
 """What `Outcomes` holds with one value per item."""
 
@@ -47,6 +47,8 @@ class Outcomes:
     """Probability of each label in the item's order, NaN beyond its last, shape (item, option)."""
     alignment: NDArray[np.float64]
     """How near the answer comes on the item's scale, 0 to 100, shape (item,); NaN where there is no scale."""
+    n_tokens: NDArray[np.int64]
+    """Tokens of the prompt, shape (item,); 0 where they were not counted."""
 
     @classmethod
     def empty(cls, items: Sequence[Item]) -> Outcomes:
@@ -69,6 +71,7 @@ class Outcomes:
             confidence=np.array([0.0 if item.options else np.nan for item in items]),
             option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
             alignment=np.array([0.0 if item.ordinal else np.nan for item in items]),
+            n_tokens=np.zeros(n, dtype=np.int64),
         )
 
     def take(self, places: NDArray[np.int64]) -> Outcomes:

@@ -1,9 +1,10 @@
 """What is registered: models, benchmarks, cultures, lemmatizers — built-ins and plugins through one door.
 
 Everything comes from entry points (groups `culnig.models`, `culnig.benchmarks`, `culnig.cultures`,
-`culnig.lemmatizers`, `culnig.aggregators`), the built-ins too, so a plugin can do whatever a built-in does. A
-benchmark may also be a file that declares one. Entries are loaded only when somebody asks. A plugin that
-cannot be loaded is reported by `problems()` and skipped; it never breaks a command that does not need it.
+`culnig.scorers`, `culnig.lemmatizers`, `culnig.aggregators`), the built-ins too, so a plugin can do whatever
+a built-in does. A benchmark may also be a file that declares one. Entries are loaded only when somebody asks.
+A plugin that cannot be loaded is reported by `problems()` and skipped; it never breaks a command that does
+not need it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from culnig.cultures.records import Culture
     from culnig.items import Benchmark
     from culnig.lemmatizers.base import Lemmatizer
+    from culnig.scorer import Scorer
 
 MODELS = "culnig.models"
 BENCHMARKS = "culnig.benchmarks"
@@ -29,6 +31,7 @@ BENCHMARK_FILES = "culnig.benchmark_files"
 CULTURES = "culnig.cultures"
 LEMMATIZERS = "culnig.lemmatizers"
 AGGREGATORS = "culnig.aggregators"
+SCORERS = "culnig.scorers"
 
 DECLARATION_SUFFIXES = (".yaml", ".yml", ".toml")
 CONTROL_OF_DECLARATION = "#control"
@@ -157,6 +160,20 @@ def lemmatizers() -> dict[str, type[Lemmatizer]]:
     return _load_all(LEMMATIZERS)
 
 
+def scorer(name: str) -> Scorer:
+    """A scorer by name; UnknownNameError lists what exists."""
+    entries = _entries(SCORERS)
+    if name not in entries:
+        raise UnknownNameError("scorer", name, entries, "see `culnig-engine list scorers`")
+    made: Scorer = _made(entries[name])
+    return made
+
+
+def scorers() -> list[Scorer]:
+    """All scorers that can be loaded, by name."""
+    return list(_made_all(SCORERS).values())
+
+
 def aggregator(name: str, built_in: Sequence[str] = ()) -> Any:
     """A plugin's aggregator; UnknownNameError lists them beside those that are `built_in`."""
     entries = _entries(AGGREGATORS)
@@ -175,7 +192,7 @@ def check_cultures(keys: list[str]) -> None:
 def entries() -> list[dict[str, str]]:
     """Every registered entry: its group, name, object and owner, and whether it loads."""
     rows = []
-    for group in (MODELS, BENCHMARKS, CULTURES, LEMMATIZERS, AGGREGATORS):
+    for group in (MODELS, BENCHMARKS, CULTURES, SCORERS, LEMMATIZERS, AGGREGATORS):
         loaded = _load_all(group)
         for name, entry in _entries(group).items():
             rows.append(

@@ -16,7 +16,7 @@ from culnig.store.run import Run
 from tests.tiny_models import tiny_items, tiny_model
 
 BUDGET = 200
-N_TARGET, N_CONTROL = 70, 9
+N_TARGET, N_CONTROL = 34, 7
 
 
 def score_tiny(

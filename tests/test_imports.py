@@ -21,7 +21,7 @@ from tests.toy import write_toy_run
 
 PACKAGE = Path(culnig.__file__).parent
 
-WORDS = ("neurons", "items", "outcomes", "scores")
+WORDS = ("neurons", "items", "outcomes", "scores", "scorer")
 """What the parts say to each other."""
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "items": ("errors",),
     "outcomes": ("errors", "items"),
     "scores": ("errors",),
+    "scorer": (),
     "data_files": ("errors",),
     "statistics": ("errors",),
     # the compiled arithmetic, on arrays and on tensors
@@ -47,12 +48,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "importing": ("errors", *WORDS, "store"),
     # languages of short answers; only their protocol and the one that always works are imported by name
     "lemmatizers": ("errors", "data_files", "registry"),
+    # what else a neuron's activations and gradients amount to
+    "scorers": ("errors", "scorer"),
     # tables from stored item scores and tensors; no model
     "reduction": ("errors", *WORDS, "registry", "kernel_arguments", "kernels", "store"),
     # neurons from tables; no model
     "selection": ("errors", *WORDS, "data_files", "statistics", "kernels", "store"),
     # tables from a model; answers from a model with neurons masked
-    "extraction": ("errors", *WORDS, "backends", "bound", "inference", "store"),
+    "extraction": ("errors", *WORDS, "kernels", "backends", "bound", "inference", "store"),
     "evaluation": (
         *("errors", *WORDS, "statistics", "bound", "registry"),
         *("inference", "intervention", "store", "selection"),
@@ -180,7 +183,7 @@ def test_rows_point_only_upwards():
 
 
 def test_nobody_may_import_a_plugin_but_the_named_exceptions():
-    plugins = {"models", "benchmarks", "cultures", "lemmatizers"}
+    plugins = {"models", "benchmarks", "cultures", "lemmatizers", "scorers"}
     granted = {
         (row, target)
         for row, targets in MAY_IMPORT.items()

@@ -15,6 +15,7 @@ from culnig.cli.output import print_json, print_line, print_table
 from culnig.errors import EnvironmentProblem, UnknownNameError
 from culnig.items import Item
 from culnig.models.embedded import INSTALL_COMMAND, embedded_model_file
+from culnig.scorer import GRADIENT_ACTIVATION
 
 SHOWN_PROMPTS = 3
 REFUSED = ("mixtures of experts", "encoders", "encoder–decoders")
@@ -22,7 +23,7 @@ REFUSED = ("mixtures of experts", "encoders", "encoder–decoders")
 
 @click.group("list")
 def command() -> None:
-    """What is registered: models, benchmarks, cultures, plugins that failed."""
+    """What is registered: models, benchmarks, cultures, scorers, plugins that failed."""
 
 
 @command.command("models")
@@ -95,6 +96,18 @@ def _check(asked: str, data_dir: Path | None, as_json: bool) -> None:
         ("culture", "identify", "test"),
         [tuple(row.values()) for row in cultures],
     )
+
+
+@command.command("scorers")
+@json_option()
+def scorers(as_json: bool) -> None:
+    """Ways to score neurons, all from one forward and backward pass."""
+    own = {"scorer": GRADIENT_ACTIVATION, "weighted": True, "summary": "gradient × activation; always there"}
+    others: list[dict[str, Any]] = [
+        {"scorer": scorer.name, "weighted": scorer.weighted, "summary": scorer.summary}
+        for scorer in registry.scorers()
+    ]
+    _print_rows("Scorers", [own, *others], as_json)
 
 
 @command.command("cultures")

@@ -22,6 +22,7 @@ from culnig.cli.progress import progress_view
 from culnig.cli.store_options import StoreChoice, announce_disk, disk_need, store_options
 from culnig.items import SplitChoice
 from culnig.kernels import AGGREGATORS
+from culnig.scorer import RELEASED_CODE
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ if TYPE_CHECKING:
     default="max",
     show_default=True,
     help="How contributions at the tokens become one score.",
+)
+@click.option(
+    "--scorer",
+    "scorers",
+    multiple=True,
+    help="Score in this way too, in the same pass (see `list scorers`); may be given several times.",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(["paper"]),
+    help="Score also as the paper's released code does; `select --compat paper` selects by it.",
 )
 @store_options()
 @click.option(
@@ -64,6 +76,8 @@ def command(
     per_culture: int | None,
     token_budget: int,
     aggregator: str,
+    scorers: tuple[str, ...],
+    compat: str | None,
     gradient_checkpointing: bool,
     skip_too_long: bool,
     output: Path,
@@ -83,7 +97,10 @@ def command(
     from culnig.planning.plan import benchmark_sizes, planned_memory
 
     storing = StoreChoice(**store)
-    how = storing.settings(gradient_checkpointing=gradient_checkpointing)
+    how = storing.settings(
+        gradient_checkpointing=gradient_checkpointing,
+        scorers=[*scorers, *([RELEASED_CODE] if compat else [])],
+    )
     processes = launched() if shard is None else parse_shard(shard)
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it; give one of them")
@@ -120,6 +137,7 @@ def command(
                 on_device=bound.model.device.type != "cpu",
                 quantize=model.settings.quantize,
                 checkpointing=gradient_checkpointing,
+                n_scorers=1 + len(how.scorers),
             ).record(),
             progress=lambda name, n_items: view.advance(f"score {name}", n_items),
         )

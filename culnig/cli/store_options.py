@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from culnig import registry
 from culnig.cli.options import Command, together
 from culnig.cli.output import size_text
 from culnig.errors import InputError
 from culnig.items import ChosenItems
 from culnig.neurons import parse_layers
+from culnig.scorer import GRADIENT_ACTIVATION
 
 if TYPE_CHECKING:
     from culnig.bound import BoundModel
@@ -33,7 +35,7 @@ class StoreChoice:
     compression: Any
     force: bool
 
-    def settings(self, *, gradient_checkpointing: bool) -> RunSettings:
+    def settings(self, *, gradient_checkpointing: bool, scorers: Sequence[str] = ()) -> RunSettings:
         """As the run takes it; UsageError where options do not go together."""
         from culnig.extraction.levels import StoredTensors
         from culnig.extraction.run import RunSettings
@@ -53,6 +55,9 @@ class StoreChoice:
             score_type=self.score_type,
             tensors=tensors,
             compression=self.compression,
+            scorers=tuple(
+                registry.scorer(name) for name in dict.fromkeys(scorers) if name != GRADIENT_ACTIVATION
+            ),
             gradient_checkpointing=gradient_checkpointing,
         )
 
@@ -103,7 +108,9 @@ def disk_need(
     from culnig.store.item_scores import item_bytes
 
     all_sizes = list(sizes.values())
-    need = culture_bytes(bound, all_sizes) + parts_bytes(bound, all_sizes, token_budget)
+    need = (1 + len(how.scorers)) * (
+        culture_bytes(bound, all_sizes) + parts_bytes(bound, all_sizes, token_budget)
+    )
     if how.level == "item":
         each = item_bytes(bound.layout.n_neurons, how.score_type, max_length(all_sizes))
         need += each * sum(len(size.lengths) for size in all_sizes)

@@ -7,15 +7,19 @@ notes which are in, and the second time it adds only the others. Nothing is copi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from culnig import kernels
 from culnig.backends import Backend, choose_backend
-from culnig.errors import NonFiniteError
+from culnig.errors import NonFiniteError, PluginError
 from culnig.extraction.keeping import Keeper
 from culnig.inference.batches import Batch
 from culnig.neurons import Segment
+from culnig.scorer import Scorer
 from culnig.scores import CultureMoments
 
 if TYPE_CHECKING:
@@ -35,8 +39,11 @@ class Accumulator:
         *,
         clamp_at_zero: bool,
         keeper: Keeper | None = None,
+        others: Sequence[tuple[Scorer, CultureMoments]] = (),
     ) -> None:
+        """`others` are scorers beside gradient × activation, each with its own sums."""
         self._keeper = keeper
+        self._others = others
         self._moments = moments
         self._aggregator = aggregator
         self._clamp_at_zero = clamp_at_zero
@@ -73,6 +80,7 @@ class Accumulator:
         if self._keeper:
             # before the sums: where memory runs out in between, the second attempt only writes it again
             self._keeper.keep(segment, self._batch, activation, gradient)
+        others = self._other_scores(activation, gradient)
         try:
             backend.score_reduce(
                 activation,
@@ -97,10 +105,43 @@ class Accumulator:
                 error.neuron,
                 where=f"{segment.module}, layer {segment.layer} (item {item})",
             ) from None
+        for (scorer, moments), scores in zip(self._others, others, strict=True):
+            self._add_scores(scorer, moments, scores, columns)
         self._added.add(segment.start)
+
+    def _other_scores(self, activation: torch.Tensor, gradient: torch.Tensor) -> list[NDArray[np.float32]]:
+        """Item scores of the other scorers; all are made before any is added, in case memory runs out."""
+        if not self._others:
+            return []
+        import torch
+
+        with torch.no_grad():
+            pair = activation.detach(), gradient.detach()
+            real = torch.from_numpy(self._batch.token_mask).to(activation.device)
+            return [scorer.item_scores(*pair, real).float().cpu().numpy() for scorer, _ in self._others]
+
+    def _add_scores(
+        self, scorer: Scorer, moments: CultureMoments, scores: NDArray[np.float32], columns: slice
+    ) -> None:
+        expected = (len(self._batch.items), columns.stop - columns.start)
+        if scores.shape != expected:
+            raise PluginError(
+                f"scorer {scorer.name!r} made scores of shape {scores.shape}; (item, neuron) = {expected} is "
+                "needed"
+            )
+        kernels.add_scores(
+            scores,
+            self._confidence if scorer.weighted else np.ones(len(scores)),
+            self._culture_index,
+            sums=moments.sum[:, columns],
+            sums_of_squares=moments.sum_of_squares[:, columns],
+            positive_counts=moments.positive_count[:, columns],
+            clamp_at_zero=self._clamp_at_zero and scorer.weighted,
+        )
 
     def finish(self) -> None:
         """Count the batch's items."""
-        np.add.at(self._moments.n_items, self._culture_index, 1)
-        np.add.at(self._moments.confidence_sum, self._culture_index, self._confidence)
+        for moments in (self._moments, *(moments for _, moments in self._others)):
+            np.add.at(moments.n_items, self._culture_index, 1)
+            np.add.at(moments.confidence_sum, self._culture_index, self._confidence)
         self._added.clear()

@@ -16,6 +16,7 @@ from culnig.extraction.memory import peak_bytes
 from culnig.extraction.processes import ALONE, Processes
 from culnig.extraction.scoring import ScoreSettings, Scoring
 from culnig.items import ChosenItems
+from culnig.scorer import Scorer
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
 from culnig.store.run import Run
@@ -38,6 +39,8 @@ class RunSettings:
     """Number format of item scores."""
     tensors: StoredTensors = field(default_factory=StoredTensors)
     """What is stored at level `token`."""
+    scorers: tuple[Scorer, ...] = ()
+    """Scorers beside gradient × activation."""
     compression: Compression = "default"
     gradient_checkpointing: bool = False
 
@@ -117,6 +120,7 @@ def score_share(
                 chosen.role,
                 settings,
                 gradient_checkpointing=how.gradient_checkpointing,
+                scorers=how.scorers,
             )
             portions[name] = len(scoring.portions)
             for number in range(portions[name]):
@@ -150,6 +154,7 @@ def _score_portion(
     stored = writer.read_part(portion)
     if stored is not None:
         scores.moments, scores.batches_done = stored.moments, stored.batches_done
+        scores.scorers = dict(stored.scorers)
         scores.outcomes.put(stored.places, stored.outcomes)
         progress(name, int(stored.moments.n_items.sum()))
     if how.level != "culture":
@@ -165,7 +170,9 @@ def _score_portion(
         if complete or (writer.checkpoint_due() and (keeper is None or keeper.between_parts)):
             if keeper:
                 keeper.settle()
-            state = PortionState(scores.moments, scores.outcomes.take(places), places, batches_done)
+            state = PortionState(
+                scores.moments, scores.outcomes.take(places), places, batches_done, scores.scorers
+            )
             writer.save_part(portion, chosen.role, chosen.split, state)
         progress(name, n_items)
 
@@ -227,6 +234,8 @@ def _record(
     bound: BoundModel, benchmarks: Mapping[str, ChosenItems], settings: ScoreSettings, how: RunSettings
 ) -> dict[str, Any]:
     stored: dict[str, Any] = {"level": how.level}
+    if how.scorers:
+        stored["scorers"] = [scorer.name for scorer in how.scorers]
     if how.level == "item":
         stored["score_type"] = how.score_type
     if how.level == "token":

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.items import Item, Role
 from culnig.outcomes import Outcomes
+from culnig.scorer import Scorer
 from culnig.scores import CultureMoments
 
 
@@ -56,6 +57,8 @@ class BenchmarkScores:
     moments: CultureMoments
     outcomes: Outcomes
     batches_done: int = 0
+    scorers: dict[str, CultureMoments] = field(default_factory=dict)
+    """The sums of other scorers, by name."""
 
 
 AfterBatch = Callable[[int, int], None]
@@ -73,8 +76,13 @@ class Scoring:
         settings: ScoreSettings,
         *,
         gradient_checkpointing: bool = False,
+        scorers: Sequence[Scorer] = (),
     ) -> None:
-        """`gradient_checkpointing` takes less memory and more time, and gives the same scores."""
+        """`gradient_checkpointing` takes less memory and more time, and gives the same scores.
+
+        `scorers` are those beside gradient × activation.
+        """
+        self._scorers = scorers
         self._bound = bound
         self._items = items
         self._clamp_at_zero = role == "control"
@@ -92,7 +100,11 @@ class Scoring:
         """A table for the cultures of all items, in order of first appearance."""
         cultures = list(dict.fromkeys(item.culture for item in self._items))
         n_neurons = self._bound.layout.n_neurons
-        return BenchmarkScores(CultureMoments.zeros(cultures, n_neurons), Outcomes.empty(self._items))
+        return BenchmarkScores(
+            CultureMoments.zeros(cultures, n_neurons),
+            Outcomes.empty(self._items),
+            scorers={scorer.name: CultureMoments.zeros(cultures, n_neurons) for scorer in self._scorers},
+        )
 
     def score(
         self,
@@ -110,7 +122,11 @@ class Scoring:
         not fit into memory.
         """
         accumulator = Accumulator(
-            scores.moments, self._settings.aggregator, clamp_at_zero=self._clamp_at_zero, keeper=keeper
+            scores.moments,
+            self._settings.aggregator,
+            clamp_at_zero=self._clamp_at_zero,
+            keeper=keeper,
+            others=[(scorer, scores.scorers[scorer.name]) for scorer in self._scorers],
         )
         with (
             checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
@@ -136,12 +152,15 @@ def score_benchmark(
     *,
     after_batch: AfterBatch = lambda batches_done, n_items: None,
     gradient_checkpointing: bool = False,
+    scorers: Sequence[Scorer] = (),
 ) -> BenchmarkScores:
     """Score `items` in memory: the numbers that `culnig.extraction.run.score_run` stores, to the bit.
 
     Raises as `Scoring.score` does.
     """
-    scoring = Scoring(bound, items, role, settings, gradient_checkpointing=gradient_checkpointing)
+    scoring = Scoring(
+        bound, items, role, settings, gradient_checkpointing=gradient_checkpointing, scorers=scorers
+    )
     total = scoring.empty()
     for portion in range(len(scoring.portions)):
         part = scoring.empty()
@@ -153,6 +172,8 @@ def score_benchmark(
             after_batch=lambda done, n_items, before=before: after_batch(before + done, n_items),  # type: ignore[misc]
         )
         total.moments.add(part.moments)
+        for name, moments in part.scorers.items():
+            total.scorers[name].add(moments)
         total.batches_done += part.batches_done
     return total
 

@@ -84,6 +84,7 @@ class AnswerReader:
             outcomes.predicted[number] = self._token_text(predicted[row])
             outcomes.correct[number] = predicted[row] == encoded.gold_id
             outcomes.confidence[number] = float(values[row, encoded.gold_id])
+            outcomes.n_tokens[number] = len(encoded.token_ids)
             outcomes.option_probabilities[number, : len(ids)] = values[row, ids].double().cpu().numpy()
             item = encoded.item
             if item.ordinal:

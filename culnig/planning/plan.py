@@ -131,6 +131,7 @@ def planned_memory(
     on_device: bool,
     quantize: str | None = None,
     checkpointing: bool = False,
+    n_scorers: int = 1,
 ) -> MemoryPlan:
     """The memory of a run alone; `score` records it beside what it measures."""
     sizes = list(benchmarks.values())
@@ -139,7 +140,7 @@ def planned_memory(
         skeleton,
         n_items,
         n_tokens,
-        max(size.n_cultures for size in sizes),
+        max(size.n_cultures for size in sizes) * n_scorers,
         on_device=on_device,
         quantize=quantize,
         checkpointing=checkpointing,

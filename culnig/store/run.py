@@ -21,6 +21,7 @@ from culnig.errors import EnvironmentProblem, StoreError, UnknownNameError
 from culnig.items import Role
 from culnig.neurons import Layout, Segment
 from culnig.outcomes import Outcomes
+from culnig.scorer import GRADIENT_ACTIVATION
 from culnig.scores import CultureMoments
 from culnig.store import schema, tables
 from culnig.store.data_parts import Part, benchmark_of, read_part
@@ -60,12 +61,25 @@ class Wanted(NamedTuple):
 class Run:
     """A finished run. Tables are read when asked for."""
 
-    def __init__(self, folder: Path | str) -> None:
-        """Open the run in `folder`; StoreError where there is none, or it is damaged or unfinished."""
+    def __init__(self, folder: Path | str, scorer: str | None = None) -> None:
+        """Open the run in `folder`, with the tables of a scorer (None: gradient × activation).
+
+        StoreError where there is no run, or it is damaged or unfinished. UnknownNameError where it was not
+        scored with that scorer.
+        """
         self.folder = Path(folder)
+        self.scorer = None if scorer == GRADIENT_ACTIVATION else scorer
         if not os.path.lexists(self.folder):
             raise StoreError(f"{self.folder}: no such run; make one with `culnig-engine score … -o {folder}`")
         self.record = read_run_record(self.folder)
+        there = self.record["settings"].get("scorers", [])
+        if self.scorer is not None and self.scorer not in there:
+            raise UnknownNameError(
+                f"scorer of run {self.folder}:",
+                self.scorer,
+                [GRADIENT_ACTIVATION, *there],
+                "score with --scorer to have others",
+            )
         self.scores_file = self.folder / schema.SCORES_FILE
         if not self.scores_file.exists():
             raise StoreError(
@@ -106,9 +120,16 @@ class Run:
         """Name of the model, as it was asked for."""
         return str(self.record["model"]["source"])
 
+    def _tables(self, benchmark: h5py.Group) -> h5py.Group:
+        """The group with the scorer's tables."""
+        if self.scorer is None:
+            return benchmark
+        return tables.group_at(tables.group_at(benchmark, schema.SCORERS), self.scorer)
+
     def moments(self, name: str) -> CultureMoments:
         """Score tables of a benchmark."""
-        with self._benchmark(name) as group:
+        with self._benchmark(name) as benchmark:
+            group = self._tables(benchmark)
             return tables.read_moments(group, self.layout.n_neurons)
 
     def blocks(self, wanted: Sequence[Wanted]) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:
@@ -121,7 +142,7 @@ class Run:
             group = tables.group_at(file, schema.BENCHMARKS)
             found = []
             for name, table, rows in wanted:
-                benchmark = tables.group_at(group, name)
+                benchmark = self._tables(tables.group_at(group, name))
                 n_cultures = len(tables.read_cultures(benchmark)[0])
                 dataset = tables.table_at(benchmark, table, (n_cultures, self.layout.n_neurons))
                 found.append((dataset, range(dataset.shape[0]) if rows is None else rows))
@@ -129,8 +150,8 @@ class Run:
 
     def total(self, name: str) -> NDArray[np.float64]:
         """Σw over all items of a benchmark, cultures added in their order, shape (neuron,)."""
-        with self._benchmark(name) as group:
-            stored = tables.read_total(group, self.layout.n_neurons)
+        with self._benchmark(name) as benchmark:
+            stored = tables.read_total(self._tables(benchmark), self.layout.n_neurons)
         if stored is not None:
             return stored
         added = np.empty(self.layout.n_neurons)

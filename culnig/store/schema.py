@@ -7,9 +7,10 @@ RUN/scores.h5                   attributes format, format_version
         cultures [C]  n_items [C]  confidence_sum [C]
         sum [C, N] f64  sum_of_squares [C, N] f64  positive_count [C, N] u32
         sum_over_cultures [1, N] f64
+        scorers/<scorer>/{cultures, n_items, confidence_sum, sum, …}    the same of other scorers
         items/{id, question_id, culture, topic, split, gold, predicted, correct,
                confidence, option_mass, options, option_probabilities,
-               alignment}                       one row per item, file order
+               alignment, n_tokens}             one row per item, file order
 RUN/items/part-*.h5             level `item`: what each item gave each neuron; attributes format,
                                 format_version, run, benchmark, portion, first_batch
     item [n]                                    place in the benchmark's item table, in the order of scoring
@@ -66,6 +67,7 @@ SUM_OF_SQUARES = "sum_of_squares"
 POSITIVE_COUNT = "positive_count"
 TABLES = (SUM, SUM_OF_SQUARES, POSITIVE_COUNT)
 
+SCORERS = "scorers"
 ITEMS = "items"
 OPTION_SEPARATOR = "\t"
 """Joins an item's labels into one string; no label contains it."""

@@ -6,7 +6,7 @@ that is wrong, so that a damaged or foreign file is never half understood.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -143,7 +143,7 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     for name in _TEXT_COLUMNS:
         write_texts(group, name, getattr(outcomes, name))
     write_texts(group, "options", [schema.OPTION_SEPARATOR.join(labels) for labels in outcomes.options])
-    for name in ("correct", "confidence", "option_mass", "option_probabilities", "alignment"):
+    for name in ("correct", "confidence", "option_mass", "option_probabilities", "alignment", "n_tokens"):
         write_column(group, name, getattr(outcomes, name))
 
 
@@ -166,6 +166,7 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
         confidence=_numbers(group, "confidence", (n,), "f"),
         option_probabilities=_numbers(group, "option_probabilities", (n, widest), "f"),
         alignment=_numbers(group, "alignment", (n,), "f"),
+        n_tokens=_numbers(group, "n_tokens", (n,), "i") if "n_tokens" in group else np.zeros(n, np.int64),
     )
 
 
@@ -211,6 +212,27 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
     if isinstance(member, h5py.Dataset) and (member.external or member.is_virtual):
         raise StoreError(f"{_where(group, name)} has its numbers in another file; that is not followed")
     return member
+
+
+def write_scorers(
+    group: h5py.Group, scorers: Mapping[str, CultureMoments], compression: Compression = "default"
+) -> None:
+    """Write the tables of other scorers, a group each."""
+    for name, moments in scorers.items():
+        write_moments(group.create_group(f"{schema.SCORERS}/{name}"), moments, compression)
+
+
+def read_scorers(group: h5py.Group, n_neurons: int) -> dict[str, CultureMoments]:
+    """Read the tables of other scorers."""
+    return {
+        name: read_moments(group_at(group_at(group, schema.SCORERS), name), n_neurons)
+        for name in scorer_names(group)
+    }
+
+
+def scorer_names(group: h5py.Group) -> list[str]:
+    """Other scorers that a benchmark holds tables of."""
+    return list(group_at(group, schema.SCORERS)) if schema.SCORERS in group else []
 
 
 def read_cultures(group: h5py.Group) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -15,7 +15,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class PortionState:
     places: NDArray[np.int64]
     """Place of each of them in the benchmark's item table, ascending."""
     batches_done: int
+    scorers: Mapping[str, CultureMoments] = field(default_factory=dict)
+    """The sums of other scorers."""
 
 
 class RunWriter:
@@ -165,6 +167,7 @@ class RunWriter:
             group.attrs[schema.PORTIONS] = portion.of
             write_column(group, schema.PLACE, state.places)
             tables.write_moments(group, state.moments, "fast")
+            tables.write_scorers(group, state.scorers, "fast")
             tables.write_outcomes(group, state.outcomes)
         took = time.monotonic() - began
         self._next_checkpoint = time.monotonic() + max(CHECKPOINT_SECONDS, took / _WRITING_SHARE)
@@ -183,6 +186,7 @@ class RunWriter:
                 outcomes,
                 tables.read_places(group, schema.PLACE, len(outcomes.id)),
                 tables.count_attribute(group, schema.BATCHES_DONE),
+                tables.read_scorers(group, self._layout.n_neurons),
             )
 
     def data_file(self, folder: str, portion: Portion, first_batch: int) -> Path:
@@ -271,6 +275,21 @@ def add_up(target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compress
     """Write a benchmark's group as the sum of its parts, which hold different items; in their order."""
     for attribute in (schema.ROLE, schema.SPLIT):
         target.attrs[attribute] = parts[0].attrs[attribute]
+    _add_moments(target, parts, n_neurons, compression)
+    for scorer in tables.scorer_names(parts[0]):
+        inner = f"{schema.SCORERS}/{scorer}"
+        sources = [tables.group_at(tables.group_at(part, schema.SCORERS), scorer) for part in parts]
+        _add_moments(target.create_group(inner), sources, n_neurons, compression)
+    answers = []
+    for part in parts:
+        outcomes = tables.read_outcomes(part)
+        answers.append((tables.read_places(part, schema.PLACE, len(outcomes.id)), outcomes))
+    tables.write_outcomes(target, Outcomes.joined(answers))
+
+
+def _add_moments(
+    target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compression: Compression
+) -> None:
     counts = [tables.read_cultures(part) for part in parts]
     cultures = counts[0][0]
     confidence = sum(tables.read_confidence_sum(part) for part in parts)
@@ -290,11 +309,6 @@ def add_up(target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compress
                     over_cultures[columns] += total
         if over_cultures is not None:
             tables.write_total(target, over_cultures, compression)
-    answers = []
-    for part in parts:
-        outcomes = tables.read_outcomes(part)
-        answers.append((tables.read_places(part, schema.PLACE, len(outcomes.id)), outcomes))
-    tables.write_outcomes(target, Outcomes.joined(answers))
 
 
 def _as_read_back(record: dict[str, Any]) -> dict[str, Any]:

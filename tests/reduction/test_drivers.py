@@ -5,6 +5,7 @@ import pytest
 
 from culnig.errors import StoreError
 from culnig.reduction.drivers import best_neurons, drivers
+from tests.stored_runs import N_CONTROL, N_TARGET
 
 NAME = "toy-target"
 
@@ -35,7 +36,7 @@ def test_the_items_that_raise_a_neuron_most_and_their_tokens(runs, level):
 
 def test_best_neurons_are_those_of_target_less_control(runs):
     run = runs["culture"]
-    difference = run.moments(NAME).sum.sum(0) / 70 - run.moments("toy-control").sum.sum(0) / 9
+    difference = run.moments(NAME).sum.sum(0) / N_TARGET - run.moments("toy-control").sum.sum(0) / N_CONTROL
     flat, scores = best_neurons(run, NAME, "toy-control", 5)
     assert flat.tolist() == np.argsort(-difference)[:5].tolist()
     np.testing.assert_allclose(scores, difference[flat])

@@ -11,7 +11,7 @@ from culnig.errors import InputError, MismatchError, StoreError
 from culnig.extraction.processes import parse_shard
 from culnig.store.merge import merge
 from culnig.store.run import Run
-from tests.stored_runs import assert_same_scores, score_tiny
+from tests.stored_runs import N_TARGET, assert_same_scores, score_tiny
 
 NAME = "toy-target"
 
@@ -85,7 +85,7 @@ def test_runs_over_different_items_add_up(halves, tmp_path):
         row = moments.cultures.index(culture)
         parts = [each.sum[each.cultures.index(culture)] for each in (one, two)]
         np.testing.assert_allclose(moments.sum[row], parts[0] + parts[1], rtol=1e-15, atol=0)
-    assert merged.benchmarks[NAME].n_items == 70
+    assert merged.benchmarks[NAME].n_items == N_TARGET
     assert sorted(merged.outcomes(NAME).id) == sorted(
         [*halves[0].outcomes(NAME).id, *halves[1].outcomes(NAME).id]
     )

@@ -1,0 +1,23 @@
+"""Norm of the gradient over the real tokens: sensitivity that knows no activation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from culnig.scorer import Scorer, over_real_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+
+class GradientNorm(Scorer):
+    """√Σ_t (∂P/∂a(n,t))²."""
+
+    name = "gradient-norm"
+    summary = "norm over the tokens of the gradient of P(gold)"
+
+    def item_scores(
+        self, activation: torch.Tensor, gradient: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """See `Scorer`."""
+        return over_real_tokens(gradient.float().square(), real).sqrt()

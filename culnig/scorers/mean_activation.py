@@ -1,0 +1,23 @@
+"""Mean |activation| over the real tokens: the baseline that knows no gradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from culnig.scorer import Scorer, over_real_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+
+class MeanActivation(Scorer):
+    """Σ_t |a(n,t)| / number of real tokens."""
+
+    name = "mean-activation"
+    summary = "mean |activation| over the tokens of an item"
+
+    def item_scores(
+        self, activation: torch.Tensor, gradient: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """See `Scorer`."""
+        return over_real_tokens(activation.float().abs(), real) / real.sum(1, keepdim=True)

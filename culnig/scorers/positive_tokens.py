@@ -1,0 +1,28 @@
+"""Tokens with a positive activation: the counter behind LAPE and CAPE.
+
+Summed over the items of a culture and divided by their tokens it is p(n,g), the share of tokens at which the
+neuron is on (Tang et al. 2024; METHOD §8). SiLU and GELU keep the sign, so the sign of the gate's output is
+that of its activation function.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from culnig.scorer import Scorer, over_real_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+
+class PositiveTokens(Scorer):
+    """Number of real tokens with a(n,t) > 0."""
+
+    name = "positive-tokens"
+    summary = "tokens with activation > 0 (for `select lape` and `select cape`)"
+
+    def item_scores(
+        self, activation: torch.Tensor, gradient: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """See `Scorer`."""
+        return over_real_tokens(activation > 0, real)

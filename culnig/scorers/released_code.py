@@ -1,0 +1,29 @@
+"""Gradient × activation as the paper's released code computes it, for comparison (`--compat paper`).
+
+Products are taken in bfloat16, and padding counts as a zero before the maximum: an item that is shorter than
+the longest of its batch is never scored below zero, so the score depends on the batch (METHOD §1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from culnig.scorer import Scorer
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ReleasedCode(Scorer):
+    """max over the batch's tokens of the bfloat16 product, padding as zero."""
+
+    name = "released-code"
+    summary = "gradient × activation with the quirks of the paper's released code"
+    weighted = True
+
+    def item_scores(
+        self, activation: torch.Tensor, gradient: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """See `Scorer`."""
+        products = activation.bfloat16() * gradient.bfloat16()
+        return products.masked_fill(~real[..., None], 0).amax(dim=1).float()
