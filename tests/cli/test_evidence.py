@@ -13,6 +13,7 @@ from culnig.selection.significance import culture_contrast, general_contrast
 from culnig.selection.stored_items import group_of, groups_of_run, items_of_run, permuted_p_values
 from culnig.selection.tables import choose_roles, selection_tables
 from culnig.store.run import Run
+from tests.toy import write_toy_run
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,8 @@ def test_groups_are_wordings_topics_or_questions(item_run):
     assert 2 <= len(set(group_of(several, "wording"))) <= 4
 
 
-def test_a_run_without_item_scores_says_what_to_do(culnig, run_folder, tmp_path):
+def test_a_run_without_item_scores_says_what_to_do(culnig, tmp_path):
+    run_folder = write_toy_run(tmp_path / "run").folder
     for more in (["--stability"], ["--stable", "0.8"], ["--permutations", "10"]):
         result = culnig("select", "general", run_folder, *more, "-o", tmp_path / "x.json")
         assert result.code == 2
