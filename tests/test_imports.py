@@ -263,6 +263,10 @@ def loaded_by(*arguments: object) -> list[str]:
         ["plan", "--help"],
         ["verify", "--help"],
         ["inspect", "--help"],
+        ["neurons", "--help"],
+        ["neurons", "convert", "--help"],
+        ["import", "--help"],
+        ["audit", "--help"],
         ["list", "benchmarks"],
         ["list", "cultures"],
         ["list", "models"],
@@ -278,5 +282,7 @@ def test_a_real_selection_starts_light(tmp_path):
     chosen = tmp_path / "general.neurons.json"
     assert loaded_by("select", "general", run, "--top-mlp", "0.1", "-o", chosen) == []
     assert loaded_by("select", "random", run, "--like", chosen, "-o", tmp_path / "random.json") == []
+    assert loaded_by("neurons", "diff", chosen, tmp_path / "random.json") == []
+    assert loaded_by("neurons", "overlap", chosen, tmp_path / "random.json", "--run", run) == []
     assert loaded_by("inspect", run) == []
     assert loaded_by("inspect", chosen) == []

@@ -24,6 +24,7 @@ COMMANDS = {
     "import": "culnig.cli.import_",
     "select": "culnig.cli.select",
     "neurons": "culnig.cli.neurons",
+    "audit": "culnig.cli.audit",
     "evaluate": "culnig.cli.evaluate",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",

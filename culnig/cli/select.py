@@ -6,24 +6,21 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import click
 
+from culnig.cli.evidence import Evidence, evidence_options, gather, print_evidence
 from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table
 from culnig.errors import OutputExistsError, SelectionError, UnknownNameError
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
-from culnig.selection.pools import pool_positions
 from culnig.selection.presets import PublishedModel, paper_preset
 from culnig.selection.specific import SpecificSettings, select_specific
 from culnig.selection.tables import choose_roles, general_totals, selection_tables
 from culnig.store.files import make_folder
 from culnig.store.run import Run
-
-if TYPE_CHECKING:
-    from culnig.selection.significance import Contrast
 
 _FRACTION = click.FloatRange(0, 1)
 ALL = "all"
@@ -57,26 +54,11 @@ def _table_options(call: Command) -> Command:
     return found
 
 
-def _rule_options(call: Command) -> Command:
-    decorate: Any = together(
-        click.option(
-            "--preset",
-            type=click.Choice(["paper"]),
-            help="The paper's fractions, and its figures beside yours where it has this model.",
-        ),
-        click.option(
-            "--significance",
-            is_flag=True,
-            help="Test every neuron over items and say how many of the selected ones survive.",
-        ),
-        click.option(
-            "--fdr",
-            type=click.FloatRange(0, 1, min_open=True, max_open=True),
-            help="Keep only neurons that are significant at this false discovery rate.",
-        ),
-    )
-    found: Command = decorate(call)
-    return found
+_PRESET = click.option(
+    "--preset",
+    type=click.Choice(["paper"]),
+    help="The paper's fractions, and its figures beside yours where it has this model.",
+)
 
 
 class PoolShare(click.ParamType[Any]):
@@ -121,7 +103,8 @@ class PoolShare(click.ParamType[Any]):
     help="Other pools in place of the two: mlp, attention, all or a module, and the share kept, such as "
     "mlp.up_proj=0.01; may be given several times.",
 )
-@_rule_options
+@_PRESET
+@evidence_options
 @_output_options()
 @click.pass_context
 def general(
@@ -137,8 +120,7 @@ def general(
     exclude: float,
     pools: tuple[tuple[str, float], ...],
     preset: str | None,
-    significance: bool,
-    fdr: float | None,
+    evidence: Evidence,
     output: Path,
     overwrite: bool,
     as_json: bool,
@@ -156,11 +138,10 @@ def general(
         settings, published = found.general, found.model
     which = _which(target, control, exclusion, no_control, no_exclusion or settings.exclude == 0)
     chosen = _with_preset(select_general(general_totals(opened, **which), settings), preset, published)
-    if significance or fdr is not None:
-        from culnig.selection.significance import general_contrast
-
-        roles = choose_roles(opened, **which)
-        chosen = _tested(opened, which, chosen, [(general_contrast(roles), fdr)], list(settings.cuts))
+    roles = choose_roles(opened, **which)
+    chosen = gather(
+        opened, roles, chosen, lambda tables: select_general(tables, settings), list(settings.cuts), evidence
+    )
     chosen.write(output, overwrite=overwrite)
     _tell([(chosen, output)], published, as_json)
 
@@ -189,7 +170,8 @@ def general(
     help="Share of the pool, by the culture's exclusion score, that is removed again.",
 )
 @click.option("--z", type=float, default=0.5, show_default=True, help="Least z among the cultures.")
-@_rule_options
+@_PRESET
+@evidence_options
 @click.option(
     "--against",
     type=click.Choice(["others", "control"]),
@@ -213,8 +195,7 @@ def specific(
     exclude: float,
     z: float,
     preset: str | None,
-    significance: bool,
-    fdr: float | None,
+    evidence: Evidence,
     against: Any,
     output: Path,
     overwrite: bool,
@@ -233,12 +214,19 @@ def specific(
     if tables.exclusion is not None:
         _check_exclusion(wanted, tables.cultures, tables.exclusion.cultures)
     files = _files(output, wanted, overwrite) if several else [output]
-    sets = [_with_preset(select_specific(tables, culture, settings), preset, None) for culture in wanted]
-    if significance or fdr is not None:
-        sets = [
-            _tested_specific(opened, which, chosen, culture, against, fdr, settings.pool)
-            for chosen, culture in zip(sets, wanted, strict=True)
-        ]
+    roles = choose_roles(opened, **which)
+    sets = [
+        gather(
+            *(opened, roles),
+            _with_preset(select_specific(tables, name, settings), preset, None),
+            lambda resampled, name=name: select_specific(resampled, name, settings),  # type: ignore[misc]
+            [settings.pool],
+            evidence,
+            culture=name,
+            against=against,
+        )
+        for name in wanted
+    ]
     for chosen, file in zip(sets, files, strict=True):
         chosen.write(file, overwrite=overwrite)
     _tell(list(zip(sets, files, strict=True)), None, as_json, folder=output if several else None)
@@ -331,47 +319,6 @@ def _with_preset(chosen: NeuronSet, preset: str | None, published: PublishedMode
     return replace(chosen, method={**chosen.method, "preset": preset, **known})
 
 
-def _tested(
-    run: Run,
-    which: dict[str, Any],
-    chosen: NeuronSet,
-    contrasts: list[tuple[Contrast, float | None]],
-    pools: list[str],
-) -> NeuronSet:
-    """The set with q-values; where a rate is given with a contrast, only the neurons that meet it."""
-    from culnig.selection.significance import joined_pools, p_values, q_values, with_significance
-
-    positions = joined_pools([pool_positions(run.layout, pool) for pool in pools])
-    roles = choose_roles(run, **which)
-    for contrast, fdr in contrasts:
-        q = q_values(p_values(run, roles, contrast, positions))
-        chosen = with_significance(chosen, chosen.flat(run.layout), positions, q, contrast.null, fdr=fdr)
-    return chosen
-
-
-def _tested_specific(
-    run: Run,
-    which: dict[str, Any],
-    chosen: NeuronSet,
-    culture: str,
-    against: Any,
-    fdr: float | None,
-    pool: str,
-) -> NeuronSet:
-    """Both tests where there is a control; the one that `against` names comes last and is the rule."""
-    from culnig.selection.significance import culture_contrast
-
-    roles = choose_roles(run, **which)
-    order: list[Any] = [other for other in ("control", "others") if other != against] + [against]
-    possible = [other for other in order if roles.control is not None or other == "others"]
-    if against not in possible:
-        culture_contrast(roles, culture, against)  # says why not
-    contrasts = [
-        (culture_contrast(roles, culture, other), fdr if other == against else None) for other in possible
-    ]
-    return _tested(run, which, chosen, contrasts, [pool])
-
-
 def _tell(
     written: list[tuple[NeuronSet, Path]],
     published: PublishedModel | None,
@@ -402,18 +349,8 @@ def _tell(
         n_here = len(written[0][0].neurons)
         print_line(f"Published for {published.name}: {published.n_general:,} neurons; here {n_here:,}")
     for chosen, _ in written:
-        for found in chosen.method.get("significance", []):
-            print_line(_survivors(chosen.name, found))
+        print_evidence(chosen)
     print_line(f"Written to {folder or written[0][1]}")
-
-
-def _survivors(name: str, found: dict[str, Any]) -> str:
-    verb = "kept" if found["is_rule"] else "survive"
-    return (
-        f"{name}: {found['selected_significant']:,} of {found['selected']:,} {verb} at a false discovery "
-        f"rate of {found['fdr']:g} ({found['tested_significant']:,} of {found['tested']:,} tested would). "
-        f"Null hypothesis: {found['null']}"
-    )
 
 
 def _document(chosen: NeuronSet, output: Path) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Contrast:
 
     null: str
     """The null hypothesis in words."""
+    against: Against
+    """What the target is held against: its control, or the other cultures."""
     target: NDArray[np.float64]
     control: NDArray[np.float64] | None
 
@@ -49,10 +51,11 @@ def general_contrast(roles: Roles) -> Contrast:
     """All cultures together: L is the neuron's Σ over cultures of S_target − S_control."""
     target = np.array(roles.target.items_of_culture) / max(1, roles.target.n_items)
     if roles.control is None:
-        return Contrast("the mean score of target items is not above zero", target, None)
+        return Contrast("the mean score of target items is not above zero", "control", target, None)
     counts = np.array(roles.control.items_of_culture)[roles.control_rows]
     return Contrast(
         "target items do not score higher than control items on average",
+        "control",
         target,
         -counts / max(1, roles.control.n_items),
     )
@@ -68,7 +71,7 @@ def culture_contrast(roles: Roles, culture: str, against: Against) -> Contrast:
         if roles.control is None:
             raise SelectionError("a test against the control needs one; leave out --no-control")
         null = f"target items of {culture} do not score higher than its control items on average"
-        return Contrast(null, own, -own)
+        return Contrast(null, "control", own, -own)
     if len(cultures) < 2:
         raise SelectionError(
             f"{culture} is the only culture of this run: there are no others to test against"
@@ -76,7 +79,7 @@ def culture_contrast(roles: Roles, culture: str, against: Against) -> Contrast:
     weights = own - (1 - own) / (len(cultures) - 1)
     minus = "" if roles.control is None else " minus control"
     null = f"the target{minus} of {culture} is not above the mean of the other cultures'"
-    return Contrast(null, weights, None if roles.control is None else -weights)
+    return Contrast(null, "others", weights, None if roles.control is None else -weights)
 
 
 def contrast_p_values(
@@ -175,6 +178,7 @@ def with_significance(
     null: str,
     *,
     fdr: float | None = None,
+    test: str = "Welch",
 ) -> NeuronSet:
     """The set with a q-value per neuron and how many survive; only the survivors where `fdr` is given.
 
@@ -187,6 +191,7 @@ def with_significance(
     survivors = own <= level
     summary: dict[str, Any] = {
         "null": null,
+        "test": test,
         "correction": "Benjamini-Hochberg over all neurons of the pools",
         "fdr": level,
         "tested": len(positions),

@@ -1,0 +1,143 @@
+"""Item scores of a run that was scored at level `item`, as resampling and permutation need them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.errors import SelectionError
+from culnig.outcomes import Outcomes
+from culnig.selection.permutation import exchange_p_values, paired_p_values
+from culnig.selection.resampling import ItemTable, ItemTables
+from culnig.selection.significance import Contrast
+from culnig.selection.tables import Roles
+from culnig.store.run import Run, StoredBenchmark
+
+Group = Literal["wording", "topic", "question"]
+GROUPS: tuple[Group, ...] = ("wording", "topic", "question")
+
+
+def items_of_run(run: Run, roles: Roles) -> ItemTables:
+    """Items of the benchmarks that play these roles. StoreError where the run keeps no item scores."""
+
+    def table(stored: StoredBenchmark | None) -> ItemTable | None:
+        return None if stored is None else _item_table(run, stored)
+
+    return ItemTables(
+        run.layout,
+        _item_table(run, roles.target),
+        table(roles.control),
+        table(roles.exclusion),
+        run.model,
+    )
+
+
+def _item_table(run: Run, stored: StoredBenchmark) -> ItemTable:
+    run.item_parts(stored.name)  # says what is missing before any work is done
+    outcomes = run.outcomes(stored.name)
+    confidence = outcomes.confidence[:, None]
+
+    def weighted(columns: slice) -> NDArray[np.float64]:
+        scores: NDArray[np.float64] = run.item_scores(stored.name, columns) * confidence
+        return np.maximum(scores, 0.0) if stored.role == "control" else scores
+
+    return ItemTable(outcomes.culture, outcomes.units, weighted)
+
+
+def groups_of_run(
+    run: Run, roles: Roles, kind: Group | None = None
+) -> tuple[Group, dict[str, NDArray[np.object_]]]:
+    """Group of each target and control item, by role. Without a `kind`, the first that has two groups."""
+    used = {"target": roles.target, "control": roles.control}
+    outcomes = {role: run.outcomes(stored.name) for role, stored in used.items() if stored is not None}
+    for candidate in GROUPS if kind is None else (kind,):
+        groups = {role: group_of(those, candidate) for role, those in outcomes.items()}
+        if len(set(groups["target"])) > 1:
+            break
+    return candidate, groups
+
+
+def group_of(outcomes: Outcomes, kind: Group) -> NDArray[np.object_]:
+    """Topic, question, or wording of each item; a wording is what follows the last / of an item's id.
+
+    Where ids end in the culture, as those of questions with a single wording do, all items share one wording.
+    """
+    if kind == "topic":
+        return outcomes.topic
+    if kind == "question":
+        return outcomes.question_id
+    ends = [str(item).rpartition("/")[2] for item in outcomes.id]
+    if len(set(ends)) == len(ends) or any(
+        end == culture for end, culture in zip(ends, outcomes.culture, strict=True)
+    ):
+        ends = ["the only wording"] * len(ends)
+    return np.array(ends, dtype=object)
+
+
+_CELLS = 1 << 24
+"""Item scores that a test holds at once."""
+
+
+def permuted_p_values(
+    run: Run,
+    roles: Roles,
+    contrast: Contrast,
+    positions: NDArray[np.int64],
+    permutations: int,
+    seed: int = 0,
+    culture: str | None = None,
+) -> NDArray[np.float64]:
+    """p for the neurons at `positions` (ascending), as `significance.p_values` but by permutation.
+
+    Against the control the sign of each question's target − control is flipped; against the others, questions
+    change cultures. SelectionError where target and control do not hold the same items.
+    """
+    items = items_of_run(run, roles)
+    target, control = items.target, items.control
+    pairing = None if roles.control is None else _paired(run, roles)
+    if contrast.against == "control" and pairing is None:
+        raise SelectionError("a permutation against the control needs one; leave out --no-control")
+    own = np.ones(len(target.unit), dtype=bool) if culture is None else target.culture == culture
+    found = np.empty(len(positions))
+    width = max(1, _CELLS // max(1, len(own)))
+    for start in range(0, run.layout.n_neurons, width):
+        columns = slice(start, min(start + width, run.layout.n_neurons))
+        first, last = np.searchsorted(positions, (columns.start, columns.stop))
+        if first == last:
+            continue
+        inside = positions[first:last] - columns.start
+        scores = target.scores(columns)[:, inside]
+        without = np.zeros_like(scores)
+        if control is not None and pairing is not None:
+            without = control.scores(columns)[pairing][:, inside]
+        if contrast.against == "control":
+            found[first:last] = paired_p_values(
+                scores[own], without[own], target.unit[own], permutations=permutations, seed=seed
+            )
+        else:
+            found[first:last] = exchange_p_values(
+                scores - without, own, target.unit, permutations=permutations, seed=seed
+            )
+    return found
+
+
+def _paired(run: Run, roles: Roles) -> NDArray[np.int64]:
+    """Row of the control that is each target item without its question."""
+    assert roles.control is not None
+    target, control = run.outcomes(roles.target.name), run.outcomes(roles.control.name)
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(zip(control.culture, control.question_id, strict=True)):
+        rows.setdefault(key, []).append(row)
+    taken: dict[tuple[str, str], int] = {}
+    found = []
+    for key in zip(target.culture, target.question_id, strict=True):
+        place = taken[key] = taken.get(key, -1) + 1
+        if place >= len(rows.get(key, [])):
+            raise SelectionError(
+                f"question {key[1]!r} of {key[0]} has no control item to be paired with; score the control "
+                "of the same items, or test without --permutations"
+            )
+        found.append(rows[key][place])
+    return np.array(found, dtype=np.int64)

@@ -1,0 +1,118 @@
+"""Effects are those of a model masked by hand, and the linear estimate where the model is nearly linear."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from culnig.errors import InputError
+from culnig.inference.batches import make_batches
+from culnig.inference.encoding import Encoder
+from culnig.neurons import MLP_GATE
+from culnig.verification.linearisation import Audit, audit, rank_correlation
+from tests.tiny_models import tiny_items, tiny_model
+
+ITEMS = tiny_items(4)
+
+
+def gate_neurons(bound, n, layer=1):
+    segment = bound.layout.segment(MLP_GATE, layer)
+    return np.arange(segment.start, segment.start + n)
+
+
+def gold_probability(bound):
+    """P(gold) of each item, straight from the model."""
+    batches = make_batches(Encoder(bound).encode_all(ITEMS), 1)  # one item each: no padding
+    found = np.empty(len(ITEMS))
+    for batch in batches:
+        (encoded,) = batch.items
+        with torch.inference_mode():
+            logits = bound.model(input_ids=torch.tensor([encoded.token_ids])).logits[0, -1]
+        found[batch.numbers[0]] = float(logits.softmax(-1)[encoded.gold_id])
+    return found
+
+
+def test_an_effect_is_that_of_a_weight_set_to_zero_by_hand():
+    bound = tiny_model()
+    top, random = gate_neurons(bound, 3), gate_neurons(bound, 2, layer=2)
+    found = audit(bound, ITEMS, top, random)
+    assert found.flat.tolist() == [*top, *random]
+    bare = gold_probability(bound)
+    for place, (layer, index) in enumerate([(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]):
+        # a gate of zero is silu(0) = 0: its column of down_proj is never used
+        weight = bound.model.model.layers[layer].mlp.down_proj.weight
+        kept = weight[:, index].clone()
+        with torch.no_grad():
+            weight[:, index] = 0
+        masked = gold_probability(bound)
+        with torch.no_grad():
+            weight[:, index] = kept
+        assert found.effect[place] == pytest.approx(np.mean(bare * (bare - masked)), rel=1e-3, abs=1e-10)
+
+
+def test_where_the_model_is_nearly_linear_the_estimate_is_the_effect():
+    bound = tiny_model(seed=1)
+    with torch.no_grad():
+        for layer in bound.model.model.layers:
+            layer.mlp.gate_proj.weight *= 1e-2  # silu is a line near zero
+    top, random = gate_neurons(bound, 12), gate_neurons(bound, 12, layer=2)
+    found = audit(bound, ITEMS, top, random)
+    assert found.correlations["linear estimate, all"].rho > 0.95
+    assert not np.allclose(found.score, found.first_order, atol=0)  # max is not the sum over tokens
+
+
+def test_scores_are_those_of_the_benchmark():
+    from culnig.extraction.scoring import ScoreSettings, score_benchmark
+
+    bound = tiny_model()
+    top = gate_neurons(bound, 4)
+    found = audit(bound, ITEMS, top, top[:0])
+    moments = score_benchmark(bound, ITEMS, "target", ScoreSettings()).moments
+    expected = moments.sum.sum(axis=0)[top] / len(ITEMS)
+    np.testing.assert_allclose(found.score, expected, rtol=1e-12)
+
+
+def test_the_model_is_left_as_it_was():
+    bound = tiny_model()
+    before = gold_probability(bound)
+    audit(bound, ITEMS, gate_neurons(bound, 2), gate_neurons(bound, 2, layer=0))
+    assert gold_probability(bound).tolist() == before.tolist()
+
+
+def test_the_correlation_is_scipys_and_the_interval_covers():
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        x = random.normal(size=40)
+        y = 0.6 * x + 0.8 * random.normal(size=40)
+        found = rank_correlation(x, y)
+        assert found.rho == stats.spearmanr(x, y).statistic
+        truth = 6 / np.pi * np.arcsin(0.6 / 2)  # Spearman's ρ of a normal pair with correlation 0.6
+        covered += found.low <= truth <= found.high
+    assert 0.92 <= covered / 300 <= 0.98
+
+
+def test_what_does_not_vary_has_no_correlation():
+    assert np.isnan(rank_correlation(np.ones(10), np.arange(10.0)).rho)
+    assert np.isnan(rank_correlation(np.arange(3.0), np.arange(3.0)).rho)
+    same = rank_correlation(np.arange(5.0), np.arange(5.0))
+    assert [same.rho, same.low, same.high] == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("effect", "low"), [([4, 3, 2, 1, 0.5], False), ([1, 5, 2, 4, 3], True), ([0] * 5, True)]
+)
+def test_a_low_correlation_is_noticed(effect, low):
+    score = np.array([5.0, 4, 3, 2, 1])
+    found = Audit(np.arange(5), 3, score, score, np.array(effect, dtype=float))
+    assert found.is_low is low
+
+
+def test_nothing_to_audit_is_refused():
+    bound = tiny_model()
+    with pytest.raises(InputError, match="at least one item and one neuron"):
+        audit(bound, [], gate_neurons(bound, 2), gate_neurons(bound, 2))
+    with pytest.raises(InputError, match="at least one item and one neuron"):
+        audit(bound, ITEMS, gate_neurons(bound, 0), gate_neurons(bound, 2))
