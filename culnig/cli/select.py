@@ -14,6 +14,7 @@ from culnig.cli.evidence import Evidence, evidence_options, gather, print_eviden
 from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table
 from culnig.errors import OutputExistsError, SelectionError, UnknownNameError
+from culnig.scorer import RELEASED_CODE
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.selection.presets import PublishedModel, paper_preset
@@ -49,6 +50,12 @@ def _table_options(call: Command) -> Command:
         click.option("--exclusion", help="Exclusion benchmark, where the run has several."),
         click.option("--no-control", is_flag=True, help="Rank by the target alone."),
         click.option("--no-exclusion", is_flag=True, help="Remove no neurons by an exclusion benchmark."),
+        click.option("--scorer", help="Rank by the scores of this scorer of the run (`score --scorer`)."),
+        click.option(
+            "--compat",
+            type=click.Choice(["paper"]),
+            help="Rank by the scores of the paper's released code (`score --compat paper`).",
+        ),
     )
     found: Command = decorate(call)
     return found
@@ -115,6 +122,8 @@ def general(
     exclusion: str | None,
     no_control: bool,
     no_exclusion: bool,
+    scorer: str | None,
+    compat: str | None,
     top_mlp: float,
     top_attention: float,
     exclude: float,
@@ -131,7 +140,7 @@ def general(
     names = [name for name, _ in pools]
     if len(set(names)) < len(names):
         raise click.UsageError(f"--pool names a pool twice: {', '.join(names)}")
-    opened = Run(run)
+    opened = _open(run, scorer, compat)
     settings, published = GeneralSettings(top_mlp, top_attention, exclude, pools), None
     if preset:
         found = paper_preset(opened.layout)
@@ -189,6 +198,8 @@ def specific(
     exclusion: str | None,
     no_control: bool,
     no_exclusion: bool,
+    scorer: str | None,
+    compat: str | None,
     cultures: tuple[str, ...],
     top: float,
     pool: str,
@@ -203,7 +214,7 @@ def specific(
 ) -> None:
     """Neurons that matter for one culture more than for the others."""
     _refuse_together(ctx, "preset", ("top", "exclude", "z", "pool"))
-    opened = Run(run)
+    opened = _open(run, scorer, compat)
     settings = SpecificSettings(top, exclude, z, pool)
     if preset:
         settings = paper_preset(opened.layout).specific
@@ -258,6 +269,69 @@ def random(
     chosen = select_random(read_neuron_set(like), Run(run).layout, seed, match)
     chosen.write(output, overwrite=overwrite)
     _tell([(chosen, output)], None, as_json)
+
+
+def _lape_command(method: str, help_text: str) -> click.Command:
+    @click.argument("run", type=click.Path(path_type=Path))
+    @click.option("--target", help="Target benchmark, where the run has several.")
+    @click.option(
+        "--culture",
+        "cultures",
+        multiple=True,
+        default=(ALL,),
+        show_default=True,
+        help="The culture to select for; several times, or `all`, for a set of each (-o is a folder then).",
+    )
+    @click.option(
+        "--top", type=_FRACTION, default=0.01, show_default=True, help="Share of the pool kept, all cultures."
+    )
+    @click.option(
+        "--percentile",
+        type=click.FloatRange(0, 100, max_open=True),
+        default=95,
+        show_default=True,
+        help="Of all activation shares: what a neuron must exceed for a culture.",
+    )
+    @click.option("--pool", default="mlp", show_default=True, help="mlp, or a module.")
+    @_output_options("Neuron-set file; a folder for several cultures.")
+    def select(
+        run: Path,
+        target: str | None,
+        cultures: tuple[str, ...],
+        top: float,
+        percentile: float,
+        pool: str,
+        output: Path,
+        overwrite: bool,
+        as_json: bool,
+    ) -> None:
+        from culnig.selection.lape import SCORER, LapeSettings, activation_shares, select_lape
+
+        shares = activation_shares(Run(run, SCORER), target)
+        wanted = shares.cultures if ALL in cultures else tuple(dict.fromkeys(cultures))
+        for culture in wanted:
+            if culture not in shares.cultures:
+                raise UnknownNameError("culture of this run:", culture, shares.cultures)
+        sets = select_lape(shares, LapeSettings(top, percentile, pool), method)
+        several = ALL in cultures or len(wanted) > 1
+        files = _files(output, wanted, overwrite) if several else [output]
+        made = [(sets[culture], file) for culture, file in zip(wanted, files, strict=True)]
+        for chosen, file in made:
+            chosen.write(file, overwrite=overwrite)
+        _tell(made, None, as_json, folder=output if several else None)
+
+    select.__doc__ = help_text
+    return command.command(method)(select)
+
+
+_lape_command("lape", "Neurons that are on for few cultures, by entropy (Tang et al. 2024).")
+_lape_command("cape", "The same selection, named as it is with cultures for languages (arXiv 2508.02241).")
+
+
+def _open(folder: Path, scorer: str | None, compat: str | None) -> Run:
+    if compat is not None and scorer is not None:
+        raise click.UsageError("--compat paper names a scorer; leave out --scorer")
+    return Run(folder, RELEASED_CODE if compat else scorer)
 
 
 def _refuse_together(ctx: click.Context, option: str, others: tuple[str, ...]) -> None:

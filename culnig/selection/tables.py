@@ -85,6 +85,7 @@ class Roles:
         return {
             "model": run.record["model"],
             "scores_hash": run.scores_hash,
+            **({} if run.scorer is None else {"scorer": run.scorer}),
             "benchmarks": {role: stored.name for role, stored in used.items()},
             "n_items": {role: stored.n_items for role, stored in used.items()},
             "splits": {role: stored.split for role, stored in used.items()},
