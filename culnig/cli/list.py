@@ -102,9 +102,19 @@ def _check(asked: str, data_dir: Path | None, as_json: bool) -> None:
 @json_option()
 def scorers(as_json: bool) -> None:
     """Ways to score neurons, all from one forward and backward pass."""
-    own = {"scorer": GRADIENT_ACTIVATION, "weighted": True, "summary": "gradient × activation; always there"}
+    own = {
+        "scorer": GRADIENT_ACTIVATION,
+        "weight": "gold",
+        "more passes for": "",
+        "summary": "gradient × activation; always there",
+    }
     others: list[dict[str, Any]] = [
-        {"scorer": scorer.name, "weighted": scorer.weighted, "summary": scorer.summary}
+        {
+            "scorer": scorer.name,
+            "weight": scorer.weight,
+            "more passes for": " ".join(scorer.targets),
+            "summary": scorer.summary,
+        }
         for scorer in registry.scorers()
     ]
     _print_rows("Scorers", [own, *others], as_json)

@@ -7,7 +7,8 @@ notes which are in, and the second time it adds only the others. Nothing is copi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from culnig.errors import NonFiniteError, PluginError
 from culnig.extraction.keeping import Keeper
 from culnig.inference.batches import Batch
 from culnig.neurons import Segment
-from culnig.scorer import Scorer
+from culnig.scorer import Pair, Scorer, Target
 from culnig.scores import CultureMoments
 
 if TYPE_CHECKING:
@@ -59,17 +60,37 @@ class Accumulator:
         """Set what the pairs of the coming backward pass belong to, and which segments have them already."""
         self._batch = batch
         self._added = set(added)
+        self._collecting: tuple[Target, float] | None = None
+        self._gradients: dict[Target, dict[int, torch.Tensor]] = {}
 
-    def weigh(self, confidence: torch.Tensor) -> None:
-        """Set P(gold) of the batch's items, shape (item,)."""
+    def weigh(self, confidence: torch.Tensor, wrong: torch.Tensor | None = None) -> None:
+        """Set P(gold), and that of the most probable wrong label, of the batch's items, shape (item,)."""
         self._confidence = confidence.double().cpu().numpy()
+        self._wrong = None if wrong is None else wrong.double().cpu().numpy()
         self._culture_index = np.array(
             [self._moments.cultures.index(encoded.item.culture) for encoded in self._batch.items]
         )
 
+    @contextlib.contextmanager
+    def collecting(self, target: Target, share: float = 1.0) -> Iterator[None]:
+        """Keep the gradients of a backward pass as (a share of) those of `target`; nothing is added."""
+        self._collecting = target, share
+        try:
+            yield
+        finally:
+            self._collecting = None
+
+    def _collect(self, segment: Segment, gradient: torch.Tensor, target: Target, share: float) -> None:
+        kept = self._gradients.setdefault(target, {})
+        part = gradient.detach().float() * share
+        kept[segment.start] = part if segment.start not in kept else kept[segment.start].add_(part)
+
     def add(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
         """Reduce one module's pair and add it to the culture sums."""
         if segment.start in self._added:
+            return
+        if self._collecting is not None:
+            self._collect(segment, gradient, *self._collecting)
             return
         device = activation.device
         if device not in self._backends:
@@ -80,7 +101,7 @@ class Accumulator:
         if self._keeper:
             # before the sums: where memory runs out in between, the second attempt only writes it again
             self._keeper.keep(segment, self._batch, activation, gradient)
-        others = self._other_scores(activation, gradient)
+        others = self._other_scores(segment, activation, gradient)
         try:
             backend.score_reduce(
                 activation,
@@ -109,16 +130,22 @@ class Accumulator:
             self._add_scores(scorer, moments, scores, columns)
         self._added.add(segment.start)
 
-    def _other_scores(self, activation: torch.Tensor, gradient: torch.Tensor) -> list[NDArray[np.float32]]:
+    def _other_scores(
+        self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor
+    ) -> list[NDArray[np.float32]]:
         """Item scores of the other scorers; all are made before any is added, in case memory runs out."""
         if not self._others:
             return []
         import torch
 
         with torch.no_grad():
-            pair = activation.detach(), gradient.detach()
-            real = torch.from_numpy(self._batch.token_mask).to(activation.device)
-            return [scorer.item_scores(*pair, real).float().cpu().numpy() for scorer, _ in self._others]
+            pair = Pair(
+                activation.detach(),
+                gradient.detach(),
+                torch.from_numpy(self._batch.token_mask).to(activation.device),
+                {target: kept.pop(segment.start) for target, kept in self._gradients.items()},
+            )
+            return [scorer.item_scores(pair).float().cpu().numpy() for scorer, _ in self._others]
 
     def _add_scores(
         self, scorer: Scorer, moments: CultureMoments, scores: NDArray[np.float32], columns: slice
@@ -129,14 +156,15 @@ class Accumulator:
                 f"scorer {scorer.name!r} made scores of shape {scores.shape}; (item, neuron) = {expected} is "
                 "needed"
             )
+        weight = {"gold": self._confidence, "wrong": self._wrong, None: None}[scorer.weight]
         kernels.add_scores(
             scores,
-            self._confidence if scorer.weighted else np.ones(len(scores)),
+            np.ones(len(scores)) if weight is None else weight,
             self._culture_index,
             sums=moments.sum[:, columns],
             sums_of_squares=moments.sum_of_squares[:, columns],
             positive_counts=moments.positive_count[:, columns],
-            clamp_at_zero=self._clamp_at_zero and scorer.weighted,
+            clamp_at_zero=self._clamp_at_zero and scorer.weight is not None,
         )
 
     def finish(self) -> None:

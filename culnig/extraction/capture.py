@@ -9,7 +9,7 @@ require a gradient, so the backward pass goes to activations only and no weight 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from culnig.bound import BoundLinear, BoundModel
@@ -30,6 +30,8 @@ class Capture:
         self._bound = bound
         self._consume = consume
         self._stack = contextlib.ExitStack()
+        self._keeps = False
+        self._scale: float | None = None
 
     def __enter__(self) -> Capture:
         self._stack.enter_context(frozen(self._bound.model))
@@ -42,6 +44,24 @@ class Capture:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Backward passes inside are not the last through their graph: activations are kept for the next."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
+
+    @contextlib.contextmanager
+    def scaled(self, factor: float) -> Iterator[None]:
+        """Forward passes inside have the outputs of all modules multiplied with `factor`."""
+        self._scale = factor
+        try:
+            yield
+        finally:
+            self._scale = None
+
     def _hook(self, handle: Any) -> None:
         self._stack.callback(handle.remove)
 
@@ -49,20 +69,23 @@ class Capture:
         self._shape = output.shape[:2]  # (item, token)
         return output.requires_grad_(True)
 
-    def _noting(self, bound: BoundLinear) -> Callable[[Any, Any, torch.Tensor], None]:
-        def note(module: Any, inputs: Any, output: torch.Tensor) -> None:
+    def _noting(self, bound: BoundLinear) -> Callable[[Any, Any, torch.Tensor], torch.Tensor | None]:
+        def note(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+            scaled = None if self._scale is None else output * self._scale
+            output = output if scaled is None else scaled
             if not output.requires_grad:  # the forward pass that gradient checkpointing throws away
-                return
+                return scaled
             shape = self._shape
             activation: list[torch.Tensor] = [output.detach()]  # an alias without the graph: no cycle
 
             def hand_over(gradient: torch.Tensor) -> None:
-                noted = activation.pop()
+                noted = activation[0] if self._keeps else activation.pop()
                 # some families (OPT) hand a linear all tokens of all items in one row
                 noted, gradient = (tensor.reshape(*shape, -1) for tensor in (noted, gradient))
                 for piece in bound.slices:
                     self._consume(piece.segment, piece.take(noted), piece.take(gradient))
 
             output.register_hook(hand_over)  # type: ignore[no-untyped-call]
+            return scaled
 
         return note

@@ -18,6 +18,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +32,17 @@ from culnig.extraction.diagnosis import non_finite_activation
 from culnig.extraction.keeping import Keeper
 from culnig.extraction.memory import is_out_of_memory, release_memory
 from culnig.extraction.portions import split_batches
+from culnig.extraction.targets import log_odds, wrong_confidence
 from culnig.inference.answers import AnswerReader, gold_confidence
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.items import Item, Role
 from culnig.outcomes import Outcomes
-from culnig.scorer import Scorer
+from culnig.scorer import PATH_STEPS, Scorer, Target
 from culnig.scores import CultureMoments
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,10 @@ class Scoring:
         with (
             checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
             AnswerReader(self._bound) as reader,
-            Capture(self._bound, accumulator.add),
+            Capture(self._bound, accumulator.add) as capture,
         ):
-            pieces = _Pieces(self._bound, reader, accumulator, scores.outcomes)
+            targets = tuple(dict.fromkeys(t for scorer in self._scorers for t in scorer.targets))
+            pieces = _Pieces(self._bound, reader, capture, accumulator, scores.outcomes, targets)
             for number in self.portions[portion][scores.batches_done :]:
                 if keeper:
                     keeper.begin(number)
@@ -182,10 +188,19 @@ class _Pieces:
     """Scores batches, in halves where memory runs out."""
 
     def __init__(
-        self, bound: BoundModel, reader: AnswerReader, accumulator: Accumulator, outcomes: Outcomes
+        self,
+        bound: BoundModel,
+        reader: AnswerReader,
+        capture: Capture,
+        accumulator: Accumulator,
+        outcomes: Outcomes,
+        targets: Sequence[Target] = (),
     ) -> None:
+        """`targets` are differentiated beside P(gold)."""
         self._bound = bound
         self._reader = reader
+        self._capture = capture
+        self._targets = targets
         self._accumulator = accumulator
         self._outcomes = outcomes
         self._too_large: float = math.inf
@@ -210,11 +225,14 @@ class _Pieces:
         """Score a batch in one go; where memory runs out, return the segments that are through by then."""
         self._accumulator.begin(batch, added)
         try:
+            if "path" in self._targets:
+                self._walk_the_path(batch)
             probabilities = self._reader.logits(batch).softmax(-1)
             confidence = gold_confidence(batch, probabilities)
             if not confidence.isfinite().all():
                 raise non_finite_activation(self._bound, self._reader, batch)
-            self._accumulator.weigh(confidence.detach())
+            wrong = self._differentiate_others(batch, probabilities)
+            self._accumulator.weigh(confidence.detach(), wrong)
             confidence.sum().backward()  # type: ignore[no-untyped-call]
         except Exception as error:
             if not is_out_of_memory(error):
@@ -223,6 +241,31 @@ class _Pieces:
         self._accumulator.finish()
         self._reader.record(batch, probabilities, self._outcomes)
         return None
+
+    def _differentiate_others(self, batch: Batch, probabilities: torch.Tensor) -> torch.Tensor | None:
+        """Collect the gradients of targets that the same graph gives; P of the most probable wrong label."""
+        wrong = None
+        with self._capture.going_on():
+            if "wrong" in self._targets:
+                wrong = wrong_confidence(batch, probabilities)
+                self._collect("wrong", wrong)
+            if "log-odds" in self._targets:
+                self._collect("log-odds", log_odds(batch, probabilities))
+        return None if wrong is None else wrong.detach()
+
+    def _collect(self, target: Target, values: torch.Tensor) -> None:
+        with self._accumulator.collecting(target):
+            values.sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
+
+    def _walk_the_path(self, batch: Batch) -> None:
+        """Average the gradient of P(gold) while all modules' outputs grow to their full size."""
+        for step in range(1, PATH_STEPS + 1):
+            with (
+                self._capture.scaled(step / PATH_STEPS),
+                self._accumulator.collecting("path", 1 / PATH_STEPS),
+            ):
+                probabilities = self._reader.logits(batch).softmax(-1)
+                gold_confidence(batch, probabilities).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _does_not_fit(batch: Batch) -> EnvironmentProblem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from culnig.scorer import Scorer, over_real_tokens
+from culnig.scorer import Pair, Scorer
 
 if TYPE_CHECKING:
     import torch
@@ -16,8 +16,6 @@ class GradientNorm(Scorer):
     name = "gradient-norm"
     summary = "norm over the tokens of the gradient of P(gold)"
 
-    def item_scores(
-        self, activation: torch.Tensor, gradient: torch.Tensor, real: torch.Tensor
-    ) -> torch.Tensor:
+    def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
-        return over_real_tokens(gradient.float().square(), real).sqrt()
+        return pair.total(pair.gradient.float().square()).sqrt()

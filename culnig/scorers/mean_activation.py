@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from culnig.scorer import Scorer, over_real_tokens
+from culnig.scorer import Pair, Scorer
 
 if TYPE_CHECKING:
     import torch
@@ -16,8 +16,6 @@ class MeanActivation(Scorer):
     name = "mean-activation"
     summary = "mean |activation| over the tokens of an item"
 
-    def item_scores(
-        self, activation: torch.Tensor, gradient: torch.Tensor, real: torch.Tensor
-    ) -> torch.Tensor:
+    def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
-        return over_real_tokens(activation.float().abs(), real) / real.sum(1, keepdim=True)
+        return pair.total(pair.activation.float().abs()) / pair.real.sum(1, keepdim=True)

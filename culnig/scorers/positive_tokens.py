@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from culnig.scorer import Scorer, over_real_tokens
+from culnig.scorer import Pair, Scorer
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +21,6 @@ class PositiveTokens(Scorer):
     name = "positive-tokens"
     summary = "tokens with activation > 0 (for `select lape` and `select cape`)"
 
-    def item_scores(
-        self, activation: torch.Tensor, gradient: torch.Tensor, real: torch.Tensor
-    ) -> torch.Tensor:
+    def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
-        return over_real_tokens(activation > 0, real)
+        return pair.total(pair.activation > 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from culnig.scorer import Scorer
+from culnig.scorer import Pair, Scorer
 
 if TYPE_CHECKING:
     import torch
@@ -19,11 +19,9 @@ class ReleasedCode(Scorer):
 
     name = "released-code"
     summary = "gradient × activation with the quirks of the paper's released code"
-    weighted = True
+    weight = "gold"
 
-    def item_scores(
-        self, activation: torch.Tensor, gradient: torch.Tensor, real: torch.Tensor
-    ) -> torch.Tensor:
+    def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
-        products = activation.bfloat16() * gradient.bfloat16()
-        return products.masked_fill(~real[..., None], 0).amax(dim=1).float()
+        products = pair.activation.bfloat16() * pair.gradient.bfloat16()
+        return products.masked_fill(~pair.real[..., None], 0).amax(dim=1).float()

@@ -11,11 +11,15 @@ from culnig.errors import PluginError, UnknownNameError
 from culnig.extraction.run import RunSettings, score_run
 from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from culnig.items import ChosenItems
-from culnig.scorer import Scorer
+from culnig.scorer import PATH_STEPS, Pair, Scorer
 from culnig.store.run import Run
 from tests.tiny_models import tiny_items, tiny_model
 
-NAMES = ("gradient-norm", "mean-activation", "positive-tokens", "released-code")
+NAMES = (
+    *("gradient-norm", "mean-activation", "positive-tokens", "released-code", "log-probability"),
+    *("crispr", "log-odds", "integrated-gradients"),
+)
+OTHER_GRADIENTS = {name: torch.full((2, 5, 7), 0.5) for name in ("wrong", "log-odds", "path")}
 
 
 def pair(seed=0, dtype=torch.float32):
@@ -40,7 +44,7 @@ def expected(name, activation, gradient):
 @pytest.mark.parametrize("name", NAMES[:3])
 def test_item_scores_are_their_definition_at_real_tokens(name):
     activation, gradient, real = pair()
-    found = registry.scorer(name).item_scores(activation, gradient, real)
+    found = registry.scorer(name).item_scores(Pair(activation, gradient, real))
     for item, n_tokens in enumerate((5, 3)):
         values = expected(name, activation[item, :n_tokens].numpy(), gradient[item, :n_tokens].numpy())
         np.testing.assert_allclose(found[item].numpy(), values, rtol=1e-6)
@@ -48,7 +52,7 @@ def test_item_scores_are_their_definition_at_real_tokens(name):
 
 def test_the_released_code_floors_padded_items_at_zero_and_rounds_products():
     activation, gradient, real = pair(seed=1)
-    found = registry.scorer("released-code").item_scores(activation, gradient, real).numpy()
+    found = registry.scorer("released-code").item_scores(Pair(activation, gradient, real)).numpy()
     rounded = (activation.bfloat16() * gradient.bfloat16()).float().numpy()
     np.testing.assert_array_equal(found[0], rounded[0].max(0))
     np.testing.assert_array_equal(found[1], np.maximum(rounded[1, :3].max(0), 0))
@@ -57,7 +61,7 @@ def test_the_released_code_floors_padded_items_at_zero_and_rounds_products():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_models_are_scored(name):
-    found = registry.scorer(name).item_scores(*pair(dtype=torch.bfloat16))
+    found = registry.scorer(name).item_scores(Pair(*pair(dtype=torch.bfloat16), OTHER_GRADIENTS))
     assert found.dtype == torch.float32
     assert found.isfinite().all()
 
@@ -86,6 +90,116 @@ def test_a_run_holds_what_scoring_in_memory_gives(run, name):
     for table in ("sum", "sum_of_squares", "positive_count", "n_items"):
         np.testing.assert_array_equal(getattr(stored, table), getattr(alone.scorers[name], table))
     np.testing.assert_array_equal(run.moments("toy").sum, alone.moments.sum)
+
+
+def gradients_by_autograd(bound, item, scalar, scale=1.0):
+    """Activation and gradient of `scalar(probabilities, gold, wrong labels)` at every segment, one item."""
+    from culnig.inference.encoding import Encoder
+
+    encoded = Encoder(bound).encode_all([item])[0]
+    outputs = {}
+
+    def keep(linear):
+        def hook(module, inputs, output):
+            output = output * scale
+            outputs[linear] = output
+            return output
+
+        return hook
+
+    handles = [linear.linear.register_forward_hook(keep(linear)) for linear in bound.linears]
+    with torch.enable_grad():
+        probabilities = bound.model(torch.tensor([encoded.token_ids])).logits[0, -1].double().softmax(-1)
+        wrong = [label for label in encoded.option_ids if label != encoded.gold_id]
+        value = scalar(probabilities, encoded.gold_id, wrong)
+        found = torch.autograd.grad(value, list(outputs.values()))
+    for handle in handles:
+        handle.remove()
+    return (
+        float(value.detach()),
+        {linear: output.detach()[0] for linear, output in outputs.items()},
+        {linear: gradient[0] for linear, gradient in zip(outputs, found, strict=True)},
+    )
+
+
+def p_gold(p, gold, wrong):
+    return p[gold]
+
+
+def p_wrong(p, gold, wrong):
+    return p[wrong].max()
+
+
+def odds(p, gold, wrong):
+    return (p[gold] / p[wrong].sum()).log()
+
+
+def crispr_by_hand(bound, item):
+    _, activation, right = gradients_by_autograd(bound, item, p_gold)
+    weight, _, wrong = gradients_by_autograd(bound, item, p_wrong)
+    return {
+        linear: weight
+        * (activation[linear] * wrong[linear] - (activation[linear] * right[linear]).clamp(min=0)).amax(0)
+        for linear in activation
+    }
+
+
+def log_odds_by_hand(bound, item):
+    weight, activation, _ = gradients_by_autograd(bound, item, p_gold)
+    _, _, gradient = gradients_by_autograd(bound, item, odds)
+    return {linear: weight * (activation[linear] * gradient[linear]).amax(0) for linear in activation}
+
+
+def log_probability_by_hand(bound, item):
+    weight, activation, _ = gradients_by_autograd(bound, item, p_gold)
+    _, _, gradient = gradients_by_autograd(bound, item, lambda p, gold, wrong: p[gold].log())
+    return {linear: weight * (activation[linear] * gradient[linear]).amax(0) for linear in activation}
+
+
+def integrated_by_hand(bound, item):
+    weight, activation, _ = gradients_by_autograd(bound, item, p_gold)
+    steps = [gradients_by_autograd(bound, item, p_gold, k / PATH_STEPS)[2] for k in range(1, PATH_STEPS + 1)]
+    return {
+        linear: weight * (activation[linear] * sum(step[linear] for step in steps) / PATH_STEPS).amax(0)
+        for linear in activation
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "by_hand"),
+    [
+        ("crispr", crispr_by_hand),
+        ("log-odds", log_odds_by_hand),
+        ("log-probability", log_probability_by_hand),
+        ("integrated-gradients", integrated_by_hand),
+    ],
+)
+def test_scores_of_other_targets_are_those_of_plain_autograd(name, by_hand):
+    bound, items = tiny_model(), tiny_items(3, cultures=("Spain",))
+    scores = score_benchmark(
+        bound, items, "target", ScoreSettings(token_budget=400), scorers=[registry.scorer(name)]
+    ).scorers[name]
+    expected = np.zeros(bound.layout.n_neurons)
+    for item in items:
+        made = by_hand(bound, item)
+        for linear in bound.linears:
+            for piece in linear.slices:
+                expected[piece.segment.columns] += piece.take(made[linear]).double().numpy()
+    np.testing.assert_allclose(scores.sum[0], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+def test_other_targets_leave_the_engines_own_scores_alone():
+    settings, items = ScoreSettings(token_budget=400), tiny_items(5)
+    plain = score_benchmark(tiny_model(), items, "target", settings)
+    with_others = score_benchmark(
+        tiny_model(),
+        items,
+        "target",
+        settings,
+        scorers=[registry.scorer(name) for name in ("crispr", "log-odds", "integrated-gradients")],
+    )
+    np.testing.assert_array_equal(with_others.moments.sum, plain.moments.sum)
+    np.testing.assert_array_equal(with_others.outcomes.confidence, plain.outcomes.confidence)
 
 
 def test_positive_tokens_add_up_to_no_more_than_all_tokens(run):
@@ -122,8 +236,8 @@ def test_a_scorer_that_makes_another_shape_is_named():
         name = "wrong"
         summary = "makes one score too few"
 
-        def item_scores(self, activation, gradient, real):
-            return activation[:, 0, :-1]
+        def item_scores(self, pair):
+            return pair.activation[:, 0, :-1]
 
     with pytest.raises(PluginError, match=r"scorer 'wrong' made scores of shape"):
         score_benchmark(tiny_model(), tiny_items(2), "target", ScoreSettings(), scorers=[Wrong()])
