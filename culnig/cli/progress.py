@@ -59,8 +59,8 @@ class ProgressView:
 
 
 @contextmanager
-def progress_view() -> Iterator[ProgressView]:
-    """A view for as long as the context lasts."""
-    view = ProgressView(Console(stderr=True))
+def progress_view(*, quiet: bool = False) -> Iterator[ProgressView]:
+    """A view for as long as the context lasts; a `quiet` one shows nothing."""
+    view = ProgressView(Console(stderr=True, quiet=quiet))
     with view._bars:
         yield view

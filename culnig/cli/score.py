@@ -105,7 +105,7 @@ def command(
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it; give one of them")
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
-    with progress_view() as view:
+    with progress_view(quiet=not processes.is_first) as view:
         view.say(f"loading {model.source}")
         skeleton = model.skeleton()
         bound = model.load(skeleton)

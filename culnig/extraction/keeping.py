@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +80,15 @@ class Keeper(ABC):
 
     @abstractmethod
     def _open(self, batches: Sequence[Batch], name: PartName) -> ItemScoresWriter | TensorsWriter: ...
+
+    def files(self, n_batches: int) -> list[Path]:
+        """Files that hold the portion's first `n_batches` batches."""
+        firsts = [self._numbers.start, *sorted(self._ends)[:-1]]
+        return [
+            self._writer.data_file(self.folder, self._portion, first)
+            for first in firsts
+            if first < self._numbers.start + n_batches
+        ]
 
     def begin(self, number: int) -> None:
         """A batch comes, of this number in the benchmark."""

@@ -161,8 +161,6 @@ def _score_portion(
         writer.discard_data(
             _KEEPERS[how.level].folder, portion, scoring.portions[number].start + scores.batches_done
         )
-    if scores.batches_done == portion.n_batches and stored is not None:
-        return
     keeper = _keeper(writer, bound, portion, chosen, scoring, how)
 
     def after_batch(batches_done: int, n_items: int) -> None:
@@ -177,6 +175,10 @@ def _score_portion(
         progress(name, n_items)
 
     try:
+        if keeper:
+            writer.require_data(portion, keeper.files(scores.batches_done))
+        if stored is not None and scores.batches_done == portion.n_batches:
+            return
         scoring.score(number, scores, keeper=keeper, after_batch=after_batch)
     finally:
         if keeper:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from culnig.scores import CultureMoments
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, write_column
 from culnig.store.data_parts import part_file
-from culnig.store.files import file_hash, locked, make_folder, whole_hdf5, write_json
+from culnig.store.files import disk_errors, file_hash, locked, make_folder, whole_hdf5, write_json
 from culnig.store.run import RECORD_SECTIONS, open_scores, read_run_record, run_id
 
 CHECKPOINT_SECONDS = 30.0
@@ -115,14 +115,17 @@ class RunWriter:
                 )
         make_folder(folder)
         writer = cls(folder, record, layout, compression)
-        writer._stack.enter_context(locked(folder))
-        for leftover in folder.rglob("*.tmp"):
-            leftover.unlink()
-        if writer.finished:  # killed after the last rename, or resumed for nothing
-            writer.complete()
-        else:
-            write_json(folder / schema.RUN_FILE, record)
-            (folder / schema.PARTS_FOLDER).mkdir(exist_ok=True)
+        with contextlib.ExitStack() as unless_made, disk_errors(folder):
+            unless_made.callback(writer.close)
+            writer._stack.enter_context(locked(folder))
+            for leftover in folder.rglob("*.tmp"):
+                leftover.unlink()
+            if writer.finished:  # killed after the last rename, or resumed for nothing
+                writer.complete()
+            else:
+                write_json(folder / schema.RUN_FILE, record)
+                (folder / schema.PARTS_FOLDER).mkdir(exist_ok=True)
+            unless_made.pop_all()
         return writer
 
     @classmethod
@@ -175,7 +178,9 @@ class RunWriter:
     def read_part(self, portion: Portion) -> PortionState | None:
         """How far a portion has come, or None where it has not begun. StoreError where it is another's."""
         path = self._part(portion)
-        if not path.exists():
+        with disk_errors(path):
+            begun = path.exists()
+        if not begun:
             return None
         with open_scores(path) as file:
             check_owner(file, self.run_id)
@@ -192,7 +197,8 @@ class RunWriter:
     def data_file(self, folder: str, portion: Portion, first_batch: int) -> Path:
         """Where the item scores or tensors of some batches of a portion go."""
         place = self.folder / folder
-        place.mkdir(exist_ok=True)
+        with disk_errors(place):
+            place.mkdir(exist_ok=True)
         return place / part_file(portion.benchmark, portion.number, first_batch)
 
     def discard_data(self, folder: str, portion: Portion, batches_done: int) -> None:
@@ -202,6 +208,15 @@ class RunWriter:
             found = re.fullmatch(rf"part-{re.escape(portion.name)}-(\d{{6,}})\.h5", path.name)
             if found and int(found[1]) >= batches_done:
                 path.unlink()
+
+    def require_data(self, portion: Portion, paths: Iterable[Path]) -> None:
+        """StoreError where item scores or tensors of batches that are scored are gone."""
+        for path in paths:
+            if not path.exists():
+                raise StoreError(
+                    f"{path} is missing; put it back, or remove {self._part(portion)} and run the same "
+                    "`score` command with --resume, which scores that portion again"
+                )
 
     def finish(self, portions: Mapping[str, int]) -> None:
         """Add up the portions of all benchmarks (name to number of portions) into `scores.h5`.
