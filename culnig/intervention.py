@@ -1,9 +1,9 @@
 """Interventions: change chosen neurons at every token while a context lasts.
 
-`intervene` hooks the linear modules that hold the neurons and changes those columns of their output in place.
-A linear that holds several modules (fused projections) or neurons of several sets gets one hook and is touched
-once per forward pass. Only the chosen columns are read and written, the rest of the output is not copied;
-weights are untouched, and leaving the context, by whatever way, removes the hooks.
+`intervene` hooks the linear modules that hold the neurons and changes those columns of their output in
+place. A linear that holds several modules (fused projections) or neurons of several sets gets one hook and is
+touched once per forward pass. Only the chosen columns are read and written, the rest of the output is not
+copied; weights are untouched, and leaving the context, by whatever way, removes the hooks.
 
 Four changes, `a` being the activation: scale (`factor · a`; 0 suppresses, to exactly 0 whatever `a` held),
 set (a value per neuron, such as its mean), resample from given values (each item gets one of the rows), and

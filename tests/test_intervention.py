@@ -120,19 +120,22 @@ def test_a_position_outside_the_layout_is_refused():
 # changes other than a factor
 
 
+def output_of(bound, linear):
+    """What a linear gave in one forward pass, after every other hook."""
+    seen = []
+    handle = linear.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    logits(bound)
+    handle.remove()
+    return seen[0]
+
+
 def hooked_columns(bound, neuron):
     """Activations of a neuron, (item, token), read behind every other hook."""
     for linear in bound.linears:
         for piece in linear.slices:
             if (neuron.module, neuron.layer) == (piece.segment.module, piece.segment.layer):
                 column = int(piece.places(np.array([neuron.index]))[0])
-                seen = []
-                handle = linear.linear.register_forward_hook(
-                    lambda module, inputs, output: seen.append(output[..., column].clone())
-                )
-                logits(bound)
-                handle.remove()
-                return seen[0]
+                return output_of(bound, linear.linear)[..., column]
     raise AssertionError(neuron)
 
 
