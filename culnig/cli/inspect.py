@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.evaluate import print_rows
+from culnig.cli.evaluate import print_results
 from culnig.cli.options import json_option
 from culnig.cli.output import print_json, print_line, print_table, size_text
 from culnig.cli.score import summary_rows
@@ -188,7 +188,7 @@ def _inspect_evaluation(path: Path, as_json: bool) -> None:
         print_json({"kind": "evaluation", **results})
         return
     _print_record(f"Evaluation {path}", {**results["model"], **results["settings"]}, results["versions"])
-    print_rows(results["rows"])
+    print_results(results)
 
 
 def _print_record(title: str, settings: dict[str, Any], versions: dict[str, str]) -> None:
