@@ -43,13 +43,15 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
         print_losses(sets)
 
 
-def print_changes(rows: Sequence[dict[str, Any]]) -> None:
-    """Print each set's changes with intervals: against the unmasked model and against random masks."""
+def print_changes(rows: Sequence[dict[str, Any]], title: str = "Change") -> None:
+    """Print each row's changes with intervals: against what it is compared with and against random masks."""
     lines: list[tuple[str, ...]] = []
     for row in rows:
-        for against, changes in (("unmasked", row["change"]), ("random", row["against_random"])):
+        for against, changes in (
+            (row.get("against", "unmasked"), row["change"]),
+            ("random", row["against_random"]),
+        ):
             for metric, change in (changes or {}).items():
-                random = [_p(change.get(name)) for name in ("bootstrap_p", "empirical_p")]
                 lines.append(
                     (
                         row["condition"],
@@ -57,17 +59,16 @@ def print_changes(rows: Sequence[dict[str, Any]]) -> None:
                         metric.replace("_", " "),
                         f"{change['effect']:+.4f}",
                         _interval_text(change["interval"]),
-                        p_text(change["p_value"]),
-                        *random,
+                        *(_p(change.get(p)) for p in ("p_value", "p_holm", "bootstrap_p", "empirical_p")),
                         _signed(change.get("effect_size"), 2),
                         _signed(change.get("detectable"), 4).lstrip("+"),
                     )
                 )
     if lines:
         print_table(
-            "Change (95 % interval over questions; p two-sided against unmasked, one-sided against random)",
+            f"{title} (95 % interval over questions; p two-sided, against random one-sided: lower)",
             (
-                *("condition", "against", "metric", "change", "interval", "p"),
+                *("condition", "against", "metric", "change", "interval", "p", "p (Holm)"),
                 *("bootstrap p", "rank p", "effect size", "detectable"),
             ),
             lines,

@@ -26,6 +26,7 @@ COMMANDS = {
     "neurons": "culnig.cli.neurons",
     "audit": "culnig.cli.audit",
     "evaluate": "culnig.cli.evaluate",
+    "compare": "culnig.cli.compare",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
 }
