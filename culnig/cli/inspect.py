@@ -36,7 +36,7 @@ def command(path: Path, verify: bool, top: int | None, benchmark: str | None, as
 
     With --verify, exit code 1 says that something is damaged.
     """
-    from culnig.evaluation.folder import RESULTS_FILE
+    from culnig.evaluation.folder import REQUEST_FILE, RESULTS_FILE
 
     if not path.exists():
         raise StoreError(f"{path}: no such file or folder")
@@ -51,7 +51,7 @@ def command(path: Path, verify: bool, top: int | None, benchmark: str | None, as
         _inspect_neurons(path, as_json)
     elif is_run:
         _inspect_run(path, as_json)
-    elif (path / RESULTS_FILE).exists():
+    elif (path / RESULTS_FILE).exists() or (path / REQUEST_FILE).exists():
         _inspect_evaluation(path, as_json)
     else:
         raise StoreError(

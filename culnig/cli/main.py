@@ -27,6 +27,7 @@ COMMANDS = {
     "audit": "culnig.cli.audit",
     "evaluate": "culnig.cli.evaluate",
     "compare": "culnig.cli.compare",
+    "instances": "culnig.cli.instances",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
 }
