@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from culnig.api import load_model, open_run
-    from culnig.intervention import intervene
+    from culnig.evaluation.compare import open_evaluation
+    from culnig.intervention import Resample, Scale, SetTo, intervene
     from culnig.neurons import Layout, Neuron
     from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 
@@ -21,8 +22,12 @@ _HOME = {
     "Layout": "culnig.neurons",
     "Neuron": "culnig.neurons",
     "NeuronSet": "culnig.selection.neuron_set",
+    "Resample": "culnig.intervention",
+    "Scale": "culnig.intervention",
+    "SetTo": "culnig.intervention",
     "intervene": "culnig.intervention",
     "load_model": "culnig.api",
+    "open_evaluation": "culnig.evaluation.compare",
     "open_run": "culnig.api",
     "read_neuron_set": "culnig.selection.neuron_set",
 }
@@ -31,9 +36,13 @@ __all__ = [
     "Layout",
     "Neuron",
     "NeuronSet",
+    "Resample",
+    "Scale",
+    "SetTo",
     "__version__",
     "intervene",
     "load_model",
+    "open_evaluation",
     "open_run",
     "read_neuron_set",
 ]

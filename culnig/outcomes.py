@@ -134,9 +134,11 @@ class Outcomes:
 
     @property
     def units(self) -> Texts:
-        """Independent unit of each item for the statistics: its culture and question, shape (item,)."""
-        pairs = zip(self.culture, self.question_id, strict=True)
-        return np.array([f"{culture}\n{question}" for culture, question in pairs], dtype=object)
+        """Independent unit of each item for the statistics: its question, shape (item,).
+
+        Rows, wordings and cultures of one question share most of their text, so they are one unit.
+        """
+        return self.question_id
 
 
 def alignment(options: Sequence[str], gold: str, answered: str | None) -> float:

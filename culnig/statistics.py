@@ -1,12 +1,14 @@
-"""Statistics glue: everything here is scipy, put on the right axis and the right unit.
+"""Paired comparisons of two conditions over the same items, with the question as independent unit.
 
-Items of one question in one culture share most of their text, so the independent unit is (culture,
-question), not the item. Tests flip or resample whole units; effects are differences of item means.
+The rows, wordings and cultures of one question share most of their text, so items are not independent.
+Tests flip the sign of, or resample, whole questions; effects are differences of item means. The permutation
+test and the bootstrap are computed here, for many metrics in one go; distributions come from scipy.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,6 +54,13 @@ class PairedDifference:
     """95 % interval of the effect: percentile bootstrap over units. NaN with a single unit."""
     p_value: float
     """Permutation test: the sign of each unit's difference is flipped."""
+    standard_error: float
+    """Cluster-robust (sandwich) standard error of the effect. NaN with a single unit."""
+    effect_size: float
+    """Effect in standard deviations of a unit: effect / (standard error · √units). NaN where all agree."""
+    detectable: float
+    """Smallest effect that 80 % of such samples would show at the two-sided 5 % level:
+    (z₀.₉₇₅ + z₀.₈) · standard error. NaN where nothing varies."""
 
 
 def paired_difference(
@@ -64,18 +73,64 @@ def paired_difference(
 ) -> PairedDifference:
     """Compare two conditions item by item; all arrays are (item,). InputError where there is no item."""
     difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    if len(difference) == 0:
+    return paired_differences(difference[np.newaxis], units, alternative=alternative, seed=seed)[0]
+
+
+def paired_differences(
+    differences: NDArray[Any],
+    units: NDArray[np.object_],
+    *,
+    alternative: Alternative = "two-sided",
+    seed: int = 0,
+) -> list[PairedDifference]:
+    """Compare two conditions in several metrics at once, with the same resamples.
+
+    `differences` is (metric, item), second − first; `units` is (item,). InputError where there is no item.
+    """
+    sums, sizes = _unit_sums(np.asarray(differences, dtype=np.float64), units)
+    intervals = _intervals(sums, sizes, seed)
+    found = []
+    for total, interval in zip(sums, intervals, strict=True):
+        effect = float(total.sum() / sizes.sum())
+        error = _standard_error(total, sizes)
+        varies = error > _ROUNDING
+        found.append(
+            PairedDifference(
+                n=int(sizes.sum()),
+                n_units=len(sizes),
+                effect=effect,
+                interval=interval,
+                p_value=_sign_flip_p(total, alternative, seed),
+                standard_error=error,
+                effect_size=effect / (error * np.sqrt(len(sizes))) if varies else float("nan"),
+                detectable=_DETECTABLE * error if varies else float("nan"),
+            )
+        )
+    return found
+
+
+_DETECTABLE = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
+
+
+def _unit_sums(
+    differences: NDArray[np.float64], units: NDArray[np.object_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum of the differences of each unit (metric, unit), and items of each unit (unit,)."""
+    if differences.shape[1] == 0:
         raise InputError("no items to compare; the benchmark has none after --limit, --culture or --split")
     _, unit_of = np.unique(units.astype(str), return_inverse=True)
     sizes = np.bincount(unit_of).astype(np.float64)
-    sums: NDArray[np.float64] = np.bincount(unit_of, weights=difference).astype(np.float64)
-    return PairedDifference(
-        n=len(difference),
-        n_units=len(sizes),
-        effect=float(difference.mean()),
-        interval=_interval(sums, sizes, seed),
-        p_value=_sign_flip_p(sums, alternative, seed),
-    )
+    sums = np.stack([np.bincount(unit_of, weights=row) for row in differences])
+    return sums.astype(np.float64), sizes
+
+
+def _standard_error(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
+    """Of a mean over items in clusters: √(K/(K−1) Σ (sum − effect·size)²) / n."""
+    k, n = len(sizes), sizes.sum()
+    if k < 2:
+        return float("nan")
+    residuals = sums - sums.sum() / n * sizes
+    return float(np.sqrt(k / (k - 1) * np.sum(residuals**2)) / n)
 
 
 def _sign_flip_p(sums: NDArray[np.float64], alternative: Alternative, seed: int) -> float:
@@ -83,36 +138,96 @@ def _sign_flip_p(sums: NDArray[np.float64], alternative: Alternative, seed: int)
     sums = sums[np.abs(sums) > max(noise, _ROUNDING)]  # flipping a zero changes nothing: enumerate the rest
     if not sums.size:
         return 1.0
-    if sums.size == 1:  # scipy wants two observations; a zero doubles every pattern
-        sums = np.append(sums, 0.0)
     sums = sums / np.abs(sums).max()
-    result = stats.permutation_test(
-        (sums,),
-        lambda sample, axis: np.round(sample.sum(axis=axis), 9),  # equal patterns tie despite rounding
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=_BATCH,
-        alternative=alternative,
-        rng=np.random.default_rng(seed),
-    )
-    return min(1.0, float(result.pvalue))
+    observed = round(float(sums.sum()), 9)  # equal patterns tie despite rounding
+    exact = 2**sums.size <= RESAMPLES
+    patterns = _all_signs(sums.size) if exact else _random_signs(sums.size, seed)
+    lower = higher = drawn = 0
+    for signs in patterns:
+        totals = np.round(signs @ sums, 9)
+        lower += int(np.sum(totals <= observed))
+        higher += int(np.sum(totals >= observed))
+        drawn += len(totals)
+    add = 0 if exact else 1  # the sample itself is one of the patterns
+    less, greater = (lower + add) / (drawn + add), (higher + add) / (drawn + add)
+    return {"less": less, "greater": greater, "two-sided": min(1.0, 2 * min(less, greater))}[alternative]
 
 
-def _interval(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    if len(sums) < 2:
-        return (float("nan"), float("nan"))
-    result = stats.bootstrap(
-        (sums, sizes),
-        lambda sum_, size, axis: sum_.sum(axis=axis) / size.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=_BATCH,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return (float(result.confidence_interval.low), float(result.confidence_interval.high))
+def _all_signs(n: int) -> Iterator[NDArray[np.float64]]:
+    numbers = np.arange(2**n)[:, np.newaxis]
+    yield np.where(numbers >> np.arange(n) & 1, -1.0, 1.0)
+
+
+def _random_signs(n: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    generator = np.random.default_rng(seed)
+    for size in _batches():
+        yield np.where(generator.integers(2, size=(size, n), dtype=np.int8), -1.0, 1.0)
+
+
+def _batches() -> Iterator[int]:
+    for done in range(0, RESAMPLES, _BATCH):
+        yield min(_BATCH, RESAMPLES - done)
+
+
+def _bootstrap_means(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Mean over items in each resample of the units, (metric, resample)."""
+    generator = np.random.default_rng(seed)
+    k = len(sizes)
+    columns = np.column_stack([sums.T, sizes])
+    means = []
+    for size in _batches():
+        drawn = generator.integers(k, size=(size, k)) + k * np.arange(size)[:, np.newaxis]
+        times = np.bincount(drawn.ravel(), minlength=size * k).reshape(size, k)
+        totals = times.astype(np.float64) @ columns
+        means.append(totals[:, :-1] / totals[:, -1:])
+    return np.asarray(np.concatenate(means).T, dtype=np.float64)
+
+
+def _intervals(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> list[tuple[float, float]]:
+    if len(sizes) < 2:
+        return [(float("nan"), float("nan"))] * len(sums)
+    ends = np.percentile(_bootstrap_means(sums, sizes, seed), (2.5, 97.5), axis=1)
+    return [(float(low), float(high)) for low, high in ends.T]
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's test on right and wrong answers, over units."""
+
+    lost: int
+    """Units with more answers lost than won."""
+    won: int
+    """Units with more answers won than lost."""
+    exact_p: float
+    """Two-sided exact binomial test of lost against won."""
+    mid_p: float
+    """The same counting half of the probability of the observed split; less conservative."""
+
+
+def mcnemar(first: NDArray[Any], second: NDArray[Any], units: NDArray[np.object_]) -> McNemar:
+    """McNemar's test of two conditions; `first` and `second` are (item,), true where right.
+
+    Each unit has one vote: its answers lost minus those won. Where every item is its own unit this is the
+    classic test on items; on clustered items the classic test would take copies for evidence.
+    """
+    changes = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
+    votes = _unit_sums(changes[np.newaxis], units)[0][0]
+    lost, won = int(np.sum(votes < 0)), int(np.sum(votes > 0))
+    fewer, n = min(lost, won), lost + won
+    exact = min(1.0, 2 * float(stats.binom.cdf(fewer, n, 0.5))) if n else 1.0
+    observed = float(stats.binom.pmf(fewer, n, 0.5)) if n else 0.0
+    mid = 1.0 if lost == won else 2 * float(stats.binom.cdf(fewer, n, 0.5)) - observed
+    return McNemar(lost, won, exact, mid)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: p-values that keep the chance of any false finding at their level."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    found = np.empty_like(p)
+    found[order] = np.minimum(adjusted, 1.0)
+    return [float(value) for value in found]
 
 
 @dataclass(frozen=True)
@@ -124,17 +239,36 @@ class AgainstRandom:
     """Condition − mean of the random baselines; one-sided p: the condition is lower."""
     empirical_p: float
     """(1 + random baselines that are as low or lower) / (1 + random baselines)."""
+    bootstrap_p: float
+    """The paper's test: share of the bootstrap samples of units in which the condition is not lower than the
+    mean of the baselines (one added above and below). NaN with a single unit."""
 
 
 def against_random(
     condition: NDArray[Any], random: NDArray[Any], units: NDArray[np.object_], *, seed: int = 0
 ) -> AgainstRandom:
     """Is the condition lower than random? `condition` is (item,), `random` is (baseline, item)."""
+    return against_random_in(
+        np.asarray(condition)[np.newaxis], np.asarray(random)[np.newaxis], units, seed=seed
+    )[0]
+
+
+def against_random_in(
+    condition: NDArray[Any], random: NDArray[Any], units: NDArray[np.object_], *, seed: int = 0
+) -> list[AgainstRandom]:
+    """The same in several metrics: `condition` is (metric, item), `random` (metric, baseline, item)."""
+    condition = np.asarray(condition, dtype=np.float64)
     random = np.asarray(random, dtype=np.float64)
-    means, own = random.mean(axis=1), float(np.mean(condition))
-    as_low = int(np.sum(means <= own + 1e-12))
-    return AgainstRandom(
-        n_random=len(random),
-        difference=paired_difference(random.mean(axis=0), condition, units, alternative="less", seed=seed),
-        empirical_p=(1 + as_low) / (1 + len(random)),
-    )
+    differences = condition - random.mean(axis=1)
+    compared = paired_differences(differences, units, alternative="less", seed=seed)
+    sums, sizes = _unit_sums(differences, units)
+    p_values = [float("nan")] * len(compared)
+    if len(sizes) > 1:
+        not_lower = np.sum(_bootstrap_means(sums, sizes, seed) >= -_ROUNDING, axis=1)
+        p_values = [(1 + int(count)) / (1 + RESAMPLES) for count in not_lower]
+    n_random = random.shape[1]
+    as_low = np.sum(random.mean(axis=2) <= condition.mean(axis=1)[:, np.newaxis] + 1e-12, axis=1)
+    return [
+        AgainstRandom(n_random, difference, (1 + int(count)) / (1 + n_random), p)
+        for difference, count, p in zip(compared, as_low, p_values, strict=True)
+    ]

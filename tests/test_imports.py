@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("inference", "intervention", "store", "selection"),
         *("lemmatizers.base", "lemmatizers.normalised"),
     ),
+    "instances": ("errors", *WORDS, "bound", "inference", "extraction", "store"),
     "report": ("errors", *WORDS, "statistics", "store", "selection", "evaluation"),
     # before and beside a run: what it will need, whether it is right
     "planning": ("errors", *WORDS, "bound", "inference", "store", "extraction"),
@@ -75,7 +76,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
-        *("planning", "reduction", "verification", "importing"),
+        *("instances", "planning", "reduction", "verification", "importing"),
         *("models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),
@@ -260,6 +261,8 @@ def loaded_by(*arguments: object) -> list[str]:
         ["select", "--help"],
         ["select", "general", "--help"],
         ["evaluate", "--help"],
+        ["compare", "--help"],
+        ["instances", "--help"],
         ["plan", "--help"],
         ["verify", "--help"],
         ["inspect", "--help"],

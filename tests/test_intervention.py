@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from culnig.errors import InputError
-from culnig.intervention import intervene
+from culnig.intervention import Resample, Scale, SetTo, intervene
 from culnig.neurons import Neuron
 from tests.tiny_models import CONFIGS, tiny_model
 
@@ -114,4 +114,137 @@ def test_a_factor_that_is_not_finite_is_refused(factor):
 def test_a_position_outside_the_layout_is_refused():
     bound = tiny_model()
     with pytest.raises(InputError, match="outside the layout"), intervene(bound, np.array([10**9])):
+        pass
+
+
+# changes other than a factor
+
+
+def output_of(bound, linear):
+    """What a linear gave in one forward pass, after every other hook."""
+    seen = []
+    handle = linear.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    logits(bound)
+    handle.remove()
+    return seen[0]
+
+
+def hooked_columns(bound, neuron):
+    """Activations of a neuron, (item, token), read behind every other hook."""
+    for linear in bound.linears:
+        for piece in linear.slices:
+            if (neuron.module, neuron.layer) == (piece.segment.module, piece.segment.layer):
+                column = int(piece.places(np.array([neuron.index]))[0])
+                return output_of(bound, linear.linear)[..., column]
+    raise AssertionError(neuron)
+
+
+def set_rows(bound, values):
+    """Edit the weights instead: weight row 0, bias the value."""
+    for linear in bound.linears:
+        for piece in linear.slices:
+            for neuron, value in zip(NEURONS, values, strict=True):
+                if (neuron.module, neuron.layer) == (piece.segment.module, piece.segment.layer):
+                    row = int(piece.places(np.array([neuron.index]))[0])
+                    with torch.no_grad():
+                        if linear.linear.bias is None:
+                            linear.linear.bias = torch.nn.Parameter(
+                                torch.zeros(linear.linear.weight.shape[0])
+                            )
+                        linear.linear.weight[row] = 0
+                        linear.linear.bias[row] = value
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_set_values_equal_a_model_with_these_biases_and_no_weights(family):
+    bound, edited = tiny_model(family), tiny_model(family)
+    values = np.array([0.5, -1.0, 2.0, 0.25, -0.125])
+    set_rows(edited, values)
+    with intervene(bound, SetTo(flat(bound), values)):
+        masked = logits(bound)
+    torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_families_with_a_plain_mlp_are_masked_at_their_columns(family):
+    bound = tiny_model(family)
+    neurons = [Neuron("self_attn.k_proj", 1, 9), Neuron("self_attn.v_proj", 0, 3), Neuron("mlp.fc_in", 2, 7)]
+    positions = np.array([bound.layout.flat(neuron) for neuron in neurons])
+    before = [hooked_columns(bound, neuron) for neuron in neurons]
+    with intervene(bound, positions, 2.0):
+        torch.testing.assert_close(hooked_columns(bound, neurons[1]), 2 * before[1])
+    with intervene(bound, positions):
+        assert [float(hooked_columns(bound, neuron).abs().max()) for neuron in neurons] == [0, 0, 0]
+    assert float(before[0].abs().max()) > 0
+
+
+def test_resampling_from_given_values_gives_an_item_one_row_at_all_its_tokens():
+    bound = tiny_model("phi3")
+    values = np.arange(1, 11, dtype=float).reshape(2, 5)
+    with intervene(bound, Resample(flat(bound), values, seed=3)):
+        seen = torch.stack([hooked_columns(bound, neuron) for neuron in NEURONS], dim=-1)
+    assert torch.equal(seen, seen[:, :1].expand(seen.shape))
+    for row in seen[:, 0].double().tolist():
+        assert row in values.tolist()
+
+
+def test_resampling_from_the_batch_takes_the_values_of_another_item():
+    bound = tiny_model()
+    first = NEURONS[0]  # layer 0: its input, and so its activation, does not depend on other neurons
+    before = hooked_columns(bound, first)
+    with intervene(bound, Resample(np.array([bound.layout.flat(first)]))):
+        after = hooked_columns(bound, first)
+    assert torch.equal(after, before.flip(0))
+
+
+def test_resampling_within_a_batch_of_one_is_refused():
+    bound = tiny_model()
+    with (
+        pytest.raises(InputError, match="no other item to resample from"),
+        intervene(bound, Resample(flat(bound))),
+    ):
+        bound.model(input_ids=TOKENS[:1])
+    assert logits(bound).isfinite().all()
+
+
+def test_several_changes_are_made_in_their_order_by_one_hook_per_linear():
+    bound, edited = tiny_model("phi3"), tiny_model("phi3")
+    positions = flat(bound)
+    values = np.array([0.5, -1.0, 2.0, 0.25, -0.125])
+    set_rows(edited, 3 * values)
+    with intervene(bound, [SetTo(positions, values), Scale(positions[2:], 3.0), Scale(positions[:2], 3.0)]):
+        hooks = [len(linear.linear._forward_hooks) for linear in bound.linears]
+        masked = logits(bound)
+    assert max(hooks) == 1
+    torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
+    assert sum(len(linear.linear._forward_hooks) for linear in bound.linears) == 0
+
+
+def test_gradients_pass_through_a_change_as_through_edited_weights():
+    bound, edited = tiny_model(), tiny_model()
+    scale_rows(edited, 0.5)
+
+    def gradient(of):
+        embedded = of.model.get_input_embeddings()(TOKENS).detach().requires_grad_(True)
+        of.model(inputs_embeds=embedded).logits[:, -1, 7].sum().backward()
+        return embedded.grad
+
+    with intervene(bound, flat(bound), 0.5):
+        changed = gradient(bound)
+    torch.testing.assert_close(changed, gradient(edited), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: SetTo(f, np.zeros(4)), r"values of shape \(4,\) do not fit 5 neurons"),
+        (lambda f: Resample(f, np.zeros(5)), r"expected \(sample, neuron\)"),
+        (lambda f: Resample(f, np.zeros((0, 5))), "do not fit 5 neurons"),
+        (lambda f: SetTo(f, np.full(5, np.nan)), "not finite"),
+        (lambda f: Scale(np.append(f, f[0])), "listed twice"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused(change, message):
+    bound = tiny_model()
+    with pytest.raises(InputError, match=message), intervene(bound, change(flat(bound))):
         pass

@@ -7,10 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
 
 from culnig import statistics
 from culnig.errors import InputError
-from culnig.statistics import against_random, paired_difference, zscores_over_cultures
+from culnig.statistics import (
+    against_random,
+    holm,
+    mcnemar,
+    paired_difference,
+    paired_differences,
+    zscores_over_cultures,
+)
 
 
 def units(n):
@@ -253,3 +263,210 @@ def test_rounding_of_the_mean_is_no_difference():
 def test_as_low_is_not_decided_by_rounding():
     condition = np.array([0.1, 0.2, 0.3])
     assert against_random(condition, condition[::-1][np.newaxis], units(3)).empirical_p == 1.0
+
+
+@pytest.mark.parametrize("shift", [-0.4, 0.0, 0.4])
+def test_bootstrap_p_is_the_normal_tail_of_the_clustered_error(shift):
+    generator = np.random.default_rng(5)
+    of = np.repeat(units(60), 4)
+    noise = np.repeat(generator.normal(size=60), 4) + generator.normal(size=240)
+    random = generator.normal(size=(5, 240)) * 0.01
+    found = against_random(noise - noise.mean() + shift, random, of)
+    z = found.difference.effect / found.difference.standard_error
+    assert found.bootstrap_p == pytest.approx(stats.norm.cdf(z), abs=0.03)
+
+
+def test_bootstrap_p_is_one_where_nothing_is_lower_and_smallest_where_all_is():
+    same = against_random(np.ones(8), np.ones((3, 8)), units(8))
+    lower = against_random(np.zeros(8), np.ones((3, 8)), units(8))
+    assert same.bootstrap_p == 1.0
+    assert lower.bootstrap_p == 1 / (statistics.RESAMPLES + 1)
+
+
+# error, effect size, smallest effect
+
+
+def test_the_standard_error_is_statsmodels_clustered_one():
+    generator = np.random.default_rng(2)
+    groups = generator.integers(20, size=130)
+    differences = generator.normal(size=130) + generator.normal(size=20)[groups]
+    found = compare(differences, groups)
+    fitted = OLS(differences, np.ones(130)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    assert found.standard_error == pytest.approx(float(fitted.bse[0]), rel=1e-10)
+    assert found.effect == pytest.approx(float(fitted.params[0]), rel=1e-10)
+
+
+def test_effect_size_by_hand_where_units_are_items():
+    # mean 2, deviations -1 0 1, variance with n − 1 is 1
+    found = compare([1, 2, 3])
+    assert found.effect_size == pytest.approx(2.0)
+    assert found.standard_error == pytest.approx(1 / np.sqrt(3))
+
+
+def test_the_smallest_effect_is_found_in_four_of_five_samples():
+    generator = np.random.default_rng(4)
+    detectable = np.mean([compare(generator.normal(size=50)).detectable for _ in range(20)])
+    samples = generator.normal(size=(4_000, 50)) + detectable
+    assert np.mean(stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.04)
+
+
+@pytest.mark.parametrize("differences", [[0.0] * 9, [1.0] * 9, [0.5]])
+def test_where_nothing_varies_there_is_no_effect_size(differences):
+    found = compare(differences)
+    assert np.isnan(found.effect_size)
+    assert np.isnan(found.detectable)
+
+
+def test_several_metrics_at_once_are_each_alone():
+    generator = np.random.default_rng(8)
+    differences, of = generator.normal(size=(3, 40)), np.repeat(units(10), 4)
+    together = paired_differences(differences, of)
+    for row, found in zip(differences, together, strict=True):
+        alone = compare(row, of)
+        assert (found.p_value, found.n_units) == (alone.p_value, alone.n_units)
+        np.testing.assert_allclose(found.interval, alone.interval, rtol=1e-12)
+
+
+def test_the_interval_is_scipys_percentile_bootstrap_up_to_the_draws():
+    generator = np.random.default_rng(9)
+    values = generator.exponential(size=80)
+    found = compare(values).interval
+    expected = stats.bootstrap((values,), np.mean, method="percentile", rng=1).confidence_interval
+    np.testing.assert_allclose(found, (expected.low, expected.high), atol=0.02)
+
+
+# McNemar
+
+
+@pytest.mark.parametrize(("lost", "won"), [(1, 0), (5, 0), (6, 1), (4, 4), (9, 2), (2, 10), (30, 14), (0, 0)])
+def test_mcnemar_on_items_is_statsmodels(lost, won):
+    first = np.array([1] * lost + [0] * won + [1] * 7 + [0] * 3)
+    second = np.array([0] * lost + [1] * won + [1] * 7 + [0] * 3)
+    found = mcnemar(first, second, units(len(first)))
+    assert (found.lost, found.won) == (lost, won)
+    oracle = contingency_tables.mcnemar([[7, lost], [won, 3]], exact=True)
+    assert found.exact_p == pytest.approx(min(1.0, float(oracle.pvalue)), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "mid"),
+    # 2 · P(X ≤ fewer) − P(X = fewer), X binomial(lost + won, 1/2), by hand
+    [(3, 0, 2 / 8 - 1 / 8), (4, 1, 2 * 6 / 32 - 5 / 32), (2, 2, 1.0), (0, 0, 1.0)],
+)
+def test_mid_p_by_hand(lost, won, mid):
+    first = np.array([1] * lost + [0] * won + [1])
+    second = np.array([0] * lost + [1] * won + [1])
+    assert mcnemar(first, second, units(len(first))).mid_p == pytest.approx(mid)
+
+
+def test_a_question_has_one_vote_however_many_rows_it_has():
+    # question a loses two rows and wins one, b wins one, c loses and wins one
+    first = np.array([1, 1, 0, 0, 1, 0])
+    second = np.array([0, 0, 1, 1, 0, 1])
+    found = mcnemar(first, second, np.array(list("aaabcc"), dtype=object))
+    assert (found.lost, found.won, found.exact_p) == (1, 1, 1.0)
+
+
+# Holm
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+@settings(max_examples=25, deadline=None)
+def test_holm_is_statsmodels(p_values):
+    expected = multipletests(p_values, method="holm")[1]
+    np.testing.assert_allclose(holm(p_values), expected, rtol=1e-12)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_holm_of_nothing_is_nothing():
+    assert holm([]) == []
+
+
+# a simulated study: questions of several rows, known effects
+
+
+N_QUESTIONS, ROWS, REPETITIONS = 40, 5, 200
+
+
+def studies(effect):
+    """Answers of a model and of the masked model, right or wrong, and P(gold) of both.
+
+    Rows of a question change together: its difficulty under the mask is drawn once, so the masked answers
+    of a question are nearly all alike. `effect` lowers the share of right answers and P(gold).
+    """
+    generator = np.random.default_rng(11)
+    of = np.repeat(units(N_QUESTIONS), ROWS)
+    for _ in range(REPETITIONS):
+        before, after = generator.normal(size=(2, N_QUESTIONS))
+        before, after = (
+            np.repeat(difficulty, ROWS) + 0.4 * generator.normal(size=len(of))
+            for difficulty in (before, after - effect)
+        )
+        yield before > 0, after > 0, stats.norm.cdf(before), stats.norm.cdf(after), of
+
+
+def error_rate(p_values):
+    return float(np.mean(np.array(p_values) < 0.05))
+
+
+HIGH, LOW = stats.binom.ppf((0.999, 0.001), REPETITIONS, 0.05) / REPETITIONS
+"""Where the share of false findings of a 5 % test lies in 998 of 1000 studies of 200 repetitions."""
+
+
+@pytest.fixture(scope="module")
+def null_study():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "RESAMPLES", 999)
+        found = {name: [] for name in ("accuracy", "P(gold)", "McNemar", "mid-p", "items", "covered")}
+        for first, second, p_first, p_second, of in studies(0.0):
+            accuracy, gold = paired_differences(
+                np.stack([second * 1.0 - first, p_second - p_first]), of, seed=1
+            )
+            found["accuracy"].append(accuracy.p_value)
+            found["P(gold)"].append(gold.p_value)
+            found["covered"].append(gold.interval[0] <= 0 <= gold.interval[1])
+            voted = mcnemar(first, second, of)
+            found["McNemar"].append(voted.exact_p)
+            found["mid-p"].append(voted.mid_p)
+            found["items"].append(mcnemar(first, second, units(len(of))).exact_p)
+        return found
+
+
+@pytest.mark.parametrize("test", ["accuracy", "P(gold)", "mid-p"])
+def test_clustered_tests_keep_their_error_rate(null_study, test):
+    assert LOW <= error_rate(null_study[test]) <= HIGH
+
+
+def test_exact_mcnemar_over_questions_is_never_above_its_rate(null_study):
+    assert error_rate(null_study["McNemar"]) <= HIGH
+
+
+def test_intervals_of_clustered_items_cover(null_study):
+    assert 1 - HIGH <= np.mean(null_study["covered"]) <= 1 - LOW
+
+
+def test_a_test_that_takes_rows_for_independent_does_not_keep_its_error_rate(null_study):
+    assert error_rate(null_study["items"]) > 4 * 0.05
+
+
+def test_known_effects_are_estimated_and_found(monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 999)
+    found = [paired_difference(first, second, of, seed=1) for first, second, _, _, of in studies(0.9)]
+    # right where normal(0, 1.16) exceeds 0.9, against a half
+    truth = stats.norm.sf(0.9, scale=np.sqrt(1.16)) - 0.5
+    assert np.mean([one.effect for one in found]) == pytest.approx(truth, abs=0.02)
+    assert error_rate([one.p_value for one in found]) > 0.7
+    assert np.mean([one.interval[0] <= truth <= one.interval[1] for one in found]) > 0.9
+
+
+def test_one_sided_against_random_keeps_its_error_rate(monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 999)
+    found = [
+        against_random(p_second, np.stack([p_first] * 3), of, seed=1)
+        for _, _, p_first, p_second, of in studies(0.0)
+    ]
+    assert LOW <= error_rate([one.difference.p_value for one in found]) <= HIGH
+    assert LOW <= error_rate([one.bootstrap_p for one in found]) <= HIGH + 0.02

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from culnig.cli.evaluate import evaluate_into, print_changes
+from culnig.cli.evaluate import evaluate_into
+from culnig.cli.evaluation_tables import print_changes, print_losses
 from culnig.cli.model_options import ModelChoice
 from culnig.cli.options import json_option, overwrite_option, read_benchmarks
 from culnig.cli.output import p_text, percent, print_json, print_line, print_table
@@ -77,7 +78,7 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
         )
         chosen = select_general(selection_tables(run))
         chosen.write(neurons_file, overwrite=overwrite)
-        rows = evaluate_into(
+        results = evaluate_into(
             evaluation_folder,
             bound,
             read_benchmarks(("everyday",), None, "test", (), None, size.judge),
@@ -88,6 +89,7 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
             match="module",
             token_budget=TOKEN_BUDGET,
         )
+        rows = results["rows"]
     overview_figure(figure_file, chosen, run.layout, rows, "everyday")
     files = {
         "scores": run_folder,
@@ -137,6 +139,7 @@ def _print_result(chosen: NeuronSet, rows: list[dict[str, Any]]) -> None:
         ],
     )
     print_changes([masked])
+    print_losses([masked])
     print_line(_in_words(masked))
     print_line()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.evaluate import print_rows
+from culnig.cli.evaluate import print_results
 from culnig.cli.options import json_option
 from culnig.cli.output import print_json, print_line, print_table, size_text
 from culnig.cli.score import summary_rows
@@ -36,7 +36,7 @@ def command(path: Path, verify: bool, top: int | None, benchmark: str | None, as
 
     With --verify, exit code 1 says that something is damaged.
     """
-    from culnig.evaluation.folder import RESULTS_FILE
+    from culnig.evaluation.folder import REQUEST_FILE, RESULTS_FILE
 
     if not path.exists():
         raise StoreError(f"{path}: no such file or folder")
@@ -51,7 +51,7 @@ def command(path: Path, verify: bool, top: int | None, benchmark: str | None, as
         _inspect_neurons(path, as_json)
     elif is_run:
         _inspect_run(path, as_json)
-    elif (path / RESULTS_FILE).exists():
+    elif (path / RESULTS_FILE).exists() or (path / REQUEST_FILE).exists():
         _inspect_evaluation(path, as_json)
     else:
         raise StoreError(
@@ -188,7 +188,7 @@ def _inspect_evaluation(path: Path, as_json: bool) -> None:
         print_json({"kind": "evaluation", **results})
         return
     _print_record(f"Evaluation {path}", {**results["model"], **results["settings"]}, results["versions"])
-    print_rows(results["rows"])
+    print_results(results)
 
 
 def _print_record(title: str, settings: dict[str, Any], versions: dict[str, str]) -> None:

@@ -26,6 +26,8 @@ COMMANDS = {
     "neurons": "culnig.cli.neurons",
     "audit": "culnig.cli.audit",
     "evaluate": "culnig.cli.evaluate",
+    "compare": "culnig.cli.compare",
+    "instances": "culnig.cli.instances",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
 }

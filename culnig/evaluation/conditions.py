@@ -1,19 +1,23 @@
-"""Conditions: the states in which a model is evaluated: as it is, a set scaled, random neurons scaled."""
+"""Conditions: the states in which a model is evaluated: as it is, a set scaled, random neurons scaled.
+
+Several factors or sizes of one set make a dose series; each dose is a condition with baselines of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.errors import InputError
-from culnig.neurons import Layout
+from culnig.neurons import POOLS, Layout
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match, select_random
 
 UNMASKED = "none"
+DOSE_FACTORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -21,42 +25,114 @@ class Condition:
     """One state of the model."""
 
     name: str
-    """`none`, a set's name, or `random SEED like NAME`."""
+    """`none`, a set's name (with its dose, where there are several), or `random SEED like NAME`."""
     factor: float
     """What the activations of its neurons are multiplied by; 1 without neurons."""
     flat: NDArray[np.int64]
     """Flat positions of the neurons."""
     like: str | None = None
     """For a random baseline: the condition it is a baseline of."""
+    of_set: str | None = None
+    """Name of the neuron set, whatever the dose; None for the unmasked model."""
+    share: float = 1.0
+    """Share of the set's neurons that is scaled, best first."""
+    culture: str | None = None
+    """The culture that the set is specific to, if its method names one."""
 
 
 def make_conditions(
     sets: Sequence[NeuronSet],
     layout: Layout,
     *,
-    factor: float = 0.0,
+    factor: float | Sequence[float] = 0.0,
+    shares: Sequence[float] = (1.0,),
     n_random: int = 0,
     match: Match = "module",
 ) -> list[Condition]:
-    """`none`, then each set followed by its random baselines (seeds 0, 1, …).
+    """`none`, then each dose of each set followed by its random baselines (seeds 0, 1, …).
 
-    MismatchError where a set is of another layout; InputError where two sets have one name or a set is empty.
+    Doses are all pairs of `shares` and factors; a factor of 1 among several is the unmasked model and is not
+    computed again. MismatchError where a set is of another layout; InputError where two sets have one name,
+    a set is empty, or a share is not within (0, 1].
     """
+    factors = [float(factor)] if isinstance(factor, int | float) else [float(f) for f in factor]
+    several = len(factors) * len(shares) > 1
     conditions = [Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))]
     for chosen in sets:
-        if any(condition.name == chosen.name for condition in conditions):
+        if any(condition.of_set == chosen.name for condition in conditions):
             raise InputError(f"two neuron sets are named {chosen.name!r}; change `name` in one of the files")
-        flat = chosen.flat(layout)
-        if not flat.size:
+        if not chosen.flat(layout).size:
             raise InputError(f"neuron set {chosen.name!r} is empty; select with larger fractions")
-        conditions.append(Condition(chosen.name, factor, flat))
-        for seed in range(n_random):
-            drawn = select_random(chosen, layout, seed, match)
-            conditions.append(
-                Condition(f"{drawn.name} like {chosen.name}", factor, drawn.flat(layout), like=chosen.name)
-            )
+        for share in dict.fromkeys(shares):
+            part = best_share(chosen, share)
+            for one in dict.fromkeys(factors):
+                if several and one == 1.0:
+                    continue
+                name = dose_name(chosen.name, one, share) if several else chosen.name
+                conditions += _with_baselines(name, one, share, chosen, part, layout, n_random, match)
     names = [condition.name for condition in conditions]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two conditions are named {name!r}; change `name` in a neuron-set file")
     return conditions
+
+
+def _with_baselines(
+    name: str,
+    factor: float,
+    share: float,
+    chosen: NeuronSet,
+    part: NeuronSet,
+    layout: Layout,
+    n_random: int,
+    match: Match,
+) -> list[Condition]:
+    culture = chosen.method.get("culture")
+    own = Condition(
+        name,
+        factor,
+        part.flat(layout),
+        of_set=chosen.name,
+        share=share,
+        culture=culture if isinstance(culture, str) else None,
+    )
+    drawn = [select_random(part, layout, seed, match) for seed in range(n_random)]
+    return [
+        own,
+        *(
+            replace(own, name=f"{one.name} like {name}", flat=one.flat(layout), like=name, culture=None)
+            for one in drawn
+        ),
+    ]
+
+
+def dose_name(set_name: str, factor: float, share: float) -> str:
+    """`general ×0.5`, `general best 10 % ×0`."""
+    part = "" if share == 1.0 else f" best {100 * share:g} %"
+    return f"{set_name}{part} ×{factor:g}"
+
+
+def best_share(chosen: NeuronSet, share: float) -> NeuronSet:
+    """The best neurons of a set: this share of those in each pool, at least one where there are any.
+
+    Ranks of one pool are not comparable with those of another, so each pool is cut by itself. A set made with
+    the top 2 % of a pool and cut to 0.05 is what the top 0.1 % would have kept. InputError outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"share {share:g} of a set is not within (0, 1]; 0.5 is its better half")
+    if share == 1:
+        return chosen
+    pool = {module: name for name in ("mlp", "attention") for module in POOLS[name]}
+    pools = [pool.get(neuron.module, neuron.module) for neuron in chosen.neurons]
+    keep = {name: max(1, round(share * pools.count(name))) for name in set(pools)}
+    kept = []
+    for place, name in enumerate(pools):
+        if keep[name] > 0:
+            keep[name] -= 1
+            kept.append(place)
+    return replace(
+        chosen,
+        neurons=tuple(chosen.neurons[place] for place in kept),
+        scores=chosen.scores[kept],
+        method={**chosen.method, "best_share": share},
+    )

@@ -1,11 +1,13 @@
 """From answers to rows: metrics of each benchmark and condition, and what is significant.
 
 Metrics are means over items: `accuracy` (the most probable token of the whole vocabulary is the gold
-label), `option_accuracy` (the gold label is the most probable of the labels), `confidence` (P(gold)) and
-`option_mass` (probability on all labels together). An accuracy that falls while option mass falls with it
-means the answer format was lost, not knowledge; option accuracy tells the two apart. `alignment` is how
-near answers on a scale come (METHOD §5). A metric that does not apply is None: short answers have no labels
-and so only an accuracy, and only scales have an alignment.
+label), `option_accuracy` (the gold label is the most probable of the labels), `confidence` (P(gold)),
+`log_probability` (its natural logarithm) and `option_mass` (probability on all labels together).
+`alignment` is how near answers on a scale come (METHOD §5). A metric that does not apply is None: short
+answers have no labels and so only an accuracy, and only scales have an alignment.
+
+`loss` splits a loss of accuracy into format and knowledge (see `losses`), `calibration_error` says how far
+P among the labels is from how often it is right.
 """
 
 from __future__ import annotations
@@ -19,28 +21,82 @@ from numpy.typing import NDArray
 
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.outcomes import Outcomes
-from culnig.statistics import PairedDifference, against_random, paired_difference
+from culnig.statistics import (
+    McNemar,
+    PairedDifference,
+    against_random_in,
+    holm,
+    mcnemar,
+    paired_differences,
+)
 
 if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers
+
+_LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
+"""Smaller probabilities count as this one in logarithms: float32 softmax underflows to 0 beyond."""
 
 METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
     "accuracy": lambda outcomes: outcomes.correct,
     "option_accuracy": lambda outcomes: outcomes.option_correct,
     "confidence": lambda outcomes: outcomes.confidence,
+    "log_probability": lambda outcomes: np.log(np.maximum(outcomes.confidence, _LEAST_PROBABILITY)),
     "option_mass": lambda outcomes: outcomes.option_mass,
     "alignment": lambda outcomes: outcomes.alignment,
 }
+"""Value of each item, by metric."""
+
+CALIBRATION_BINS = 10
 
 
 def metrics_of(outcomes: Outcomes) -> dict[str, Callable[[Outcomes], NDArray[Any]]]:
     """The metrics that apply to these answers."""
     names = {"accuracy"}
     if outcomes.has_options:
-        names |= {"option_accuracy", "confidence", "option_mass"}
+        names |= {"option_accuracy", "confidence", "log_probability", "option_mass"}
     if outcomes.is_ordinal:
         names.add("alignment")
     return {name: metric for name, metric in METRICS.items() if name in names}
+
+
+def values_of(outcomes: Outcomes, names: Sequence[str]) -> NDArray[np.float64]:
+    """Values of several metrics, (metric, item)."""
+    return np.stack([np.asarray(METRICS[name](outcomes), dtype=np.float64) for name in names])
+
+
+def losses(before: Outcomes, after: Outcomes) -> dict[str, NDArray[np.int64]]:
+    """What each item adds to the lost accuracy, split in two; each (item,) of −1, 0 or 1.
+
+    accuracy = option accuracy − format failures, a format failure being an item whose gold label is the most
+    probable of the labels while another token is more probable still. So what is lost of the accuracy is
+
+    - `knowledge`: what is lost of the option accuracy, and
+    - `format`: what is added to the format failures,
+
+    and `accuracy` is their sum, item by item. A part may be negative: a mask under which the labels lose all
+    probability but keep their order is pure format loss; one that makes another label win is knowledge loss.
+    """
+
+    def failures(outcomes: Outcomes) -> NDArray[np.int64]:
+        return outcomes.option_correct.astype(np.int64) - outcomes.correct.astype(np.int64)
+
+    knowledge = before.option_correct.astype(np.int64) - after.option_correct.astype(np.int64)
+    form = failures(after) - failures(before)
+    return {"accuracy": knowledge + form, "format": form, "knowledge": knowledge}
+
+
+def calibration_error(outcomes: Outcomes) -> float:
+    """Expected calibration error among the labels, 0 to 1 (ten bins of equal width).
+
+    The answer is the most probable label and its certainty the share of the option mass it holds; the error
+    is the mean over items of |certainty − share right| within the item's bin.
+    """
+    probabilities = np.nan_to_num(outcomes.option_probabilities)
+    mass = np.maximum(probabilities.sum(axis=1), _LEAST_PROBABILITY)
+    certainty = probabilities.max(axis=1) / mass
+    bins = np.minimum((certainty * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    excess = np.bincount(bins, weights=certainty - outcomes.option_correct, minlength=CALIBRATION_BINS)
+    return float(np.abs(excess).sum() / len(certainty))
 
 
 def result_rows(
@@ -48,68 +104,110 @@ def result_rows(
 ) -> list[dict[str, Any]]:
     """One row per benchmark and condition, in that order, ready for JSON.
 
-    `change` compares each metric with the unmasked model (paired, two-sided), `against_random` with the
-    random baselines of the set (paired, one-sided: lower than random). `p_value` is the one of the
-    accuracy against the unmasked model; None for the unmasked model itself.
+    `change` compares each metric with the unmasked model (paired, two-sided), `loss` splits the accuracy
+    lost, `mcnemar` tests it again, and `against_random` compares with the random baselines of the set
+    (paired, one-sided: lower than random). `p_value` is the one of the accuracy against the unmasked model,
+    `p_holm` the same adjusted for the benchmarks of this evaluation; None for the unmasked model itself.
     """
-    return [
+    rows = [
         _row(answers, benchmark, condition, conditions)
         for benchmark in benchmarks
         for condition in conditions
     ]
+    for condition in conditions:
+        if condition.name != UNMASKED:
+            own = [row for row in rows if row["condition"] == condition.name]
+            for row, adjusted in zip(own, holm([row["p_value"] for row in own]), strict=True):
+                row["p_holm"] = adjusted
+    return rows
 
 
 def _row(
     answers: Answers, benchmark: str, condition: Condition, conditions: Sequence[Condition]
 ) -> dict[str, Any]:
     outcomes = answers[benchmark, condition.name]
-    metrics = metrics_of(outcomes)
+    names = list(metrics_of(outcomes))
     row: dict[str, Any] = {
         "benchmark": benchmark,
         "condition": condition.name,
         "like": condition.like,
+        "of_set": condition.of_set,
+        "share": condition.share,
+        "culture": condition.culture,
         "factor": condition.factor,
         "n_neurons": len(condition.flat),
         "n": len(outcomes.correct),
         "n_units": len(set(outcomes.units)),
         **dict.fromkeys(METRICS),
-        **{name: float(np.mean(metric(outcomes))) for name, metric in metrics.items()},
+        **dict(zip(names, values_of(outcomes, names).mean(axis=1).tolist(), strict=True)),
+        "calibration_error": calibration_error(outcomes) if outcomes.has_options else None,
         "chance": (
             float(np.mean([1 / len(labels) for labels in outcomes.options])) if outcomes.has_options else None
         ),
         "change": None,
+        "loss": None,
+        "mcnemar": None,
         "against_random": None,
         "p_value": None,
+        "p_holm": None,
     }
     if condition.name == UNMASKED:
         return row
-    unmasked = answers[benchmark, UNMASKED]
-    row["change"] = {
-        name: _as_json(paired_difference(metric(unmasked), metric(outcomes), outcomes.units))
-        for name, metric in metrics.items()
-    }
+    row |= comparison(answers[benchmark, UNMASKED], outcomes)
     row["p_value"] = row["change"]["accuracy"]["p_value"]
     random = [answers[benchmark, other.name] for other in conditions if other.like == condition.name]
     if random:
-        row["against_random"] = {
-            name: _against_random(metric, outcomes, random) for name, metric in metrics.items()
-        }
+        row["against_random"] = random_comparison(outcomes, random)
     return row
 
 
-def _against_random(
-    metric: Callable[[Outcomes], NDArray[Any]], outcomes: Outcomes, random: Sequence[Outcomes]
-) -> dict[str, Any]:
-    compared = against_random(metric(outcomes), np.array([metric(other) for other in random]), outcomes.units)
+def comparison(before: Outcomes, after: Outcomes) -> dict[str, Any]:
+    """`change`, `loss` and `mcnemar` of two conditions over the same items, ready for JSON."""
+    names = list(metrics_of(after))
+    changes = values_of(after, names) - values_of(before, names)
+    compared = dict(zip(names, paired_differences(changes, after.units), strict=True))
     return {
-        **_as_json(compared.difference),
-        "n_random": compared.n_random,
-        "empirical_p": compared.empirical_p,
+        "change": {name: as_json(difference) for name, difference in compared.items()},
+        "loss": _loss(before, after) if after.has_options else None,
+        "mcnemar": as_json(mcnemar(before.correct, after.correct, after.units)),
     }
 
 
-def _as_json(difference: PairedDifference) -> dict[str, Any]:
-    """As a JSON object; the interval of a single unit is null, since JSON has no NaN."""
-    document = asdict(difference)
-    document["interval"] = [None if np.isnan(end) else end for end in difference.interval]
+def _loss(before: Outcomes, after: Outcomes) -> dict[str, Any]:
+    parts = losses(before, after)
+    compared = paired_differences(np.stack(list(parts.values())), after.units)
+    return {
+        name: {**as_json(difference), "items": int(values.sum())}
+        for (name, values), difference in zip(parts.items(), compared, strict=True)
+    }
+
+
+def random_comparison(outcomes: Outcomes, random: Sequence[Outcomes]) -> dict[str, Any]:
+    """`against_random` of a condition and its baselines over the same items, ready for JSON."""
+    names = list(metrics_of(outcomes))
+    compared = against_random_in(
+        values_of(outcomes, names),
+        np.stack([values_of(other, names) for other in random], axis=1),
+        outcomes.units,
+    )
+    return {
+        name: {
+            **as_json(one.difference),
+            "n_random": one.n_random,
+            "empirical_p": one.empirical_p,
+            "bootstrap_p": _number(one.bootstrap_p),
+        }
+        for name, one in zip(names, compared, strict=True)
+    }
+
+
+def as_json(result: PairedDifference | McNemar) -> dict[str, Any]:
+    """As a JSON object; what is not a number, such as the interval of a single unit, is null."""
+    document = {name: _number(value) for name, value in asdict(result).items()}
+    if isinstance(result, PairedDifference):
+        document["interval"] = [_number(end) for end in result.interval]
     return document
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and np.isnan(value) else value

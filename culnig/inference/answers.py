@@ -66,10 +66,19 @@ class AnswerReader:
         """Logits at the last real position, (item, vocabulary); float64 where gradients are on."""
         import torch
 
-        self._last = torch.from_numpy(batch.lengths - 1)
         device = next(self._model.get_input_embeddings().parameters()).device
+        return self.forward(batch.token_ids(device), torch.from_numpy(batch.lengths - 1), use_cache=False)
+
+    def forward(self, token_ids: torch.Tensor, last: torch.Tensor, **options: Any) -> torch.Tensor:
+        """Logits at the places `last` (item,) of `token_ids` (item, token), shape (item, vocabulary).
+
+        `options` go to the model.
+        """
+        import torch
+
+        self._last = last
         try:
-            output = self._model(input_ids=batch.token_ids(device), use_cache=False)
+            output = self._model(input_ids=token_ids, **options)
         finally:
             self._last = None  # other uses of the model, such as generation, see the whole head
         logits: torch.Tensor = output.logits[:, -1]

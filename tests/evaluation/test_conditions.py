@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from culnig.errors import InputError, MismatchError
-from culnig.evaluation.conditions import UNMASKED, make_conditions
+from culnig.evaluation.conditions import UNMASKED, best_share, make_conditions
 from culnig.neurons import MLP_UP
 from tests.toy import neuron_set, toy_layout
 
@@ -95,3 +97,49 @@ def test_an_empty_set_is_refused():
 def test_a_set_of_another_model_is_refused():
     with pytest.raises(MismatchError, match="general"):
         make_conditions([GENERAL], toy_layout(n_layers=4))
+
+
+# doses
+
+
+def test_doses_are_all_pairs_of_shares_and_factors_without_the_unmasked_model():
+    conditions = make_conditions([GENERAL], LAYOUT, factor=(0.0, 1.0, 2.0), shares=(1.0, 0.5), n_random=1)
+    assert [(c.name, c.factor, c.share, c.like) for c in conditions[1:]] == [
+        ("general ×0", 0.0, 1.0, None),
+        ("random 0 like general ×0", 0.0, 1.0, "general ×0"),
+        ("general ×2", 2.0, 1.0, None),
+        ("random 0 like general ×2", 2.0, 1.0, "general ×2"),
+        ("general best 50 % ×0", 0.0, 0.5, None),
+        ("random 0 like general best 50 % ×0", 0.0, 0.5, "general best 50 % ×0"),
+        ("general best 50 % ×2", 2.0, 0.5, None),
+        ("random 0 like general best 50 % ×2", 2.0, 0.5, "general best 50 % ×2"),
+    ]
+    assert {c.of_set for c in conditions[1:]} == {"general"}
+
+
+def test_a_baseline_of_a_part_has_the_size_of_the_part():
+    conditions = make_conditions([GENERAL], LAYOUT, shares=(0.5, 1.0), n_random=1)
+    sizes = {c.name: len(c.flat) for c in conditions}
+    assert sizes["random 0 like general best 50 % ×0"] == sizes["general best 50 % ×0"] < 5
+    assert sizes["random 0 like general ×0"] == 5
+
+
+def test_the_best_of_each_pool_are_kept_in_their_order():
+    # in a layer of 28: q 0-3, k 4-5, v 6-7, gate 8-17, up 18-27
+    chosen = neuron_set(LAYOUT, [8, 9, 36, 37, 0, 4], name="mixed")
+    assert best_share(chosen, 0.5).flat(LAYOUT).tolist() == [8, 9, 0]
+    assert best_share(chosen, 0.01).flat(LAYOUT).tolist() == [8, 0]
+    assert best_share(chosen, 1.0) is chosen
+    assert best_share(chosen, 0.5).scores.tolist() == [6 / 8, 5 / 8, 2 / 8]
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.5, float("nan")])
+def test_a_share_outside_of_the_set_is_refused(share):
+    with pytest.raises(InputError, match="not within"):
+        make_conditions([GENERAL], LAYOUT, shares=(share,))
+
+
+def test_a_set_knows_the_culture_of_its_method_and_its_baselines_none():
+    china = replace(CHINA, method={"name": "specific", "culture": "China"})
+    _, own, random = make_conditions([china], LAYOUT, n_random=1)
+    assert (own.culture, random.culture) == ("China", None)

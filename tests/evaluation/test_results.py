@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from culnig.evaluation.conditions import Condition
-from culnig.evaluation.results import result_rows
+from culnig.evaluation.results import calibration_error, losses, result_rows
 from tests.toy import answered, items
 
-ASKED = items(["China", "Iran"], questions=3, split="test")
+ASKED = items(["China"], questions=6, split="test")
 NONE = Condition("none", 1.0, np.empty(0, dtype=np.int64))
 GENERAL = Condition("general", 0.0, np.array([8, 0, 36]))
 RANDOM = [
@@ -58,7 +58,7 @@ def test_a_change_is_condition_minus_unmasked(rows):
     change = rows["general"]["change"]
     assert change["accuracy"]["effect"] == pytest.approx(-5 / 6)
     assert change["confidence"]["effect"] == pytest.approx(-0.65)
-    assert set(change) == {"accuracy", "option_accuracy", "confidence", "option_mass"}
+    assert set(change) == {"accuracy", "option_accuracy", "confidence", "log_probability", "option_mass"}
 
 
 def test_p_of_the_row_is_that_of_accuracy_two_sided(rows):
@@ -152,3 +152,130 @@ def test_rows_are_strict_json_even_where_there_is_no_interval():
     rows = result_rows(answers, ["blend"], [NONE, GENERAL, RANDOM[0]])
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     assert rows[1]["change"]["accuracy"]["interval"] == [None, None]
+
+
+# where the accuracy went
+
+
+def with_options(gold, best_other, *, correct=None):
+    """Answers to ASKED: P(gold), P(best other label), and whether gold is on top of all tokens."""
+    gold, best_other = np.broadcast_to(gold, 6), np.broadcast_to(best_other, 6)
+    outcomes = answered(ASKED, gold > best_other if correct is None else correct, gold)
+    for row, item in enumerate(ASKED):
+        others = [place for place, label in enumerate(item.options) if label != item.answer]
+        outcomes.option_probabilities[row, others] = [best_other[row], 0.0, 0.0]
+    return outcomes
+
+
+SURE = with_options(0.8, 0.1)
+
+
+def test_labels_that_fade_in_order_are_pure_format_loss():
+    faded = with_options(0.08, 0.01, correct=[False] * 6)
+    parts = losses(SURE, faded)
+    assert {name: int(part.sum()) for name, part in parts.items()} == {
+        "accuracy": 6,
+        "format": 6,
+        "knowledge": 0,
+    }
+
+
+def test_another_label_that_wins_is_pure_knowledge_loss():
+    parts = losses(SURE, with_options(0.1, 0.8))
+    assert {name: int(part.sum()) for name, part in parts.items()} == {
+        "accuracy": 6,
+        "format": 0,
+        "knowledge": 6,
+    }
+
+
+def test_a_format_that_comes_back_is_a_negative_loss():
+    before = with_options(0.08, 0.01, correct=[False] * 6)
+    assert losses(before, SURE)["format"].tolist() == [-1] * 6
+
+
+def test_the_parts_add_up_item_by_item_whatever_happened():
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        before, after = (
+            with_options(gold, other, correct=(gold > other) & (generator.random(6) < 0.5))
+            for gold, other in generator.random((2, 2, 6))
+        )
+        parts = losses(before, after)
+        lost = before.correct.astype(int) - after.correct.astype(int)
+        np.testing.assert_array_equal(parts["format"] + parts["knowledge"], lost)
+        np.testing.assert_array_equal(parts["accuracy"], lost)
+
+
+def test_rows_carry_the_split_with_intervals():
+    after = with_options([0.08] * 3 + [0.1] * 2 + [0.8], [0.01] * 3 + [0.8] * 2 + [0.1])
+    after.correct[:3] = False
+    answers = {("blend", "none"): SURE, ("blend", "general"): after}
+    loss = rows_of(answers, [NONE, GENERAL])["general"]["loss"]
+    assert [loss[name]["items"] for name in ("accuracy", "format", "knowledge")] == [5, 3, 2]
+    assert loss["format"]["effect"] == 0.5
+    assert loss["knowledge"]["interval"][0] <= 2 / 6 <= loss["knowledge"]["interval"][1]
+
+
+# calibration, logarithms, several benchmarks
+
+
+def test_calibration_error_by_hand():
+    # certainty 0.75, right in 5 of 6: bins [0.7, 0.8) holds all, |0.75 - 5/6|
+    outcomes = with_options([0.6] * 5 + [0.2], [0.2] * 5 + [0.6])
+    assert calibration_error(outcomes) == pytest.approx(abs(0.75 - 5 / 6))
+
+
+def test_calibration_error_weighs_bins_by_their_items():
+    # five at certainty 0.75, all right; one at certainty 1, wrong
+    outcomes = with_options([0.6] * 5 + [0.0], [0.2] * 5 + [0.5])
+    assert calibration_error(outcomes) == pytest.approx((5 * 0.25 + 1 * 1.0) / 6)
+
+
+def test_the_log_probability_is_a_mean_of_logarithms_and_never_infinite():
+    outcomes = answered(ASKED, RIGHT, [0.5, 0.25, 0.125, 0.5, 0.5, 0.0])
+    row = rows_of({("blend", "none"): outcomes}, [NONE])["none"]
+    expected = np.log([0.5, 0.25, 0.125, 0.5, 0.5, np.finfo(np.float32).tiny]).mean()
+    assert row["log_probability"] == pytest.approx(expected)
+
+
+def test_p_is_adjusted_over_the_benchmarks_of_a_condition():
+    names = ("a", "b", "c")
+    answers = {}
+    for number, name in enumerate(names):
+        answers[name, "none"] = answered(ASKED, RIGHT)
+        answers[name, "general"] = answered(ASKED, [False] * (6 - number) + [True] * number)
+    rows = [row for row in result_rows(answers, names, [NONE, GENERAL]) if row["condition"] == "general"]
+    assert [row["p_value"] for row in rows] == [2 / 64, 2 / 32, 2 / 16]
+    assert [row["p_holm"] for row in rows] == pytest.approx([6 / 64, 4 / 32, 2 / 16])
+
+
+def test_mcnemar_and_the_papers_bootstrap_are_in_the_rows(rows):
+    expected = {"lost": 5, "won": 0, "exact_p": 2 / 2**5, "mid_p": 1 / 2**5}
+    assert rows["general"]["mcnemar"] == pytest.approx(expected)
+    assert 0 < rows["general"]["against_random"]["accuracy"]["bootstrap_p"] < 0.05
+    assert rows["none"]["mcnemar"] is None
+
+
+def test_a_benchmark_of_one_item_has_numbers_where_there_are_some():
+    one = items(["China"], questions=1)
+    answers = {
+        ("blend", "none"): answered(one, [True]),
+        ("blend", "general"): answered(one, [False], 0.1),
+        ("blend", RANDOM[0].name): answered(one, [True]),
+    }
+    row = rows_of(answers, [NONE, GENERAL, RANDOM[0]])["general"]
+    assert row["change"]["accuracy"]["effect"] == -1
+    assert row["change"]["accuracy"]["interval"] == [None, None]
+    assert row["change"]["accuracy"]["standard_error"] is None
+    assert row["against_random"]["accuracy"]["bootstrap_p"] is None
+    assert json.dumps(row, allow_nan=False)
+
+
+@pytest.mark.parametrize("all_of_them", [True, False])
+def test_all_right_or_all_wrong_is_no_failure(all_of_them):
+    answers = {("blend", c.name): answered(ASKED, [all_of_them] * 6) for c in (NONE, GENERAL, *RANDOM)}
+    row = rows_of(answers, [NONE, GENERAL, *RANDOM])["general"]
+    assert row["p_value"] == row["p_holm"] == 1.0
+    assert row["change"]["accuracy"]["detectable"] is None
+    assert json.dumps(row, allow_nan=False)

@@ -1,0 +1,236 @@
+"""Selectivity: mask the neurons of culture i, evaluate culture j, for all pairs.
+
+If neurons are specific, a mask hurts its own culture most and related cultures next. The change matrix
+averages the benchmarks; ranks are taken within each benchmark (1: fell most) and then averaged, as the paper
+does (METHOD §6). Diagonal dominance asks whether the masks fit their own cultures better than they would if
+they were dealt out at random, which no culture that is easy to hurt and no mask that hurts all can fake:
+every dealing has each mask and each culture once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, permutations
+from math import factorial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from culnig.errors import InputError
+from culnig.evaluation.conditions import UNMASKED, Condition
+from culnig.evaluation.results import METRICS
+from culnig.statistics import holm, paired_difference
+
+if TYPE_CHECKING:
+    from culnig.evaluation.runner import Answers
+
+DEALINGS = 40_320
+"""Dealings tried: all of them up to eight cultures, so many random ones beyond."""
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Selectivity:
+    """What each culture's mask does to every culture, in one metric."""
+
+    metric: str
+    masked: tuple[str, ...]
+    """Cultures whose neurons were masked; rows."""
+    evaluated: tuple[str, ...]
+    """Cultures of the items; columns. The masked ones come first, in the same order."""
+    change: NDArray[np.float64]
+    """Masked − unmasked, mean over benchmarks of the mean over items, shape (masked, evaluated)."""
+    n_items: NDArray[np.int64]
+    """Items of each evaluated culture, over all benchmarks."""
+    rank: NDArray[np.float64]
+    """Rank of the change among the evaluated cultures, 1 for the largest fall, ties shared; mean over
+    benchmarks, shape (masked, evaluated)."""
+    own_p: NDArray[np.float64]
+    """Per mask: is its own culture lower than unmasked? Clustered permutation test, Holm over the masks."""
+    dominance: float
+    """Mean change off the diagonal − mean change on it, of the masked cultures: positive is specific."""
+    dominance_p: float
+    """Share of the dealings of masks to cultures with as low a mean change on the diagonal; the least
+    possible is 1 / (cultures)!."""
+    related: float | None
+    """Mean change of pairs whose second culture is related to the first − that of the others, own left out:
+    negative where related cultures suffer with it. None where there are no such pairs."""
+    related_p: float | None
+    """Share of the relabellings of cultures with as low a difference."""
+
+    @property
+    def own_rank(self) -> NDArray[np.float64]:
+        """Mean rank of the own culture, shape (masked,); 1 is perfect."""
+        return np.array(np.diagonal(self.rank), dtype=np.float64)
+
+    def document(self) -> dict[str, Any]:
+        """Ready for JSON."""
+
+        def plain(table: NDArray[Any]) -> list[Any]:
+            return [[None if np.isnan(value) else float(value) for value in row] for row in table]
+
+        return {
+            "metric": self.metric,
+            "masked": list(self.masked),
+            "evaluated": list(self.evaluated),
+            "change": plain(self.change),
+            "n_items": self.n_items.tolist(),
+            "rank": plain(self.rank),
+            "own_rank": self.own_rank.tolist(),
+            "own_p": self.own_p.tolist(),
+            "dominance": self.dominance,
+            "dominance_p": self.dominance_p,
+            "related": self.related,
+            "related_p": self.related_p,
+        }
+
+
+def masks_by_culture(conditions: Sequence[Condition]) -> dict[str, str]:
+    """Condition of each culture's own set. InputError where no two sets name a culture, or two the same."""
+    masks: dict[str, str] = {}
+    for condition in conditions:
+        if condition.culture is None or condition.like is not None:
+            continue
+        if condition.culture in masks:
+            raise InputError(
+                f"two neuron sets are of {condition.culture}: {masks[condition.culture]!r} and "
+                f"{condition.name!r}; a matrix takes one set and one factor per culture"
+            )
+        masks[condition.culture] = condition.name
+    if len(masks) < 2:
+        raise InputError(
+            "a matrix needs the sets of at least two cultures; make them with `select specific --culture C` "
+            "or say whose a set is: --neurons CULTURE=FILE"
+        )
+    return masks
+
+
+def check_present(masked: Iterable[str], benchmarks: Iterable[str], present: Collection[str]) -> None:
+    """InputError where a masked culture is not among those that the benchmarks have items of."""
+    for culture in masked:
+        if culture not in present:
+            raise InputError(
+                f"culture {culture!r} has a neuron set but no items in the benchmarks {list(benchmarks)}; "
+                f"the items are of {', '.join(sorted(present))}. Leave its set out or add a benchmark with it"
+            )
+
+
+def selectivity(
+    answers: Answers,
+    benchmarks: Sequence[str],
+    masks: Mapping[str, str],
+    related: Mapping[str, Sequence[str]] | None = None,
+    *,
+    metric: str = "accuracy",
+    seed: int = 0,
+) -> Selectivity:
+    """The matrix of `masks` (culture → condition) over all cultures of the items of `benchmarks`.
+
+    `related` gives the cultures related to each. InputError where a masked culture has no items.
+    """
+    masked = tuple(masks)
+    present = {culture for name in benchmarks for culture in answers[name, UNMASKED].culture}
+    check_present(masked, benchmarks, present)
+    evaluated = masked + tuple(sorted(present - set(masked)))
+    tables = [_changes(answers, name, masks, evaluated, metric) for name in benchmarks]
+    change, rank = (_mean_of(some) for some in (tables, [_ranks(table) for table in tables]))
+    square = change[:, : len(masked)]
+    kin = related or {}
+    relation = np.array([[other in kin.get(culture, ()) for other in masked] for culture in masked])
+    dominance_p = _share_as_low(
+        np.array([square[np.arange(len(masked)), list(deal)].mean() for deal in _deals(len(masked), seed)])
+    )
+    difference, related_p = _related_effect(square, relation, seed)
+    return Selectivity(
+        metric=metric,
+        masked=masked,
+        evaluated=evaluated,
+        change=change,
+        n_items=np.array(
+            [sum(int(np.sum(answers[n, UNMASKED].culture == c)) for n in benchmarks) for c in evaluated]
+        ),
+        rank=rank,
+        own_p=np.array(holm([_own_p(answers, benchmarks, c, masks[c], metric) for c in masked])),
+        dominance=float(square[~np.eye(len(masked), dtype=bool)].mean() - np.diagonal(square).mean()),
+        dominance_p=dominance_p,
+        related=difference,
+        related_p=related_p,
+    )
+
+
+def _changes(
+    answers: Answers, benchmark: str, masks: Mapping[str, str], evaluated: Sequence[str], metric: str
+) -> NDArray[np.float64]:
+    """Mean change of each (masked, evaluated) pair in one benchmark; NaN for a culture without items."""
+    value = METRICS[metric]
+    before = answers[benchmark, UNMASKED]
+    rows = []
+    for condition in masks.values():
+        difference = np.asarray(value(answers[benchmark, condition]), float) - np.asarray(
+            value(before), float
+        )
+        rows.append(
+            [
+                float(difference[own].mean()) if (own := before.culture == culture).any() else np.nan
+                for culture in evaluated
+            ]
+        )
+    return np.array(rows)
+
+
+def _ranks(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    ranks = np.full_like(table, np.nan)
+    there = ~np.isnan(table[0])
+    ranks[:, there] = stats.rankdata(np.round(table[:, there], 12), axis=1)
+    return ranks
+
+
+def _mean_of(tables: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Mean over benchmarks, of those that have items of the culture."""
+    stacked = np.stack(tables)
+    return np.asarray(np.nansum(stacked, axis=0) / np.sum(~np.isnan(stacked), axis=0))
+
+
+def _own_p(answers: Answers, benchmarks: Sequence[str], culture: str, condition: str, metric: str) -> float:
+    before, after, units = [], [], []
+    for name in benchmarks:
+        unmasked = answers[name, UNMASKED]
+        own = unmasked.culture == culture
+        before.append(np.asarray(METRICS[metric](unmasked), float)[own])
+        after.append(np.asarray(METRICS[metric](answers[name, condition]), float)[own])
+        units.append(np.array([f"{name}\n{unit}" for unit in unmasked.units[own]], dtype=object))
+    return paired_difference(
+        np.concatenate(before), np.concatenate(after), np.concatenate(units), alternative="less"
+    ).p_value
+
+
+def _deals(n: int, seed: int) -> Iterator[tuple[int, ...]]:
+    """Orders of n things, the given one first: all where they are few, else random ones."""
+    if factorial(n) <= DEALINGS:
+        yield from islice(permutations(range(n)), DEALINGS)
+        return
+    yield tuple(range(n))
+    generator = np.random.default_rng(seed)
+    for _ in range(DEALINGS - 1):
+        yield tuple(generator.permutation(n).tolist())
+
+
+def _share_as_low(values: NDArray[np.float64]) -> float:
+    """Share of the values that are as low as the first, itself included."""
+    return float(np.mean(values <= values[0] + _ROUNDING))
+
+
+def _related_effect(
+    square: NDArray[np.float64], relation: NDArray[np.bool_], seed: int
+) -> tuple[float | None, float | None]:
+    off = ~np.eye(len(square), dtype=bool)
+    if not (relation & off).any() or not (~relation & off).any():
+        return None, None
+    differences = []
+    for deal in _deals(len(square), seed):
+        relabelled = relation[np.ix_(deal, deal)]
+        differences.append(square[relabelled & off].mean() - square[~relabelled & off].mean())
+    return float(differences[0]), _share_as_low(np.array(differences))

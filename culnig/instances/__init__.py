@@ -1,0 +1,1 @@
+"""The instance level: what chosen neurons score on every single problem."""

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from culnig.errors import InputError, MismatchError, UnknownNameError
+from culnig.evaluation.compare import compare_between, compare_within, open_evaluation
+from culnig.evaluation.conditions import Condition
+from culnig.evaluation.folder import write_evaluation
+from culnig.evaluation.results import result_rows
+from tests.toy import answered, items
+
+ASKED = items(["China"], questions=8)
+NONE = Condition("none", 1.0, np.empty(0, dtype=np.int64))
+GENERAL = Condition("general", 0.0, np.array([8, 0]), of_set="general")
+RANDOM = Condition("random 0 like general", 0.0, np.array([1, 2]), like="general", of_set="general")
+
+
+def evaluation(folder, right, benchmarks=("blend",), asked=ASKED, items_hash="1"):
+    """An evaluation whose conditions answer the first so many items right."""
+    states = [state for state in (NONE, GENERAL, RANDOM) if state.name in right]
+    answers = {
+        (benchmark, state.name): answered(
+            asked, np.arange(len(asked)) < right[state.name], 0.1 * right[state.name] / len(asked)
+        )
+        for benchmark in benchmarks
+        for state in states
+    }
+    rows = result_rows(answers, benchmarks, states)
+    record = {"benchmarks": {name: {"items_hash": items_hash} for name in benchmarks}}
+    write_evaluation(folder, record, rows, answers, states)
+    return open_evaluation(folder)
+
+
+def test_within_one_evaluation_the_numbers_are_those_of_its_rows(tmp_path):
+    found = evaluation(tmp_path / "a", {"none": 8, "general": 2, RANDOM.name: 7}, ("blend", "normad"))
+    rows = compare_within(found)
+    assert [(row["benchmark"], row["condition"], row["against"]) for row in rows] == [
+        ("blend", "general", "none"),
+        ("normad", "general", "none"),
+    ]
+    stored = found.results["rows"][1]
+    assert stored["condition"] == "general"
+    for part in ("loss", "mcnemar"):
+        assert rows[0][part] == stored[part]
+    for metric, change in stored["change"].items():
+        assert change.items() <= rows[0]["change"][metric].items()
+        assert stored["against_random"][metric].items() <= rows[0]["against_random"][metric].items()
+    assert rows[0]["p_holm"] == 2 * rows[0]["p_value"] == 4 / 2**6
+    assert json.dumps(rows, allow_nan=False)
+
+
+def test_any_two_conditions_can_be_compared(tmp_path):
+    found = evaluation(tmp_path / "a", {"none": 8, "general": 2, RANDOM.name: 7})
+    (row,) = compare_within(found, ["general"], RANDOM.name)
+    assert row["change"]["accuracy"]["effect"] == pytest.approx(-5 / 8)
+    assert row["against"] == RANDOM.name
+
+
+def test_between_evaluations_the_same_conditions_are_paired(tmp_path):
+    first = evaluation(tmp_path / "before", {"none": 8, "general": 6})
+    second = evaluation(tmp_path / "after", {"none": 7, "general": 2}, ("blend", "extra"))
+    rows = compare_between(first, second)
+    assert [(row["condition"], row["against"]) for row in rows] == [
+        ("after: none", "before: none"),
+        ("after: general", "before: general"),
+    ]
+    assert [row["change"]["accuracy"]["effect"] for row in rows] == pytest.approx([-1 / 8, -4 / 8])
+
+
+def test_different_items_cannot_be_paired(tmp_path):
+    first = evaluation(tmp_path / "a", {"none": 8})
+    others = [replace(item, id=f"other {item.id}") for item in ASKED]
+    with pytest.raises(MismatchError, match="8 and 8 items, 0 ids in both"):
+        compare_between(first, evaluation(tmp_path / "b", {"none": 8}, asked=others))
+
+
+def test_items_of_one_id_and_another_text_cannot_be_paired(tmp_path):
+    first, second = (evaluation(tmp_path / hashed, {"none": 8}, items_hash=hashed) for hashed in "ab")
+    with pytest.raises(MismatchError, match="do not hold the same items"):
+        compare_between(first, second)
+
+
+def test_nothing_in_common_is_an_error(tmp_path):
+    first = evaluation(tmp_path / "a", {"none": 8}, ("blend",))
+    second = evaluation(tmp_path / "b", {"none": 8}, ("normad",))
+    with pytest.raises(InputError, match="no benchmark is in both"):
+        compare_between(first, second)
+    with pytest.raises(InputError, match="has the condition 'none' alone"):
+        compare_within(first)
+    with pytest.raises(UnknownNameError, match="'generl'"):
+        compare_within(first, ["generl"])

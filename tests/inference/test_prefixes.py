@@ -1,0 +1,171 @@
+"""Items behind a shared prefix answer as they do alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from culnig.inference.answers import AnswerReader
+from culnig.inference.batches import Batch, make_batches
+from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.prefixes import PrefixReader, SharedBatch, share_prefixes
+from culnig.intervention import intervene
+from culnig.outcomes import Outcomes
+from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
+
+SHARING = [family for family in ALL_CONFIGS if not family.startswith("gemma3") and family != "mistral"]
+
+
+def variants(n_questions=4, n_variants=5):
+    """Questions of different lengths in five variants each, shuffled, and one item that is like no other."""
+    (base, *_, other) = tiny_items(7)
+    made = [
+        replace(
+            base,
+            id=f"{question}-{variant}",
+            question_id=f"q{question}",
+            prompt="Which dish is eaten "
+            + "there " * question
+            + f"on day {question}?\n"
+            + "salt " * (variant % 3)
+            + f"variant {variant}",
+            answer="ABCD"[(question + variant) % 4],
+        )
+        for question in range(n_questions)
+        for variant in range(n_variants)
+    ]
+    order = np.random.default_rng(0).permutation(len(made))
+    return [*(made[place] for place in order), replace(other, system="Be brief.")]
+
+
+def token_items(*rows):
+    return [EncodedItem(tiny_items(1)[0], tuple(row), 5, (5, 6)) for row in rows]
+
+
+def answers(bound, batches, items):
+    outcomes = Outcomes.empty(items)
+    with AnswerReader(bound) as reader:
+        shared = PrefixReader(bound, reader)
+        for batch in batches:
+            (shared if isinstance(batch, SharedBatch) else reader).answer(batch, outcomes)
+    return outcomes
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", SHARING)
+def test_answers_are_those_of_items_alone(family, attention):
+    bound = tiny_model(family)
+    bound.model.set_attn_implementation(attention)
+    items = variants()
+    encoded = Encoder(bound).encode_all(items)
+    shared = share_prefixes(encoded, 2048)
+    assert any(isinstance(batch, SharedBatch) for batch in shared)
+    with AnswerReader(bound) as reader:
+        assert PrefixReader(bound, reader).problem(shared) is None
+    gate = np.array([3, 30, 60])
+    for factor in (1.0, 0.0):
+        with intervene(bound, gate, factor):
+            together = answers(bound, shared, items)
+            alone = answers(bound, make_batches(encoded, 1), items)
+        np.testing.assert_allclose(together.confidence, alone.confidence, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(
+            together.option_probabilities, alone.option_probabilities, rtol=1e-4, atol=1e-7
+        )
+        assert together.predicted.tolist() == alone.predicted.tolist()
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gemma3_multimodal"])
+def test_a_cache_with_a_sliding_window_is_not_used(family):
+    bound = tiny_model(family)
+    with AnswerReader(bound) as reader:
+        problem = PrefixReader(bound, reader).problem([])
+    assert "DynamicSlidingWindowLayer" in problem
+
+
+def test_a_model_that_answers_differently_behind_a_prefix_is_found_out(monkeypatch):
+    bound = tiny_model()
+    shared = share_prefixes(Encoder(bound).encode_all(variants()), 2048)
+    with AnswerReader(bound) as reader:
+        prefixes = PrefixReader(bound, reader)
+        forward = reader.forward
+
+        def forgets_positions(token_ids, last, **options):
+            options.pop("position_ids", None)
+            options.pop("attention_mask", None)
+            return forward(token_ids.flip(1), last, **options)
+
+        monkeypatch.setattr(reader, "forward", forgets_positions)
+        monkeypatch.setattr(reader, "logits", lambda batch: torch.zeros(len(batch.items), 260))
+        assert "behind a stored prefix differ by" in prefixes.problem(shared)
+
+
+def test_every_item_is_in_one_batch_once():
+    encoded = Encoder(tiny_model()).encode_all(variants())
+    for budget in (60, 300, 2048):
+        batches = share_prefixes(encoded, budget) or []
+        numbers = [
+            number
+            for batch in batches
+            for number in (batch.batch if isinstance(batch, SharedBatch) else batch).numbers
+        ]
+        assert sorted(numbers) == (list(range(len(encoded))) if batches else [])
+
+
+def test_a_shared_batch_is_its_prefixes_and_its_items():
+    bound = tiny_model()
+    encoded = Encoder(bound).encode_all(variants())
+    for batch in share_prefixes(encoded, 2048):
+        if isinstance(batch, SharedBatch):
+            for number, one, group in zip(
+                batch.batch.numbers, batch.batch.items, batch.group_of, strict=True
+            ):
+                assert one is encoded[number]
+                prefix = batch.prefixes[group]
+                assert one.token_ids[: len(prefix)] == prefix
+                assert len(one.token_ids) > len(prefix)
+
+
+def test_groups_are_the_ones_with_the_fewest_tokens():
+    # two pairs share 40 tokens and all four share 10: two groups cost 2·40 + 4·5, one costs 10 + 4·35
+    start, first, second = [9] * 10, [7] * 30, [8] * 30
+    encoded = token_items(
+        *(start + own + [20 + number] * 5 for own in (first, second) for number in range(2))
+    )
+    (shared,) = share_prefixes(encoded, 2048)
+    assert sorted(map(len, shared.prefixes)) == [40, 40]
+    assert shared.n_tokens == 2 * 40 + 4 * 5
+
+
+def test_an_item_that_is_the_beginning_of_another_keeps_a_token():
+    encoded = token_items([9] * 40, [9] * 60, [9] * 40)
+    (shared,) = share_prefixes(encoded, 2048)
+    assert len(shared.prefixes[0]) == 39
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 2, 3], [4, 5, 6]],
+        [[1] * 3 + [number] * 40 for number in range(2, 9)],
+        [[1] * 50],
+        [],
+    ],
+)
+def test_where_little_is_shared_nothing_is(rows):
+    assert share_prefixes(token_items(*rows), 2048) is None
+
+
+def test_the_budget_holds_for_prefixes_and_for_the_rest():
+    encoded = Encoder(tiny_model()).encode_all(variants(6, 5))
+    batches = share_prefixes(encoded, 400)
+    assert sum(isinstance(batch, SharedBatch) for batch in batches) > 1
+    for batch in batches:
+        if isinstance(batch, SharedBatch):
+            longest = max(map(len, batch.prefixes))
+            assert len(batch.prefixes) * longest <= 400 or len(batch.prefixes) == 1
+            assert batch.n_tokens - len(batch.prefixes) * longest <= 400
+        else:
+            assert isinstance(batch, Batch)
