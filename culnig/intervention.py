@@ -78,22 +78,17 @@ Change = Scale | SetTo | Resample
 
 @contextlib.contextmanager
 def intervene(
-    bound: BoundModel, neurons: Neurons | Change | Sequence[Change], factor: float = 0.0
+    bound: BoundModel, neurons: Neurons | Change | Sequence[Neurons | Change], factor: float = 0.0
 ) -> Iterator[None]:
     """Change the activations of neurons at every token, inside the context.
 
-    `neurons` is a neuron set or an array of flat positions, whose activations are multiplied by `factor`; or
-    one change (`Scale`, `SetTo`, `Resample`) or several, which are made in their order. A neuron in several
-    scales is scaled by all; contexts nest in the same way. InputError where a factor or value is not finite,
-    a position is outside the layout or listed twice, or values do not fit the neurons.
+    `neurons` is a neuron set or an array of flat positions, whose activations are multiplied by `factor`, or
+    a change (`Scale`, `SetTo`, `Resample`); or several of them, which are made in their order. A neuron in
+    several scales is scaled by all; contexts nest in the same way. InputError where a factor or value is not
+    finite, a position is outside the layout or listed twice, or values do not fit the neurons.
     """
-    if isinstance(neurons, Scale | SetTo | Resample):
-        changes: Sequence[Change] = [neurons]
-    elif isinstance(neurons, Sequence):
-        changes = neurons
-    else:
-        changes = [Scale(neurons, factor)]
-    placed = [_placed(bound, change) for change in changes]
+    several = neurons if isinstance(neurons, Sequence) else [neurons]
+    placed = [_placed(bound, _change(one, factor)) for one in several]
     with contextlib.ExitStack() as stack:
         for linear in bound.linears:
             parts = [part for change in placed if (part := change.within(linear)) is not None]
@@ -131,6 +126,17 @@ class _Part:
     """Places of these neurons among the neurons of the change."""
     columns: NDArray[np.int64]
     """Columns of the linear's output that hold them."""
+
+
+def _change(what: Neurons | Change, factor: float) -> Change:
+    if isinstance(what, Scale | SetTo | Resample):
+        return what
+    if isinstance(what, np.ndarray) or callable(getattr(what, "flat", None)):
+        return Scale(what, factor)
+    raise InputError(
+        f"{what!r} is neither a neuron set, an array of flat positions, nor a change; a single array of "
+        "positions is numpy.array([…])"
+    )
 
 
 def _placed(bound: BoundModel, change: Change) -> _Placed:

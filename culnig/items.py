@@ -40,7 +40,7 @@ class Item:
     id: str
     """Unique within its benchmark and stable across versions of the data."""
     question_id: str
-    """Items of one question share it; with the culture it is the independent unit of the statistics."""
+    """Rows, wordings and cultures of one question share it; it is the independent unit of the statistics."""
     culture: str
     """Key of a culture record, or `NO_CULTURE`."""
     split: Split

@@ -248,3 +248,17 @@ def test_a_change_that_does_not_fit_is_refused(change, message):
     bound = tiny_model()
     with pytest.raises(InputError, match=message), intervene(bound, change(flat(bound))):
         pass
+
+
+def test_several_sets_are_masked_at_once():
+    bound, edited = tiny_model(), tiny_model()
+    positions = flat(bound)
+    scale_rows(edited, 0.0)
+    with intervene(bound, [positions[:3], positions[2:]], factor=0):
+        torch.testing.assert_close(logits(bound), logits(edited), rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_no_set_is_refused():
+    bound = tiny_model()
+    with pytest.raises(InputError, match="neither a neuron set"), intervene(bound, [3, 4]):
+        pass

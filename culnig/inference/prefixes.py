@@ -156,7 +156,7 @@ class PrefixReader:
         self._reader = reader
 
     def problem(self, batches: Sequence[SharedBatch | Batch]) -> str | None:
-        """Why this model cannot share prefixes, or None; tried on the two first items of a group."""
+        """Why this model cannot share prefixes, or None; tried on a few items of the first batch."""
         reason = _unfit(self._bound)
         if reason is not None:
             return reason
@@ -165,9 +165,7 @@ class PrefixReader:
         shared = next((batch for batch in batches if isinstance(batch, SharedBatch)), None)
         if shared is None:
             return None
-        trial = SharedBatch(
-            Batch(shared.batch.numbers[:2], shared.batch.items[:2]), (0, 0), shared.prefixes[:1]
-        )
+        trial = _trial(shared)
         with torch.inference_mode():
             alone = self._reader.logits(trial.batch).softmax(-1)
             together = self.logits(trial).softmax(-1)
@@ -215,6 +213,20 @@ class PrefixReader:
 
         with torch.inference_mode():
             self._reader.record(shared.batch, self.logits(shared).softmax(-1), outcomes)
+
+
+def _trial(shared: SharedBatch) -> SharedBatch:
+    """Two items of the longest prefix and one of the shortest, so that padding is tried too."""
+    places = list(dict.fromkeys((0, 1, len(shared.group_of) - 1)))
+    groups = sorted({shared.group_of[place] for place in places})
+    return SharedBatch(
+        Batch(
+            tuple(shared.batch.numbers[place] for place in places),
+            tuple(shared.batch.items[place] for place in places),
+        ),
+        tuple(groups.index(shared.group_of[place]) for place in places),
+        tuple(shared.prefixes[group] for group in groups),
+    )
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
