@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+import os
+import socket
+
 import pytest
 
 from culnig.errors import InputError
-from culnig.extraction.processes import ALONE, Processes, launched, parse_shard
+from culnig.extraction.levels import LEVELS
+from culnig.extraction.processes import ALONE, Processes, disconnect, launched, parse_shard
+from culnig.extraction.run import RunSettings, score_share
+from culnig.extraction.scoring import ScoreSettings
+from culnig.items import ChosenItems
+from tests.forked import Child, in_child
+from tests.stored import assert_same, contents, leftovers
+from tests.tiny_models import tiny_items, tiny_model
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7])
@@ -47,3 +57,73 @@ def test_shards_are_counted_from_one(text, number, of):
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(InputError, match="i/n with i from 1 to n is allowed, such as 2/8"):
         parse_shard(text)
+
+
+# Several processes that write one run, connected as torchrun connects them
+
+BENCHMARKS = {
+    "toy-target": ChosenItems("target", "identify", tiny_items(17), {}),
+    "toy-control": ChosenItems("control", "identify", tiny_items(9), {}),
+}
+"""Three portions."""
+
+
+def score(folder, level, processes, **options):
+    how = RunSettings(level=level)
+    score_share(
+        tiny_model(), BENCHMARKS, ScoreSettings(token_budget=1), folder, processes, how=how, **options
+    )
+
+
+def free_port() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
+
+
+def start_ranks(folder, level, n_ranks, **options):
+    """One forked process per rank."""
+    environment = {"WORLD_SIZE": str(n_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+
+    def work(rank):
+        os.environ.update(environment, RANK=str(rank))
+        processes = launched()
+        score(folder, level, processes, **options)
+        disconnect()
+        return processes
+
+    return [Child(lambda rank=rank: work(rank)) for rank in range(n_ranks)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Runs of one process, by level."""
+    folder = tmp_path_factory.mktemp("alone")
+    for level in LEVELS:
+        in_child(lambda level=level: score(folder / level, level, ALONE))
+    return {level: contents(folder / level) for level in LEVELS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_ranks", [2, 3])
+@pytest.mark.parametrize("level", LEVELS)
+def test_several_processes_end_with_the_run_of_one(tmp_path, alone, level, n_ranks):
+    ranks = start_ranks(tmp_path / "run", level, n_ranks)
+    assert [rank.wait() for rank in ranks] == [Processes(number, n_ranks) for number in range(n_ranks)]
+    assert_same(contents(tmp_path / "run"), alone[level])
+    assert leftovers(tmp_path / "run") == []
+
+
+@pytest.mark.slow
+def test_more_processes_than_portions_is_no_harm(tmp_path, alone):
+    for rank in start_ranks(tmp_path / "run", "item", 5):
+        rank.wait()
+    assert_same(contents(tmp_path / "run"), alone["item"])
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    in_child(lambda: score(tmp_path / "run", "culture", ALONE))
+    before = (tmp_path / "run" / "scores.h5").read_bytes()
+    for rank in start_ranks(tmp_path / "run", "culture", 2, resume=True):
+        rank.wait()
+    assert (tmp_path / "run" / "scores.h5").read_bytes() == before
