@@ -43,7 +43,9 @@ def _item_table(run: Run, stored: StoredBenchmark) -> ItemTable:
         scores: NDArray[np.float64] = run.item_scores(stored.name, columns) * confidence
         return np.maximum(scores, 0.0) if stored.role == "control" else scores
 
-    return ItemTable(outcomes.culture, outcomes.units, weighted)
+    pairs = zip(outcomes.culture, outcomes.question_id, strict=True)
+    units = np.array([f"{culture}\n{question}" for culture, question in pairs], dtype=object)
+    return ItemTable(outcomes.culture, units, weighted)
 
 
 def groups_of_run(
