@@ -191,7 +191,7 @@ def _against_chance(
             p = p_values(run, roles, contrast, positions)
         test = "permutation of questions" if evidence.permutations else "Welch"
         chosen = with_significance(
-            chosen, chosen.flat(run.layout), positions, q_values(p), contrast.null, fdr=fdr, test=test
+            chosen, chosen.flat(run.layout), positions, q_values(p), contrast, fdr=fdr, test=test
         )
     return chosen
 
@@ -202,6 +202,24 @@ def print_evidence(chosen: NeuronSet) -> None:
         print_line(_survivors(chosen.name, found))
     if stability := chosen.method.get("stability"):
         _print_stability(chosen.name, stability)
+
+
+def evidence_headings(chosen: NeuronSet) -> list[str]:
+    """Headings of what `evidence_cells` tells of a set."""
+    tests = [f"significant against {found['against']}" for found in chosen.method.get("significance", [])]
+    return [*tests, *(["stable"] if "stability" in chosen.method else [])]
+
+
+def evidence_cells(chosen: NeuronSet) -> list[str]:
+    """How many of the selected neurons passed each test, in a few characters."""
+    tests = [
+        f"{found['selected_significant']:,} of {found['selected']:,}"
+        for found in chosen.method.get("significance", [])
+    ]
+    stability = chosen.method.get("stability")
+    if stability:
+        tests.append(f"{stability['selected_stable']:,} of {stability['selected']:,}")
+    return tests
 
 
 def _survivors(name: str, found: Mapping[str, Any]) -> str:

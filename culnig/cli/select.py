@@ -10,7 +10,14 @@ from typing import Any, cast
 
 import click
 
-from culnig.cli.evidence import Evidence, evidence_options, gather, print_evidence
+from culnig.cli.evidence import (
+    Evidence,
+    evidence_cells,
+    evidence_headings,
+    evidence_options,
+    gather,
+    print_evidence,
+)
 from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table
 from culnig.errors import OutputExistsError, SelectionError, UnknownNameError
@@ -416,14 +423,17 @@ def _tell(
     else:
         print_table(
             f"Specific neurons of {written[0][0].model}",
-            ("set", "neurons", "file"),
-            [(chosen.name, len(chosen.neurons), file.name) for chosen, file in written],
+            ("set", "neurons", *evidence_headings(written[0][0]), "file"),
+            [
+                (chosen.name, len(chosen.neurons), *evidence_cells(chosen), file.name)
+                for chosen, file in written
+            ],
         )
     if published is not None and published.n_general is not None:
         n_here = len(written[0][0].neurons)
         print_line(f"Published for {published.name}: {published.n_general:,} neurons; here {n_here:,}")
-    for chosen, _ in written:
-        print_evidence(chosen)
+    if folder is None:
+        print_evidence(written[0][0])
     print_line(f"Written to {folder or written[0][1]}")
 
 

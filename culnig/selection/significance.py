@@ -175,7 +175,7 @@ def with_significance(
     flat: NDArray[np.int64],
     positions: NDArray[np.int64],
     q: NDArray[np.float64],
-    null: str,
+    contrast: Contrast,
     *,
     fdr: float | None = None,
     test: str = "Welch",
@@ -190,7 +190,8 @@ def with_significance(
     own = q[np.searchsorted(positions, flat)]
     survivors = own <= level
     summary: dict[str, Any] = {
-        "null": null,
+        "null": contrast.null,
+        "against": contrast.against,
         "test": test,
         "correction": "Benjamini-Hochberg over all neurons of the pools",
         "fdr": level,

@@ -177,6 +177,17 @@ def test_a_culture_is_tested_against_its_control_and_the_others(culnig, item_run
     assert len(alone["method"]["significance"]) == 1
 
 
+def test_several_sets_are_told_in_one_table(culnig, item_run, tmp_path):
+    result = culnig(
+        *("select", "specific", item_run.folder, "--culture", "all", "--top", "0.4", "--z", "-10"),
+        *("--no-exclusion", "--significance", "-o", tmp_path / "sets"),
+    )
+    assert result.code == 0, result.err
+    assert "significant against control" in result.out
+    assert "significant against others" in result.out
+    assert "10 of 21" in next(line for line in result.out.splitlines() if "specific China" in line)
+
+
 def test_survivors_are_printed_with_the_null_hypothesis(culnig, item_run, tmp_path):
     result = culnig(
         *("select", "general", item_run.folder, "--top-mlp", "0.5", "--no-exclusion", "--significance"),

@@ -13,6 +13,7 @@ from culnig.errors import SelectionError, UnknownNameError
 from culnig.neurons import MLP_GATE, MLP_UP, QUERY
 from culnig.scores import CultureMoments
 from culnig.selection.significance import (
+    Contrast,
     check_fdr,
     contrast_p_values,
     culture_contrast,
@@ -185,11 +186,14 @@ def test_q_values_by_hand():
     assert q_values(np.array([])).shape == (0,)
 
 
+NOTHING = Contrast("nothing", "control", np.ones(1), None)
+
+
 def test_survivors_are_counted_and_kept_only_by_the_rule():
     layout = toy_layout(1, {MLP_GATE: 6})
     chosen = neuron_set(layout, [4, 0, 3])
     positions, q = np.arange(6), np.array([0.2, 0.001, 0.001, 0.05, 0.04, 0.9])
-    told = with_significance(chosen, chosen.flat(layout), positions, q, "nothing")
+    told = with_significance(chosen, chosen.flat(layout), positions, q, NOTHING)
     assert told.neurons == chosen.neurons
     assert told.columns["q_value"].tolist() == [0.04, 0.2, 0.05]
     (summary,) = told.method["significance"]
@@ -200,7 +204,7 @@ def test_survivors_are_counted_and_kept_only_by_the_rule():
         "is_rule": False,
     }
     assert summary["selected_significant"] == 2
-    kept = with_significance(chosen, chosen.flat(layout), positions, q, "nothing", fdr=0.04)
+    kept = with_significance(chosen, chosen.flat(layout), positions, q, NOTHING, fdr=0.04)
     assert kept.flat(layout).tolist() == [4]
     assert kept.scores.tolist() == chosen.scores[:1].tolist()
     assert kept.method["significance"][0]["is_rule"] is True
