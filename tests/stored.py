@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin  # noqa: F401 - makes h5py read what is packed
 import numpy as np
 
 Contents = dict[str, dict[str, Any]]

@@ -245,10 +245,17 @@ class TensorKeeper(Keeper):
         if not kept:
             return
         mask = piece.token_mask & np.array([self._keeps(place) for place in piece.numbers])[:, None]
-        part, token = self._part, self._tokens[kept[0]]
+        part, first = self._part, self._tokens[kept[0]]
         pair = [_real_rows(tensor, mask) for tensor in (activation, gradient)]
         assert isinstance(part, TensorsWriter)
-        self._submit(lambda: part.write(segment, token, *pair), sum(rows.nbytes for rows in pair))
+
+        def write() -> None:
+            token = first
+            for rows in zip(*pair, strict=True):
+                part.write(segment, token, *rows)
+                token += len(rows[0])
+
+        self._submit(write, activation.nbytes + gradient.nbytes)
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> TensorsWriter:
         prompts = prompts_of(batches, self._text_of, self._keeps)
@@ -282,13 +289,18 @@ def prompts_of(
     return Prompts.of([place for place, _ in kept], [ids for _, ids in kept], text_of)
 
 
-def _real_rows(tensor: torch.Tensor, mask: NDArray[np.bool_]) -> NDArray[np.generic]:
-    """The rows (token, neuron) of a pair (item, token, neuron) where `mask` is set, on the host.
+def _real_rows(tensor: torch.Tensor, mask: NDArray[np.bool_]) -> list[NDArray[np.generic]]:
+    """Rows (token, neuron) of a tensor (item, token, neuron) where `mask` is set, on the host.
 
-    A copy; bfloat16 as its bits.
+    bfloat16 as its bits. Of a tensor on the host they are views, one per item: copying would take half as
+    long as writing, and autograd adds to a gradient in place only where nobody else holds it.
     """
     import torch
 
-    rows = tensor.detach()[torch.from_numpy(mask).to(tensor.device)].cpu()
-    array: NDArray[np.generic] = (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()
-    return array
+    rows = tensor.detach()
+    if rows.device.type != "cpu":
+        rows = rows[torch.from_numpy(mask).to(rows.device)].cpu()
+        mask = np.ones((1, len(rows)), dtype=bool)
+        rows = rows[None]
+    array = (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()
+    return [of_item[:n] for of_item, n in zip(array, mask.sum(1), strict=True) if n]
