@@ -32,14 +32,14 @@ def similarity_figure(path: Path, names: Sequence[str], matrix: NDArray[np.float
     left.spines[["top", "right", "left"]].set_visible(False)
     order = found["leaves"][::-1]
     ordered = matrix[np.ix_(order, order)]
-    image = right.imshow(ordered, cmap="viridis", vmin=0, vmax=1)
+    image = right.imshow(ordered, cmap="viridis", vmin=0, vmax=1, aspect="auto")  # rows beside their leaves
     for row in range(len(names)):
         for column in range(len(names)):
             value = ordered[row, column]
             color = "black" if value > 0.6 else "white"
             right.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
     right.set_xticks(range(len(names)), [names[i] for i in order], rotation=90)
-    right.set_yticks(range(len(names)), [names[i] for i in order])
+    right.set_yticks([])
     figure.colorbar(image, ax=right, label=measure)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=140, format="png", metadata={"Software": None})
