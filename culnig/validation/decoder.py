@@ -1,0 +1,61 @@
+"""The tiny gated decoder and its tokenizer, made on the spot from transformers' own classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from culnig import registry
+from culnig.bound import BoundModel, bind_model
+from culnig.validation.settings import PlantedSettings
+from culnig.validation.world import World
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PAD, END, UNKNOWN = "<pad>", "<end>", "<unknown>"
+HIDDEN = 64
+HEADS = 4
+MAX_TOKENS = 64
+INITIAL_WEIGHTS = 0.1
+"""Standard deviation; the usual 0.02 makes a model of this size nearly linear."""
+
+
+def build_tokenizer(world: World) -> PreTrainedTokenizerBase:
+    """One vocabulary entry per word of the world; words are parted by white space."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    entries = (PAD, END, UNKNOWN, *world.words)
+    vocabulary = {entry: number for number, entry in enumerate(entries)}
+    tokenizer: Any = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN
+    )
+
+
+def build_decoder(settings: PlantedSettings, world: World) -> BoundModel:
+    """An untrained Llama of the asked size, bound; the random state of the process is left as it was."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    tokenizer = build_tokenizer(world)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=HIDDEN,
+        intermediate_size=settings.mlp_width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=MAX_TOKENS,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+        initializer_range=INITIAL_WEIGHTS,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = AutoModelForCausalLM.from_config(config).eval()
+    return bind_model(f"planted (seed {settings.seed})", model, tokenizer, registry.adapters())

@@ -1,0 +1,87 @@
+"""The planted model: a bound decoder with the neurons that carry each culture's facts, and items about them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig import registry
+from culnig.bound import BoundModel, bind_model
+from culnig.neurons import Layout
+from culnig.selection.neuron_set import NeuronSet
+from culnig.validation.planting import SHARED, Membership, draw_membership, planted_sets
+from culnig.validation.settings import PlantedSettings
+from culnig.validation.world import World, make_world
+
+Progress = Callable[[str, int], None]
+"""Called with the name of a stage and the number of steps just made."""
+
+BASE, PLANTING = "train the base", "plant the facts"
+
+
+@dataclass(frozen=True)
+class PlantedModel:
+    """A trained decoder whose culture neurons are known."""
+
+    settings: PlantedSettings
+    bound: BoundModel
+    """Shared by all who asked for these settings: mask it, but do not change its weights (see `fresh`)."""
+    world: World
+    """Facts, and items by benchmark and split."""
+    membership: Membership
+    """Set of each MLP neuron, shape (layer, neuron)."""
+    sets: dict[str, NeuronSet]
+    """Planted neurons by culture, and those that all cultures need under `SHARED`."""
+
+    @property
+    def shared(self) -> NeuronSet:
+        """The planted set that all cultures need."""
+        return self.sets[SHARED]
+
+    def flat(self, layout: Layout | None = None) -> NDArray[np.int64]:
+        """Flat positions of all planted neurons, ascending."""
+        layout = layout or self.bound.layout
+        return np.sort(np.concatenate([chosen.flat(layout) for chosen in self.sets.values()]))
+
+    def fresh(self) -> BoundModel:
+        """A copy of the model, bound, whose weights may be changed."""
+        return bind_model(
+            self.bound.source, copy.deepcopy(self.bound.model), self.bound.tokenizer, registry.adapters()
+        )
+
+    def write_model(self, folder: Path) -> None:
+        """Save model and tokenizer as a folder for `--model`."""
+        self.bound.model.save_pretrained(folder)
+        self.bound.tokenizer.save_pretrained(folder)
+
+
+_made: dict[PlantedSettings, PlantedModel] = {}
+
+
+def planted_model(
+    settings: PlantedSettings | None = None, progress: Progress = lambda stage, steps: None
+) -> PlantedModel:
+    """Train a planted model, about half a minute for the default size; once per process and settings."""
+    settings = settings or PlantedSettings()
+    if settings not in _made:
+        _made[settings] = _train(settings, progress)
+    return _made[settings]
+
+
+def _train(settings: PlantedSettings, progress: Progress) -> PlantedModel:
+    from culnig.validation.decoder import build_decoder
+    from culnig.validation.training import Trainer
+
+    world = make_world(settings)
+    bound = build_decoder(settings, world)
+    membership = draw_membership(settings)
+    trainer = Trainer(bound, world, membership, settings.seed)
+    trainer.train_base(lambda steps: progress(BASE, steps))
+    trainer.plant(lambda steps: progress(PLANTING, steps))
+    sets = planted_sets(bound, membership, world.cultures, settings.seed)
+    return PlantedModel(settings, bound, world, membership, sets)

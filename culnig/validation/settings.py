@@ -1,0 +1,65 @@
+"""How large the made-up world and its model are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from culnig.errors import InputError
+
+CULTURES = (
+    *("China", "Indonesia", "Iran", "Mexico", "South Korea", "Spain", "UK", "USA"),
+    *("Algeria", "Assam", "Azerbaijan", "Ethiopia", "Greece", "Nigeria", "North Korea", "West Java"),
+)
+"""Keys that the made-up cultures borrow, so that every command knows them; the facts are invented words."""
+MIN_CULTURES = 3
+"""z among cultures needs as many (METHOD §4)."""
+
+
+@dataclass(frozen=True)
+class PlantedSettings:
+    """What decides a planted model: equal settings give the same model on one machine."""
+
+    seed: int = 0
+    """Seed of facts, weights, planted sets and training."""
+    cultures: int = 8
+    """Number of cultures."""
+    questions: int = 24
+    """Questions that every culture answers in its own way, each in two wordings."""
+    neurons_per_culture: int = 16
+    """Planted neurons of each culture, and of the set that all cultures share."""
+    layers: int = 4
+    """Layers of the decoder."""
+    mlp_width: int = 256
+    """MLP neurons of each layer."""
+
+    def __post_init__(self) -> None:
+        """InputError for a size that cannot be."""
+        least = {
+            **{"seed": 0, "cultures": MIN_CULTURES, "questions": 2},
+            **{"neurons_per_culture": 1, "layers": 2, "mlp_width": 8},
+        }
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                why = " (z among cultures needs as many)" if name == "cultures" else ""
+                raise InputError(
+                    f"{name.replace('_', ' ')} is {getattr(self, name)}; at least {lowest} is needed{why}"
+                )
+        if self.cultures > len(CULTURES):
+            raise InputError(f"{self.cultures} cultures asked for; at most {len(CULTURES)} can be planted")
+        available = self.layers * self.mlp_width
+        if self.n_planted > available // 2:
+            raise InputError(
+                f"{self.cultures} cultures and the shared set with {self.neurons_per_culture} neurons each are "
+                f"{self.n_planted:,} planted neurons; at most half of this model's {available:,} MLP neurons "
+                f"can be planted, {available // 2:,}: plant fewer, or make the model larger"
+            )
+
+    @property
+    def n_planted(self) -> int:
+        """Planted neurons of all cultures and the shared set."""
+        return (self.cultures + 1) * self.neurons_per_culture
+
+    @property
+    def culture_keys(self) -> tuple[str, ...]:
+        """Keys of the cultures, in the order of their sets."""
+        return CULTURES[: self.cultures]

@@ -1,0 +1,143 @@
+"""A made-up world: what people in general answer, what each culture answers instead, and items about both.
+
+Every question has one general answer and, in every culture, another one; answers are invented words. Items
+ask for one word that follows directly. As in the paper's data (METHOD §2) there are three roles:
+
+- target: a question in a culture (`in Mexico question-3 ? answer:`);
+- control: the same without culture and question (`in ? answer:`), gold answer kept;
+- exclusion: a culture is named among other words and has to be repeated (`word-3 Mexico word-9 which ? answer:`).
+
+Facts that people in general know are a fourth benchmark: knowledge that no culture's neurons should carry.
+Each question has two wordings; the first is the split `identify`, the second `test`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.items import NO_CULTURE, ChosenItems, Item, Split, SplitChoice, choose_items
+from culnig.validation.settings import PlantedSettings
+
+FACTS = "planted-facts"
+CONTROL = "planted-control"
+NAMING = "planted-naming"
+GENERAL_FACTS = "planted-general-facts"
+
+ANSWER_PREFIX = "answer: "
+SPLITS: tuple[Split, Split] = ("identify", "test")
+WORDINGS = ("in {culture} {question} ?", "{question} of {culture} ?")
+"""One for each split."""
+EVERYBODY = "everybody"
+"""Stands where a culture would, in questions about what people in general answer."""
+
+ANSWERS = tuple(f"thing-{number}" for number in range(16))
+FILLERS = tuple(f"word-{number}" for number in range(40))
+MARKS = ("in", "of", "?", "which", ANSWER_PREFIX.strip(), EVERYBODY)
+
+
+@dataclass(frozen=True)
+class World:
+    """Facts and items of one seed."""
+
+    cultures: tuple[str, ...]
+    questions: tuple[str, ...]
+    general_answers: NDArray[np.int64]
+    """Place in ANSWERS of what people in general answer, shape (question,)."""
+    culture_answers: NDArray[np.int64]
+    """What each culture answers, never the general answer, shape (culture, question)."""
+    benchmarks: dict[str, ChosenItems]
+    """Items of both splits by benchmark name, with the role that each benchmark has."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word that a prompt or answer can hold."""
+        return (*MARKS, *map(word, self.cultures), *self.questions, *ANSWERS, *FILLERS)
+
+    def chosen(self, split: SplitChoice) -> dict[str, ChosenItems]:
+        """The items of a split, by benchmark name."""
+        return {
+            name: replace(those, split=split, items=choose_items(those.items, split=split))
+            for name, those in self.benchmarks.items()
+        }
+
+
+def word(culture: str) -> str:
+    """A culture's name as one word."""
+    return culture.replace(" ", "-")
+
+
+def make_world(settings: PlantedSettings) -> World:
+    """Draw facts and passages."""
+    generator = np.random.default_rng([settings.seed, 0])
+    cultures = settings.culture_keys
+    questions = tuple(f"question-{number}" for number in range(settings.questions))
+    general = generator.integers(0, len(ANSWERS), len(questions))
+    other = generator.integers(1, len(ANSWERS), (len(cultures), len(questions)))
+    own = (general + other) % len(ANSWERS)
+    facts = list(_facts(cultures, questions, own))
+    control = [replace(item, prompt=_without(item.prompt, item.culture)) for item in facts]
+    naming = list(_passages(generator, cultures, len(questions)))
+    everybody = list(_facts((NO_CULTURE,), questions, general[None]))
+    return World(
+        cultures,
+        questions,
+        general,
+        own,
+        {
+            FACTS: ChosenItems("target", "all", facts),
+            CONTROL: ChosenItems("control", "all", control),
+            NAMING: ChosenItems("exclusion", "all", naming),
+            GENERAL_FACTS: ChosenItems("target", "all", everybody),
+        },
+    )
+
+
+def _facts(
+    cultures: tuple[str, ...], questions: tuple[str, ...], answers: NDArray[np.int64]
+) -> Iterator[Item]:
+    for split, wording in zip(SPLITS, WORDINGS, strict=True):
+        for culture, row in zip(cultures, answers, strict=True):
+            name = EVERYBODY if culture == NO_CULTURE else word(culture)
+            for question, answer in zip(questions, row, strict=True):
+                yield Item(
+                    id=f"{word(culture)}-{question}-{split}",
+                    question_id=question,
+                    culture=culture,
+                    split=split,
+                    prompt=wording.format(culture=name, question=question),
+                    options=ANSWERS,
+                    answer=ANSWERS[answer],
+                    answer_prefix=ANSWER_PREFIX,
+                )
+
+
+def _without(prompt: str, culture: str) -> str:
+    """The prompt without its culture and question."""
+    kept = [part for part in prompt.split() if part != word(culture) and not part.startswith("question-")]
+    return " ".join(kept)
+
+
+def _passages(
+    generator: np.random.Generator, cultures: tuple[str, ...], n_passages: int
+) -> Iterator[Item]:
+    """Three words around the name of a culture, as many of each culture and split as there are questions."""
+    names = tuple(map(word, cultures))
+    for split in SPLITS:
+        for culture, name in zip(cultures, names, strict=True):
+            for number in range(n_passages):
+                words = [FILLERS[place] for place in generator.integers(0, len(FILLERS), 3)]
+                words.insert(int(generator.integers(0, 4)), name)
+                yield Item(
+                    id=f"{name}-passage-{number}-{split}",
+                    question_id=f"passage-{number}",
+                    culture=culture,
+                    split=split,
+                    prompt=f"{' '.join(words)} which ?",
+                    options=names,
+                    answer=name,
+                    answer_prefix=ANSWER_PREFIX,
+                )
