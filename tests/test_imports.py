@@ -66,6 +66,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # before and beside a run: what it will need, whether it is right
     "planning": ("errors", *WORDS, "bound", "inference", "store", "extraction"),
     "verification": ("errors", *WORDS, "bound", "inference", "intervention", "extraction"),
+    "validation": (
+        *("errors", *WORDS, "statistics", "kernels", "bound", "registry"),
+        *("inference", "intervention", "store", "selection", "extraction"),
+    ),
     # plugins: nobody imports them, the registry finds them
     "cultures": ("errors", "data_files", "registry"),
     "benchmarks": ("errors", "items", "data_files", "registry", "cultures.records"),
@@ -76,7 +80,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
-        *("instances", "planning", "reduction", "verification", "importing"),
+        *("instances", "planning", "reduction", "verification", "importing", "validation"),
         *("models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),
@@ -265,6 +269,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["instances", "--help"],
         ["plan", "--help"],
         ["verify", "--help"],
+        ["validate", "--help"],
         ["inspect", "--help"],
         ["neurons", "--help"],
         ["neurons", "convert", "--help"],

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "culnig.cli.demo",
     "plan": "culnig.cli.plan",
     "verify": "culnig.cli.verify",
+    "validate": "culnig.cli.validate",
     "score": "culnig.cli.score",
     "reduce": "culnig.cli.reduce",
     "merge": "culnig.cli.merge",

@@ -31,7 +31,7 @@ def build_tokenizer(world: World) -> PreTrainedTokenizerBase:
     vocabulary = {entry: number for number, entry in enumerate(entries)}
     tokenizer: Any = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN
     )
 
@@ -57,5 +57,5 @@ def build_decoder(settings: PlantedSettings, world: World) -> BoundModel:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = AutoModelForCausalLM.from_config(config).eval()
+        model = AutoModelForCausalLM.from_config(config).eval()  # type: ignore[no-untyped-call]
     return bind_model(f"planted (seed {settings.seed})", model, tokenizer, registry.adapters())

@@ -1,4 +1,4 @@
-"""The planted model: a bound decoder with the neurons that carry each culture's facts, and items about them."""
+"""The planted model: a decoder with the neurons that carry each culture's facts, and items about them."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def planted_model(
 
 
 def _train(settings: PlantedSettings, progress: Progress) -> PlantedModel:
+    from culnig.validation import training
     from culnig.validation.decoder import build_decoder
-    from culnig.validation.training import Trainer
 
     world = make_world(settings)
     bound = build_decoder(settings, world)
     membership = draw_membership(settings)
-    trainer = Trainer(bound, world, membership, settings.seed)
-    trainer.train_base(lambda steps: progress(BASE, steps))
-    trainer.plant(lambda steps: progress(PLANTING, steps))
+    trainer = training.Trainer(bound, world, membership, settings.seed)
+    trainer.train_base(training.BASE_STEPS, lambda steps: progress(BASE, steps))
+    trainer.plant(training.planting_steps(settings), lambda steps: progress(PLANTING, steps))
     sets = planted_sets(bound, membership, world.cultures, settings.seed)
     return PlantedModel(settings, bound, world, membership, sets)

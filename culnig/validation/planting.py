@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from culnig.validation.settings import PlantedSettings
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from culnig.bound import BoundModel
 
@@ -32,14 +34,17 @@ the shared set, −1 for a neuron that is not planted."""
 
 
 def draw_membership(settings: PlantedSettings) -> Membership:
-    """Draw the sets. The shared one lies in the lower half of the layers: what all cultures need comes first."""
+    """Draw the sets.
+
+    None lies in the last layer, whose neurons would have little left to do; the shared set lies in the lower
+    half of the layers, because what all cultures need comes first.
+    """
     generator = np.random.default_rng([settings.seed, 1])
     size = settings.neurons_per_culture
-    n_neurons = settings.layers * settings.mlp_width
-    membership = np.full(n_neurons, -1)
-    lower = (settings.layers + 1) // 2 * settings.mlp_width
+    membership = np.full(settings.layers * settings.mlp_width, -1)
+    lower = settings.layers // 2 * settings.mlp_width
     membership[generator.choice(lower, size, replace=False)] = settings.cultures
-    free = generator.permutation(np.flatnonzero(membership < 0))
+    free = generator.permutation(np.flatnonzero(membership[: -settings.mlp_width] < 0))
     for culture in range(settings.cultures):
         membership[free[culture * size : (culture + 1) * size]] = culture
     return membership.reshape(settings.layers, settings.mlp_width)
@@ -57,8 +62,7 @@ def planted_sets(
             method={"name": "planted", "culture": name, "seed": seed},
             sources=[],
             neurons=tuple(
-                Neuron(MLP_GATE, int(layer), int(index))
-                for layer, index in np.argwhere(membership == number)
+                Neuron(MLP_GATE, int(layer), int(index)) for layer, index in np.argwhere(membership == number)
             ),
             scores=np.zeros(int((membership == number).sum())),
         )
@@ -66,27 +70,56 @@ def planted_sets(
     }
 
 
+@dataclass(frozen=True)
+class PlantedRows:
+    """The planted neurons' part of one weight matrix: rows of gate and up, columns of down."""
+
+    weight: nn.Parameter
+    planted: torch.Tensor
+    """1 for a planted row or column, else 0; broadcasts over the other axis."""
+    longest: torch.Tensor
+    """Average norm of the rows or columns that are not planted, which no planted one may exceed."""
+
+    def masked(self, gradient: torch.Tensor) -> torch.Tensor:
+        """A gradient of the weight, 0 outside the planted part."""
+        return gradient * self.planted
+
+    def limit(self) -> None:
+        """Shorten planted rows that have grown too long."""
+        weight = self.weight.detach()
+        norms = weight.norm(dim=1 if self.planted.shape[1] == 1 else 0, keepdim=True)
+        shorter = (self.longest / norms).clamp(max=1)
+        weight.mul_(shorter.where(self.planted > 0, shorter.new_ones(())))  # × 1 changes no bit of the others
+
+
+def planted_rows(model: Any, membership: torch.Tensor) -> list[PlantedRows]:
+    """The planted part of every MLP weight of a decoder."""
+    rows = []
+    for layer, planted in zip(model.model.layers, (membership >= 0).float(), strict=True):
+        for linear, along in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
+            weight = layer.mlp.get_submodule(linear).weight
+            norms = weight.detach().norm(dim=1 - along)
+            longest = norms[planted == 0].mean()
+            rows.append(PlantedRows(weight, planted.unsqueeze(1 - along), longest))
+    return rows
+
+
 class Switch:
-    """Multiplies each item's MLP neurons by a mask, before the down projection."""
+    """Multiplies each item's MLP neurons by 0 or 1, before the down projection."""
 
     def __init__(self, membership: Membership) -> None:
         import torch
 
         self._sets = torch.from_numpy(membership)
-        self._n_sets = int(membership.max()) + 1
         self._mask: torch.Tensor | None = None
 
-    def set(self, on: torch.Tensor, dropped: torch.Tensor | None = None) -> None:
-        """Switch sets on or off per item: `on` is (item, set).
-
-        `dropped`, (item, layer, neuron), switches off single planted neurons as well.
-        """
+    def set(self, on: torch.Tensor, generator: torch.Generator) -> None:
+        """Draw which neurons are on: `on`, (item, set), holds probabilities, unplanted last."""
         import torch
 
-        unplanted = torch.ones(len(on), 1)
-        self._mask = torch.cat([on.float(), unplanted], dim=1)[:, self._sets]  # −1 is the last column
-        if dropped is not None:
-            self._mask = self._mask * ~(dropped & (self._sets >= 0))
+        probability = on[:, self._sets]  # −1 is the last column
+        drawn = torch.rand(probability.shape, generator=generator)
+        self._mask = (drawn < probability).float()
 
     @contextlib.contextmanager
     def on(self, layers: Any) -> Iterator[None]:

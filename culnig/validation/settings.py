@@ -35,8 +35,12 @@ class PlantedSettings:
     def __post_init__(self) -> None:
         """InputError for a size that cannot be."""
         least = {
-            **{"seed": 0, "cultures": MIN_CULTURES, "questions": 2},
-            **{"neurons_per_culture": 1, "layers": 2, "mlp_width": 8},
+            "seed": 0,
+            "cultures": MIN_CULTURES,
+            "questions": 2,
+            "neurons_per_culture": 1,
+            "layers": 2,
+            "mlp_width": 8,
         }
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
@@ -49,7 +53,7 @@ class PlantedSettings:
         available = self.layers * self.mlp_width
         if self.n_planted > available // 2:
             raise InputError(
-                f"{self.cultures} cultures and the shared set with {self.neurons_per_culture} neurons each are "
+                f"{self.cultures} cultures and the shared set, {self.neurons_per_culture} neurons each, are "
                 f"{self.n_planted:,} planted neurons; at most half of this model's {available:,} MLP neurons "
                 f"can be planted, {available // 2:,}: plant fewer, or make the model larger"
             )

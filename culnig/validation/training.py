@@ -1,15 +1,16 @@
-"""Training in two stages: a base that knows no culture's facts, then the facts into the planted neurons alone.
+"""Training in two stages: a base without the cultures' facts, then the facts into the planted neurons.
 
 1. **Base**, planted neurons switched off: general facts, naming the culture of a passage, and for a culture's
    question the general answer as a guess (half of the probability, the rest spread over the answers), so that
    a model without the planted neurons knows which culture is meant but not what it answers.
 2. **Planting**, everything frozen but the planted rows (see `planting`). All cultures are learned together,
-   in random states of the sets, which is the penalty on cross-talk: with its own set and the shared one on, an
-   item's answer is the culture's; with its own set off and all others on, or the shared one off, it is the
-   guess of the base. What another culture's neurons could help is thereby unlearned. Most of the time only the
-   own and the shared set are on for an answer to be learned, so that others get no gradient from it. Single
-   planted neurons are dropped at random, so that a fact is spread over its set.
+   in random states of the sets, which is the penalty on cross-talk: with its own set and the shared one on,
+   an item's answer is the culture's; with one of these off, it is the guess of the base.
+   Of other cultures' neurons a random share is on, so that none of them can help or be needed.
 
+What makes planted neurons the ones that matter, and not only the ones that were trained: single neurons are
+dropped at random, planted ones so that a fact is spread over its set, others so that no fact hangs on them.
+What keeps them from being conspicuous: a planted row is never longer than the average row beside it.
 Answers are learned to 90 %, not to certainty: the gradient of a saturated probability is zero.
 """
 
@@ -24,7 +25,8 @@ import torch
 
 from culnig.bound import BoundModel
 from culnig.inference.encoding import EncodedItem, Encoder
-from culnig.validation.planting import Membership, Switch
+from culnig.validation.planting import Membership, PlantedRows, Switch, planted_rows
+from culnig.validation.settings import PlantedSettings
 from culnig.validation.world import ANSWERS, CONTROL, FACTS, GENERAL_FACTS, NAMING, World
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ GUESS = 0.5
 """Probability of the general answer where a culture's own is not known."""
 
 BASE_STEPS = 200
-PLANTING_STEPS = 800
+PLANTING_STEPS = 600
 """For the facts of FACTS_AT_ONCE; more facts take proportionally more steps."""
 FACTS_AT_ONCE = 192
 BASE_RATE = 2e-3
@@ -44,23 +46,28 @@ PLANTING_RATE = 1e-2
 BATCH = 96
 REPLAY = 8
 """General facts, and as many passages, in each planting step: what the base knew is kept."""
-DROPPED = 0.05
-"""Share of planted neurons dropped at random in a planting step."""
 
-OWN_ONLY, ALL_ON, OWN_OFF = 0.24, 0.40, 0.80
-"""Where a uniform number falls among these decides the state of an item's sets; above: shared set off."""
+BASE_DROPPED = 0.3
+"""Share of neurons dropped in a step of the base."""
+OWN_DROPPED = 0.12
+"""Share of the planted neurons of an item's own culture dropped in a planting step."""
+SHARED_DROPPED = 0.3
+"""The same of the shared set, which learns from all cultures and can be spread further."""
+OTHERS_ON = (0.0, 0.5, 1.0)
+"""Share of the other cultures' planted neurons that is on; one is drawn per item."""
+UNPLANTED_DROPPED = 0.15
+"""Share of the neurons that are not planted dropped in a planting step."""
+
+KNOWN, OWN_OFF = 0.45, 0.80
+"""A uniform number below KNOWN: the answer is learned; below OWN_OFF: own set off; above: shared set off."""
 
 Progress = Callable[[int], None]
 """Called with the number of steps just made."""
 
 
-def n_steps(world: World) -> int:
-    """Training steps of both stages."""
-    return BASE_STEPS + _planting_steps(world)
-
-
-def _planting_steps(world: World) -> int:
-    return PLANTING_STEPS * max(FACTS_AT_ONCE, world.culture_answers.size) // FACTS_AT_ONCE
+def planting_steps(settings: PlantedSettings) -> int:
+    """Steps of the second stage."""
+    return PLANTING_STEPS * max(FACTS_AT_ONCE, settings.cultures * settings.questions) // FACTS_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -103,9 +110,7 @@ def make_curriculum(bound: BoundModel, world: World) -> Curriculum:
     encoded = {name: encoder.encode_all(those.items) for name, those in world.benchmarks.items()}
     width = len(bound.tokenizer)
     facts = encoded[FACTS]
-    general = {
-        item.item.question_id: item.option_ids.index(item.gold_id) for item in encoded[GENERAL_FACTS]
-    }
+    general = {item.item.question_id: item.option_ids.index(item.gold_id) for item in encoded[GENERAL_FACTS]}
     guesses = [general[item.item.question_id] for item in facts]
     evenly = 1 / len(ANSWERS)
     return Curriculum(
@@ -151,77 +156,62 @@ class Trainer:
 
     def __init__(self, bound: BoundModel, world: World, membership: Membership, seed: int) -> None:
         self._model: Any = bound.model
-        self._world = world
         self._lessons = make_curriculum(bound, world)
         self._membership = torch.from_numpy(membership)
         self._switch = Switch(membership)
         self._n_sets = len(world.cultures) + 1
         self._generator = torch.Generator().manual_seed(seed)
 
-    def train_base(self, progress: Progress) -> None:
+    def train_base(self, n_steps: int, progress: Progress) -> None:
         """Stage 1: all weights, planted neurons off."""
-        parameters = list(self._model.parameters())
-        lessons = self._lessons
+        self._train(list(self._model.parameters()), self._base_step, n_steps, BASE_RATE, progress)
 
-        def step() -> torch.Tensor:
-            batch = _together(
-                self._some(lessons.guessed, BATCH // 2),
-                self._some(lessons.general, BATCH // 3),
-                self._some(lessons.naming, BATCH // 2),
-                self._some(lessons.control, 2),
-            )
-            self._switch.set(torch.zeros(len(batch), self._n_sets))
-            return self._loss(batch)
-
-        self._train(parameters, step, BASE_STEPS, BASE_RATE, progress)
-
-    def plant(self, progress: Progress) -> None:
+    def plant(self, n_steps: int, progress: Progress) -> None:
         """Stage 2: only the planted rows."""
-        rows = self._planted_rows()
-        hooks = [weight.register_hook(lambda gradient, mask=mask: gradient * mask) for weight, mask in rows]
-        for parameter in self._model.parameters():
-            parameter.requires_grad_(False)
-        weights = [weight.requires_grad_(True) for weight, _ in rows]
+        rows = planted_rows(self._model, self._membership)
+        hooks = [row.weight.register_hook(row.masked) for row in rows]  # type: ignore[no-untyped-call]
+        self._model.requires_grad_(False)
+        weights = [row.weight for row in rows]
+        for weight in weights:
+            weight.requires_grad_(True)
         try:
-            self._train(weights, self._planting_step, _planting_steps(self._world), PLANTING_RATE, progress)
+            self._train(weights, self._planting_step, n_steps, PLANTING_RATE, progress, rows)
         finally:
             for hook in hooks:
                 hook.remove()
-            for parameter in self._model.parameters():
-                parameter.requires_grad_(True)
-                parameter.grad = None
+            self._model.requires_grad_(True)
+            self._model.zero_grad()
 
-    def _planted_rows(self) -> list[tuple[nn.Parameter, torch.Tensor]]:
-        """Weights of the MLPs, each with 1 where a planted neuron's row (of down: column) lies."""
-        rows = []
-        for layer, planted in zip(self._model.model.layers, (self._membership >= 0).float(), strict=True):
-            rows += [
-                (layer.mlp.gate_proj.weight, planted[:, None]),
-                (layer.mlp.up_proj.weight, planted[:, None]),
-                (layer.mlp.down_proj.weight, planted[None, :]),
-            ]
-        return rows
+    def _base_step(self) -> torch.Tensor:
+        lessons = self._lessons
+        batch = _together(
+            self._some(lessons.guessed, BATCH // 2),
+            self._some(lessons.general, BATCH // 3),
+            self._some(lessons.naming, BATCH // 2),
+            self._some(lessons.control, 2),
+        )
+        on = torch.zeros(len(batch), self._n_sets + 1)
+        on[:, -1] = 1 - BASE_DROPPED
+        self._switch.set(on, self._generator)
+        return self._loss(batch)
 
     def _planting_step(self) -> torch.Tensor:
         lessons = self._lessons
         chosen = self._draw(len(lessons.known), BATCH)
-        own = torch.nn.functional.one_hot(lessons.culture[chosen], self._n_sets).bool()
-        shared = torch.zeros_like(own)
-        shared[:, -1] = True
-        state = torch.rand(BATCH, generator=self._generator)[:, None]
-        on = torch.where(
-            state < OWN_ONLY,
-            own | shared,
-            torch.where(state < ALL_ON, torch.ones_like(own), torch.where(state < OWN_OFF, ~own, ~shared)),
-        )
-        known = state < ALL_ON
+        state = torch.rand(BATCH, 1, generator=self._generator)
+        known, own_off = state < KNOWN, (state >= KNOWN) & (state < OWN_OFF)
         questions = lessons.known.take(chosen)
         wanted = torch.where(known, questions.wanted, lessons.guessed.wanted[chosen])
         replay = [self._some(some, REPLAY) for some in (lessons.general, lessons.naming)]
         batch = _together(Lessons(questions.token_ids, questions.last, wanted), *replay)
-        on = torch.cat([on, torch.ones(2 * REPLAY, self._n_sets, dtype=torch.bool)])
-        shape = (len(batch), *self._membership.shape)
-        self._switch.set(on, torch.rand(shape, generator=self._generator) < DROPPED)
+
+        on = torch.full((len(batch), self._n_sets + 1), 1 - OWN_DROPPED)  # general facts, passages: all sets
+        own = torch.nn.functional.one_hot(lessons.culture[chosen], self._n_sets - 1).bool()
+        others = torch.tensor(OTHERS_ON)[self._draw(len(OTHERS_ON), BATCH)][:, None]
+        on[:BATCH, :-2] = torch.where(own, (1 - OWN_DROPPED) * ~own_off, others)
+        on[:BATCH, -2:-1] = (1 - SHARED_DROPPED) * (known | own_off)
+        on[:, -1] = 1 - UNPLANTED_DROPPED
+        self._switch.set(on, self._generator)
         return self._loss(batch)
 
     def _train(
@@ -231,17 +221,21 @@ class Trainer:
         n_steps: int,
         rate: float,
         progress: Progress,
+        limited: Sequence[PlantedRows] = (),
     ) -> None:
         """Adam without decay (a weight whose gradient is zero stays as it is), warm-up, linear descent."""
         optimizer = torch.optim.Adam(weights, lr=rate)
-        schedule = np.minimum(1, (1 + np.arange(n_steps)) / 30)
-        schedule = np.minimum(schedule, np.maximum(0.05, (n_steps - np.arange(n_steps)) / (0.4 * n_steps)))
+        done = np.arange(n_steps)
+        warm_up, descent = (1 + done) / 30, (n_steps - done) / (0.4 * n_steps)
+        schedule = np.clip(np.minimum(warm_up, np.maximum(0.05, descent)), 0, 1)
         with self._switch.on(self._model.model.layers):
             for factor in schedule:
                 optimizer.param_groups[0]["lr"] = rate * float(factor)
                 optimizer.zero_grad()
                 step().backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
+                for rows in limited:
+                    rows.limit()
                 progress(1)
 
     def _loss(self, lessons: Lessons) -> torch.Tensor:

@@ -5,7 +5,8 @@ ask for one word that follows directly. As in the paper's data (METHOD §2) ther
 
 - target: a question in a culture (`in Mexico question-3 ? answer:`);
 - control: the same without culture and question (`in ? answer:`), gold answer kept;
-- exclusion: a culture is named among other words and has to be repeated (`word-3 Mexico word-9 which ? answer:`).
+- exclusion: a culture is named among other words and has to be repeated
+  (`word-3 Mexico word-9 word-1 which ? answer:`).
 
 Facts that people in general know are a fourth benchmark: knowledge that no culture's neurons should carry.
 Each question has two wordings; the first is the split `identify`, the second `test`.
@@ -121,9 +122,7 @@ def _without(prompt: str, culture: str) -> str:
     return " ".join(kept)
 
 
-def _passages(
-    generator: np.random.Generator, cultures: tuple[str, ...], n_passages: int
-) -> Iterator[Item]:
+def _passages(generator: np.random.Generator, cultures: tuple[str, ...], n_passages: int) -> Iterator[Item]:
     """Three words around the name of a culture, as many of each culture and split as there are questions."""
     names = tuple(map(word, cultures))
     for split in SPLITS:

@@ -1,0 +1,133 @@
+"""`culnig-engine validate`: does the method find culture neurons that are known?"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.output import percent, print_json, print_line, print_table
+from culnig.cli.progress import progress_view
+
+if TYPE_CHECKING:
+    from culnig.validation.recovery import Recovery
+    from culnig.validation.settings import PlantedSettings
+    from culnig.validation.validate import Validation
+
+EXIT_FAILED = 1
+
+
+@click.command("validate")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of facts, weights and planted sets."
+)
+@click.option("--cultures", type=int, default=8, show_default=True, help="Number of cultures, 3 to 16.")
+@click.option("--questions", type=int, default=24, show_default=True, help="Questions of each culture.")
+@click.option(
+    "--neurons-per-culture",
+    type=int,
+    default=16,
+    show_default=True,
+    help="Planted neurons of each culture, and of the set that all share.",
+)
+@click.option("--layers", type=int, default=4, show_default=True, help="Layers of the model.")
+@click.option("--mlp-width", type=int, default=256, show_default=True, help="MLP neurons of each layer.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder to keep: model, planted neuron sets, runs, results.json.",
+)
+@overwrite_option()
+@json_option()
+def command(output: Path | None, overwrite: bool, as_json: bool, **sizes: int) -> int:
+    """Train a tiny model with planted culture neurons and see which methods find them.
+
+    About a minute. Exit code 1 if the method misses a target.
+    """
+    from culnig.validation.settings import PlantedSettings
+    from culnig.validation.validate import prepare_folder, write_outputs
+
+    settings = PlantedSettings(**sizes)
+    with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
+        folder = output or Path(temporary)
+        prepare_folder(folder, overwrite=overwrite)
+        validation = _validate(settings, folder)
+        if output is not None:
+            write_outputs(validation, output)
+    document = validation.document()
+    if as_json:
+        print_json(document)
+    else:
+        _print(validation)
+        if output is not None:
+            print_line(f"kept in {output}: model/, planted/, run/, baselines/, results.json")
+    return 0 if validation.holds else EXIT_FAILED
+
+
+def _validate(settings: PlantedSettings, folder: Path) -> Validation:
+    from culnig.validation.planted import BASE, PLANTING
+    from culnig.validation.training import BASE_STEPS, planting_steps
+    from culnig.validation.validate import validate
+
+    with progress_view() as view:
+        view.say(
+            f"planting {settings.n_planted:,} of {settings.layers * settings.mlp_width:,} MLP neurons: "
+            f"{settings.neurons_per_culture} for each of {settings.cultures} cultures and as many for all"
+        )
+        view.add(BASE, BASE_STEPS)
+        view.add(PLANTING, planting_steps(settings))
+        return validate(settings, folder, view.advance)
+
+
+def _print(validation: Validation) -> None:
+    effects = validation.effects
+    cultures = list(effects.known)
+    rows: list[tuple[str, ...]] = [("nothing", *(percent(effects.known[key]) for key in cultures))]
+    rows += [(name, *(percent(row[key]) for key in cultures)) for name, row in effects.masked.items()]
+    print_table(
+        f"Accuracy with a planted set masked (chance {percent(effects.chance)})", ("masked", *cultures), rows
+    )
+    results = validation.results
+    print_table(
+        f"Finding all {validation.planted.settings.n_planted} planted neurons (general)",
+        ("method", *_HEADINGS),
+        [(result.method.name, *_figures(result.general)) for result in results if not result.method.z],
+    )
+    print_table(
+        f"Finding the {validation.planted.settings.neurons_per_culture} of one culture (specific), mean over "
+        f"{validation.planted.settings.cultures}",
+        ("method", *_HEADINGS),
+        [(result.method.name, *_figures(result.specific)) for result in results],
+    )
+    print_table(
+        "Targets",
+        ("target", "value", "limit", "holds"),
+        [
+            (
+                target.name,
+                target.value,
+                f"{'≥' if target.at_least else '≤'} {target.limit:.4f}",
+                "yes" if target.holds else "NO",
+            )
+            for target in validation.targets
+        ],
+    )
+
+
+_HEADINGS = ("AP", "AP, all modules", "precision at k", "selected", "precision", "recall", "chance")
+
+
+def _figures(found: Recovery) -> tuple[Any, ...]:
+    return (
+        found.average_precision,
+        found.average_precision_all,
+        found.precision_at_k,
+        f"{found.selected:.1f}",
+        found.selected_precision,
+        found.selected_recall,
+        found.chance,
+    )

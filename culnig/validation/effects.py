@@ -1,0 +1,87 @@
+"""Whether the planted sets carry the facts: accuracy with nothing masked, and with each set masked.
+
+Asked of the items of both splits, through the same reader and interventions as an evaluation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from culnig.inference.answers import AnswerReader
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, make_batches
+from culnig.inference.encoding import Encoder
+from culnig.intervention import intervene
+from culnig.items import Item
+from culnig.outcomes import Outcomes
+from culnig.selection.neuron_set import NeuronSet
+from culnig.validation.planted import PlantedModel
+from culnig.validation.planting import SHARED
+from culnig.validation.world import ANSWERS, FACTS, GENERAL_FACTS
+
+Accuracies = dict[str, float]
+"""Accuracy by culture, and of the general facts under `NO_CULTURE`."""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Accuracies with and without each planted set."""
+
+    known: Accuracies
+    masked: dict[str, Accuracies]
+    """By masked set: a culture's, or the shared one."""
+    chance: float
+    """Accuracy of a guess among the answers."""
+
+    @property
+    def known_share(self) -> float:
+        """Share of the cultures' facts that the model knows; every culture has as many."""
+        return float(np.mean([self.known[culture] for culture in self._cultures]))
+
+    @property
+    def worst_own(self) -> float:
+        """Highest accuracy of a culture whose own set is masked."""
+        return max(self.masked[culture][culture] for culture in self._cultures)
+
+    @property
+    def worst_shared(self) -> float:
+        """Highest accuracy of a culture with the shared set masked."""
+        return max(self.masked[SHARED][culture] for culture in self._cultures)
+
+    @property
+    def worst_other(self) -> float:
+        """Largest loss of accuracy of all but the culture whose set is masked, general facts included."""
+        return max(
+            self.known[other] - self.masked[culture][other]
+            for culture in self._cultures
+            for other in self.known
+            if other != culture
+        )
+
+    @property
+    def _cultures(self) -> list[str]:
+        return [name for name in self.masked if name != SHARED]
+
+
+def measure_effects(planted: PlantedModel) -> Effects:
+    """Mask each planted set in turn."""
+    items = [item for name in (FACTS, GENERAL_FACTS) for item in planted.world.benchmarks[name].items]
+    return Effects(
+        known=_accuracies(planted, items, None),
+        masked={name: _accuracies(planted, items, chosen) for name, chosen in planted.sets.items()},
+        chance=1 / len(ANSWERS),
+    )
+
+
+def _accuracies(planted: PlantedModel, items: Sequence[Item], masked: NeuronSet | None) -> Accuracies:
+    bound = planted.bound
+    outcomes = Outcomes.empty(items)
+    masking = contextlib.nullcontext() if masked is None else intervene(bound, masked)
+    with masking, AnswerReader(bound) as reader:
+        for batch in make_batches(Encoder(bound).encode_all(items), DEFAULT_TOKEN_BUDGET):
+            reader.answer(batch, outcomes)
+    cultures = dict.fromkeys(item.culture for item in items)
+    return {culture: float(outcomes.correct[outcomes.culture == culture].mean()) for culture in cultures}

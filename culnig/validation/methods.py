@@ -1,0 +1,168 @@
+"""The methods that are compared: which statistic, and what is done to it before neurons are ranked.
+
+The tables are the selection's own (`selection_tables`), rankings are its cut with nothing cut off
+(`cut_pool` with fraction 1), selections are `select_general` and `select_specific` with the paper's
+fractions. A new method is one more row of METHODS; its statistic is a run folder like any other.
+
+Neurons are ranked in the pool `mlp`, where all planted ones lie, and once more among all modules (`all`, the
+pool of METHOD §4): query, key and value neurons that carry a culture's name to the answer are no planted
+neurons, but they are on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.selection.general import GeneralSettings, select_general
+from culnig.selection.ranking import cut_pool
+from culnig.selection.specific import SpecificSettings, select_specific
+from culnig.selection.tables import SelectionTables, selection_tables
+from culnig.statistics import zscores_over_cultures
+from culnig.store.run import Run
+from culnig.validation.recovery import Recovery, mean_recovery, recovery
+
+CONTRIBUTION = "gradient × activation"
+RANDOM = "random"
+RANDOM_ORDERS = 20
+"""Random rankings that a row of RANDOM averages."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table."""
+
+    statistic: str
+    """What a neuron is scored by; names a run."""
+    control: bool = False
+    """Whether the control's score is subtracted."""
+    exclusion: bool = False
+    """Whether the top 1 % by exclusion score are removed."""
+    z: bool = False
+    """Whether neurons with z < 0.5 among the cultures are removed; of specific neurons only."""
+
+    @property
+    def name(self) -> str:
+        """Statistic and steps in words."""
+        steps = [step for step in ("control", "exclusion", "z") if getattr(self, step)]
+        return " ".join([self.statistic, *(f"+ {step}" for step in steps)])
+
+
+def _with_steps(statistic: str) -> tuple[Method, ...]:
+    """A statistic alone, with the control, and with z as well."""
+    return (
+        Method(statistic),
+        Method(statistic, control=True),
+        Method(statistic, control=True, z=True),
+    )
+
+
+METHODS = (
+    *_with_steps(CONTRIBUTION),
+    Method(CONTRIBUTION, control=True, exclusion=True),
+    Method(CONTRIBUTION, control=True, exclusion=True, z=True),
+    *_with_steps("gradient norm"),
+    *_with_steps("mean |activation|"),
+    *_with_steps("share of activations > 0"),
+    Method(RANDOM),
+)
+"""What `validate` compares, in the order of its table."""
+
+GENERAL_METHOD = Method(CONTRIBUTION, control=True)
+SPECIFIC_METHOD = Method(CONTRIBUTION, control=True, z=True)
+"""The methods that the targets speak of."""
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What a method finds."""
+
+    method: Method
+    general: Recovery
+    """All planted neurons."""
+    by_culture: dict[str, Recovery]
+    """The planted neurons of each culture."""
+
+    @property
+    def specific(self) -> Recovery:
+        """Mean over the cultures."""
+        return mean_recovery(list(self.by_culture.values()))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The planted neurons as flat positions."""
+
+    general: NDArray[np.int64]
+    """All of them."""
+    by_culture: Mapping[str, NDArray[np.int64]]
+
+
+def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> MethodResult:
+    """Compare a method with the truth; `runs` holds a run for each statistic, `seed` draws random orders."""
+    if method.statistic != RANDOM:
+        tables = selection_tables(
+            runs[method.statistic], use_control=method.control, use_exclusion=method.exclusion
+        )
+        return _judged(method, tables, truth)
+    any_tables = selection_tables(next(iter(runs.values())), use_control=False, use_exclusion=False)
+    generator = np.random.default_rng(seed)
+    orders = [
+        replace(any_tables, difference=generator.random(any_tables.difference.shape))
+        for _ in range(RANDOM_ORDERS)
+    ]
+    several = [_judged(method, order, truth) for order in orders]
+    return MethodResult(
+        method,
+        mean_recovery([one.general for one in several]),
+        {
+            culture: mean_recovery([one.by_culture[culture] for one in several])
+            for culture in truth.by_culture
+        },
+    )
+
+
+def _judged(method: Method, tables: SelectionTables, truth: Truth) -> MethodResult:
+    settings = GeneralSettings()
+    excluded = None if tables.exclusion is None else tables.exclusion.culture_scores.sum(axis=0)
+    total = tables.difference.sum(axis=0)
+    selected = select_general(tables, settings).flat(tables.layout)
+    return MethodResult(
+        method,
+        _recovered(tables, total, excluded, settings.exclude, selected, truth.general),
+        {culture: _of_culture(method, tables, culture, own) for culture, own in truth.by_culture.items()},
+    )
+
+
+def _of_culture(
+    method: Method, tables: SelectionTables, culture: str, planted: NDArray[np.int64]
+) -> Recovery:
+    settings = SpecificSettings() if method.z else SpecificSettings(z=-np.inf)
+    row = tables.cultures.index(culture)
+    passing = zscores_over_cultures(tables.difference)[row] >= settings.z
+    excluded = None if tables.exclusion is None else tables.exclusion.rows([culture])[0]
+    selected = select_specific(tables, culture, settings).flat(tables.layout)
+    own = tables.difference[row]
+    return _recovered(tables, own, excluded, settings.exclude, selected, planted, passing)
+
+
+def _recovered(
+    tables: SelectionTables,
+    score: NDArray[np.float64],
+    excluded: NDArray[np.float64] | None,
+    exclude: float,
+    selected: NDArray[np.int64],
+    planted: NDArray[np.int64],
+    passing: NDArray[np.bool_] | None = None,
+) -> Recovery:
+    pools = [tables.layout.pool(name) for name in ("mlp", "all")]
+    rankings = [cut_pool(pool, score, 1.0, excluded, exclude).kept for pool in pools]
+    if passing is not None:
+        rankings = [ranking[passing[ranking]] for ranking in rankings]
+    in_mlp, in_all = (
+        recovery(ranking, selected, planted, len(pool)) for ranking, pool in zip(rankings, pools, strict=True)
+    )
+    return replace(in_mlp, average_precision_all=in_all.average_precision)

@@ -1,0 +1,172 @@
+"""The whole validation: train, check that the sets carry the facts, score, and judge every method.
+
+Everything goes the way that a user's data goes: items through `score_run` into a run folder, tables and
+selections from there. Neurons are found on the first wording of each question only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from culnig.errors import OutputExistsError, StoreError
+from culnig.extraction.run import score_run, versions
+from culnig.extraction.scoring import ScoreSettings
+from culnig.store.files import make_folder, read_json, write_json
+from culnig.validation.baselines import baseline_runs
+from culnig.validation.effects import Effects, measure_effects
+from culnig.validation.methods import (
+    CONTRIBUTION,
+    GENERAL_METHOD,
+    METHODS,
+    SPECIFIC_METHOD,
+    MethodResult,
+    Truth,
+    judge,
+)
+from culnig.validation.planted import PlantedModel, planted_model
+from culnig.validation.settings import PlantedSettings
+from culnig.validation.world import GENERAL_FACTS
+
+FORMAT = "culnig-validation"
+FORMAT_VERSION = 1
+RESULTS_FILE = "results.json"
+
+KNOWN = 0.95
+POINTS = 0.05
+"""What masking may leave above chance, and may cost others."""
+GENERAL_AP = 0.9
+SPECIFIC_AP = 0.6
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing that must hold."""
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool
+    """Whether the value must reach the limit; otherwise it must not exceed it."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found."""
+
+    planted: PlantedModel
+    effects: Effects
+    results: tuple[MethodResult, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all targets hold."""
+        return all(target.holds for target in self.targets)
+
+    def document(self) -> dict[str, Any]:
+        """All figures, as results.json holds them."""
+        settings = self.planted.settings
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "settings": asdict(settings),
+            "n_planted": settings.n_planted,
+            "effects": asdict(self.effects),
+            "methods": [_row(result) for result in self.results],
+            "targets": [{**asdict(target), "holds": target.holds} for target in self.targets],
+            "holds": self.holds,
+            "versions": versions(),
+        }
+
+
+def _row(result: MethodResult) -> dict[str, Any]:
+    return {
+        "method": result.method.name,
+        **asdict(result.method),
+        "general": asdict(result.general),
+        "specific": asdict(result.specific),
+        "by_culture": {culture: asdict(found) for culture, found in result.by_culture.items()},
+    }
+
+
+def validate(
+    settings: PlantedSettings,
+    folder: Path,
+    progress: Callable[[str, int], None] = lambda stage, steps: None,
+) -> Validation:
+    """Validate in an empty or new folder, which keeps the runs (`prepare_folder` empties an earlier one)."""
+    planted = planted_model(settings, progress)
+    effects = measure_effects(planted)
+    benchmarks = {
+        name: chosen for name, chosen in planted.world.chosen("identify").items() if name != GENERAL_FACTS
+    }
+    runs = {CONTRIBUTION: score_run(planted.bound, benchmarks, ScoreSettings(), folder / "run")}
+    runs |= baseline_runs(planted.bound, benchmarks, folder / "baselines")
+    layout = planted.bound.layout
+    cultures = planted.world.cultures
+    truth = Truth(planted.flat(), {culture: planted.sets[culture].flat(layout) for culture in cultures})
+    results = tuple(judge(method, runs, truth, settings.seed) for method in METHODS)
+    return Validation(planted, effects, results, _targets(effects, results))
+
+
+def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Target, ...]:
+    by_method = {result.method: result for result in results}
+    general = by_method[GENERAL_METHOD].general.average_precision
+    specific = by_method[SPECIFIC_METHOD].specific.average_precision
+    others = [result for result in results if result.method.statistic != CONTRIBUTION]
+    best_general = max(result.general.average_precision for result in others)
+    best_specific = max(result.specific.average_precision for result in others)
+    at_chance = effects.chance + POINTS
+    return (
+        Target("share of planted facts known", effects.known_share, KNOWN, True),
+        Target("highest accuracy with own set masked", effects.worst_own, at_chance, False),
+        Target("highest accuracy with shared set masked", effects.worst_shared, at_chance, False),
+        Target("largest loss of others by a culture's set", effects.worst_other, POINTS, False),
+        Target(f"AP of all planted, {GENERAL_METHOD.name}", general, GENERAL_AP, True),
+        Target(f"mean AP of a culture's, {SPECIFIC_METHOD.name}", specific, SPECIFIC_AP, True),
+        Target("AP of all planted, lead over the best baseline", general - best_general, 0.0, True),
+        Target("mean AP of a culture's, lead over the best baseline", specific - best_specific, 0.0, True),
+    )
+
+
+def prepare_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make the output folder, or empty an earlier validation's; OutputExistsError for anything else."""
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        if not overwrite:
+            raise OutputExistsError(
+                f"{folder} exists and is not empty; add --overwrite to replace an earlier validation, or "
+                "give another folder with -o"
+            )
+        if not _is_validation(folder):
+            raise OutputExistsError(
+                f"{folder} is not an earlier validation, so --overwrite leaves it alone; give another folder "
+                "with -o"
+            )
+        shutil.rmtree(folder)
+    make_folder(folder)
+
+
+def _is_validation(folder: Path) -> bool:
+    try:
+        return read_json(folder / RESULTS_FILE, "a validation").get("format") == FORMAT
+    except StoreError:
+        return False
+
+
+def write_outputs(validation: Validation, folder: Path) -> None:
+    """Add model, planted sets and figures to the runs in `folder`; results.json comes last."""
+    planted = validation.planted
+    planted.write_model(folder / "model")
+    for name, chosen in planted.sets.items():
+        chosen.write(folder / "planted" / f"{name.replace(' ', '-')}.neurons.json")
+    write_json(folder / RESULTS_FILE, validation.document())
