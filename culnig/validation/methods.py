@@ -71,9 +71,8 @@ METHODS = (
 )
 """What `validate` compares, in the order of its table."""
 
-GENERAL_METHOD = Method(CONTRIBUTION, control=True)
-SPECIFIC_METHOD = Method(CONTRIBUTION, control=True, z=True)
-"""The methods that the targets speak of."""
+JUDGED = Method(CONTRIBUTION, control=True)
+"""The method that the targets speak of."""
 
 
 @dataclass(frozen=True)

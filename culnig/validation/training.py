@@ -38,7 +38,7 @@ GUESS = 0.5
 """Probability of the general answer where a culture's own is not known."""
 
 BASE_STEPS = 200
-PLANTING_STEPS = 600
+PLANTING_STEPS = 700
 """For the facts of FACTS_AT_ONCE; more facts take proportionally more steps."""
 FACTS_AT_ONCE = 192
 BASE_RATE = 2e-3
@@ -49,13 +49,13 @@ REPLAY = 8
 
 BASE_DROPPED = 0.3
 """Share of neurons dropped in a step of the base."""
-OWN_DROPPED = 0.12
+OWN_DROPPED = 0.08
 """Share of the planted neurons of an item's own culture dropped in a planting step."""
-SHARED_DROPPED = 0.3
-"""The same of the shared set, which learns from all cultures and can be spread further."""
+SHARED_DROPPED = 0.05
+"""The same of the shared set."""
 OTHERS_ON = (0.0, 0.5, 1.0)
 """Share of the other cultures' planted neurons that is on; one is drawn per item."""
-UNPLANTED_DROPPED = 0.15
+UNPLANTED_DROPPED = 0.25
 """Share of the neurons that are not planted dropped in a planting step."""
 
 KNOWN, OWN_OFF = 0.45, 0.80

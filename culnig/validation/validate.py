@@ -21,9 +21,8 @@ from culnig.validation.baselines import baseline_runs
 from culnig.validation.effects import Effects, measure_effects
 from culnig.validation.methods import (
     CONTRIBUTION,
-    GENERAL_METHOD,
+    JUDGED,
     METHODS,
-    SPECIFIC_METHOD,
     MethodResult,
     Truth,
     judge,
@@ -121,8 +120,8 @@ def validate(
 
 def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Target, ...]:
     by_method = {result.method: result for result in results}
-    general = by_method[GENERAL_METHOD].general.average_precision
-    specific = by_method[SPECIFIC_METHOD].specific.average_precision
+    general = by_method[JUDGED].general.average_precision
+    specific = by_method[JUDGED].specific.average_precision
     others = [result for result in results if result.method.statistic != CONTRIBUTION]
     best_general = max(result.general.average_precision for result in others)
     best_specific = max(result.specific.average_precision for result in others)
@@ -132,8 +131,8 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
         Target("highest accuracy with own set masked", effects.worst_own, at_chance, False),
         Target("highest accuracy with shared set masked", effects.worst_shared, at_chance, False),
         Target("largest loss of others by a culture's set", effects.worst_other, POINTS, False),
-        Target(f"AP of all planted, {GENERAL_METHOD.name}", general, GENERAL_AP, True),
-        Target(f"mean AP of a culture's, {SPECIFIC_METHOD.name}", specific, SPECIFIC_AP, True),
+        Target(f"AP of all planted, {JUDGED.name}", general, GENERAL_AP, True),
+        Target(f"mean AP of a culture's, {JUDGED.name}", specific, SPECIFIC_AP, True),
         Target("AP of all planted, lead over the best baseline", general - best_general, 0.0, True),
         Target("mean AP of a culture's, lead over the best baseline", specific - best_specific, 0.0, True),
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from culnig.validation.effects import measure_effects
+from culnig.validation.methods import CONTRIBUTION, JUDGED, RANDOM
 from culnig.validation.planted import planted_model
 from culnig.validation.planting import SHARED
 from culnig.validation.settings import PlantedSettings
@@ -33,17 +36,40 @@ def test_a_fresh_copy_answers_alike_and_may_be_changed(planted):  # noqa: F811
 
 
 def test_the_planted_sets_carry_the_facts(planted):  # noqa: F811
+    """Limits leave room for another machine's rounding, which leads training elsewhere."""
     effects = measure_effects(planted)
     assert effects.known_share >= 0.95
+    assert effects.known["general"] >= 0.95
     cultures = planted.world.cultures
+    losses = []
     for culture in cultures:
         assert effects.masked[culture][culture] <= effects.chance + 0.05
-        assert effects.masked[SHARED][culture] <= effects.chance + 0.05
+        assert effects.masked[SHARED][culture] <= effects.chance + 0.1
         others = [other for other in effects.known if other != culture]
-        losses = [effects.known[other] - effects.masked[culture][other] for other in others]
-        assert max(losses) <= 0.05
-    assert effects.known["general"] >= 0.95
+        losses += [effects.known[other] - effects.masked[culture][other] for other in others]
+    assert max(losses) <= 0.1
+    assert sum(losses) / len(losses) <= 0.02
 
 
-def test_the_targets(validation):
-    assert [target.name for target in validation.targets if not target.holds] == []
+def test_gradient_times_activation_finds_them_and_the_baselines_do_not(validation):
+    found = {result.method: result for result in validation.results}
+    judged = found[JUDGED]
+    assert judged.general.average_precision >= 0.8
+    assert judged.specific.average_precision >= 0.35
+    for method, result in found.items():
+        if method.statistic == CONTRIBUTION:
+            continue
+        assert judged.general.average_precision >= result.general.average_precision + 0.15, method.name
+        assert judged.specific.average_precision >= result.specific.average_precision, method.name
+
+
+def test_z_helps_to_tell_a_culture_from_what_all_share(validation):
+    found = {result.method: result.specific.average_precision for result in validation.results}
+    assert found[replace(JUDGED, z=True)] > found[JUDGED]
+
+
+def test_random_orders_come_to_chance(validation):
+    random = validation.results[-1]
+    assert random.method.statistic == RANDOM
+    assert random.general.average_precision == pytest.approx(random.general.chance, abs=0.03)
+    assert random.specific.average_precision == pytest.approx(random.specific.chance, abs=0.02)
