@@ -56,8 +56,16 @@ class PlantedModel:
 
     def write_model(self, folder: Path) -> None:
         """Save model and tokenizer as a folder for `--model`."""
-        self.bound.model.save_pretrained(folder)
-        self.bound.tokenizer.save_pretrained(folder)
+        from transformers.utils import logging
+
+        was_enabled = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            self.bound.model.save_pretrained(folder)
+            self.bound.tokenizer.save_pretrained(folder)
+        finally:
+            if was_enabled:
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 _made: dict[PlantedSettings, PlantedModel] = {}
