@@ -24,7 +24,7 @@ from culnig.neurons import Segment
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
 from culnig.store.run import Run
-from culnig.store.writer import RunWriter
+from culnig.store.writer import Portion, PortionState, RunWriter
 
 if TYPE_CHECKING:
     import torch
@@ -69,9 +69,11 @@ def baseline_runs(bound: BoundModel, benchmarks: Mapping[str, ChosenItems], fold
     for benchmark, chosen in benchmarks.items():
         tables, outcomes, n_batches = _measure(bound, chosen)
         for name, writer in writers.items():
-            writer.save_part(benchmark, chosen.role, chosen.split, tables[name], outcomes, n_batches)
+            state = PortionState(tables[name], outcomes, np.arange(len(chosen.items)), n_batches)
+            writer.save_part(Portion(benchmark, 0, 1, n_batches), chosen.role, chosen.split, state)
     for writer in writers.values():
-        writer.finish(list(benchmarks))
+        with writer:
+            writer.finish(dict.fromkeys(benchmarks, 1))
     return {name: Run(writer.folder) for name, writer in writers.items()}
 
 

@@ -139,7 +139,8 @@ def _judged(method: Method, tables: SelectionTables, truth: Truth) -> MethodResu
 def _of_culture(
     method: Method, tables: SelectionTables, culture: str, planted: NDArray[np.int64]
 ) -> Recovery:
-    settings = SpecificSettings() if method.z else SpecificSettings(z=-np.inf)
+    never = -float(len(tables.cultures))  # z of n values is never below −√(n − 1)
+    settings = SpecificSettings() if method.z else SpecificSettings(z=never)
     row = tables.cultures.index(culture)
     passing = zscores_over_cultures(tables.difference)[row] >= settings.z
     excluded = None if tables.exclusion is None else tables.exclusion.rows([culture])[0]
