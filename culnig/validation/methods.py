@@ -110,7 +110,7 @@ def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> M
     any_tables = selection_tables(next(iter(runs.values())), use_control=False, use_exclusion=False)
     generator = np.random.default_rng(seed)
     orders = [
-        replace(any_tables, difference=generator.random(any_tables.difference.shape))
+        replace(any_tables, difference=generator.random(any_tables.difference.shape), total=None)
         for _ in range(RANDOM_ORDERS)
     ]
     several = [_judged(method, order, truth) for order in orders]
@@ -126,12 +126,11 @@ def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> M
 
 def _judged(method: Method, tables: SelectionTables, truth: Truth) -> MethodResult:
     settings = GeneralSettings()
-    excluded = None if tables.exclusion is None else tables.exclusion.culture_scores.sum(axis=0)
-    total = tables.difference.sum(axis=0)
+    totals = tables.totals
     selected = select_general(tables, settings).flat(tables.layout)
     return MethodResult(
         method,
-        _recovered(tables, total, excluded, settings.exclude, selected, truth.general),
+        _recovered(tables, totals.difference, totals.exclusion, settings.exclude, selected, truth.general),
         {culture: _of_culture(method, tables, culture, own) for culture, own in truth.by_culture.items()},
     )
 

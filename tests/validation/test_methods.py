@@ -80,3 +80,12 @@ def test_every_row_has_its_own_name():
     names = [method.name for method in METHODS]
     assert len(set(names)) == len(names)
     assert "gradient × activation + control + exclusion + z" in names
+
+
+def test_a_random_selection_knows_nothing_of_the_run(run):
+    """The run's own totals would select the format's neurons every time."""
+    truth = Truth(FORMAT, {"China": OWN})
+    general = judge(Method("scores"), {"scores": run}, truth, 0).general
+    random = judge(METHODS[-1], {CONTRIBUTION: run}, truth, 0).general
+    assert general.selected_precision == 1
+    assert random.selected_precision < 0.3

@@ -73,3 +73,4 @@ def test_random_orders_come_to_chance(validation):
     assert random.method.statistic == RANDOM
     assert random.general.average_precision == pytest.approx(random.general.chance, abs=0.03)
     assert random.specific.average_precision == pytest.approx(random.specific.chance, abs=0.02)
+    assert random.general.selected_precision == pytest.approx(random.general.chance, abs=0.1)
