@@ -64,7 +64,7 @@ def command(output: Path | None, overwrite: bool, as_json: bool, **sizes: int) -
     else:
         _print(validation)
         if output is not None:
-            print_line(f"kept in {output}: model/, planted/, run/, baselines/, results.json")
+            print_line(f"kept in {output}: model/, planted/, run/, results.json")
     return 0 if validation.holds else EXIT_FAILED
 
 

@@ -2,7 +2,7 @@
 
 The tables are the selection's own (`selection_tables`), rankings are its cut with nothing cut off
 (`cut_pool` with fraction 1), selections are `select_general` and `select_specific` with the paper's
-fractions. A new method is one more row of METHODS; its statistic is a run folder like any other.
+fractions. A new method is one more row of METHODS; its statistic is a registered scorer.
 
 Neurons are ranked in the pool `mlp`, where all planted ones lie, and once more among all modules (`all`, the
 pool of METHOD §4): query, key and value neurons that carry a culture's name to the answer are no planted
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.scorer import GRADIENT_ACTIVATION
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.ranking import cut_pool
 from culnig.selection.specific import SpecificSettings, select_specific
@@ -25,7 +26,7 @@ from culnig.statistics import zscores_over_cultures
 from culnig.store.run import Run
 from culnig.validation.recovery import Recovery, mean_recovery, recovery
 
-CONTRIBUTION = "gradient × activation"
+CONTRIBUTION = GRADIENT_ACTIVATION
 RANDOM = "random"
 RANDOM_ORDERS = 20
 """Random rankings that a row of RANDOM averages."""
@@ -36,7 +37,7 @@ class Method:
     """One row of the table."""
 
     statistic: str
-    """What a neuron is scored by; names a run."""
+    """What a neuron is scored by: a scorer."""
     control: bool = False
     """Whether the control's score is subtracted."""
     exclusion: bool = False
@@ -64,12 +65,19 @@ METHODS = (
     *_with_steps(CONTRIBUTION),
     Method(CONTRIBUTION, control=True, exclusion=True),
     Method(CONTRIBUTION, control=True, exclusion=True, z=True),
-    *_with_steps("gradient norm"),
-    *_with_steps("mean |activation|"),
-    *_with_steps("share of activations > 0"),
+    *_with_steps("log-probability"),
+    *_with_steps("log-odds"),
+    *_with_steps("integrated-gradients"),
+    *_with_steps("crispr"),
+    *_with_steps("gradient-norm"),
+    *_with_steps("mean-activation"),
+    *_with_steps("positive-tokens"),
     Method(RANDOM),
 )
 """What `validate` compares, in the order of its table."""
+
+BASELINES = ("crispr", "gradient-norm", "mean-activation", "positive-tokens", RANDOM)
+"""Scorers that know only one of gradient and activation, or look for something else, or for nothing."""
 
 JUDGED = Method(CONTRIBUTION, control=True)
 """The method that the targets speak of."""

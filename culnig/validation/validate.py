@@ -13,16 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from culnig import registry
 from culnig.errors import OutputExistsError, StoreError
-from culnig.extraction.run import score_run, versions
+from culnig.extraction.run import RunSettings, score_run, versions
 from culnig.extraction.scoring import ScoreSettings
 from culnig.store.files import make_folder, read_json, write_json
-from culnig.validation.baselines import baseline_runs
+from culnig.store.run import Run
 from culnig.validation.effects import Effects, measure_effects
 from culnig.validation.methods import (
     CONTRIBUTION,
     JUDGED,
     METHODS,
+    RANDOM,
     MethodResult,
     Truth,
     judge,
@@ -109,8 +111,12 @@ def validate(
     benchmarks = {
         name: chosen for name, chosen in planted.world.chosen("identify").items() if name != GENERAL_FACTS
     }
-    runs = {CONTRIBUTION: score_run(planted.bound, benchmarks, ScoreSettings(), folder / "run")}
-    runs |= baseline_runs(planted.bound, benchmarks, folder / "baselines")
+    names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
+    others = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
+    run = score_run(
+        planted.bound, benchmarks, ScoreSettings(), folder / "run", how=RunSettings(scorers=others)
+    )
+    runs = {name: Run(run.folder, name) for name in names}
     layout = planted.bound.layout
     cultures = planted.world.cultures
     truth = Truth(planted.flat(), {culture: planted.sets[culture].flat(layout) for culture in cultures})
@@ -133,8 +139,10 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
         Target("largest loss of others by a culture's set", effects.worst_other, POINTS, False),
         Target(f"AP of all planted, {JUDGED.name}", general, GENERAL_AP, True),
         Target(f"mean AP of a culture's, {JUDGED.name}", specific, SPECIFIC_AP, True),
-        Target("AP of all planted, lead over the best baseline", general - best_general, 0.0, True),
-        Target("mean AP of a culture's, lead over the best baseline", specific - best_specific, 0.0, True),
+        Target("AP of all planted, lead over the best other scorer", general - best_general, 0.0, True),
+        Target(
+            "mean AP of a culture's, lead over the best other scorer", specific - best_specific, 0.0, True
+        ),
     )
 
 

@@ -9,21 +9,19 @@ from culnig.evaluation.conditions import make_conditions
 from culnig.evaluation.matrix import selectivity
 from culnig.evaluation.results import result_rows
 from culnig.evaluation.runner import run_conditions
+from culnig.validation.planted import planted_model
+from culnig.validation.planting import SHARED
+from culnig.validation.settings import PlantedSettings
+from culnig.validation.world import FACTS, GENERAL_FACTS
 
-validation = pytest.importorskip("culnig.validation.planted", reason="needs the planted model")
-planting = pytest.importorskip("culnig.validation.planting")
-settings = pytest.importorskip("culnig.validation.settings")
-world = pytest.importorskip("culnig.validation.world")
+pytestmark = pytest.mark.slow
 
-FACTS, GENERAL_FACTS, SHARED = world.FACTS, world.GENERAL_FACTS, planting.SHARED
 BENCHMARKS = (FACTS, GENERAL_FACTS)
 
 
 @pytest.fixture(scope="module")
 def planted():
-    return validation.planted_model(
-        settings.PlantedSettings(cultures=5, questions=12, layers=2, mlp_width=256)
-    )
+    return planted_model(PlantedSettings(cultures=5, questions=12, layers=2, mlp_width=256))
 
 
 @pytest.fixture(scope="module")
