@@ -64,9 +64,7 @@ class StoredTensors(Source):
                 number_format = stored.number_format(segment)
                 columns = slice(start, start + segment.width)
                 for rows in self._groups(part, 2 * segment.width * ITEM_SIZES[number_format]):
-                    offsets = part.prompts.offsets
-                    tokens = slice(int(offsets[rows.start]), int(offsets[rows.stop]))
-                    pair = stored.pair(segment, tokens)
+                    pair = stored.pair(segment, rows)
                     made = self._aggregation.score(*pair, number_format, part.prompts, rows)
                     scores[rows.start : rows.stop, columns], peaks[rows.start : rows.stop, columns] = made
                 start += segment.width

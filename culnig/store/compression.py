@@ -1,7 +1,7 @@
 """How datasets are packed, and how damage to them is found.
 
-Every dataset is in chunks with a Fletcher-32 checksum over the packed bytes: a flipped bit is an error on
-reading, not another number.
+Datasets are in chunks with a Fletcher-32 checksum over the packed bytes: a flipped bit is an error on
+reading, not another number. Tensors have hashes of their own (culnig.store.tensors).
 """
 
 from __future__ import annotations
@@ -26,11 +26,6 @@ def packed(compression: Compression) -> dict[str, Any]:
         return options
     codec: Literal["lz4", "zstd"] = "lz4" if compression == "fast" else "zstd"
     return options | dict(hdf5plugin.Blosc2(cname=codec, clevel=1, filters=hdf5plugin.Blosc2.SHUFFLE))
-
-
-def packed_tensor(compression: Compression) -> dict[str, Any]:
-    """The same for activations and gradients, which hardly shrink: plain unless `fast` is asked for."""
-    return packed("fast" if compression == "fast" else "none")
 
 
 def row_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

@@ -1,4 +1,8 @@
-"""Level `token`: activation and gradient of every real token, per module and layer, in the model's format."""
+"""Level `token`: activation and gradient of every real token, per module and layer, in the model's format.
+
+They are large and hardly shrink, so they are written as they are, in one piece per module, with a hash (XXH3)
+of each item's values beside them: HDF5's own checksums would need chunks and cost as much as the writing.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from culnig.errors import StoreError
 from culnig.neurons import Layout, Segment
 from culnig.store import schema, tables
-from culnig.store.compression import Compression, packed_tensor, tall_chunks
+from culnig.store.compression import Compression, packed, tall_chunks, write_column
 from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
 
 ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -36,23 +41,27 @@ class TensorsWriter:
         self._stack = contextlib.ExitStack()
         file = self._stack.enter_context(new_part(path, schema.TENSORS_FORMAT, name, prompts))
         dtype = np.dtype(_STORED_AS[number_format])
+        self._file = file
+        self._first_tokens = {int(token): row for row, token in enumerate(prompts.offsets[:-1])}
         self._datasets: dict[int, tuple[h5py.Dataset, h5py.Dataset]] = {}
+        self._hashes: dict[str, NDArray[np.uint64]] = {}
         for segment in segments:
             group = file.create_group(_group_name(segment))
             shape = (prompts.n_tokens, segment.width)
             options: dict[str, Any] = {}
-            if 0 not in shape:
-                options = {"chunks": tall_chunks(shape, dtype.itemsize), **packed_tensor(compression)}
+            if 0 not in shape and compression == "fast":
+                options = {"chunks": tall_chunks(shape, dtype.itemsize), **packed(compression)}
             pair = [
                 group.create_dataset(which, shape, dtype, **options)
                 for which in (schema.ACTIVATION, schema.GRADIENT)
             ]
             for dataset in pair:
                 dataset.attrs[schema.DTYPE] = number_format
+                self._hashes[dataset.name] = np.zeros(prompts.n_items, dtype=np.uint64)
             self._datasets[segment.start] = (pair[0], pair[1])
 
     def write(self, segment: Segment, token: int, activation: NDArray[Any], gradient: NDArray[Any]) -> None:
-        """Write a pair (token, neuron) from the part's token `token` on; bfloat16 as uint16."""
+        """Write an item's pair (token, neuron); its first token is the part's `token`; bfloat16 as uint16."""
         rows = slice(token, token + len(activation))
         for dataset, values in zip(self._datasets[segment.start], (activation, gradient), strict=True):
             if values.dtype != dataset.dtype:
@@ -62,9 +71,12 @@ class TensorsWriter:
                     "--modules"
                 )
             dataset[rows] = values
+            self._hashes[dataset.name][self._first_tokens[token]] = _hash(values)
 
     def close(self) -> None:
         """Finish the part."""
+        for name, hashes in self._hashes.items():
+            write_column(self._file, f"{name}{schema.HASH_SUFFIX}", hashes)
         self._stack.close()
 
     def abandon(self) -> None:
@@ -88,13 +100,32 @@ class Tensors:
         """float32, float16 or bfloat16."""
         return str(self._dataset(segment, schema.ACTIVATION).attrs[schema.DTYPE])
 
-    def pair(self, segment: Segment, tokens: slice = slice(None)) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Activation and gradient (token, neuron) of a segment, as stored: bfloat16 as uint16."""
+    def pair(self, segment: Segment, rows: range | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Activation and gradient (token, neuron) of a segment for the items in `rows`, one after the other.
+
+        As stored: bfloat16 as uint16. StoreError where they are not what was written.
+        """
+        rows = range(self.prompts.n_items) if rows is None else rows
         activation, gradient = (
-            tables.read_cells(self._dataset(segment, which), tokens)
-            for which in (schema.ACTIVATION, schema.GRADIENT)
+            self._read(segment, which, rows) for which in (schema.ACTIVATION, schema.GRADIENT)
         )
         return activation, gradient
+
+    def _read(self, segment: Segment, which: str, rows: range) -> NDArray[Any]:
+        dataset = self._dataset(segment, which)
+        offsets = self.prompts.offsets
+        first = int(offsets[rows.start])
+        values = tables.read_cells(dataset, slice(first, int(offsets[rows.stop])))
+        group = tables.group_at(self._file, _group_name(segment))
+        shape = (self.prompts.n_items,)
+        hashes = tables.read_cells(tables.table_at(group, f"{which}{schema.HASH_SUFFIX}", shape, "u"))
+        for row in rows:
+            if _hash(values[offsets[row] - first : offsets[row + 1] - first]) != hashes[row]:
+                raise StoreError(
+                    f"{self._file.filename}: {dataset.name} is damaged at item {self.prompts.item[row]}: it "
+                    "is not what was written"
+                )
+        return values
 
     def _dataset(self, segment: Segment, which: str) -> h5py.Dataset:
         group = tables.group_at(self._file, _group_name(segment))
@@ -111,6 +142,10 @@ class Tensors:
                 f"expected one of {', '.join(f'{kind} for {name!r}' for name, kind in _STORED_AS.items())}"
             )
         return dataset
+
+
+def _hash(values: NDArray[Any]) -> int:
+    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(values).data)
 
 
 def _group_name(segment: Segment) -> str:

@@ -9,11 +9,16 @@ from typing import NamedTuple
 import h5py
 
 from culnig.errors import StoreError
+from culnig.neurons import Layout, Segment
 from culnig.store import schema, tables
+from culnig.store.data_parts import read_part
 from culnig.store.files import file_hash, open_hdf5
 from culnig.store.run import Run, read_run_record
+from culnig.store.tensors import Tensors
 
 _ROWS_BYTES = 64 << 20
+_ANY_NUMBER = 1 << 62
+"""Of items: a part is checked by itself, without its benchmark."""
 
 
 class FileState(NamedTuple):
@@ -99,9 +104,20 @@ def _data_problem(path: Path) -> str | None:
             )
             for dataset in datasets:
                 _read_through(dataset)
+            if schema.LAYERS in file:
+                _check_hashes(file)
     except StoreError as error:
         return str(error)
     return None
+
+
+def _check_hashes(file: h5py.File) -> None:
+    part = read_part(Path(file.filename), schema.TENSORS_FORMAT, _ANY_NUMBER)
+    for layer, modules in file[schema.LAYERS].items():
+        for module, group in modules.items():
+            width = int(group[schema.ACTIVATION].shape[1])
+            layout = Layout((Segment(module, int(layer), 0, width),))
+            Tensors(file, part.prompts, layout).pair(layout.segments[0])
 
 
 def _read_through(dataset: h5py.Dataset) -> None:

@@ -139,13 +139,16 @@ def test_a_dataset_that_is_wrong_is_named(part, level, instead):
 def test_a_flipped_byte_in_any_chunk_is_found(part, level):
     with h5py.File(part) as file:
         dataset = file[DATASET[level]].id
-        places = [dataset.get_chunk_info(n).byte_offset for n in range(dataset.get_num_chunks())]
+        if level == "token":  # in one piece, with a hash of every item
+            places = [dataset.get_offset(), dataset.get_offset() + dataset.get_storage_size() - 11]
+        else:
+            places = [dataset.get_chunk_info(n).byte_offset for n in range(dataset.get_num_chunks())]
     intact = part.read_bytes()
     for place in places:
         content = bytearray(intact)
         content[place + 10] ^= 0x40
         part.write_bytes(content)
-        assert_refused(part, f"{DATASET[level]} cannot be read, it is damaged")
+        assert_refused(part, f"{DATASET[level]} (cannot be read, it )?is damaged")
 
 
 def test_a_missing_part(part):
