@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -11,7 +14,7 @@ from culnig.neurons import Segment
 from culnig.reduction.aggregation import Aggregation, Scored
 from culnig.store.data_parts import Part
 from culnig.store.run import Run
-from culnig.store.tensors import ITEM_SIZES
+from culnig.store.tensors import ITEM_SIZES, Tensors
 
 
 class Source(ABC):
@@ -43,6 +46,16 @@ class StoredScores(Source):
         return np.concatenate(scores, axis=1), np.concatenate(peaks, axis=1)
 
 
+class _Piece(NamedTuple):
+    """What is read at once."""
+
+    segment: Segment
+    rows: range
+    columns: slice
+    """Where its scores go."""
+    number_format: str
+
+
 class StoredTensors(Source):
     """Level `token`."""
 
@@ -51,6 +64,7 @@ class StoredTensors(Source):
         self._run = run
         self._aggregation = aggregation
         self._most_bytes = most_bytes
+        self._buffers = [np.empty(0, dtype=np.uint8)] * 2
         self.parts = run.tensor_parts(benchmark)
 
     def scores(self, part: Part, segments: Sequence[Segment]) -> Scored:
@@ -58,17 +72,43 @@ class StoredTensors(Source):
         width = sum(segment.width for segment in segments)
         scores = np.zeros((part.prompts.n_items, width), dtype=np.float32)
         peaks = np.zeros((part.prompts.n_items, width), dtype=np.int32)
-        start = 0
         with self._run.open_tensors(part) as stored:
-            for segment in segments:
-                number_format = stored.number_format(segment)
-                columns = slice(start, start + segment.width)
-                for rows in self._groups(part, 2 * segment.width * ITEM_SIZES[number_format]):
-                    pair = stored.pair(segment, rows)
-                    made = self._aggregation.score(*pair, number_format, part.prompts, rows)
-                    scores[rows.start : rows.stop, columns], peaks[rows.start : rows.stop, columns] = made
-                start += segment.width
+            pieces = list(self._pieces(stored, part, segments))
+            self._make_room(part, pieces)
+            reads = (
+                partial(stored.pair, piece.segment, piece.rows, self._buffers[number % 2])
+                for number, piece in enumerate(pieces)
+            )
+            for piece, pair in zip(pieces, one_ahead(reads), strict=True):
+                made = self._aggregation.score(*pair, piece.number_format, part.prompts, piece.rows)
+                place = slice(piece.rows.start, piece.rows.stop), piece.columns
+                scores[place], peaks[place] = made
         return scores, peaks
+
+    def _make_room(self, part: Part, pieces: Sequence[_Piece]) -> None:
+        """Two buffers that every piece fits into: fresh memory for each would cost as much as the reading."""
+        offsets = part.prompts.offsets
+        most = max(
+            (
+                2
+                * int(offsets[piece.rows.stop] - offsets[piece.rows.start])
+                * piece.segment.width
+                * ITEM_SIZES[piece.number_format]
+                for piece in pieces
+            ),
+            default=0,
+        )
+        if len(self._buffers[0]) < most:
+            self._buffers = [np.empty(most, dtype=np.uint8) for _ in range(2)]
+
+    def _pieces(self, stored: Tensors, part: Part, segments: Sequence[Segment]) -> Iterator[_Piece]:
+        start = 0
+        for segment in segments:
+            number_format = stored.number_format(segment)
+            columns = slice(start, start + segment.width)
+            for rows in self._groups(part, 2 * segment.width * ITEM_SIZES[number_format]):
+                yield _Piece(segment, rows, columns, number_format)
+            start += segment.width
 
     def _groups(self, part: Part, token_bytes: int) -> Iterator[range]:
         """Rows of items that are read at once."""
@@ -80,6 +120,22 @@ class StoredTensors(Source):
                 begin = row
         if part.prompts.n_items:
             yield range(begin, part.prompts.n_items)
+
+
+Read = TypeVar("Read")
+
+
+def one_ahead(jobs: Iterable[Callable[[], Read]]) -> Iterator[Read]:
+    """Results of jobs in their order; while one is being used, the next is made in another thread."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: Future[Read] | None = None
+        for job in jobs:
+            following = pool.submit(job)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
 def side_by_side(segments: Sequence[Segment]) -> list[slice]:

@@ -21,7 +21,7 @@ RUN/items/part-*.h5             level `item`: what each item gave each neuron; a
 RUN/tensors/part-*.h5           level `token`: attributes and item, offsets, token_ids as above
     layers/<layer>/<module>/{activation,gradient} [T, width]    in the model's number format; bfloat16 as
                                                 uint16 bits with the attribute dtype="bfloat16"
-    layers/<layer>/<module>/{activation,gradient}_hash [n]      XXH3 of each item's values
+    modules [S]  hashes [S, 2, n] u64           which <layer>/<module> there are; XXH3 of each item's values
 RUN/parts/<name>-<portion>.h5   a portion of a benchmark while the run is not finished: its group, with
                                 attributes batches_done, n_batches, portions and the places [n] of its items
 
@@ -80,5 +80,5 @@ VOCABULARY_IDS, VOCABULARY = "vocabulary_ids", "vocabulary"
 SCORES, SCALE, PEAK_TOKEN = "scores", "scale", "peak_token"
 LAYERS = "layers"
 ACTIVATION, GRADIENT = "activation", "gradient"
-HASH_SUFFIX = "_hash"
+STORED_MODULES = "modules"
 DTYPE = "dtype"

@@ -191,27 +191,45 @@ def group_at(root: h5py.Group, name: str) -> h5py.Group:
 
 def holds(root: h5py.Group, path: str) -> bool:
     """Whether something is at `path` below `root`; StoreError where a link is on the way."""
-    group: Any = root
-    for name in path.split("/"):
-        if not isinstance(group, h5py.Group):
+    place: Any = root.id
+    names = path.split("/")
+    for depth, text in enumerate(names, start=1):
+        name = text.encode()
+        if not isinstance(place, h5py.h5g.GroupID):
             return False
-        link = group.get(name, getlink=True)
-        if link is None:
+        try:
+            kind = place.links.get_info(name).type
+        except (KeyError, RuntimeError):
             return False
-        if not isinstance(link, h5py.HardLink):  # culnig writes no other, and they lead anywhere
+        if kind != h5py.h5l.TYPE_HARD:  # culnig writes no other, and they lead anywhere
+            link = h5py.Group(place).get(name, getlink=True)
             to = getattr(link, "filename", "") or getattr(link, "path", "elsewhere")
-            raise StoreError(f"{_where(group, name)} is a link, to {to}; links are not followed")
-        group = group[name]
+            raise StoreError(
+                f"{_where(root, '/'.join(names[:depth]))} is a link, to {to}; links are not followed"
+            )
+        place = h5py.h5o.open(place, name)
     return True
 
 
 def _member(group: h5py.Group, name: str, kind: type) -> Any:
-    if not (holds(group, name) and isinstance(group[name], kind)):
+    member = group[name] if holds(group, name) else None
+    if not isinstance(member, kind):
         raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
-    member = group[name]
     if isinstance(member, h5py.Dataset) and (member.external or member.is_virtual):
         raise StoreError(f"{_where(group, name)} has its numbers in another file; that is not followed")
     return member
+
+
+def read_into(values: NDArray[Any], dataset: h5py.Dataset, place: Any) -> None:
+    """Read part of a dataset into an array of its shape; StoreError where it is damaged."""
+    if not values.size:
+        return
+    try:
+        dataset.read_direct(values, place)
+    except (OSError, RuntimeError) as error:
+        raise StoreError(
+            f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {error}"
+        ) from None
 
 
 def write_scorers(

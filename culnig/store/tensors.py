@@ -44,7 +44,9 @@ class TensorsWriter:
         self._file = file
         self._first_tokens = {int(token): row for row, token in enumerate(prompts.offsets[:-1])}
         self._datasets: dict[int, tuple[h5py.Dataset, h5py.Dataset]] = {}
-        self._hashes: dict[str, NDArray[np.uint64]] = {}
+        self._places = {segment.start: place for place, segment in enumerate(segments)}
+        self._hashes = np.zeros((len(segments), 2, prompts.n_items), dtype=np.uint64)
+        tables.write_texts(file, schema.STORED_MODULES, [_name(segment) for segment in segments])
         for segment in segments:
             group = file.create_group(_group_name(segment))
             shape = (prompts.n_tokens, segment.width)
@@ -57,13 +59,14 @@ class TensorsWriter:
             ]
             for dataset in pair:
                 dataset.attrs[schema.DTYPE] = number_format
-                self._hashes[dataset.name] = np.zeros(prompts.n_items, dtype=np.uint64)
             self._datasets[segment.start] = (pair[0], pair[1])
 
     def write(self, segment: Segment, token: int, activation: NDArray[Any], gradient: NDArray[Any]) -> None:
         """Write an item's pair (token, neuron); its first token is the part's `token`; bfloat16 as uint16."""
         rows = slice(token, token + len(activation))
-        for dataset, values in zip(self._datasets[segment.start], (activation, gradient), strict=True):
+        hashes = self._hashes[self._places[segment.start], :, self._first_tokens[token]]
+        pair = activation, gradient
+        for which, (dataset, values) in enumerate(zip(self._datasets[segment.start], pair, strict=True)):
             if values.dtype != dataset.dtype:
                 raise StoreError(
                     f"{segment.module}, layer {segment.layer} gives {values.dtype}, the model as a whole "
@@ -71,12 +74,11 @@ class TensorsWriter:
                     "--modules"
                 )
             dataset[rows] = values
-            self._hashes[dataset.name][self._first_tokens[token]] = _hash(values)
+            hashes[which] = _hash(values)
 
     def close(self) -> None:
         """Finish the part."""
-        for name, hashes in self._hashes.items():
-            write_column(self._file, f"{name}{schema.HASH_SUFFIX}", hashes)
+        write_column(self._file, schema.HASHES, self._hashes)
         self._stack.close()
 
     def abandon(self) -> None:
@@ -91,34 +93,52 @@ class Tensors:
     def __init__(self, file: h5py.File, prompts: Prompts, layout: Layout) -> None:
         """StoreError where the part holds no module of the model."""
         self.prompts = prompts
-        self.segments = [segment for segment in layout.segments if tables.holds(file, _group_name(segment))]
+        stored = tables.read_texts(file, schema.STORED_MODULES)
+        self.segments = [segment for segment in layout.segments if _name(segment) in set(stored)]
         self._file = file
         if not self.segments:
-            raise StoreError(f"{file.filename}: /{schema.LAYERS} holds no module of this model")
+            raise StoreError(f"{file.filename}: /{schema.STORED_MODULES} names no module of this model")
+        shape = (len(stored), 2, prompts.n_items)
+        self._hashes = tables.read_cells(tables.table_at(file, schema.HASHES, shape, "u"))
+        self._places = {name: place for place, name in enumerate(stored)}
+        self._datasets: dict[tuple[int, str], h5py.Dataset] = {}
 
     def number_format(self, segment: Segment) -> str:
         """float32, float16 or bfloat16."""
         return str(self._dataset(segment, schema.ACTIVATION).attrs[schema.DTYPE])
 
-    def pair(self, segment: Segment, rows: range | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    def pair(
+        self, segment: Segment, rows: range | None = None, buffer: NDArray[np.uint8] | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Activation and gradient (token, neuron) of a segment for the items in `rows`, one after the other.
 
-        As stored: bfloat16 as uint16. StoreError where they are not what was written.
+        As stored: bfloat16 as uint16. A `buffer` of at least their bytes is read into, else they get memory
+        of their own. StoreError where they are not what was written.
         """
         rows = range(self.prompts.n_items) if rows is None else rows
         activation, gradient = (
-            self._read(segment, which, rows) for which in (schema.ACTIVATION, schema.GRADIENT)
+            self._read(segment, which, rows, part)
+            for which, part in zip(
+                (schema.ACTIVATION, schema.GRADIENT),
+                (None, None) if buffer is None else np.split(buffer[: len(buffer) // 2 * 2], 2),
+                strict=True,
+            )
         )
         return activation, gradient
 
-    def _read(self, segment: Segment, which: str, rows: range) -> NDArray[Any]:
+    def _read(
+        self, segment: Segment, which: str, rows: range, buffer: NDArray[np.uint8] | None
+    ) -> NDArray[Any]:
         dataset = self._dataset(segment, which)
         offsets = self.prompts.offsets
         first = int(offsets[rows.start])
-        values = tables.read_cells(dataset, slice(first, int(offsets[rows.stop])))
-        group = tables.group_at(self._file, _group_name(segment))
-        shape = (self.prompts.n_items,)
-        hashes = tables.read_cells(tables.table_at(group, f"{which}{schema.HASH_SUFFIX}", shape, "u"))
+        shape = int(offsets[rows.stop]) - first, segment.width
+        if buffer is None:
+            values = np.empty(shape, dataset.dtype)
+        else:
+            values = buffer[: shape[0] * shape[1] * dataset.dtype.itemsize].view(dataset.dtype).reshape(shape)
+        tables.read_into(values, dataset, np.s_[first : first + shape[0]])
+        hashes = self._hashes[self._places[_name(segment)], (schema.ACTIVATION, schema.GRADIENT).index(which)]
         for row in rows:
             if _hash(values[offsets[row] - first : offsets[row + 1] - first]) != hashes[row]:
                 raise StoreError(
@@ -128,8 +148,13 @@ class Tensors:
         return values
 
     def _dataset(self, segment: Segment, which: str) -> h5py.Dataset:
-        group = tables.group_at(self._file, _group_name(segment))
-        dataset = tables.column_at(group, which, "fu")
+        key = segment.start, which
+        if key not in self._datasets:
+            self._datasets[key] = self._opened(segment, which)
+        return self._datasets[key]
+
+    def _opened(self, segment: Segment, which: str) -> h5py.Dataset:
+        dataset = tables.column_at(self._file, f"{_group_name(segment)}/{which}", "fu")
         shape = (self.prompts.n_tokens, segment.width)
         if dataset.shape != shape:
             raise StoreError(
@@ -148,5 +173,9 @@ def _hash(values: NDArray[Any]) -> int:
     return xxhash.xxh3_64_intdigest(np.ascontiguousarray(values).data)
 
 
+def _name(segment: Segment) -> str:
+    return f"{segment.layer}/{segment.module}"
+
+
 def _group_name(segment: Segment) -> str:
-    return f"{schema.LAYERS}/{segment.layer}/{segment.module}"
+    return f"{schema.LAYERS}/{_name(segment)}"

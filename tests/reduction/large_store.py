@@ -43,11 +43,13 @@ def write_large_store(folder: Path, n_bytes: int, n_segments: int = 20) -> Path:
             path, PartName(writer.run_id, "large", 0, number), prompts, layout.segments, "float32"
         )
         for segment in layout.segments:
-            part.write(segment, 0, values[0], values[1])
+            for token in range(0, len(values[0]), _TOKENS):
+                part.write(segment, token, *values[:, token : token + _TOKENS])
         part.close()
     outcomes = Outcomes.empty(asked)
     outcomes.confidence[:] = 0.5
     moments = CultureMoments.zeros(["Spain"], layout.n_neurons)
+    moments.n_items[:], moments.confidence_sum[:] = n_items, n_items / 2
     state = PortionState(moments, outcomes, np.arange(n_items), portion.n_batches)
     writer.save_part(portion, "target", "identify", state)
     writer.finish({"large": 1})

@@ -132,9 +132,12 @@ def test_a_dataset_that_is_wrong_is_named(tmp_path, values, dtype, message):
 def test_a_part_of_another_model_is_named(tmp_path):
     path = write(tmp_path / "x.h5")
     with h5py.File(path, "a") as file:
-        del file["layers"]
-        file.create_group("layers/0/no_such_module")
-    with pytest.raises(StoreError, match="/layers holds no module of this model"), opened(path):
+        del file["modules"]
+        file["modules"] = np.array(["0/no_such_module"], dtype=h5py.string_dtype(length=20))
+    with (
+        pytest.raises(StoreError, match="/modules names no module of this model"),
+        opened(path),
+    ):
         pass
 
 
