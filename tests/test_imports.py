@@ -62,7 +62,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("lemmatizers.base", "lemmatizers.normalised"),
     ),
     "instances": ("errors", *WORDS, "bound", "inference", "extraction", "store"),
-    "report": ("errors", *WORDS, "statistics", "store", "selection", "evaluation"),
+    # pictures and tables of all of these; of `instances` only its file
+    "report": (
+        *("errors", *WORDS, "statistics", "store", "reduction", "selection", "evaluation"),
+        "instances.file",
+    ),
     # before and beside a run: what it will need, whether it is right
     "planning": ("errors", *WORDS, "bound", "inference", "store", "extraction"),
     "verification": ("errors", *WORDS, "bound", "inference", "intervention", "extraction"),
@@ -267,6 +271,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["evaluate", "--help"],
         ["compare", "--help"],
         ["instances", "--help"],
+        ["report", "--help"],
         ["plan", "--help"],
         ["verify", "--help"],
         ["validate", "--help"],
@@ -294,3 +299,4 @@ def test_a_real_selection_starts_light(tmp_path):
     assert loaded_by("neurons", "overlap", chosen, tmp_path / "random.json", "--run", run) == []
     assert loaded_by("inspect", run) == []
     assert loaded_by("inspect", chosen) == []
+    assert loaded_by("report", run, chosen, "-o", tmp_path / "report.html") == []

@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "culnig.cli.evaluate",
     "compare": "culnig.cli.compare",
     "instances": "culnig.cli.instances",
+    "report": "culnig.cli.report",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
 }
