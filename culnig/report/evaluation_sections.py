@@ -318,7 +318,8 @@ def _dose_lines(doses: Sequence[Mapping[str, Any]]) -> list[Line]:
                 )
                 if points:
                     found.append(Line(f"{name}{more}: {kind}", *zip(*points, strict=True)))
-    return found
+    series = [line for line in found if len(line.x) > 1]
+    return series or found
 
 
 def instances_section(instances: Sequence[StoredInstances]) -> Section:

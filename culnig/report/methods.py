@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from culnig.report.sources import Sources
+from culnig.report.summary import span
 from culnig.report.tables import Table
 
 CITATION = "Yamamoto et al. 2026, arXiv 2510.08284"
@@ -44,7 +45,7 @@ def methods_text(sources: Sources) -> str:
     for name in dict.fromkeys(str(those.method.get("name", "?")) for those in sources.neuron_sets):
         sets = [those for those in sources.neuron_sets if those.method.get("name") == name]
         counts = [len(those.neurons) for those in sets]
-        size = f"{counts[0]:,}" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,}"
+        size = span(min(counts), max(counts))
         parameters = _parameters(sets[0].method)
         said.append(
             f"{len(sets)} neuron set{'s' if len(sets) > 1 else ''} of {size} neurons "

@@ -65,11 +65,21 @@ def _named(sets: Sequence[NeuronSet]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more sets"
 
 
+def span(low: int, high: int) -> str:
+    """A range of counts, or the one there is."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _signed(value: float) -> str:
+    return number_text(value, "+.4f")
+
+
 def _selected(sets: Sequence[NeuronSet]) -> str:
     counts = [len(those.neurons) for those in sets]
-    size = f"{counts[0]:,}" if len(sets) == 1 else f"{min(counts):,} to {max(counts):,}"
+    size = span(min(counts), max(counts))
     layers = sorted({layer for those in sets for _, layer in those.count_by_module_and_layer()})
-    extent = f", in layers {layers[0]} to {layers[-1]}" if layers else ""
+    where = "layer" if len(layers) == 1 else "layers"
+    extent = f", in {where} {span(layers[0], layers[-1])}" if layers else ""
     return (
         f"{_named(sets)}: {size} neurons of {sets[0].model}, selected by method "
         f"{sets[0].method.get('name', 'unknown')}{extent}."
@@ -86,11 +96,11 @@ def _effect(row: dict[str, Any]) -> str:
     metric, name = (_MEASURE, "P(gold)") if _MEASURE in row["change"] else ("accuracy", "accuracy")
     change = row["change"][metric]
     low, high = change["interval"]
-    between = "" if low is None else f" (95 % interval {low:+.4f} to {high:+.4f})"
+    between = "" if low is None else f" (95 % interval {_signed(low)} to {_signed(high)})"
     verb = "Masking" if row["factor"] == 0 else f"Scaling by {row['factor']:g}"
     said = (
         f"{verb} {row['condition']} ({row['n_neurons']:,} neurons) changes {name} on {row['benchmark']} by "
-        f"{change['effect']:+.4f}{between}"
+        f"{_signed(change['effect'])}{between}"
     )
     against = (row["against_random"] or {}).get(metric)
     if against is None:
@@ -99,7 +109,7 @@ def _effect(row: dict[str, Any]) -> str:
         )
     verdict = "more than" if against["p_value"] < LEVEL else "not clearly more than"
     return (
-        f"{said}. This is {against['effect']:+.4f} beside random neurons (p "
+        f"{said}. This is {_signed(against['effect'])} beside random neurons (p "
         f"{number_text(against['p_value'], 'p')}): {verdict} masking any neurons does."
     )
 
@@ -111,8 +121,8 @@ def _selectivity(matrix: dict[str, Any]) -> str:
         else "The masks do not fit their own cultures better than chance"
     )
     return (
-        f"{verdict}: P(gold) of the own culture changes by {-matrix['dominance']:+.4f} beside the others (p "
-        f"{number_text(matrix['dominance_p'], 'p')}, {len(matrix['masked'])} cultures)."
+        f"{verdict}: P(gold) of the own culture changes by {_signed(-matrix['dominance'])} beside the others "
+        f"(p {number_text(matrix['dominance_p'], 'p')}, {len(matrix['masked'])} cultures)."
     )
 
 
@@ -149,8 +159,8 @@ def _of_sets(sets: Sequence[NeuronSet]) -> Iterator[str]:
         )
     if untested := [those for those in sets if "stability" not in those.method]:
         yield (
-            f"The stability of {_named(untested)} was not tested; `select … --stability` tells how much of a "
-            "selection is chance."
+            f"The stability of {_named(untested)} was not tested; `select` with --stability tells how "
+            "much of a selection is chance."
         )
     for those in sets:
         yield from _of_stability(those)

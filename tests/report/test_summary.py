@@ -48,8 +48,8 @@ def evaluation(*rows, split="test", **more):
 
 def test_an_effect_beyond_random_neurons_is_said_as_one():
     (said,) = findings(evaluation(unmasked(), row()))
-    assert "changes P(gold) on blend by -0.0200 (95 % interval -0.0300 to -0.0100)" in said
-    assert "-0.0150 beside random neurons (p 0.002): more than masking any neurons does" in said
+    assert "changes P(gold) on blend by −0.0200 (95 % interval −0.0300 to −0.0100)" in said
+    assert "−0.0150 beside random neurons (p 0.002): more than masking any neurons does" in said
 
 
 def test_an_effect_like_that_of_random_neurons_is_not():
@@ -140,6 +140,6 @@ def test_few_items_of_a_culture_and_a_missing_control_are_named(tmp_path):
 def test_many_sets_of_one_method_make_one_sentence_each():
     sets = [replace(neuron_set(LAYOUT, range(3 + n), f"s{n}"), sources=[]) for n in range(5)]
     assert findings(Sources(neuron_sets=sets)) == [
-        "s0, s1 and 3 more sets: 3 to 7 neurons of toy, selected by method by hand, in layers 0 to 0."
+        "s0, s1 and 3 more sets: 3 to 7 neurons of toy, selected by method by hand, in layer 0."
     ]
     assert len(caveats(Sources(neuron_sets=sets))) == 1

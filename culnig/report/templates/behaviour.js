@@ -141,7 +141,9 @@
   const distinct = (of) => [...new Set(neurons.map(of))].filter((value) => value !== "").sort(compare);
   for (const name of ["set", "culture", "module", "layer"]) options(name, distinct((one) => one[name]));
 
-  const headings = columns.map(([name]) => make("th", { scope: "col" }, make("button", { type: "button", textContent: name })));
+  const numbers = new Set(columns.map(([, of]) => of).filter((of) => neurons.some((one) => typeof of(one) === "number")));
+  const numeric = (of) => numbers.has(of);
+  const headings = columns.map(([name, of]) => make("th", { scope: "col", className: numeric(of) ? "number" : "" }, make("button", { type: "button", textContent: name })));
   document.querySelector("#neuron-table thead tr").append(make("th", {}, make("span", { className: "hidden", textContent: "details" })), ...headings);
   headings.forEach((heading, place) => heading.firstChild.addEventListener("click", () => {
     sorted = [columns[place][1], turn(headings, heading)];
@@ -184,10 +186,11 @@
     open.setAttribute("aria-expanded", "false");
     open.setAttribute("aria-label", `Details of neuron ${one.index} of ${one.module}, layer ${one.layer}`);
     const row = make("tr", {}, make("td", {}, open));
-    for (const [name, of] of columns) {
+    for (const [, of] of columns) {
       const value = of(one);
-      const numeric = typeof value === "number";
-      row.append(make("td", { textContent: numeric ? number(value) : value ?? "–", dir: numeric ? "" : "auto", className: numeric ? "number" : "" }));
+      const isNumber = typeof value === "number";
+      const className = isNumber || numeric(of) ? "number" : "";
+      row.append(make("td", { textContent: isNumber ? number(value) : value ?? "–", dir: isNumber ? "" : "auto", className }));
     }
     const flip = () => {
       const there = row.nextElementSibling?.id === id;
