@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": "culnig.cli.compare",
     "instances": "culnig.cli.instances",
     "report": "culnig.cli.report",
+    "figures": "culnig.cli.figures",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
 }

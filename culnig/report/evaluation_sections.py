@@ -322,6 +322,13 @@ def _dose_lines(doses: Sequence[Mapping[str, Any]]) -> list[Line]:
     return series or found
 
 
+def positive_shares(stored: StoredInstances, by: str) -> tuple[list[str], list[float]]:
+    """Topics or cultures, and the share of each one's problems on which the summed score is positive."""
+    keys, sums = getattr(stored, by), stored.difference.sum(axis=1)
+    groups = list(dict.fromkeys(keys.tolist()))
+    return groups, [float((sums[keys == group] > 0).mean()) for group in groups]
+
+
 def instances_section(instances: Sequence[StoredInstances]) -> Section:
     """Share of single problems that the neurons serve, by topic and culture."""
     panels = []
@@ -331,9 +338,9 @@ def instances_section(instances: Sequence[StoredInstances]) -> Section:
         benchmark = next(iter(stored.record.get("benchmarks", {})), "")
         sums, positive = stored.difference.sum(axis=1), (stored.difference > 0).mean(axis=1)
         what = "raw scores" if stored.control is None else "scores less their control"
-        for by, keys in (("topic", stored.topic), ("culture", stored.culture)):
-            groups = list(dict.fromkeys(keys.tolist()))
-            shares = [float((sums[keys == group] > 0).mean()) for group in groups]
+        for by in ("topic", "culture"):
+            keys = getattr(stored, by)
+            groups, shares = positive_shares(stored, by)
             cells: list[tuple[Cell, ...]] = [
                 (
                     group or "–",

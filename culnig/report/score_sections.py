@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.neurons import FORWARD_ORDER, Layout
+from culnig.neurons import Layout
 from culnig.report.drawing import Line, heat_map, lines
 from culnig.report.profiles import Profile
 from culnig.report.sections import Panel, Section, slug
@@ -43,8 +43,8 @@ def where_section(sources: Sources) -> Section:
 
 def _where_panel(those: NeuronSet, layout: Layout | None) -> Panel:
     counts = those.count_by_module_and_layer()
-    modules, n_layers = _extent([those], layout)
-    table = np.array([[counts.get((m, layer), 0) for layer in range(n_layers)] for m in modules], dtype=float)
+    modules, table = those.table(layout)
+    n_layers = table.shape[1]
     fullest = max(counts, key=lambda place: counts[place]) if counts else None
     said = "" if fullest is None else f" Most ({counts[fullest]}) lie in {fullest[0]} of layer {fullest[1]}."
     return Panel(
@@ -72,14 +72,19 @@ def _where_panel(those: NeuronSet, layout: Layout | None) -> Panel:
     )
 
 
+def by_culture(sets: Sequence[NeuronSet], layout: Layout | None) -> tuple[list[str], NDArray[np.float64]]:
+    """Cultures of sets, and neurons of each (culture, layer), all modules together."""
+    tables = [those.table(layout)[1].sum(axis=0) for those in sets]
+    found = np.zeros((len(sets), max(len(table) for table in tables)))
+    for row, table in zip(found, tables, strict=True):
+        row[: len(table)] = table
+    return [str(those.method["culture"]) for those in sets], found
+
+
 def _stacked_panel(sets: Sequence[NeuronSet], layout: Layout | None) -> Panel:
     """Cultures above each other, layers across, all modules together."""
-    _, n_layers = _extent(sets, layout)
-    names = [str(those.method["culture"]) for those in sets]
-    table = np.zeros((len(sets), n_layers))
-    for row, those in enumerate(sets):
-        for neuron in those.neurons:
-            table[row, neuron.layer] += 1
+    names, table = by_culture(sets, layout)
+    n_layers = table.shape[1]
     return Panel(
         "all cultures",
         heat_map(
@@ -103,16 +108,6 @@ def _stacked_panel(sets: Sequence[NeuronSet], layout: Layout | None) -> Panel:
             [(name, *map(int, row)) for name, row in zip(names, table, strict=True)],
         ),
     )
-
-
-def _extent(sets: Sequence[NeuronSet], layout: Layout | None) -> tuple[list[str], int]:
-    """Modules in forward order and number of layers; without a layout those that the sets reach."""
-    if layout is not None:
-        return list(layout.modules), layout.n_layers
-    there = {neuron.module for those in sets for neuron in those.neurons}
-    known = [module for module in FORWARD_ORDER if module in there]
-    n_layers = 1 + max((neuron.layer for those in sets for neuron in those.neurons), default=0)
-    return [*known, *sorted(there - set(known))], n_layers
 
 
 def depth_section(profiles: Sequence[Profile]) -> Section:
