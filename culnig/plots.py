@@ -165,7 +165,9 @@ def _mesh(axes: Axes, values: NDArray[np.float64], colors: Sequence[str], low: f
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.figure.colorbar(mesh, ax=axes, pad=0.01, fraction=0.05)
+    scale_beside = axes.figure.colorbar(mesh, ax=axes, pad=0.01, fraction=0.05)
+    if scale_beside.solids is not None:  # matplotlib would make a picture of it
+        scale_beside.solids.set(rasterized=False, edgecolor="face")
 
 
 def _interval(axes: Axes, place: float, found: Mapping[str, Any], color: str, mark: str, name: str) -> None:

@@ -63,6 +63,7 @@ def large_page(large, tmp_path_factory):
 @pytest.mark.slow
 def test_it_is_small_and_made_in_seconds(large_page):
     path, seconds = large_page
+    print(f"{path.stat().st_size / 1e6:.2f} MB in {seconds:.1f} s")
     assert path.stat().st_size < 10_000_000
     assert seconds < 20
 
@@ -78,4 +79,5 @@ def test_its_first_paint_is_quick(large_page):
         page.wait_for_selector("#neuron-table tbody tr")
         paint = page.evaluate(FIRST_PAINT)
         browser.close()
+    print(f"first contentful paint after {paint:.0f} ms")
     assert paint < 2000
