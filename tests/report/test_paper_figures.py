@@ -25,7 +25,7 @@ def test_the_sets_of_cultures_share_a_panel(sample):
 
 def test_a_figure_without_data_says_which_command_makes_it(tmp_path):
     sources = Sources([write_toy_run(tmp_path / "run")])
-    with pytest.raises(InputError, match="no data for figure 'matrix'.*culnig-engine evaluate .*--matrix"):
+    with pytest.raises(InputError, match=r"no data for figure 'matrix'.*culnig-engine evaluate .*--matrix"):
         make_figures(sources, ("matrix",))
     with pytest.raises(InputError, match="no figure can be drawn"):
         make_figures(sources)
