@@ -67,7 +67,8 @@ def heat_map(
 ) -> Markup:
     """Cells on one scale: from 0 up, or with `diverging` from −limit over 0 to +limit.
 
-    `column_step` labels every so many columns; `names` are longer names of columns for tooltips; `limit` is
+    `numbers` writes the values into the cells, but no zero of a scale that begins there. `column_step` labels
+    every so many columns; `names` are longer names of columns for tooltips; `limit` is
     the end of the scale, by default the largest value. NaN cells are left empty.
     """
     width, height = cell
@@ -100,7 +101,7 @@ def heat_map(
                 f'style="--t:{within:.3g}"><title>{escape(label)}, {escape(name)}: {escape(text)}</title>'
                 "</rect>"
             )
-            if numbers and math.isfinite(value):
+            if numbers and math.isfinite(value) and (value or diverging):
                 strong = " strong" if share > 0.6 else ""
                 parts.append(
                     f'<text class="value{strong}" x="{x + width / 2 - 0.5:g}" y="{y + height / 2 + 4:g}">'

@@ -159,7 +159,7 @@ def _of_sets(sets: Sequence[NeuronSet]) -> Iterator[str]:
         )
     if untested := [those for those in sets if "stability" not in those.method]:
         yield (
-            f"The stability of {_named(untested)} was not tested; `select` with --stability tells how "
+            f"The stability of {_named(untested)} was not tested; select with --stability to learn how "
             "much of a selection is chance."
         )
     for those in sets:
@@ -231,9 +231,9 @@ def _of_evaluation(evaluation: StoredEvaluation) -> Iterator[str]:
 def _of_benchmark(row: dict[str, Any]) -> Iterator[str]:
     if row["n_units"] < FEW_QUESTIONS:
         yield (
-            f"Small sample: {row['benchmark']} has {row['n']:,} items of {row['n_units']:,} independent "
-            "questions; "
-            "intervals are wide and effects of a few points cannot be seen."
+            f"Small sample: {row['benchmark']} has {row['n']:,} items of "
+            f"{_counted(row['n_units'], 'independent question')}; intervals are wide and effects of a few "
+            "points cannot be seen."
         )
     chance, right = row["chance"], row["option_accuracy"]
     if chance is not None and right is not None:
@@ -253,4 +253,4 @@ def _is_format_loss(row: dict[str, Any]) -> bool:
 
 
 def _counted(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
