@@ -87,7 +87,7 @@ def write_sample(folder: Path) -> Sample:
 
 
 def _write_run(folder: Path, layout: Layout, asked: list[Item]) -> Path:
-    """Scores are drawn; the first token of the first question raises neuron 8 most."""
+    """Scores are drawn; the Arabic token of the first question raises neuron 8 most."""
     record = {
         "model": {"source": "toy"},
         "settings": {"aggregator": "max", "level": "item", "score_type": "float32"},
@@ -105,7 +105,7 @@ def _write_run(folder: Path, layout: Layout, asked: list[Item]) -> Path:
     )
     scores = np.random.default_rng(1).normal(size=(len(asked), layout.n_neurons)).astype(np.float32)
     peaks = np.random.default_rng(2).integers(0, len(PLAIN), scores.shape).astype(np.int32)
-    scores[0, 8], peaks[0, 8] = 50.0, 2
+    scores[0, 8], peaks[0, 8] = 50.0, 3
     portion = Portion("toy-target", 0, 1, 1)
     path = writer.data_file(schema.ITEMS_FOLDER, portion, 0)
     part = ItemScoresWriter(path, PartName(writer.run_id, "toy-target", 0, 0), prompts, layout.n_neurons)

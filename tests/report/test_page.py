@@ -107,7 +107,7 @@ def test_a_hostile_question_arrives_whole(page):
     driver = neuron["drivers"][0]
     assert driver["score"] == 25.0  # 50, weighted with P(gold) = 0.5
     units = item["text"].encode("utf-16-le")
-    assert units[2 * driver["start"] : 2 * driver["end"]].decode("utf-16-le") == " 🍜🏺"
+    assert units[2 * driver["start"] : 2 * driver["end"]].decode("utf-16-le") == HOSTILE[3]
 
 
 def test_the_list_holds_the_scores_of_the_run(page, sample):
