@@ -167,7 +167,7 @@
     for (const driver of one.drivers) {
       const item = items[driver.item];
       const about = [item.id, item.culture, item.topic, "right: " + item.gold, "answered: " + item.predicted.trim(), "score " + number(driver.score)];
-      const quote = make("blockquote", { dir: "auto" });
+      const quote = make("blockquote", { dir: "auto", tabIndex: 0 });
       const end = Math.min(driver.end, item.text.length);
       if (driver.start < end) {
         quote.append(item.text.slice(0, driver.start), make("mark", { textContent: item.text.slice(driver.start, end) }), item.text.slice(end));
