@@ -34,6 +34,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "scorer": (),
     "data_files": ("errors",),
     "statistics": ("errors",),
+    # plain tables as HTML and as pictures
+    "notebook": (),
+    "plots": (),
     # the compiled arithmetic, on arrays and on tensors
     "kernel_arguments": ("errors",),
     "kernels": ("errors", "kernel_arguments"),
@@ -44,7 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # one thing each: ask a model, change a model, keep tables
     "inference": ("errors", *WORDS, "bound", "registry"),
     "intervention": ("errors", *WORDS, "bound"),
-    "store": ("errors", *WORDS),
+    "store": ("errors", *WORDS, "notebook", "plots"),
     "importing": ("errors", *WORDS, "store"),
     # languages of short answers; only their protocol and the one that always works are imported by name
     "lemmatizers": ("errors", "data_files", "registry"),
@@ -53,16 +56,20 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # tables from stored item scores and tensors; no model
     "reduction": ("errors", *WORDS, "registry", "kernel_arguments", "kernels", "store"),
     # neurons from tables; no model
-    "selection": ("errors", *WORDS, "data_files", "statistics", "kernels", "store"),
+    "selection": ("errors", *WORDS, "data_files", "statistics", "notebook", "plots", "kernels", "store"),
     # tables from a model; answers from a model with neurons masked
     "extraction": ("errors", *WORDS, "kernels", "backends", "bound", "inference", "store"),
     "evaluation": (
-        *("errors", *WORDS, "statistics", "bound", "registry"),
+        *("errors", *WORDS, "statistics", "notebook", "plots", "bound", "registry"),
         *("inference", "intervention", "store", "selection"),
         *("lemmatizers.base", "lemmatizers.normalised"),
     ),
     "instances": ("errors", *WORDS, "bound", "inference", "extraction", "store"),
-    "report": ("errors", *WORDS, "statistics", "store", "selection", "evaluation"),
+    # pictures and tables of all of these; of `instances` only its file
+    "report": (
+        *("errors", *WORDS, "statistics", "plots", "store", "reduction", "selection", "evaluation"),
+        "instances.file",
+    ),
     # before and beside a run: what it will need, whether it is right
     "planning": ("errors", *WORDS, "bound", "inference", "store", "extraction"),
     "verification": ("errors", *WORDS, "bound", "inference", "intervention", "extraction"),
@@ -78,7 +85,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "api": ("errors", *WORDS, "bound", "registry", "store", "selection", "models.loading"),
     # the commands, which may ask everything but a plugin; loading a model is theirs alone
     "cli": (
-        *("errors", *WORDS, "data_files", "statistics", "kernels", "backends", "bound", "registry"),
+        *("errors", *WORDS, "data_files", "statistics", "plots", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
         *("instances", "planning", "reduction", "verification", "importing", "validation"),
         *("models.loading", "models.embedded"),
@@ -267,6 +274,8 @@ def loaded_by(*arguments: object) -> list[str]:
         ["evaluate", "--help"],
         ["compare", "--help"],
         ["instances", "--help"],
+        ["report", "--help"],
+        ["figures", "--help"],
         ["plan", "--help"],
         ["verify", "--help"],
         ["validate", "--help"],
@@ -294,3 +303,4 @@ def test_a_real_selection_starts_light(tmp_path):
     assert loaded_by("neurons", "overlap", chosen, tmp_path / "random.json", "--run", run) == []
     assert loaded_by("inspect", run) == []
     assert loaded_by("inspect", chosen) == []
+    assert loaded_by("report", run, chosen, "-o", tmp_path / "report.html") == []

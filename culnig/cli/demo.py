@@ -51,16 +51,20 @@ TOKEN_BUDGET = 2048
 @json_option()
 def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
     """Run the whole pipeline on the embedded model: score, select, mask, evaluate, show."""
+    from culnig.evaluation.compare import open_evaluation
     from culnig.evaluation.folder import prepare_evaluation_folder
     from culnig.extraction.run import score_run
     from culnig.extraction.scoring import ScoreSettings
     from culnig.report.figures import overview_figure
+    from culnig.report.page import Report
+    from culnig.report.sources import Sources
     from culnig.selection.general import select_general
     from culnig.selection.tables import selection_tables
 
     size = QUICK if quick else FULL
     run_folder, evaluation_folder = output / "run", output / "evaluation"
     neurons_file, figure_file = output / "general.neurons.json", output / "overview.png"
+    report_file = output / "report.html"
     prepare_evaluation_folder(evaluation_folder, overwrite=overwrite)
     with progress_view() as view:
         view.say("loading the embedded model (SmolLM2-135M-Instruct)")
@@ -91,11 +95,14 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
         )
         rows = results["rows"]
     overview_figure(figure_file, chosen, run.layout, rows, "everyday")
+    shown = Sources([run], [open_evaluation(evaluation_folder)], [chosen])
+    Report(shown, title="culnig-engine demo: SmolLM2-135M-Instruct").write(report_file)
     files = {
         "scores": run_folder,
         "neurons": neurons_file,
         "evaluation": evaluation_folder,
         "picture": figure_file,
+        "report": report_file,
     }
     if as_json:
         print_json(

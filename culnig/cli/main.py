@@ -29,6 +29,8 @@ COMMANDS = {
     "evaluate": "culnig.cli.evaluate",
     "compare": "culnig.cli.compare",
     "instances": "culnig.cli.instances",
+    "report": "culnig.cli.report",
+    "figures": "culnig.cli.figures",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
 }

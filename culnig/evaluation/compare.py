@@ -16,10 +16,13 @@ from culnig.errors import InputError, MismatchError, UnknownNameError
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.folder import read_answers, read_results
 from culnig.evaluation.results import comparison, random_comparison
+from culnig.notebook import html_table
 from culnig.outcomes import Outcomes
 from culnig.statistics import holm
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from culnig.evaluation.runner import Answers
 
 
@@ -52,6 +55,21 @@ class StoredEvaluation:
         """Conditions that are neither the unmasked model nor a baseline."""
         random = {name for condition in self.conditions for name in self.baselines(condition)}
         return [name for name in self.conditions if name != UNMASKED and name not in random]
+
+    def plot(self, metric: str = "accuracy") -> Figure:
+        """A matplotlib figure of what each mask did to a metric; UnknownNameError for another metric."""
+        from culnig.plots import masking_figure
+
+        known = {name for row in self.results["rows"] for name in row["change"] or ()}
+        if metric not in known:
+            raise UnknownNameError(f"metric of {self.folder}:", metric, known)
+        return masking_figure(self.results["rows"], metric, metric.replace("_", " "))
+
+    def _repr_html_(self) -> str:
+        """For notebooks: accuracy and P(gold) of every condition."""
+        shown = ("benchmark", "condition", "factor", "n", "accuracy", "confidence", "p_value")
+        rows = [[row.get(name) for name in shown] for row in self.results["rows"]]
+        return html_table(f"evaluation {self.folder.name}", shown, rows)
 
     def check(self, condition: str) -> None:
         """UnknownNameError where there is no such condition."""

@@ -9,17 +9,23 @@ import itertools
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.errors import MismatchError, OutputExistsError, StoreError
-from culnig.neurons import Layout, Neuron
+from culnig.neurons import FORWARD_ORDER, Layout, Neuron
+from culnig.notebook import html_table
 from culnig.store.files import make_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NEURONS_FORMAT = "culnig-neurons"
 NEURONS_FORMAT_VERSION = 1
+SHOWN = 10
+"""Neurons that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,38 @@ class NeuronSet:
         for neuron in self.neurons:
             counts[neuron.module, neuron.layer] = counts.get((neuron.module, neuron.layer), 0) + 1
         return counts
+
+    def table(self, layout: Layout | None = None) -> tuple[list[str], NDArray[np.float64]]:
+        """Modules, and neurons of each (module, layer); without a layout only what the set reaches."""
+        counts = self.count_by_module_and_layer()
+        if layout is not None:
+            modules, n_layers = list(layout.modules), layout.n_layers
+        else:
+            there = {module for module, _ in counts}
+            modules = [module for module in FORWARD_ORDER if module in there]
+            modules += sorted(there - set(modules))
+            n_layers = 1 + max((layer for _, layer in counts), default=0)
+        found = np.array(
+            [[counts.get((name, n), 0) for n in range(n_layers)] for name in modules], dtype=float
+        )
+        return modules, found.reshape(len(modules), n_layers)
+
+    def plot(self, layout: Layout | None = None) -> Figure:
+        """A matplotlib figure of the neurons by layer and module."""
+        from culnig.plots import layers_figure
+
+        title = f"{self.name}: {len(self.neurons):,} neurons of {self.model}"
+        return layers_figure([(title, *self.table(layout))])
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what it is and its best neurons."""
+        best = list(zip(self.neurons, self.scores.tolist(), strict=True))[:SHOWN]
+        more = f", the best {SHOWN} of them" if len(self.neurons) > SHOWN else ""
+        return html_table(
+            f"{self.name}: {len(self.neurons):,} neurons of {self.model} by {self.method.get('name')}{more}",
+            ("module", "layer", "index", "score"),
+            [(*neuron, score) for neuron, score in best],
+        )
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError where it exists with other contents."""

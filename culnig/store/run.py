@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from culnig.errors import EnvironmentProblem, StoreError, UnknownNameError
 from culnig.items import Role
 from culnig.neurons import Layout, Segment
+from culnig.notebook import html_table
 from culnig.outcomes import Outcomes
 from culnig.scorer import GRADIENT_ACTIVATION
 from culnig.scores import CultureMoments
@@ -28,6 +29,9 @@ from culnig.store.data_parts import Part, benchmark_of, read_part
 from culnig.store.files import file_hash, open_hdf5, read_json
 from culnig.store.item_scores import ItemScores
 from culnig.store.tensors import Tensors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECORD_SECTIONS = ("model", "settings", "benchmarks")
 """Objects that every run.json has, and that a resumed run must share with the request."""
@@ -286,6 +290,28 @@ class Run:
                 "index": ("neuron", [neuron.index for neuron in neurons]),
             },
             attrs={"benchmark": name, "role": self.benchmarks[name].role, "model": self.model},
+        )
+
+    def plot(self, name: str) -> Figure:
+        """A matplotlib figure of a benchmark's scores: Σ of what is positive, by module and layer."""
+        from culnig.plots import layers_figure
+
+        total = np.maximum(self.total(name), 0) / max(1, self.stored(name).n_items)
+        table = np.zeros((len(self.layout.modules), self.layout.n_layers))
+        for segment in self.layout.segments:
+            table[self.layout.modules.index(segment.module), segment.layer] = total[segment.columns].sum()
+        title = f"positive scores of {self.model} on {name}, all cultures"
+        return layers_figure([(title, self.layout.modules, table)])
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what was scored."""
+        return html_table(
+            f"{self.model}: {self.layout.n_neurons:,} neurons scored, level {self.level}",
+            ("benchmark", "role", "split", "items", "cultures"),
+            [
+                (one.name, one.role, one.split, one.n_items, ", ".join(one.cultures))
+                for one in self.benchmarks.values()
+            ],
         )
 
     def with_role(self, role: Role) -> list[StoredBenchmark]:

@@ -93,9 +93,16 @@ def test_the_quick_demo_shows_neurons_layers_and_masking(culnig, tmp_path):
     assert "mlp.gate_proj" in done.out
     assert "general masked" in done.out
     assert "random masked, mean of" in done.out
-    for name in ("run/scores.h5", "general.neurons.json", "evaluation/results.json", "overview.png"):
+    for name in (
+        "run/scores.h5",
+        "general.neurons.json",
+        "evaluation/results.json",
+        "overview.png",
+        "report.html",
+    ):
         assert (tmp_path / "demo" / name).stat().st_size > 0
     assert (tmp_path / "demo" / "overview.png").read_bytes().startswith(b"\x89PNG")
+    assert f"{tmp_path / 'demo' / 'report.html'}" in done.out
     again = culnig("demo", "--quick", "-o", tmp_path / "demo")
     assert again.code == 2
     assert "--overwrite" in again.err

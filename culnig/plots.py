@@ -1,0 +1,182 @@
+"""Pictures of plain tables for papers and notebooks, with matplotlib, which is imported when one is made.
+
+Heat maps are meshes, so that a PDF or SVG stays a vector drawing; texts in a PDF are TrueType fonts embedded
+in it (type 42), in an SVG they are outlines. Equal tables give equal bytes, and nothing is changed about how
+the user's own figures look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SEQUENTIAL = ("#eef2f6", "#4f9bc6", "#08305c")
+DIVERGING = ("#c25a0a", "#f3f4f5", "#1f5fa8")
+EFFECT, AGAINST, RANDOM, INK = "#0072b2", "#d55e00", "#8a8f98", "#17202a"
+
+_STYLE: dict[Any, Any] = {
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "culnig",
+    "font.family": "DejaVu Sans",
+    "text.parse_math": False,
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+}
+_METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+FORMATS = tuple(_METADATA)
+
+
+Draw = TypeVar("Draw", bound="Callable[..., Figure]")
+
+
+def _styled(draw: Draw) -> Draw:
+    """Draw in our style, which ends with the drawing."""
+
+    @wraps(draw)
+    def styled(*arguments: Any) -> Figure:
+        import matplotlib as mpl
+
+        with mpl.rc_context(_STYLE):
+            return draw(*arguments)
+
+    return cast(Draw, styled)
+
+
+@_styled
+def layers_figure(panels: Sequence[tuple[str, Sequence[str], NDArray[np.float64]]]) -> Figure:
+    """Neurons (or scores) by layer: panels of (title, row names, table (row, layer)) above each other."""
+    heights = [max(2, len(rows)) for _, rows, _ in panels]
+    figure = _figure(7.0, 0.9 + 0.24 * sum(heights) + 0.5 * len(panels))
+    grid = np.atleast_1d(figure.subplots(len(panels), 1, height_ratios=heights))
+    for axes, (title, rows, table) in zip(grid, panels, strict=True):
+        n_layers = table.shape[1]
+        _mesh(axes, table, SEQUENTIAL, 0.0, max(float(table.max(initial=0.0)), np.finfo(float).tiny))
+        axes.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
+        step = max(1, n_layers // 16)
+        axes.set_xticks(np.arange(0, n_layers, step) + 0.5, [str(n) for n in range(0, n_layers, step)])
+        axes.set_title(title)
+    grid[-1].set_xlabel("layer")
+    return figure
+
+
+@_styled
+def matrix_figure(
+    title: str, rows: Sequence[str], columns: Sequence[str], change: NDArray[np.float64]
+) -> Figure:
+    """Change of each column's culture under each row's mask, centred at zero, in percentage points."""
+    figure = _figure(1.8 + 0.42 * len(columns), 1.4 + 0.3 * len(rows))
+    axes = figure.subplots()
+    most = float(np.nanmax(np.abs(change), initial=0.0)) or 1.0
+    _mesh(axes, 100 * change, DIVERGING, -100 * most, 100 * most)
+    for row, column in np.ndindex(*change.shape):
+        value = change[row, column]
+        if np.isfinite(value):
+            color = "white" if abs(value) > 0.6 * most else INK
+            text = axes.text(column + 0.5, row + 0.5, f"{100 * value:+.1f}".replace("-", "−"))
+            text.set(ha="center", va="center", fontsize=6, color=color)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, list(columns), rotation=60, ha="right")
+    axes.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
+    axes.set_xlabel("evaluated culture")
+    axes.set_ylabel("masked culture")
+    axes.set_title(title)
+    return figure
+
+
+@_styled
+def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
+    """Change of a metric under each mask with its interval, beside random masks; rows of `results.json`."""
+    masked = [row for row in rows if row["change"] and row.get("like") is None and metric in row["change"]]
+    figure = _figure(7.0, 1.3 + 0.28 * len(masked))
+    axes = figure.subplots()
+    for place, row in enumerate(masked):
+        random = [
+            other["change"][metric]["effect"]
+            for other in rows
+            if other.get("like") == row["condition"] and other["benchmark"] == row["benchmark"]
+        ]
+        _interval(axes, place - 0.12, row["change"][metric], EFFECT, "o", "against unmasked")
+        against = (row.get("against_random") or {}).get(metric)
+        if against is not None:
+            _interval(axes, place + 0.16, against, AGAINST, "s", "against random")
+        if random:
+            label = _once(axes, "random against unmasked")
+            axes.plot(random, [place - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(masked)), [f"{row['benchmark']}: {row['condition']}" for row in masked])
+    axes.set_ylim(len(masked) - 0.5, -0.5)
+    axes.set_xlabel(f"change of {name} (95 % interval over questions)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return figure
+
+
+@_styled
+def shares_figure(panels: Sequence[tuple[str, Sequence[str], Sequence[float]]]) -> Figure:
+    """Shares of 1 as bars: panels of (title, names, shares) above each other."""
+    heights = [max(2, len(names)) for _, names, _ in panels]
+    figure = _figure(5.5, 0.7 + 0.24 * sum(heights) + 0.35 * len(panels))
+    grid = np.atleast_1d(figure.subplots(len(panels), 1, height_ratios=heights, sharex=True))
+    for axes, (title, names, shares) in zip(grid, panels, strict=True):
+        drawn = axes.barh(range(len(names)), [100 * share for share in shares], color=EFFECT, height=0.7)
+        axes.bar_label(drawn, [f"{100 * share:.0f}" for share in shares], padding=2, fontsize=7)
+        axes.set_yticks(range(len(names)), list(names))
+        axes.invert_yaxis()
+        axes.set_title(title)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[-1].set_xlim(0, 105)
+    grid[-1].set_xlabel("problems with a positive score (%)")
+    return figure
+
+
+def save(figure: Figure, path: Path, form: str) -> None:
+    """Write a figure as one of FORMATS."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        figure.savefig(path, format=form, dpi=200, metadata=_METADATA[form])
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _mesh(axes: Axes, values: NDArray[np.float64], colors: Sequence[str], low: float, high: float) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    scale = LinearSegmentedColormap.from_list("culnig", list(colors))
+    mesh = axes.pcolormesh(
+        np.ma.masked_invalid(values), cmap=scale, vmin=low, vmax=high, edgecolors="white", linewidth=0.5
+    )
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    scale_beside = axes.figure.colorbar(mesh, ax=axes, pad=0.01, fraction=0.05)
+    if scale_beside.solids is not None:  # matplotlib would make a picture of it
+        scale_beside.solids.set(rasterized=False, edgecolor="face")
+
+
+def _interval(axes: Axes, place: float, found: Mapping[str, Any], color: str, mark: str, name: str) -> None:
+    low, high = found["interval"]
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], color=color, linewidth=1.4, solid_capstyle="butt")
+    axes.plot([found["effect"]], [place], mark, color=color, markersize=4, label=_once(axes, name))
+
+
+def _once(axes: Axes, name: str) -> str:
+    """A name for the legend, only where it is not in it yet."""
+    return f"_{name}" if name in axes.get_legend_handles_labels()[1] else name

@@ -1,0 +1,128 @@
+"""What a report shows of a run's scores, gathered in one walk over the tables.
+
+Of 2 million neurons nothing is kept but sums per module and layer, products between cultures, and the columns
+of the neurons that are listed. A score is target − control, where the run has a control of that target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.errors import SelectionError
+from culnig.selection.tables import Roles, choose_roles
+from culnig.store import schema
+from culnig.store.run import Run, Wanted
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Scores of one target benchmark of a run."""
+
+    target: str
+    control: str | None
+    cultures: tuple[str, ...]
+    n_items: tuple[int, ...]
+    """Items of each culture."""
+    modules: tuple[str, ...]
+    layers: NDArray[np.float64]
+    """Σ of the positive scores, shape (culture, module, layer)."""
+    correlation: NDArray[np.float64]
+    """Pearson correlation of the scores over neurons, shape (culture, culture); NaN where all are equal."""
+    best: NDArray[np.int64]
+    """Flat positions of the neurons with the highest sum over cultures, best first."""
+    columns: dict[int, NDArray[np.float64]]
+    """Score in each culture, (culture,), of the best and of the listed neurons by flat position."""
+
+
+def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> Profile:
+    """Walk over the tables of a target. `listed`: flat positions of neurons whose scores are wanted."""
+    target, control = roles.target, roles.control
+    wanted = [Wanted(target.name, schema.SUM)]
+    if control is not None:
+        wanted.append(Wanted(control.name, schema.SUM, roles.control_rows))
+    n_cultures, layout = len(target.cultures), run.layout
+    layers = np.zeros((n_cultures, len(layout.modules), layout.n_layers))
+    sums, products = np.zeros(n_cultures), np.zeros((n_cultures, n_cultures))
+    listed = np.unique(listed)
+    kept: dict[int, NDArray[np.float64]] = {}
+    best: list[tuple[float, int, NDArray[np.float64]]] = []
+    for columns, values in run.blocks(wanted):
+        scores = values[0]
+        scores /= max(1, target.n_items)
+        if control is not None:
+            values[1] /= max(1, control.n_items)
+            scores -= values[1]
+        sums += scores.sum(axis=1)
+        products += scores @ scores.T
+        _add_segments(layers, run, columns, scores)
+        first, last = np.searchsorted(listed, [columns.start, columns.stop])
+        for flat in listed[first:last].tolist():
+            kept[flat] = scores[:, flat - columns.start].copy()
+        best = _merged(best, scores, columns.start, n_best)
+    places = np.array([flat for _, flat, _ in best], dtype=np.int64)
+    return Profile(
+        target=target.name,
+        control=None if control is None else control.name,
+        cultures=target.cultures,
+        n_items=target.items_of_culture,
+        modules=layout.modules,
+        layers=layers,
+        correlation=_correlation(sums, products, layout.n_neurons),
+        best=places,
+        columns=kept | {flat: column for _, flat, column in best},
+    )
+
+
+def target_roles(run: Run) -> list[Roles]:
+    """Each target of a run with its control: the one named after it, or the only one there is."""
+    controls = [stored.name for stored in run.with_role("control")]
+    found = []
+    for stored in run.with_role("target"):
+        own = [name for name in controls if name.startswith(f"{stored.name}-")]
+        control = own[0] if len(own) == 1 else controls[0] if len(controls) == 1 else None
+        try:
+            roles = choose_roles(
+                run, target=stored.name, control=control, use_control=control is not None, use_exclusion=False
+            )
+        except SelectionError:  # the control lacks a culture
+            roles = choose_roles(run, target=stored.name, use_control=False, use_exclusion=False)
+        found.append(roles)
+    return found
+
+
+def _add_segments(layers: NDArray[np.float64], run: Run, columns: slice, scores: NDArray[np.float64]) -> None:
+    layout = run.layout
+    ends = np.array([columns.start, columns.stop - 1])
+    first, last = layout.segment_of(ends).tolist()
+    for segment in layout.segments[first : last + 1]:
+        start = max(segment.start, columns.start) - columns.start
+        stop = min(segment.start + segment.width, columns.stop) - columns.start
+        place = layout.modules.index(segment.module)
+        layers[:, place, segment.layer] += np.maximum(scores[:, start:stop], 0).sum(axis=1)
+
+
+def _merged(
+    best: list[tuple[float, int, NDArray[np.float64]]], scores: NDArray[np.float64], start: int, n: int
+) -> list[tuple[float, int, NDArray[np.float64]]]:
+    """The n best so far and those of a range, highest first, ties to the lower position."""
+    if n == 0:
+        return []
+    total = scores.sum(axis=0)
+    least = best[-1][0] if len(best) == n else -np.inf
+    (candidates,) = np.nonzero(total > least)
+    if len(candidates) > n:
+        bound = np.partition(total[candidates], len(candidates) - n)[len(candidates) - n]
+        candidates = candidates[total[candidates] >= bound]
+    more = [(float(total[place]), start + int(place), scores[:, place].copy()) for place in candidates]
+    return sorted([*best, *more], key=lambda one: (-one[0], one[1]))[:n]
+
+
+def _correlation(sums: NDArray[np.float64], products: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    covariance = products / n - np.outer(sums, sums) / n**2
+    spread = np.sqrt(np.maximum(np.diagonal(covariance), 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: NDArray[np.float64] = covariance / np.outer(spread, spread)
+    return np.clip(found, -1, 1)

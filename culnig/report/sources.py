@@ -1,0 +1,85 @@
+"""What a report is made of: the paths given, opened and sorted by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from culnig.errors import InputError, StoreError
+from culnig.evaluation.compare import StoredEvaluation, open_evaluation
+from culnig.evaluation.folder import REQUEST_FILE, RESULTS_FILE
+from culnig.instances.file import StoredInstances, read_instances
+from culnig.neurons import Layout
+from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+from culnig.store import schema
+from culnig.store.run import Run
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Opened inputs, each kind in the order given."""
+
+    runs: list[Run] = field(default_factory=list)
+    evaluations: list[StoredEvaluation] = field(default_factory=list)
+    neuron_sets: list[NeuronSet] = field(default_factory=list)
+    instances: list[StoredInstances] = field(default_factory=list)
+
+    @property
+    def models(self) -> list[str]:
+        """Names of all models that the inputs speak of, each once."""
+        named = [run.model for run in self.runs]
+        named += [
+            str(evaluation.results.get("model", {}).get("source", "?")) for evaluation in self.evaluations
+        ]
+        named += [those.model for those in self.neuron_sets]
+        return list(dict.fromkeys(named))
+
+    def run_of(self, those: NeuronSet) -> Run | None:
+        """The run with the layout of a set, the one it was made from where that is among the inputs."""
+        fitting = [run for run in self.runs if run.layout.hash == those.layout_hash]
+        hashes = {source.get("scores_hash") for source in those.sources}
+        return next((run for run in fitting if run.scores_hash in hashes), fitting[0] if fitting else None)
+
+    def layout_of(self, those: NeuronSet) -> Layout | None:
+        """The layout of a set, where a run among the inputs has it."""
+        run = self.run_of(those)
+        return None if run is None else run.layout
+
+
+_LATER = ("like", "change", "loss", "against_random", "p_holm", "chance", "option_accuracy", "confidence")
+"""What rows of older evaluations may lack."""
+
+
+def rows_of(evaluation: StoredEvaluation) -> list[dict[str, Any]]:
+    """Rows of an evaluation; what an older one did not compute is None."""
+    return [{**dict.fromkeys(_LATER), **row} for row in evaluation.results["rows"]]
+
+
+def read_sources(paths: Sequence[Path]) -> Sources:
+    """Open run folders, evaluation folders, neuron-set files and files of `instances`.
+
+    InputError where there is none, StoreError where one is missing, damaged or of no known kind.
+    """
+    if not paths:
+        raise InputError("nothing to show; give runs, evaluations and neuron sets")
+    found = Sources()
+    for path in dict.fromkeys(paths):
+        if not path.exists():
+            raise StoreError(
+                f"{path}: no such file or folder; give a run, an evaluation, a neuron set or instances"
+            )
+        if path.is_dir() and (path / schema.RUN_FILE).exists():
+            found.runs.append(Run(path))
+        elif path.is_dir() and ((path / RESULTS_FILE).exists() or (path / REQUEST_FILE).exists()):
+            found.evaluations.append(open_evaluation(path))
+        elif path.is_dir():
+            raise StoreError(
+                f"{path}: neither a run (no {schema.RUN_FILE}) nor an evaluation (no {RESULTS_FILE})"
+            )
+        elif path.suffix in (".h5", ".hdf5"):
+            found.instances.append(read_instances(path))
+        else:
+            found.neuron_sets.append(read_neuron_set(path))
+    return found

@@ -1,0 +1,102 @@
+"""A table of a report, and the same table as CSV and LaTeX (booktabs) for a paper."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Cell = str | int | float | None
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings."""
+
+    name: str
+    """Name of its files, without ending."""
+    caption: str
+    headings: tuple[str, ...]
+    rows: Sequence[Sequence[Cell]]
+    formats: tuple[str, ...] = ()
+    """Format of each column's numbers, such as `+.3f`, `.1%` or `p`; text and none given: as it is."""
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column holds numbers, which are aligned right."""
+        cells = [row[column] for row in self.rows if row[column] is not None]
+        return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+
+    def text(self, column: int, cell: Cell) -> str:
+        """A cell as people read it."""
+        return number_text(cell, self.formats[column] if column < len(self.formats) else "")
+
+    def csv(self) -> str:
+        """With a heading row and numbers in full."""
+        written = io.StringIO()
+        writer = csv.writer(written, lineterminator="\n")
+        writer.writerow(self.headings)
+        writer.writerows(["" if cell is None else cell for cell in row] for row in self.rows)
+        return written.getvalue()
+
+    def latex(self) -> str:
+        """A table environment; needs the package booktabs."""
+        sides = "".join("r" if self.is_number(column) else "l" for column in range(len(self.headings)))
+        lines = [" & ".join(map(latex_text, self.headings)) + r" \\"]
+        lines.append(r"\midrule")
+        lines += [
+            " & ".join(latex_text(self.text(column, cell)) for column, cell in enumerate(row)) + r" \\"
+            for row in self.rows
+        ]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex_text(self.caption)}}}",
+                rf"\label{{tab:{self.name}}}",
+                rf"\begin{{tabular}}{{{sides}}}",
+                r"\toprule",
+                *lines,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def number_text(cell: Cell, form: str) -> str:
+    """A value in a format: `p` is a p-value, `%` formats are shares, others are Python's."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, str):
+        return cell
+    if form == "p":
+        return "< 0.001" if cell < 0.001 else f"{cell:.3f}"
+    if form.endswith("%"):
+        return format(cell, form).replace("%", " %").replace("-", "−")
+    if form:
+        return format(cell, form).replace("e-", "e@").replace("-", "−").replace("e@", "e-")
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}".replace("-", "−")
+
+
+def latex_text(text: str) -> str:
+    """Text with LaTeX's special characters written out."""
+    joined = "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    return joined.replace("−", "$-$").replace("–", "--")

@@ -1,0 +1,162 @@
+"""Inputs of a report without a model: a run at level item, sets, an evaluation, instances; hostile texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from culnig.evaluation.conditions import Condition
+from culnig.evaluation.dose import dose_table
+from culnig.evaluation.folder import write_evaluation
+from culnig.evaluation.matrix import selectivity
+from culnig.evaluation.results import result_rows
+from culnig.instances.file import write_instances
+from culnig.instances.scores import InstanceScores
+from culnig.items import Item
+from culnig.neurons import Layout
+from culnig.report.sources import Sources, read_sources
+from culnig.scores import CultureMoments
+from culnig.selection.neuron_set import NeuronSet
+from culnig.store import schema
+from culnig.store.data_parts import PartName, Prompts
+from culnig.store.item_scores import ItemScoresWriter
+from culnig.store.writer import Portion, PortionState, RunWriter
+from tests.toy import answered, items, neuron_set, toy_layout
+
+CULTURES = ("China", "Iran", "<b>Spain</b>", "West Java")
+SCRIPT = '</script><script>window.stolen = "yes"</script><img src=x onerror="window.stolen=1">'
+HOSTILE = [
+    SCRIPT,
+    " \"quotes\" & 'more'",
+    " 🍜🏺",
+    " ما هو الطعام المفضل؟",
+    " 你最喜欢的食物",
+    " {{ 7*7 }}",
+    " word" * 420,
+]
+"""Tokens of the first question: markup, quotes, emoji, Arabic, Chinese, template syntax, 2,100 letters."""
+PLAIN = ["What", " do", " people", " eat", " at", " noon", "?"]
+QUESTIONS = 6
+
+
+class Sample(NamedTuple):
+    """Paths of the inputs."""
+
+    run: Path
+    sets: list[Path]
+    evaluation: Path
+    instances: Path
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.run, *self.sets, self.evaluation, self.instances]
+
+    def sources(self) -> Sources:
+        return read_sources(self.paths)
+
+
+def write_sample(folder: Path) -> Sample:
+    layout = toy_layout()
+    asked = items(CULTURES, QUESTIONS)
+    run = _write_run(folder / "run", layout, asked)
+    sets = []
+    for number, culture in enumerate(CULTURES):
+        own = neuron_set(layout, range(8 + number, 14 + number), f"specific {culture}")
+        own = replace(own, method={"name": "specific", "culture": culture, "z": 0.5})
+        own.write(folder / f"specific-{number}.json")
+        sets.append(folder / f"specific-{number}.json")
+    general = replace(
+        neuron_set(layout, [8, 0, 40, 5, 70], "general <i>"),
+        method={"name": "general", "top_mlp": 0.01},
+        sources=[{"benchmarks": {"target": "toy-target", "exclusion": "toy-exclusion"}}],
+        columns={"q_value": np.linspace(0.001, 0.2, 5)},
+    )
+    general.write(folder / "general.json")
+    evaluation = _write_evaluation(folder / "evaluation", layout, general, asked)
+    scores = np.random.default_rng(3).normal(size=(len(asked), 5))
+    write_instances(
+        folder / "instances.h5",
+        InstanceScores(tuple(asked), general.flat(layout), scores, np.abs(scores) / 2),
+        layout,
+        {"neuron_set": {"name": general.name}, "benchmarks": {"toy-target": {}}, "model": {"source": "toy"}},
+    )
+    return Sample(run, [folder / "general.json", *sets], evaluation, folder / "instances.h5")
+
+
+def _write_run(folder: Path, layout: Layout, asked: list[Item]) -> Path:
+    """Scores are drawn; the Arabic token of the first question raises neuron 8 most."""
+    record = {
+        "model": {"source": "toy"},
+        "settings": {"aggregator": "max", "level": "item", "score_type": "float32"},
+        "benchmarks": {"toy-target": {"role": "target", "files": {"toy.csv": "0"}}},
+        "versions": {"culnig-engine": "0.1.0"},
+        "complete": False,
+    }
+    writer = RunWriter.open(folder, record, layout)
+    words = [HOSTILE] + [PLAIN] * (len(asked) - 1)
+    vocabulary = list(dict.fromkeys(word for those in words for word in those))
+    prompts = Prompts.of(
+        range(len(asked)),
+        [[vocabulary.index(word) for word in those] for those in words],
+        vocabulary.__getitem__,
+    )
+    scores = np.random.default_rng(1).normal(size=(len(asked), layout.n_neurons)).astype(np.float32)
+    peaks = np.random.default_rng(2).integers(0, len(PLAIN), scores.shape).astype(np.int32)
+    scores[0, 8], peaks[0, 8] = 50.0, 3
+    portion = Portion("toy-target", 0, 1, 1)
+    path = writer.data_file(schema.ITEMS_FOLDER, portion, 0)
+    part = ItemScoresWriter(path, PartName(writer.run_id, "toy-target", 0, 0), prompts, layout.n_neurons)
+    part.write(0, scores, peaks)
+    part.close()
+    outcomes = answered(asked, [True] * len(asked))
+    table = CultureMoments.zeros(CULTURES, layout.n_neurons)
+    for row, item in enumerate(asked):
+        culture = CULTURES.index(item.culture)
+        table.n_items[culture] += 1
+        table.sum[culture] += 0.5 * scores[row]
+        table.sum_of_squares[culture] += (0.5 * scores[row]) ** 2
+        table.positive_count[culture] += scores[row] > 0
+    writer.save_part(portion, "target", "identify", PortionState(table, outcomes, np.arange(len(asked)), 1))
+    writer.finish({"toy-target": 1})
+    return folder
+
+
+def _write_evaluation(folder: Path, layout: Layout, general: NeuronSet, asked: list[Item]) -> Path:
+    """General under two factors with baselines, and a set for each of two cultures."""
+    nobody = np.empty(0, dtype=np.int64)
+    own = np.array([1, 2, 3])
+    conditions = [Condition("none", 1.0, nobody)]
+    for factor in (0.0, 0.5):
+        name = f"{general.name} × {factor:g}"
+        conditions.append(Condition(name, factor, general.flat(layout), of_set=general.name))
+        conditions += [
+            Condition(f"random {seed} like {name}", factor, own, like=name, of_set=general.name)
+            for seed in range(2)
+        ]
+    conditions += [
+        Condition(f"specific {name}", 0.0, own, of_set=f"specific {name}", culture=name)
+        for name in CULTURES[:2]
+    ]
+    generator = np.random.default_rng(5)
+    answers = {}
+    for benchmark, those in (("toy-target", asked), ("toy-damage", items(["none"], 8))):
+        for condition in conditions:
+            right = generator.random(len(those)) < (0.4 if condition.of_set else 0.9)
+            answers[benchmark, condition.name] = answered(those, right, 0.1 + 0.4 * right)
+    rows = result_rows(answers, ["toy-target", "toy-damage"], conditions)
+    masks = {name: f"specific {name}" for name in CULTURES[:2]}
+    record = {
+        "model": {"source": "toy", "weights_hash": "7" * 64},
+        "settings": {"factor": [0.0, 0.5], "random_baseline": 2},
+        "benchmarks": {"toy-target": {"split": "identify"}, "toy-damage": {"split": "test"}},
+        "matrix": [
+            selectivity(answers, ["toy-target"], masks, {}, metric=metric).document()
+            for metric in ("accuracy", "confidence")
+        ],
+        "dose": [vars(dose) for dose in dose_table(rows, ["toy-target"])],
+    }
+    write_evaluation(folder, record, rows, answers, conditions)
+    return folder

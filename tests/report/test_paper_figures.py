@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from culnig.errors import InputError
+from culnig.report.paper_figures import make_figures
+from culnig.report.sources import Sources
+from tests.toy import write_toy_run
+
+
+def test_all_figures_that_have_data_are_made(sample):
+    assert set(make_figures(sample.sources())) == {
+        *("layers", "matrix-accuracy", "matrix-confidence", "instances"),
+        *("masking-accuracy", "masking-option-accuracy", "masking-confidence", "masking-option-mass"),
+    }
+
+
+def test_the_sets_of_cultures_share_a_panel(sample):
+    axes = make_figures(sample.sources(), ("layers",))["layers"].axes
+    titles = [one.get_title(loc="left") for one in axes if one.get_title(loc="left")]
+    assert titles == ["general <i>", "culture-specific neurons, all modules"]
+    drawn = axes[1].collections[0].get_array()
+    assert drawn.tolist() == [[6.0, 0.0, 0.0]] * 4
+
+
+def test_a_figure_without_data_says_which_command_makes_it(tmp_path):
+    sources = Sources([write_toy_run(tmp_path / "run")])
+    with pytest.raises(InputError, match=r"no data for figure 'matrix'.*culnig-engine evaluate .*--matrix"):
+        make_figures(sources, ("matrix",))
+    with pytest.raises(InputError, match="no figure can be drawn"):
+        make_figures(sources)

@@ -1,0 +1,145 @@
+"""The sentences follow from the numbers: each caveat is there when its figure says so, and else not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from culnig.evaluation.compare import StoredEvaluation
+from culnig.report.sources import Sources
+from culnig.report.summary import caveats, findings
+from tests.toy import moments, neuron_set, random_moments, toy_layout, write_run
+
+LAYOUT = toy_layout()
+ENOUGH = {"n": 900, "n_units": 400, "chance": 0.25, "option_accuracy": 0.8}
+
+
+def compared(effect, p, low=None, high=None):
+    return {"effect": effect, "interval": [low, high], "p_value": p, "n": 900, "n_units": 400}
+
+
+def row(condition="general", **changes):
+    return {
+        "benchmark": "blend",
+        "condition": condition,
+        "factor": 0.0,
+        "n_neurons": 9,
+        "like": None,
+        "change": {"accuracy": compared(-0.1, 0.01), "confidence": compared(-0.02, 0.001, -0.03, -0.01)},
+        "loss": {"format": compared(0.0, 1), "knowledge": compared(0.1, 1), "accuracy": compared(0.1, 1)},
+        "against_random": {"confidence": compared(-0.015, 0.002)},
+        "p_value": 0.01,
+        "p_holm": 0.02,
+        **ENOUGH,
+        **changes,
+    }
+
+
+def unmasked(**changes):
+    return row("none", change=None, loss=None, against_random=None, p_value=None, p_holm=None, **changes)
+
+
+def evaluation(*rows, split="test", **more):
+    results = {"rows": list(rows), "benchmarks": {"blend": {"split": split}}, "model": {"source": "toy"}}
+    return Sources(evaluations=[StoredEvaluation(Path("EVAL"), results | more, {})])
+
+
+def test_an_effect_beyond_random_neurons_is_said_as_one():
+    (said,) = findings(evaluation(unmasked(), row()))
+    assert "changes P(gold) on blend by −0.0200 (95 % interval −0.0300 to −0.0100)" in said
+    assert "−0.0150 beside random neurons (p 0.002): more than masking any neurons does" in said
+
+
+def test_an_effect_like_that_of_random_neurons_is_not():
+    weak = row(against_random={"confidence": compared(-0.001, 0.4)})
+    (said,) = findings(evaluation(unmasked(), weak))
+    assert "(p 0.400): not clearly more than masking any neurons does" in said
+
+
+def test_a_sound_evaluation_has_no_caveat():
+    assert caveats(evaluation(unmasked(), row())) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "begins"),
+    [
+        ([unmasked(n_units=99), row()], "Small sample: blend has 900 items of 99 independent questions"),
+        ([unmasked(option_accuracy=0.29), row()], "Near chance: the unmasked model picks the right label"),
+        ([unmasked(), row(against_random=None)], "EVAL has no random baselines"),
+        ([unmasked(), row(p_value=0.04, p_holm=0.08)], "1 change of accuracy in EVAL is significant alone"),
+        (
+            [unmasked(), row(loss={"format": compared(0.12, 0), "knowledge": compared(-0.02, 1)})],
+            "Format loss: with general masked, 12.0% of accuracy on blend",
+        ),
+    ],
+)
+def test_each_weakness_is_named(rows, begins):
+    (said,) = caveats(evaluation(*rows))
+    assert said.startswith(begins)
+
+
+def test_the_edge_of_chance_is_two_standard_errors():
+    edge = 0.25 + 2 * (0.25 * 0.75 / 400) ** 0.5
+    assert caveats(evaluation(unmasked(option_accuracy=edge + 1e-9), row())) == []
+    assert len(caveats(evaluation(unmasked(option_accuracy=edge - 1e-9), row()))) == 1
+
+
+def test_testing_on_the_items_that_found_the_neurons_is_named():
+    (said,) = caveats(evaluation(unmasked(), row(), split="all"))
+    assert "neurons may be judged on the questions that found them" in said
+
+
+def stable(jaccard, n_stable):
+    agreement = {"kind": "bootstrap", "jaccard": jaccard, "by_chance": 0.03}
+    return {"agreement": [agreement], "selected": 10, "selected_stable": n_stable, "level": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("stability", "expected"),
+    [
+        (stable(0.7, 6), []),
+        (stable(0.4, 6), ["share a Jaccard index of 0.40, by chance 0.03"]),
+        (stable(0.7, 4), ["only 4 of 10 neurons of toy set"]),
+        (None, ["The stability of toy set was not tested"]),
+    ],
+)
+def test_low_stability_is_named(stability, expected):
+    those = replace(
+        neuron_set(LAYOUT, range(10)),
+        sources=[{"benchmarks": {"target": "t", "exclusion": "e"}}],
+        method={"name": "general"} | ({} if stability is None else {"stability": stability}),
+    )
+    found = caveats(Sources(neuron_sets=[those]))
+    assert len(found) == len(expected)
+    for text, said in zip(expected, found, strict=True):
+        assert text in said
+
+
+def test_a_selection_without_exclusion_is_named():
+    those = replace(
+        neuron_set(LAYOUT, [1]),
+        sources=[{"benchmarks": {"target": "t"}}],
+        method={"name": "general", "stability": stable(0.9, 9)},
+    )
+    (said,) = caveats(Sources(neuron_sets=[those]))
+    assert said.startswith("Selected without an exclusion: toy set")
+
+
+def test_few_items_of_a_culture_and_a_missing_control_are_named(tmp_path):
+    few = random_moments(0, LAYOUT.n_neurons, items_each=99)
+    found = caveats(Sources([write_run(tmp_path / "few", LAYOUT, {"t": ("target", few)})]))
+    assert [said.partition(":")[0] for said in found] == ["Few items", "few has no control"]
+    assert "as few as 99 of a culture" in found[0]
+    many = moments(["China"], [100], few.sum[:1])
+    sources = Sources([write_run(tmp_path / "many", LAYOUT, {"t": ("target", many), "c": ("control", many)})])
+    assert caveats(sources) == []
+
+
+def test_many_sets_of_one_method_make_one_sentence_each():
+    sets = [replace(neuron_set(LAYOUT, range(3 + n), f"s{n}"), sources=[]) for n in range(5)]
+    assert findings(Sources(neuron_sets=sets)) == [
+        "s0, s1 and 3 more sets: 3 to 7 neurons of toy, selected by method by hand, in layer 0."
+    ]
+    assert len(caveats(Sources(neuron_sets=sets))) == 1
