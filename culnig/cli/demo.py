@@ -14,7 +14,7 @@ from culnig.cli.model_options import ModelChoice
 from culnig.cli.options import json_option, overwrite_option, read_benchmarks
 from culnig.cli.output import p_text, percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
-from culnig.cli.select import print_counts
+from culnig.cli.selected import print_counts
 from culnig.items import ChosenItems
 from culnig.selection.neuron_set import NeuronSet
 

@@ -11,7 +11,7 @@ from culnig.cli.evaluate import print_results
 from culnig.cli.options import json_option
 from culnig.cli.output import print_json, print_line, print_table, size_text
 from culnig.cli.score import summary_rows
-from culnig.cli.select import print_counts
+from culnig.cli.selected import print_counts
 from culnig.errors import StoreError
 from culnig.items import Role
 from culnig.selection.neuron_set import read_neuron_set

@@ -13,7 +13,7 @@ import click
 from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table, print_tree
-from culnig.cli.select import print_counts
+from culnig.cli.selected import print_counts
 from culnig.errors import InputError, OutputExistsError
 from culnig.neurons import MLP_GATE, Layout
 from culnig.selection.algebra import Operation, combine, difference

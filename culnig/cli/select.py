@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,41 +10,27 @@ import click
 
 from culnig.cli.evidence import (
     Evidence,
-    evidence_cells,
-    evidence_headings,
     evidence_options,
     gather,
-    print_evidence,
 )
-from culnig.cli.options import Command, json_option, overwrite_option, together
-from culnig.cli.output import print_json, print_line, print_table
-from culnig.errors import OutputExistsError, SelectionError, UnknownNameError
+from culnig.cli.options import Command, together
+from culnig.cli.select_lape import cape, lape
+from culnig.cli.selected import ALL, culture_files, output_options, tell
+from culnig.errors import SelectionError, UnknownNameError
 from culnig.scorer import RELEASED_CODE
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.selection.presets import PublishedModel, paper_preset
 from culnig.selection.specific import SpecificSettings, select_specific
 from culnig.selection.tables import choose_roles, general_totals, selection_tables
-from culnig.store.files import make_folder
 from culnig.store.run import Run
 
 _FRACTION = click.FloatRange(0, 1)
-ALL = "all"
-_UNUSUAL = re.compile(r"[^\w-]+")
-"""What a culture's name may hold and a file's name had better not."""
 
 
 @click.group("select")
 def command() -> None:
     """Select neurons from the stored scores of a run."""
-
-
-def _output_options(what: str = "Neuron-set file.") -> Callable[[Command], Command]:
-    return together(
-        click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help=what),
-        overwrite_option(),
-        json_option(),
-    )
 
 
 def _table_options(call: Command) -> Command:
@@ -90,6 +74,10 @@ class PoolShare(click.ParamType[Any]):
         return pool, float(_FRACTION.convert(cast(Any, fraction), param, ctx))
 
 
+command.add_command(lape)
+command.add_command(cape)
+
+
 @command.command("general")
 @_table_options
 @click.option(
@@ -119,7 +107,7 @@ class PoolShare(click.ParamType[Any]):
 )
 @_PRESET
 @evidence_options
-@_output_options()
+@output_options()
 @click.pass_context
 def general(
     ctx: click.Context,
@@ -159,7 +147,7 @@ def general(
         opened, roles, chosen, lambda tables: select_general(tables, settings), list(settings.cuts), evidence
     )
     chosen.write(output, overwrite=overwrite)
-    _tell([(chosen, output)], published, as_json)
+    tell([(chosen, output)], published, as_json)
 
 
 @command.command("specific")
@@ -195,7 +183,7 @@ def general(
     show_default=True,
     help="What --fdr tests the culture against: the other cultures, or its own control.",
 )
-@_output_options("Neuron-set file; a folder for several cultures.")
+@output_options("Neuron-set file; a folder for several cultures.")
 @click.pass_context
 def specific(
     ctx: click.Context,
@@ -231,7 +219,7 @@ def specific(
     several = ALL in cultures or len(wanted) > 1
     if tables.exclusion is not None:
         _check_exclusion(wanted, tables.cultures, tables.exclusion.cultures)
-    files = _files(output, wanted, overwrite) if several else [output]
+    files = culture_files(output, wanted, overwrite) if several else [output]
     roles = choose_roles(opened, **which)
     sets = [
         gather(
@@ -247,7 +235,7 @@ def specific(
     ]
     for chosen, file in zip(sets, files, strict=True):
         chosen.write(file, overwrite=overwrite)
-    _tell(list(zip(sets, files, strict=True)), None, as_json, folder=output if several else None)
+    tell(list(zip(sets, files, strict=True)), None, as_json, folder=output if several else None)
 
 
 @command.command("random")
@@ -266,7 +254,7 @@ def specific(
     show_default=True,
     help="Match counts per module and layer, or only the total, as the paper does.",
 )
-@_output_options()
+@output_options()
 def random(
     run: Path, like: Path, seed: int, match: Any, output: Path, overwrite: bool, as_json: bool
 ) -> None:
@@ -275,64 +263,7 @@ def random(
 
     chosen = select_random(read_neuron_set(like), Run(run).layout, seed, match)
     chosen.write(output, overwrite=overwrite)
-    _tell([(chosen, output)], None, as_json)
-
-
-def _lape_command(method: str, help_text: str) -> click.Command:
-    @click.argument("run", type=click.Path(path_type=Path))
-    @click.option("--target", help="Target benchmark, where the run has several.")
-    @click.option(
-        "--culture",
-        "cultures",
-        multiple=True,
-        default=(ALL,),
-        show_default=True,
-        help="The culture to select for; several times, or `all`, for a set of each (-o is a folder then).",
-    )
-    @click.option(
-        "--top", type=_FRACTION, default=0.01, show_default=True, help="Share of the pool kept, all cultures."
-    )
-    @click.option(
-        "--percentile",
-        type=click.FloatRange(0, 100, max_open=True),
-        default=95,
-        show_default=True,
-        help="Of all activation shares: what a neuron must exceed for a culture.",
-    )
-    @click.option("--pool", default="mlp", show_default=True, help="mlp, or a module.")
-    @_output_options("Neuron-set file; a folder for several cultures.")
-    def select(
-        run: Path,
-        target: str | None,
-        cultures: tuple[str, ...],
-        top: float,
-        percentile: float,
-        pool: str,
-        output: Path,
-        overwrite: bool,
-        as_json: bool,
-    ) -> None:
-        from culnig.selection.lape import SCORER, LapeSettings, activation_shares, select_lape
-
-        shares = activation_shares(Run(run, SCORER), target)
-        wanted = shares.cultures if ALL in cultures else tuple(dict.fromkeys(cultures))
-        for culture in wanted:
-            if culture not in shares.cultures:
-                raise UnknownNameError("culture of this run:", culture, shares.cultures)
-        sets = select_lape(shares, LapeSettings(top, percentile, pool), method)
-        several = ALL in cultures or len(wanted) > 1
-        files = _files(output, wanted, overwrite) if several else [output]
-        made = [(sets[culture], file) for culture, file in zip(wanted, files, strict=True)]
-        for chosen, file in made:
-            chosen.write(file, overwrite=overwrite)
-        _tell(made, None, as_json, folder=output if several else None)
-
-    select.__doc__ = help_text
-    return command.command(method)(select)
-
-
-_lape_command("lape", "Neurons that are on for few cultures, by entropy (Tang et al. 2024).")
-_lape_command("cape", "The same selection, named as it is with cultures for languages (arXiv 2508.02241).")
+    tell([(chosen, output)], None, as_json)
 
 
 def _open(folder: Path, scorer: str | None, compat: str | None) -> Run:
@@ -381,90 +312,8 @@ def _check_exclusion(wanted: tuple[str, ...], known: tuple[str, ...], excluded: 
         )
 
 
-def _files(folder: Path, cultures: tuple[str, ...], overwrite: bool) -> list[Path]:
-    """A file per culture in a folder; OutputExistsError before anything is written."""
-    if folder.is_file():
-        raise OutputExistsError(f"{folder} is a file; several cultures need a folder: give one with -o")
-    files = [folder / f"{_UNUSUAL.sub('_', culture)}.neurons.json" for culture in cultures]
-    there = [file for file in files if file.exists()]
-    if there and not overwrite:
-        raise OutputExistsError(f"{there[0]} exists; add --overwrite to replace it, or give another folder")
-    make_folder(folder)
-    return files
-
-
 def _with_preset(chosen: NeuronSet, preset: str | None, published: PublishedModel | None) -> NeuronSet:
     if preset is None:
         return chosen
     known = {"published": asdict(published)} if published else {}
     return replace(chosen, method={**chosen.method, "preset": preset, **known})
-
-
-def _tell(
-    written: list[tuple[NeuronSet, Path]],
-    published: PublishedModel | None,
-    as_json: bool,
-    folder: Path | None = None,
-) -> None:
-    """Print what was selected and where it lies."""
-    for chosen, _ in written:
-        if not chosen.neurons:
-            click.echo(
-                f"warning: {chosen.name}: no neuron is left; try larger fractions, a smaller z or a larger "
-                "fdr",
-                err=True,
-            )
-    if as_json:
-        documents = [_document(chosen, file) for chosen, file in written]
-        print_json(documents[0] if folder is None else {"folder": str(folder), "sets": documents})
-        return
-    if folder is None:
-        print_counts(written[0][0])
-    else:
-        print_table(
-            f"Specific neurons of {written[0][0].model}",
-            ("set", "neurons", *evidence_headings(written[0][0]), "file"),
-            [
-                (chosen.name, len(chosen.neurons), *evidence_cells(chosen), file.name)
-                for chosen, file in written
-            ],
-        )
-    if published is not None and published.n_general is not None:
-        n_here = len(written[0][0].neurons)
-        print_line(f"Published for {published.name}: {published.n_general:,} neurons; here {n_here:,}")
-    if folder is None:
-        print_evidence(written[0][0])
-    print_line(f"Written to {folder or written[0][1]}")
-
-
-def _document(chosen: NeuronSet, output: Path) -> dict[str, Any]:
-    return {
-        "neurons": str(output),
-        "name": chosen.name,
-        "model": chosen.model,
-        "n_neurons": len(chosen.neurons),
-        "method": chosen.method,
-        "by_module_and_layer": [
-            {"module": module, "layer": layer, "n": n}
-            for (module, layer), n in sorted(chosen.count_by_module_and_layer().items())
-        ],
-    }
-
-
-def print_counts(chosen: NeuronSet) -> None:
-    """Print how many neurons lie in each module, and in which layers."""
-    by_module: dict[str, dict[int, int]] = {}
-    for (module, layer), n in sorted(chosen.count_by_module_and_layer().items()):
-        by_module.setdefault(module, {})[layer] = n
-    print_table(
-        f"{chosen.name}: {len(chosen.neurons):,} neurons of {chosen.model}",
-        ("module", "neurons", "layer: neurons"),
-        [
-            (
-                module,
-                sum(layers.values()),
-                "  ".join(f"{layer}: {n}" for layer, n in layers.items()),
-            )
-            for module, layers in by_module.items()
-        ],
-    )
