@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from culnig.cli.validate import EXIT_FAILED
+from culnig.scorer import GRADIENT_ACTIVATION
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.specific import SpecificSettings, select_specific
 from culnig.selection.tables import selection_tables
 from culnig.store.run import Run
 from culnig.validation import planted as planted_module
 from culnig.validation import training
+from culnig.validation.methods import BASELINES, RANDOM
 
 SMALL = ("--cultures", 3, "--questions", 4, "--neurons-per-culture", 4, "--layers", 2, "--mlp-width", 32)
 
@@ -64,16 +66,13 @@ def test_an_untrained_world_says_no_and_keeps_everything(culnig, hardly_trained,
     mexico = read_neuron_set(folder / "planted" / "China.neurons.json")
     run = Run(folder / "run")
     assert mexico.layout_hash == run.layout.hash
-    row = next(row for row in done.json["methods"] if row["method"] == "gradient × activation + control + z")
+    row = next(row for row in done.json["methods"] if row["method"] == "gradient-activation + control + z")
     chosen = select_specific(selection_tables(run, use_exclusion=False), "China", SpecificSettings())
     assert row["by_culture"]["China"]["selected"] == len(chosen.neurons)
     shares = {found["chance"] for found in row["by_culture"].values()}
     assert shares == {4 / 64}
-    assert {folder.name for folder in (folder / "baselines").iterdir()} == {
-        "gradient-norm",
-        "mean-activation",
-        "share-of-activations-0",
-    }
+    statistics = {row["statistic"] for row in done.json["methods"]} - {GRADIENT_ACTIVATION, RANDOM}
+    assert set(run.record["settings"]["scorers"]) == statistics >= set(BASELINES) - {RANDOM}
 
     again = culnig("validate", *SMALL, "-o", folder)
     assert again.code == 2

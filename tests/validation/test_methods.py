@@ -79,7 +79,7 @@ def test_random_orders_come_to_chance(run):
 def test_every_row_has_its_own_name():
     names = [method.name for method in METHODS]
     assert len(set(names)) == len(names)
-    assert "gradient × activation + control + exclusion + z" in names
+    assert "gradient-activation + control + exclusion + z" in names
 
 
 def test_a_random_selection_knows_nothing_of_the_run(run):
