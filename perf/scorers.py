@@ -1,9 +1,9 @@
 """What more scorers in the same pass cost, as ratios measured in the same minutes.
 
-    python perf/scorers.py [--rounds 5] [--items 32]
+    python perf/scorers.py [--rounds 5] [--items 32] [--passes]
 
 Scores the embedded model over `everyday` with gradient × activation alone, and with three scorers beside it,
-the two taking turns; then with each of the scorers that need passes of their own.
+the two taking turns; with --passes also, once, with each of the scorers that need passes of their own.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What more scorers cost, as ratios.")
     parser.add_argument("--rounds", type=int, default=5, help="measurements per median")
     parser.add_argument("--items", type=int, default=32, help="items per run")
+    parser.add_argument("--passes", action="store_true", help="time scorers with passes of their own too")
     asked = parser.parse_args()
     bound = load_model("embedded")
     items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=asked.items)
@@ -42,7 +43,7 @@ def main() -> None:
     table = Table(title=f"{asked.items} items, {asked.rounds} rounds, {thread_count()} threads")
     for heading in ("scorers beside gradient × activation", "seconds", "ratio to none", "target"):
         table.add_column(heading, justify="left" if heading.startswith("scorers") else "right")
-    for names in (IN_THE_SAME_PASS, *((name,) for name in WITH_PASSES)):
+    for names in (IN_THE_SAME_PASS, *((name,) for name in WITH_PASSES if asked.passes)):
         rounds = asked.rounds if names == IN_THE_SAME_PASS else 1
         alone, together = in_turns(rounds, scoring(()), scoring(names))
         table.add_row(
