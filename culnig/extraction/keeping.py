@@ -142,9 +142,6 @@ class Keeper(ABC):
         self._unfinished.remove(part)
         part.close()
 
-    def _submit(self, job: Callable[[], None], n_bytes: int) -> None:
-        self._background.submit(job, n_bytes)
-
 
 class ItemScoreKeeper(Keeper):
     """Keeps the score and the peak token of every item and neuron."""
@@ -197,7 +194,7 @@ class ItemScoreKeeper(Keeper):
         part, row, scores, peaks = self._part, self._next_row, self._scores, self._peaks
         assert isinstance(part, ItemScoresWriter)
         self._next_row += len(batch.items)
-        self._submit(lambda: part.write(row, scores, peaks), scores.nbytes + peaks.nbytes)
+        self._background.submit(lambda: part.write(row, scores, peaks), scores.nbytes + peaks.nbytes)
         del self._scores, self._peaks
 
 
@@ -255,7 +252,7 @@ class TensorKeeper(Keeper):
                 part.write(segment, token, *rows)
                 token += len(rows[0])
 
-        self._submit(write, activation.nbytes + gradient.nbytes)
+        self._background.submit(write, activation.nbytes + gradient.nbytes)
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> TensorsWriter:
         prompts = prompts_of(batches, self._text_of, self._keeps)

@@ -113,7 +113,7 @@ class Reducer:
         stored = self.run.benchmarks[name]
         group.attrs[schema.ROLE], group.attrs[schema.SPLIT] = stored.role, stored.split
         items = _Items.of(self._answers[name], self._counts[name], self._sources[name])
-        n_items, confidence_sum = items.totals(weighted=True)
+        n_items, confidence_sum = items.totals()
         tables.write_counts(group, items.cultures, n_items, confidence_sum)
         shape = (len(items.cultures), self._layout.n_neurons)
         moments = CultureMoments.zeros(items.cultures, 0)
@@ -345,7 +345,7 @@ class _Items:
             source,
         )
 
-    def totals(self, *, weighted: bool) -> tuple[Any, Any]:
+    def totals(self) -> tuple[Any, Any]:
         """Items and Σ P(gold) of each culture, added in the order of scoring."""
         n_items, confidence = np.zeros(len(self.cultures), np.int64), np.zeros(len(self.cultures))
         for portion in self.portions:

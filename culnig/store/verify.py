@@ -33,8 +33,8 @@ class FileState(NamedTuple):
 def verify_run(folder: Path) -> Iterator[FileState]:
     """Read every file of a run to the last byte; StoreError only where run.json cannot be read.
 
-    `scores.h5` is compared with its SHA-256 in run.json; item scores and tensors carry a checksum in every
-    chunk. A run that is not finished is checked as far as it is.
+    `scores.h5` is compared with its SHA-256 in run.json; item scores carry a checksum in every
+    chunk, tensors a hash of every item. A run that is not finished is checked as far as it is.
     """
     record = read_run_record(folder)
     yield FileState(schema.RUN_FILE, (folder / schema.RUN_FILE).stat().st_size, None)
@@ -50,9 +50,10 @@ def verify_run(folder: Path) -> Iterator[FileState]:
     for name in sorted(recorded | there):
         path = folder / name
         yield _state(folder, path, _data_problem(path) if name in there else "is missing")
-    if scores.exists():
-        for name in Run(folder).benchmarks if _readable(folder) else ():
-            problem = _parts_problem(Run(folder), name)
+    run = _opened(folder) if scores.exists() else None
+    if run is not None:
+        for name in run.benchmarks:
+            problem = _parts_problem(run, name)
             if problem:
                 yield FileState(f"items of {name}", 0, problem)
 
@@ -76,12 +77,12 @@ def _scores_problem(folder: Path, hashes: dict[str, str]) -> str | None:
     return None
 
 
-def _readable(folder: Path) -> bool:
+def _opened(folder: Path) -> Run | None:
+    """The run, or None where its scores are too damaged to open: that is told of `scores.h5` already."""
     try:
-        Run(folder)
+        return Run(folder)
     except StoreError:
-        return False
-    return True
+        return None
 
 
 def _parts_problem(run: Run, name: str) -> str | None:
@@ -98,20 +99,23 @@ def _parts_problem(run: Run, name: str) -> str | None:
 def _data_problem(path: Path) -> str | None:
     try:
         with open_hdf5(path) as file:
+            has_tensors = schema.LAYERS in file
             datasets: list[h5py.Dataset] = []
             file.visititems(
                 lambda _, thing: datasets.append(thing) if isinstance(thing, h5py.Dataset) else None
             )
             for dataset in datasets:
-                _read_through(dataset)
-            if schema.LAYERS in file:
-                _check_hashes(file)
+                if not (has_tensors and dataset.name.startswith(f"/{schema.LAYERS}/")):
+                    _read_through(dataset)
+            if has_tensors:
+                _check_tensors(file)
     except StoreError as error:
         return str(error)
     return None
 
 
-def _check_hashes(file: h5py.File) -> None:
+def _check_tensors(file: h5py.File) -> None:
+    """Read the tensors, which compares the hash of every item."""
     part = read_part(Path(file.filename), schema.TENSORS_FORMAT, _ANY_NUMBER)
     for layer, modules in file[schema.LAYERS].items():
         for module, group in modules.items():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 
+import h5py
 import pytest
 
 from culnig.store.verify import verify_run
@@ -40,6 +41,20 @@ def test_a_flipped_bit_of_item_scores_is_found(sound, tmp_path):
     part = max((folder / "items").glob("*.h5"), key=lambda path: path.stat().st_size)
     flip(part, 0.6)
     assert f"items/{part.name}" in problems(folder)
+
+
+def test_a_flipped_bit_of_a_tensor_is_found_and_nothing_else_is_blamed(tmp_path):
+    folder = score_tiny(tmp_path / "run", "token", items=slice(0, 3)).folder
+    assert problems(folder) == {}
+    part = next((folder / "tensors").glob("part-toy-target-*.h5"))
+    with h5py.File(part) as file:
+        place = file["layers/1/mlp.gate_proj/gradient"].id.get_offset()
+    data = bytearray(part.read_bytes())
+    data[place + 5] ^= 4
+    part.write_bytes(data)
+    found = problems(folder)
+    assert list(found) == [f"tensors/{part.name}"]
+    assert "/layers/1/mlp.gate_proj/gradient is damaged at item" in found[f"tensors/{part.name}"]
 
 
 def test_a_part_that_is_gone_is_found(sound, tmp_path):
