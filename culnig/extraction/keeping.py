@@ -243,16 +243,11 @@ class TensorKeeper(Keeper):
             return
         mask = piece.token_mask & np.array([self._keeps(place) for place in piece.numbers])[:, None]
         part, first = self._part, self._tokens[kept[0]]
-        pair = [_real_rows(tensor, mask) for tensor in (activation, gradient)]
+        rows, their_gradients = (_real_rows(tensor, mask) for tensor in (activation, gradient))
         assert isinstance(part, TensorsWriter)
-
-        def write() -> None:
-            token = first
-            for rows in zip(*pair, strict=True):
-                part.write(segment, token, *rows)
-                token += len(rows[0])
-
-        self._background.submit(write, activation.nbytes + gradient.nbytes)
+        self._background.submit(
+            lambda: part.write(segment, first, rows, their_gradients), activation.nbytes + gradient.nbytes
+        )
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> TensorsWriter:
         prompts = prompts_of(batches, self._text_of, self._keeps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,43 +40,54 @@ class Aggregation:
         rows: range,
     ) -> Scored:
         """Scores of the items in `rows`, from their pair (token, neuron), item after item."""
-        first = prompts.offsets[rows.start]
-        bounds = [(int(prompts.offsets[row] - first), int(prompts.offsets[row + 1] - first)) for row in rows]
-        shape = (len(rows), activation.shape[1])
-        scores, peaks = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int32)
-        for row, (begin, end) in enumerate(bounds):
-            pair = activation[begin:end], gradient[begin:end]
-            if self._plugin is None:
-                self._reduce(*pair, number_format, scores[row : row + 1], peaks[row : row + 1])
-            else:
-                scores[row], peaks[row] = self._call(self._plugin, *pair, number_format)
-        return scores, peaks
+        offsets = prompts.offsets[rows.start : rows.stop + 1] - prompts.offsets[rows.start]
+        if self._plugin is None:
+            return self._reduce(activation, gradient, number_format, offsets)
+        made = [
+            self._call(self._plugin, activation[begin:end], gradient[begin:end], number_format)
+            for begin, end in pairwise(offsets.tolist())
+        ]
+        scores, peaks = zip(*made, strict=True)
+        return np.stack(scores), np.stack(peaks)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several threads may score at once: a plugin is called from one."""
+        return self._plugin is None
 
     def _reduce(
         self,
         activation: NDArray[Any],
         gradient: NDArray[Any],
         number_format: str,
-        scores: NDArray[np.float32],
-        peaks: NDArray[np.int32],
-    ) -> None:
+        offsets: NDArray[np.int64],
+    ) -> Scored:
+        """All items in one call: each sees all tokens of the piece, and those of others as padding."""
         n_tokens, n_neurons = activation.shape
+        n_items = len(offsets) - 1
+        token = np.arange(n_tokens)
+        scores = np.empty((n_items, n_neurons), dtype=np.float32)
+        peaks = np.empty((n_items, n_neurons), dtype=np.int32)
+        shape = (n_items, n_tokens, n_neurons)
         kernels.score_reduce(
-            activation[None],
-            gradient[None],
-            np.ones((1, n_tokens), dtype=bool),
-            [1.0],
-            [0],
+            np.broadcast_to(activation, shape),
+            np.broadcast_to(gradient, shape),
+            (token >= offsets[:-1, None]) & (token < offsets[1:, None]),
+            np.ones(n_items),
+            np.zeros(n_items, dtype=np.int64),
             sums=np.zeros((1, n_neurons)),
             item_scores=scores,
             peak_tokens=peaks,
             aggregator=self.name,
             dtype=number_format,
+            threads=1,
         )
+        np.subtract(peaks, offsets[:-1, None], out=peaks, where=peaks >= 0)
+        return scores, peaks
 
     def _call(
         self, plugin: Aggregator, activation: NDArray[Any], gradient: NDArray[Any], number_format: str
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    ) -> Scored:
         contributions = widened(activation, number_format) * widened(gradient, number_format)
         try:
             scores = np.asarray(plugin(contributions), dtype=np.float32)
@@ -88,7 +100,7 @@ class Aggregation:
                 f"aggregator {self.name!r} made scores of shape {scores.shape} from contributions (token, "
                 f"neuron) of shape {contributions.shape}; (neuron,) is needed"
             )
-        return scores, contributions.argmax(axis=0)
+        return scores, contributions.argmax(axis=0).astype(np.int32)
 
 
 def widened(values: NDArray[Any], number_format: str) -> NDArray[np.float32]:

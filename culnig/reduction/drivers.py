@@ -14,7 +14,7 @@ from culnig.reduction.sources import Source, StoredScores, StoredTensors
 from culnig.store.data_parts import Prompts
 from culnig.store.run import Run
 
-_PAIR_BYTES = 256 << 20
+_MEMORY = 256 << 20
 
 
 class Driver(NamedTuple):
@@ -38,7 +38,7 @@ def drivers(run: Run, benchmark: str, flat: NDArray[np.int64], n_items: int = 3)
     source: Source
     if run.level == "token":
         aggregation = Aggregation(str(run.record["settings"]["aggregator"]))
-        source = StoredTensors(run, benchmark, aggregation, _PAIR_BYTES)
+        source = StoredTensors(run, benchmark, aggregation, _MEMORY)
     else:
         source = StoredScores(run, benchmark)
     confidence = run.outcomes(benchmark).confidence

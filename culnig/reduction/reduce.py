@@ -246,7 +246,7 @@ class Reducer:
     def _source(self, name: str) -> Source:
         if self.run.level == "item":
             return StoredScores(self.run, name)
-        return StoredTensors(self.run, name, Aggregation(self._aggregator), self._memory // 8)
+        return StoredTensors(self.run, name, Aggregation(self._aggregator), self._memory // 4)
 
     def _chosen_items(self, name: str) -> Counts:
         stored = [part.prompts.item for part in self._sources[name].parts]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
+from culnig.kernels import thread_count
 from culnig.neurons import Segment
 from culnig.reduction.aggregation import Aggregation, Scored
 from culnig.store.data_parts import Part
 from culnig.store.run import Run
-from culnig.store.tensors import ITEM_SIZES, Tensors
+from culnig.store.tensors import ITEM_SIZES
+
+_PIECE_BYTES = 8 << 20
+"""A pair is read at once up to this size: long enough for the disk, short enough for the caches."""
 
 
 class Source(ABC):
@@ -53,18 +56,18 @@ class _Piece(NamedTuple):
     rows: range
     columns: slice
     """Where its scores go."""
-    number_format: str
+    n_bytes: int
+    """At most: of its pair in the widest format."""
 
 
 class StoredTensors(Source):
-    """Level `token`."""
+    """Level `token`: pieces of it are read and scored side by side, each in one thread."""
 
-    def __init__(self, run: Run, benchmark: str, aggregation: Aggregation, most_bytes: int) -> None:
-        """`most_bytes`: of a pair that is read at once; an item's own pair may be larger."""
+    def __init__(self, run: Run, benchmark: str, aggregation: Aggregation, memory: int) -> None:
+        """`memory` in bytes is kept by what is read; an item's own pair may be larger."""
         self._run = run
         self._aggregation = aggregation
-        self._most_bytes = most_bytes
-        self._buffers = [np.empty(0, dtype=np.uint8)] * 2
+        self._memory = memory
         self.parts = run.tensor_parts(benchmark)
 
     def scores(self, part: Part, segments: Sequence[Segment]) -> Scored:
@@ -73,69 +76,47 @@ class StoredTensors(Source):
         scores = np.zeros((part.prompts.n_items, width), dtype=np.float32)
         peaks = np.zeros((part.prompts.n_items, width), dtype=np.int32)
         with self._run.open_tensors(part) as stored:
-            pieces = list(self._pieces(stored, part, segments))
-            self._make_room(part, pieces)
-            reads = (
-                partial(stored.pair, piece.segment, piece.rows, self._buffers[number % 2])
-                for number, piece in enumerate(pieces)
-            )
-            for piece, pair in zip(pieces, one_ahead(reads), strict=True):
-                made = self._aggregation.score(*pair, piece.number_format, part.prompts, piece.rows)
+            pieces = list(self._pieces(part, segments))
+            most = max((piece.n_bytes for piece in pieces), default=0)
+            n_workers = max(1, min(thread_count(), self._memory // max(most, 1), len(pieces)))
+            # fresh memory for each piece would cost as much as the reading
+            buffers = [np.empty(most, dtype=np.uint8) for _ in range(n_workers)]
+
+            def score(piece: _Piece) -> None:
+                buffer = buffers.pop()
+                pair = stored.pair(piece.segment, piece.rows, buffer)
+                number_format = stored.number_format(piece.segment)
+                made = self._aggregation.score(*pair, number_format, part.prompts, piece.rows)
+                buffers.append(buffer)
                 place = slice(piece.rows.start, piece.rows.stop), piece.columns
                 scores[place], peaks[place] = made
+
+            with ThreadPoolExecutor(n_workers if self._aggregation.is_parallel else 1) as workers:
+                for _ in workers.map(score, pieces):
+                    pass
         return scores, peaks
 
-    def _make_room(self, part: Part, pieces: Sequence[_Piece]) -> None:
-        """Two buffers that every piece fits into: fresh memory for each would cost as much as the reading."""
-        offsets = part.prompts.offsets
-        most = max(
-            (
-                2
-                * int(offsets[piece.rows.stop] - offsets[piece.rows.start])
-                * piece.segment.width
-                * ITEM_SIZES[piece.number_format]
-                for piece in pieces
-            ),
-            default=0,
-        )
-        if len(self._buffers[0]) < most:
-            self._buffers = [np.empty(most, dtype=np.uint8) for _ in range(2)]
-
-    def _pieces(self, stored: Tensors, part: Part, segments: Sequence[Segment]) -> Iterator[_Piece]:
+    def _pieces(self, part: Part, segments: Sequence[Segment]) -> Iterator[_Piece]:
         start = 0
         for segment in segments:
-            number_format = stored.number_format(segment)
-            columns = slice(start, start + segment.width)
-            for rows in self._groups(part, 2 * segment.width * ITEM_SIZES[number_format]):
-                yield _Piece(segment, rows, columns, number_format)
+            token_bytes = 2 * segment.width * max(ITEM_SIZES.values())
+            for rows in self._groups(part, token_bytes):
+                n_tokens = int(part.prompts.offsets[rows.stop] - part.prompts.offsets[rows.start])
+                columns = slice(start, start + segment.width)
+                yield _Piece(segment, rows, columns, n_tokens * token_bytes)
             start += segment.width
 
     def _groups(self, part: Part, token_bytes: int) -> Iterator[range]:
         """Rows of items that are read at once."""
         begin = 0
         offsets = part.prompts.offsets
+        most = min(_PIECE_BYTES, self._memory // thread_count())
         for row in range(part.prompts.n_items):
-            if row > begin and (offsets[row + 1] - offsets[begin]) * token_bytes > self._most_bytes:
+            if row > begin and (offsets[row + 1] - offsets[begin]) * token_bytes > most:
                 yield range(begin, row)
                 begin = row
         if part.prompts.n_items:
             yield range(begin, part.prompts.n_items)
-
-
-Read = TypeVar("Read")
-
-
-def one_ahead(jobs: Iterable[Callable[[], Read]]) -> Iterator[Read]:
-    """Results of jobs in their order; while one is being used, the next is made in another thread."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting: Future[Read] | None = None
-        for job in jobs:
-            following = pool.submit(job)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
 
 
 def side_by_side(segments: Sequence[Segment]) -> list[slice]:

@@ -19,13 +19,18 @@ import h5py
 from culnig.errors import EnvironmentProblem, StoreError
 
 
+def temporary_path(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(path.name + ".tmp")
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on any error nothing is left.
 
     EnvironmentProblem where the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_path(path)
     try:
         with disk_errors(path):
             yield temporary

@@ -7,6 +7,7 @@ of each item's values beside them: HDF5's own checksums would need chunks and co
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 
 from culnig.errors import StoreError
 from culnig.neurons import Layout, Segment
-from culnig.store import schema, tables
+from culnig.store import direct, schema, tables
 from culnig.store.compression import Compression, packed, tall_chunks, write_column
 from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
+from culnig.store.files import disk_errors, temporary_path
 
 ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _STORED_AS = {"float32": "f4", "float16": "f2", "bfloat16": "u2"}
@@ -40,6 +42,9 @@ class TensorsWriter:
     ) -> None:
         self._stack = contextlib.ExitStack()
         file = self._stack.enter_context(new_part(path, schema.TENSORS_FORMAT, name, prompts))
+        self._path = path
+        self._descriptor = os.open(temporary_path(path), os.O_WRONLY)
+        self._stack.callback(os.close, self._descriptor)
         dtype = np.dtype(_STORED_AS[number_format])
         self._file = file
         self._first_tokens = {int(token): row for row, token in enumerate(prompts.offsets[:-1])}
@@ -50,7 +55,7 @@ class TensorsWriter:
         for segment in segments:
             group = file.create_group(_group_name(segment))
             shape = (prompts.n_tokens, segment.width)
-            options: dict[str, Any] = {}
+            options: dict[str, Any] = {"dcpl": direct.in_one_piece()}
             if 0 not in shape and compression == "fast":
                 options = {"chunks": tall_chunks(shape, dtype.itemsize), **packed(compression)}
             pair = [
@@ -61,20 +66,43 @@ class TensorsWriter:
                 dataset.attrs[schema.DTYPE] = number_format
             self._datasets[segment.start] = (pair[0], pair[1])
 
-    def write(self, segment: Segment, token: int, activation: NDArray[Any], gradient: NDArray[Any]) -> None:
-        """Write an item's pair (token, neuron); its first token is the part's `token`; bfloat16 as uint16."""
-        rows = slice(token, token + len(activation))
-        hashes = self._hashes[self._places[segment.start], :, self._first_tokens[token]]
-        pair = activation, gradient
-        for which, (dataset, values) in enumerate(zip(self._datasets[segment.start], pair, strict=True)):
-            if values.dtype != dataset.dtype:
-                raise StoreError(
-                    f"{segment.module}, layer {segment.layer} gives {values.dtype}, the model as a whole "
-                    f"{dataset.attrs[schema.DTYPE]}; load it with one --dtype, or leave the module out of "
-                    "--modules"
+    def write(
+        self,
+        segment: Segment,
+        token: int,
+        activations: Sequence[NDArray[Any]],
+        gradients: Sequence[NDArray[Any]],
+    ) -> None:
+        """Write the pairs (token, neuron) of items that follow each other, the first at the part's `token`.
+
+        bfloat16 as uint16. EnvironmentProblem where the disk is full.
+        """
+        first = self._first_tokens[token]
+        rows = slice(first, first + len(activations))
+        hashes = self._hashes[self._places[segment.start]]
+        for which, items in enumerate((activations, gradients)):
+            dataset = self._datasets[segment.start][which]
+            for values in items:
+                if values.dtype != dataset.dtype:
+                    raise StoreError(
+                        f"{segment.module}, layer {segment.layer} gives {values.dtype}, the model as a whole "
+                        f"{dataset.attrs[schema.DTYPE]}; load it with one --dtype, or leave the module out "
+                        "of --modules"
+                    )
+            hashes[which, rows] = [_hash(values) for values in items]
+            self._write(dataset, token, items)
+
+    def _write(self, dataset: h5py.Dataset, token: int, items: Sequence[NDArray[Any]]) -> None:
+        place = direct.place_in_file(dataset)
+        if place is not None:
+            with disk_errors(self._path):
+                direct.write_pieces(
+                    self._descriptor, place + token * dataset.shape[1] * dataset.dtype.itemsize, items
                 )
-            dataset[rows] = values
-            hashes[which] = _hash(values)
+            return
+        for values in items:
+            dataset[token : token + len(values)] = values
+            token += len(values)
 
     def close(self) -> None:
         """Finish the part."""
@@ -137,7 +165,11 @@ class Tensors:
             values = np.empty(shape, dataset.dtype)
         else:
             values = buffer[: shape[0] * shape[1] * dataset.dtype.itemsize].view(dataset.dtype).reshape(shape)
-        tables.read_into(values, dataset, np.s_[first : first + shape[0]])
+        place = direct.place_in_file(dataset)
+        if place is None:
+            tables.read_into(values, dataset, np.s_[first : first + shape[0]])
+        else:
+            direct.read_piece(dataset, place + first * shape[1] * dataset.dtype.itemsize, values)
         hashes = self._hashes[self._places[_name(segment)], (schema.ACTIVATION, schema.GRADIENT).index(which)]
         for row in rows:
             if _hash(values[offsets[row] - first : offsets[row + 1] - first]) != hashes[row]:

@@ -44,7 +44,7 @@ def write_large_store(folder: Path, n_bytes: int, n_segments: int = 20) -> Path:
         )
         for segment in layout.segments:
             for token in range(0, len(values[0]), _TOKENS):
-                part.write(segment, token, *values[:, token : token + _TOKENS])
+                part.write(segment, token, *values[:, None, token : token + _TOKENS])
         part.close()
     outcomes = Outcomes.empty(asked)
     outcomes.confidence[:] = 0.5

@@ -38,8 +38,8 @@ def write(path, dtype="float32", **options):
     writer = TensorsWriter(path, NAME, PROMPTS, CHOSEN, dtype, **options)
     for segment in CHOSEN:
         activation, gradient = pair(segment, dtype)
-        writer.write(segment, 0, activation[:3], gradient[:3])
-        writer.write(segment, 3, activation[3:], gradient[3:])
+        writer.write(segment, 0, [activation[:3]], [gradient[:3]])
+        writer.write(segment, 3, [activation[3:]], [gradient[3:]])
     writer.close()
     return path
 
@@ -84,7 +84,7 @@ def test_a_part_without_items_is_written_and_read(tmp_path):
 
 def test_an_abandoned_part_leaves_nothing(tmp_path):
     writer = TensorsWriter(tmp_path / "x.h5", NAME, PROMPTS, CHOSEN, "float32")
-    writer.write(GATE, 0, *pair(GATE, "float32"))
+    writer.write(GATE, 0, *([whole] for whole in pair(GATE, "float32")))
     assert not (tmp_path / "x.h5").exists()
     writer.abandon()
     assert list(tmp_path.iterdir()) == []
@@ -93,7 +93,7 @@ def test_an_abandoned_part_leaves_nothing(tmp_path):
 def test_a_module_of_another_format_than_the_model_is_refused_and_not_rounded(tmp_path):
     writer = TensorsWriter(tmp_path / "x.h5", NAME, PROMPTS, CHOSEN, "bfloat16")
     with pytest.raises(StoreError, match=r"mlp\.gate_proj, layer 0 gives float32, the model .* bfloat16"):
-        writer.write(GATE, 0, *pair(GATE, "float32"))
+        writer.write(GATE, 0, *([whole] for whole in pair(GATE, "float32")))
     writer.abandon()
 
 
