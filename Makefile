@@ -2,6 +2,7 @@
 # make test       set everything up and run all tests
 # make lint       formatters, linters, types
 # make sanitize   run the kernel tests under address and undefined-behaviour sanitizers
+# make perf       measure speed and memory against other ways (about an hour; SECTIONS="scoring store" for some)
 # make core       rebuild the compiled core quickly after a change in csrc/
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint sanitize core clean
+.PHONY: demo test lint sanitize perf core clean
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/culnig-engine demo --output demo-run --overwrite
@@ -26,6 +27,9 @@ lint: $(VENV)/.lint
 
 sanitize: $(VENV)/.lint
 	PATH="$(abspath $(BIN)):$$PATH" csrc/sanitize.sh $(abspath $(BIN)/python)
+
+perf: $(VENV)/.perf
+	HF_HUB_OFFLINE=1 $(BIN)/python perf/everything.py $(SECTIONS)
 
 core: $(VENV)/.lint
 	$(BIN)/cmake -S . -B build/dev -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
@@ -50,6 +54,11 @@ $(VENV)/.test: $(VENV)/.installed
 
 $(VENV)/.lint: $(VENV)/.test
 	$(PIP) --group lint
+	touch $@
+
+# what is compared with is left out where it does not install; the page then says so
+$(VENV)/.perf: $(VENV)/.test
+	-$(PIP) --group perf
 	touch $@
 
 clean:

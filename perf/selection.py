@@ -1,31 +1,36 @@
-"""Wall time and memory of selections from a large stored run, as a user meets them: one whole process each.
+"""Time and memory of selections from a large stored run: as a user meets them, and against JSON files.
 
     python perf/selection.py [--rounds 5] [--neurons 2000000] [--folder DIR]
 
-Makes a synthetic run of 16 cultures (target, control, exclusion of 8) and runs the commands on it. Peak
-memory is the largest resident set of the command's process (Linux), beside one (culture, neuron) table of
-float64. The run takes a few GB of memory to make and 1.3 GB on disk; `--folder` keeps it for the next time.
+Makes a synthetic run of 16 cultures (target, control, exclusion of 8) and runs the commands on it, one whole
+process each. Peak memory is the largest resident set of the process (Linux), beside one (culture, neuron)
+table of float64. Then the selection itself, from opening the files on, against `json_way.py` on the same
+scores. 2 million neurons take a few GB of memory to make, 1.3 GB on disk, 3 GB as JSON and 10 GB of memory to
+read that; `--folder` keeps the run for the next time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import json_way
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from measuring import Row, show, speed_row
 
 from culnig.items import Item, Role
 from culnig.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE, Layout
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments
+from culnig.selection.general import select_general
+from culnig.selection.tables import general_totals
+from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
 
 N_CULTURES = 16
@@ -40,7 +45,8 @@ from culnig.cli.main import run
 code = run(sys.argv[1:])
 status = open("/proc/self/status").read()  # rusage would count the peak of the process that forked this one
 peak = 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
-print(json.dumps([code, peak, "torch" in sys.modules]), file=sys.stderr)
+print(json.dumps({"peak": peak, "torch": "torch" in sys.modules}), file=sys.stderr)
+sys.exit(code)
 """
 
 
@@ -103,22 +109,81 @@ def make_run(folder: Path, n_neurons: int) -> None:
     writer.finish(dict.fromkeys(tables, 1))
 
 
-def measure(arguments: list[str], rounds: int) -> tuple[float, float, bool]:
-    """Median wall seconds of the whole process, its largest resident set (bytes), and whether torch is in."""
-    seconds, peak, torch = [], 0.0, False
+def measure(command: list[str], rounds: int) -> list[dict[str, Any]]:
+    """What a process prints about itself in its last line, and its wall seconds, round by round."""
+    found = []
     for measured in range(rounds + 1):
         start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURED, *arguments], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         took = time.perf_counter() - start
-        code, used, torch = json.loads(done.stderr.splitlines()[-1])
-        if code != 0:
+        if done.returncode:
             raise SystemExit(done.stderr)
         if measured:  # the first round warms up
-            seconds.append(took)
-        peak = max(peak, used)
-    return statistics.median(seconds), peak, torch
+            found.append({"wall": took, **json.loads((done.stdout + done.stderr).splitlines()[-1])})
+    return found
+
+
+def command_rows(run: Path, folder: Path, rounds: int) -> list[Row]:
+    """Peak memory of whole commands against one table of the run; seconds are the process's."""
+    output = ["--overwrite", "-o", str(folder / "chosen.neurons.json")]
+    specific = ["select", "specific", str(run), "--culture", "culture 0"]
+    commands = {
+        "select general": ["select", "general", str(run), *output],
+        "select general --significance": ["select", "general", str(run), "--significance", *output],
+        "select specific": [*specific, *output],
+        "select specific --fdr 0.05": [*specific, "--fdr", "0.05", *output],
+    }
+    n_neurons = Run(run).layout.n_neurons
+    rows = []
+    for name, arguments in commands.items():
+        found = measure(["-c", MEASURED, *arguments], rounds)
+        rows.append(
+            Row.of(
+                [each["peak"] / (8 * N_CULTURES * n_neurons) for each in found],
+                [each["wall"] for each in found],
+                section="selection",
+                what=f"{name}, {n_neurons / 1e6:g} M neurons",
+                against="one table",
+                unit="x its memory",
+                target="<= 2.0" if name == "select general" and n_neurons >= 2_000_000 else "",
+                notes={"torch imported": found[0]["torch"]},
+            )
+        )
+    return rows
+
+
+def json_row(run: Path, folder: Path, rounds: int) -> Row:
+    """A selection from the stored run, from opening to neurons, against the same from JSON files."""
+    opened = Run(run)
+    json_way.write_files(opened, folder)
+    found = measure([str(Path(__file__).with_name("json_way.py")), str(folder)], rounds)
+    ours = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        chosen = select_general(general_totals(Run(run)))
+        ours.append(time.perf_counter() - start)
+    names = sorted(f"{neuron.module}_{neuron.layer}_{neuron.index}" for neuron in chosen.neurons)
+    if names != found[0]["neurons"]:
+        raise SystemExit("the two ways select other neurons")
+    n_neurons = opened.layout.n_neurons
+    return speed_row(
+        ours,
+        [each["seconds"] for each in found],
+        section="selection",
+        what=f"general, {n_neurons / 1e6:g} M neurons × {N_CULTURES} cultures",
+        against="JSON files and dicts",
+        target=">= 100" if n_neurons >= 2_000_000 else ">= 50",
+    )
+
+
+def rows(rounds: int = 5, n_neurons: int = 2_000_000, folder: Path | None = None) -> list[Row]:
+    """All rows for a run of that many neurons; `folder` keeps the run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = (folder or Path(scratch)) / f"synthetic-{n_neurons}"
+        if not (run / "scores.h5").exists():
+            make_run(run, n_neurons)
+        json_rounds = 1 if n_neurons >= 1_000_000 else rounds
+        return [*command_rows(run, Path(scratch), rounds), json_row(run, Path(scratch), json_rounds)]
 
 
 def main() -> None:
@@ -127,33 +192,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measurements per median")
     parser.add_argument("--neurons", type=int, default=2_000_000)
     parser.add_argument("--folder", type=Path, help="keep the synthetic run here")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        run = (options.folder or Path(scratch)) / f"synthetic-{options.neurons}"
-        if not (run / "scores.h5").exists():
-            make_run(run, options.neurons)
-        output = ["--overwrite", "-o", f"{scratch}/chosen.neurons.json"]
-        specific = ["select", "specific", str(run), "--culture", "culture 0"]
-        commands = {
-            "select general": ["select", "general", str(run), *output],
-            "select general --significance": ["select", "general", str(run), "--significance", *output],
-            "select specific": [*specific, *output],
-            "select specific --fdr 0.05": [*specific, "--fdr", "0.05", *output],
-        }
-        one_table = N_CULTURES * options.neurons * 8
-        table = Table(title=f"{options.neurons:,} neurons × {N_CULTURES} cultures, {options.rounds} rounds")
-        for heading in ("command", "s (median)", "peak MB", "peak / table", "torch"):
-            table.add_column(heading, justify="left" if heading == "command" else "right")
-        for name, arguments in commands.items():
-            seconds, peak, torch = measure(arguments, options.rounds)
-            table.add_row(
-                name,
-                f"{seconds:.2f}",
-                f"{peak / 1e6:.0f}",
-                f"{peak / one_table:.2f}",
-                "imported" if torch else "not imported",
-            )
-        Console(width=120).print(table)
+    asked = parser.parse_args()
+    show(rows(asked.rounds, asked.neurons, asked.folder))
 
 
 if __name__ == "__main__":
