@@ -31,6 +31,14 @@ def add_scores(
     threads: int,
     /,
 ) -> None: ...
+def token_sums(
+    activation: NDArray[Any],
+    gradient: NDArray[Any],
+    dtype: int,
+    token_mask: NDArray[np.uint8],
+    threads: int,
+    /,
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]: ...
 def top_k(
     scores: NDArray[Any], k: int, excluded: NDArray[np.uint8] | None, threads: int, /
 ) -> NDArray[np.int64]: ...

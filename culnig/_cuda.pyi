@@ -29,6 +29,18 @@ def add_scores(
     stream: int,
     /,
 ) -> None: ...
+def token_sums(
+    activation: TokenAddress,
+    gradient: TokenAddress,
+    shape: tuple[int, int, int],
+    dtype: int,
+    token_mask: Address,
+    magnitude: TableAddress,
+    positive_tokens: TableAddress,
+    gradient_norm: TableAddress,
+    stream: int,
+    /,
+) -> None: ...
 def top_k_workspace(n_rows: int, k: int, /) -> int: ...
 def top_k(
     scores: TableAddress,

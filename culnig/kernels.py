@@ -1,4 +1,4 @@
-"""The compiled kernels on numpy arrays: scoring, top-k and ranking.
+"""The compiled kernels on numpy arrays: scoring, sums over tokens, top-k and ranking.
 
 Every argument is checked first (culnig.kernel_arguments), and a refused one is named with its value. The
 arithmetic is fixed (csrc/core/score.h) and so is the order of additions: equal inputs give equal bits,
@@ -33,10 +33,12 @@ __all__ = [
     "AGGREGATORS",
     "DTYPES",
     "Ranked",
+    "TokenSums",
     "add_scores",
     "rank",
     "score_reduce",
     "thread_count",
+    "token_sums",
     "top_k",
 ]
 
@@ -50,6 +52,17 @@ class Ranked(NamedTuple):
     """Flat positions."""
     differences: NDArray[np.float64]
     """target - control there."""
+
+
+class TokenSums(NamedTuple):
+    """What activations and gradients amount to over the real tokens of items, each (item, neuron)."""
+
+    magnitude: NDArray[np.float32]
+    """Σ |activation|."""
+    positive_tokens: NDArray[np.int32]
+    """Tokens with activation > 0."""
+    gradient_norm: NDArray[np.float32]
+    """√ Σ gradient²."""
 
 
 def thread_count(threads: int | None = None) -> int:
@@ -150,6 +163,35 @@ def add_scores(
         *checked.items(confidence, culture_index, clamp_at_zero, n_items, sums),
         *checked.sums(sums, sums_of_squares, positive_counts, n_neurons),
         thread_count(threads),
+    )
+
+
+def token_sums(
+    activation: Array,
+    gradient: Array,
+    token_mask: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    padding: str = "left",
+    dtype: str | None = None,
+    threads: int | None = None,
+) -> TokenSums:
+    """Sums over the real tokens of every item, from one read of both arrays.
+
+    Arguments are those of `score_reduce`. Elements are added in float64, in token order, and rounded to
+    float32 at the end; an item without real tokens has zeros. InputError names a refused argument. Elements
+    that are not finite are not looked for: `score_reduce` does that.
+    """
+    number_format = checked.number_format(activation, gradient, dtype)
+    n_items, n_tokens, _ = activation.shape
+    return TokenSums(
+        *_core.token_sums(
+            checked.side_by_side(activation),
+            checked.side_by_side(gradient),
+            DTYPES.index(number_format),
+            checked.real_tokens(token_mask, lengths, padding, (n_items, n_tokens)),
+            thread_count(threads),
+        )
     )
 
 

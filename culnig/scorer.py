@@ -6,6 +6,7 @@ see the same pairs in the same pass, and their item scores are summed per cultur
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     import torch
+
+    from culnig.backends import TokenSums
 
 GRADIENT_ACTIVATION = "gradient-activation"
 """Name of the engine's own scorer (METHOD §1)."""
@@ -44,6 +47,13 @@ class Pair:
     """Which tokens are not padding, bool (item, token)."""
     gradients: Mapping[Target, torch.Tensor] = field(default_factory=dict)
     """Of the scorer's other targets."""
+
+    @functools.cached_property
+    def token_sums(self) -> TokenSums:
+        """Σ |activation|, positive tokens and √ Σ gradient² over real tokens: one read for all scorers."""
+        from culnig.backends import choose_backend
+
+        return choose_backend(self.activation.device).token_sums(self.activation, self.gradient, self.real)
 
     def highest(self, values: torch.Tensor) -> torch.Tensor:
         """Maximum over the real tokens of values (item, token, neuron), (item, neuron)."""

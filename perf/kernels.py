@@ -92,6 +92,10 @@ class Batch:
             **options,
         )
 
+    def token_sums(self) -> None:
+        """Sums over the tokens, one read."""
+        choose_backend("cpu").token_sums(self.activation, self.gradient, self.token_mask)
+
     def everything(self) -> dict[str, torch.Tensor]:
         """Every output there is."""
         return {
@@ -115,7 +119,7 @@ class Batch:
 
 
 def score_ratios(n_items: int, rounds: int) -> list[Ratio]:
-    """score_reduce against memory, against eager torch, and formats against each other."""
+    """The kernels of scores against memory, against eager torch, and formats against each other."""
     batch = Batch(n_items)
     kernel, size = batch.kernel(), batch.gigabytes
     against_memory = {
@@ -123,6 +127,7 @@ def score_ratios(n_items: int, rounds: int) -> list[Ratio]:
         "score_reduce, every output": batch.kernel(**batch.everything()),
         "score_reduce absmax": batch.kernel(aggregator="absmax"),
         "score_reduce sum": batch.kernel(aggregator="sum"),
+        "token_sums": batch.token_sums,
     }
     rows = []
     for name, run in against_memory.items():

@@ -31,7 +31,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "items": ("errors",),
     "outcomes": ("errors", "items"),
     "scores": ("errors",),
-    "scorer": (),
     "data_files": ("errors",),
     "statistics": ("errors",),
     # plain tables as HTML and as pictures
@@ -41,6 +40,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "kernel_arguments": ("errors",),
     "kernels": ("errors", "kernel_arguments"),
     "backends": ("errors", "kernel_arguments", "kernels"),
+    # what a scorer sees, sums over tokens included
+    "scorer": ("backends",),
     # a model whose neurons are known; plugins are reached by name, through entry points
     "bound": ("errors", "neurons"),
     "registry": ("errors",),

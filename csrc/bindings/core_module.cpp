@@ -7,19 +7,20 @@ using namespace culnig::python;
 
 namespace {
 
+PairBatch pair_batch(const py::array& activation, const py::array& gradient, int dtype,
+                     const py::array& token_mask) {
+    return {
+        token_view(activation), token_view(gradient), static_cast<Dtype>(dtype),       activation.shape(0),
+        activation.shape(1),    activation.shape(2),  values<std::uint8_t>(token_mask)};
+}
+
 py::object score_reduce(const py::array& activation, const py::array& gradient, int dtype, int aggregator,
                         const py::array& token_mask, const py::array& confidence,
                         const py::array& culture_index, const py::array& clamp_at_zero, const py::array& sums,
                         const OptionalArray& sums_of_squares, const OptionalArray& positive_counts,
                         const OptionalArray& item_scores, const OptionalArray& peak_tokens, int threads) {
-    const ScoreBatch batch{token_view(activation),
-                           token_view(gradient),
-                           static_cast<Dtype>(dtype),
+    const ScoreBatch batch{pair_batch(activation, gradient, dtype, token_mask),
                            static_cast<Aggregator>(aggregator),
-                           activation.shape(0),
-                           activation.shape(1),
-                           activation.shape(2),
-                           values<std::uint8_t>(token_mask),
                            values<double>(confidence),
                            values<std::int64_t>(culture_index),
                            values<std::uint8_t>(clamp_at_zero),
@@ -53,6 +54,20 @@ void add_scores(const py::array& item_scores, const py::array& confidence, const
     batch.positive_counts = output<std::uint32_t>(positive_counts);
     py::gil_scoped_release release;
     cpu::add_scores(batch, threads);
+}
+
+py::tuple token_sums(const py::array& activation, const py::array& gradient, int dtype,
+                     const py::array& token_mask, int threads) {
+    const std::vector<py::ssize_t> by_item{activation.shape(0), activation.shape(2)};
+    const py::array_t<float> magnitude(by_item), gradient_norm(by_item);
+    const py::array_t<std::int32_t> positive_tokens(by_item);
+    const TokenSumsBatch batch{pair_batch(activation, gradient, dtype, token_mask), output<float>(magnitude),
+                               output<std::int32_t>(positive_tokens), output<float>(gradient_norm)};
+    {
+        py::gil_scoped_release release;
+        cpu::token_sums(batch, threads);
+    }
+    return py::make_tuple(magnitude, positive_tokens, gradient_norm);
 }
 
 template <typename T>
@@ -102,6 +117,7 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "CPU kernels of culnig; call them through culnig.kernels.";
     m.def("score_reduce", &score_reduce);
     m.def("add_scores", &add_scores);
+    m.def("token_sums", &token_sums);
     m.def("top_k", &top_k);
     m.def("rank", &rank);
 }

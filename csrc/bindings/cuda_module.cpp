@@ -29,24 +29,31 @@ Table<T> table(const TableAddress& given) {
     return {pointer<T>(given.first), given.second};
 }
 
-TokenView view(const std::tuple<Address, std::int64_t, std::int64_t>& given) {
+/// A view (item, token, neuron) as (address, item stride, token stride).
+using TokenAddress = std::tuple<Address, std::int64_t, std::int64_t>;
+
+TokenView view(const TokenAddress& given) {
     return {pointer<const void>(std::get<0>(given)), std::get<1>(given), std::get<2>(given)};
 }
 
-void score_items(const std::tuple<Address, std::int64_t, std::int64_t>& activation,
-                 const std::tuple<Address, std::int64_t, std::int64_t>& gradient,
+void set_pair(PairBatch& batch, const TokenAddress& activation, const TokenAddress& gradient,
+              const std::array<std::int64_t, 3>& shape, int dtype, Address token_mask) {
+    batch = {view(activation),
+             view(gradient),
+             static_cast<Dtype>(dtype),
+             shape[0],
+             shape[1],
+             shape[2],
+             pointer<const std::uint8_t>(token_mask)};
+}
+
+void score_items(const TokenAddress& activation, const TokenAddress& gradient,
                  const std::array<std::int64_t, 3>& shape, int dtype, int aggregator, Address token_mask,
                  const TableAddress& item_scores, const TableAddress& peak_tokens, Address status,
                  Address stream) {
     ScoreBatch batch{};
-    batch.activation = view(activation);
-    batch.gradient = view(gradient);
-    batch.dtype = static_cast<Dtype>(dtype);
+    set_pair(batch, activation, gradient, shape, dtype, token_mask);
     batch.aggregator = static_cast<Aggregator>(aggregator);
-    batch.n_items = shape[0];
-    batch.n_tokens = shape[1];
-    batch.n_neurons = shape[2];
-    batch.token_mask = pointer<const std::uint8_t>(token_mask);
     batch.item_scores = table<float>(item_scores);
     batch.peak_tokens = table<std::int32_t>(peak_tokens);
     py::gil_scoped_release release;
@@ -71,6 +78,19 @@ void add_scores(const TableAddress& item_scores, const std::array<std::int64_t, 
     cuda::add_scores(batch, pointer<const unsigned long long>(status), pointer<void>(stream));
 }
 
+void token_sums(const TokenAddress& activation, const TokenAddress& gradient,
+                const std::array<std::int64_t, 3>& shape, int dtype, Address token_mask,
+                const TableAddress& magnitude, const TableAddress& positive_tokens,
+                const TableAddress& gradient_norm, Address stream) {
+    TokenSumsBatch batch{};
+    set_pair(batch, activation, gradient, shape, dtype, token_mask);
+    batch.magnitude = table<float>(magnitude);
+    batch.positive_tokens = table<std::int32_t>(positive_tokens);
+    batch.gradient_norm = table<float>(gradient_norm);
+    py::gil_scoped_release release;
+    cuda::token_sums(batch, pointer<void>(stream));
+}
+
 void top_k(const TableAddress& scores, const std::array<std::int64_t, 2>& shape, bool narrow,
            const TableAddress& excluded, std::int64_t k, Address best, Address workspace, Address stream) {
     const cuda::TopK request{pointer<const void>(scores.first),
@@ -93,6 +113,7 @@ PYBIND11_MODULE(_cuda, m) {
     m.def("device_available", &cuda::device_available);
     m.def("score_items", &score_items);
     m.def("add_scores", &add_scores);
+    m.def("token_sums", &token_sums);
     m.def("top_k_workspace", &cuda::top_k_workspace);
     m.def("top_k", &top_k);
 }

@@ -1,5 +1,5 @@
 #pragma once
-// What one call of score_reduce works on: pointers and strides, owned by the caller. Strides count elements.
+// What one call of a kernel works on: pointers and strides, owned by the caller. Strides count elements.
 #include <cstdint>
 
 #include "score.h"
@@ -22,15 +22,19 @@ struct Table {
     CULNIG_HD T* row(std::int64_t index) const { return data + index * row_stride; }
 };
 
-struct ScoreBatch {
+/// Activations and gradients of one module's neurons in a batch.
+struct PairBatch {
     TokenView activation;
     TokenView gradient;
     Dtype dtype;
-    Aggregator aggregator;
     std::int64_t n_items;
     std::int64_t n_tokens;
     std::int64_t n_neurons;
-    const std::uint8_t* token_mask;        // (item, token), 1 = real
+    const std::uint8_t* token_mask;  // (item, token), 1 = real
+};
+
+struct ScoreBatch : PairBatch {
+    Aggregator aggregator;
     const double* confidence;              // (item,)
     const std::int64_t* culture_index;     // (item,)
     const std::uint8_t* clamp_at_zero;     // (item,)
@@ -39,6 +43,13 @@ struct ScoreBatch {
     Table<std::uint32_t> positive_counts;  // optional
     Table<float> item_scores;              // (item, neuron), optional, written
     Table<std::int32_t> peak_tokens;       // (item, neuron), optional, written
+};
+
+/// Tables (item, neuron) of sums over the real tokens, written.
+struct TokenSumsBatch : PairBatch {
+    Table<float> magnitude;
+    Table<std::int32_t> positive_tokens;
+    Table<float> gradient_norm;
 };
 
 /// Non-finite contributions among real tokens: how many, and the first in (item, token, neuron) order.

@@ -10,6 +10,13 @@
 #define CULNIG_HD inline
 #endif
 
+// The same for a lambda on the host.
+#if defined(__GNUC__) && !defined(__CUDACC__)
+#define CULNIG_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define CULNIG_INLINE_LAMBDA
+#endif
+
 // A clone only covers what is inlined into it, hence always_inline on everything in this folder. The
 // choice is made by an ifunc: it needs glibc, and it runs before a sanitizer is ready.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \

@@ -1,11 +1,7 @@
-// The loop that reads every activation and gradient once. Four tokens pass at a time, so that eight streams
-// of memory are open and the running state is loaded and stored a quarter as often.
+// The loop of scores that reads every activation and gradient once.
 #include "item_scores.h"
 
 #include <algorithm>
-#include <type_traits>
-
-#include "half_rows.h"
 
 namespace culnig::cpu {
 namespace {
@@ -15,13 +11,6 @@ struct State {
     alignas(64) float best[most_neurons];
     alignas(64) std::int32_t peak[Peaks ? most_neurons : 1];
     alignas(64) double total[adds_up(A) ? most_neurons : 1];
-};
-
-/// Rows of N tokens, cut to some neurons.
-template <typename Element, int N>
-struct Rows {
-    const Element* activation[N];
-    const Element* gradient[N];
 };
 
 /// Takes N tokens for neurons [first, first + width) of the state; returns the largest magnitude, as bits.
@@ -47,44 +36,6 @@ CULNIG_HD std::int32_t take_rows(const Rows<Element, N>& rows, const std::int32_
     return largest;
 }
 
-template <typename Element, int N>
-CULNIG_HD Rows<Element, N> rows_of(const ItemBlock& block, const std::int32_t* tokens) {
-    Rows<Element, N> rows;
-    for (int n = 0; n < N; ++n) {
-        rows.activation[n] =
-            static_cast<const Element*>(block.activation) + tokens[n] * block.activation_stride;
-        rows.gradient[n] = static_cast<const Element*>(block.gradient) + tokens[n] * block.gradient_stride;
-    }
-    return rows;
-}
-
-/// Takes N tokens for the whole block.
-template <typename Element, Aggregator A, bool Peaks, int N>
-CULNIG_HD std::int32_t take_tokens(const ItemBlock& block, const std::int32_t* tokens,
-                                   State<A, Peaks>& state) {
-    const Rows<Element, N> rows = rows_of<Element, N>(block, tokens);
-    if constexpr (!std::is_same_v<Element, Float16>) {
-        return take_rows<A, Peaks>(rows, tokens, 0, block.width, state);
-    } else {
-        alignas(64) Float32 wide[2 * N][half_strip];
-        Rows<Float32, N> wide_rows;
-        for (int n = 0; n < N; ++n) {
-            wide_rows.activation[n] = wide[n];
-            wide_rows.gradient[n] = wide[N + n];
-        }
-        std::int32_t largest = 0;
-        for (std::int64_t first = 0; first < block.width; first += half_strip) {
-            const std::int64_t width = std::min(half_strip, block.width - first);
-            for (int n = 0; n < N; ++n) {
-                widen_halves(rows.activation[n] + first, width, &wide[n][0].value);
-                widen_halves(rows.gradient[n] + first, width, &wide[N + n][0].value);
-            }
-            largest = std::max(largest, take_rows<A, Peaks>(wide_rows, tokens, first, width, state));
-        }
-        return largest;
-    }
-}
-
 template <typename Element, Aggregator A, bool Peaks>
 CULNIG_HD bool reduce(const ItemBlock& block) {
     State<A, Peaks> state;
@@ -95,11 +46,10 @@ CULNIG_HD bool reduce(const ItemBlock& block) {
         if (adds_up(A)) state.total[j] = initial.total;
     }
     std::int32_t largest = 0;
-    std::int64_t t = 0;
-    for (; t + 4 <= block.n_real; t += 4)
-        largest = std::max(largest, take_tokens<Element, A, Peaks, 4>(block, block.tokens + t, state));
-    for (; t < block.n_real; ++t)
-        largest = std::max(largest, take_tokens<Element, A, Peaks, 1>(block, block.tokens + t, state));
+    take_block<Element>(block, [&](const auto& rows, const std::int32_t* tokens, std::int64_t first,
+                                   std::int64_t width) CULNIG_INLINE_LAMBDA {
+        largest = std::max(largest, take_rows<A, Peaks>(rows, tokens, first, width, state));
+    });
     for (std::int64_t j = 0; j < block.width; ++j) {
         const Running running{state.best[j], 0, adds_up(A) ? state.total[j] : 0.0};
         block.scores[j] = finish<A>(running, block.n_real);

@@ -3,21 +3,11 @@
 #include <cstdint>
 
 #include "batch.h"
+#include "token_rows.h"
 
 namespace culnig::cpu {
 
-/// Most neurons of a block. Rows are read along their whole length where that leaves enough blocks for the
-/// threads: memory is faster on long rows, and the running state still fits the second-level cache.
-constexpr std::int64_t most_neurons = 16384;
-
-struct ItemBlock {
-    const void* activation;  // at the item's token 0 and the block's first neuron
-    const void* gradient;
-    std::int64_t activation_stride;  // from token to token, in elements
-    std::int64_t gradient_stride;
-    const std::int32_t* tokens;  // the item's real tokens, ascending
-    std::int64_t n_real;
-    std::int64_t width;
+struct ItemBlock : PairBlock {
     float* scores;        // (width,), written
     std::int32_t* peaks;  // (width,), written; null when nobody asks
 };

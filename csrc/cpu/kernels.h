@@ -14,6 +14,9 @@ NonFinite score_reduce(const ScoreBatch& batch, int threads);
 /// Adds batch.item_scores, which are there already, into the tables of culture sums.
 void add_scores(const ScoreBatch& batch, int threads);
 
+/// Writes the tables of a batch.
+void token_sums(const TokenSumsBatch& batch, int threads);
+
 /// Neurons [start, start + width) of a row.
 struct Run {
     std::int64_t start;

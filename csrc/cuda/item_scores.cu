@@ -5,45 +5,16 @@
 // states are then joined in shared memory. Sums keep the order of the tokens, so one warp takes them all.
 #include "kernels.h"
 #include "launch.h"
+#include "packs.h"
 
 namespace culnig::cuda {
 namespace {
-
-constexpr int n_lanes = 32;
-constexpr int tokens_in_flight = 4;
-
-template <typename Element>
-constexpr int per_lane = 16 / static_cast<int>(sizeof(Element));
 
 template <Aggregator A>
 constexpr int n_warps = adds_up(A) ? 1 : 8;
 
 // The bound of the kernel asks for 512 threads on a multiprocessor: with four tokens of 16 bytes from two
 // arrays that is 64 KiB in flight, more than memory latency needs.
-
-/// Neighbouring elements of one row.
-template <typename Element>
-struct alignas(16) Pack {
-    Element element[per_lane<Element>];
-};
-
-/// Loads a pack of which `valid` elements exist.
-template <typename Element>
-__device__ __forceinline__ Pack<Element> load(const Element* source, int valid, bool aligned) {
-    Pack<Element> pack{};
-    if (aligned && valid == per_lane<Element>) return *reinterpret_cast<const Pack<Element>*>(source);
-#pragma unroll
-    for (int i = 0; i < per_lane<Element>; ++i)
-        if (i < valid) pack.element[i] = source[i];
-    return pack;
-}
-
-template <typename Element>
-__device__ __forceinline__ const Element* row_of(const TokenView& view, std::int64_t item, std::int64_t token,
-                                                 std::int64_t neuron) {
-    return static_cast<const Element*>(view.data) + item * view.item_stride + token * view.token_stride +
-           neuron;
-}
 
 template <typename Element, Aggregator A>
 __global__ void __launch_bounds__(n_lanes* n_warps<A>, 512 / (n_lanes * n_warps<A>))
@@ -140,18 +111,10 @@ __global__ void clear_status(Status status) {
     status[1] = ~0ull;
 }
 
-template <typename Element>
-bool is_aligned(const TokenView& view) {
-    constexpr std::int64_t size = sizeof(Element);
-    return reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0 && view.item_stride * size % 16 == 0 &&
-           view.token_stride * size % 16 == 0;
-}
-
 template <typename Element, Aggregator A>
 void launch(const ScoreBatch& batch, Status status, cudaStream_t stream) {
     constexpr int tile = n_lanes * per_lane<Element>;
-    constexpr std::int64_t most_items = 65535;  // what a grid takes in y
-    const bool aligned = is_aligned<Element>(batch.activation) && is_aligned<Element>(batch.gradient);
+    const bool aligned = is_aligned<Element>(batch);
     if (batch.n_items > most_items)
         throw std::runtime_error("CUDA, item scores: more than 65535 items at once");
     const dim3 grid(blocks_for(batch.n_neurons, tile), static_cast<unsigned>(batch.n_items));

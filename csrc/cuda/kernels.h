@@ -23,6 +23,9 @@ void score_items(const ScoreBatch& batch, Status status, Stream stream);
 /// Adds batch.item_scores into the tables, unless the status tells of non-finite contributions.
 void add_scores(const ScoreBatch& batch, const unsigned long long* status, Stream stream);
 
+/// Writes the tables of a batch.
+void token_sums(const TokenSumsBatch& batch, Stream stream);
+
 struct TopK {
     const void* scores;  // (row, neuron), float32 or float64
     bool narrow;         // float32

@@ -1,4 +1,4 @@
-"""Backends: the scoring kernel on torch tensors, wherever they live.
+"""Backends: the scoring kernels on torch tensors, wherever they live.
 
 | backend | device | how |
 |---|---|---|
@@ -10,7 +10,7 @@ All three do the arithmetic of csrc/core/score.h and give the same bits. `choose
 falling back to `torch` on a CUDA device is announced once.
 """
 
-from culnig.backends.base import Backend, BackendFallbackWarning, Table
+from culnig.backends.base import Backend, BackendFallbackWarning, Table, TokenSums
 from culnig.backends.check import KernelCheck, check_kernels
 from culnig.backends.choice import choose_backend
 
@@ -19,6 +19,7 @@ __all__ = [
     "BackendFallbackWarning",
     "KernelCheck",
     "Table",
+    "TokenSums",
     "check_kernels",
     "choose_backend",
 ]

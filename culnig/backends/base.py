@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +19,17 @@ DTYPE_NAMES = {
     torch.bfloat16: "bfloat16",
 }
 """Formats of activations and gradients that the kernels read."""
+
+
+class TokenSums(NamedTuple):
+    """`culnig.kernels.TokenSums` as tensors (item, neuron) on the device."""
+
+    magnitude: torch.Tensor
+    """Σ |activation|, float32."""
+    positive_tokens: torch.Tensor
+    """Tokens with activation > 0, int32."""
+    gradient_norm: torch.Tensor
+    """√ Σ gradient², float32."""
 
 
 class BackendFallbackWarning(UserWarning):
@@ -53,6 +64,14 @@ class Backend(Protocol):
         Tables are numpy arrays or CPU tensors; the `cuda` backend also takes tables on its device,
         then all of them. Raises what culnig.kernels raises.
         """
+
+    def token_sums(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor | NDArray[np.bool_],
+    ) -> TokenSums:
+        """`culnig.kernels.token_sums` on tensors (item, token, neuron), strided views included."""
 
 
 def dtype_name(activation: torch.Tensor, gradient: torch.Tensor) -> str:

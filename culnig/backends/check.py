@@ -61,6 +61,9 @@ def _check_backend(
                 case = f"score_reduce {aggregator} {dtype_name} {shape}"
                 case += " tables on device" if tables_on_device else ""
                 yield KernelCheck(backend.name, case, _equal(expected, found))
+            expected = _token_sums(TorchBackend(), torch.device("cpu"), shape, dtype)
+            found = _token_sums(backend, device, shape, dtype)
+            yield KernelCheck(backend.name, f"token_sums {dtype_name} {shape}", _equal(expected, found))
 
 
 def _score(
@@ -71,13 +74,9 @@ def _score(
     aggregator: str,
     tables_on_device: bool = False,
 ) -> list[torch.Tensor]:
-    n_items, n_tokens, n_neurons = shape
+    n_items, _, n_neurons = shape
     random = torch.Generator().manual_seed(0)
-    # twice as wide, cut in half: a strided view such as a slice of a fused projection
-    pair = torch.randn(2, n_items, n_tokens, 2 * n_neurons, generator=random).to(dtype)
-    activation, gradient = pair.to(device)[..., n_neurons:]
-    mask = torch.rand(n_items, n_tokens, generator=random) < 0.7
-    mask[-1] = False
+    activation, gradient, mask = _pair(random, device, shape, dtype)
     home = device if tables_on_device else torch.device("cpu")
     by_culture, by_item = (N_CULTURES, n_neurons), (n_items, n_neurons)
     tables = [
@@ -102,6 +101,26 @@ def _score(
         clamp_at_zero=np.arange(n_items) % 2 == 0,
     )
     return [table.cpu() for table in tables]
+
+
+def _token_sums(
+    backend: Backend, device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype
+) -> list[torch.Tensor]:
+    pair = _pair(torch.Generator().manual_seed(0), device, shape, dtype)
+    return [table.cpu() for table in backend.token_sums(*pair)]
+
+
+def _pair(
+    random: torch.Generator, device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Activation, gradient and mask; the last item has no real token."""
+    n_items, n_tokens, n_neurons = shape
+    # twice as wide, cut in half: a strided view such as a slice of a fused projection
+    pair = torch.randn(2, n_items, n_tokens, 2 * n_neurons, generator=random).to(dtype)
+    activation, gradient = pair.to(device)[..., n_neurons:]
+    mask = torch.rand(n_items, n_tokens, generator=random) < 0.7
+    mask[-1] = False
+    return activation, gradient, mask
 
 
 def _check_top_k(backend: CudaBackend, device: torch.device) -> Iterator[KernelCheck]:

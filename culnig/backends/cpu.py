@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from culnig import kernels
 from culnig.backends.base import (
     Table,
+    TokenSums,
     dtype_name,
     host_array,
     host_table,
@@ -54,3 +55,18 @@ class CpuBackend:
             clamp_at_zero=clamp_at_zero,
             dtype=dtype_name(activation, gradient),
         )
+
+    def token_sums(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor | NDArray[np.bool_],
+    ) -> TokenSums:
+        """See `Backend.token_sums`."""
+        found = kernels.token_sums(
+            token_view(activation),
+            token_view(gradient),
+            host_array(token_mask),
+            dtype=dtype_name(activation, gradient),
+        )
+        return TokenSums(*map(torch.from_numpy, found))

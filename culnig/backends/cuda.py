@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from culnig import kernels
 from culnig.backends.base import (
     Table,
+    TokenSums,
     dtype_name,
     host_array,
     host_table,
@@ -110,6 +111,36 @@ class CudaBackend:
             )
         _write("item_scores", item_scores, scores)
         _write("peak_tokens", peak_tokens, peaks)
+
+    def token_sums(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor | NDArray[np.bool_],
+    ) -> TokenSums:
+        """See `Backend.token_sums`."""
+        number_format = dtype_name(activation, gradient)
+        device = activation.device
+        n_items, n_tokens, n_neurons = activation.shape
+        mask_bits = real_tokens(host_array(token_mask), None, "left", (n_items, n_tokens))
+        mask = torch.tensor(mask_bits, device=device)
+        magnitude = torch.empty((n_items, n_neurons), dtype=torch.float32, device=device)
+        positive_tokens = torch.empty_like(magnitude, dtype=torch.int32)
+        gradient_norm = torch.empty_like(magnitude)
+        activation, gradient = _side_by_side(activation), _side_by_side(gradient)
+        with self._on(device) as stream:
+            self._compiled.token_sums(
+                _token_address(activation),
+                _token_address(gradient),
+                (n_items, n_tokens, n_neurons),
+                DTYPES.index(number_format),
+                mask.data_ptr(),
+                _address(magnitude),
+                _address(positive_tokens),
+                _address(gradient_norm),
+                stream,
+            )
+        return TokenSums(magnitude, positive_tokens, gradient_norm)
 
     def top_k(self, scores: torch.Tensor, k: int, excluded: torch.Tensor | None = None) -> torch.Tensor:
         """`culnig.kernels.top_k` of (row, neuron) scores on the device, int64 (row, k)."""

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from culnig import kernels
 from culnig.backends.base import (
     Table,
+    TokenSums,
     dtype_name,
     host_array,
     host_table,
@@ -68,6 +69,24 @@ class TorchBackend:
         if peak_tokens is not None:
             host_table("peak_tokens", peak_tokens)[...] = peaks
 
+    def token_sums(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor | NDArray[np.bool_],
+    ) -> TokenSums:
+        """See `Backend.token_sums`."""
+        dtype_name(activation, gradient)
+        n_items, n_tokens, _ = activation.shape
+        mask_bits = real_tokens(host_array(token_mask), None, "left", (n_items, n_tokens))
+        activation, gradient, device = activation.detach(), gradient.detach(), activation.device
+        mask = torch.tensor(mask_bits.view(np.bool_), device=device)
+        return TokenSums(
+            _token_sum(activation.abs(), mask).float().to(device),
+            ((activation > 0) & mask[..., None]).sum(1, dtype=torch.int32),
+            _token_sum(gradient, mask, squared=True).sqrt().float().to(device),
+        )
+
 
 def _item_scores(
     activation: torch.Tensor, gradient: torch.Tensor, mask: torch.Tensor, aggregator: str
@@ -112,20 +131,22 @@ def _reduce(products: torch.Tensor, mask: torch.Tensor, aggregator: str) -> tupl
         peak = torch.where(reached, token[:, None], n_tokens).amin(dim=1)
         peak = torch.where(peak == n_tokens, -1, peak)
     if aggregator in ("sum", "mean"):
-        score = _token_sum(products, mask, mean=aggregator == "mean")
+        total = _token_sum(products, mask)
+        if aggregator == "mean":
+            total /= mask.sum(dim=1, keepdim=True).clamp(min=1).to(total.device)
+        score = total.float().to(products.device)
     else:
         score = products.gather(1, peak.clamp(min=0)[:, None].long())[:, 0]
         score = torch.where(peak < 0, 0.0, score)
     return score + 0.0, peak.int()
 
 
-def _token_sum(products: torch.Tensor, mask: torch.Tensor, *, mean: bool) -> torch.Tensor:
-    """Sum in float64 and in token order, rounded once; on the host where the device has no float64."""
-    if products.device.type == "mps":
-        products, mask = products.cpu(), mask.cpu()
-    total = torch.zeros_like(products[:, 0], dtype=torch.float64)
-    for token in range(products.shape[1]):
-        total += torch.where(mask[:, token, None], products[:, token], 0.0)
-    if mean:
-        total /= mask.sum(dim=1, keepdim=True).clamp(min=1)
-    return total.float()
+def _token_sum(values: torch.Tensor, mask: torch.Tensor, *, squared: bool = False) -> torch.Tensor:
+    """Sum in float64 and in token order, (item, neuron); on the host where the device has no float64."""
+    if values.device.type == "mps":
+        values, mask = values.cpu(), mask.cpu()
+    total = values.new_zeros((values.shape[0], values.shape[2]), dtype=torch.float64)
+    for token in range(values.shape[1]):
+        row = torch.where(mask[:, token, None], values[:, token], 0.0).double()
+        total += row * row if squared else row
+    return total

@@ -18,4 +18,4 @@ class GradientNorm(Scorer):
 
     def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
-        return pair.total(pair.gradient.float().square()).sqrt()
+        return pair.token_sums.gradient_norm

@@ -18,4 +18,4 @@ class MeanActivation(Scorer):
 
     def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
-        return pair.total(pair.activation.float().abs()) / pair.real.sum(1, keepdim=True)
+        return pair.token_sums.magnitude / pair.real.sum(1, keepdim=True)

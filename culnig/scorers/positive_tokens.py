@@ -23,4 +23,4 @@ class PositiveTokens(Scorer):
 
     def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
-        return pair.total(pair.activation > 0)
+        return pair.token_sums.positive_tokens.float()

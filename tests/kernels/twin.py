@@ -84,6 +84,21 @@ def score_reduce(
     return Scored(sums, squares, counts, scores, peaks)
 
 
+def token_sums(activation: Array, gradient: Array, token_mask: Array) -> tuple[Array, Array, Array]:
+    """Σ |activation|, positive tokens and √ Σ gradient² of every item and neuron."""
+    n_items, n_tokens, n_neurons = activation.shape
+    magnitude, squares = np.zeros((2, n_items, n_neurons))
+    positive = np.zeros((n_items, n_neurons), dtype=np.int32)
+    for item in range(n_items):
+        for token in range(n_tokens):
+            if token_mask[item, token]:
+                one = float32_of(activation[item, token]).astype(np.float64)
+                magnitude[item] += np.abs(one)
+                positive[item] += one > 0
+                squares[item] += float32_of(gradient[item, token]).astype(np.float64) ** 2
+    return magnitude.astype(np.float32), positive, np.sqrt(squares).astype(np.float32)
+
+
 def non_finite(activation: Array, gradient: Array, token_mask: Array) -> tuple[int, int, int, int] | None:
     """Count and first place of non-finite contributions at real tokens."""
     wrong = ~np.isfinite(products(activation, gradient)) & token_mask[:, :, np.newaxis]

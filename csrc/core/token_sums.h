@@ -1,0 +1,33 @@
+#pragma once
+// What activations and gradients amount to over the real tokens of an item, shared by every backend.
+//
+//   magnitude        sum of |activation|
+//   positive tokens  how often activation > 0
+//   gradient norm    square root of the sum of gradient * gradient
+//
+// Elements are widened to float64 before they are squared or added, in token order; float32 only at the end.
+// An item without real tokens has zeros.
+#include <cmath>
+#include <cstdint>
+
+#include "macros.h"
+#include "numbers.h"
+
+namespace culnig {
+
+struct TokenSums {
+    double magnitude;
+    double squares;
+    std::int32_t positive;
+};
+
+CULNIG_HD void take(TokenSums& sums, float activation, float gradient) {
+    const double wide = static_cast<double>(gradient);
+    sums.magnitude += static_cast<double>(float_of_bits(bits_of_float(activation) & 0x7fffffffu));
+    sums.squares += wide * wide;
+    sums.positive += activation > 0.0f ? 1 : 0;
+}
+
+CULNIG_HD float gradient_norm(const TokenSums& sums) { return static_cast<float>(std::sqrt(sums.squares)); }
+
+}  // namespace culnig
