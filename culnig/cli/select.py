@@ -15,6 +15,7 @@ from culnig.cli.evidence import (
 )
 from culnig.cli.options import Command, together
 from culnig.cli.select_lape import cape, lape
+from culnig.cli.select_neighbours import crispr, ig, knowledge_neurons
 from culnig.cli.selected import ALL, culture_files, output_options, tell
 from culnig.errors import SelectionError, UnknownNameError
 from culnig.scorer import RELEASED_CODE
@@ -74,8 +75,8 @@ class PoolShare(click.ParamType[Any]):
         return pool, float(_FRACTION.convert(cast(Any, fraction), param, ctx))
 
 
-command.add_command(lape)
-command.add_command(cape)
+for _neighbour in (lape, cape, crispr, ig, knowledge_neurons):
+    command.add_command(_neighbour)
 
 
 @command.command("general")

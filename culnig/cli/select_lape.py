@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from culnig.cli.selected import ALL, culture_files, output_options, tell
-from culnig.errors import UnknownNameError
+from culnig.cli.selected import ALL, each_culture_option, output_options, wanted_cultures, write_sets
 from culnig.store.run import Run
 
 _SHARE = click.FloatRange(0, 1)
@@ -17,14 +16,7 @@ def _command(method: str, help_text: str) -> click.Command:
     @click.command(method, help=help_text)
     @click.argument("run", type=click.Path(path_type=Path))
     @click.option("--target", help="Target benchmark, where the run has several.")
-    @click.option(
-        "--culture",
-        "cultures",
-        multiple=True,
-        default=(ALL,),
-        show_default=True,
-        help="The culture to select for; several times, or `all`, for a set of each (-o is a folder then).",
-    )
+    @each_culture_option()
     @click.option(
         "--top", type=_SHARE, default=0.01, show_default=True, help="Share of the pool kept, all cultures."
     )
@@ -51,17 +43,10 @@ def _command(method: str, help_text: str) -> click.Command:
         from culnig.selection.lape import SCORER, LapeSettings, activation_shares, select_lape
 
         shares = activation_shares(Run(run, SCORER), target)
-        wanted = shares.cultures if ALL in cultures else tuple(dict.fromkeys(cultures))
-        for culture in wanted:
-            if culture not in shares.cultures:
-                raise UnknownNameError("culture of this run:", culture, shares.cultures)
+        wanted = wanted_cultures(cultures, shares.cultures)
         sets = select_lape(shares, LapeSettings(top, percentile, pool), method)
-        several = ALL in cultures or len(wanted) > 1
-        files = culture_files(output, wanted, overwrite) if several else [output]
-        made = [(sets[culture], file) for culture, file in zip(wanted, files, strict=True)]
-        for chosen, file in made:
-            chosen.write(file, overwrite=overwrite)
-        tell(made, None, as_json, folder=output if several else None)
+        chosen = [sets[culture] for culture in wanted]
+        write_sets(chosen, wanted, ALL in cultures, output, overwrite, as_json)
 
     return select
 

@@ -12,7 +12,7 @@ import click
 from culnig.cli.evidence import evidence_cells, evidence_headings, print_evidence
 from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table
-from culnig.errors import OutputExistsError
+from culnig.errors import OutputExistsError, UnknownNameError
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.presets import PublishedModel
 from culnig.store.files import make_folder
@@ -41,6 +41,44 @@ def culture_files(folder: Path, cultures: tuple[str, ...], overwrite: bool) -> l
         raise OutputExistsError(f"{there[0]} exists; add --overwrite to replace it, or give another folder")
     make_folder(folder)
     return files
+
+
+def each_culture_option() -> Callable[[Command], Command]:
+    """--culture, all of them unless told otherwise."""
+    return click.option(
+        "--culture",
+        "cultures",
+        multiple=True,
+        default=(ALL,),
+        show_default=True,
+        help="The culture to select for; several times, or `all`, for a set of each (-o is a folder then).",
+    )
+
+
+def wanted_cultures(asked: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """What --culture asks for, each once; UnknownNameError for a culture that the run does not have."""
+    wanted = known if ALL in asked else tuple(dict.fromkeys(asked))
+    for culture in wanted:
+        if culture not in known:
+            raise UnknownNameError("culture of this run:", culture, known)
+    return wanted
+
+
+def write_sets(
+    sets: list[NeuronSet],
+    cultures: tuple[str, ...],
+    all_of_them: bool,
+    output: Path,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write a set per culture, into a folder where there are several or all were asked for, and say so."""
+    several = all_of_them or len(cultures) > 1
+    files = culture_files(output, cultures, overwrite) if several else [output]
+    made = list(zip(sets, files, strict=True))
+    for chosen, file in made:
+        chosen.write(file, overwrite=overwrite)
+    tell(made, None, as_json, folder=output if several else None)
 
 
 def tell(
