@@ -175,6 +175,13 @@ def general(
     help="Share of the pool, by the culture's exclusion score, that is removed again.",
 )
 @click.option("--z", type=float, default=0.5, show_default=True, help="Least z among the cultures.")
+@click.option(
+    "--rank-by",
+    type=click.Choice(["difference", "margin"]),
+    default="difference",
+    show_default=True,
+    help="The culture's target - control, or how far that is above its mean over the cultures.",
+)
 @_PRESET
 @evidence_options
 @click.option(
@@ -201,6 +208,7 @@ def specific(
     pool: str,
     exclude: float,
     z: float,
+    rank_by: Any,
     preset: str | None,
     evidence: Evidence,
     against: Any,
@@ -209,9 +217,9 @@ def specific(
     as_json: bool,
 ) -> None:
     """Neurons that matter for one culture more than for the others."""
-    _refuse_together(ctx, "preset", ("top", "exclude", "z", "pool"))
+    _refuse_together(ctx, "preset", ("top", "exclude", "z", "pool", "rank_by"))
     opened = _open(run, scorer, compat)
-    settings = SpecificSettings(top, exclude, z, pool)
+    settings = SpecificSettings(top, exclude, z, pool, rank_by)
     if preset:
         settings = paper_preset(opened.layout).specific
     which = _which(target, control, exclusion, no_control, no_exclusion or settings.exclude == 0)

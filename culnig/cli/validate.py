@@ -95,7 +95,11 @@ def _print(validation: Validation) -> None:
     print_table(
         f"Finding all {validation.planted.settings.n_planted} planted neurons (general)",
         ("method", *_HEADINGS),
-        [(result.method.name, *_figures(result.general)) for result in results if not result.method.z],
+        [
+            (result.method.name, *_figures(result.general))
+            for result in results
+            if not (result.method.z or result.method.margin)
+        ],
     )
     print_table(
         f"Finding the {validation.planted.settings.neurons_per_culture} of one culture (specific), mean over "

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from culnig.scorer import GRADIENT_ACTIVATION
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.ranking import cut_pool
-from culnig.selection.specific import SpecificSettings, select_specific
+from culnig.selection.specific import SpecificSettings, culture_scores, select_specific
 from culnig.selection.tables import SelectionTables, selection_tables
 from culnig.statistics import zscores_over_cultures
 from culnig.store.run import Run
@@ -44,20 +44,23 @@ class Method:
     """Whether the top 1 % by exclusion score are removed."""
     z: bool = False
     """Whether neurons with z < 0.5 among the cultures are removed; of specific neurons only."""
+    margin: bool = False
+    """Whether the mean over the cultures is subtracted before ranking; of specific neurons only."""
 
     @property
     def name(self) -> str:
         """Statistic and steps in words."""
-        steps = [step for step in ("control", "exclusion", "z") if getattr(self, step)]
+        steps = [step for step in ("control", "exclusion", "z", "margin") if getattr(self, step)]
         return " ".join([self.statistic, *(f"+ {step}" for step in steps)])
 
 
 def _with_steps(statistic: str) -> tuple[Method, ...]:
-    """A statistic alone, with the control, and with z as well."""
+    """A statistic alone, with the control, and with z or the margin as well."""
     return (
         Method(statistic),
         Method(statistic, control=True),
         Method(statistic, control=True, z=True),
+        Method(statistic, control=True, margin=True),
     )
 
 
@@ -147,12 +150,14 @@ def _of_culture(
     method: Method, tables: SelectionTables, culture: str, planted: NDArray[np.int64]
 ) -> Recovery:
     never = -float(len(tables.cultures))  # z of n values is never below −√(n − 1)
-    settings = SpecificSettings() if method.z else SpecificSettings(z=never)
+    settings = SpecificSettings(
+        z=SpecificSettings().z if method.z else never, rank_by="margin" if method.margin else "difference"
+    )
     row = tables.cultures.index(culture)
     passing = zscores_over_cultures(tables.difference)[row] >= settings.z
     excluded = None if tables.exclusion is None else tables.exclusion.rows([culture])[0]
     selected = select_specific(tables, culture, settings).flat(tables.layout)
-    own = tables.difference[row]
+    own = culture_scores(tables.difference, row, settings.rank_by)
     return _recovered(tables, own, excluded, settings.exclude, selected, planted, passing)
 
 

@@ -128,7 +128,10 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
     by_method = {result.method: result for result in results}
     general = by_method[JUDGED].general.average_precision
     specific = by_method[JUDGED].specific.average_precision
-    others = [result for result in results if result.method.statistic != CONTRIBUTION]
+    # the judged method ranks by the difference, as the paper does, so those by the margin stay out
+    others = [
+        result for result in results if result.method.statistic != CONTRIBUTION and not result.method.margin
+    ]
     best_general = max(result.general.average_precision for result in others)
     best_specific = max(result.specific.average_precision for result in others)
     at_chance = effects.chance + POINTS

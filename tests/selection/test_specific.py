@@ -69,6 +69,17 @@ def test_z_filters_what_the_cut_left_and_nothing_is_refilled():
     }
 
 
+def test_a_margin_is_what_lies_above_the_mean_over_cultures():
+    settings = SpecificSettings(1, 0, -10, rank_by="margin")
+    chosen = select_specific(tables(), "China", settings)
+    #         means 3 1 8 1 4 2 1 2 over the pool; China's less these: 3 0 0 3 0 0 -1 1
+    assert flat(chosen) == [0, 3, 7, 1, 2, 4, 5, 6]
+    assert chosen.scores.tolist() == [3, 3, 1, 0, 0, 0, 0, -1]
+    assert chosen.method["rank_by"] == "margin"
+    with pytest.raises(SelectionError, match="rank_by is 'mean'; allowed are difference, margin"):
+        select_specific(tables(), "China", replace(settings, rank_by="mean"))
+
+
 def test_z_is_over_all_cultures_of_the_run_not_only_those_of_the_exclusion():
     exclusion = moments(["China"], [1], [[0] * 9])
     assert flat(select_specific(tables(exclusion), "China", SpecificSettings(1, 0, 0.5))) == [0, 3, 7]

@@ -58,6 +58,7 @@ def test_each_step_removes_what_it_is_there_for(run):
     assert average_precision(run, control=True, exclusion=True) == pytest.approx(at(1 + 3))
     assert average_precision(run, control=True, z=True) == pytest.approx(at(1 + 1))
     assert average_precision(run, control=True, exclusion=True, z=True) == 1
+    assert average_precision(run, control=True, margin=True) == pytest.approx(at(1 + 1))
 
 
 def test_all_planted_neurons_are_ranked_by_the_sum_over_cultures(run):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from culnig.validation.effects import measure_effects
-from culnig.validation.methods import BASELINES, JUDGED, RANDOM
+from culnig.validation.methods import BASELINES, CONTRIBUTION, JUDGED, RANDOM
 from culnig.validation.planted import planted_model
 from culnig.validation.planting import SHARED
 from culnig.validation.settings import PlantedSettings
@@ -59,13 +59,15 @@ def test_gradient_times_activation_finds_them_and_the_baselines_do_not(validatio
     for method, result in found.items():
         if method.statistic not in BASELINES:
             continue
-        assert judged.general.average_precision >= result.general.average_precision + 0.15, method.name
-        assert judged.specific.average_precision >= result.specific.average_precision, method.name
+        alike = found[replace(method, statistic=CONTRIBUTION)]  # with the same steps
+        assert alike.general.average_precision >= result.general.average_precision + 0.15, method.name
+        assert alike.specific.average_precision >= result.specific.average_precision, method.name
 
 
 def test_z_helps_to_tell_a_culture_from_what_all_share(validation):
     found = {result.method: result.specific.average_precision for result in validation.results}
     assert found[replace(JUDGED, z=True)] > found[JUDGED]
+    assert found[replace(JUDGED, margin=True)] > found[replace(JUDGED, z=True)]
 
 
 def test_random_orders_come_to_chance(validation):
