@@ -11,6 +11,7 @@ import click
 
 from culnig.cli.options import Command, together
 from culnig.cli.output import print_line
+from culnig.errors import SelectionError
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.pools import pool_positions
 from culnig.selection.tables import Roles, SelectionTables
@@ -69,7 +70,8 @@ _OPTIONS = (
     click.option(
         "--stability",
         is_flag=True,
-        help="Select again from resampled items of a run of --level item and say how much stays the same.",
+        help="Select again from resampled items of a run of --level item, or from the halves of a run of "
+        "--halves, and say how much stays the same.",
     ),
     click.option(
         "--stable",
@@ -125,6 +127,8 @@ def _resampled(
     select: Callable[[SelectionTables], NeuronSet],
     evidence: Evidence,
 ) -> NeuronSet:
+    if run.level != "item" or run.scorer is not None:
+        return _halved(run, roles, chosen, select, evidence)
     from culnig.selection.resampling import bootstrap, leave_out, resampled_tables, split_halves
     from culnig.selection.stability import bootstrapped, left_out, split_half, with_stability
     from culnig.selection.stored_items import groups_of_run, items_of_run
@@ -143,6 +147,25 @@ def _resampled(
     ]
     level = {} if evidence.stable is None else {"level": evidence.stable}
     return with_stability(chosen, agreements, frequency, rule=evidence.stable is not None, **level)
+
+
+def _halved(
+    run: Run,
+    roles: Roles,
+    chosen: NeuronSet,
+    select: Callable[[SelectionTables], NeuronSet],
+    evidence: Evidence,
+) -> NeuronSet:
+    """What can be said without item scores of the scorer."""
+    from culnig.selection.halves import half_tables
+    from culnig.selection.stability import split_half, with_agreement
+
+    if evidence.stable is not None:
+        raise SelectionError(
+            "--stable counts resamples, which need item scores of gradient × activation; score it again with "
+            "--level item, or use --stability"
+        )
+    return with_agreement(chosen, [split_half([half_tables(run, roles)], select)])
 
 
 def _tested(
@@ -207,7 +230,7 @@ def print_evidence(chosen: NeuronSet) -> None:
 def evidence_headings(chosen: NeuronSet) -> list[str]:
     """Headings of what `evidence_cells` tells of a set."""
     tests = [f"significant against {found['against']}" for found in chosen.method.get("significance", [])]
-    return [*tests, *(["stable"] if "stability" in chosen.method else [])]
+    return [*tests, *(["stable"] if "selected_stable" in chosen.method.get("stability", {}) else [])]
 
 
 def evidence_cells(chosen: NeuronSet) -> list[str]:
@@ -217,7 +240,7 @@ def evidence_cells(chosen: NeuronSet) -> list[str]:
         for found in chosen.method.get("significance", [])
     ]
     stability = chosen.method.get("stability")
-    if stability:
+    if stability and "selected_stable" in stability:
         tests.append(f"{stability['selected_stable']:,} of {stability['selected']:,}")
     return tests
 
@@ -239,6 +262,8 @@ def _print_stability(name: str, found: Mapping[str, Any]) -> None:
             f"{name}: {those['kind']}: Jaccard {those['jaccard']:.3f} ({those['lowest']:.3f} to "
             f"{those['highest']:.3f} in {those['n_pairs']}){by_chance}"
         )
+    if "selected_stable" not in found:
+        return
     verb = "kept" if found["is_rule"] else "selected"
     print_line(
         f"{name}: {found['selected_stable']:,} of {found['selected']:,} {verb} in at least "

@@ -32,6 +32,7 @@ class StoreChoice:
     modules: tuple[str, ...]
     layers: str | None
     items: tuple[str, ...]
+    halves: bool
     compression: Any
     force: bool
 
@@ -54,6 +55,7 @@ class StoreChoice:
             level=self.level,
             score_type=self.score_type,
             tensors=tensors,
+            halves=self.halves,
             compression=self.compression,
             scorers=tuple(
                 registry.scorer(name) for name in dict.fromkeys(scorers) if name != GRADIENT_ACTIVATION
@@ -79,6 +81,11 @@ def store_options() -> Callable[[Command], Command]:
             default="float32",
             show_default=True,
             help="Number format of stored item scores.",
+        ),
+        click.option(
+            "--halves",
+            is_flag=True,
+            help="Keep sums over half of the questions too: `select --stability` without item scores.",
         ),
         click.option("--modules", multiple=True, help="Level token: only these modules, such as gate_proj."),
         click.option("--layers", help="Level token: only these layers, such as 0-3,7."),
@@ -111,6 +118,8 @@ def disk_need(
     need = (1 + len(how.scorers)) * (
         culture_bytes(bound, all_sizes) + parts_bytes(bound, all_sizes, token_budget)
     )
+    if how.halves:
+        need += (1 + len(how.scorers)) * culture_bytes(bound, all_sizes)
     if how.level == "item":
         each = item_bytes(bound.layout.n_neurons, how.score_type, max_length(all_sizes))
         need += each * sum(len(size.lengths) for size in all_sizes)

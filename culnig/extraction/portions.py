@@ -12,8 +12,11 @@ MOST_PORTIONS = 12
 _LEAST_BATCHES = 8
 
 
-def split_batches(n_batches: int) -> list[range]:
-    """Numbers of the batches of each portion, in order and as equal as may be; at least one portion."""
-    count = min(MOST_PORTIONS, max(1, n_batches // _LEAST_BATCHES))
-    bounds = [n_batches * number // count for number in range(count + 1)]
+def split_batches(n_batches: int, most: int = MOST_PORTIONS, start: int = 0) -> list[range]:
+    """Numbers of the batches of each portion, in order and as equal as may be; at least one portion.
+
+    The first batch has the number `start`.
+    """
+    count = min(most, max(1, n_batches // _LEAST_BATCHES))
+    bounds = [start + n_batches * number // count for number in range(count + 1)]
     return [range(begin, end) for begin, end in pairwise(bounds)]

@@ -41,6 +41,8 @@ class RunSettings:
     """What is stored at level `token`."""
     scorers: tuple[Scorer, ...] = ()
     """Scorers beside gradient × activation."""
+    halves: bool = False
+    """Whether sums over one half of the questions are stored beside those over all."""
     compression: Compression = "default"
     gradient_checkpointing: bool = False
 
@@ -121,6 +123,7 @@ def score_share(
                 settings,
                 gradient_checkpointing=how.gradient_checkpointing,
                 scorers=how.scorers,
+                halves=how.halves,
             )
             portions[name] = len(scoring.portions)
             for number in range(portions[name]):
@@ -148,7 +151,13 @@ def _score_portion(
     how: RunSettings,
     progress: Progress,
 ) -> None:
-    portion = Portion(name, number, len(scoring.portions), len(scoring.portions[number]))
+    portion = Portion(
+        name,
+        number,
+        len(scoring.portions),
+        len(scoring.portions[number]),
+        scoring.half_of_portion[number],
+    )
     places = scoring.places(number)
     scores = scoring.empty()
     stored = writer.read_part(portion)
@@ -238,6 +247,8 @@ def _record(
     stored: dict[str, Any] = {"level": how.level}
     if how.scorers:
         stored["scorers"] = [scorer.name for scorer in how.scorers]
+    if how.halves:
+        stored["halves"] = True
     if how.level == "item":
         stored["score_type"] = how.score_type
     if how.level == "token":

@@ -29,9 +29,10 @@ from culnig.extraction.accumulator import Accumulator, Added
 from culnig.extraction.capture import Capture
 from culnig.extraction.checkpointing import checkpointed
 from culnig.extraction.diagnosis import non_finite_activation
+from culnig.extraction.halving import half_of_items
 from culnig.extraction.keeping import Keeper
 from culnig.extraction.memory import is_out_of_memory, release_memory
-from culnig.extraction.portions import split_batches
+from culnig.extraction.portions import MOST_PORTIONS, split_batches
 from culnig.extraction.targets import log_odds, wrong_confidence
 from culnig.inference.answers import AnswerReader, gold_confidence
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
@@ -82,10 +83,12 @@ class Scoring:
         *,
         gradient_checkpointing: bool = False,
         scorers: Sequence[Scorer] = (),
+        halves: bool = False,
     ) -> None:
         """`gradient_checkpointing` takes less memory and more time, and gives the same scores.
 
-        `scorers` are those beside gradient × activation.
+        `scorers` are those beside gradient × activation. With `halves` a portion holds items of one half of
+        the questions only (`halving`).
         """
         self._scorers = scorers
         self._bound = bound
@@ -93,8 +96,25 @@ class Scoring:
         self._clamp_at_zero = role == "control"
         self._settings = settings
         self._checkpointing = gradient_checkpointing
-        self.batches = make_batches(Encoder(bound).encode_all(items), settings.token_budget)
-        self.portions = split_batches(len(self.batches))
+        encoded = Encoder(bound).encode_all(items)
+        self.batches: list[Batch] = []
+        self.portions: list[range] = []
+        self.half_of_portion: list[int | None] = []
+        """Which half of the questions a portion holds, 1 or 2; None for both."""
+        for half, places in self._shares(halves):
+            batches = make_batches([encoded[place] for place in places], settings.token_budget)
+            most = MOST_PORTIONS if half is None else MOST_PORTIONS // 2
+            self.portions += split_batches(len(batches), most, len(self.batches))
+            self.batches += [batch.renumbered(places) for batch in batches]
+            self.half_of_portion += [half] * (len(self.portions) - len(self.half_of_portion))
+
+    def _shares(self, halves: bool) -> list[tuple[int | None, Sequence[int]]]:
+        """The items that are batched together: all, or those of each half that has any."""
+        if not halves:
+            return [(None, range(len(self._items)))]
+        half_of = half_of_items(self._items)
+        shares = [(half, np.flatnonzero(half_of == half).tolist()) for half in (1, 2)]
+        return [(half, places) for half, places in shares if places]
 
     def places(self, portion: int) -> NDArray[np.int64]:
         """Places of a portion's items in file order, ascending."""

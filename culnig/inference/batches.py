@@ -47,6 +47,10 @@ class Batch:
         """Tokens that the model sees, padding included."""
         return len(self.items) * int(self.lengths.max())
 
+    def renumbered(self, places: Sequence[int]) -> Batch:
+        """The batch, its items at `places[number]` in file order."""
+        return Batch(tuple(int(places[number]) for number in self.numbers), self.items)
+
     def halves(self) -> tuple[Batch, Batch]:
         """The batch as two, items in the same order; for batches of at least two items."""
         middle = (len(self.items) + 1) // 2

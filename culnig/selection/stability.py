@@ -78,6 +78,12 @@ def bootstrapped(
     return agreement("bootstrap", ((chosen, found) for found in again)), counts / max(1, len(again))
 
 
+def with_agreement(chosen: NeuronSet, agreements: list[Agreement]) -> NeuronSet:
+    """The set with its agreements; without resamples there are no frequencies."""
+    summary = {"agreement": [asdict(found) for found in agreements]}
+    return replace(chosen, method={**chosen.method, "stability": summary})
+
+
 def with_stability(
     chosen: NeuronSet,
     agreements: list[Agreement],

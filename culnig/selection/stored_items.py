@@ -20,7 +20,15 @@ GROUPS: tuple[Group, ...] = ("wording", "topic", "question")
 
 
 def items_of_run(run: Run, roles: Roles) -> ItemTables:
-    """Items of the benchmarks that play these roles. StoreError where the run keeps no item scores."""
+    """Items of the benchmarks that play these roles. StoreError where the run keeps no item scores.
+
+    SelectionError for another scorer than gradient × activation, whose item scores are not kept.
+    """
+    if run.scorer is not None:
+        raise SelectionError(
+            f"{run.folder} keeps item scores of gradient × activation only, not of {run.scorer}; test "
+            "without --permutations"
+        )
 
     def table(stored: StoredBenchmark | None) -> ItemTable | None:
         return None if stored is None else _item_table(run, stored)

@@ -163,6 +163,25 @@ class Run:
             sums.sum(axis=0, out=added[columns])
         return added
 
+    def first_half(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Items in the first half of each culture's questions, (culture,), and their Σw (culture, neuron).
+
+        StoreError where the run does not keep it.
+        """
+        with self._benchmark(name) as benchmark:
+            found = tables.read_first_half(self._tables(benchmark), self.layout.n_neurons)
+        if found is None and self.scorer is not None:
+            raise StoreError(
+                f"{self.folder} keeps no halves of {name!r}, and item scores of gradient × activation only, "
+                f"not of {self.scorer}; score it again with --halves"
+            )
+        if found is None:
+            raise StoreError(
+                f"{self.folder} keeps neither item scores nor halves of {name!r}; score it again with "
+                "--level item, or with --halves for split halves alone"
+            )
+        return found
+
     def outcomes(self, name: str) -> Outcomes:
         """Item table of a benchmark."""
         with self._benchmark(name) as group:

@@ -7,6 +7,7 @@ RUN/scores.h5                   attributes format, format_version
         cultures [C]  n_items [C]  confidence_sum [C]
         sum [C, N] f64  sum_of_squares [C, N] f64  positive_count [C, N] u32
         sum_over_cultures [1, N] f64
+        first_half/{n_items [C], sum [C, N]}    of one half of the questions, where the run was asked for it
         scorers/<scorer>/{cultures, n_items, confidence_sum, sum, …}    the same of other scorers
         items/{id, question_id, culture, topic, split, gold, predicted, correct,
                confidence, option_mass, options, option_probabilities,
@@ -23,7 +24,8 @@ RUN/tensors/part-*.h5           level `token`: attributes and item, offsets, tok
                                                 uint16 bits with the attribute dtype="bfloat16"
     modules [S]  hashes [S, 2, n] u64           which <layer>/<module> there are; XXH3 of each item's values
 RUN/parts/<name>-<portion>.h5   a portion of a benchmark while the run is not finished: its group, with
-                                attributes batches_done, n_batches, portions and the places [n] of its items
+                                attributes batches_done, n_batches, portions, half (1 or 2, of the questions,
+                                where they are kept apart) and the places [n] of its items
 
 Additions keep the version. A change of meaning raises it, and store/run.py goes on reading the older one.
 """
@@ -50,6 +52,7 @@ HASHES, DATA_FILES = "hashes", "data_files"
 BENCHMARK = "benchmark"
 PORTION = "portion"
 FIRST_BATCH = "first_batch"
+HALF = "half"
 BATCHES_DONE, N_BATCHES, PORTIONS = "batches_done", "n_batches", "portions"
 
 LAYOUT = "layout"
@@ -68,6 +71,8 @@ SUM_OF_SQUARES = "sum_of_squares"
 POSITIVE_COUNT = "positive_count"
 TABLES = (SUM, SUM_OF_SQUARES, POSITIVE_COUNT)
 
+FIRST_HALF = "first_half"
+"""Sums over the items of half of each culture's questions; those of the other half are what is left."""
 SCORERS = "scorers"
 ITEMS = "items"
 OPTION_SEPARATOR = "\t"

@@ -114,6 +114,19 @@ def read_total(group: h5py.Group, n_neurons: int) -> NDArray[np.float64] | None:
     return total
 
 
+def read_first_half(
+    group: h5py.Group, n_neurons: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Items (culture,) and sums (culture, neuron) of the first half, or None where it is not kept."""
+    if schema.FIRST_HALF not in group:
+        return None
+    n_cultures = len(read_cultures(group)[0])
+    half = group_at(group, schema.FIRST_HALF)
+    n_items: NDArray[np.int64] = _numbers(half, schema.N_ITEMS, (n_cultures,), "i")
+    sums: NDArray[np.float64] = _numbers(half, schema.SUM, (n_cultures, n_neurons), "f")
+    return n_items, sums
+
+
 def read_blocks(
     found: Sequence[tuple[h5py.Dataset, Sequence[int]]], n_neurons: int
 ) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:

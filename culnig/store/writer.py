@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class Portion:
     of: int
     """Number of portions of the benchmark."""
     n_batches: int
+    half: int | None = None
+    """Which half of the questions it holds, 1 or 2; None for both."""
 
     @property
     def name(self) -> str:
@@ -168,6 +170,8 @@ class RunWriter:
             group.attrs[schema.BATCHES_DONE] = state.batches_done
             group.attrs[schema.N_BATCHES] = portion.n_batches
             group.attrs[schema.PORTIONS] = portion.of
+            if portion.half is not None:
+                group.attrs[schema.HALF] = portion.half
             write_column(group, schema.PLACE, state.places)
             tables.write_moments(group, state.moments, "fast")
             tables.write_scorers(group, state.scorers, "fast")
@@ -290,11 +294,12 @@ def add_up(target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compress
     """Write a benchmark's group as the sum of its parts, which hold different items; in their order."""
     for attribute in (schema.ROLE, schema.SPLIT):
         target.attrs[attribute] = parts[0].attrs[attribute]
-    _add_moments(target, parts, n_neurons, compression)
+    first = [number for number, part in enumerate(parts) if part.attrs.get(schema.HALF) == 1]
+    _add_moments(target, parts, n_neurons, compression, first)
     for scorer in tables.scorer_names(parts[0]):
         inner = f"{schema.SCORERS}/{scorer}"
         sources = [tables.group_at(tables.group_at(part, schema.SCORERS), scorer) for part in parts]
-        _add_moments(target.create_group(inner), sources, n_neurons, compression)
+        _add_moments(target.create_group(inner), sources, n_neurons, compression, first)
     answers = []
     for part in parts:
         outcomes = tables.read_outcomes(part)
@@ -303,27 +308,47 @@ def add_up(target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compress
 
 
 def _add_moments(
-    target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compression: Compression
+    target: h5py.Group,
+    parts: list[h5py.Group],
+    n_neurons: int,
+    compression: Compression,
+    first_half: Sequence[int],
 ) -> None:
+    """Write the sum of the parts, and that of those that hold the first half of the questions, if any do."""
     counts = [tables.read_cultures(part) for part in parts]
     cultures = counts[0][0]
     confidence = sum(tables.read_confidence_sum(part) for part in parts)
     tables.write_counts(target, cultures, sum(n for _, n in counts), confidence)  # type: ignore[arg-type]
+    shape = (len(cultures), n_neurons)
     for name in schema.TABLES:
-        sources = [tables.table_at(part, name, (len(cultures), n_neurons)) for part in parts]
-        dataset = tables.create_table(target, name, sources[0].shape, sources[0].dtype, compression)
-        over_cultures = np.zeros(n_neurons) if name == schema.SUM else None
-        for row in range(len(cultures)):
-            for start in range(0, n_neurons, _SUM_CELLS):
-                columns = slice(start, start + _SUM_CELLS)
-                total = tables.read_cells(sources[0], row, columns)
-                for source in sources[1:]:
-                    total += tables.read_cells(source, row, columns)
-                dataset[row, columns] = total
-                if over_cultures is not None:
-                    over_cultures[columns] += total
-        if over_cultures is not None:
+        sources = [tables.table_at(part, name, shape) for part in parts]
+        over_cultures = _add_table(target, name, sources, compression)
+        if name == schema.SUM:
             tables.write_total(target, over_cultures, compression)
+            if first_half:
+                half = target.create_group(schema.FIRST_HALF)
+                write_column(
+                    half, schema.N_ITEMS, np.sum([counts[number][1] for number in first_half], axis=0)
+                )
+                _add_table(half, name, [sources[number] for number in first_half], compression)
+
+
+def _add_table(
+    target: h5py.Group, name: str, sources: list[h5py.Dataset], compression: Compression
+) -> NDArray[np.float64]:
+    """Write the sum of tables of one shape, a few cells at a time; its sum over cultures, (neuron,)."""
+    n_cultures, n_neurons = sources[0].shape
+    dataset = tables.create_table(target, name, sources[0].shape, sources[0].dtype, compression)
+    over_cultures = np.zeros(n_neurons)
+    for row in range(n_cultures):
+        for start in range(0, n_neurons, _SUM_CELLS):
+            columns = slice(start, start + _SUM_CELLS)
+            total = tables.read_cells(sources[0], row, columns)
+            for source in sources[1:]:
+                total += tables.read_cells(source, row, columns)
+            dataset[row, columns] = total
+            over_cultures[columns] += total
+    return over_cultures
 
 
 def _as_read_back(record: dict[str, Any]) -> dict[str, Any]:

@@ -111,3 +111,55 @@ def test_a_permutation_against_no_control_is_refused(item_run):
     roles = choose_roles(item_run, use_control=False)
     with pytest.raises(SelectionError, match="leave out --no-control"):
         permuted_p_values(item_run, roles, general_contrast(roles), item_run.layout.pool("mlp"), 9)
+
+
+@pytest.fixture(scope="module")
+def halves_run(model_folder, tmp_path_factory):
+    """Sums of two halves, no item scores."""
+    folder = tmp_path_factory.mktemp("halves") / "run"
+    named = [part for name in ("everyday", "everyday-control") for part in ("--benchmark", name)]
+    cultures = [part for name in ("China", "Iran", "Mexico") for part in ("--culture", name)]
+    asked = ["score", "--model", str(model_folder), *named, *cultures, "--per-culture", "4", "--halves"]
+    assert run([*asked, "--scorer", "mean-activation", "-o", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("scorer", [(), ("--scorer", "mean-activation")])
+def test_halves_kept_at_culture_level_are_compared(culnig, halves_run, tmp_path, scorer):
+    options = ("--no-exclusion", "--pool", "mlp=0.2", "--stability", *scorer)
+    file = tmp_path / "general.neurons.json"
+    told = culnig("select", "general", halves_run, *options, "-o", file)
+    assert told.code == 0, told.err
+    assert "split half: Jaccard" in told.out
+    assert "in 1), by chance" in told.out
+    stability = read_neuron_set(file).method["stability"]
+    assert [found["kind"] for found in stability["agreement"]] == ["split half"]
+    assert 0 <= stability["agreement"][0]["jaccard"] <= 1
+    several = culnig(
+        *("select", "specific", halves_run, "--culture", "all", "--no-exclusion", "--top", "0.1"),
+        *("--stability", "-o", tmp_path / "specific"),
+    )
+    assert several.code == 0, several.err
+
+
+def test_what_halves_cannot_tell(culnig, halves_run, tmp_path):
+    asked = ("select", "general", halves_run, "--no-exclusion", "-o", tmp_path / "x.json")
+    stable = culnig(*asked, "--stable", "0.8")
+    assert stable.code == 2
+    assert "--stable counts resamples" in stable.err
+    assert "score it again with --level item" in stable.err
+
+
+def test_item_scores_are_not_taken_for_those_of_another_scorer(culnig, model_folder, tmp_path):
+    folder = tmp_path / "run"
+    asked = ("score", "--model", model_folder, "--benchmark", "everyday", "--per-culture", "2")
+    assert culnig(*asked, "--level", "item", "--scorer", "mean-activation", "-o", folder).code == 0
+    options = ("--no-control", "--no-exclusion", "--scorer", "mean-activation", "--stability")
+    done = culnig("select", "general", folder, *options, "-o", tmp_path / "x.json")
+    assert done.code == 2
+    assert "item scores of gradient × activation only, not of mean-activation" in done.err
+    tested = culnig(
+        "select", "general", folder, *options[:-1], "--permutations", "9", "-o", tmp_path / "x.json"
+    )
+    assert tested.code == 2
+    assert "item scores of gradient × activation only, not of mean-activation" in tested.err
