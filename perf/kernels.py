@@ -12,52 +12,26 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from measuring import Row, Work, in_turns, show, speed_row
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from culnig import kernels
 from culnig.backends import choose_backend
 
 N_CULTURES = 16
 
-Run = Callable[[], object]
 
-
-class Ratio(NamedTuple):
-    """One line of the table."""
-
-    what: str
-    against: str
-    value: float
-    target: float
-    seconds: float
-    gigabytes: float
-
-
-def compare(rounds: int, ours: Run, other: Run) -> tuple[float, float]:
-    """How many times as long the other takes, and our seconds; medians, the two in turns."""
-    ratios, seconds = [], []
-    for measured in range(rounds + 1):
-        ours_took, other_took = seconds_of(ours), seconds_of(other)
-        if measured:  # the first round warms up
-            ratios.append(other_took / ours_took)
-            seconds.append(ours_took)
-    return statistics.median(ratios), statistics.median(seconds)
-
-
-def seconds_of(run: Run) -> float:
-    """Seconds that one run takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def compare(rounds: int, ours: Work, other: Work, gigabytes: float, **rest: Any) -> Row:
+    """How many times as long the other takes, the two in turns."""
+    took, reference = in_turns(rounds, ours, other)
+    row = speed_row(took, reference, section="kernels", **rest)
+    return replace(row, notes={"GB/s": round(gigabytes / statistics.median(took), 1)})
 
 
 class Batch:
@@ -78,7 +52,7 @@ class Batch:
         self.peak_tokens = torch.empty(n_items, n_neurons, dtype=torch.int32)
         self.gigabytes = 2 * self.activation.nbytes / 1e9
 
-    def kernel(self, dtype: torch.dtype = torch.float32, **options: Any) -> Run:
+    def kernel(self, dtype: torch.dtype = torch.float32, **options: Any) -> Work:
         """score_reduce on this batch, in another format where asked."""
         backend = choose_backend("cpu")
         activation, gradient = self.activation.to(dtype), self.gradient.to(dtype)
@@ -118,7 +92,7 @@ class Batch:
         self.sums.index_add_(0, self.culture_index, score)
 
 
-def score_ratios(n_items: int, rounds: int) -> list[Ratio]:
+def score_rows(n_items: int, rounds: int) -> list[Row]:
     """The kernels of scores against memory, against eager torch, and formats against each other."""
     batch = Batch(n_items)
     kernel, size = batch.kernel(), batch.gigabytes
@@ -129,17 +103,19 @@ def score_ratios(n_items: int, rounds: int) -> list[Ratio]:
         "score_reduce sum": batch.kernel(aggregator="sum"),
         "token_sums": batch.token_sums,
     }
-    rows = []
-    for name, run in against_memory.items():
-        ratio, seconds = compare(rounds, run, batch.read)
-        rows.append(Ratio(name, "reading both arrays", ratio, 0.8, seconds, size))
-    ratio, seconds = compare(rounds, kernel, batch.eager)
-    rows.append(Ratio("score_reduce float32", "eager torch", ratio, 4.0, seconds, size))
-    for dtype, target in ((torch.bfloat16, 1.6), (torch.float16, 1.0)):
-        ratio, seconds = compare(rounds, batch.kernel(dtype), kernel)
-        name = f"score_reduce {str(dtype).removeprefix('torch.')}"
-        rows.append(Ratio(name, "float32, items/s", ratio, target, seconds, size / 2))
-    return rows
+    made = [
+        compare(rounds, run, batch.read, size, what=name, against="reading both arrays", target=">= 0.8")
+        for name, run in against_memory.items()
+    ]
+    what = "score_reduce float32"
+    made.append(compare(rounds, kernel, batch.eager, size, what=what, against="eager torch", target=">= 4.0"))
+    for dtype, target in ((torch.bfloat16, ">= 1.6"), (torch.float16, ">= 1.0")):
+        what = f"score_reduce {str(dtype).removeprefix('torch.')}"
+        narrow = batch.kernel(dtype)
+        made.append(
+            compare(rounds, narrow, kernel, size / 2, what=what, against="float32, items/s", target=target)
+        )
+    return made
 
 
 def sorted_partition(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
@@ -152,23 +128,34 @@ def sorted_partition(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     return best
 
 
-def top_k_ratios(n_neurons: int, rounds: int) -> list[Ratio]:
+def top_k_rows(n_neurons: int, rounds: int) -> list[Row]:
     """top_k and rank over 16 rows, against numpy."""
     target, control = np.random.default_rng(0).standard_normal((2, N_CULTURES, n_neurons))
     size = target.nbytes / 1e9
     few, many = int(0.003 * n_neurons), int(0.01 * n_neurons)
     whole = [[(0, n_neurons)]]
-    rows = []
+    against, made = "argpartition + sort", []
     for k in (few, many):
-        ours = partial(kernels.top_k, target, k)
-        ratio, seconds = compare(rounds, ours, partial(sorted_partition, target, k))
-        name = f"top_k, {k:,} of {N_CULTURES} × {n_neurons:,}"
-        rows.append(Ratio(name, "argpartition + sort", ratio, 3.0, seconds, size))
-    ours = partial(kernels.rank, target, control, pools=whole, counts=[many])
-    ratio, seconds = compare(rounds, ours, lambda: sorted_partition(target - control, many))
-    name = f"rank, {many:,} of {N_CULTURES} × {n_neurons:,}"
-    rows.append(Ratio(name, "argpartition + sort", ratio, 3.0, seconds, 2 * size))
-    return rows
+        ours, other = partial(kernels.top_k, target, k), partial(sorted_partition, target, k)
+        what = f"top_k, {k:,} of {N_CULTURES} × {n_neurons:,}"
+        made.append(compare(rounds, ours, other, size, what=what, against=against, target=">= 3.0"))
+    ranked = partial(kernels.rank, target, control, pools=whole, counts=[many])
+    what = f"rank, {many:,} of {N_CULTURES} × {n_neurons:,}"
+    made.append(
+        compare(
+            *(rounds, ranked, lambda: sorted_partition(target - control, many), 2 * size),
+            what=what,
+            against=against,
+            target=">= 3.0",
+        )
+    )
+    return made
+
+
+def rows(rounds: int, *, small: bool = False) -> list[Row]:
+    """All kernels."""
+    torch.set_num_threads(kernels.thread_count())
+    return score_rows(4 if small else 64, rounds) + top_k_rows(100_000 if small else 2_000_000, rounds)
 
 
 def main() -> None:
@@ -177,26 +164,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="measurements per median")
     parser.add_argument("--small", action="store_true", help="64 MB in place of 1 GB")
     options = parser.parse_args()
-    torch.set_num_threads(kernels.thread_count())
-    ratios = score_ratios(4 if options.small else 64, options.rounds)
-    ratios += top_k_ratios(100_000 if options.small else 2_000_000, options.rounds)
-
-    table = Table(title=f"{kernels.thread_count()} threads, medians of {options.rounds}")
-    table.add_column("what", no_wrap=True)
-    for heading in ("against", "ratio", "target", "", "ms", "GB/s"):
-        table.add_column(heading, justify="left" if heading in ("against", "") else "right")
-    for row in ratios:
-        verdict = "met" if row.value >= row.target else f"{1 - row.value / row.target:.0%} short"
-        table.add_row(
-            row.what,
-            row.against,
-            f"{row.value:.2f}",
-            f"{row.target:.1f}",
-            verdict,
-            f"{row.seconds * 1e3:.1f}",
-            f"{row.gigabytes / row.seconds:.1f}",
-        )
-    Console(width=120).print(table)
+    made = rows(options.rounds, small=options.small)
+    show(made, f"{kernels.thread_count()} threads, medians of {options.rounds}")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,54 @@
-"""What more scorers in the same pass cost, as ratios measured in the same minutes.
+"""What more scorers in the same pass cost.
 
     python perf/scorers.py [--rounds 5] [--items 32] [--passes]
 
 Scores the embedded model over `everyday` with gradient × activation alone, and with three scorers beside it,
 the two taking turns; with --passes also, once, with each of the scorers that need passes of their own.
+Seconds are those of the process on all its processors, which a busy machine disturbs least.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import time
 from collections.abc import Callable
 
-from rich.console import Console
-from rich.table import Table
-from store import in_turns, median_ratio
+from measuring import Row, in_turns, show, time_row
 
 from culnig import registry
 from culnig.api import load_model
 from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from culnig.items import choose_items
-from culnig.kernels import thread_count
 
 IN_THE_SAME_PASS = ("mean-activation", "positive-tokens", "gradient-norm")
 WITH_PASSES = ("log-odds", "crispr", "integrated-gradients")
+
+
+def rows(rounds: int, n_items: int = 32, *, passes: bool = False) -> list[Row]:
+    """Three scorers against none, and those with passes of their own where asked."""
+    bound = load_model("embedded")
+    items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=n_items)
+
+    def scoring(names: tuple[str, ...]) -> Callable[[], object]:
+        scorers = [registry.scorer(name) for name in names]
+        return lambda: score_benchmark(bound, items, "target", ScoreSettings(), scorers=scorers)
+
+    made = []
+    for names in (IN_THE_SAME_PASS, *((name,) for name in WITH_PASSES if passes)):
+        several = names == IN_THE_SAME_PASS
+        together, alone = in_turns(
+            rounds if several else 1, scoring(names), scoring(()), clock=time.process_time
+        )
+        made.append(
+            time_row(
+                *(together, alone),
+                section="scorers",
+                what=f"{', '.join(names)}, {n_items} items",
+                against="gradient × activation alone, CPU time",
+                target="<= 1.15" if several else "",
+            )
+        )
+    return made
 
 
 def main() -> None:
@@ -33,26 +58,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=32, help="items per run")
     parser.add_argument("--passes", action="store_true", help="time scorers with passes of their own too")
     asked = parser.parse_args()
-    bound = load_model("embedded")
-    items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=asked.items)
-
-    def scoring(names: tuple[str, ...]) -> Callable[[], object]:
-        scorers = [registry.scorer(name) for name in names]
-        return lambda: score_benchmark(bound, items, "target", ScoreSettings(), scorers=scorers)
-
-    table = Table(title=f"{asked.items} items, {asked.rounds} rounds, {thread_count()} threads")
-    for heading in ("scorers beside gradient × activation", "seconds", "ratio to none", "target"):
-        table.add_column(heading, justify="left" if heading.startswith("scorers") else "right")
-    for names in (IN_THE_SAME_PASS, *((name,) for name in WITH_PASSES if asked.passes)):
-        rounds = asked.rounds if names == IN_THE_SAME_PASS else 1
-        alone, together = in_turns(rounds, scoring(()), scoring(names))
-        table.add_row(
-            ", ".join(names),
-            f"{statistics.median(together):.2f}",
-            f"{median_ratio(together, alone):.3f}",
-            "≤ 1.15" if names == IN_THE_SAME_PASS else "",
-        )
-    Console().print(table)
+    show(rows(asked.rounds, asked.items, passes=asked.passes), f"{asked.rounds} rounds")
 
 
 if __name__ == "__main__":
