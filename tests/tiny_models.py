@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -124,7 +125,8 @@ def _attention(family: str) -> dict[str, str]:
 def tiny_model(family: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32) -> BoundModel:
     """A bound tiny model with random weights."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(ALL_CONFIGS[family], **_attention(family)).to(dtype).eval()
+    config = deepcopy(ALL_CONFIGS[family])
+    model = AutoModelForCausalLM.from_config(config, **_attention(family)).to(dtype).eval()
     return bind_model(f"tiny-{family}", model, byte_tokenizer(), registry.adapters())
 
 

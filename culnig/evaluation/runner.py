@@ -1,7 +1,7 @@
 """Answers of a model to benchmarks under conditions.
 
 Prompts are encoded and put into batches once, whatever the conditions. Items that begin alike share the
-work on what they have in common (`inference.prefixes`), once per condition. What is finished, one benchmark
+work on what they have in common (`inference.trees`), once per condition. What is finished, one benchmark
 under one condition, is handed to `parts`, and what it has already is not computed again.
 """
 
@@ -16,9 +16,9 @@ from culnig.evaluation.conditions import Condition
 from culnig.evaluation.short_answers import AnswerJudge
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
-from culnig.inference.encoding import Encoder
+from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.generation import DEFAULT_NEW_TOKENS, AnswerWriter
-from culnig.inference.prefixes import PrefixReader, SharedBatch, share_prefixes
+from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
 from culnig.intervention import intervene
 from culnig.items import Item
 from culnig.outcomes import Outcomes
@@ -88,20 +88,10 @@ def run_conditions(
                 written = writer.batches(encoder, items, token_budget)
                 return [(len(batch.items), partial(writer.answer, batch)) for batch in written]
             encoded = encoder.encode_all(items)
-            shared = share_prefixes(encoded, token_budget) if prefix_sharing else None
-            problem = PrefixReader(bound, reader).problem(shared) if shared else None
-            if problem:
-                say(f"prompts are not shared: {problem}")
-            if shared is None or problem:
-                labelled = make_batches(encoded, token_budget)
-                return [(len(batch.items), partial(reader.answer, batch)) for batch in labelled]
-            return [_shared_step(batch) for batch in shared]
-
-        def _shared_step(batch: SharedBatch | Batch) -> _Step:
-            if isinstance(batch, SharedBatch):
-                answer = partial(PrefixReader(bound, reader).answer, batch)
-                return len(batch.batch.items), answer
-            return len(batch.items), partial(reader.answer, batch)
+            return [
+                (len(batch.items), partial(reader.answer, batch))
+                for batch in _batches(bound, reader, encoded, token_budget, prefix_sharing, say)
+            ]
 
         work = {name: steps(items) for name, items in benchmarks.items()}
         for condition in conditions:
@@ -118,3 +108,19 @@ def run_conditions(
                         after_batch(name, condition.name, n_items)
                     parts.save(name, condition.name, outcomes)
     return answers
+
+
+def _batches(
+    bound: BoundModel,
+    reader: AnswerReader,
+    encoded: Sequence[EncodedItem],
+    token_budget: int,
+    prefix_sharing: bool,
+    say: Say,
+) -> Sequence[Batch | TreeBatch]:
+    """Batches that share prompts where that is asked for, pays, and the model allows it."""
+    shared = share_prefixes(encoded, token_budget) if prefix_sharing else None
+    problem = sharing_problem(bound, reader, shared) if shared else None
+    if problem:
+        say(f"prompts are not shared: {problem}")
+    return make_batches(encoded, token_budget) if shared is None or problem else shared

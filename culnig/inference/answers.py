@@ -15,6 +15,7 @@ from culnig.bound import BoundModel
 from culnig.errors import BindingError
 from culnig.inference.batches import Batch
 from culnig.inference.readout import can_read_out, read_out
+from culnig.inference.trees import TreeBatch
 from culnig.outcomes import Outcomes, alignment
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class AnswerReader:
         self._model = bound.model
         self._tokenizer = bound.tokenizer
         self._last: torch.Tensor | None = None
+        self._rows: torch.Tensor | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> AnswerReader:
@@ -53,7 +55,8 @@ class AnswerReader:
         if self._last is None:
             return inputs
         hidden, *rest = inputs
-        rows = torch.arange(hidden.shape[0], device=hidden.device)
+        rows = torch.arange(len(self._last)) if self._rows is None else self._rows
+        rows = rows.to(hidden.device)
         return (hidden[rows, self._last.to(hidden.device)].unsqueeze(1), *rest)
 
     def _attach(
@@ -62,29 +65,44 @@ class AnswerReader:
         hidden = inputs[0]
         return read_out(hidden, logits, head) if hidden.requires_grad else None
 
-    def logits(self, batch: Batch) -> torch.Tensor:
+    def logits(self, batch: Batch | TreeBatch) -> torch.Tensor:
         """Logits at the last real position, (item, vocabulary); float64 where gradients are on."""
         import torch
 
         device = next(self._model.get_input_embeddings().parameters()).device
+        if isinstance(batch, TreeBatch):
+            inputs = batch.inputs()
+            dtype = self._model.dtype
+            mask = torch.zeros(inputs.visible.shape, dtype=dtype)
+            mask.masked_fill_(~inputs.visible, torch.finfo(dtype).min)
+            return self.forward(
+                inputs.token_ids.to(device),
+                inputs.last,
+                inputs.rows,
+                position_ids=inputs.positions.to(device),
+                attention_mask=mask.to(device),
+                use_cache=False,
+            )
         return self.forward(batch.token_ids(device), torch.from_numpy(batch.lengths - 1), use_cache=False)
 
-    def forward(self, token_ids: torch.Tensor, last: torch.Tensor, **options: Any) -> torch.Tensor:
-        """Logits at the places `last` (item,) of `token_ids` (item, token), shape (item, vocabulary).
+    def forward(
+        self, token_ids: torch.Tensor, last: torch.Tensor, rows: torch.Tensor | None = None, **options: Any
+    ) -> torch.Tensor:
+        """Logits at the places `last` (item,) of `token_ids` (row, token), shape (item, vocabulary).
 
-        `options` go to the model.
+        `rows` are the items' rows; without it the items are the rows. `options` go to the model.
         """
         import torch
 
-        self._last = last
+        self._last, self._rows = last, rows
         try:
             output = self._model(input_ids=token_ids, **options)
         finally:
-            self._last = None  # other uses of the model, such as generation, see the whole head
+            self._last = self._rows = None  # other uses of the model, such as generation, see the whole head
         logits: torch.Tensor = output.logits[:, -1]
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def record(self, batch: Batch, probabilities: torch.Tensor, outcomes: Outcomes) -> None:
+    def record(self, batch: Batch | TreeBatch, probabilities: torch.Tensor, outcomes: Outcomes) -> None:
         """Write what the model answered into `outcomes`; `probabilities` is (item, vocabulary)."""
         predicted = probabilities.argmax(-1).tolist()
         values = probabilities.detach()
@@ -103,7 +121,7 @@ class AnswerReader:
     def _token_text(self, token_id: int) -> str:
         return str(self._tokenizer.decode([token_id]))
 
-    def answer(self, batch: Batch, outcomes: Outcomes) -> None:
+    def answer(self, batch: Batch | TreeBatch, outcomes: Outcomes) -> None:
         """Forward a batch without gradients and record its answers."""
         import torch
 

@@ -1,0 +1,259 @@
+"""Prompts that begin alike, as trees of tokens that the model reads in one pass.
+
+The five rows of a BLEnD question, or all items of a benchmark whose instruction comes first, are the same
+tokens for most of their length. Here such items lie in one row, in the order of their tokens, where what an
+item has in common with the one before it stands once: the row is a tree, each token behind its parent. A
+token sees its ancestors alone, by the attention mask, and its position is its depth, so every item is read
+as if it were alone, up to the float noise of the matrix products. There is no cache, and little padding:
+rows are filled to one length.
+
+Long rows share more and cost more attention. Of several lengths the one with the least work is taken.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.inference.batches import Batch, make_batches, split_by_budget
+from culnig.inference.encoding import EncodedItem
+
+if TYPE_CHECKING:
+    import torch
+
+    from culnig.bound import BoundModel
+    from culnig.inference.answers import AnswerReader
+
+PAYS_BELOW = 0.9
+"""Sharing is used where it leaves at most this share of the work."""
+LONGEST_ROW = 2048
+"""Rows are filled to no more tokens: a mask has the square of them."""
+_ROW_STEP = 64
+_REACH = 2000
+"""Length at which attention costs a token as much as everything else (SmolLM2 on a CPU: 2,300; models with
+wider layers: more)."""
+_TRIAL_TOKENS = 16
+_TOLERANCE = 1e-3
+_HALF_TOLERANCE = 3e-2
+"""Largest difference of a probability that is float noise, and the same for half precision."""
+
+
+@dataclass(frozen=True)
+class TreeInputs:
+    """What the model is given of a batch of trees."""
+
+    token_ids: torch.Tensor
+    """(row, token), padded on the right with 0."""
+    positions: torch.Tensor
+    """Depth of each token in its tree, (row, token)."""
+    visible: torch.Tensor
+    """Which tokens a token sees, itself and its ancestors, (row, 1, token, token); padding sees itself."""
+    rows: torch.Tensor
+    """Row of each item, (item,)."""
+    last: torch.Tensor
+    """Place of each item's last token in its row, (item,)."""
+
+
+@dataclass(frozen=True)
+class TreeBatch:
+    """Rows of items that go through the model together, each row one tree."""
+
+    trees: tuple[Batch, ...]
+    """The items of each row, in the order of their tokens."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Places of the items in file order."""
+        return tuple(number for tree in self.trees for number in tree.numbers)
+
+    @property
+    def items(self) -> tuple[EncodedItem, ...]:
+        """The items, row after row."""
+        return tuple(one for tree in self.trees for one in tree.items)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the model sees, padding included."""
+        return len(self.trees) * self.longest
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(_size([one.token_ids for one in tree.items]) for tree in self.trees)
+
+    def halves(self) -> tuple[TreeBatch, TreeBatch]:
+        """The batch as two, whole rows where there are several; for batches of at least two items."""
+        if len(self.trees) > 1:
+            middle = (len(self.trees) + 1) // 2
+            return TreeBatch(self.trees[:middle]), TreeBatch(self.trees[middle:])
+        first, second = self.trees[0].halves()
+        return TreeBatch((first,)), TreeBatch((second,))
+
+    def inputs(self) -> TreeInputs:
+        """Tokens, positions and what sees what."""
+        import torch
+
+        longest = self.longest
+        token_ids = np.zeros((len(self.trees), longest), dtype=np.int64)
+        positions = np.zeros_like(token_ids)
+        visible = np.zeros((len(self.trees), longest, longest), dtype=np.bool_)
+        visible[:] = np.eye(longest, dtype=np.bool_)
+        rows, last = [], []
+        for row, tree in enumerate(self.trees):
+            ends = _grow(tree.items, token_ids[row], positions[row], visible[row])
+            rows += [row] * len(ends)
+            last += ends
+        return TreeInputs(
+            torch.from_numpy(token_ids),
+            torch.from_numpy(positions),
+            torch.from_numpy(visible[:, None]),
+            torch.tensor(rows),
+            torch.tensor(last),
+        )
+
+
+def _grow(
+    items: Sequence[EncodedItem],
+    token_ids: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    visible: NDArray[np.bool_],
+) -> list[int]:
+    """Write the tree of `items` into a row; the place of each item's last token."""
+    path = np.empty(0, dtype=np.int64)  # places of the tokens of the item before
+    before: tuple[int, ...] = ()
+    begin, ends = 0, []
+    for one in items:
+        ids = one.token_ids
+        common = _common(before, ids)
+        end = begin + len(ids) - common
+        token_ids[begin:end] = ids[common:]
+        positions[begin:end] = np.arange(common, len(ids))
+        visible[begin:end, path[:common]] = True
+        visible[begin:end, begin:end] = np.tri(end - begin, dtype=np.bool_)
+        path = np.concatenate([path[:common], np.arange(begin, end)])
+        ends.append(int(path[-1]))
+        before, begin = ids, end
+    return ends
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two items have in common from their beginning."""
+    limit = min(len(first), len(second))
+    return next((place for place in range(limit) if first[place] != second[place]), limit)
+
+
+def _size(prompts: Sequence[Sequence[int]]) -> int:
+    """Tokens of the tree of prompts that are in the order of their tokens."""
+    return sum(map(len, prompts)) - sum(_common(*pair) for pair in itertools.pairwise(prompts))
+
+
+def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[TreeBatch] | None:
+    """Batches of trees of at most `token_budget` tokens, padding included; None where sharing does not pay.
+
+    An item of more tokens goes alone.
+    """
+    if not encoded:
+        return None
+    order = sorted(range(len(encoded)), key=lambda number: (encoded[number].token_ids, number))
+    prompts = [encoded[number].token_ids for number in order]
+    lengths = [len(prompt) for prompt in prompts]
+    common = [0, *(_common(*pair) for pair in itertools.pairwise(prompts))]
+    best: tuple[float, list[list[int]], list[list[int]]] | None = None
+    for limit in _limits(token_budget):
+        rows, sizes = _fill(lengths, common, limit)
+        batches = split_by_budget(sizes, token_budget)
+        work = _work((len(batch), sizes[batch[0]]) for batch in batches)
+        if best is None or work < best[0]:
+            best = work, rows, batches
+    assert best is not None
+    work, rows, batches = best
+    plain = _work(
+        (len(batch.items), int(batch.lengths.max())) for batch in make_batches(encoded, token_budget)
+    )
+    if work > PAYS_BELOW * plain:
+        return None
+
+    def tree(places: list[int]) -> Batch:
+        numbers = tuple(order[place] for place in places)
+        return Batch(numbers, tuple(encoded[number] for number in numbers))
+
+    return [TreeBatch(tuple(tree(rows[row]) for row in batch)) for batch in batches]
+
+
+def _limits(token_budget: int) -> range:
+    """Lengths that rows are filled to."""
+    return range(_ROW_STEP, max(_ROW_STEP, min(token_budget, LONGEST_ROW)) + 1, _ROW_STEP)
+
+
+def _fill(lengths: Sequence[int], common: Sequence[int], limit: int) -> tuple[list[list[int]], list[int]]:
+    """Rows of at most `limit` tokens, or of one longer item, in the order given; and their tokens."""
+    rows: list[list[int]] = []
+    sizes: list[int] = []
+    for place, (length, shared) in enumerate(zip(lengths, common, strict=True)):
+        if rows and sizes[-1] + length - shared <= limit:
+            rows[-1].append(place)
+            sizes[-1] += length - shared
+        else:
+            rows.append([place])
+            sizes.append(length)
+    return rows, sizes
+
+
+def _work(batches: Iterable[tuple[int, int]]) -> float:
+    """Work on batches of so many rows of so many tokens, in tokens without attention."""
+    return sum(rows * longest * (1 + longest / _REACH) for rows, longest in batches)
+
+
+def sharing_problem(bound: BoundModel, reader: AnswerReader, batches: Sequence[TreeBatch]) -> str | None:
+    """Why this model cannot read trees, or None; tried on a few items of the first batch."""
+    longest = max((len(one.token_ids) for batch in batches for one in batch.items), default=0)
+    reason = _unfit(bound, longest)
+    if reason is not None or not batches:
+        return reason
+    import torch
+
+    trial = _trial(batches[0].items[0])
+    with torch.inference_mode():
+        together = reader.logits(trial).softmax(-1)
+        alone = reader.logits(Batch(trial.numbers, trial.items)).softmax(-1)
+    half = bound.model.dtype.itemsize < 4
+    difference = float((alone - together).abs().max())
+    if not difference <= (_HALF_TOLERANCE if half else _TOLERANCE):
+        return f"its answers to prompts that share tokens differ by {difference:.2g}"
+    return None
+
+
+def _trial(one: EncodedItem) -> TreeBatch:
+    """Three prompts made of the beginning and the end of one: two share a row, the third is padded."""
+    ids = one.token_ids
+    begin, end = ids[:_TRIAL_TOKENS], ids[-_TRIAL_TOKENS:]
+    prompts = (begin + end, begin + end[_TRIAL_TOKENS // 2 :], end)
+    first, second, third = (replace(one, token_ids=prompt) for prompt in prompts)
+    return TreeBatch((Batch((0, 1), (first, second)), Batch((2,), (third,))))
+
+
+def _unfit(bound: BoundModel, longest: int) -> str | None:
+    """Why a mask of ours does not say what a token of this model sees, or None where it does."""
+    model: Any = bound.model
+    missing = {"position_ids", "attention_mask", "use_cache"} - set(
+        inspect.signature(model.forward).parameters
+    )
+    if missing:
+        return f"its forward takes no {', '.join(sorted(missing))}"
+    settings = model.config.get_text_config()
+    attention = settings._attn_implementation
+    if attention not in ("sdpa", "eager"):
+        return f"its attention {attention} takes no mask of which token sees which; use --attention sdpa"
+    odd = sorted(set(getattr(settings, "layer_types", None) or ()) - {"full_attention", "sliding_attention"})
+    if odd:
+        return f"it has layers of {', '.join(odd)}"
+    window = getattr(settings, "sliding_window", None)
+    if window is not None and longest > window:
+        return f"some prompts are longer ({longest} tokens) than its sliding window of {window}"
+    return None
