@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,14 @@ import torch
 from culnig.errors import InputError
 from culnig.intervention import Resample, Scale, SetTo, intervene
 from culnig.neurons import Neuron
-from tests.tiny_models import CONFIGS, tiny_model
+from tests.edited_weights import scale_weights, set_bias
+from tests.tiny_models import ALL_CONFIGS, tiny_model
 
+# three layers, in every family
 NEURONS = [
     Neuron("self_attn.q_proj", 0, 3),
     Neuron("self_attn.k_proj", 1, 2),
     Neuron("self_attn.v_proj", 2, 7),
-    Neuron("mlp.gate_proj", 0, 0),
-    Neuron("mlp.gate_proj", 2, 39),
 ]
 TOKENS = torch.tensor([[5, 40, 77, 12, 9], [33, 6, 250, 8, 100]])
 
@@ -26,24 +28,22 @@ def logits(bound):
         return bound.model(input_ids=TOKENS).logits
 
 
-def flat(bound):
-    return np.array([bound.layout.flat(neuron) for neuron in NEURONS])
+def neurons_of(bound):
+    """Five neurons, whatever the MLP is called."""
+    mlp = "mlp.fc_in" if any(one.module == "mlp.fc_in" for one in bound.layout.segments) else "mlp.gate_proj"
+    return [*NEURONS, Neuron(mlp, 0, 0), Neuron(mlp, 2, 39)]
+
+
+def flat(bound, neurons=None):
+    return np.array([bound.layout.flat(neuron) for neuron in neurons or neurons_of(bound)])
 
 
 def scale_rows(bound, factor):
-    """Edit the weights instead: the row of each neuron, wherever its projection is fused."""
-    for linear in bound.linears:
-        for piece in linear.slices:
-            for neuron in NEURONS:
-                if (neuron.module, neuron.layer) == (piece.segment.module, piece.segment.layer):
-                    row = piece.offset + neuron.index
-                    with torch.no_grad():
-                        linear.linear.weight[row] *= factor
-                        if linear.linear.bias is not None:
-                            linear.linear.bias[row] *= factor
+    for neuron in neurons_of(bound):
+        scale_weights(bound.model, neuron, factor)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", ALL_CONFIGS)
 @pytest.mark.parametrize("factor", [0.0, 2.0, 0.5])
 def test_it_equals_a_model_with_edited_weights(family, factor):
     bound, edited = tiny_model(family), tiny_model(family)
@@ -53,20 +53,64 @@ def test_it_equals_a_model_with_edited_weights(family, factor):
         masked = logits(bound)
     torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(masked, bare, atol=1e-3)
+    assert torch.equal(logits(bound), bare)
 
 
-def test_generate_under_a_mask_equals_generate_with_edited_weights():
-    bound, edited = tiny_model(), tiny_model()
-    scale_rows(edited, 0.0)
+@pytest.mark.parametrize("family", ALL_CONFIGS)
+def test_every_module_of_every_layer_equals_one_with_edited_weights(family):
+    """First, last and a middle neuron of each module of each layer, all biases of some size."""
+    bound, edited = tiny_model(family), tiny_model(family)
+    for model in (bound.model, edited.model):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias"):
+                    parameter += 0.3
+    bare = logits(bound)
+    for segment in bound.layout.segments:
+        indices = dict.fromkeys((0, segment.width // 2 + 1, segment.width - 1))
+        neurons = [Neuron(segment.module, segment.layer, index) for index in indices]
+        kept = deepcopy(edited.model.state_dict())
+        for neuron in neurons:
+            scale_weights(edited.model, neuron, 0.0)
+        with intervene(bound, flat(bound, neurons)):
+            masked = logits(bound)
+        torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
+        assert not torch.allclose(masked, bare, atol=1e-5), segment
+        edited.model.load_state_dict(kept)
+    assert torch.equal(logits(bound), bare)
+
+
+@pytest.mark.parametrize(
+    "family", ["llama", "qwen2", "phi3", "gemma3", "gemma3_multimodal", "gpt2", "gpt_neox"]
+)
+@pytest.mark.parametrize("factor", [0.0, 2.0])
+def test_generate_under_a_mask_equals_generate_with_edited_weights(family, factor):
+    bound, edited = tiny_model(family), tiny_model(family)
+    scale_rows(edited, factor)
 
     def continuation(of):
-        return of.model.generate(
-            TOKENS, attention_mask=torch.ones_like(TOKENS), max_new_tokens=8, do_sample=False, use_cache=True
+        written = of.model.generate(
+            TOKENS,
+            attention_mask=torch.ones_like(TOKENS),
+            max_new_tokens=8,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=None,
+            output_logits=True,
+            return_dict_in_generate=True,
         )
+        return written.sequences, torch.stack(written.logits)
 
-    with intervene(bound, flat(bound), 0.0):
-        masked = continuation(bound)
-    assert torch.equal(masked, continuation(edited))
+    before = continuation(bound)
+    with intervene(bound, flat(bound), factor):
+        tokens, masked = continuation(bound)
+    expected_tokens, expected = continuation(edited)
+    assert tokens.shape == (2, TOKENS.shape[1] + 8)
+    assert torch.equal(tokens, expected_tokens)
+    torch.testing.assert_close(masked, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(masked[0], before[1][0], atol=1e-3)
+    for now, then in zip(continuation(bound), before, strict=True):
+        assert torch.equal(now, then)
 
 
 def test_afterwards_the_logits_are_the_same_bits():
@@ -141,21 +185,11 @@ def hooked_columns(bound, neuron):
 
 def set_rows(bound, values):
     """Edit the weights instead: weight row 0, bias the value."""
-    for linear in bound.linears:
-        for piece in linear.slices:
-            for neuron, value in zip(NEURONS, values, strict=True):
-                if (neuron.module, neuron.layer) == (piece.segment.module, piece.segment.layer):
-                    row = int(piece.places(np.array([neuron.index]))[0])
-                    with torch.no_grad():
-                        if linear.linear.bias is None:
-                            linear.linear.bias = torch.nn.Parameter(
-                                torch.zeros(linear.linear.weight.shape[0])
-                            )
-                        linear.linear.weight[row] = 0
-                        linear.linear.bias[row] = value
+    for neuron, value in zip(neurons_of(bound), values, strict=True):
+        set_bias(bound.model, neuron, value)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", ALL_CONFIGS)
 def test_set_values_equal_a_model_with_these_biases_and_no_weights(family):
     bound, edited = tiny_model(family), tiny_model(family)
     values = np.array([0.5, -1.0, 2.0, 0.25, -0.125])
@@ -165,24 +199,11 @@ def test_set_values_equal_a_model_with_these_biases_and_no_weights(family):
     torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
-def test_families_with_a_plain_mlp_are_masked_at_their_columns(family):
-    bound = tiny_model(family)
-    neurons = [Neuron("self_attn.k_proj", 1, 9), Neuron("self_attn.v_proj", 0, 3), Neuron("mlp.fc_in", 2, 7)]
-    positions = np.array([bound.layout.flat(neuron) for neuron in neurons])
-    before = [hooked_columns(bound, neuron) for neuron in neurons]
-    with intervene(bound, positions, 2.0):
-        torch.testing.assert_close(hooked_columns(bound, neurons[1]), 2 * before[1])
-    with intervene(bound, positions):
-        assert [float(hooked_columns(bound, neuron).abs().max()) for neuron in neurons] == [0, 0, 0]
-    assert float(before[0].abs().max()) > 0
-
-
 def test_resampling_from_given_values_gives_an_item_one_row_at_all_its_tokens():
     bound = tiny_model("phi3")
     values = np.arange(1, 11, dtype=float).reshape(2, 5)
     with intervene(bound, Resample(flat(bound), values, seed=3)):
-        seen = torch.stack([hooked_columns(bound, neuron) for neuron in NEURONS], dim=-1)
+        seen = torch.stack([hooked_columns(bound, neuron) for neuron in neurons_of(bound)], dim=-1)
     assert torch.equal(seen, seen[:, :1].expand(seen.shape))
     for row in seen[:, 0].double().tolist():
         assert row in values.tolist()
