@@ -71,6 +71,8 @@ class Resample:
     values: NDArray[np.float64] | None = None
     """Shape (sample, neuron), or None to take them from the batch."""
     seed: int = 0
+    rows: Callable[[int], NDArray[np.int64]] | None = None
+    """The row of `values` of each item of a batch of so many items; None: drawn by `seed`."""
 
 
 Change = Scale | SetTo | Resample
@@ -194,8 +196,11 @@ def _step(part: _Part) -> Callable[[torch.Tensor], torch.Tensor] | None:
         values = given
         if given.ndim == 2:
             assert isinstance(change, Resample)
-            drawn = np.random.default_rng(change.seed).integers(len(given), size=len(old))
-            values = given[torch.from_numpy(drawn)].reshape(len(old), *[1] * (old.ndim - 2), -1)
+            if change.rows is not None:
+                rows = change.rows(len(old))
+            else:
+                rows = np.random.default_rng(change.seed).integers(len(given), size=len(old))
+            values = given[torch.from_numpy(rows)].reshape(len(old), *[1] * (old.ndim - 2), -1)
         return values.to(old).expand(old.shape)
 
     return replaced

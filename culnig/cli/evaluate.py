@@ -28,8 +28,9 @@ from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 
 if TYPE_CHECKING:
     from culnig.bound import BoundModel
-    from culnig.evaluation.conditions import Condition
+    from culnig.evaluation.conditions import Condition, Mask
     from culnig.evaluation.runner import Answers
+    from culnig.store.run import Run
 
 
 @click.command("evaluate")
@@ -49,6 +50,19 @@ if TYPE_CHECKING:
     default=(0.0,),
     show_default=True,
     help="0 suppresses, 2 enhances; several make a dose series.",
+)
+@click.option(
+    "--mask",
+    type=click.Choice(["scale", "mean", "resample"]),
+    default="scale",
+    show_default=True,
+    help="Scale activations by the factor, or replace them by their mean or by values of other prompts.",
+)
+@click.option(
+    "--means",
+    "means_folder",
+    type=click.Path(path_type=Path),
+    help="Run (--level item or token) of this model whose prompts give means and other values.",
 )
 @click.option(
     "--share",
@@ -111,6 +125,8 @@ def command(
     token_budget: int,
     neuron_files: tuple[str, ...],
     factors: tuple[float, ...],
+    mask: Mask,
+    means_folder: Path | None,
     shares: tuple[float, ...],
     dose: bool,
     matrix: bool,
@@ -127,6 +143,8 @@ def command(
     """Evaluate a model as it is, with each neuron set masked, and with random neurons masked."""
     from culnig.evaluation.conditions import DOSE_FACTORS
     from culnig.evaluation.folder import prepare_evaluation_folder
+    from culnig.evaluation.means import check_keeps_prompts
+    from culnig.store.run import Run
 
     if random_baseline and not neuron_files:
         raise click.UsageError("--random-baseline needs a set to match: give --neurons FILE")
@@ -134,11 +152,20 @@ def command(
         raise click.UsageError("--dose and --matrix need sets to mask: give --neurons FILE")
     if resume and overwrite:
         raise click.UsageError("--resume goes on, --overwrite begins anew; give one of them")
+    if mask != "scale" and (dose or not _is_default("factors")):
+        raise click.UsageError(f"--mask {mask} replaces activations: --factor and --dose do not go with it")
+    if (mask == "scale") != (means_folder is None):
+        raise click.UsageError("--mask mean and --mask resample need --means RUN, and no other mask does")
+    if mask != "scale" and not neuron_files:
+        raise click.UsageError(f"--mask {mask} needs sets to mask: give --neurons FILE")
     if dose and _is_default("factors"):
         factors = DOSE_FACTORS
     if matrix and len(factors) * len(shares) > 1:
         raise click.UsageError("--matrix compares one dose of each set; give one --factor and one --share")
     prepare_evaluation_folder(output, overwrite=overwrite, resume=resume)
+    means = None if means_folder is None else Run(means_folder)
+    if means is not None:
+        check_keeps_prompts(means)
     sets = [read_set(text) for text in neuron_files]
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     with progress_view() as view:
@@ -155,6 +182,8 @@ def command(
             sets,
             view,
             factor=factors,
+            mask=mask,
+            means=means,
             shares=shares,
             n_random=random_baseline,
             match=baseline_match,
@@ -207,6 +236,8 @@ def evaluate_into(
     n_random: int,
     match: Literal["module", "total"],
     token_budget: int,
+    mask: Mask = "scale",
+    means: Run | None = None,
     shares: Sequence[float] = (1.0,),
     max_new_tokens: int = 64,
     prefix_sharing: bool = True,
@@ -216,7 +247,9 @@ def evaluate_into(
     """Run all conditions with progress, write the evaluation folder, return its `results.json`."""
     from culnig.evaluation.conditions import make_conditions
     from culnig.evaluation.folder import read_results, write_evaluation
+    from culnig.evaluation.masks import Replacements
     from culnig.evaluation.matrix import check_present, masks_by_culture
+    from culnig.evaluation.means import stored_prompts
     from culnig.evaluation.parts import EvaluationParts
     from culnig.evaluation.runner import run_conditions
     from culnig.evaluation.short_answers import AnswerJudge
@@ -225,8 +258,9 @@ def evaluate_into(
     judge = AnswerJudge()
     judge.load([item for those in chosen.values() for item in those.items if item.accepted])
     conditions = make_conditions(
-        sets, bound.layout, factor=factor, shares=shares, n_random=n_random, match=match
+        sets, bound.layout, factor=factor, shares=shares, n_random=n_random, match=match, mask=mask
     )
+    prompts = None if means is None else stored_prompts(means, bound)
     masks = masks_by_culture(conditions) if matrix else None
     if masks is not None:
         cultural = [name for name, those in chosen.items() if _is_cultural(those)]
@@ -244,6 +278,8 @@ def evaluate_into(
         ],
         "settings": {
             "factor": factor if isinstance(factor, int | float) else list(factor),
+            "mask": mask,
+            "means": None if means is None else {"run": means.run_id, "prompts": len(prompts or ())},
             "shares": list(shares),
             "random_baseline": n_random,
             "baseline_match": match,
@@ -263,6 +299,10 @@ def evaluate_into(
         return read_results(folder)
     for name, those in chosen.items():
         view.add(f"evaluate {name}, {len(conditions)} conditions", len(those.items) * len(conditions))
+    replacements = None
+    if prompts is not None:
+        view.say(f"activations in {len(prompts)} prompts of {means.folder if means else ''}")
+        replacements = Replacements.of(bound, prompts, conditions, token_budget=token_budget)
     answers = run_conditions(
         bound,
         {name: those.items for name, those in chosen.items()},
@@ -271,6 +311,7 @@ def evaluate_into(
         max_new_tokens=max_new_tokens,
         judge=judge,
         prefix_sharing=prefix_sharing,
+        replacements=replacements,
         parts=parts,
         say=view.say,
         after_batch=lambda name, condition, n_items: view.advance(

@@ -27,11 +27,11 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
         print_table(
             f"{benchmark}: {first['n']:,} items, {first['n_units']:,} independent questions, "
             f"chance {percent(first['chance'])}",
-            ("condition", "factor", "neurons", *(METRIC_HEADINGS[metric] for metric in shown)),
+            ("condition", "mask", "neurons", *(METRIC_HEADINGS[metric] for metric in shown)),
             [
                 (
                     row["condition"],
-                    f"{row['factor']:g}",
+                    _mask_text(row),
                     row["n_neurons"],
                     *(percent(row[m]) if "accuracy" in m else row[m] for m in shown),
                 )
@@ -41,6 +41,11 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
         sets = [row for row in here if row["change"] and row["like"] is None]
         print_changes(sets)
         print_losses(sets)
+
+
+def _mask_text(row: Mapping[str, Any]) -> str:
+    mask = row.get("mask", "scale")
+    return f"×{row['factor']:g}" if mask == "scale" else str(mask)
 
 
 def print_changes(rows: Sequence[dict[str, Any]], title: str = "Change") -> None:

@@ -1,4 +1,4 @@
-"""Conditions: the states in which a model is evaluated: as it is, a set scaled, random neurons scaled.
+"""Conditions: the states in which a model is evaluated: as it is, a set masked, random neurons masked.
 
 Several factors or sizes of one set make a dose series; each dose is a condition with baselines of its own.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match, select_random
 
 UNMASKED = "none"
+Mask = Literal["scale", "mean", "resample"]
+"""What is done to neurons: multiply by the factor, or replace by their mean or by values of other prompts."""
 DOSE_FACTORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 
 
@@ -27,7 +30,7 @@ class Condition:
     name: str
     """`none`, a set's name (with its dose, where there are several), or `random SEED like NAME`."""
     factor: float
-    """What the activations of its neurons are multiplied by; 1 without neurons."""
+    """What the activations of its neurons are multiplied by; 1 without neurons, 0 where they are replaced."""
     flat: NDArray[np.int64]
     """Flat positions of the neurons."""
     like: str | None = None
@@ -38,6 +41,12 @@ class Condition:
     """Share of the set's neurons that is scaled, best first."""
     culture: str | None = None
     """The culture that the set is specific to, if its method names one."""
+    mask: Mask = "scale"
+
+    @property
+    def by_item(self) -> bool:
+        """Whether items are changed differently, so that they cannot share tokens."""
+        return self.mask == "resample"
 
 
 def make_conditions(
@@ -48,14 +57,17 @@ def make_conditions(
     shares: Sequence[float] = (1.0,),
     n_random: int = 0,
     match: Match = "module",
+    mask: Mask = "scale",
 ) -> list[Condition]:
     """`none`, then each dose of each set followed by its random baselines (seeds 0, 1, …).
 
     Doses are all pairs of `shares` and factors; a factor of 1 among several is the unmasked model and is not
-    computed again. MismatchError where a set is of another layout; InputError where two sets have one name,
-    a set is empty, or a share is not within (0, 1].
+    computed again. A mask other than `scale` takes no factor. MismatchError where a set is of another layout;
+    InputError where two sets have one name, a set is empty, or a share is not within (0, 1].
     """
     factors = [float(factor)] if isinstance(factor, int | float) else [float(f) for f in factor]
+    if mask != "scale" and factors != [0.0]:
+        raise InputError(f"mask {mask!r} replaces activations and takes no factor")
     several = len(factors) * len(shares) > 1
     conditions = [Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))]
     for chosen in sets:
@@ -69,7 +81,16 @@ def make_conditions(
                 if several and one == 1.0:
                     continue
                 name = dose_name(chosen.name, one, share) if several else chosen.name
-                conditions += _with_baselines(name, one, share, chosen, part, layout, n_random, match)
+                own = Condition(
+                    name if mask == "scale" else f"{name} ({mask})",
+                    one,
+                    part.flat(layout),
+                    of_set=chosen.name,
+                    share=share,
+                    culture=_culture_of(chosen),
+                    mask=mask,
+                )
+                conditions += _with_baselines(own, part, layout, n_random, match)
     names = [condition.name for condition in conditions]
     for name in names:
         if names.count(name) > 1:
@@ -77,30 +98,21 @@ def make_conditions(
     return conditions
 
 
-def _with_baselines(
-    name: str,
-    factor: float,
-    share: float,
-    chosen: NeuronSet,
-    part: NeuronSet,
-    layout: Layout,
-    n_random: int,
-    match: Match,
-) -> list[Condition]:
+def _culture_of(chosen: NeuronSet) -> str | None:
     culture = chosen.method.get("culture")
-    own = Condition(
-        name,
-        factor,
-        part.flat(layout),
-        of_set=chosen.name,
-        share=share,
-        culture=culture if isinstance(culture, str) else None,
-    )
+    return culture if isinstance(culture, str) else None
+
+
+def _with_baselines(
+    own: Condition, part: NeuronSet, layout: Layout, n_random: int, match: Match
+) -> list[Condition]:
     drawn = [select_random(part, layout, seed, match) for seed in range(n_random)]
     return [
         own,
         *(
-            replace(own, name=f"{one.name} like {name}", flat=one.flat(layout), like=name, culture=None)
+            replace(
+                own, name=f"{one.name} like {own.name}", flat=one.flat(layout), like=own.name, culture=None
+            )
             for one in drawn
         ),
     ]

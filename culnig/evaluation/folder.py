@@ -2,7 +2,7 @@
 
 EVAL/results.json      format, format_version, model, neuron sets, settings, rows
 EVAL/items.h5          attributes format, format_version
-    /benchmarks/<name>/<number>     attributes condition, factor; group `items` as in a run
+    /benchmarks/<name>/<number>     attributes condition, factor, mask; group `items` as in a run
 EVAL/request.json      while it is not finished: what was asked (see `parts`)
 EVAL/parts/*.h5        while it is not finished: answers of one benchmark under one condition each
 """
@@ -77,7 +77,7 @@ def write_evaluation(
 ) -> None:
     """Write both files; each is whole or not there."""
     make_folder(folder)
-    factors = {condition.name: condition.factor for condition in conditions}
+    by_name = {condition.name: condition for condition in conditions}
     with whole_hdf5(folder / ITEMS_FILE) as file:
         file.attrs["format"], file.attrs["format_version"] = (
             EVALUATION_FORMAT,
@@ -85,7 +85,8 @@ def write_evaluation(
         )
         for number, ((benchmark, condition), outcomes) in enumerate(answers.items()):
             group = file.create_group(f"benchmarks/{benchmark}/{number}")
-            group.attrs["condition"], group.attrs["factor"] = condition, factors[condition]
+            group.attrs["condition"] = condition
+            group.attrs["factor"], group.attrs["mask"] = by_name[condition].factor, by_name[condition].mask
             tables.write_outcomes(group, outcomes)
     write_json(folder / RESULTS_FILE, {**document_of(record), "rows": rows})
 

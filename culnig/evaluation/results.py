@@ -135,6 +135,7 @@ def _row(
         "share": condition.share,
         "culture": condition.culture,
         "factor": condition.factor,
+        "mask": condition.mask,
         "n_neurons": len(condition.flat),
         "n": len(outcomes.correct),
         "n_units": len(set(outcomes.units)),

@@ -8,16 +8,18 @@ under one condition, is handed to `parts`, and what it has already is not comput
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from culnig.bound import BoundModel
 from culnig.evaluation.conditions import Condition
+from culnig.evaluation.masks import Replacements, change_of, check_replacements
+from culnig.evaluation.pieces import Pieces
 from culnig.evaluation.short_answers import AnswerJudge
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
-from culnig.inference.generation import DEFAULT_NEW_TOKENS, AnswerWriter
+from culnig.inference.generation import DEFAULT_NEW_TOKENS, AnswerWriter, PromptBatch
 from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
 from culnig.intervention import intervene
 from culnig.items import Item
@@ -54,8 +56,17 @@ class NoParts:
         """Forget the answers."""
 
 
-_Step = tuple[int, Callable[[Outcomes], None]]
-"""How many items a batch holds, and what records their answers."""
+_Batch = Batch | TreeBatch | PromptBatch
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One benchmark in batches, and what answers them."""
+
+    batches: Sequence[_Batch]
+    pieces: Pieces[Any]
+    alone: Sequence[_Batch]
+    """The same in batches that share nothing: an item has tokens of its own there."""
 
 
 def run_conditions(
@@ -67,6 +78,7 @@ def run_conditions(
     max_new_tokens: int = DEFAULT_NEW_TOKENS,
     judge: AnswerJudge | None = None,
     prefix_sharing: bool = True,
+    replacements: Replacements | None = None,
     parts: Parts | None = None,
     say: Say = lambda line: None,
     after_batch: AfterBatch = lambda benchmark, condition, n_items: None,
@@ -74,28 +86,41 @@ def run_conditions(
     """Outcomes of every benchmark under every condition.
 
     Labels are read off one token; short answers are written in at most `max_new_tokens` and judged. With
-    `prefix_sharing`, benchmarks whose items begin alike share that part where it saves tokens and the model
-    allows it; answers differ by float noise.
+    `prefix_sharing`, benchmarks whose items begin alike share that part where it saves work and the model
+    allows it; answers differ by float noise. `replacements` are what masks other than `scale` need. A batch
+    that does not fit into memory is halved; EnvironmentProblem where an item alone does not.
     """
+    check_replacements(conditions, replacements)
     parts = parts or NoParts()
     encoder = Encoder(bound)
     writer = AnswerWriter(bound, (judge or AnswerJudge()).is_right, max_new_tokens)
     answers: Answers = {}
     with AnswerReader(bound) as reader:
 
-        def steps(items: Sequence[Item]) -> list[_Step]:
+        def read(batch: Batch | TreeBatch, outcomes: Outcomes) -> None:
+            if replacements is not None:
+                replacements.begin([one.item.id for one in batch.items])
+            reader.answer(batch, outcomes)
+
+        def write(batch: PromptBatch, outcomes: Outcomes) -> None:
+            if replacements is not None:
+                replacements.begin([item.id for item in batch.items])
+            writer.answer(batch, outcomes)
+
+        reading, writing = Pieces(read), Pieces(write)
+
+        def plan(items: Sequence[Item]) -> _Work:
             if items and items[0].accepted:
                 written = writer.batches(encoder, items, token_budget)
-                return [(len(batch.items), partial(writer.answer, batch)) for batch in written]
+                return _Work(written, writing, written)
             encoded = encoder.encode_all(items)
-            return [
-                (len(batch.items), partial(reader.answer, batch))
-                for batch in _batches(bound, reader, encoded, token_budget, prefix_sharing, say)
-            ]
+            alone = make_batches(encoded, token_budget)
+            shared = _shared(bound, reader, encoded, token_budget, say) if prefix_sharing else None
+            return _Work(alone if shared is None else shared, reading, alone)
 
-        work = {name: steps(items) for name, items in benchmarks.items()}
+        work = {name: plan(items) for name, items in benchmarks.items()}
         for condition in conditions:
-            with intervene(bound, condition.flat, condition.factor):
+            with intervene(bound, change_of(condition, replacements)):
                 for name, items in benchmarks.items():
                     kept = parts.read(name, condition.name)
                     if kept is not None:
@@ -103,24 +128,21 @@ def run_conditions(
                         after_batch(name, condition.name, len(items))
                         continue
                     outcomes = answers[name, condition.name] = Outcomes.empty(items)
-                    for n_items, answer in work[name]:
-                        answer(outcomes)
-                        after_batch(name, condition.name, n_items)
+                    own = work[name]
+                    for batch in own.alone if condition.by_item else own.batches:
+                        own.pieces.answer(batch, outcomes)
+                        after_batch(name, condition.name, len(batch.items))
                     parts.save(name, condition.name, outcomes)
     return answers
 
 
-def _batches(
-    bound: BoundModel,
-    reader: AnswerReader,
-    encoded: Sequence[EncodedItem],
-    token_budget: int,
-    prefix_sharing: bool,
-    say: Say,
-) -> Sequence[Batch | TreeBatch]:
-    """Batches that share prompts where that is asked for, pays, and the model allows it."""
-    shared = share_prefixes(encoded, token_budget) if prefix_sharing else None
+def _shared(
+    bound: BoundModel, reader: AnswerReader, encoded: Sequence[EncodedItem], token_budget: int, say: Say
+) -> Sequence[TreeBatch] | None:
+    """Batches that share prompts, or None where that does not pay or the model does not allow it."""
+    shared = share_prefixes(encoded, token_budget)
     problem = sharing_problem(bound, reader, shared) if shared else None
     if problem:
         say(f"prompts are not shared: {problem}")
-    return make_batches(encoded, token_budget) if shared is None or problem else shared
+        return None
+    return shared

@@ -1,28 +1,11 @@
-"""Memory of the process and its devices: when it ran out, how to get it back, how much it was at most."""
+"""Memory of the process and its devices: how much it is and was at most."""
 
 from __future__ import annotations
 
-import gc
 import resource
 import sys
 
 import torch
-
-_CPU_ALLOCATOR = ("can't allocate memory", "not enough memory")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a device or on the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_ALLOCATOR)
-
-
-def release_memory() -> None:
-    """Give back what nobody holds any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def peak_bytes() -> int:

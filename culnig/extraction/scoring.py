@@ -31,12 +31,12 @@ from culnig.extraction.checkpointing import checkpointed
 from culnig.extraction.diagnosis import non_finite_activation
 from culnig.extraction.halving import half_of_items
 from culnig.extraction.keeping import Keeper
-from culnig.extraction.memory import is_out_of_memory, release_memory
 from culnig.extraction.portions import MOST_PORTIONS, split_batches
 from culnig.extraction.targets import log_odds, wrong_confidence
 from culnig.inference.answers import AnswerReader, gold_confidence
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
+from culnig.inference.memory import is_out_of_memory, release_memory
 from culnig.items import Item, Role
 from culnig.outcomes import Outcomes
 from culnig.scorer import PATH_STEPS, Scorer, Target

@@ -33,6 +33,19 @@ class PromptBatch:
     items: tuple[Item, ...]
     token_ids: tuple[tuple[int, ...], ...]
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the prompts, padding included."""
+        return len(self.items) * max(map(len, self.token_ids))
+
+    def halves(self) -> tuple[PromptBatch, PromptBatch]:
+        """The batch as two, items in the same order; for batches of at least two items."""
+        middle = (len(self.items) + 1) // 2
+        return (
+            PromptBatch(self.numbers[:middle], self.items[:middle], self.token_ids[:middle]),
+            PromptBatch(self.numbers[middle:], self.items[middle:], self.token_ids[middle:]),
+        )
+
 
 class AnswerWriter:
     """Continues prompts of a bound model and records what it wrote."""

@@ -56,14 +56,23 @@ def methods_text(sources: Sources) -> str:
     for evaluation in sources.evaluations:
         settings = evaluation.results.get("settings", {})
         said.append(
-            f"We evaluated on {', '.join(evaluation.benchmarks)} with activations of the neurons scaled by "
-            f"{_listed(settings.get('factor', 0))} and {settings.get('random_baseline', 0)} random baselines "
+            f"We evaluated on {', '.join(evaluation.benchmarks)} with activations of the neurons "
+            f"{_masked(settings)} and {settings.get('random_baseline', 0)} random baselines "
             "matched by module and layer. The independent unit is the question: p-values are of permutation "
             "tests that flip whole questions, intervals of a bootstrap over questions (95 %), p is "
             "adjusted over "
             "benchmarks by Holm's method."
         )
     return " ".join(said)
+
+
+def _masked(settings: dict[str, Any]) -> str:
+    mask = settings.get("mask", "scale")
+    if mask == "scale":
+        return f"scaled by {_listed(settings.get('factor', 0))}"
+    prompts = (settings.get("means") or {}).get("prompts", "other")
+    source = "their mean over" if mask == "mean" else "values they had in"
+    return f"replaced by {source} {prompts} prompts"
 
 
 def _parameters(method: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from culnig.evaluation.parts import EvaluationParts
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.run import Run
 from tests.cli.test_interruption import start, wait_for
+from tests.tiny_models import tiny_model
 
 CULTURES = ("China", "Mexico", "Spain")
 
@@ -206,6 +207,79 @@ def test_a_dose_series_has_effect_and_damage(culnig, model_folder, sets, tmp_pat
         assert dose["effect"] == pytest.approx(change if dose["factor"] > 1 else -change)
     table = culnig("inspect", tmp_path / "dose").out
     assert "Dose and response in confidence" in table
+
+
+@pytest.fixture(scope="module")
+def item_run(model_folder, tmp_path_factory):
+    """A run that keeps its prompts."""
+    from culnig.cli.main import run
+
+    folder = tmp_path_factory.mktemp("item") / "run"
+    asked = ["score", "--model", str(model_folder), "--benchmark", "everyday", "--culture", "Spain"]
+    assert run([*asked, "--per-culture", "3", "--level", "item", "-o", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("mask", ["mean", "resample"])
+def test_neurons_are_replaced_by_what_they_did_in_a_run(culnig, model_folder, sets, item_run, tmp_path, mask):
+    output = tmp_path / "evaluation"
+    named = ("--neurons", sets["general"], "--random-baseline", 1, "--mask", mask, "--means", item_run)
+    done = culnig(*arguments(model_folder, output, *named, "--json"))
+    assert done.code == 0, done.err
+    rows = {row["condition"]: row for row in done.json["rows"]}
+    name = f"general ({mask})"
+    assert list(rows) == ["none", name, f"random 0 like {name}"]
+    assert [row["mask"] for row in rows.values()] == ["scale", mask, mask]
+    assert rows[name]["change"]["confidence"]["effect"] != 0
+    document = json.loads((output / "results.json").read_text())
+    assert document["settings"]["means"] == {"run": Run(item_run).run_id, "prompts": 3}
+    assert mask in culnig("inspect", output).out
+    assert name in culnig("compare", output).out
+    page = tmp_path / "report.html"
+    assert culnig("report", output, "-o", page).code == 0
+    assert name in page.read_text()
+    again = culnig(*arguments(model_folder, output, *named, "--resume"))
+    assert again.code == 0
+    zero = culnig(*arguments(model_folder, output, "--neurons", sets["general"], "--resume"))
+    assert zero.code == 2
+    assert "cannot be resumed" in zero.err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--mask", "mean"], "need --means RUN"),
+        (["--means", "item_run"], "no other mask does"),
+        (["--mask", "mean", "--means", "item_run", "--factor", "0.5"], "do not go with it"),
+        (["--mask", "resample", "--means", "item_run", "--dose"], "do not go with it"),
+        (["--mask", "mean", "--means", "run_folder"], "level 'culture', which keeps no prompts"),
+        (["--mask", "mean", "--means", "missing"], "no such file"),
+    ],
+)
+def test_a_replacement_that_cannot_be_made_is_said_before_anything_is_computed(
+    culnig, model_folder, sets, item_run, run_folder, tmp_path, more, message
+):
+    folders = {"item_run": item_run, "run_folder": run_folder, "missing": tmp_path / "missing"}
+    named = [folders.get(argument, argument) for argument in more]
+    output = tmp_path / "evaluation"
+    refused = culnig(*arguments(model_folder, output, "--neurons", sets["general"], *named))
+    assert refused.code == 2
+    assert message in refused.err
+    assert not output.exists()
+
+
+def test_means_of_another_model_are_refused(culnig, sets, item_run, tmp_path):
+    other = tiny_model(seed=1)
+    other.model.save_pretrained(tmp_path / "other")
+    other.tokenizer.save_pretrained(tmp_path / "other")
+    output = tmp_path / "evaluation"
+    refused = culnig(
+        *arguments(tmp_path / "other", output, "--neurons", sets["general"], "--mask", "mean"),
+        *("--means", item_run),
+    )
+    assert refused.code == 2
+    assert "layout or weights are not those of" in refused.err
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(

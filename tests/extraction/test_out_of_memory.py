@@ -8,7 +8,6 @@ import torch
 
 from culnig.errors import EnvironmentProblem
 from culnig.extraction.accumulator import Accumulator
-from culnig.extraction.memory import is_out_of_memory
 from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from culnig.inference.answers import AnswerReader
 from tests.tiny_models import tiny_items, tiny_model
@@ -132,8 +131,3 @@ def test_other_errors_are_not_taken_for_it(in_backward):
     in_backward(Allocation(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), calls=[3]))
     with pytest.raises(RuntimeError, match="shapes"):
         score()
-
-
-def test_what_is_out_of_memory():
-    assert all(is_out_of_memory(error) for error in OUT_OF_MEMORY)
-    assert not is_out_of_memory(ValueError("can't allocate memory"))
