@@ -221,8 +221,10 @@ def item_run(model_folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("mask", ["mean", "resample"])
-def test_neurons_are_replaced_by_what_they_did_in_a_run(culnig, model_folder, sets, item_run, tmp_path, mask):
-    output = tmp_path / "evaluation"
+def test_neurons_are_replaced_by_what_they_did_in_a_run(
+    culnig, whole, model_folder, sets, item_run, tmp_path, mask
+):
+    output = tmp_path / "masked"
     named = ("--neurons", sets["general"], "--random-baseline", 1, "--mask", mask, "--means", item_run)
     done = culnig(*arguments(model_folder, output, *named, "--json"))
     assert done.code == 0, done.err
@@ -235,6 +237,9 @@ def test_neurons_are_replaced_by_what_they_did_in_a_run(culnig, model_folder, se
     assert document["settings"]["means"] == {"run": Run(item_run).run_id, "prompts": 3}
     assert mask in culnig("inspect", output).out
     assert name in culnig("compare", output).out
+    beside = culnig("compare", whole, output, "--condition", name, "--against", "general", "--json").json
+    (row,) = beside["comparisons"]
+    assert (row["against"], row["condition"]) == ("evaluation: general", f"masked: {name}")
     page = tmp_path / "report.html"
     assert culnig("report", output, "-o", page).code == 0
     assert name in page.read_text()
@@ -253,7 +258,7 @@ def test_neurons_are_replaced_by_what_they_did_in_a_run(culnig, model_folder, se
         (["--mask", "mean", "--means", "item_run", "--factor", "0.5"], "do not go with it"),
         (["--mask", "resample", "--means", "item_run", "--dose"], "do not go with it"),
         (["--mask", "mean", "--means", "run_folder"], "level 'culture', which keeps no prompts"),
-        (["--mask", "mean", "--means", "missing"], "no such file"),
+        (["--mask", "mean", "--means", "missing"], "no such run"),
     ],
 )
 def test_a_replacement_that_cannot_be_made_is_said_before_anything_is_computed(
