@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.evaluate import evaluate_into
+from culnig.cli.evaluating import evaluate_into
 from culnig.cli.evaluation_tables import print_changes, print_losses
 from culnig.cli.model_options import ModelChoice
 from culnig.cli.options import json_option, overwrite_option, read_benchmarks

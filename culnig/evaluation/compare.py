@@ -19,6 +19,7 @@ from culnig.evaluation.results import comparison, random_comparison
 from culnig.notebook import html_table
 from culnig.outcomes import Outcomes
 from culnig.statistics import holm
+from culnig.store.run import item_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,6 +56,17 @@ class StoredEvaluation:
         """Conditions that are neither the unmasked model nor a baseline."""
         random = {name for condition in self.conditions for name in self.baselines(condition)}
         return [name for name in self.conditions if name != UNMASKED and name not in random]
+
+    def to_pandas(self, benchmark: str, condition: str = UNMASKED) -> Any:
+        """Items of a benchmark under a condition as a pandas DataFrame, one row per item in file order.
+
+        UnknownNameError where there is no such benchmark or condition, EnvironmentProblem where pandas is not
+        installed.
+        """
+        if benchmark not in self.benchmarks:
+            raise UnknownNameError(f"benchmark of {self.folder}:", benchmark, self.benchmarks)
+        self.check(condition)
+        return item_frame(self.answers[benchmark, condition])
 
     def plot(self, metric: str = "accuracy") -> Figure:
         """A matplotlib figure of what each mask did to a metric; UnknownNameError for another metric."""

@@ -80,9 +80,8 @@ def make_conditions(
             for one in dict.fromkeys(factors):
                 if several and one == 1.0:
                     continue
-                name = dose_name(chosen.name, one, share) if several else chosen.name
                 own = Condition(
-                    name if mask == "scale" else f"{name} ({mask})",
+                    condition_name(chosen.name, one, share, mask, several=several),
                     one,
                     part.flat(layout),
                     of_set=chosen.name,
@@ -118,10 +117,12 @@ def _with_baselines(
     ]
 
 
-def dose_name(set_name: str, factor: float, share: float) -> str:
-    """`general ×0.5`, `general best 10 % ×0`."""
+def condition_name(set_name: str, factor: float, share: float, mask: Mask, *, several: bool) -> str:
+    """`general`; among several doses `general ×0.5`, `general best 10 % ×0`; replaced, `general (mean)`."""
     part = "" if share == 1.0 else f" best {100 * share:g} %"
-    return f"{set_name}{part} ×{factor:g}"
+    if mask != "scale":
+        return f"{set_name}{part} ({mask})"
+    return f"{set_name}{part} ×{factor:g}" if several else set_name
 
 
 def best_share(chosen: NeuronSet, share: float) -> NeuronSet:

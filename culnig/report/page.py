@@ -16,12 +16,8 @@ import numpy as np
 from markupsafe import Markup
 
 from culnig import __version__
-from culnig.report.evaluation_sections import (
-    dose_section,
-    instances_section,
-    masking_section,
-    matrix_section,
-)
+from culnig.report.evaluation_sections import masking_section
+from culnig.report.instances_section import instances_section
 from culnig.report.methods import data_table, methods_text, provenance_table, settings_table
 from culnig.report.neuron_list import (
     Listed,
@@ -43,6 +39,7 @@ from culnig.report.score_sections import (
 )
 from culnig.report.sections import Section
 from culnig.report.sources import Sources
+from culnig.report.specificity_sections import dose_section, matrix_section
 from culnig.report.summary import caveats, findings
 from culnig.report.tables import Table
 from culnig.store.files import whole_file

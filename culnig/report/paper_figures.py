@@ -9,16 +9,12 @@ import numpy as np
 
 from culnig import plots
 from culnig.errors import InputError
-from culnig.report.evaluation_sections import (
-    METRICS,
-    instances_section,
-    masking_section,
-    matrix_section,
-    positive_shares,
-)
+from culnig.report.evaluation_sections import METRICS, masking_section
+from culnig.report.instances_section import instances_section, positive_shares
 from culnig.report.score_sections import by_culture, where_section
 from culnig.report.sections import Section, slug
 from culnig.report.sources import Sources, rows_of
+from culnig.report.specificity_sections import matrix_section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -282,11 +282,7 @@ class Run:
 
         EnvironmentProblem where pandas is not installed.
         """
-        pandas = _optional("pandas")
-        answers = self.outcomes(name)
-        columns = ("id", "question_id", "culture", "topic", "split", "gold", "predicted", "correct")
-        numbers = ("confidence", "option_mass", "alignment")
-        return pandas.DataFrame({column: getattr(answers, column) for column in (*columns, *numbers)})
+        return item_frame(self.outcomes(name))
 
     def to_xarray(self, name: str) -> Any:
         """Score tables of a benchmark as an xarray Dataset with dimensions culture and neuron.
@@ -336,6 +332,14 @@ class Run:
     def with_role(self, role: Role) -> list[StoredBenchmark]:
         """Benchmarks of a role, by name."""
         return [stored for _, stored in sorted(self.benchmarks.items()) if stored.role == role]
+
+
+def item_frame(outcomes: Outcomes) -> Any:
+    """Answered items as a pandas DataFrame; EnvironmentProblem where pandas is not installed."""
+    pandas = _optional("pandas")
+    columns = ("id", "question_id", "culture", "topic", "split", "gold", "predicted", "correct")
+    numbers = ("confidence", "option_mass", "alignment")
+    return pandas.DataFrame({column: getattr(outcomes, column) for column in (*columns, *numbers)})
 
 
 def _optional(package: str) -> Any:

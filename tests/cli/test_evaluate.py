@@ -312,6 +312,44 @@ def test_what_cannot_be_evaluated_is_said_before_anything_is_computed(
     assert not (tmp_path / "evaluation").exists()
 
 
+def test_a_culture_without_test_items_is_named(culnig, model_folder, sets, tmp_path):
+    output = tmp_path / "evaluation"
+    named = ("--neurons", sets["general"])
+    refused = culnig(
+        *arguments(model_folder, output, *named, benchmarks=("country-rc",), cultures=("Assam",))
+    )
+    assert refused.code == 2
+    assert "has no items of Assam in split 'test'" in refused.err
+    assert not output.exists()
+
+
+def test_a_set_of_another_model_is_refused_before_anything_is_computed(culnig, sets, tmp_path):
+    other = tiny_model("qwen3")
+    other.model.save_pretrained(tmp_path / "other")
+    other.tokenizer.save_pretrained(tmp_path / "other")
+    output = tmp_path / "evaluation"
+    refused = culnig(*arguments(tmp_path / "other", output, "--neurons", sets["general"]))
+    assert refused.code == 2
+    assert "neuron set 'general' was made for 'toy'" in refused.err
+    assert not output.exists()
+
+
+def test_one_item_has_a_table_a_comparison_and_a_report(culnig, model_folder, sets, tmp_path):
+    output = tmp_path / "evaluation"
+    named = ("--neurons", sets["general"], "--random-baseline", 2, "--limit", 1)
+    done = culnig(*arguments(model_folder, output, *named, cultures=("Spain",)))
+    assert done.code == 0, done.err
+    rows = json.loads(
+        (output / "results.json").read_text(), parse_constant=lambda text: pytest.fail(f"{text} is no JSON")
+    )["rows"]
+    assert {row["n"] for row in rows} == {1}
+    change = rows[1]["change"]["confidence"]
+    assert change["interval"] == [None, None]
+    assert change["p_value"] == 1
+    assert culnig("compare", output).code == 0
+    assert culnig("report", output, "-o", tmp_path / "report.html").code == 0
+
+
 # compare
 
 

@@ -93,3 +93,16 @@ def test_nothing_in_common_is_an_error(tmp_path):
         compare_within(first)
     with pytest.raises(UnknownNameError, match="'generl'"):
         compare_within(first, ["generl"])
+
+
+def test_the_items_of_a_condition_are_a_data_frame(tmp_path):
+    found = evaluation(tmp_path / "a", {"none": 8, "general": 2})
+    frame = found.to_pandas("blend", "general")
+    assert frame["id"].tolist() == [item.id for item in ASKED]
+    assert frame["correct"].tolist() == [True] * 2 + [False] * 6
+    assert frame["confidence"].tolist() == pytest.approx([0.1 * 2 / 8] * 8)
+    assert found.to_pandas("blend")["correct"].all()
+    with pytest.raises(UnknownNameError, match="did you mean 'blend'"):
+        found.to_pandas("blnd")
+    with pytest.raises(UnknownNameError, match="generl"):
+        found.to_pandas("blend", "generl")

@@ -124,6 +124,11 @@ def test_a_baseline_of_a_part_has_the_size_of_the_part():
     assert sizes["random 0 like general ×0"] == 5
 
 
+def test_parts_of_a_set_can_be_replaced():
+    conditions = make_conditions([GENERAL], LAYOUT, shares=(1.0, 0.5), mask="mean")
+    assert [c.name for c in conditions[1:]] == ["general (mean)", "general best 50 % (mean)"]
+
+
 def test_the_best_of_each_pool_are_kept_in_their_order():
     # in a layer of 28: q 0-3, k 4-5, v 6-7, gate 8-17, up 18-27
     chosen = neuron_set(LAYOUT, [8, 9, 36, 37, 0, 4], name="mixed")
