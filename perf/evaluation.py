@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from measuring import Row, in_turns, machine, show, time_row
 
 from culnig import registry
 from culnig.evaluation.conditions import UNMASKED, Condition
@@ -45,8 +44,8 @@ def rows(
     *,
     model: str = "embedded",
     clock: Callable[[], float] = time.process_time,
-) -> list[dict[str, Any]]:
-    """What was compared, seconds of both, the median of the rounds' ratios, their range and the target."""
+) -> list[Row]:
+    """Shared prompts against whole ones, and three conditions against one."""
     bound = load_model(
         model, registry.adapters(), LoadSettings(dtype="float32", device="cpu", attention="auto")
     )
@@ -58,33 +57,24 @@ def rows(
         for seed in range(2)
     ]
     evaluate = partial(run_conditions, bound, {"blend": items})
-    variants = {
-        "whole": partial(evaluate, [none], prefix_sharing=False),
-        "shared": partial(evaluate, [none]),
-        "three": partial(evaluate, [none, *masked]),
-    }
-    took: dict[str, list[float]] = {name: [] for name in variants}
-    for measured in range(rounds + 1):
-        for name, variant in variants.items():
-            began = clock()
-            variant()
-            if measured:  # the first round warms up
-                took[name].append(clock() - began)
-
-    def row(name: str, ours: str, theirs: str, target: str) -> dict[str, Any]:
-        ratios = [one / other for one, other in zip(took[ours], took[theirs], strict=True)]
-        return {
-            "name": f"evaluate, {len(items)} BLEnD items, {name}",
-            "ours": statistics.median(took[ours]),
-            "theirs": statistics.median(took[theirs]),
-            "ratio": statistics.median(ratios),
-            "spread": (min(ratios), max(ratios)),
-            "target": target,
-        }
-
+    whole, shared, three = in_turns(
+        rounds,
+        partial(evaluate, [none], prefix_sharing=False),
+        partial(evaluate, [none]),
+        partial(evaluate, [none, *masked]),
+        clock=clock,
+    )
+    what = f"evaluate, {len(items)} BLEnD items"
     return [
-        row("shared prompts against whole ones", "shared", "whole", "<= 0.6"),
-        row("three conditions against one", "three", "shared", "<= 3.1"),
+        time_row(shared, whole, section="evaluation", what=what, against="prompts whole", target="<= 0.6"),
+        time_row(
+            three,
+            shared,
+            section="evaluation",
+            what=f"{what}, three conditions",
+            against="one condition",
+            target="<= 3.1",
+        ),
     ]
 
 
@@ -97,12 +87,7 @@ def main() -> None:
     parser.add_argument("--wall", action="store_true")
     asked = parser.parse_args()
     clock = time.perf_counter if asked.wall else time.process_time
-    for row in rows(asked.rounds, asked.items, model=asked.model, clock=clock):
-        low, high = row["spread"]
-        print(
-            f"{row['name']}: {row['ours']:.2f} s and {row['theirs']:.2f} s, ratio {row['ratio']:.2f} "
-            f"({low:.2f} to {high:.2f}), target {row['target']}"
-        )
+    show(rows(asked.rounds, asked.items, model=asked.model, clock=clock), str(machine()))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from culnig import registry
 from culnig.cli.options import read_benchmarks
+from culnig.inference.answers import AnswerReader
+from culnig.inference.batches import Batch, make_batches
+from culnig.inference.encoding import Encoder
+from culnig.inference.trees import TreeBatch
 from culnig.models.embedded import embedded_model_file
 from culnig.models.loading import LoadSettings, load_model
 from tests import oracle
@@ -84,6 +89,21 @@ def test_scores_of_the_command_equal_plain_autograd(culnig, embedded, expected, 
                 np.testing.assert_allclose(row[large], wanted[large], rtol=1e-4)
                 compared += int(large.sum())
     assert compared > 10_000
+
+
+def test_answers_in_trees_of_shared_tokens_are_those_of_items_alone(embedded):
+    (those,) = read_benchmarks((TARGET,), Path(DATA) if DATA else None, "test", ("UK",), 6, None).values()
+    encoded = Encoder(embedded).encode_all(those.items)
+    order = sorted(range(len(encoded)), key=lambda number: encoded[number].token_ids)
+    trees = TreeBatch(
+        tuple(Batch(tuple(part), tuple(encoded[n] for n in part)) for part in (order[:4], order[4:]))
+    )
+    with torch.inference_mode(), AnswerReader(embedded) as reader:
+        together = reader.logits(trees).softmax(-1)
+        alone = torch.cat([reader.logits(batch) for batch in make_batches(encoded, 1)]).softmax(-1)
+    numbers = [number for batch in make_batches(encoded, 1) for number in batch.numbers]
+    for number, row in zip(numbers, alone, strict=True):
+        torch.testing.assert_close(together[trees.numbers.index(number)], row, rtol=1e-3, atol=1e-5)
 
 
 def test_the_quick_demo_shows_neurons_layers_and_masking(culnig, tmp_path):
