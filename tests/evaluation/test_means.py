@@ -5,9 +5,11 @@ import pytest
 import torch
 
 import culnig
-from culnig.errors import InputError
-from culnig.evaluation.means import mean_activations
+from culnig.errors import InputError, MismatchError
+from culnig.evaluation import means
+from culnig.evaluation.means import activations_of, mean_activations, stored_prompts
 from culnig.inference.encoding import Encoder
+from tests.stored_runs import N_TARGET, score_tiny
 from tests.tiny_models import tiny_items, tiny_model
 
 
@@ -50,3 +52,39 @@ def test_a_neuron_set_to_its_mean_is_the_same_at_every_token():
 def test_no_items_have_no_mean():
     with pytest.raises(InputError, match="no items to take means over"):
         mean_activations(tiny_model(), [], np.array([1]))
+
+
+@pytest.mark.parametrize("level", ["item", "token"])
+def test_prompts_of_a_run_are_those_of_its_target_items_in_file_order(tmp_path, level, monkeypatch):
+    run, bound = score_tiny(tmp_path / "run", level), tiny_model()
+    expected = [one.token_ids for one in Encoder(bound).encode_all(tiny_items(N_TARGET))]
+    assert stored_prompts(run, bound) == expected
+    monkeypatch.setattr(means, "MOST_PROMPTS", 3)
+    assert stored_prompts(run, bound) == [expected[0], expected[round((N_TARGET - 1) / 2)], expected[-1]]
+
+
+def test_a_run_of_other_weights_or_without_prompts_gives_no_means(tmp_path):
+    run = score_tiny(tmp_path / "item", "item", items=slice(3))
+    with pytest.raises(MismatchError, match="layout or weights are not those of"):
+        stored_prompts(run, tiny_model(seed=1))
+    with pytest.raises(InputError, match="--level item"):
+        stored_prompts(score_tiny(tmp_path / "culture", items=slice(3)), tiny_model())
+
+
+def test_samples_are_the_values_at_one_token_of_each_prompt_whatever_the_batches():
+    bound = tiny_model()
+    flat = np.array([90, 3, 70])
+    prompts = [one.token_ids for one in Encoder(bound).encode_all(tiny_items(5))]
+    found = activations_of(bound, prompts, flat, seed=4)
+    alone = activations_of(bound, prompts, flat, seed=4, token_budget=1)
+    np.testing.assert_allclose(found.samples, alone.samples, rtol=1e-5, atol=1e-6)
+    for number, prompt in enumerate(prompts):
+        # the mean over one prompt cut at each token, times its length, grows by the value at that token
+        sums = [np.zeros(3)] + [
+            activations_of(bound, [prompt[:end]], flat).mean * end for end in range(1, len(prompt) + 1)
+        ]
+        values = np.diff(sums, axis=0)
+        assert np.isclose(values, found.samples[number], rtol=1e-3, atol=1e-4).all(axis=1).any()
+    other = activations_of(bound, prompts, flat, seed=5)
+    assert not np.allclose(other.samples, found.samples)
+    np.testing.assert_allclose(other.mean, found.mean)
