@@ -66,6 +66,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("lemmatizers.base", "lemmatizers.normalised"),
     ),
     "instances": ("errors", *WORDS, "bound", "inference", "extraction", "store"),
+    # a model changed for good, by a plan
+    "training": ("errors", *WORDS, "bound", "store", "selection"),
     # pictures and tables of all of these; of `instances` only its file
     "report": (
         *("errors", *WORDS, "statistics", "plots", "store", "reduction", "selection", "evaluation"),
@@ -88,7 +90,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "plots", "kernels", "backends", "bound", "registry"),
         *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
-        *("instances", "planning", "reduction", "verification", "importing", "validation"),
+        *("instances", "training", "planning", "reduction", "verification", "importing", "validation"),
         *("models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),
@@ -274,6 +276,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["select", "general", "--help"],
         ["evaluate", "--help"],
         ["compare", "--help"],
+        ["modules", "--help"],
         ["instances", "--help"],
         ["report", "--help"],
         ["figures", "--help"],

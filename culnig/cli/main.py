@@ -28,6 +28,7 @@ COMMANDS = {
     "audit": "culnig.cli.audit",
     "evaluate": "culnig.cli.evaluate",
     "compare": "culnig.cli.compare",
+    "modules": "culnig.cli.modules",
     "instances": "culnig.cli.instances",
     "report": "culnig.cli.report",
     "figures": "culnig.cli.figures",

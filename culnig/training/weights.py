@@ -1,0 +1,204 @@
+"""Which weights belong to a module, an MLP, a layer or a neuron, found by structure.
+
+A linear module keeps one row per output (transformers' Conv1D one column), so a neuron is one row of its
+module's weight and one entry of its bias, also where projections are fused. A neuron of an MLP is more: what
+the gate lets through is multiplied by the same row of the up projection and leaves through one column of the
+projection back, so these belong to it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.bound import BoundModel, BoundSlice, linear_outputs
+from culnig.errors import BindingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MLP = "mlp."
+"""What names of an MLP's modules begin with."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A parameter of the model, or some of its rows along one axis."""
+
+    parameter: str
+    shape: tuple[int, ...]
+    axis: int = 0
+    places: NDArray[np.int64] | None = None
+    """Ascending places along the axis; None for the whole parameter."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in it."""
+        whole = int(np.prod(self.shape))
+        return whole if self.places is None else whole // self.shape[self.axis] * len(self.places)
+
+    def without(self, axis: int, places: NDArray[np.int64]) -> Part:
+        """What is left of it without these places."""
+        mine = np.arange(self.shape[axis]) if self.places is None else self.places
+        left = np.setdiff1d(mine, places)
+        return self if len(left) == len(mine) else Part(self.parameter, self.shape, axis, left)
+
+
+def joined(parts: Iterable[Part]) -> list[Part]:
+    """The parts with those of one parameter put together, in the order of their first ones."""
+    found: dict[str, Part] = {}
+    for part in parts:
+        other = found.setdefault(part.parameter, part)
+        if other is part or other.places is None:
+            continue
+        if part.places is None:
+            found[part.parameter] = part
+            continue
+        places = np.union1d(other.places, part.places)
+        whole = len(places) == part.shape[part.axis]
+        found[part.parameter] = Part(part.parameter, part.shape, part.axis, None if whole else places)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class NeuronRows:
+    """Where one parameter holds weights of neurons."""
+
+    part: Part
+    """Its places are in the order of `neurons`, one for each."""
+    neurons: NDArray[np.int64]
+    """Places of the neurons among those asked for."""
+
+
+class Weights:
+    """The parameters of a bound model by what they belong to; weights are not read, so a skeleton will do."""
+
+    def __init__(self, bound: BoundModel) -> None:
+        self._bound = bound
+        self._names = {id(module): name for name, module in bound.model.named_modules()}
+        self._shapes = {name: tuple(p.shape) for name, p in bound.model.named_parameters()}
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of every parameter by name; tied ones appear once."""
+        return self._shapes
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in all parameters of the model."""
+        return sum(int(np.prod(shape)) for shape in self._shapes.values())
+
+    def below(self, path: str) -> list[Part]:
+        """All parameters of a submodule."""
+        return [Part(n, shape) for n, shape in self._shapes.items() if n.startswith(f"{path}.")]
+
+    def module(self, module: str, layer: int) -> list[Part]:
+        """Weight and bias of a module; rows of them where projections are fused."""
+        linear, piece = self._places[module, layer]
+        columns = piece.places(np.arange(piece.segment.width))
+        return joined(self._rows(linear, columns, output=True))
+
+    def mlp_path(self, layer: int) -> str:
+        """Name of the submodule that is the MLP of a layer; BindingError where it is none of its own."""
+        paths = {m: self._names[id(linear)] for (m, n), (linear, _) in self._places.items() if n == layer}
+        inside = [path for module, path in paths.items() if module.startswith(MLP)]
+        outside = [path for module, path in paths.items() if not module.startswith(MLP)]
+        path = _common([path.rpartition(".")[0] for path in inside])
+        if not path or any(other.startswith(f"{path}.") for other in outside):
+            raise BindingError(
+                f"layer {layer}: the MLP is no submodule of its own; rank modules or layers (--granularity)"
+            )
+        return path
+
+    def layer_path(self, layer: int) -> str:
+        """Name of the submodule that is a layer."""
+        paths = [self._names[id(linear)] for (_, n), (linear, _) in self._places.items() if n == layer]
+        return _common([path.rpartition(".")[0] for path in paths])
+
+    def linear_names(self, parameters: Iterable[str]) -> list[str]:
+        """Names of the linear modules that these parameters belong to."""
+        owners = dict.fromkeys(name.rpartition(".")[0] for name in parameters)
+        model = self._bound.model
+        return [name for name in owners if linear_outputs(model.get_submodule(name)) is not None]
+
+    def of_neurons(self, flat: NDArray[np.int64]) -> list[NeuronRows]:
+        """All weights that belong to neurons at these flat positions, parameter by parameter."""
+        layout = self._bound.layout
+        numbers = layout.segment_of(flat)
+        found: list[NeuronRows] = []
+        for number in np.unique(numbers):
+            segment = layout.segments[number]
+            (chosen,) = np.nonzero(numbers == number)
+            index = flat[chosen] - segment.start
+            for linear, columns, output in self._linears_of(segment.module, segment.layer, index):
+                found += [NeuronRows(part, chosen) for part in self._rows(linear, columns, output=output)]
+        return found
+
+    def _linears_of(
+        self, module: str, layer: int, index: NDArray[np.int64]
+    ) -> list[tuple[nn.Module, NDArray[np.int64], bool]]:
+        """Linears with columns of their output, or of their input, that belong to neurons of a module."""
+        linear, piece = self._places[module, layer]
+        if not module.startswith(MLP):
+            return [(linear, piece.places(index), True)]
+        width = piece.segment.width
+        beside = [
+            (other, its.places(index), True)
+            for (name, n), (other, its) in self._places.items()
+            if n == layer and name.startswith(MLP) and its.segment.width == width
+        ]
+        return beside + [(back, index, False) for back in self._back_projections(layer, width)]
+
+    def _back_projections(self, layer: int, width: int) -> list[nn.Module]:
+        """Linears of the MLP that hold no neurons and read as many numbers as it has."""
+        mlp = self._bound.model.get_submodule(self.mlp_path(layer))
+        holding = {id(held.linear) for held in self._bound.linears}
+        return [
+            module
+            for module in mlp.modules()
+            if id(module) not in holding
+            and linear_outputs(module) is not None
+            and _weight(module).shape[1 - _output_axis(module)] == width
+        ]
+
+    def _rows(self, linear: nn.Module, columns: NDArray[np.int64], *, output: bool) -> list[Part]:
+        """Weight (and bias, which only outputs have) along an axis."""
+        name, axis = self._names[id(linear)], _output_axis(linear)
+        weight = f"{name}.weight"
+        parts = [Part(weight, self._shapes[weight], axis if output else 1 - axis, columns)]
+        if output and f"{name}.bias" in self._shapes:
+            parts.append(Part(f"{name}.bias", self._shapes[f"{name}.bias"], 0, columns))
+        return parts
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, int], tuple[nn.Module, BoundSlice]]:
+        """Linear and slice of every module and layer."""
+        return {
+            (piece.segment.module, piece.segment.layer): (held.linear, piece)
+            for held in self._bound.linears
+            for piece in held.slices
+        }
+
+
+def _weight(linear: nn.Module) -> Any:
+    return linear.weight
+
+
+def _output_axis(linear: nn.Module) -> int:
+    """Axis of the weight along which the outputs lie: 0, or 1 in transformers' Conv1D."""
+    return 1 if not hasattr(linear, "out_features") else 0
+
+
+def _common(paths: Sequence[str]) -> str:
+    """The longest dotted path that all begin with."""
+    common = []
+    for parts in zip(*(path.split(".") for path in paths), strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return ".".join(common)
