@@ -11,7 +11,8 @@ CulnigError
 │   ├── StoreError            a stored file is damaged, foreign, or of another version
 │   ├── MismatchError         two inputs do not belong together (different models or settings)
 │   ├── SelectionError        a selection cannot be made from this run
-│   └── NonFiniteError        NaN or infinity among activations or gradients
+│   ├── NonFiniteError        NaN or infinity among activations or gradients
+│   └── TrainingError         training cannot start or go on
 ├── PluginError               a plugin is broken or two claim one name
 └── EnvironmentProblem        this machine lacks something (package, device, disk space)
 
@@ -115,6 +116,10 @@ class NonFiniteError(InputError):
             f"{neuron}; scores made from them would be meaningless. Load the model with --dtype float32 and "
             "check its weights"
         )
+
+
+class TrainingError(InputError):
+    """Training cannot start, or cannot go on: no rows to train on, a loss that is not a number."""
 
 
 class PluginError(CulnigError):

@@ -88,12 +88,22 @@ class Benchmark(ABC):
     """One line for `list benchmarks`."""
     needs_data_dir: bool = False
     """Whether the items come from files that the user must have (`--data-dir`, `CULNIG_DATA`)."""
+    training_examples: int | None = None
+    """How many questions the paper fine-tunes on; None for all."""
     control: str | None = None
     """Name of the benchmark that holds the same items without their question, if there is one."""
 
     @abstractmethod
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items of both splits in file order. DataFileError where the data is missing or malformed."""
+
+    def read_training(self, data_dir: Path | None) -> Iterator[Item]:
+        """Items to fine-tune on, none of the split `test`: those of `identify`, or a file of their own."""
+        return (item for item in self.read(data_dir) if item.split == "identify")
+
+    def training_files(self, data_dir: Path | None) -> Sequence[Path]:
+        """The files that the items to fine-tune on are made from."""
+        return self.files(data_dir)
 
     def files(self, data_dir: Path | None) -> Sequence[Path]:
         """The files that the items are made from, prompts included; their hashes go into the run."""

@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "instances": ("errors", *WORDS, "bound", "inference", "extraction", "store"),
     # a model changed for good, by a plan
-    "training": ("errors", *WORDS, "bound", "store", "selection"),
+    "training": ("errors", *WORDS, "bound", "inference", "store", "selection"),
     # pictures and tables of all of these; of `instances` only its file
     "report": (
         *("errors", *WORDS, "statistics", "plots", "store", "reduction", "selection", "evaluation"),
@@ -277,6 +277,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["evaluate", "--help"],
         ["compare", "--help"],
         ["modules", "--help"],
+        ["train", "--help"],
         ["instances", "--help"],
         ["report", "--help"],
         ["figures", "--help"],

@@ -3,11 +3,14 @@
 Paper: Talmor et al., "CommonsenseQA: A Question Answering Challenge Targeting Commonsense Knowledge", NAACL
 2019. Licence: MIT. Hub: `tau/commonsense_qa`, split `validation`; locally
 `CommonsenseQA/dev_rand_split.jsonl` with the columns of the hub.
-Splits: the validation questions, all test here. Options stand in the published order.
+Splits: the validation questions, all test here; `train_rand_split.jsonl` to fine-tune on. Options
+stand in the published order.
 Checked against: the validation file (1,221 questions).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row, Source
@@ -30,6 +33,7 @@ class CommonsenseQA(PublishedBenchmark):
         hub="tau/commonsense_qa",
         hub_split="validation",
     )
+    training = replace(source, file_names=("train_rand_split.jsonl",), hub_split="train")
     prompts = "prompts/commonsenseqa.toml"
     parts = frozenset({"question"})
     n_options = N_OPTIONS

@@ -3,11 +3,13 @@
 Paper: Dolan and Brockett, "Automatically Constructing a Corpus of Sentential Paraphrases", IWP 2005; as part
 of GLUE (Wang et al., ICLR 2019), with Microsoft's research licence. Hub: `nyu-mll/glue`, config `mrpc`, split
 `test`; locally `GLUE/mrpc_test.jsonl` with the columns of the hub.
-Splits: the test pairs. Label 1 is "equivalent".
+Splits: the test pairs; `mrpc_train.jsonl` to fine-tune on. Label 1 is "equivalent".
 Checked against: the test file (1,725 pairs).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row, Source
@@ -31,6 +33,7 @@ class MRPC(PublishedBenchmark):
         hub_config="mrpc",
         hub_split="test",
     )
+    training = replace(source, file_names=("mrpc_train.jsonl",), hub_split="train")
     prompts = "prompts/mrpc.toml"
     parts = frozenset({"sentence1", "sentence2"})
     n_options = len(LABELS)

@@ -37,6 +37,8 @@ class PublishedBenchmark(Benchmark):
 
     needs_data_dir = True
     source: Source
+    training: Source | None = None
+    """The same questions to fine-tune on, where they were published."""
     id_column: str
     prompts: str
     """Its wordings, in the project's own data."""
@@ -57,9 +59,22 @@ class PublishedBenchmark(Benchmark):
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items, row by row, then wording by wording."""
+        return self._items(self.source, self.split, data_dir)
+
+    def read_training(self, data_dir: Path | None) -> Iterator[Item]:
+        """The items of the published training file, where there is one."""
+        if self.training is None:
+            return super().read_training(data_dir)
+        return self._items(self.training, "identify", data_dir)
+
+    def training_files(self, data_dir: Path | None) -> list[Path]:
+        """Data and wordings of the items to fine-tune on."""
+        return [*(self.training or self.source).files(data_dir), own_data(self.prompts)]
+
+    def _items(self, source: Source, split: Split, data_dir: Path | None) -> Iterator[Item]:
         wordings = read_wordings(own_data(self.prompts), {*self.parts, "options"}, n_labels=self.n_options)
         names = CultureNames(self.name)
-        for row in unique(self.source.rows(data_dir), self.id_column):
+        for row in unique(source.rows(data_dir), self.id_column):
             question = self.question(row, names)
             yield from label_items(
                 wordings,
@@ -68,7 +83,7 @@ class PublishedBenchmark(Benchmark):
                 question.gold,
                 question_id=row.text(self.id_column),
                 culture=question.culture,
-                split=self.split,
+                split=split,
                 shuffle=self.shuffle,
                 seed=self.seed,
             )

@@ -3,11 +3,14 @@
 Paper: Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding",
 ICLR 2019 (questions from SQuAD, CC BY-SA 4.0). Hub: `nyu-mll/glue`, config `qnli`, split `validation`;
 locally `GLUE/qnli_validation.jsonl` with the columns of the hub.
-Splits: the validation pairs, all test here. Label 0 is "entailment": the sentence holds the answer.
+Splits: the validation pairs, all test here; `qnli_train.jsonl` to fine-tune on (the paper: 10,000
+of its rows). Label 0 is "entailment": the sentence holds the answer.
 Checked against: the validation file (5,463 pairs).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row, Source
@@ -31,6 +34,8 @@ class QNLI(PublishedBenchmark):
         hub_config="qnli",
         hub_split="validation",
     )
+    training = replace(source, file_names=("qnli_train.jsonl",), hub_split="train")
+    training_examples = 10_000
     prompts = "prompts/qnli.toml"
     parts = frozenset({"question", "sentence"})
     n_options = len(LABELS)

@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "culnig.cli.evaluate",
     "compare": "culnig.cli.compare",
     "modules": "culnig.cli.modules",
+    "train": "culnig.cli.train",
     "instances": "culnig.cli.instances",
     "report": "culnig.cli.report",
     "figures": "culnig.cli.figures",

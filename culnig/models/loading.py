@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from culnig.bound import BoundModel, ModelAdapter, bind_model
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
-from culnig.models.peft_adapter import check_adapter_folder, merge_adapter
+from culnig.models.peft_adapter import check_adapter_folder, merge_adapter, with_base
 from culnig.models.settings import DTYPES, LoadSettings
 from culnig.models.skeleton import Skeleton, load_skeleton
 from culnig.models.source import EMBEDDED, locate, reading, reading_options
@@ -33,12 +33,15 @@ def load_model(
     *,
     skeleton: Skeleton | None = None,
 ) -> BoundModel:
-    """Load and bind the model that `source` names; `skeleton` spares reading its configuration again.
+    """Load and bind the model that `source` names; the folder of an adapter stands for its base with it.
+
+    `skeleton` spares reading the configuration again.
 
     InputError for settings that cannot be, BindingError for a structure that fits no adapter,
     ModelLoadError for what cannot be read, EnvironmentProblem for a device or package that is missing.
     """
-    settings = settings or LoadSettings()
+    asked = source
+    source, settings = with_base(source, settings or LoadSettings())
     device = _device(settings.device)
     if settings.adapter is not None:
         check_adapter_folder(settings.adapter)
@@ -64,20 +67,19 @@ def load_model(
     _check_placed(source, model)
     if settings.adapter is not None:
         model = merge_adapter(model, settings.adapter)
-        source = f"{source} with adapter {settings.adapter}"
+        source = asked if asked != source else f"{source} with adapter {settings.adapter}"
     model.eval()
     return bind_model(source, model, tokenizer, adapters)
 
 
 def load_tokenizer(source: str, settings: LoadSettings | None = None) -> Any:
     """The tokenizer of the model that `source` names."""
+    source, settings = with_base(source, settings or LoadSettings())
     name, options = locate(source)
     from transformers import AutoTokenizer
 
     with reading(source, name):
-        tokenizer = AutoTokenizer.from_pretrained(
-            name, **reading_options(options, settings or LoadSettings())
-        )
+        tokenizer = AutoTokenizer.from_pretrained(name, **reading_options(options, settings))
     if (
         len(tokenizer) < SMALLEST_VOCABULARY
     ):  # without its files a tokenizer may come up with special tokens only

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from culnig.errors import EnvironmentProblem, ModelLoadError
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
+from culnig.models.settings import LoadSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,6 +27,26 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
             f"cannot merge adapter {folder}: {reason}; check that it was trained on this model"
         ) from error
     return merged
+
+
+def with_base(source: str, settings: LoadSettings) -> tuple[str, LoadSettings]:
+    """Model and settings to load; for the folder of an adapter its base, with the adapter to be merged."""
+    folder = Path(source)
+    config = folder / "adapter_config.json"
+    if not config.is_file() or (folder / "config.json").exists():
+        return source, settings
+    if settings.adapter is not None:
+        raise InputError(f"{source} is an adapter itself; name its base with --model to merge another one")
+    try:
+        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError) as error:
+        raise ModelLoadError(f"{config}: not an adapter's configuration: {error}") from None
+    if not isinstance(base, str) or not base:
+        raise ModelLoadError(
+            f"{config} does not name the model that the adapter was trained on; give --model MODEL --adapter "
+            f"{source}"
+        )
+    return base, replace(settings, adapter=folder)
 
 
 def check_adapter_folder(folder: Path) -> None:

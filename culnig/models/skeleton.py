@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from culnig.bound import BoundModel, ModelAdapter, bind_model
 from culnig.errors import BindingError
+from culnig.models.peft_adapter import with_base
 from culnig.models.settings import LoadSettings
 from culnig.models.source import locate, reading, reading_options
 
@@ -37,7 +38,8 @@ def load_skeleton(
     BindingError where it is no causal language model or fits no adapter; ModelLoadError where the
     configuration cannot be read.
     """
-    settings = settings or LoadSettings()
+    asked = source
+    source, settings = with_base(source, settings or LoadSettings())
     name, options = locate(source)
     import torch
     from transformers import AutoConfig
@@ -54,7 +56,7 @@ def load_skeleton(
             **options,
         )
     model.eval()
-    bound = bind_model(source, model, cast(Any, None), adapters)
+    bound = bind_model(asked, model, cast(Any, None), adapters)
     return Skeleton(bound, config, auto_class, options)
 
 

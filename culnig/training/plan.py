@@ -136,9 +136,21 @@ class Plan:
         if os.path.lexists(path) and not overwrite:
             raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
         make_folder(path.parent)
-        text = yaml.safe_dump(self.document(), sort_keys=False, allow_unicode=True, width=100)
         with whole_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(self.text(), encoding="utf-8")
+
+    def text(self) -> str:
+        """The file's text; rows of tables take a line each."""
+        return str(
+            yaml.dump(
+                self.document(),
+                Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper),
+                sort_keys=False,
+                allow_unicode=True,
+                default_flow_style=None,
+                width=120,
+            )
+        )
 
 
 def make_plan(bound: BoundModel, chosen: NeuronSet, settings: PlanSettings) -> Plan:
@@ -282,7 +294,8 @@ def read_plan(path: Path) -> Plan:
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; expected a plan of `culnig-engine modules`") from None
     except OSError as error:

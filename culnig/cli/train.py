@@ -1,0 +1,227 @@
+"""`culnig-engine train`: fine-tune by a plan; with --arms, compare what to fine-tune."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from culnig import registry
+from culnig.cli.model_options import ModelChoice, model_options
+from culnig.cli.options import data_dir_option, json_option, overwrite_option
+from culnig.cli.output import print_json, print_line
+from culnig.cli.progress import ProgressView, progress_view
+from culnig.items import items_hash
+
+if TYPE_CHECKING:
+    from culnig.bound import BoundModel
+    from culnig.inference.encoding import EncodedItem
+    from culnig.training.folder import TrainingFolder
+    from culnig.training.plan import Plan
+    from culnig.training.settings import TrainSettings
+    from culnig.training.tasks import Task
+    from culnig.training.trainer import Trained
+
+TRAIN = "train"
+
+
+@click.command("train")
+@model_options()
+@click.option("--plan", "plan_file", type=click.Path(path_type=Path), required=True, help="See `modules`.")
+@click.option(
+    "--task",
+    required=True,
+    help="Benchmark to learn: qnli, mrpc, commonsenseqa …, or a file that declares one.",
+)
+@data_dir_option()
+@click.option("--examples", type=int, help="Examples to train on; by default 10,000 of qnli, all of others.")
+@click.option("--epochs", type=float, default=1.0, show_default=True, help="Passes over the examples.")
+@click.option("--max-steps", type=int, help="Stop after so many steps.")
+@click.option(
+    "--learning-rate", type=float, default=3e-5, show_default=True, help="Of AdamW; it stays constant."
+)
+@click.option("--batch-size", type=int, default=4, show_default=True, help="Examples at once on a device.")
+@click.option("--accumulation", type=int, default=4, show_default=True, help="Batches of one step.")
+@click.option("--seed", type=int, default=42, show_default=True, help="Seed of examples and their order.")
+@click.option("--lora", "lora_rank", type=int, help="Train LoRA of this rank instead of the weights (peft).")
+@click.option("--lora-alpha", type=float, help="Scale of LoRA; twice the rank by default.")
+@click.option("--gradient-checkpointing", is_flag=True, help="Save memory by computing layers twice.")
+@click.option("--save-every", type=int, default=100, show_default=True, help="Steps between checkpoints.")
+@click.option("--log-every", type=int, default=10, show_default=True, help="Steps between logged losses.")
+@click.option(
+    "--report-to", default="none", show_default=True, help="Trainer's trackers: wandb, tensorboard …"
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted training.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@overwrite_option()
+@json_option()
+def command(
+    model: ModelChoice,
+    plan_file: Path,
+    task: str,
+    data_dir: Path | None,
+    resume: bool,
+    output: Path,
+    overwrite: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Fine-tune the weights that a plan names on the label token of a task, and save a model folder.
+
+    The paper's settings are the defaults. Under torchrun each process takes a share of every step.
+    """
+    from culnig.training.folder import TrainingFolder
+    from culnig.training.plan import read_plan
+    from culnig.training.settings import TrainSettings
+    from culnig.training.tasks import read_task
+
+    if resume and overwrite:
+        raise click.UsageError("--resume goes on, --overwrite begins anew; give one of them")
+    how = TrainSettings(**settings)
+    plan = read_plan(plan_file)
+    benchmark = registry.benchmark(task)
+    folder = TrainingFolder(output)
+    folder.prepare(overwrite=overwrite, resume=resume)
+    learned = read_task(benchmark, data_dir, how.examples, how.seed)
+    first = is_first_process()
+    with progress_view(quiet=not first) as view:
+        view.say(f"loading {model.source}")
+        bound = model.load()
+        plan.check(bound)
+        record = training_record(bound, plan, learned, how)
+        if first:
+            folder.open(record, resume=resume)
+        if folder.finished:
+            view.say(f"{output} is finished already")
+        else:
+            train_into(folder, bound, plan, learned, how, record, view)
+    if first:
+        _tell(folder, as_json)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and reports."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def training_record(bound: BoundModel, plan: Plan, task: Task, settings: TrainSettings) -> dict[str, Any]:
+    """What a training is asked for."""
+    from culnig.extraction.run import describe_model, versions
+
+    return {
+        "model": describe_model(bound),
+        "plan_hash": sha256(plan.text().encode()).hexdigest(),
+        "task": {
+            "name": task.name,
+            "examples": len(task.examples),
+            "items_hash": items_hash(task.examples),
+        },
+        "settings": asdict(settings),
+        "versions": versions(),
+    }
+
+
+def train_into(
+    folder: TrainingFolder,
+    bound: BoundModel,
+    plan: Plan,
+    task: Task,
+    settings: TrainSettings,
+    record: dict[str, Any],
+    view: ProgressView,
+) -> None:
+    """Train with progress and write the folder: model or adapter, plan, losses."""
+    from culnig.training.trainer import train
+
+    encoded = encoded_examples(bound, task, view)
+
+    def save(model: Any) -> None:
+        save_model(bound, model, folder.path)
+
+    trained = train(
+        bound, plan, encoded, settings, folder, progress=_shown(view, TRAIN), say=view.say, save=save
+    )
+    if is_first_process():
+        plan.write(folder.path / "plan.yaml", overwrite=True)
+        folder.finish({**record, **training_results(plan, trained)})
+
+
+def training_results(plan: Plan, trained: Trained) -> dict[str, Any]:
+    """What a training came to, as its record holds it."""
+    return {
+        "n_trainable": trained.n_trainable,
+        "planned": {"n_trainable": plan.n_trainable, "share": plan.share, "neurons": plan.n_neurons},
+        "steps": trained.steps,
+        "log": list(trained.log),
+    }
+
+
+def encoded_examples(bound: BoundModel, task: Task, view: ProgressView) -> list[EncodedItem]:
+    """The task's examples as token ids; those that are too long are left out, and it is said how many."""
+    from culnig.errors import TrainingError
+    from culnig.inference.encoding import Encoder
+
+    encoder = Encoder(bound)
+    fitting = encoder.fitting(task.examples)
+    if not fitting:
+        raise TrainingError(
+            f"all {len(task.examples)} examples of {task.name!r} are longer than the {bound.max_tokens} "
+            "tokens of this model"
+        )
+    if len(fitting) < len(task.examples):
+        view.say(
+            f"{len(task.examples) - len(fitting)} examples are longer than the model allows and left out"
+        )
+    return encoder.encode_all(fitting)
+
+
+def save_model(bound: BoundModel, model: Any, folder: Path) -> None:
+    """Write a model or adapter, as `--model` reads it."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model.save_pretrained(folder)
+        bound.tokenizer.save_pretrained(folder)
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _shown(view: ProgressView, name: str) -> Any:
+    """A progress callback that announces its task with the first call."""
+    seen = 0
+    announced = False
+
+    def progress(done: int, total: int) -> None:
+        nonlocal seen, announced
+        if not announced:
+            view.add(name, total)
+            announced = True
+        view.advance(name, done - seen)
+        seen = done
+
+    return progress
+
+
+def _tell(folder: TrainingFolder, as_json: bool) -> None:
+    from culnig.training.folder import read_training
+
+    record = read_training(folder.path)
+    if as_json:
+        print_json(
+            {"model": str(folder.path), **{n: record[n] for n in ("n_trainable", "steps", "log", "task")}}
+        )
+        return
+    losses = [row["loss"] for row in record["log"]]
+    course = f", loss {losses[0]:.4f} at first, {losses[-1]:.4f} at last" if losses else ""
+    print_line(
+        f"{record['steps']:,} steps on {record['task']['examples']:,} examples of {record['task']['name']}: "
+        f"{record['n_trainable']:,} parameters trained{course}"
+    )
+    print_line(f"Written to {folder.path}; --model {folder.path} reads it")

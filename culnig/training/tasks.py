@@ -1,0 +1,57 @@
+"""Tasks: a benchmark's items to train on, in their first wording, and those that judge the training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from culnig.errors import DataFileError, TrainingError
+from culnig.items import Benchmark, Item
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is fine-tuned on."""
+
+    name: str
+    examples: Sequence[Item]
+    """In file order, first wording, all labelled."""
+
+
+def read_task(benchmark: Benchmark, data_dir: Path | None, n_examples: int | None, seed: int) -> Task:
+    """The examples of a benchmark, `n_examples` of them drawn by `seed` (None: its own number, or all).
+
+    TrainingError where it has none, or answers in free text.
+    """
+    try:
+        items = list(benchmark.read_training(data_dir))
+    except DataFileError as error:
+        if error.path.exists():  # the file is there and something is wrong with it
+            raise
+        raise TrainingError(f"task {benchmark.name!r} has no training split here: {error}") from None
+    if not items:
+        raise TrainingError(
+            f"task {benchmark.name!r} has no training split: none of its items is of the split identify; "
+            "declare one in a YAML file (`split: identify` or columns.split, docs/training.md)"
+        )
+    if any(not item.options for item in items):
+        raise TrainingError(f"task {benchmark.name!r} is answered in free text; training needs labels")
+    examples = first_wording(items)
+    wanted = n_examples if n_examples is not None else benchmark.training_examples
+    if wanted is not None and wanted < len(examples):
+        places = np.sort(np.random.default_rng(seed).permutation(len(examples))[:wanted])
+        examples = [examples[place] for place in places]
+    return Task(benchmark.name, examples)
+
+
+def first_wording(items: Sequence[Item]) -> list[Item]:
+    """The items in the first item's wording; ids in several wordings end in `/` and the wording."""
+    endings = [item.id.rpartition("/") for item in items]
+    wordings = [
+        ending if slash and ending != item.culture else ""
+        for (_, slash, ending), item in zip(endings, items, strict=True)
+    ]
+    return [item for item, wording in zip(items, wordings, strict=True) if wording == wordings[0]]

@@ -1,0 +1,267 @@
+"""Training by transformers' Trainer: the loss of the label, checkpoints of what is trained, a stop at NaN."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from culnig.bound import BoundModel
+from culnig.errors import BindingError, EnvironmentProblem, InputError, TrainingError
+from culnig.inference.encoding import EncodedItem
+from culnig.training.folder import COMPLETE, TrainingFolder
+from culnig.training.label_loss import Examples, LabelLoss, collate
+from culnig.training.plan import Plan
+from culnig.training.settings import TrainSettings
+from culnig.training.trainable import lora_weights, planned_weights
+
+TRAINED = "trained.safetensors"
+"""The weights in a checkpoint."""
+
+Progress = Callable[[int, int], None]
+"""Called with steps done and steps in all."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to."""
+
+    n_trainable: int
+    """Parameters that were trained: the plan's, or those of LoRA."""
+    steps: int
+    log: tuple[dict[str, float], ...]
+    """Loss and learning rate by step."""
+
+
+def train(
+    bound: BoundModel,
+    plan: Plan,
+    encoded: Sequence[EncodedItem],
+    settings: TrainSettings,
+    folder: TrainingFolder,
+    *,
+    progress: Progress = lambda done, total: None,
+    say: Say = lambda line: None,
+    save: Callable[[Any], None] = lambda model: None,
+) -> Trained:
+    """Train the model in place, from the folder's last checkpoint where it has one.
+
+    `save` gets the trained model (wrapped by peft for LoRA) before LoRA is merged, in the first process only.
+    TrainingError where the loss is not a number; the last checkpoint is kept and named.
+    """
+    _check_precision(bound)
+    head = bound.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if head is None:
+        raise BindingError(f"{type(bound.model).__name__} has no output embeddings to read an answer from")
+    loss = LabelLoss(head)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_as_before(bound, settings))
+        model: Any = bound.model
+        if settings.lora_rank is None:
+            stack.enter_context(planned_weights(bound, plan))
+        else:
+            model = stack.enter_context(lora_weights(bound, plan, settings))
+        stack.enter_context(loss.attached())
+        trainer = _LabelTrainer(
+            loss,
+            folder,
+            model=model,
+            args=_arguments(bound, settings, folder.checkpoints),
+            train_dataset=Examples(encoded),
+            data_collator=collate,
+            callbacks=[_Telling(folder, progress, say)],
+        )
+        for name in ("PrinterCallback", "ProgressCallback"):
+            _remove(trainer, name)
+        n_trainable = (
+            plan.n_trainable
+            if settings.lora_rank is None
+            else sum(p.numel() for p in model.parameters() if p.requires_grad)
+        )
+        checkpoint = folder.last_checkpoint()
+        if trainer.is_world_process_zero():
+            folder.drop_broken_checkpoints()
+        trainer.accelerator.wait_for_everyone()
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+        check_finite(model, trainer.state.global_step, folder)
+        log = tuple(row for row in trainer.state.log_history if "loss" in row)
+        if trainer.is_world_process_zero():
+            folder.write_log(log)
+            if settings.lora_rank is not None:
+                save(model)
+        steps = trainer.state.global_step
+    if settings.lora_rank is None and trainer.is_world_process_zero():
+        save(bound.model)
+    trainer.accelerator.wait_for_everyone()
+    return Trained(n_trainable, steps, log)
+
+
+def _check_precision(bound: BoundModel) -> None:
+    if bound.model.dtype == torch.float16:
+        raise InputError(
+            "float16 weights cannot be trained without scaling the loss; load with --dtype bfloat16 or "
+            "float32"
+        )
+    if getattr(bound.model, "is_quantized", False):
+        raise InputError(
+            "weights held in few bits cannot be trained; leave out --quantize, and use --dtype bfloat16 or "
+            "--lora to save memory"
+        )
+    device = bound.model.device
+    if device.type == "cuda" and device.index not in (None, torch.cuda.current_device()):
+        raise InputError(
+            f"training uses the first device that it sees, not {device}; choose it with CUDA_VISIBLE_DEVICES"
+        )
+
+
+@contextlib.contextmanager
+def _as_before(bound: BoundModel, settings: TrainSettings) -> Iterator[None]:
+    """The model is in evaluation mode and without checkpointing again, whatever happens."""
+    try:
+        yield
+    finally:
+        if settings.gradient_checkpointing:
+            getattr(bound.model, f"{_checkpointing_name()}_disable")()
+        bound.model.eval()  # type: ignore[no-untyped-call]
+
+
+def _checkpointing_name() -> str:
+    """What this transformers calls it; it changed within version 5."""
+    newer = "activation_checkpointing"
+    return newer if newer in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
+
+
+def _arguments(bound: BoundModel, settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
+    checkpointing: dict[str, Any] = {}
+    if settings.gradient_checkpointing:
+        name = _checkpointing_name()
+        checkpointing = {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+    try:
+        arguments = TrainingArguments(
+            output_dir=str(checkpoints),
+            per_device_train_batch_size=settings.batch_size,
+            gradient_accumulation_steps=settings.accumulation,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="constant",
+            optim="adamw_torch",
+            weight_decay=0.0,
+            num_train_epochs=settings.epochs,
+            max_steps=settings.max_steps or -1,
+            seed=settings.seed,
+            data_seed=settings.seed,
+            bf16=bound.model.dtype == torch.bfloat16,
+            save_strategy="steps",
+            save_steps=settings.save_every,
+            save_total_limit=2,
+            logging_steps=settings.log_every,
+            logging_nan_inf_filter=False,
+            report_to=settings.report_to,
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=bound.model.device.type == "cuda",
+            use_cpu=bound.model.device.type == "cpu",
+            **checkpointing,
+        )
+    except (ImportError, RuntimeError) as error:
+        raise EnvironmentProblem(f"transformers' Trainer cannot start: {error}") from error
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several devices through torchrun, never DataParallel
+    return arguments
+
+
+def _remove(trainer: Trainer, name: str) -> None:
+    for callback in list(trainer.callback_handler.callbacks):
+        if type(callback).__name__ == name:
+            trainer.remove_callback(callback)
+
+
+def check_finite(model: Any, step: int, folder: TrainingFolder) -> None:
+    """TrainingError where a trained weight is not a number."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
+            raise not_a_number(f"{name} is not finite", step, folder)
+
+
+def not_a_number(what: str, step: int, folder: TrainingFolder) -> TrainingError:
+    """What to say where training has left the numbers."""
+    last = folder.last_checkpoint()
+    kept = f"the last checkpoint is {last}" if last else "no checkpoint was written yet"
+    return TrainingError(
+        f"{what} after {step} steps, so training stopped; {kept}. Lower --learning-rate, or load with "
+        "--dtype float32"
+    )
+
+
+class _LabelTrainer(Trainer):
+    """Trainer with the label's loss; checkpoints hold what is trained, the rest is the model's own."""
+
+    def __init__(self, loss: LabelLoss, folder: TrainingFolder, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._label_loss = loss
+        self._folder = folder
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean cross-entropy of the labels."""
+        loss = self._label_loss(model, inputs)
+        if not bool(torch.isfinite(loss.detach())):
+            raise not_a_number(
+                f"the loss is {float(loss.detach())} in step {self.state.global_step + 1},",
+                self.state.global_step,
+                self._folder,
+            )
+        return loss
+
+    def _trained(self) -> dict[str, torch.nn.Parameter]:
+        model: Any = self.model
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the trained weights, in the first process."""
+        if not self.args.should_save:
+            return
+        target = Path(str(output_dir or self.args.output_dir))
+        check_finite(self.model, self.state.global_step, self._folder)
+        target.mkdir(parents=True, exist_ok=True)
+        weights = {name: parameter.detach().contiguous() for name, parameter in self._trained().items()}
+        save_file(weights, target / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        stored = load_file(Path(resume_from_checkpoint) / TRAINED)
+        with torch.no_grad():
+            for name, parameter in self._trained().items():
+                parameter.copy_(stored[name])
+
+
+class _Telling(TrainerCallback):
+    """Tells about steps and losses, and marks whole checkpoints."""
+
+    def __init__(self, folder: TrainingFolder, progress: Progress, say: Say) -> None:
+        self._folder, self._progress, self._say = folder, progress, say
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Say where it starts."""
+        self._progress(state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Count a step."""
+        self._progress(state.global_step, state.max_steps)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+        """Say the loss."""
+        if logs and "loss" in logs:
+            self._say(f"step {state.global_step} of {state.max_steps}: loss {float(logs['loss']):.4f}")
+
+    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Mark the checkpoint as whole."""
+        if state.is_world_process_zero:
+            self._folder.write_log([row for row in state.log_history if "loss" in row])
+            (self._folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()

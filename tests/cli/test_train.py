@@ -1,0 +1,158 @@
+"""`culnig-engine train`: a plan becomes a model, also after a kill; and users' mistakes."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from culnig import registry
+from culnig.models.loading import load_model
+from culnig.training.folder import COMPLETE
+from culnig.training.plan import read_plan
+from tests.cli.test_interruption import start, wait_for
+from tests.tiny_models import tiny_model
+from tests.training.chosen import random_set
+from tests.training.tasks import declared_task, glue_folder
+
+# peft asks transformers under names that transformers is about to drop
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = glue_folder(tmp_path_factory.mktemp("data"), n_train=32)
+    declared_task(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(model_folder, tmp_path_factory):
+    from culnig.cli.main import run
+
+    folder = tmp_path_factory.mktemp("plan")
+    random_set(tiny_model()).write(folder / "n.json")
+    asked = (
+        "modules",
+        folder / "n.json",
+        "--model",
+        model_folder,
+        "--budget",
+        "0.25",
+        "-o",
+        folder / "plan.yaml",
+    )
+    assert run([str(part) for part in asked]) == 0
+    return folder / "plan.yaml"
+
+
+def arguments(model, plan, data, output, *more, task="qnli"):
+    return [
+        *("train", "--model", model, "--plan", plan, "--task", task, "--data-dir", data, "-o", output),
+        *("--learning-rate", "1e-3", *more),
+    ]
+
+
+def test_a_trained_model_is_read_back_with_its_plan(culnig, model_folder, plan, data, tmp_path):
+    output = tmp_path / "trained"
+    result = culnig(*arguments(model_folder, plan, data, output, "--json"))
+    assert result.code == 0, result.err
+    assert result.json["n_trainable"] == read_plan(plan).n_trainable == 5760
+    assert result.json["steps"] == 2  # 32 examples, 16 a step
+    assert (output / "plan.yaml").read_bytes() == plan.read_bytes()
+    assert not (output / "checkpoints").exists()
+    before, after = load_file(model_folder / "model.safetensors"), load_file(output / "model.safetensors")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {part.parameter for part in read_plan(plan).train}
+    more = ("--benchmark", "qnli", "--data-dir", data, "--limit", "4", "--json", "-o", tmp_path / "e")
+    assert culnig("evaluate", "--model", output, *more).code == 0
+
+
+def test_an_adapters_folder_is_a_model(culnig, model_folder, plan, data, tmp_path):
+    output = tmp_path / "adapter"
+    more = ("--lora", "2", "--learning-rate", "1e-2")
+    result = culnig(*arguments(model_folder, plan, data, output, *more))
+    assert result.code == 0, result.err
+    assert not (output / "model.safetensors").exists()
+    ids = torch.arange(40, 60)[None]
+    read = load_model(str(output), registry.adapters())
+    assert read.source == str(output)
+    from peft import PeftModel
+
+    base = load_model(str(model_folder), registry.adapters())
+    with torch.no_grad():
+        untrained = base.model(input_ids=ids).logits
+        expected = PeftModel.from_pretrained(base.model, str(output))(input_ids=ids).logits
+        found = read.model(input_ids=ids).logits
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert not torch.allclose(found, untrained, atol=1e-4)
+    assert culnig("modules", plan, "-o", tmp_path / "x").code == 2  # a plan is no neuron set
+    refused = culnig("evaluate", "--model", output, "--adapter", output, "--benchmark", "everyday", "-o", "e")
+    assert (refused.code, "is an adapter itself" in refused.err) == (2, True)
+
+
+def test_a_declared_task_is_learned(culnig, model_folder, plan, data, tmp_path):
+    more = ("--epochs", "12", "--log-every", "6", "--json")
+    task = data / "boxes.yaml"
+    losses = culnig(*arguments(model_folder, plan, data, tmp_path / "t", *more, task=task)).json["log"]
+    assert losses[-1]["loss"] < losses[0]["loss"] - 0.5
+    rows = (tmp_path / "t" / "log.csv").read_text().splitlines()
+    assert rows[0] == "step,epoch,loss,learning_rate,grad_norm"
+    assert len(rows) == 1 + len(losses)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_uninterrupted(culnig, model_folder, plan, data, tmp_path):
+    more = ("--epochs", "40", "--save-every", "3", "--log-every", "5")
+    whole = culnig(*arguments(model_folder, plan, data, tmp_path / "whole", *more))
+    assert whole.code == 0, whole.err
+    asked = arguments(model_folder, plan, data, tmp_path / "cut", *more)
+    process = start([str(part) for part in asked])
+    wait_for(process, lambda: list((tmp_path / "cut").glob(f"checkpoints/*/{COMPLETE}")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut" / "training.json").exists()
+    assert "add --resume to go on" in culnig(*asked).err
+    other = culnig(*asked, "--resume", "--batch-size", "2")
+    assert (other.code, "holds a training with other settings" in other.err) == (2, True)
+    assert culnig(*asked, "--resume").code == 0
+    for name in ("model.safetensors", "training.json", "log.csv", "plan.yaml"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert "is finished already" in culnig(*asked, "--resume").err
+
+
+def test_mistakes_are_explained(culnig, model_folder, plan, data, tmp_path):
+    def refused(*asked):
+        result = culnig(*asked)
+        assert result.code == 2
+        return result.err
+
+    out = tmp_path / "out"
+    lost = tmp_path / "empty"
+    lost.mkdir()
+    assert "'mrpc' has no training split here" in refused(
+        *arguments(model_folder, plan, lost, out, task="mrpc")
+    )
+    assert "unknown benchmark 'mrcp'" in refused(*arguments(model_folder, plan, data, out, task="mrcp"))
+    assert "no such file; expected a plan" in refused(*arguments(model_folder, lost / "p", data, out))
+    assert "learning rate is 0" in refused(*arguments(model_folder, plan, data, out, "--learning-rate", "0"))
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(plan.read_text().replace("layout_hash: ", "layout_hash: x"))
+    assert "the plan was made for" in refused(*arguments(model_folder, changed, data, out))
+    (lost / "mine.txt").write_text("keep me")
+    assert "exists and is not empty" in refused(*arguments(model_folder, plan, data, lost))
+    assert "is not a training of culnig" in refused(*arguments(model_folder, plan, data, lost, "--overwrite"))
+    assert (lost / "mine.txt").read_text() == "keep me"
+    assert not (out / "training.json").exists()
+
+
+def test_a_loss_that_leaves_the_numbers_keeps_the_checkpoint(culnig, model_folder, plan, data, tmp_path):
+    more = ("--learning-rate", "1e20", "--save-every", "1", "--epochs", "3")
+    result = culnig(*arguments(model_folder, plan, data, tmp_path / "out", *more))
+    assert result.code == 2
+    assert "so training stopped; " in result.err
+    assert "Lower --learning-rate" in result.err
+    assert json.loads((tmp_path / "out" / "request.json").read_text())["format"] == "culnig-training"
