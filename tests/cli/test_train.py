@@ -111,9 +111,9 @@ def test_killed_and_resumed_equals_uninterrupted(culnig, model_folder, plan, dat
     assert whole.code == 0, whole.err
     asked = arguments(model_folder, plan, data, tmp_path / "cut", *more)
     process = start([str(part) for part in asked])
-    wait_for(process, lambda: list((tmp_path / "cut").glob(f"checkpoints/*/{COMPLETE}")))
+    wait_for(lambda: list((tmp_path / "cut").glob(f"checkpoints/*/{COMPLETE}")))
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate(timeout=60)
     assert not (tmp_path / "cut" / "training.json").exists()
     assert "add --resume to go on" in culnig(*asked).err
     other = culnig(*asked, "--resume", "--batch-size", "2")
