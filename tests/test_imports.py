@@ -67,7 +67,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "instances": ("errors", *WORDS, "bound", "inference", "extraction", "store"),
     # a model changed for good, by a plan
-    "training": ("errors", *WORDS, "bound", "inference", "store", "selection"),
+    "training": (
+        *("errors", *WORDS, "statistics", "bound", "inference", "store"),
+        *("selection", "extraction", "evaluation"),
+    ),
     # pictures and tables of all of these; of `instances` only its file
     "report": (
         *("errors", *WORDS, "statistics", "plots", "store", "reduction", "selection", "evaluation"),

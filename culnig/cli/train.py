@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +10,22 @@ import click
 
 from culnig import registry
 from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import data_dir_option, json_option, overwrite_option
+from culnig.cli.options import item_options, json_option, overwrite_option, read_benchmarks
 from culnig.cli.output import print_json, print_line
 from culnig.cli.progress import ProgressView, progress_view
-from culnig.items import items_hash
+from culnig.cli.training_tables import print_arms
+from culnig.items import SplitChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from culnig.bound import BoundModel
     from culnig.inference.encoding import EncodedItem
+    from culnig.training.arms import ArmName, Comparison
     from culnig.training.folder import TrainingFolder
     from culnig.training.plan import Plan
     from culnig.training.settings import TrainSettings
     from culnig.training.tasks import Task
-    from culnig.training.trainer import Trained
 
 TRAIN = "train"
 
@@ -37,7 +38,22 @@ TRAIN = "train"
     required=True,
     help="Benchmark to learn: qnli, mrpc, commonsenseqa …, or a file that declares one.",
 )
-@data_dir_option()
+@click.option(
+    "--arms",
+    "arm_names",
+    help="Compare: train each of top, bottom, random, rows (top with row masks) and plan in turn, and "
+    "evaluate it on the task and on each --benchmark before and after.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Seeds of each arm.")
+@click.option(
+    "--rescore",
+    "rescored",
+    multiple=True,
+    help="Score this benchmark before and after, to see which neurons are general then; target, control and "
+    "exclusion, each with an option of its own.",
+)
+@click.option("--keep-models", is_flag=True, help="Keep the model of every arm and seed.")
+@item_options("test", required=False)
 @click.option("--examples", type=int, help="Examples to train on; by default 10,000 of qnli, all of others.")
 @click.option("--epochs", type=float, default=1.0, show_default=True, help="Passes over the examples.")
 @click.option("--max-steps", type=int, help="Stop after so many steps.")
@@ -63,7 +79,17 @@ def command(
     model: ModelChoice,
     plan_file: Path,
     task: str,
+    arm_names: str | None,
+    seeds: int,
+    rescored: tuple[str, ...],
+    keep_models: bool,
+    benchmarks: tuple[str, ...],
     data_dir: Path | None,
+    split: SplitChoice,
+    cultures: tuple[str, ...],
+    limit: int | None,
+    per_culture: int | None,
+    token_budget: int,
     resume: bool,
     output: Path,
     overwrite: bool,
@@ -72,57 +98,110 @@ def command(
 ) -> None:
     """Fine-tune the weights that a plan names on the label token of a task, and save a model folder.
 
-    The paper's settings are the defaults. Under torchrun each process takes a share of every step.
+    The paper's settings are the defaults. Under torchrun each process takes a share of every step. With
+    --arms, compare what a training of different parts gains and costs.
     """
-    from culnig.training.folder import TrainingFolder
+    from culnig.training.arms import Comparison, parse_arms
+    from culnig.training.arms_table import ARMS_FILE
+    from culnig.training.folder import TRAINING_FILE, TrainingFolder
     from culnig.training.plan import read_plan
+    from culnig.training.record import request_record
     from culnig.training.settings import TrainSettings
     from culnig.training.tasks import read_task
 
     if resume and overwrite:
         raise click.UsageError("--resume goes on, --overwrite begins anew; give one of them")
+    if arm_names is None and (benchmarks or rescored or seeds > 1 or keep_models):
+        raise click.UsageError("--benchmark, --rescore, --seeds and --keep-models belong to --arms")
     how = TrainSettings(**settings)
     plan = read_plan(plan_file)
     benchmark = registry.benchmark(task)
-    folder = TrainingFolder(output)
+    folder = TrainingFolder(output, ARMS_FILE if arm_names else TRAINING_FILE)
     folder.prepare(overwrite=overwrite, resume=resume)
     learned = read_task(benchmark, data_dir, how.examples, how.seed)
     first = is_first_process()
+    if arm_names is not None:
+        arms = parse_arms(arm_names)
+        evaluated = read_benchmarks((task,), data_dir, split, (), limit, None)
+        for name in benchmarks:
+            evaluated |= read_benchmarks((name,), data_dir, split, cultures, limit, per_culture)
+        again = read_benchmarks(rescored, data_dir, "identify", cultures, limit, per_culture)
     with progress_view(quiet=not first) as view:
         view.say(f"loading {model.source}")
         bound = model.load()
         plan.check(bound)
-        record = training_record(bound, plan, learned, how)
-        if first:
-            folder.open(record, resume=resume)
-        if folder.finished:
-            view.say(f"{output} is finished already")
+        if arm_names is not None:
+            comparison = Comparison(
+                plan, learned, encoded_examples(bound, learned, view), how, evaluated, again, token_budget
+            )
+            document = compare_arms(
+                bound, comparison, arms, seeds, folder, view, resume=resume, keep_models=keep_models
+            )
         else:
-            train_into(folder, bound, plan, learned, how, record, view)
-    if first:
+            record = request_record(bound, plan, learned, how)
+            if first:
+                folder.open(record, resume=resume)
+            if folder.finished:
+                view.say(f"{output} is finished already")
+            else:
+                train_into(folder, bound, plan, learned, how, record, view)
+    if not first:
+        return
+    if arm_names is None:
         _tell(folder, as_json)
+    elif as_json:
+        print_json({"arms": str(output), **document})
+    else:
+        print_arms(document)
+        print_line(f"Written to {output}")
+
+
+def compare_arms(
+    bound: BoundModel,
+    comparison: Comparison,
+    arms: Sequence[ArmName],
+    n_seeds: int,
+    folder: TrainingFolder,
+    view: ProgressView,
+    *,
+    resume: bool,
+    keep_models: bool,
+) -> dict[str, Any]:
+    """Train and evaluate every arm with every seed into a folder; what `arms.json` holds."""
+    from culnig.store.files import write_json
+    from culnig.training.arms import Watching, arms_document, comparison_record, run_arm, run_before
+    from culnig.training.arms_table import ARMS_FILE, TABLE_FILE, write_table
+
+    first = is_first_process()
+    seeds = [comparison.settings.seed + number for number in range(n_seeds)]
+    if first:
+        folder.open(comparison_record(bound, comparison, arms, seeds), resume=resume)
+    watching = Watching(
+        writes=first,
+        progress=lambda name: _shown(view, name),
+        say=view.say,
+        save=(lambda model, path: save_model(bound, model, path)) if keep_models else None,
+    )
+    before = run_before(bound, comparison, folder.path, watching)
+    after = {
+        arm: [
+            run_arm(bound, comparison, arm, seed, folder.path / arm / f"seed-{seed}", watching)
+            for seed in seeds
+        ]
+        for arm in arms
+    }
+    if not first:
+        return {}
+    document = arms_document(folder.path, comparison, before, after, seeds)
+    write_table(folder.path / TABLE_FILE, [*document["changes"], *document["contrasts"]])
+    write_json(folder.path / ARMS_FILE, document)
+    folder.close()
+    return document
 
 
 def is_first_process() -> bool:
     """Whether this process is the one that writes and reports."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def training_record(bound: BoundModel, plan: Plan, task: Task, settings: TrainSettings) -> dict[str, Any]:
-    """What a training is asked for."""
-    from culnig.extraction.run import describe_model, versions
-
-    return {
-        "model": describe_model(bound),
-        "plan_hash": sha256(plan.text().encode()).hexdigest(),
-        "task": {
-            "name": task.name,
-            "examples": len(task.examples),
-            "items_hash": items_hash(task.examples),
-        },
-        "settings": asdict(settings),
-        "versions": versions(),
-    }
 
 
 def train_into(
@@ -135,6 +214,7 @@ def train_into(
     view: ProgressView,
 ) -> None:
     """Train with progress and write the folder: model or adapter, plan, losses."""
+    from culnig.training.record import result_record
     from culnig.training.trainer import train
 
     encoded = encoded_examples(bound, task, view)
@@ -147,17 +227,7 @@ def train_into(
     )
     if is_first_process():
         plan.write(folder.path / "plan.yaml", overwrite=True)
-        folder.finish({**record, **training_results(plan, trained)})
-
-
-def training_results(plan: Plan, trained: Trained) -> dict[str, Any]:
-    """What a training came to, as its record holds it."""
-    return {
-        "n_trainable": trained.n_trainable,
-        "planned": {"n_trainable": plan.n_trainable, "share": plan.share, "neurons": plan.n_neurons},
-        "steps": trained.steps,
-        "log": list(trained.log),
-    }
+        folder.finish({**record, **result_record(plan, trained)})
 
 
 def encoded_examples(bound: BoundModel, task: Task, view: ProgressView) -> list[EncodedItem]:

@@ -24,6 +24,8 @@ from culnig.store.files import make_folder, read_json, whole_file, write_json
 
 FORMAT = "culnig-training"
 FORMAT_VERSION = 1
+ARMS_FORMAT = "culnig-arms"
+"""The same of a comparison of arms."""
 TRAINING_FILE = "training.json"
 REQUEST_FILE = "request.json"
 CHECKPOINTS = "checkpoints"
@@ -31,14 +33,16 @@ LOG_FILE = "log.csv"
 COMPLETE = "complete"
 """Name of the mark of a whole checkpoint."""
 
-_MUST_AGREE = ("model", "plan_hash", "task", "settings")
+_MUST_AGREE = ("model", "plan_hash", "task", "settings", "benchmarks", "rescored", "arms", "seeds")
 
 
 class TrainingFolder:
     """Owns the folder of a training."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, last: str = TRAINING_FILE) -> None:
         self.path = folder
+        self._last = last
+        """The file that is written when all is done."""
 
     @property
     def checkpoints(self) -> Path:
@@ -48,7 +52,7 @@ class TrainingFolder:
     @property
     def finished(self) -> bool:
         """Whether the training is done, and nothing is under way to replace it."""
-        return (self.path / TRAINING_FILE).exists() and not (self.path / REQUEST_FILE).exists()
+        return (self.path / self._last).exists() and not (self.path / REQUEST_FILE).exists()
 
     def prepare(self, *, overwrite: bool, resume: bool) -> None:
         """See that the folder is free, may be replaced or gone on with; OutputExistsError where it is not."""
@@ -61,9 +65,9 @@ class TrainingFolder:
                 f"{self.path} exists and is not empty; add {go_on}--overwrite to replace it, or give another "
                 "folder with -o"
             )
-        name = REQUEST_FILE if unfinished else TRAINING_FILE
+        name = REQUEST_FILE if unfinished else self._last
         try:
-            ours = read_json(self.path / name, "a training").get("format") == FORMAT
+            ours = read_json(self.path / name, "a training").get("format") in (FORMAT, ARMS_FORMAT)
         except StoreError:
             ours = False
         if not ours:
@@ -78,7 +82,7 @@ class TrainingFolder:
         """
         request = json.loads(json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **record}))
         make_folder(self.path)
-        there = next((n for n in (REQUEST_FILE, TRAINING_FILE) if (self.path / n).exists()), None)
+        there = next((n for n in (REQUEST_FILE, self._last) if (self.path / n).exists()), None)
         if resume and there is not None:
             self._check_same(read_json(self.path / there, "a training"), request)
             return
@@ -122,9 +126,13 @@ class TrainingFolder:
             writer.writerows(rows)
 
     def finish(self, record: dict[str, Any]) -> None:
-        """The model is written: say so, and remove what only a resume needs."""
+        """All else is written: say so."""
         document = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
         write_json(self.path / TRAINING_FILE, document)
+        self.close()
+
+    def close(self) -> None:
+        """Remove what only a resume needs."""
         (self.path / REQUEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 

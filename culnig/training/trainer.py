@@ -162,6 +162,7 @@ def _arguments(bound: BoundModel, settings: TrainSettings, checkpoints: Path) ->
             save_steps=settings.save_every,
             save_total_limit=2,
             logging_steps=settings.log_every,
+            logging_first_step=True,
             logging_nan_inf_filter=False,
             report_to=settings.report_to,
             disable_tqdm=True,

@@ -1,0 +1,86 @@
+"""The table of `train --arms`: task gain, culture change, what moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from culnig.cli.output import p_text, percent, print_table
+
+
+def print_arms(document: dict[str, Any]) -> None:
+    """Print gains and changes of every arm, the arms against each other, and the drift of the neurons."""
+    changes, contrasts = document["changes"], document["contrasts"]
+    seeds, first = len(document["seeds"]), document["arms"][0]["arm"]
+    print_table(
+        f"Before and after training on {document['task']}, {seeds} seed{'s' if seeds > 1 else ''}: accuracy, "
+        "change in points (95 % interval over questions)",
+        ("arm", "benchmark", "kind", "before", "after", "change", "interval", "p", "p (Holm)", "seeds"),
+        [
+            (
+                *(row["arm"], row["benchmark"], row["kind"], percent(row["before"]), percent(row["after"])),
+                *_change(row),
+                f"{100 * min(row['by_seed']):+.1f} … {100 * max(row['by_seed']):+.1f}",
+            )
+            for row in changes
+            if row["metric"] == "accuracy"
+        ],
+    )
+    print_table(
+        f"P(gold) against the untrained model, and every arm against {first} (all pairs are in the files)",
+        ("arm", "against", "benchmark", "metric", "change", "interval", "p", "p (Holm)"),
+        [
+            (
+                *(row["arm"], row.get("against", "untrained"), row["benchmark"]),
+                row["metric"].replace("confidence", "P(gold)").replace("_", " "),
+                *_change(row),
+            )
+            for row in (*changes, *(row for row in contrasts if row["against"] == first))
+            if row["metric"] == "confidence" or (row["metric"] == "accuracy" and "against" in row)
+        ],
+    )
+    print_table(
+        "What was trained, and how far the selected neurons moved",
+        (
+            "arm",
+            "seed",
+            "parameters",
+            "share",
+            "neurons in it",
+            "loss",
+            "moved",
+            "by",
+            "others by",
+            "found again",
+        ),
+        [_drift(arm) for arm in document["arms"]],
+    )
+
+
+def _change(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    change = row["change"]
+    low, high = change["interval"]
+    interval = "–" if low is None else f"{100 * low:+.1f} … {100 * high:+.1f}"
+    return (
+        f"{100 * change['effect']:+.1f}",
+        interval,
+        p_text(change["p_value"]),
+        p_text(row["p_holm"]),
+    )
+
+
+def _drift(arm: dict[str, Any]) -> Sequence[Any]:
+    moved, again = arm["drift"]["moved"], arm["drift"]["found_again"]
+    losses = arm["loss"]
+    return (
+        arm["arm"],
+        arm["seed"],
+        arm["n_trainable"],
+        percent(arm["planned"]["share"]),
+        arm["planned"]["neurons"],
+        f"{losses[0]:.3f} → {losses[-1]:.3f}" if losses else "–",
+        f"{moved['n_moved']} of {moved['n_neurons']}",
+        percent(moved["mean"]),
+        percent(moved["others_mean"]),
+        "–" if again is None else f"{again['shared']} of {again['n_first']}",
+    )

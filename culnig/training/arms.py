@@ -1,0 +1,267 @@
+"""Arms: the same task learned by different parts of one model, each from the same start.
+
+The model is trained in place, evaluated, and given its weights back, arm by arm and seed by seed. Each has a
+folder with its plan, its losses and its answers, so that a stopped comparison goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from culnig.bound import BoundModel
+from culnig.errors import InputError
+from culnig.evaluation.conditions import UNMASKED, Condition
+from culnig.evaluation.folder import read_answers, write_evaluation
+from culnig.evaluation.parts import EvaluationParts
+from culnig.evaluation.results import result_rows
+from culnig.evaluation.runner import run_conditions
+from culnig.extraction.run import describe_model, versions
+from culnig.inference.encoding import EncodedItem
+from culnig.items import ChosenItems
+from culnig.outcomes import Outcomes
+from culnig.selection.neuron_set import read_neuron_set
+from culnig.selection.similarity import compare
+from culnig.training.arms_table import FORMAT_VERSION, After, change_rows, contrast_rows
+from culnig.training.drift import general_neurons, moved_neurons
+from culnig.training.folder import ARMS_FORMAT, TrainingFolder, read_training
+from culnig.training.plan import PLAN_FILE, Plan, with_direction
+from culnig.training.record import request_record, result_record
+from culnig.training.settings import TrainSettings
+from culnig.training.tasks import Task
+from culnig.training.trainer import Progress, train
+
+if TYPE_CHECKING:
+    import torch
+
+ArmName = Literal["plan", "top", "bottom", "random", "rows"]
+"""`plan`: as the plan says; `top`, `bottom`, `random`: with that direction; `rows`: `top` with row masks."""
+
+BEFORE, EVALUATION, RESCORED, GENERAL = "before", "evaluation", "scores", "general.neurons.json"
+"""Names inside the folder of a comparison."""
+
+_UNMASKED = Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))
+
+Say = Callable[[str], None]
+
+
+def parse_arms(text: str) -> tuple[ArmName, ...]:
+    """Names of arms such as `top,bottom,random`; InputError for others or a name given twice."""
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in get_args(ArmName) or names.count(name) > 1:
+            raise InputError(
+                f"--arms {text!r}: {name!r} is no arm or is given twice; choose from "
+                f"{', '.join(get_args(ArmName))}"
+            )
+    return names  # type: ignore[return-value]  # checked above
+
+
+def arm_plan(bound: BoundModel, plan: Plan, arm: ArmName, seed: int) -> Plan:
+    """What an arm trains, from the neurons of a plan; `random` draws by the seed."""
+    if arm == "plan":
+        return plan
+    if arm == "rows":
+        return with_direction(bound, plan, direction="top", keep_neurons=True)
+    return with_direction(bound, plan, direction=arm, keep_neurons=False, seed=seed)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is asked of every arm."""
+
+    plan: Plan
+    task: Task
+    encoded: Sequence[EncodedItem]
+    """The task's examples."""
+    settings: TrainSettings
+    benchmarks: Mapping[str, ChosenItems]
+    """Evaluated before and after; the task's test items are among them."""
+    rescored: Mapping[str, ChosenItems]
+    """Scored before and after to find general neurons again; none to leave that out."""
+    token_budget: int
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Who is told, and whether this process writes."""
+
+    writes: bool = True
+    """Whether this is the first process."""
+    progress: Callable[[str], Progress] = lambda name: lambda done, total: None
+    """Makes the progress callback of a training of that name."""
+    say: Say = lambda line: None
+    save: Callable[[Any, Path], None] | None = None
+    """Keeps a trained model in a folder; None keeps none."""
+
+
+def evaluated(
+    bound: BoundModel, comparison: Comparison, folder: Path, watching: Watching
+) -> dict[str, Outcomes]:
+    """Answers to all benchmarks, from the folder where they are there."""
+    record = {
+        "model": describe_model(bound),
+        "neuron_sets": [],
+        "settings": {"token_budget": comparison.token_budget},
+        "benchmarks": {name: those.record() for name, those in comparison.benchmarks.items()},
+        "versions": versions(),
+    }
+    names = list(comparison.benchmarks)
+    parts = None
+    if watching.writes:
+        parts = EvaluationParts.open(folder, record, names, [_UNMASKED], resume=True)
+    if parts is None or not parts.finished:
+        watching.say(f"evaluating {', '.join(names)}")
+        answers = run_conditions(
+            bound,
+            {name: those.items for name, those in comparison.benchmarks.items()},
+            [_UNMASKED],
+            token_budget=comparison.token_budget,
+            parts=parts,
+            say=watching.say,
+        )
+        if parts is not None:
+            rows = result_rows(answers, names, [_UNMASKED])
+            write_evaluation(folder, record, rows, answers, [_UNMASKED])
+            parts.clear()
+    else:
+        answers = read_answers(folder)
+    return {benchmark: outcomes for (benchmark, _), outcomes in answers.items()}
+
+
+@contextlib.contextmanager
+def given_back(bound: BoundModel, plan: Plan) -> Iterator[dict[str, torch.Tensor]]:
+    """The weights that a plan trains, as they are; on exit the model has them again."""
+    own = dict(bound.model.named_parameters())
+    before = {part.parameter: own[part.parameter].detach().clone() for part in plan.train}
+    try:
+        yield before
+    finally:
+        for name, values in before.items():
+            own[name].data.copy_(values)
+
+
+def run_arm(
+    bound: BoundModel, comparison: Comparison, arm: ArmName, seed: int, folder: Path, watching: Watching
+) -> dict[str, Outcomes]:
+    """Train and evaluate one arm with one seed, or read what is there.
+
+    The folder is finished when the answers are there; until then its checkpoints are kept.
+    """
+    plan = arm_plan(bound, comparison.plan, arm, seed)
+    settings = replace(comparison.settings, seed=seed)
+    where = TrainingFolder(folder)
+    request = request_record(bound, plan, comparison.task, settings)
+    if watching.writes:
+        where.open(request, resume=True)
+    if where.finished:
+        watching.say(f"{arm}, seed {seed}: finished already")
+        return {name: outcomes for (name, _), outcomes in read_answers(folder / EVALUATION).items()}
+
+    def save(model: Any) -> None:
+        if watching.save is not None:
+            watching.save(model, folder)
+
+    with given_back(bound, plan) as before:
+        trained = train(
+            bound,
+            plan,
+            comparison.encoded,
+            settings,
+            where,
+            progress=watching.progress(f"{arm}, seed {seed}"),
+            say=watching.say,
+            save=save,
+        )
+        answers = evaluated(bound, comparison, folder / EVALUATION, watching)
+        if watching.writes:
+            drift = {
+                "moved": asdict(moved_neurons(bound, before, plan)),
+                "found_again": _found_again(bound, comparison, folder, watching),
+            }
+            plan.write(folder / PLAN_FILE, overwrite=True)
+            where.finish({**request, **result_record(plan, trained), "arm": arm, "drift": drift})
+    return answers
+
+
+def _found_again(
+    bound: BoundModel, comparison: Comparison, folder: Path, watching: Watching
+) -> dict[str, Any] | None:
+    """General neurons of the trained model beside those of the model before; None where not asked for."""
+    if not comparison.rescored:
+        return None
+    watching.say("scoring again, to see which neurons are general now")
+    now = general_neurons(bound, comparison.rescored, comparison.plan.neurons, folder / RESCORED)
+    now.write(folder / GENERAL, overwrite=True)
+    before = read_neuron_set(folder.parent.parent / BEFORE / GENERAL)
+    return asdict(compare(replace(before, name="before"), replace(now, name="after"), bound.layout))
+
+
+def comparison_record(
+    bound: BoundModel, comparison: Comparison, arms: Sequence[ArmName], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """What a comparison is asked for; a resumed one must be asked for the same."""
+    return {
+        **request_record(bound, comparison.plan, comparison.task, comparison.settings),
+        "benchmarks": {name: those.record() for name, those in comparison.benchmarks.items()},
+        "rescored": {name: those.record() for name, those in comparison.rescored.items()},
+        "arms": list(arms),
+        "seeds": list(seeds),
+    }
+
+
+def run_before(
+    bound: BoundModel, comparison: Comparison, folder: Path, watching: Watching
+) -> dict[str, Outcomes]:
+    """Evaluate the untrained model, and find its general neurons where that is asked for."""
+    answers = evaluated(bound, comparison, folder / BEFORE, watching)
+    if comparison.rescored and watching.writes and not (folder / BEFORE / GENERAL).exists():
+        watching.say("scoring, to see which neurons are general before")
+        found = general_neurons(
+            bound, comparison.rescored, comparison.plan.neurons, folder / BEFORE / RESCORED
+        )
+        found.write(folder / BEFORE / GENERAL)
+    return answers
+
+
+def arms_document(
+    folder: Path,
+    comparison: Comparison,
+    before: Mapping[str, Outcomes],
+    after: After,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """`arms.json`: changes, contrasts, and what each arm trained."""
+    arms = []
+    for arm in after:
+        for seed in seeds:
+            record = read_training(folder / arm / f"seed-{seed}")
+            arms.append(
+                {
+                    "arm": arm,
+                    "seed": seed,
+                    "folder": f"{arm}/seed-{seed}",
+                    **{
+                        name: record[name]
+                        for name in ("n_trainable", "planned", "steps", "drift", "settings")
+                    },
+                    "loss": [row["loss"] for row in record["log"]],
+                }
+            )
+    task = comparison.task.name
+    return {
+        "format": ARMS_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": arms and read_training(folder / arms[0]["folder"])["model"],
+        "task": task,
+        "seeds": list(seeds),
+        "arms": arms,
+        "changes": change_rows(before, after, task),
+        "contrasts": contrast_rows(before, after, task),
+        "versions": versions(),
+    }

@@ -1,0 +1,140 @@
+"""The table of `train --arms`: what each arm gained on the task and lost elsewhere. No model, no torch.
+
+A value of an arm is the mean over its seeds, item by item; differences are paired over items with the
+question as independent unit, as everywhere. Intervals are over questions; the range over seeds stands beside.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.errors import StoreError
+from culnig.evaluation.results import as_json, metrics_of, values_of
+from culnig.items import NO_CULTURE
+from culnig.outcomes import Outcomes
+from culnig.statistics import holm, paired_differences
+from culnig.store.files import read_json, whole_file
+from culnig.training.folder import ARMS_FORMAT
+
+FORMAT_VERSION = 1
+ARMS_FILE = "arms.json"
+TABLE_FILE = "arms.csv"
+METRICS = ("accuracy", "option_accuracy", "confidence")
+
+After = Mapping[Any, Sequence[Mapping[str, Outcomes]]]
+"""Outcomes by benchmark for each seed, by arm."""
+Kind = Literal["task", "culture", "other"]
+
+
+def kind_of(benchmark: str, task: str, outcomes: Outcomes) -> Kind:
+    """Whether a benchmark is the task, asks for cultures, or does neither."""
+    if benchmark == task:
+        return "task"
+    return "culture" if any(culture != NO_CULTURE for culture in outcomes.culture) else "other"
+
+
+def change_rows(before: Mapping[str, Outcomes], after: After, task: str) -> list[dict[str, Any]]:
+    """Each arm against the untrained model: one row per arm, benchmark and metric.
+
+    `before` holds outcomes by benchmark, `after` the same for each seed, by arm. `p_holm` is adjusted over
+    arms and benchmarks, metric by metric.
+    """
+    rows = []
+    for arm, seeds in after.items():
+        for benchmark, base in before.items():
+            names = [name for name in METRICS if name in metrics_of(base)]
+            first = values_of(base, names)
+            ends = np.stack([values_of(one[benchmark], names) for one in seeds])
+            compared = paired_differences(ends.mean(axis=0) - first, base.units)
+            for place, (name, difference) in enumerate(zip(names, compared, strict=True)):
+                by_seed = (ends[:, place] - first[place]).mean(axis=1)
+                rows.append(
+                    {
+                        "arm": arm,
+                        "benchmark": benchmark,
+                        "kind": kind_of(benchmark, task, base),
+                        "metric": name,
+                        "before": float(first[place].mean()),
+                        "after": float(ends[:, place].mean()),
+                        "change": as_json(difference),
+                        "by_seed": by_seed.tolist(),
+                    }
+                )
+    return _adjusted(rows)
+
+
+def contrast_rows(before: Mapping[str, Outcomes], after: After, task: str) -> list[dict[str, Any]]:
+    """Every arm minus every one before it, over the same items: one row per pair, benchmark and metric."""
+    rows = []
+    arms = list(after)
+    for place, arm in enumerate(arms):
+        for against in arms[:place]:
+            for benchmark, base in before.items():
+                names = [name for name in METRICS if name in metrics_of(base)]
+                difference = _mean(after[arm], benchmark, names) - _mean(after[against], benchmark, names)
+                compared = paired_differences(difference, base.units)
+                rows += [
+                    {
+                        "arm": arm,
+                        "against": against,
+                        "benchmark": benchmark,
+                        "kind": kind_of(benchmark, task, base),
+                        "metric": name,
+                        "change": as_json(one),
+                    }
+                    for name, one in zip(names, compared, strict=True)
+                ]
+    return _adjusted(rows)
+
+
+def _mean(
+    seeds: Sequence[Mapping[str, Outcomes]], benchmark: str, names: Sequence[str]
+) -> NDArray[np.float64]:
+    """Mean over seeds, (metric, item)."""
+    values = np.stack([values_of(one[benchmark], names) for one in seeds])
+    return np.asarray(values.mean(axis=0), dtype=np.float64)
+
+
+def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        own = [row for row in rows if row["metric"] == metric]
+        for row, adjusted in zip(own, holm([row["change"]["p_value"] for row in own]), strict=True):
+            row["p_holm"] = adjusted
+    return rows
+
+
+_CSV = ("arm", "against", "benchmark", "kind", "metric", "before", "after")
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write changes and contrasts as CSV; `against` is empty where it is the untrained model."""
+    columns = (*_CSV, "change", "low", "high", "p_value", "p_holm", "seeds_low", "seeds_high")
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in rows:
+            change, seeds = row["change"], row.get("by_seed") or [None]
+            writer.writerow(
+                [
+                    *(row.get(name) for name in _CSV),
+                    *(change["effect"], *change["interval"], change["p_value"], row["p_holm"]),
+                    *(min(seeds), max(seeds)),
+                ]
+            )
+
+
+def read_arms(folder: Path) -> dict[str, Any]:
+    """`arms.json` of a comparison of arms; StoreError where it is missing, unfinished or foreign."""
+    document = read_json(folder / ARMS_FILE, "a comparison of arms (`train --arms`)")
+    if document.get("format") != ARMS_FORMAT or document.get("format_version") != FORMAT_VERSION:
+        raise StoreError(
+            f"{folder / ARMS_FILE}: format {document.get('format')!r} version "
+            f"{document.get('format_version')}; this culnig reads {ARMS_FORMAT!r} version {FORMAT_VERSION}"
+        )
+    return document

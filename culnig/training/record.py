@@ -1,0 +1,40 @@
+"""What a training records: what was asked, of which model, by which versions, and what it came to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from hashlib import sha256
+from typing import Any
+
+from culnig.bound import BoundModel
+from culnig.extraction.run import describe_model, versions
+from culnig.items import items_hash
+from culnig.training.plan import Plan
+from culnig.training.settings import TrainSettings
+from culnig.training.tasks import Task
+from culnig.training.trainer import Trained
+
+
+def request_record(bound: BoundModel, plan: Plan, task: Task, settings: TrainSettings) -> dict[str, Any]:
+    """What a training is asked for; a resumed one must be asked for the same."""
+    return {
+        "model": describe_model(bound),
+        "plan_hash": sha256(plan.text().encode()).hexdigest(),
+        "task": {
+            "name": task.name,
+            "examples": len(task.examples),
+            "items_hash": items_hash(task.examples),
+        },
+        "settings": asdict(settings),
+        "versions": versions(),
+    }
+
+
+def result_record(plan: Plan, trained: Trained) -> dict[str, Any]:
+    """What a training came to."""
+    return {
+        "n_trainable": trained.n_trainable,
+        "planned": {"n_trainable": plan.n_trainable, "share": plan.share, "neurons": plan.n_neurons},
+        "steps": trained.steps,
+        "log": list(trained.log),
+    }
