@@ -123,6 +123,31 @@ def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str, name: str) ->
 
 
 @_styled
+def training_figure(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
+    """What each arm of a training gained and lost in a metric, in points; rows of `arms.json`."""
+    figure = _figure(7.0, 1.3 + 0.28 * len(rows))
+    axes = figure.subplots()
+    colors = {"task": EFFECT, "culture": AGAINST}
+    for place, row in enumerate(rows):
+        change = row["change"]
+        shown = {
+            "effect": 100 * change["effect"],
+            "interval": [None if end is None else 100 * end for end in change["interval"]],
+        }
+        _interval(axes, place, shown, colors.get(row["kind"], INK), "o", row["kind"])
+        label = _once(axes, "single seeds")
+        seeds = [100 * value for value in row["by_seed"]]
+        axes.plot(seeds, [place + 0.22] * len(seeds), "|", color=RANDOM, markersize=6, label=label)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [f"{row['arm']}: {row['benchmark']}" for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(f"change of {name}, points (95 % interval over questions)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    return figure
+
+
+@_styled
 def shares_figure(panels: Sequence[tuple[str, Sequence[str], Sequence[float]]]) -> Figure:
     """Shares of 1 as bars: panels of (title, names, shares) above each other."""
     heights = [max(2, len(names)) for _, names, _ in panels]

@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # pictures and tables of all of these; of `instances` only its file
     "report": (
         *("errors", *WORDS, "statistics", "plots", "store", "reduction", "selection", "evaluation"),
-        "instances.file",
+        *("instances.file", "training.arms_table"),
     ),
     # before and beside a run: what it will need, whether it is right
     "planning": ("errors", *WORDS, "bound", "inference", "store", "extraction"),

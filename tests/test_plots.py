@@ -29,10 +29,28 @@ BASELINE = row("random 0 like general", like="general", against_random=None)
 ROWS = [unmasked(), row(change={"accuracy": compared(-0.1, 0.01, -0.15, -0.02)}), BASELINE]
 ROWS[1]["against_random"] = {"accuracy": compared(-0.06, 0.02, -0.12, 0.01)}
 
+ARMS = [
+    {
+        "arm": arm,
+        "benchmark": name,
+        "kind": kind,
+        "by_seed": seeds,
+        "change": {"effect": at, "interval": ends},
+    }
+    for arm, name, kind, at, ends, seeds in (
+        ("top", "qnli", "task", 0.12, [0.08, 0.17], [0.1, 0.14]),
+        ("bottom", "qnli", "task", 0.11, [0.05, 0.16], [0.1, 0.12]),
+        ("top", "blend", "culture", -0.2, [-0.25, -0.16], [-0.22, -0.18]),
+        ("bottom", "blend", "culture", -0.01, [None, None], [-0.02, 0.0]),
+        ("top", "mrpc", "other", 0.01, [-0.02, 0.04], [0.01, 0.01]),
+    )
+]
+
 FIGURES = {
     "layers": lambda: plots.layers_figure([("set $x", ["a", "b", "c"], TABLE), ("set y", ["d"], TABLE[:1])]),
     "matrix": lambda: plots.matrix_figure("change", ["China", "Iran"], ["China", "Iran", "UK"], CHANGE),
     "masking": lambda: plots.masking_figure(ROWS, "accuracy", "accuracy"),
+    "training": lambda: plots.training_figure(ARMS, "accuracy"),
     "instances": lambda: plots.shares_figure([("by topic", ["Food", "Sport"], [0.25, 1.0])]),
 }
 

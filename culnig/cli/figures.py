@@ -18,7 +18,7 @@ from culnig.errors import OutputExistsError
     "--figure",
     "names",
     multiple=True,
-    type=click.Choice(["layers", "matrix", "masking", "instances"]),
+    type=click.Choice(["layers", "matrix", "masking", "training", "instances"]),
     help="Only this figure; may be given several times. By default all that have data.",
 )
 @click.option("--format", "form", type=click.Choice(["pdf", "svg", "png"]), default="pdf", show_default=True)
@@ -33,7 +33,7 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Draw runs, evaluations, neuron sets and instances (PATHS) as figures for a paper, one file each."""
+    """Draw runs, evaluations, neuron sets, instances and arms of a training (PATHS), one file each."""
     from culnig.plots import save
     from culnig.report.paper_figures import make_figures
     from culnig.report.sources import read_sources

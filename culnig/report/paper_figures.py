@@ -96,10 +96,31 @@ def _instances(sources: Sources) -> Figures:
     return found
 
 
+def _training(sources: Sources) -> Figures:
+    found = {}
+    for number, document in enumerate(sources.arms):
+        for metric in dict.fromkeys(row["metric"] for row in document["changes"]):
+            rows = [row for row in document["changes"] if row["metric"] == metric]
+            several = [str(number + 1)] if len(sources.arms) > 1 else []
+            found[slug("training", *several, metric)] = plots.training_figure(
+                sorted(rows, key=lambda row: _KINDS.index(row["kind"])), METRICS.get(metric, metric)
+            )
+    return found
+
+
+_KINDS = ("task", "culture", "other")
+_TRAINING = Section(
+    "training",
+    "Training",
+    "",
+    missing="culnig-engine train --model MODEL --plan plan.yaml --task qnli --arms top,bottom,random -o arms",
+)
+
 FIGURES: dict[str, tuple[Callable[[Sources], Figures], Callable[[Sources], Section]]] = {
     "layers": (_layers, where_section),
     "matrix": (_matrix, lambda sources: matrix_section(sources.evaluations)),
     "masking": (_masking, lambda sources: masking_section(sources.evaluations)),
+    "training": (_training, lambda sources: _TRAINING),
     "instances": (_instances, lambda sources: instances_section(sources.instances)),
 }
 """How each figure is drawn, and the part of the report that shows the same."""

@@ -15,6 +15,7 @@ from culnig.neurons import Layout
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store import schema
 from culnig.store.run import Run
+from culnig.training.arms_table import ARMS_FILE, read_arms
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Sources:
     evaluations: list[StoredEvaluation] = field(default_factory=list)
     neuron_sets: list[NeuronSet] = field(default_factory=list)
     instances: list[StoredInstances] = field(default_factory=list)
+    arms: list[dict[str, Any]] = field(default_factory=list)
+    """Comparisons of trained arms, as `arms.json` holds them; only figures show them."""
 
     @property
     def models(self) -> list[str]:
@@ -74,6 +77,8 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             found.runs.append(Run(path))
         elif path.is_dir() and ((path / RESULTS_FILE).exists() or (path / REQUEST_FILE).exists()):
             found.evaluations.append(open_evaluation(path))
+        elif path.is_dir() and (path / ARMS_FILE).exists():
+            found.arms.append(read_arms(path))
         elif path.is_dir():
             raise StoreError(
                 f"{path}: neither a run (no {schema.RUN_FILE}) nor an evaluation (no {RESULTS_FILE})"

@@ -30,6 +30,7 @@ TRAINING_FILE = "training.json"
 REQUEST_FILE = "request.json"
 CHECKPOINTS = "checkpoints"
 LOG_FILE = "log.csv"
+LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 COMPLETE = "complete"
 """Name of the mark of a whole checkpoint."""
 
@@ -119,9 +120,8 @@ class TrainingFolder:
 
     def write_log(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write the losses by step."""
-        columns = ("step", "epoch", "loss", "learning_rate", "grad_norm")
         with whole_file(self.path / LOG_FILE) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer = csv.DictWriter(file, LOG_COLUMNS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
 

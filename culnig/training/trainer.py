@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from culnig.bound import BoundModel
 from culnig.errors import BindingError, EnvironmentProblem, InputError, TrainingError
 from culnig.inference.encoding import EncodedItem
-from culnig.training.folder import COMPLETE, TrainingFolder
+from culnig.training.folder import COMPLETE, LOG_COLUMNS, TrainingFolder
 from culnig.training.label_loss import Examples, LabelLoss, collate
 from culnig.training.plan import Plan
 from culnig.training.settings import TrainSettings
@@ -57,6 +57,7 @@ def train(
     TrainingError where the loss is not a number; the last checkpoint is kept and named.
     """
     _check_precision(bound)
+    _forget_the_file(bound.model)
     head = bound.model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if head is None:
         raise BindingError(f"{type(bound.model).__name__} has no output embeddings to read an answer from")
@@ -92,7 +93,11 @@ def train(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
         check_finite(model, trainer.state.global_step, folder)
-        log = tuple(row for row in trainer.state.log_history if "loss" in row)
+        log = tuple(
+            {name: row[name] for name in LOG_COLUMNS if name in row}
+            for row in trainer.state.log_history
+            if "loss" in row
+        )
         if trainer.is_world_process_zero():
             folder.write_log(log)
             if settings.lora_rank is not None:
@@ -110,7 +115,7 @@ def _check_precision(bound: BoundModel) -> None:
             "float16 weights cannot be trained without scaling the loss; load with --dtype bfloat16 or "
             "float32"
         )
-    if getattr(bound.model, "is_quantized", False):
+    if not all(parameter.is_floating_point() for parameter in bound.model.parameters()):
         raise InputError(
             "weights held in few bits cannot be trained; leave out --quantize, and use --dtype bfloat16 or "
             "--lora to save memory"
@@ -120,6 +125,13 @@ def _check_precision(bound: BoundModel) -> None:
         raise InputError(
             f"training uses the first device that it sees, not {device}; choose it with CUDA_VISIBLE_DEVICES"
         )
+
+
+def _forget_the_file(model: Any) -> None:
+    """Weights of a GGUF file are plain floats once loaded; transformers still calls them quantized."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None:
+        quantizer.remove_quantization_config(model)
 
 
 @contextlib.contextmanager
@@ -253,8 +265,10 @@ class _Telling(TrainerCallback):
         self._progress(state.global_step, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Count a step."""
+        """Count a step; log the last one, and each before a checkpoint, so that a resumed log is the same."""
         self._progress(state.global_step, state.max_steps)
+        if state.global_step % args.save_steps == 0 or state.global_step == state.max_steps:
+            control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
         """Say the loss."""

@@ -106,7 +106,7 @@ def test_a_declared_task_is_learned(culnig, model_folder, plan, data, tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(culnig, model_folder, plan, data, tmp_path):
-    more = ("--epochs", "40", "--save-every", "3", "--log-every", "5")
+    more = ("--epochs", "25", "--save-every", "3", "--log-every", "5")
     whole = culnig(*arguments(model_folder, plan, data, tmp_path / "whole", *more))
     assert whole.code == 0, whole.err
     asked = arguments(model_folder, plan, data, tmp_path / "cut", *more)
@@ -156,3 +156,106 @@ def test_a_loss_that_leaves_the_numbers_keeps_the_checkpoint(culnig, model_folde
     assert "so training stopped; " in result.err
     assert "Lower --learning-rate" in result.err
     assert json.loads((tmp_path / "out" / "request.json").read_text())["format"] == "culnig-training"
+
+
+def arms(model, plan, data, output, *more):
+    named = ("--arms", "bottom,rows", "--seeds", "2", "--epochs", "2")
+    culture = ("--benchmark", "everyday", "--culture", "Spain", "--culture", "China", "--per-culture", "1")
+    return [*arguments(model, plan, data, output), *named, *culture, *more]
+
+
+@pytest.fixture(scope="module")
+def compared(model_folder, plan, data, tmp_path_factory):
+    """A finished comparison."""
+    from culnig.cli.main import run
+
+    folder = tmp_path_factory.mktemp("arms") / "arms"
+    rescored = ("everyday", "everyday-control", "country-rc")
+    more = [part for name in rescored for part in ("--rescore", name)]
+    assert run([str(part) for part in arms(model_folder, plan, data, folder, *more)]) == 0
+    return folder, more
+
+
+def test_arms_start_from_the_same_model_and_end_in_one_table(compared, plan):
+    folder, _ = compared
+    document = json.loads((folder / "arms.json").read_text())
+    assert document["seeds"] == [42, 43]
+    assert [(arm["arm"], arm["seed"]) for arm in document["arms"]] == [
+        (name, seed) for name in ("bottom", "rows") for seed in (42, 43)
+    ]
+    hashes = {
+        json.loads((folder / arm["folder"] / "training.json").read_text())["model"]["weights_hash"]
+        for arm in document["arms"]
+    }
+    assert len(hashes) == 1
+    kinds = {(row["benchmark"], row["kind"]) for row in document["changes"]}
+    assert kinds == {("qnli", "task"), ("everyday", "culture")}
+    assert {(row["arm"], row["against"]) for row in document["contrasts"]} == {("rows", "bottom")}
+    assert len((folder / "arms.csv").read_text().splitlines()) == 1 + 3 * (2 + 1) * 2
+    for arm in document["arms"]:
+        read = read_plan(folder / arm["folder"] / "plan.yaml")
+        assert read.n_trainable == arm["n_trainable"]
+        assert read.settings.keep_neurons == (arm["arm"] == "rows")
+        moved = arm["drift"]["moved"]
+        assert (moved["n_moved"] == 0) == (arm["arm"] == "rows")
+        assert arm["drift"]["found_again"]["n_first"] >= arm["drift"]["found_again"]["shared"]
+        assert arm["loss"][-1] < arm["loss"][0]
+
+
+def test_the_changes_are_those_that_compare_finds_between_the_folders(culnig, compared):
+    folder, _ = compared
+    rows = json.loads((folder / "arms.json").read_text())["changes"]
+    seeds = [folder / "bottom" / f"seed-{seed}" / "evaluation" for seed in (42, 43)]
+    found = culnig("compare", folder / "before", *seeds, "--json").json["comparisons"]
+    for benchmark in ("qnli", "everyday"):
+        (ours,) = [
+            row
+            for row in rows
+            if (row["arm"], row["benchmark"], row["metric"]) == ("bottom", benchmark, "confidence")
+        ]
+        effects = [row["change"]["confidence"]["effect"] for row in found if row["benchmark"] == benchmark]
+        assert ours["by_seed"] == pytest.approx(effects)
+        assert ours["change"]["effect"] == pytest.approx(sum(effects) / 2)
+
+
+@pytest.mark.slow
+def test_a_stopped_comparison_goes_on_and_ends_with_the_same_files(
+    culnig, compared, model_folder, plan, data, tmp_path, monkeypatch
+):
+    from culnig.training import arms as running
+
+    folder, more = compared
+    asked = arms(model_folder, plan, data, tmp_path / "arms", *more)
+    real, calls = running.evaluated, []
+
+    def stop_in_the_third(*given):
+        calls.append(1)
+        if len(calls) == 3:  # after the training of bottom, seed 43, before its answers
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(running, "evaluated", stop_in_the_third)
+    assert culnig(*asked).code == 130
+    assert not (tmp_path / "arms" / "arms.json").exists()
+    monkeypatch.setattr(running, "evaluated", real)
+    resumed = culnig(*asked, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "bottom, seed 42: finished already" in resumed.err
+    ours = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    again = {path.relative_to(tmp_path / "arms") for path in (tmp_path / "arms").rglob("*") if path.is_file()}
+    assert again == ours
+    for name in ("arms.json", "arms.csv", "bottom/seed-43/training.json", "rows/seed-43/log.csv"):
+        assert (tmp_path / "arms" / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_mistakes_about_arms_are_explained(culnig, model_folder, plan, data, tmp_path):
+    def refused(*more):
+        result = culnig(*arguments(model_folder, plan, data, tmp_path / "out", *more))
+        assert result.code == 2
+        return result.err
+
+    assert "'upper' is no arm" in refused("--arms", "top,upper")
+    assert "'top' is no arm or is given twice" in refused("--arms", "top,top")
+    assert "belong to --arms" in refused("--seeds", "2")
+    assert "belong to --arms" in refused("--benchmark", "everyday")
+    assert not (tmp_path / "out" / "arms.json").exists()

@@ -4,7 +4,8 @@ import pytest
 
 from culnig.errors import InputError
 from culnig.report.paper_figures import make_figures
-from culnig.report.sources import Sources
+from culnig.report.sources import Sources, read_sources
+from culnig.store.files import write_json
 from tests.toy import write_toy_run
 
 
@@ -29,3 +30,31 @@ def test_a_figure_without_data_says_which_command_makes_it(tmp_path):
         make_figures(sources, ("matrix",))
     with pytest.raises(InputError, match="no figure can be drawn"):
         make_figures(sources)
+
+
+def test_arms_of_a_training_are_drawn_metric_by_metric_task_first(tmp_path):
+    changes = [
+        {
+            "arm": arm,
+            "benchmark": name,
+            "kind": kind,
+            "metric": metric,
+            "by_seed": [effect],
+            "change": {"effect": effect, "interval": [effect - 0.1, effect + 0.1]},
+        }
+        for metric in ("accuracy", "confidence")
+        for arm, effect in (("top", -0.5), ("bottom", 0.0))
+        for name, kind in (("blend", "culture"), ("qnli", "task"))
+    ]
+    write_json(tmp_path / "arms.json", {"format": "culnig-arms", "format_version": 1, "changes": changes})
+    sources = read_sources([tmp_path])
+    figures = make_figures(sources)
+    assert set(figures) == {"training-accuracy", "training-confidence"}
+    (axes,) = figures["training-accuracy"].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        *("top: qnli", "bottom: qnli", "top: blend", "bottom: blend")
+    ]
+    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert points == pytest.approx([-50, 0, -50, 0])
+    with pytest.raises(InputError, match=r"no data for figure 'training'.*culnig-engine train .*--arms"):
+        make_figures(Sources(), ("training",))

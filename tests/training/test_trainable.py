@@ -50,7 +50,7 @@ def test_training_changes_what_is_planned_and_no_other_bit(family, settings, tmp
     bound = tiny_model(family)
     plan = plan_of(bound, **settings)
     before = weights_of(bound)
-    trained = run(bound, plan, tmp_path / "t")
+    trained = run(bound, plan, tmp_path / "t", max_steps=1)
     assert trained.n_trainable == plan.n_trainable
     changed, planned = changed_elements(bound, before), planned_elements(plan)
     assert set(changed) == set(planned)

@@ -80,8 +80,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")
-@pytest.mark.parametrize("lora_rank", [None, 2])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("dtype", "lora_rank"), [(torch.bfloat16, None), (torch.float32, 2)])
 def test_interrupted_and_resumed_equals_uninterrupted(dtype, lora_rank, tmp_path):
     settings = {"max_steps": 7, "save_every": 2, "lora_rank": lora_rank}
     whole = tiny_model("gpt2", dtype=dtype)  # a family with dropout: its random state is resumed, too

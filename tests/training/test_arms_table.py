@@ -1,0 +1,109 @@
+"""The table of arms, held against plain arithmetic."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from culnig.errors import StoreError
+from culnig.outcomes import Outcomes
+from culnig.training.arms_table import change_rows, contrast_rows, kind_of, read_arms, write_table
+from tests.tiny_models import tiny_items
+
+TASK = "boxes"
+
+
+def outcomes(right: list[int], confidence: float, cultures: bool = True) -> Outcomes:
+    """Two items a question; `right` says which items are answered right."""
+    found = Outcomes.empty(tiny_items(len(right), *([] if cultures else [("general",)])))
+    found.correct[:] = np.array(right, dtype=bool)
+    found.confidence[:] = confidence
+    found.option_probabilities[:] = 0.1
+    for row, answer in enumerate(found.gold):
+        found.option_probabilities[row, found.options[row].index(answer)] = 0.3 if right[row] else 0.05
+    return found
+
+
+BEFORE = {TASK: outcomes([0, 1, 0, 0, 0, 1, 0, 0], 0.2, False), "facts": outcomes([1] * 8, 0.8)}
+AFTER = {
+    "top": [
+        {TASK: outcomes([1] * 8, 0.9, False), "facts": outcomes([0, 0, 1, 0, 0, 0, 0, 1], 0.3)},
+        {TASK: outcomes([1] * 7 + [0], 0.7, False), "facts": outcomes([0, 0, 0, 0, 0, 0, 0, 1], 0.1)},
+    ],
+    "bottom": [
+        {TASK: outcomes([1] * 8, 0.8, False), "facts": outcomes([1] * 7 + [0], 0.7)},
+        {TASK: outcomes([1] * 8, 0.8, False), "facts": outcomes([1] * 8, 0.7)},
+    ],
+}
+
+
+def rows_of(rows, **wanted):
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def test_gain_and_loss_are_means_over_items_and_seeds():
+    rows = change_rows(BEFORE, AFTER, TASK)
+    (gain,) = rows_of(rows, arm="top", benchmark=TASK, metric="accuracy")
+    assert (gain["kind"], gain["before"], gain["after"]) == ("task", 2 / 8, 15 / 16)
+    assert gain["change"]["effect"] == pytest.approx(15 / 16 - 2 / 8)
+    assert gain["by_seed"] == pytest.approx([6 / 8, 5 / 8])
+    (loss,) = rows_of(rows, arm="top", benchmark="facts", metric="accuracy")
+    assert (loss["kind"], loss["change"]["n_units"]) == ("culture", 4)
+    assert loss["change"]["effect"] == pytest.approx(3 / 16 - 1)
+    # four questions, all lower: the signs of 2 of 16 patterns are as extreme
+    assert loss["change"]["p_value"] == pytest.approx(2 / 16)
+    (sure,) = rows_of(rows, arm="top", benchmark="facts", metric="confidence")
+    assert sure["change"]["effect"] == pytest.approx(0.2 - 0.8)
+
+
+def test_arms_are_held_against_each_other_over_the_same_items():
+    rows = contrast_rows(BEFORE, AFTER, TASK)
+    assert {(row["arm"], row["against"]) for row in rows} == {("bottom", "top")}
+    (kept,) = rows_of(rows, benchmark="facts", metric="accuracy")
+    assert kept["change"]["effect"] == pytest.approx(15 / 16 - 3 / 16)
+    (gain,) = rows_of(rows, benchmark=TASK, metric="accuracy")
+    assert gain["change"]["effect"] == pytest.approx(1 / 16)
+    assert gain["change"]["p_value"] == 1.0
+
+
+@pytest.mark.parametrize("make", [change_rows, contrast_rows])
+def test_p_is_adjusted_metric_by_metric(make):
+    for metric in ("accuracy", "option_accuracy", "confidence"):
+        own = rows_of(make(BEFORE, AFTER, TASK), metric=metric)
+        expected = multipletests([row["change"]["p_value"] for row in own], method="holm")[1]
+        assert [row["p_holm"] for row in own] == pytest.approx(expected)
+
+
+def test_kinds_of_benchmarks():
+    assert kind_of(TASK, TASK, BEFORE["facts"]) == "task"
+    assert kind_of("facts", TASK, BEFORE["facts"]) == "culture"
+    assert kind_of("other", TASK, BEFORE[TASK]) == "other"
+
+
+def test_the_table_is_a_csv_with_changes_and_contrasts(tmp_path):
+    changes, contrasts = change_rows(BEFORE, AFTER, TASK), contrast_rows(BEFORE, AFTER, TASK)
+    write_table(tmp_path / "arms.csv", [*changes, *contrasts])
+    with (tmp_path / "arms.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(changes) + len(contrasts)
+    assert [row["against"] for row in rows[:2]] == ["", ""]
+    first = rows[0]
+    assert (first["arm"], first["benchmark"], float(first["change"])) == ("top", TASK, 11 / 16)
+    assert float(first["low"]) <= 11 / 16 <= float(first["high"])
+    assert (float(first["seeds_low"]), float(first["seeds_high"])) == (5 / 8, 6 / 8)
+    assert rows[-1]["against"] == "top"
+    assert rows[-1]["seeds_low"] == ""
+
+
+def test_foreign_files_are_named(tmp_path):
+    with pytest.raises(StoreError, match=r"arms\.json: no such file; expected a comparison of arms"):
+        read_arms(tmp_path)
+    (tmp_path / "arms.json").write_text(json.dumps({"format": "other", "format_version": 1}))
+    with pytest.raises(
+        StoreError, match="format 'other' version 1; this culnig reads 'culnig-arms' version 1"
+    ):
+        read_arms(tmp_path)
