@@ -14,6 +14,8 @@ from culnig.models.loading import load_model
 from culnig.training.folder import COMPLETE
 from culnig.training.plan import read_plan
 from tests.cli.test_interruption import start, wait_for
+from tests.cli.test_torchrun import finish
+from tests.cli.test_torchrun import start as torchrun
 from tests.tiny_models import tiny_model
 from tests.training.chosen import random_set
 from tests.training.tasks import declared_task, glue_folder
@@ -259,3 +261,19 @@ def test_mistakes_about_arms_are_explained(culnig, model_folder, plan, data, tmp
     assert "belong to --arms" in refused("--seeds", "2")
     assert "belong to --arms" in refused("--benchmark", "everyday")
     assert not (tmp_path / "out" / "arms.json").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(culnig, model_folder, plan, data, tmp_path):
+    batch = ("--accumulation", "1", "--log-every", "1", "--epochs", "1")
+    alone = culnig(*arguments(model_folder, plan, data, tmp_path / "one", *batch, "--batch-size", "8"))
+    assert alone.code == 0, alone.err
+    asked = arguments(model_folder, plan, data, tmp_path / "two", *batch, "--batch-size", "4", "--json")
+    out, _ = finish(torchrun(2, [str(part) for part in asked]))
+    assert json.loads(out)["steps"] == 4  # 32 examples, 8 a step; and only one process reports
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    moved = {part.parameter for part in read_plan(plan).train}
+    before = load_file(model_folder / "model.safetensors")
+    for name, weights in first.items():
+        assert torch.allclose(weights, second[name], atol=1e-5), name
+        assert torch.equal(second[name], before[name]) == (name not in moved)
