@@ -11,9 +11,11 @@ import pytest
 
 from culnig import registry
 from culnig.cli.main import run
-from culnig.models.loading import load_skeleton
+from culnig.cli.model_options import ModelChoice
+from culnig.models.loading import load_model
 from culnig.training import trainer
 from culnig.training.folder import COMPLETE
+from culnig.training.plan import PlanSettings, make_plan
 from tests.benchmarks.small_files import write_jsonl
 from tests.training.chosen import random_set
 from tests.training.tasks import qnli_rows
@@ -39,11 +41,16 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plan")
-    random_set(load_skeleton("embedded", registry.adapters()).bound, 300).write(folder / "n.json")
-    assert run(["modules", str(folder / "n.json"), "--budget", "0.1", "-o", str(folder / "plan.yaml")]) == 0
-    return folder / "plan.yaml"
+def bound():
+    """Loaded once for all commands; each gives the weights back, but for the last."""
+    return load_model("embedded", registry.adapters())
+
+
+@pytest.fixture(scope="module")
+def plan(bound, tmp_path_factory):
+    path = tmp_path_factory.mktemp("plan") / "plan.yaml"
+    make_plan(bound, random_set(bound, 300), PlanSettings(budget=0.1)).write(path)
+    return path
 
 
 def arguments(plan, data, output, *more):
@@ -54,7 +61,8 @@ def arguments(plan, data, output, *more):
     ]
 
 
-def test_three_arms_stopped_once_end_in_one_table(plan, data, tmp_path, monkeypatch):
+def test_three_arms_stopped_once_end_in_one_table(bound, plan, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(ModelChoice, "load", lambda self, skeleton=None: bound)
     compared = arguments(plan, data, tmp_path / "arms", "--arms", ",".join(ARMS))
     compared += ["--benchmark", "everyday", "--culture", "Spain", "--culture", "China", "--per-culture", "1"]
     told = trainer._Telling.on_step_end
