@@ -29,13 +29,13 @@ ARMS = ("top", "bottom", "random")
 def data(tmp_path_factory):
     """Training rows of our own; test rows from the published file where it is here, else of our own."""
     folder = tmp_path_factory.mktemp("data")
-    write_jsonl(folder / "GLUE" / "qnli_train.jsonl", qnli_rows(8))
+    write_jsonl(folder / "GLUE" / "qnli_train.jsonl", qnli_rows(6))
     published = Path(os.environ.get("CULNIG_DATA", "/none")) / "GLUE" / "qnli_validation.jsonl"
     if published.is_file():
         with published.open(encoding="utf-8") as file:
             rows = [json.loads(line) for line in islice(file, 2)]
     else:
-        rows = qnli_rows(2, first=8)
+        rows = qnli_rows(2, first=6)
     write_jsonl(folder / "GLUE" / "qnli_validation.jsonl", rows)
     return folder
 
