@@ -34,7 +34,7 @@ def score_tiny(
         "toy-control": ChosenItems("control", "identify", tiny_items(N_CONTROL)[items]),
     }
     how = RunSettings(level=level, **options)
-    settings = ScoreSettings(aggregator, BUDGET)
+    settings = ScoreSettings(aggregator, BUDGET, prefix_sharing=False)
     score_share(tiny_model(), benchmarks, settings, folder, processes, how=how)
     return None if processes.is_shard else Run(folder)
 

@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Compute each layer twice and keep one layer's activations: less memory, same scores.",
 )
+@click.option(
+    "--no-prefix-sharing",
+    is_flag=True,
+    help="Compute every prompt whole, also where prompts begin alike.",
+)
 @skip_too_long_option()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
@@ -79,6 +84,7 @@ def command(
     scorers: tuple[str, ...],
     compat: str | None,
     gradient_checkpointing: bool,
+    no_prefix_sharing: bool,
     skip_too_long: bool,
     output: Path,
     resume: bool,
@@ -123,7 +129,7 @@ def command(
         score_share(
             bound,
             chosen,
-            ScoreSettings(aggregator, token_budget),
+            ScoreSettings(aggregator, token_budget, prefix_sharing=not no_prefix_sharing),
             output,
             processes,
             how=how,
@@ -140,6 +146,7 @@ def command(
                 n_scorers=1 + len(how.scorers),
             ).record(),
             progress=lambda name, n_items: view.advance(f"score {name}", n_items),
+            say=view.say,
         )
     disconnect()
     if processes.is_shard:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from culnig import kernels
 from culnig.backends import Backend, choose_backend
 from culnig.errors import NonFiniteError, PluginError
+from culnig.extraction.joining import JoinedScores, located
 from culnig.extraction.keeping import Keeper
 from culnig.inference.batches import Batch
-from culnig.neurons import Segment
+from culnig.neurons import Layout, Segment
 from culnig.scorer import Pair, Scorer, Target
 from culnig.scores import CultureMoments
 
@@ -36,6 +37,7 @@ class Accumulator:
     def __init__(
         self,
         moments: CultureMoments,
+        layout: Layout,
         aggregator: str,
         *,
         clamp_at_zero: bool,
@@ -46,6 +48,7 @@ class Accumulator:
         self._keeper = keeper
         self._others = others
         self._moments = moments
+        self._layout = layout
         self._aggregator = aggregator
         self._clamp_at_zero = clamp_at_zero
         self._backends: dict[torch.device, Backend] = {}
@@ -85,6 +88,12 @@ class Accumulator:
         part = gradient.detach().float() * share
         kept[segment.start] = part if segment.start not in kept else kept[segment.start].add_(part)
 
+    def backend_of(self, device: torch.device) -> Backend:
+        """The kernels for tensors of a device."""
+        if device not in self._backends:
+            self._backends[device] = choose_backend(device)
+        return self._backends[device]
+
     def add(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
         """Reduce one module's pair and add it to the culture sums."""
         if segment.start in self._added:
@@ -92,10 +101,6 @@ class Accumulator:
         if self._collecting is not None:
             self._collect(segment, gradient, *self._collecting)
             return
-        device = activation.device
-        if device not in self._backends:
-            self._backends[device] = choose_backend(device)
-        backend = self._backends[device]
         columns = segment.columns
         item_scores, peak_tokens = self._keeper.tables(segment, self._batch) if self._keeper else (None, None)
         if self._keeper:
@@ -103,7 +108,7 @@ class Accumulator:
             self._keeper.keep(segment, self._batch, activation, gradient)
         others = self._other_scores(segment, activation, gradient)
         try:
-            backend.score_reduce(
+            self.backend_of(activation.device).score_reduce(
                 activation,
                 gradient,
                 self._batch.token_mask,
@@ -118,17 +123,35 @@ class Accumulator:
                 clamp_at_zero=self._clamp_at_zero,
             )
         except NonFiniteError as error:
-            item = self._batch.items[error.item].item.id
-            raise NonFiniteError(
-                error.count,
-                error.item,
-                error.token,
-                error.neuron,
-                where=f"{segment.module}, layer {segment.layer} (item {item})",
-            ) from None
+            raise located(error, segment, self._batch.items[error.item]) from None
         for (scorer, moments), scores in zip(self._others, others, strict=True):
             self._add_scores(scorer, moments, scores, columns)
         self._added.add(segment.start)
+
+    def joining(self) -> JoinedScores:
+        """Where the scores of the batch are put together whose items come in parts."""
+        return JoinedScores(
+            self._batch, self._layout, self._aggregator, self.backend_of, peaks=self._keeper is not None
+        )
+
+    def add_joined(self, joined: JoinedScores) -> None:
+        """Add the scores of all neurons of the batch to the culture sums."""
+        scores, peaks = joined.finish()
+        if self._keeper is not None:
+            for segment in self._layout.segments:
+                kept_scores, kept_peaks = self._keeper.tables(segment, self._batch)
+                if kept_scores is not None and kept_peaks is not None and peaks is not None:
+                    kept_scores[...] = scores[:, segment.columns]
+                    kept_peaks[...] = peaks[:, segment.columns]
+        kernels.add_scores(
+            scores,
+            self._confidence,
+            self._culture_index,
+            sums=self._moments.sum,
+            sums_of_squares=self._moments.sum_of_squares,
+            positive_counts=self._moments.positive_count,
+            clamp_at_zero=self._clamp_at_zero,
+        )
 
     def _other_scores(
         self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor

@@ -54,6 +54,15 @@ class Capture:
             self._keeps = False
 
     @contextlib.contextmanager
+    def handing_to(self, consume: Consumer) -> Iterator[None]:
+        """Pairs of backward passes inside go to `consume`."""
+        usual, self._consume = self._consume, consume
+        try:
+            yield
+        finally:
+            self._consume = usual
+
+    @contextlib.contextmanager
     def scaled(self, factor: float) -> Iterator[None]:
         """Forward passes inside have the outputs of all modules multiplied with `factor`."""
         self._scale = factor

@@ -14,7 +14,7 @@ from culnig.extraction.keeping import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.extraction.levels import Level, StoredTensors
 from culnig.extraction.memory import peak_bytes
 from culnig.extraction.processes import ALONE, Processes
-from culnig.extraction.scoring import ScoreSettings, Scoring
+from culnig.extraction.scoring import ScoreSettings, Scoring, settled
 from culnig.items import ChosenItems
 from culnig.scorer import Scorer
 from culnig.store.compression import Compression
@@ -59,13 +59,15 @@ def score_run(
     skipped: Mapping[str, int] | None = None,
     planned_memory: Mapping[str, Any] | None = None,
     progress: Progress = lambda benchmark, n_items: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     """Score all benchmarks into the run folder `folder` and return the finished run.
 
     An interrupted run is finished by the same call with `resume`, to the same bits. `skipped` counts the
     items of each benchmark that were left out as too long, `planned_memory` is what a plan said; both are
-    recorded, the latter beside the peak that was measured. OutputExistsError where the folder is in the way,
-    MismatchError where the run in it was made for something else.
+    recorded, the latter beside the peak that was measured. `say` is told where prompts cannot share their
+    prefixes. OutputExistsError where the folder is in the way, MismatchError where the run in it was made
+    for something else.
     """
     score_share(
         bound,
@@ -79,6 +81,7 @@ def score_run(
         skipped=skipped,
         planned_memory=planned_memory,
         progress=progress,
+        say=say,
     )
     return Run(folder)
 
@@ -96,6 +99,7 @@ def score_share(
     skipped: Mapping[str, int] | None = None,
     planned_memory: Mapping[str, Any] | None = None,
     progress: Progress = lambda benchmark, n_items: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Do this process's share of a run; see `score_run`.
 
@@ -103,6 +107,15 @@ def score_share(
     (`culnig.store.merge`). The numbers are those of one process, to the bit.
     """
     how = how or RunSettings()
+    settings, problem = settled(
+        settings,
+        bound,
+        gradient_checkpointing=how.gradient_checkpointing,
+        scorers=how.scorers,
+        tensors=how.level == "token",
+    )
+    if problem:
+        say(f"prompts are not shared: {problem}")
     record = _record(bound, benchmarks, settings, how)
     if skipped:
         record["skipped_too_long"] = dict(skipped)

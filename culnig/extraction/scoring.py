@@ -8,42 +8,36 @@ The order of batches is fixed by the items and the token budget, and so are the 
 Each portion has a table of its own, which after k batches is the same whether or not the process was
 interrupted in between, and whichever process it was; the tables are added in the order of portions.
 
-A batch that runs out of memory goes on as two halves, which add what it has not added yet: every item is in
-every neuron's sum once, and in the same order.
+Where items begin alike and it pays, a batch forwards what they have in common once (`sharing`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.bound import BoundModel
-from culnig.errors import EnvironmentProblem
-from culnig.extraction.accumulator import Accumulator, Added
+from culnig.extraction.accumulator import Accumulator
 from culnig.extraction.capture import Capture
 from culnig.extraction.checkpointing import checkpointed
-from culnig.extraction.diagnosis import non_finite_activation
 from culnig.extraction.halving import half_of_items
 from culnig.extraction.keeping import Keeper
+from culnig.extraction.pieces import Pieces
 from culnig.extraction.portions import MOST_PORTIONS, split_batches
-from culnig.extraction.targets import log_odds, wrong_confidence
-from culnig.inference.answers import AnswerReader, gold_confidence
+from culnig.extraction.sharing import SCORING
+from culnig.extraction.sharing_trial import sharing_problem
+from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
-from culnig.inference.memory import is_out_of_memory, release_memory
+from culnig.inference.prefixes import SharedBatch, renumbered, share_prefixes, whole
 from culnig.items import Item, Role
 from culnig.outcomes import Outcomes
-from culnig.scorer import PATH_STEPS, Scorer, Target
+from culnig.scorer import Scorer
 from culnig.scores import CultureMoments
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,8 @@ class ScoreSettings:
     """How contributions at the tokens become one instance score: max, absmax, sum, mean or last."""
     token_budget: int = DEFAULT_TOKEN_BUDGET
     """Most tokens of one batch, padding included. Changes scores only by the model's float noise."""
+    prefix_sharing: bool = True
+    """Whether prompts that begin alike share that part where it pays. Changes scores only as that does."""
 
 
 @dataclass
@@ -87,8 +83,8 @@ class Scoring:
     ) -> None:
         """`gradient_checkpointing` takes less memory and more time, and gives the same scores.
 
-        `scorers` are those beside gradient × activation. With `halves` a portion holds items of one half of
-        the questions only (`halving`).
+        `scorers` are those beside gradient × activation. Neither goes with prefix sharing (`settled`). With
+        `halves` a portion holds items of one half of the questions only (`halving`).
         """
         self._scorers = scorers
         self._bound = bound
@@ -97,16 +93,22 @@ class Scoring:
         self._settings = settings
         self._checkpointing = gradient_checkpointing
         encoded = Encoder(bound).encode_all(items)
-        self.batches: list[Batch] = []
+        self.work: list[SharedBatch | Batch] = []
+        """The batches as they are run."""
         self.portions: list[range] = []
         self.half_of_portion: list[int | None] = []
         """Which half of the questions a portion holds, 1 or 2; None for both."""
         for half, places in self._shares(halves):
-            batches = make_batches([encoded[place] for place in places], settings.token_budget)
+            chosen = [encoded[place] for place in places]
+            shared = (
+                share_prefixes(chosen, settings.token_budget, SCORING) if settings.prefix_sharing else None
+            )
+            batches = shared or list[SharedBatch | Batch](make_batches(chosen, settings.token_budget))
             most = MOST_PORTIONS if half is None else MOST_PORTIONS // 2
-            self.portions += split_batches(len(batches), most, len(self.batches))
-            self.batches += [batch.renumbered(places) for batch in batches]
+            self.portions += split_batches(len(batches), most, len(self.work))
+            self.work += [renumbered(batch, places) for batch in batches]
             self.half_of_portion += [half] * (len(self.portions) - len(self.half_of_portion))
+        self.batches = [whole(batch) for batch in self.work]
 
     def _shares(self, halves: bool) -> list[tuple[int | None, Sequence[int]]]:
         """The items that are batched together: all, or those of each half that has any."""
@@ -148,6 +150,7 @@ class Scoring:
         """
         accumulator = Accumulator(
             scores.moments,
+            self._bound.layout,
             self._settings.aggregator,
             clamp_at_zero=self._clamp_at_zero,
             keeper=keeper,
@@ -159,15 +162,48 @@ class Scoring:
             Capture(self._bound, accumulator.add) as capture,
         ):
             targets = tuple(dict.fromkeys(t for scorer in self._scorers for t in scorer.targets))
-            pieces = _Pieces(self._bound, reader, capture, accumulator, scores.outcomes, targets)
+            pieces = Pieces(
+                self._bound,
+                reader,
+                capture,
+                accumulator,
+                scores.outcomes,
+                self._settings.token_budget,
+                targets,
+            )
             for number in self.portions[portion][scores.batches_done :]:
                 if keeper:
                     keeper.begin(number)
-                pieces.score(self.batches[number])
+                pieces.score(self.work[number])
                 if keeper:
                     keeper.end(number)
                 scores.batches_done += 1
                 after_batch(scores.batches_done, len(self.batches[number].items))
+
+
+def settled(
+    settings: ScoreSettings,
+    bound: BoundModel,
+    *,
+    gradient_checkpointing: bool = False,
+    scorers: Sequence[Scorer] = (),
+    tensors: bool = False,
+) -> tuple[ScoreSettings, str]:
+    """The settings with prefix sharing off where it is asked for and cannot be, and the reason.
+
+    `tensors` says that activations and gradients of whole prompts are kept.
+    """
+    problem = None
+    if settings.prefix_sharing:
+        if tensors:
+            problem = "level token keeps the tensors of whole prompts"
+        elif scorers:
+            problem = f"scorer {scorers[0].name} sees whole prompts"
+        elif gradient_checkpointing:
+            problem = "gradient checkpointing runs layers twice"
+        else:
+            problem = sharing_problem(bound)
+    return (settings, "") if problem is None else (replace(settings, prefix_sharing=False), problem)
 
 
 def score_benchmark(
@@ -184,6 +220,7 @@ def score_benchmark(
 
     Raises as `Scoring.score` does.
     """
+    settings, _ = settled(settings, bound, gradient_checkpointing=gradient_checkpointing, scorers=scorers)
     scoring = Scoring(
         bound, items, role, settings, gradient_checkpointing=gradient_checkpointing, scorers=scorers
     )
@@ -202,95 +239,3 @@ def score_benchmark(
             total.scorers[name].add(moments)
         total.batches_done += part.batches_done
     return total
-
-
-class _Pieces:
-    """Scores batches, in halves where memory runs out."""
-
-    def __init__(
-        self,
-        bound: BoundModel,
-        reader: AnswerReader,
-        capture: Capture,
-        accumulator: Accumulator,
-        outcomes: Outcomes,
-        targets: Sequence[Target] = (),
-    ) -> None:
-        """`targets` are differentiated beside P(gold)."""
-        self._bound = bound
-        self._reader = reader
-        self._capture = capture
-        self._targets = targets
-        self._accumulator = accumulator
-        self._outcomes = outcomes
-        self._too_large: float = math.inf
-        """Tokens of the smallest batch that did not fit: later ones of that size are halved at once."""
-
-    def score(self, batch: Batch, added: Added = frozenset()) -> None:
-        """Score a batch; `added` are the segments that have its scores already."""
-        alone = len(batch.items) == 1
-        if alone or batch.n_tokens < self._too_large:
-            before = self._attempt(batch, added)
-            if before is None:
-                return
-            added = before
-            release_memory()
-            if alone:
-                raise _does_not_fit(batch)
-            self._too_large = min(self._too_large, batch.n_tokens)
-        for half in batch.halves():
-            self.score(half, added)
-
-    def _attempt(self, batch: Batch, added: Added) -> Added | None:
-        """Score a batch in one go; where memory runs out, return the segments that are through by then."""
-        self._accumulator.begin(batch, added)
-        try:
-            if "path" in self._targets:
-                self._walk_the_path(batch)
-            probabilities = self._reader.logits(batch).softmax(-1)
-            confidence = gold_confidence(batch, probabilities)
-            if not confidence.isfinite().all():
-                raise non_finite_activation(self._bound, self._reader, batch)
-            wrong = self._differentiate_others(batch, probabilities)
-            self._accumulator.weigh(confidence.detach(), wrong)
-            confidence.sum().backward()  # type: ignore[no-untyped-call]
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            return self._accumulator.added
-        self._accumulator.finish()
-        self._reader.record(batch, probabilities, self._outcomes)
-        return None
-
-    def _differentiate_others(self, batch: Batch, probabilities: torch.Tensor) -> torch.Tensor | None:
-        """Collect the gradients of targets that the same graph gives; P of the most probable wrong label."""
-        wrong = None
-        with self._capture.going_on():
-            if "wrong" in self._targets:
-                wrong = wrong_confidence(batch, probabilities)
-                self._collect("wrong", wrong)
-            if "log-odds" in self._targets:
-                self._collect("log-odds", log_odds(batch, probabilities))
-        return None if wrong is None else wrong.detach()
-
-    def _collect(self, target: Target, values: torch.Tensor) -> None:
-        with self._accumulator.collecting(target):
-            values.sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
-
-    def _walk_the_path(self, batch: Batch) -> None:
-        """Average the gradient of P(gold) while all modules' outputs grow to their full size."""
-        for step in range(1, PATH_STEPS + 1):
-            with (
-                self._capture.scaled(step / PATH_STEPS),
-                self._accumulator.collecting("path", 1 / PATH_STEPS),
-            ):
-                probabilities = self._reader.logits(batch).softmax(-1)
-                gold_confidence(batch, probabilities).sum().backward()  # type: ignore[no-untyped-call]
-
-
-def _does_not_fit(batch: Batch) -> EnvironmentProblem:
-    return EnvironmentProblem(
-        f"out of memory with the single item {batch.items[0].item.id} of {batch.n_tokens} tokens; add "
-        "--gradient-checkpointing, load with --dtype bfloat16 or --quantize 4bit, or spread the model over "
-        "several devices with --device-map auto. `culnig-engine plan` says what fits"
-    )

@@ -63,7 +63,7 @@ class AnswerReader:
         self, head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor
     ) -> torch.Tensor | None:
         hidden = inputs[0]
-        return read_out(hidden, logits, head) if hidden.requires_grad else None
+        return read_out(hidden, logits, head) if hidden.requires_grad and len(hidden) else None
 
     def logits(self, batch: Batch | TreeBatch) -> torch.Tensor:
         """Logits at the last real position, (item, vocabulary); float64 where gradients are on."""
@@ -90,7 +90,8 @@ class AnswerReader:
     ) -> torch.Tensor:
         """Logits at the places `last` (item,) of `token_ids` (row, token), shape (item, vocabulary).
 
-        `rows` are the items' rows; without it the items are the rows. `options` go to the model.
+        `rows` are the items' rows; without it the items are the rows. Where `last` is empty nothing is read.
+        `options` go to the model.
         """
         import torch
 

@@ -5,20 +5,22 @@ tokens for most of their length. Here such items form groups; the keys and value
 computed once, and every item goes on from there with its own tokens. In a causal model that is the same
 computation up to the float noise of the matrix products.
 
-Groups are runs of the items in the order of their tokens, cut where the number of tokens that the model
-sees is smallest. Padding is on the right, as in `batches`; the padding that follows a shorter prefix is
-masked, and positions count real tokens only.
+Groups are runs of the items in the order of their tokens, cut where the work is smallest: for an answer the
+number of tokens that the model sees; where every item needs a backward pass of its own through the prefix,
+only the forward pass is saved (`SharedWork`). Padding is on the right, as in `batches`; the padding that
+follows a shorter prefix is masked, and positions count real tokens only.
 """
 
 from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from culnig.bound import BoundModel
 from culnig.inference.answers import AnswerReader
@@ -30,13 +32,39 @@ if TYPE_CHECKING:
     import torch
 
 PAYS_BELOW = 0.9
-"""Sharing is used where it leaves at most this share of the tokens."""
+"""Sharing is used where it leaves at most this share of the work."""
 _GROUP_OVERHEAD = 4
 """Tokens that a group must save beyond what it costs: expanding its cache is not free."""
-_LARGEST_GROUP = 64
+_TURN_OVERHEAD = 64
+"""Tokens that a turn must save: each takes the output head once more."""
 _TOLERANCE = 1e-3
 _HALF_TOLERANCE = 3e-2
 """Largest difference of a probability that is float noise, and the same for half precision."""
+
+
+@dataclass(frozen=True)
+class SharedWork:
+    """What sharing a prefix saves, and how far groups and batches may grow."""
+
+    saved: float = 1.0
+    """Share of the work on a token that is done once for its group; the rest is done for every item."""
+    largest_group: int = 64
+    in_turns: bool = False
+    """Whether the rests of a batch go through in turns, which share the token budget with its prefixes."""
+
+    def of(self, batch: SharedBatch | Batch, token_budget: int) -> float:
+        """Work on a batch, in tokens, padding included."""
+        if isinstance(batch, Batch):
+            return batch.n_tokens
+        passes = max(map(len, batch.members))
+        if self.in_turns:
+            rests = sum(batch.part(rows).rest_tokens for rows in batch.turns(token_budget))
+        else:
+            rests = batch.rest_tokens
+        return batch.prefix_tokens * (self.saved + (1 - self.saved) * passes) + rests
+
+
+ANSWERING = SharedWork()
 
 
 @dataclass(frozen=True)
@@ -50,26 +78,108 @@ class SharedBatch:
     """Token ids of each group's prefix."""
 
     @property
+    def prefix_lengths(self) -> NDArray[np.int64]:
+        """Tokens of each item's prefix, shape (item,)."""
+        return np.array([len(self.prefixes[group]) for group in self.group_of], dtype=np.int64)
+
+    @property
+    def rest_lengths(self) -> NDArray[np.int64]:
+        """Tokens of each item behind its prefix, shape (item,)."""
+        return self.batch.lengths - self.prefix_lengths
+
+    @property
+    def members(self) -> list[list[int]]:
+        """Rows of each group's items."""
+        rows: list[list[int]] = [[] for _ in self.prefixes]
+        for row, group in enumerate(self.group_of):
+            rows[group].append(row)
+        return rows
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens of the prefixes, padding included."""
+        return len(self.prefixes) * max(map(len, self.prefixes))
+
+    @property
+    def rest_tokens(self) -> int:
+        """Tokens behind the prefixes, padding included."""
+        return len(self.batch.items) * int(self.rest_lengths.max())
+
+    @property
     def n_tokens(self) -> int:
         """Tokens that the model sees, padding included."""
-        longest = max(map(len, self.prefixes))
-        suffix = max(
-            len(one.token_ids) - len(self.prefixes[group])
-            for one, group in zip(self.batch.items, self.group_of, strict=True)
-        )
-        return len(self.prefixes) * longest + len(self.batch.items) * suffix
+        return self.prefix_tokens + self.rest_tokens
+
+    def turns(self, token_budget: int) -> list[list[int]]:
+        """Rows of the items in turns of like lengths, longest first.
+
+        Turns keep within what the prefixes leave of the budget; where an item needs more it goes alone.
+        """
+        lengths = self.rest_lengths
+        order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+        room = token_budget - self.prefix_tokens
+        best, begins = [0.0], [0]
+        for end in range(1, len(order) + 1):
+            costs = {
+                begin: best[begin] + (end - begin) * int(lengths[order[begin]]) + _TURN_OVERHEAD
+                for begin in range(end)
+                if begin == end - 1 or (end - begin) * lengths[order[begin]] <= room
+            }
+            begin = min(costs, key=lambda begin: (costs[begin], begin))
+            best.append(costs[begin])
+            begins.append(begin)
+        ends, end = [], len(order)
+        while end:
+            ends.append((begins[end], end))
+            end = begins[end]
+        return [order[begin:end] for begin, end in reversed(ends)]
+
+    def part(self, rows: Sequence[int]) -> SharedBatch:
+        """Some of the items, behind the same prefixes."""
+        numbers, items = self.batch.numbers, self.batch.items
+        batch = Batch(tuple(numbers[row] for row in rows), tuple(items[row] for row in rows))
+        return SharedBatch(batch, tuple(self.group_of[row] for row in rows), self.prefixes)
+
+    def halves(self) -> tuple[SharedBatch | Batch, SharedBatch | Batch]:
+        """The batch as two, items in the same order; for batches of at least two items."""
+        n_groups, n_items = len(self.prefixes), len(self.batch.items)
+        middle = self.group_of.index((n_groups + 1) // 2) if n_groups > 1 else (n_items + 1) // 2
+        return self._rows(0, middle), self._rows(middle, n_items)
+
+    def _rows(self, begin: int, end: int) -> SharedBatch | Batch:
+        """Some of the items; one alone shares nothing."""
+        batch = Batch(self.batch.numbers[begin:end], self.batch.items[begin:end])
+        if end - begin == 1:
+            return batch
+        first, last = self.group_of[begin], self.group_of[end - 1]
+        group_of = tuple(group - first for group in self.group_of[begin:end])
+        return SharedBatch(batch, group_of, self.prefixes[first : last + 1])
 
 
-def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[SharedBatch | Batch] | None:
+def whole(batch: SharedBatch | Batch) -> Batch:
+    """The batch's items, each as a whole prompt."""
+    return batch.batch if isinstance(batch, SharedBatch) else batch
+
+
+def renumbered(batch: SharedBatch | Batch, numbers: Sequence[int]) -> SharedBatch | Batch:
+    """The batch with item i now at place `numbers[i]`."""
+    if isinstance(batch, SharedBatch):
+        return SharedBatch(batch.batch.renumbered(numbers), batch.group_of, batch.prefixes)
+    return batch.renumbered(numbers)
+
+
+def share_prefixes(
+    encoded: Sequence[EncodedItem], token_budget: int, work: SharedWork = ANSWERING
+) -> list[SharedBatch | Batch] | None:
     """Batches that share prefixes, and plain ones for the other items; None where sharing does not pay.
 
     The prefixes of a batch and the rest of its items each have at most `token_budget` tokens, padding
-    included.
+    included. Where the rests go in turns, the prefixes have at most half of it.
     """
     if not encoded:
         return None
-    groups = _groups(encoded, token_budget)
-    shared = _pack([group for group in groups if len(group) > 1], encoded, token_budget)
+    groups = _groups(encoded, token_budget, work)
+    shared = _pack([group for group in groups if len(group) > 1], encoded, token_budget, work)
     alone = [group[0] for group in groups if len(group) == 1]
     rest = [
         Batch(tuple(alone[number] for number in batch.numbers), batch.items)
@@ -77,8 +187,8 @@ def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[Sh
     ]
     plain = sum(batch.n_tokens for batch in make_batches(encoded, token_budget))
     batches: list[SharedBatch | Batch] = [*shared, *rest]
-    tokens = sum(batch.n_tokens for batch in batches)
-    return batches if tokens <= PAYS_BELOW * plain else None
+    left = sum(work.of(batch, token_budget) for batch in batches)
+    return batches if left <= PAYS_BELOW * plain else None
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
@@ -87,8 +197,8 @@ def _common(first: Sequence[int], second: Sequence[int]) -> int:
     return next((place for place in range(limit) if first[place] != second[place]), limit)
 
 
-def _groups(encoded: Sequence[EncodedItem], token_budget: int) -> list[list[int]]:
-    """Items in groups, such that prefixes once and the rests of all items are the fewest tokens."""
+def _groups(encoded: Sequence[EncodedItem], token_budget: int, work: SharedWork) -> list[list[int]]:
+    """Items in groups, such that the work on prefixes and on the rests of all items is smallest."""
     order = sorted(range(len(encoded)), key=lambda number: (encoded[number].token_ids, number))
     ids = [encoded[number].token_ids for number in order]
     common = [0, *(_common(one, two) for one, two in itertools.pairwise(ids))]
@@ -96,14 +206,14 @@ def _groups(encoded: Sequence[EncodedItem], token_budget: int) -> list[list[int]
     for end in range(1, len(ids) + 1):
         prefix = longest = len(ids[end - 1])
         total, cost, begin = longest, best[end - 1] + longest, end - 1
-        for start in range(end - 2, max(-1, end - 1 - _LARGEST_GROUP), -1):
+        for start in range(end - 2, max(-1, end - 1 - work.largest_group), -1):
             prefix = min(prefix, common[start + 1])
             longest = max(longest, len(ids[start]))
             total += len(ids[start])
             n = end - start
             if prefix == 0 or n * (longest - prefix) > token_budget:
                 break
-            together = best[start] + total - (n - 1) * prefix + _GROUP_OVERHEAD
+            together = best[start] + total - work.saved * (n - 1) * prefix + _GROUP_OVERHEAD
             if together < cost:
                 cost, begin = together, start
         best.append(cost)
@@ -115,36 +225,63 @@ def _groups(encoded: Sequence[EncodedItem], token_budget: int) -> list[list[int]
     return groups[::-1]
 
 
-def _pack(groups: list[list[int]], encoded: Sequence[EncodedItem], token_budget: int) -> list[SharedBatch]:
-    """Groups of like lengths together, longest first, under the budget."""
+def _pack(
+    groups: list[list[int]], encoded: Sequence[EncodedItem], token_budget: int, work: SharedWork
+) -> list[SharedBatch]:
+    """Groups of like lengths together, longest first, under the budget.
 
-    def lengths(group: list[int]) -> tuple[int, int]:
-        ids = [encoded[number].token_ids for number in group]
-        prefix = min(_common(ids[0], other) for other in ids[1:])
-        return prefix, max(map(len, ids)) - prefix
+    A batch takes as many passes as its largest group has items, so groups of like sizes are tried too.
+    """
+    sized = [_Group(group, encoded) for group in groups]
+    orders: list[Callable[[_Group], tuple[int, ...]]] = [
+        lambda group: (group.prefix, group.rest),
+        lambda group: (len(group.numbers), group.prefix, group.rest),
+    ]
+    packed = [
+        [
+            _shared(members, encoded)
+            for members in _cut(sorted(sized, key=order, reverse=True), token_budget, work)
+        ]
+        for order in orders
+    ]
+    return min(packed, key=lambda batches: sum(work.of(batch, token_budget) for batch in batches))
 
-    sized = sorted(((*lengths(group), group) for group in groups), reverse=True)
-    packed: list[list[tuple[int, list[int]]]] = []
-    suffix = n_items = 0
-    for prefix, own, group in sized:
-        new = not packed or (
-            (len(packed[-1]) + 1) * packed[-1][0][0] > token_budget
-            or (n_items + len(group)) * max(suffix, own) > token_budget
-        )
-        if new:
+
+class _Group:
+    """Items behind one prefix."""
+
+    def __init__(self, numbers: list[int], encoded: Sequence[EncodedItem]) -> None:
+        ids = [encoded[number].token_ids for number in numbers]
+        self.numbers = numbers
+        self.prefix = min(_common(ids[0], other) for other in ids[1:])
+        self.rest = max(map(len, ids)) - self.prefix
+
+
+def _cut(groups: list[_Group], token_budget: int, work: SharedWork) -> list[list[_Group]]:
+    """Groups in batches, in their order."""
+    room = token_budget // 2 if work.in_turns else token_budget
+    packed: list[list[_Group]] = []
+    prefix = rest = n_items = 0
+    for group in groups:
+        longest, widest = max(prefix, group.prefix), max(rest, group.rest)
+        if (
+            not packed
+            or longest * (len(packed[-1]) + 1) > room
+            or widest * (n_items + len(group.numbers)) > token_budget
+        ):
             packed.append([])
-            suffix = n_items = 0
-        packed[-1].append((prefix, group))
-        suffix, n_items = max(suffix, own), n_items + len(group)
-    return [_shared(members, encoded) for members in packed]
+            n_items, longest, widest = 0, group.prefix, group.rest
+        packed[-1].append(group)
+        prefix, rest, n_items = longest, widest, n_items + len(group.numbers)
+    return packed
 
 
-def _shared(members: list[tuple[int, list[int]]], encoded: Sequence[EncodedItem]) -> SharedBatch:
-    numbers = tuple(number for _, group in members for number in group)
+def _shared(members: list[_Group], encoded: Sequence[EncodedItem]) -> SharedBatch:
+    numbers = tuple(number for group in members for number in group.numbers)
     return SharedBatch(
         Batch(numbers, tuple(encoded[number] for number in numbers)),
-        tuple(place for place, (_, group) in enumerate(members) for _ in group),
-        tuple(encoded[group[0]].token_ids[:prefix] for prefix, group in members),
+        tuple(place for place, group in enumerate(members) for _ in group.numbers),
+        tuple(encoded[group.numbers[0]].token_ids[: group.prefix] for group in members),
     )
 
 
@@ -157,7 +294,7 @@ class PrefixReader:
 
     def problem(self, batches: Sequence[SharedBatch | Batch]) -> str | None:
         """Why this model cannot share prefixes, or None; tried on a few items of the first batch."""
-        reason = _unfit(self._bound)
+        reason = unfit(self._bound)
         if reason is not None:
             return reason
         import torch
@@ -178,34 +315,51 @@ class PrefixReader:
     def logits(self, shared: SharedBatch) -> torch.Tensor:
         """Logits at the last real position, (item, vocabulary)."""
         import torch
+
+        cache = self.forward_prefixes(shared)
+        groups = torch.tensor(shared.group_of)
+        for layer in cache.layers:
+            layer.batch_select_indices(groups.to(layer.keys.device))
+        return self.forward_rests(shared, cache)
+
+    def forward_prefixes(self, shared: SharedBatch) -> Any:
+        """The cache of the prefixes, a row for each group; the head sees nothing."""
+        import torch
         from transformers import DynamicCache
 
-        device = next(self._bound.model.get_input_embeddings().parameters()).device
-        prefix_ids, prefix_lengths = _padded(shared.prefixes)
-        suffixes = [
-            one.token_ids[len(shared.prefixes[group]) :]
-            for one, group in zip(shared.batch.items, shared.group_of, strict=True)
-        ]
-        ids, lengths = _padded(suffixes)
-        groups = torch.tensor(shared.group_of)
+        ids, _ = _padded(shared.prefixes)
         cache = DynamicCache(config=self._bound.model.config)
-        self._reader.forward(prefix_ids.to(device), prefix_lengths - 1, past_key_values=cache, use_cache=True)
-        layers: Any = cache.layers
-        for layer in layers:
-            layer.batch_select_indices(groups.to(layer.keys.device))
-        before = prefix_lengths[groups][:, None]  # real tokens of each item's prefix
-        steps = torch.arange(ids.shape[1])[None, :]
-        mask = torch.cat(
-            [torch.arange(prefix_ids.shape[1])[None, :] < before, steps < lengths[:, None]], dim=1
+        nowhere = torch.zeros(0, dtype=torch.long)
+        self._reader.forward(ids.to(self._device), nowhere, past_key_values=cache, use_cache=True)
+        return cache
+
+    def forward_rests(self, shared: SharedBatch, cache: Any) -> torch.Tensor:
+        """Logits at the last real position, (item, vocabulary), behind a cache with a row for each item."""
+        import torch
+
+        ids, lengths = _padded(
+            [
+                one.token_ids[len(shared.prefixes[group]) :]
+                for one, group in zip(shared.batch.items, shared.group_of, strict=True)
+            ]
         )
+        before = torch.from_numpy(shared.prefix_lengths)[:, None]
+        longest = max(map(len, shared.prefixes))
+        steps = torch.arange(ids.shape[1])[None, :]
+        mask = torch.cat([torch.arange(longest)[None, :] < before, steps < lengths[:, None]], dim=1)
         return self._reader.forward(
-            ids.to(device),
+            ids.to(self._device),
             lengths - 1,
             past_key_values=cache,
             use_cache=True,
-            attention_mask=mask.long().to(device),
-            position_ids=(before + torch.minimum(steps, lengths[:, None] - 1)).to(device),
+            attention_mask=mask.long().to(self._device),
+            position_ids=(before + torch.minimum(steps, lengths[:, None] - 1)).to(self._device),
         )
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the model takes its token ids."""
+        return next(self._bound.model.get_input_embeddings().parameters()).device
 
     def answer(self, shared: SharedBatch, outcomes: Outcomes) -> None:
         """Forward a batch without gradients and record its answers."""
@@ -240,7 +394,7 @@ def _padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(ids), torch.from_numpy(lengths)
 
 
-def _unfit(bound: BoundModel) -> str | None:
+def unfit(bound: BoundModel) -> str | None:
     """Why the cache of a model is not plain, or None where every layer keeps all keys and values."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 

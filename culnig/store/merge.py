@@ -132,13 +132,17 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
     return Run(target)
 
 
+_MAY_DIFFER = ("benchmarks.", "settings.token_budget", "settings.prefix_sharing")
+"""The settings change scores only by the float noise of the model."""
+
+
 def _check_together(runs: Sequence[Run]) -> None:
     first = runs[0]
     for run in runs[1:]:
         differences = [
             difference
             for difference in request_differences(run.record, first.record)
-            if not difference.startswith(("benchmarks.", "settings.token_budget"))
+            if not difference.startswith(_MAY_DIFFER)
         ]
         if run.layout != first.layout:
             differences.append("other modules or layers")

@@ -59,7 +59,8 @@ def run_folder(model_folder, tmp_path_factory) -> Path:
 
 
 def score_arguments(model: Path, output: Path, *more: str) -> list[str]:
-    """A `score` command over our own benchmarks, one item per culture."""
+    """A `score` command over our own benchmarks, one item per culture; prompts whole, as at level token."""
     benchmarks = ("everyday", "everyday-control", "country-rc")
     named = [part for name in benchmarks for part in ("--benchmark", name)]
-    return ["score", "--model", str(model), *named, "--per-culture", "1", "-o", str(output), *more]
+    options = ["--per-culture", "1", "--no-prefix-sharing"]
+    return ["score", "--model", str(model), *named, *options, "-o", str(output), *more]

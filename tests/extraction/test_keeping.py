@@ -32,7 +32,7 @@ def score(folder, level, bound=None, token_budget=300, resume=False, **how):
     return score_run(
         bound or tiny_model(),
         BENCHMARKS,
-        ScoreSettings(token_budget=token_budget),
+        ScoreSettings(token_budget=token_budget, prefix_sharing=False),
         folder,
         how=RunSettings(level=level, **how),
         resume=resume,

@@ -12,7 +12,7 @@ from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from culnig.inference.answers import AnswerReader
 from tests.tiny_models import tiny_items, tiny_model
 
-SETTINGS = ScoreSettings(token_budget=700)
+SETTINGS = ScoreSettings(token_budget=700, prefix_sharing=False)
 N_ITEMS = 9
 
 OUT_OF_MEMORY = [
