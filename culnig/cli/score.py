@@ -144,6 +144,9 @@ def command(
                 quantize=model.settings.quantize,
                 checkpointing=gradient_checkpointing,
                 n_scorers=1 + len(how.scorers),
+                sharing=not (
+                    no_prefix_sharing or gradient_checkpointing or how.scorers or how.level == "token"
+                ),
             ).record(),
             progress=lambda name, n_items: view.advance(f"score {name}", n_items),
             say=view.say,

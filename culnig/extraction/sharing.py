@@ -14,7 +14,7 @@ memory has added nothing. The computation is that of whole prompts, up to the fl
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,64 @@ SCORING = SharedWork(saved=0.5, largest_group=16, in_turns=True)
 backward passes of several groups run side by side."""
 
 
+class SharedPasses:
+    """The passes of one shared batch through the model: prefixes, then rests in turns, then back."""
+
+    def __init__(self, prefixes: PrefixReader, shared: SharedBatch, *, back: bool = True) -> None:
+        """Forward the prefixes; `back` says whether their gradients will be needed."""
+        self._reader = prefixes
+        self._shared = shared
+        self._cache = prefixes.forward_prefixes(shared)
+        self._ends = [tensor for layer in self._cache.layers for tensor in (layer.keys, layer.values)]
+        """Keys and values of each layer, (group, head, token, column): there the prefixes' graph ends."""
+        self._gradients: list[torch.Tensor] = []
+        if back:
+            n_items = len(shared.batch.items)
+            self._gradients = [end.new_zeros(n_items, *end.shape[1:]) for end in self._ends]
+
+    @property
+    def n_back(self) -> int:
+        """Backward passes that the prefixes need: as many as the largest group has items."""
+        return max(map(len, self._shared.members)) if self._gradients else 0
+
+    def rests(self, part: SharedBatch) -> torch.Tensor:
+        """Logits (item, vocabulary) of some items, behind keys and values that are leaves of their own."""
+        import torch
+
+        groups = torch.tensor(part.group_of)
+        self._leaves = [
+            end.detach()[groups.to(end.device)].requires_grad_(bool(self._gradients)) for end in self._ends
+        ]
+        for layer, keys, values in zip(
+            self._cache.layers, self._leaves[::2], self._leaves[1::2], strict=True
+        ):
+            layer.keys, layer.values = keys, values
+        return self._reader.forward_rests(part, self._cache)
+
+    def collect(self, rows: list[int]) -> None:
+        """Keep what the backward pass of these items' rests brought to the keys and values."""
+        import torch
+
+        for leaf, gradient in zip(self._leaves, self._gradients, strict=bool(self._gradients)):
+            assert leaf.grad is not None
+            gradient[torch.tensor(rows, device=leaf.device)] = leaf.grad
+        del self._leaves
+        for layer in self._cache.layers:
+            layer.keys = layer.values = None
+
+    def back(self, number: int) -> None:
+        """Backward through the prefixes, for the item of this number in each group."""
+        import torch
+
+        index = torch.from_numpy(self.rows(number))
+        of_items = [_rows(gradient, index) for gradient in self._gradients]
+        torch.autograd.backward(self._ends, of_items, retain_graph=number + 1 < self.n_back)
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        """Row of the item of this number in each group, -1 where a group has fewer."""
+        return np.array([rows[number] if number < len(rows) else -1 for rows in self._shared.members])
+
+
 class SharedScoring:
     """Scores shared batches through an open reader and capture."""
 
@@ -49,7 +107,6 @@ class SharedScoring:
     ) -> None:
         self._bound = bound
         self._reader = reader
-        self._prefixes = PrefixReader(bound, reader)
         self._capture = capture
         self._accumulator = accumulator
         self._token_budget = token_budget
@@ -59,75 +116,40 @@ class SharedScoring:
         import torch
 
         joined = self._accumulator.joining()
-        cache = self._prefixes.forward_prefixes(shared)
-        ends = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
-        gradients: list[torch.Tensor] = []
-        if joined.needs_prefixes:
-            n_items = len(shared.batch.items)
-            gradients = [end.new_zeros(n_items, *end.shape[1:]) for end in ends]
+        passes = SharedPasses(PrefixReader(self._bound, self._reader), shared, back=joined.needs_prefixes)
         confidence = torch.zeros(len(shared.batch.items), dtype=torch.float64)
         for rows in shared.turns(self._token_budget):
-            confidence[rows] = self._score_rests(shared, rows, cache, ends, gradients, joined, outcomes)
-        del cache
-        if joined.needs_prefixes:
-            self._score_prefixes(shared, ends, gradients, joined)
+            confidence[rows] = self._score_rests(passes, shared.part(rows), rows, joined, outcomes)
+        mask = _token_mask(np.array([len(prefix) for prefix in shared.prefixes]))
+        for number in range(passes.n_back):
+            last = number + 1 == passes.n_back
+            with (
+                contextlib.nullcontext() if last else self._capture.going_on(),
+                self._capture.handing_to(joined.prefixes(passes.rows(number), mask)),
+            ):
+                passes.back(number)
         self._accumulator.weigh(confidence)
         self._accumulator.add_joined(joined)
 
     def _score_rests(
         self,
-        shared: SharedBatch,
+        passes: SharedPasses,
+        part: SharedBatch,
         rows: list[int],
-        cache: Any,
-        ends: list[torch.Tensor],
-        gradients: list[torch.Tensor],
         joined: JoinedScores,
         outcomes: Outcomes,
     ) -> torch.Tensor:
-        """P(gold) of some items; fills in their gradients at the keys and values of their prefixes."""
-        import torch
-
-        part = shared.part(rows)
-        groups = torch.tensor(part.group_of)
-        leaves = [end.detach()[groups.to(end.device)].requires_grad_(bool(gradients)) for end in ends]
-        for layer, keys, values in zip(cache.layers, leaves[::2], leaves[1::2], strict=True):
-            layer.keys, layer.values = keys, values
-        probabilities = self._prefixes.forward_rests(part, cache).softmax(-1)
+        """P(gold) of some items, (item,), whose rests go forward and backward."""
+        probabilities = passes.rests(part).softmax(-1)
         confidence = gold_confidence(part.batch, probabilities)
         if not confidence.isfinite().all():
             raise non_finite_activation(self._bound, self._reader, part.batch)
         mask = _token_mask(part.rest_lengths)
         with self._capture.handing_to(joined.rests(np.array(rows), mask, part.prefix_lengths)):
             confidence.sum().backward()  # type: ignore[no-untyped-call]
-        for leaf, gradient in zip(leaves, gradients, strict=bool(gradients)):
-            assert leaf.grad is not None
-            gradient[torch.tensor(rows, device=leaf.device)] = leaf.grad
+        passes.collect(rows)
         self._reader.record(part.batch, probabilities, outcomes)
         return confidence.detach().double().cpu()
-
-    def _score_prefixes(
-        self,
-        shared: SharedBatch,
-        ends: list[torch.Tensor],
-        gradients: list[torch.Tensor],
-        joined: JoinedScores,
-    ) -> None:
-        """One backward pass through the prefixes for each item of the largest group."""
-        import torch
-
-        members = shared.members
-        mask = _token_mask(np.array([len(prefix) for prefix in shared.prefixes]))
-        n_passes = max(map(len, members))
-        for number in range(n_passes):
-            rows = np.array([rows[number] if number < len(rows) else -1 for rows in members])
-            index = torch.from_numpy(rows)
-            of_items = [_rows(gradient, index) for gradient in gradients]
-            going_on = number + 1 < n_passes
-            with (
-                self._capture.going_on() if going_on else contextlib.nullcontext(),
-                self._capture.handing_to(joined.prefixes(rows, mask)),
-            ):
-                torch.autograd.backward(ends, of_items, retain_graph=going_on)
 
 
 def _rows(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

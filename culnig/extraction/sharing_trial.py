@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +31,20 @@ _PREFIXES, _RESTS = (9, 5), ((3, 1), (2,))
 """Tokens of two prefixes and of the rests behind each, so that both kinds of padding are tried."""
 
 
+_found: WeakKeyDictionary[Any, dict[str, str | None]] = WeakKeyDictionary()
+"""What was found about a model with each way of attention, so that it is tried once."""
+
+
 def sharing_problem(bound: BoundModel) -> str | None:
     """Why this model cannot be scored behind shared prefixes, or None."""
+    attention = str(getattr(bound.model.config, "_attn_implementation", None))
+    found = _found.setdefault(bound.model, {})
+    if attention not in found:
+        found[attention] = _problem(bound)
+    return found[attention]
+
+
+def _problem(bound: BoundModel) -> str | None:
     reason = unfit(bound)
     if reason is not None:
         return reason

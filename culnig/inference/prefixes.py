@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,8 @@ PAYS_BELOW = 0.9
 """Sharing is used where it leaves at most this share of the work."""
 _GROUP_OVERHEAD = 4
 """Tokens that a group must save beyond what it costs: expanding its cache is not free."""
-_TURN_OVERHEAD = 64
-"""Tokens that a turn must save: each takes the output head once more."""
+_TURN_OVERHEAD = 1 / 32
+"""Share of the token budget that a turn must save: each takes the output head once more."""
 _TOLERANCE = 1e-3
 _HALF_TOLERANCE = 3e-2
 """Largest difference of a probability that is float noise, and the same for half precision."""
@@ -117,11 +118,11 @@ class SharedBatch:
         """
         lengths = self.rest_lengths
         order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-        room = token_budget - self.prefix_tokens
+        room, overhead = token_budget - self.prefix_tokens, token_budget * _TURN_OVERHEAD
         best, begins = [0.0], [0]
         for end in range(1, len(order) + 1):
             costs = {
-                begin: best[begin] + (end - begin) * int(lengths[order[begin]]) + _TURN_OVERHEAD
+                begin: best[begin] + (end - begin) * int(lengths[order[begin]]) + overhead
                 for begin in range(end)
                 if begin == end - 1 or (end - begin) * lengths[order[begin]] <= room
             }
@@ -236,15 +237,22 @@ def _pack(
     orders: list[Callable[[_Group], tuple[int, ...]]] = [
         lambda group: (group.prefix, group.rest),
         lambda group: (len(group.numbers), group.prefix, group.rest),
+        lambda group: (len(group.numbers), group.prefix // 16, group.rest),
     ]
+    cut = _cut_for_turns if work.in_turns else _cut
     packed = [
         [
             _shared(members, encoded)
-            for members in _cut(sorted(sized, key=order, reverse=True), token_budget, work)
+            for members in cut(sorted(sized, key=order, reverse=True), token_budget, work)
         ]
         for order in orders
     ]
-    return min(packed, key=lambda batches: sum(work.of(batch, token_budget) for batch in batches))
+
+    def cost(batch: SharedBatch) -> float:
+        n_turns = len(batch.turns(token_budget)) if work.in_turns else 0
+        return work.of(batch, token_budget) + n_turns * token_budget * _TURN_OVERHEAD
+
+    return min(packed, key=lambda batches: sum(map(cost, batches)))
 
 
 class _Group:
@@ -258,15 +266,14 @@ class _Group:
 
 
 def _cut(groups: list[_Group], token_budget: int, work: SharedWork) -> list[list[_Group]]:
-    """Groups in batches, in their order."""
-    room = token_budget // 2 if work.in_turns else token_budget
+    """Groups in batches, in their order, as full as may be."""
     packed: list[list[_Group]] = []
     prefix = rest = n_items = 0
     for group in groups:
         longest, widest = max(prefix, group.prefix), max(rest, group.rest)
         if (
             not packed
-            or longest * (len(packed[-1]) + 1) > room
+            or longest * (len(packed[-1]) + 1) > token_budget
             or widest * (n_items + len(group.numbers)) > token_budget
         ):
             packed.append([])
@@ -274,6 +281,34 @@ def _cut(groups: list[_Group], token_budget: int, work: SharedWork) -> list[list
         packed[-1].append(group)
         prefix, rest, n_items = longest, widest, n_items + len(group.numbers)
     return packed
+
+
+def _cut_for_turns(groups: list[_Group], token_budget: int, work: SharedWork) -> list[list[_Group]]:
+    """Groups in batches, in their order, such that padding and the batches' own cost are least.
+
+    Every prefix of a batch is as long as its longest and goes back as often as its largest group has items.
+    """
+    best, begins = [0.0], [0]
+    for end in range(1, len(groups) + 1):
+        prefix = passes = rest = n_items = 0
+        cost, begin = math.inf, end - 1
+        for start in range(end - 1, -1, -1):
+            group, n_groups = groups[start], end - start
+            prefix, passes = max(prefix, group.prefix), max(passes, len(group.numbers))
+            rest, n_items = max(rest, group.rest), n_items + len(group.numbers)
+            if n_groups > 1 and (n_groups * prefix > token_budget // 2 or n_items * rest > token_budget):
+                break
+            padded = n_groups * prefix * (work.saved + (1 - work.saved) * passes)
+            here = best[start] + padded + 2 * token_budget * _TURN_OVERHEAD
+            if here < cost:
+                cost, begin = here, start
+        best.append(cost)
+        begins.append(begin)
+    packed, end = [], len(groups)
+    while end:
+        packed.append(groups[begins[end] : end])
+        end = begins[end]
+    return packed[::-1]
 
 
 def _shared(members: list[_Group], encoded: Sequence[EncodedItem]) -> SharedBatch:

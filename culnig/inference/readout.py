@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-VOCABULARY_BLOCK = 4096
-"""Vocabulary entries that are widened at once."""
+VOCABULARY_BLOCK = 1024
+"""Vocabulary entries that are widened at once: few enough to stay in a cache."""
 
 
 def can_read_out(head: nn.Module) -> bool:

@@ -18,10 +18,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from culnig.bound import BoundModel
-from culnig.planning.tracing import peak_batch_bytes
+from culnig.inference.prefixes import SharedBatch
+from culnig.planning.tracing import peak_batch_bytes, peak_shared_bytes
 
 TABLE_BYTES = 8 + 8 + 4
 """Of one culture and neuron: Σw and Σw² in float64, the count in uint32."""
+
+JOINED_BYTES = 4
+"""Of one item and neuron: its score, while the parts of prompts that share prefixes are put together."""
 
 HOST_HEAP = 4 / 3
 HOST_WORKSPACE = 170_000_000
@@ -80,16 +84,30 @@ def plan_memory(
     on_device: bool,
     quantize: str | None = None,
     checkpointing: bool = False,
+    shared: SharedBatch | None = None,
+    token_budget: int = 0,
 ) -> MemoryPlan:
-    """Memory of a run whose largest batch is `n_items` prompts of `n_tokens`."""
-    full = peak_batch_bytes(skeleton, n_items, n_tokens, checkpointing=checkpointing)
-    bare = peak_batch_bytes(skeleton, n_items, n_tokens, checkpointing=checkpointing, capture=False)
+    """Memory of a run whose largest batch is `n_items` prompts of `n_tokens`.
+
+    `shared` is the largest batch whose prompts share prefixes, in turns under `token_budget`.
+    """
+
+    def peak(capture: bool) -> int:
+        most = 0
+        if n_items:
+            most = peak_batch_bytes(skeleton, n_items, n_tokens, capture=capture, checkpointing=checkpointing)
+        if shared is not None:
+            most = max(most, peak_shared_bytes(skeleton, shared, token_budget, capture=capture))
+        return most
+
+    full, bare = peak(True), peak(False)
+    joined = 0 if shared is None else len(shared.batch.items) * skeleton.layout.n_neurons * JOINED_BYTES
     heap, workspace = (1.0, 0) if on_device else (HOST_HEAP, HOST_WORKSPACE)
     return MemoryPlan(
         weights=weight_bytes(skeleton, quantize),
         activations=int(bare * heap) + workspace,
         capture=int((full - bare) * heap),
-        score_tables=n_cultures * skeleton.layout.n_neurons * TABLE_BYTES,
+        score_tables=n_cultures * skeleton.layout.n_neurons * TABLE_BYTES + joined,
         runtime=RUNTIME_BYTES,
         on_device=on_device,
     )

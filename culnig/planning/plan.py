@@ -9,6 +9,7 @@ from typing import Any
 from culnig.bound import BoundModel
 from culnig.inference.batches import split_by_budget
 from culnig.inference.encoding import Encoder
+from culnig.inference.prefixes import SharedBatch
 from culnig.items import ChosenItems
 from culnig.neurons import POOLS
 from culnig.planning.memory import (
@@ -18,7 +19,7 @@ from culnig.planning.memory import (
     plan_memory,
     weight_bytes,
 )
-from culnig.planning.work import BenchmarkSize, plan_disk, run_flops
+from culnig.planning.work import BenchmarkSize, plan_disk, run_flops, share_of_work, shared_batches
 
 LARGEST_USEFUL_BUDGET = 16384
 """Recommended at most: a batch of this size keeps a device busy, and one that does not fit costs its time."""
@@ -58,10 +59,12 @@ def plan_run(
     token_budget: int,
     quantize: str | None = None,
     checkpointing: bool = False,
+    sharing: bool = True,
 ) -> dict[str, Any]:
-    """The plan as a document."""
+    """The plan as a document; `sharing` says whether prompts that begin alike may share that part."""
     sizes = list(benchmarks.values())
     n_items, n_tokens = largest_batch(sizes, token_budget)
+    sharing = sharing and not checkpointing
     memory = planned_memory(
         skeleton,
         benchmarks,
@@ -69,10 +72,12 @@ def plan_run(
         on_device=machine.on_device,
         quantize=quantize,
         checkpointing=checkpointing,
+        sharing=sharing,
     )
     longest = max(max(size.lengths, default=1) for size in sizes)
     options = _options(skeleton, memory, machine, longest, quantize, checkpointing)
-    flops = run_flops(skeleton, sizes)
+    left = share_of_work(skeleton, sizes, token_budget) if sharing else 1.0
+    flops = int(run_flops(skeleton, sizes) * left)
     return {
         "model": skeleton.source,
         "adapter": skeleton.adapter,
@@ -89,6 +94,7 @@ def plan_run(
         "work": {
             "n_items": sum(len(size.lengths) for size in sizes),
             "n_tokens": sum(size.n_tokens for size in sizes),
+            "saved_by_sharing": 1 - left,
             "flops": flops,
             "seconds": None if machine.tflops is None else flops / (machine.tflops * 1e12),
         },
@@ -98,13 +104,15 @@ def plan_run(
 def benchmark_sizes(bound: BoundModel, chosen: Mapping[str, ChosenItems]) -> dict[str, BenchmarkSize]:
     """Cultures and prompt lengths of benchmarks; InputError names an item that is too long for the model."""
     encoder = Encoder(bound)
-    return {
-        name: BenchmarkSize(
+    sizes = {}
+    for name, those in chosen.items():
+        prompts = [tuple(encoder.prompt_ids(item)) for item in those.items]
+        sizes[name] = BenchmarkSize(
             n_cultures=len({item.culture for item in those.items}),
-            lengths=[len(encoder.prompt_ids(item)) for item in those.items],
+            lengths=[len(ids) for ids in prompts],
+            prompts=prompts,
         )
-        for name, those in chosen.items()
-    }
+    return sizes
 
 
 def count_neurons(skeleton: BoundModel) -> dict[str, int]:
@@ -132,18 +140,48 @@ def planned_memory(
     quantize: str | None = None,
     checkpointing: bool = False,
     n_scorers: int = 1,
+    sharing: bool = True,
 ) -> MemoryPlan:
     """The memory of a run alone; `score` records it beside what it measures."""
     sizes = list(benchmarks.values())
-    n_items, n_tokens = largest_batch(sizes, token_budget)
+    shared, plain = largest_batches(skeleton, sizes, token_budget, sharing=sharing)
     return plan_memory(
         skeleton,
-        n_items,
-        n_tokens,
+        *(plain or (0, 0)),
         max(size.n_cultures for size in sizes) * n_scorers,
         on_device=on_device,
         quantize=quantize,
         checkpointing=checkpointing,
+        shared=shared,
+        token_budget=token_budget,
+    )
+
+
+def largest_batches(
+    skeleton: BoundModel, sizes: list[BenchmarkSize], token_budget: int, *, sharing: bool
+) -> tuple[SharedBatch | None, tuple[int, int] | None]:
+    """The largest batch that shares prefixes, and the items and tokens per item of the largest other one."""
+    if not sharing:
+        return None, largest_batch(sizes, token_budget)
+    shared: list[SharedBatch] = []
+    plain: list[tuple[int, int]] = []
+    for size in sizes:
+        batches = shared_batches(skeleton, size, token_budget)
+        if batches is None:
+            plain.append(largest_batch([size], token_budget))
+            continue
+        for batch in batches:
+            if isinstance(batch, SharedBatch):
+                shared.append(batch)
+            else:
+                plain.append((len(batch.items), int(batch.lengths.max())))
+
+    def held(batch: SharedBatch) -> int:
+        return batch.prefix_tokens + max(batch.part(rows).rest_tokens for rows in batch.turns(token_budget))
+
+    return (
+        max(shared, key=held, default=None),
+        max(plain, key=lambda shape: (shape[0] * shape[1], shape[1]), default=None),
     )
 
 

@@ -20,9 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from culnig.bound import BoundModel
 from culnig.extraction.capture import Capture
 from culnig.extraction.checkpointing import checkpointed
+from culnig.extraction.sharing import SharedPasses
 from culnig.inference.answers import AnswerReader, frozen, gold_confidence
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
+from culnig.inference.prefixes import PrefixReader, SharedBatch
 from culnig.items import Item
 
 
@@ -32,6 +34,15 @@ def peak_batch_bytes(
     """Most bytes that a batch of `n_items` prompts of `n_tokens` holds at once, weights not counted."""
     with _LiveBytes(skeleton) as live, _fused_attention():
         _run(skeleton, n_items, n_tokens, capture=capture, checkpointing=checkpointing)
+    return int(live.peak)
+
+
+def peak_shared_bytes(
+    skeleton: BoundModel, shared: SharedBatch, token_budget: int, *, capture: bool = True
+) -> int:
+    """Most bytes that a batch whose items share prefixes holds at once, weights not counted."""
+    with _LiveBytes(skeleton) as live, _fused_attention():
+        _run_shared(skeleton, shared, token_budget, capture=capture)
     return int(live.peak)
 
 
@@ -51,6 +62,24 @@ def _run(skeleton: BoundModel, n_items: int, n_tokens: int, *, capture: bool, ch
     ):
         confidence = gold_confidence(batch, reader.logits(batch).softmax(-1))
         confidence.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _run_shared(skeleton: BoundModel, shared: SharedBatch, token_budget: int, *, capture: bool) -> None:
+    with (
+        AnswerReader(skeleton) as reader,
+        Capture(skeleton, lambda segment, activation, gradient: None)
+        if capture
+        else _backward(skeleton) as hooks,
+    ):
+        passes = SharedPasses(PrefixReader(skeleton, reader), shared)
+        for rows in shared.turns(token_budget):
+            part = shared.part(rows)
+            gold_confidence(part.batch, passes.rests(part).softmax(-1)).sum().backward()  # type: ignore[no-untyped-call]
+            passes.collect(rows)
+        for number in range(passes.n_back):
+            last = number + 1 == passes.n_back
+            with hooks.going_on() if isinstance(hooks, Capture) and not last else contextlib.nullcontext():
+                passes.back(number)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,11 @@ import numpy as np
 
 from culnig.bound import BoundModel
 from culnig.extraction.portions import split_batches
-from culnig.inference.batches import split_by_budget
+from culnig.extraction.sharing import SCORING
+from culnig.inference.batches import Batch, split_by_budget
+from culnig.inference.encoding import EncodedItem
+from culnig.inference.prefixes import SharedBatch, share_prefixes, unfit
+from culnig.items import Item
 from culnig.planning.tracing import batch_flops
 from culnig.store.item_scores import item_bytes
 
@@ -31,6 +35,8 @@ class BenchmarkSize:
     n_cultures: int
     lengths: Sequence[int]
     """Tokens of each prompt."""
+    prompts: Sequence[tuple[int, ...]] = ()
+    """Token ids of each prompt, where they are known: prompts that begin alike share that part."""
 
     @property
     def n_tokens(self) -> int:
@@ -48,6 +54,31 @@ class DiskPlan:
     """Beside them a float32 score and the peak token of every item and neuron, before compression."""
     token: int
     """Beside them activation and gradient at every token in the model's dtype, before compression."""
+
+
+def shared_batches(
+    skeleton: BoundModel, benchmark: BenchmarkSize, token_budget: int
+) -> list[SharedBatch | Batch] | None:
+    """The batches of a benchmark whose prompts share prefixes; None where they do not."""
+    if unfit(skeleton) is not None:
+        return None
+    item = Item("planned", "planned", "general", "identify", "", ("A", "B"), "A")
+    encoded = [EncodedItem(item, ids, 0, (0, 1)) for ids in benchmark.prompts]
+    return share_prefixes(encoded, token_budget, SCORING)
+
+
+def share_of_work(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize], token_budget: int) -> float:
+    """What sharing prefixes leaves of the work, from 0 to 1."""
+    left = 0.0
+    for benchmark in benchmarks:
+        batches = shared_batches(skeleton, benchmark, token_budget)
+        left += min(
+            benchmark.n_tokens,
+            benchmark.n_tokens
+            if batches is None
+            else sum(SCORING.of(batch, token_budget) for batch in batches),
+        )
+    return left / max(1, sum(benchmark.n_tokens for benchmark in benchmarks))
 
 
 def plan_disk(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> DiskPlan:
