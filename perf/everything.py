@@ -19,7 +19,7 @@ from pathlib import Path
 from measuring import Row, machine, show, write_json
 
 SECTIONS = ("scaling", "scoring", "ways", "scorers", "evaluation", "store", "selection", "kernels")
-NEEDS_DATA = ("evaluation",)
+NEEDS_DATA = ("scoring", "evaluation")
 
 RUN = """
 import json, sys

@@ -5,22 +5,21 @@
 Takes BLEnD questions with all their rows, runs the works alternately and prints medians and their ratios to
 `bare`: forward to P(gold) and backward to activations, over the batches that `score` makes of whole prompts,
 nothing captured and nothing kept. Loading the model is not counted; encoding the prompts is, but for `bare`.
-Processor time is counted, which other programs on the machine disturb less (`--wall`: wall time).
+Processor time is counted, which other programs on the machine disturb less (`--wall`: wall time). The first
+round is left out: it warms up, and holds the trial that finds out whether the model can share prefixes.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from measuring import Row, in_turns, show, time_row
 
 from culnig import registry
 from culnig.api import load_model
@@ -30,9 +29,6 @@ from culnig.inference.answers import frozen
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.items import Item, choose_items
-from culnig.kernels import thread_count
-
-TARGETS = {"score": 1.05, "score shared": 0.80}
 
 
 def questions(n_items: int, data_dir: Path) -> list[Item]:
@@ -66,41 +62,29 @@ def bare(bound: BoundModel, batches: Sequence[Batch]) -> None:
     handle.remove()
 
 
-def rows(rounds: int, n_items: int, *, wall: bool = False) -> list[dict[str, Any]]:
-    """One row for each work: seconds (median, least, most), ratio to `bare` (median of rounds), target."""
+def rows(rounds: int = 3, n_items: int = 64, *, wall: bool = False) -> list[Row]:
+    """Scoring whole prompts, and scoring behind shared prefixes, as multiples of the bare passes."""
     bound = load_model("embedded")
     items = questions(n_items, Path(os.environ["CULNIG_DATA"]))
     batches = make_batches(Encoder(bound).encode_all(items))
 
-    def scoring(sharing: bool) -> Callable[[], object]:
-        settings = ScoreSettings(prefix_sharing=sharing)
-        return lambda: score_benchmark(bound, items, "target", settings)
+    def score(sharing: bool) -> None:
+        score_benchmark(bound, items, "target", ScoreSettings(prefix_sharing=sharing))
 
-    works = {
-        "bare": lambda: bare(bound, batches),
-        "score": scoring(False),
-        "score shared": scoring(True),
-    }
-    clock = time.perf_counter if wall else time.process_time
-    bare(bound, batches[-1:])  # warms up
-    took: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            began = clock()
-            work()
-            took[name].append(clock() - began)
+    plain, whole, shared = in_turns(
+        rounds,
+        lambda: bare(bound, batches),
+        lambda: score(False),
+        lambda: score(True),
+        clock=time.perf_counter if wall else time.process_time,
+    )
+    against = f"bare passes over {len(items)} prompts"
     return [
-        {
-            "work": name,
-            "items": len(items),
-            "rounds": rounds,
-            "seconds": statistics.median(times),
-            "least": min(times),
-            "most": max(times),
-            "ratio": statistics.median(a / b for a, b in zip(times, took["bare"], strict=True)),
-            "target": TARGETS.get(name),
-        }
-        for name, times in took.items()
+        time_row(took, plain, section="scoring", what=what, against=against, target=target)
+        for took, what, target in (
+            (whole, "score, whole prompts", "<= 1.05"),
+            (shared, "score, shared prefixes", "<= 0.80"),
+        )
     ]
 
 
@@ -111,17 +95,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=64, help="least number of prompts")
     parser.add_argument("--wall", action="store_true", help="count wall time")
     asked = parser.parse_args()
-    measured = rows(asked.rounds, asked.items, wall=asked.wall)
-    table = Table(
-        title=f"{measured[0]['items']} prompts, {asked.rounds} rounds, {thread_count()} threads",
-    )
-    for heading in ("work", "seconds", "least", "most", "ratio to bare", "target"):
-        table.add_column(heading, justify="left" if heading == "work" else "right")
-    for row in measured:
-        seconds = (f"{row[name]:.2f}" for name in ("seconds", "least", "most"))
-        target = "" if row["target"] is None else f"≤ {row['target']:.2f}"
-        table.add_row(row["work"], *seconds, f"{row['ratio']:.3f}", target)
-    Console().print(table)
+    show(rows(asked.rounds, asked.items, wall=asked.wall))
 
 
 if __name__ == "__main__":
