@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from culnig.store.run import Run
 from tests.cli.conftest import score_arguments
 
 
@@ -91,6 +92,21 @@ def test_scoring_again_gives_the_same_bits(culnig, run_folder, model_folder, tmp
             np.testing.assert_array_equal(
                 first[f"benchmarks/{name}/sum"][:], second[f"benchmarks/{name}/sum"][:]
             )
+
+
+def test_prompts_share_what_they_begin_with_unless_told_not_to(culnig, run_folder, model_folder, tmp_path):
+    shared, whole = tmp_path / "shared", Run(run_folder)
+    asked = ("score", "--model", model_folder, "--benchmark", "everyday-control", "--per-culture", "1")
+    assert culnig(*asked, "-o", shared).code == 0
+    found = Run(shared)
+    assert found.record["settings"]["prefix_sharing"] is True
+    assert whole.record["settings"]["prefix_sharing"] is False
+    sums, expected = (run.moments("everyday-control").sum for run in (found, whole))
+    assert not np.array_equal(sums, expected)
+    np.testing.assert_allclose(sums, expected, rtol=0, atol=1e-4 * expected.max())
+    refused = culnig(*asked, "-o", shared, "--resume", "--no-prefix-sharing")
+    assert refused.code == 2
+    assert "settings.prefix_sharing" in refused.err
 
 
 def test_json_prints_one_document_and_nothing_else_on_standard_output(culnig, model_folder, tmp_path):

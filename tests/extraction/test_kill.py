@@ -16,7 +16,8 @@ import pytest
 from culnig.extraction import keeping
 from culnig.extraction.levels import LEVELS
 from culnig.extraction.run import RunSettings, score_run
-from culnig.extraction.scoring import ScoreSettings
+from culnig.extraction.scoring import ScoreSettings, Scoring
+from culnig.inference.prefixes import SharedBatch
 from culnig.items import ChosenItems
 from culnig.store import files, writer
 from tests.forked import Child, in_child
@@ -54,6 +55,12 @@ def score(bound, folder, level, *, resume=True):
         resume=resume,
     )
     return contents(folder)
+
+
+def test_the_runs_share_prefixes(bound):
+    """At levels culture and item, that is: what is resumed below is that too."""
+    scoring = Scoring(bound, BENCHMARKS["toy-target"].items, "target", ScoreSettings(token_budget=150))
+    assert sum(isinstance(batch, SharedBatch) for batch in scoring.work) > 2
 
 
 @pytest.mark.slow
