@@ -28,7 +28,6 @@ from culnig.extraction.halving import half_of_items
 from culnig.extraction.keeping import Keeper
 from culnig.extraction.pieces import Pieces
 from culnig.extraction.portions import MOST_PORTIONS, split_batches
-from culnig.extraction.sharing import SCORING
 from culnig.extraction.sharing_trial import sharing_problem
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
@@ -100,9 +99,7 @@ class Scoring:
         """Which half of the questions a portion holds, 1 or 2; None for both."""
         for half, places in self._shares(halves):
             chosen = [encoded[place] for place in places]
-            shared = (
-                share_prefixes(chosen, settings.token_budget, SCORING) if settings.prefix_sharing else None
-            )
+            shared = share_prefixes(chosen, settings.token_budget) if settings.prefix_sharing else None
             batches = shared or list[SharedBatch | Batch](make_batches(chosen, settings.token_budget))
             most = MOST_PORTIONS if half is None else MOST_PORTIONS // 2
             self.portions += split_batches(len(batches), most, len(self.work))

@@ -25,15 +25,11 @@ from culnig.extraction.capture import Capture
 from culnig.extraction.diagnosis import non_finite_activation
 from culnig.extraction.joining import JoinedScores
 from culnig.inference.answers import AnswerReader, gold_confidence
-from culnig.inference.prefixes import PrefixReader, SharedBatch, SharedWork
+from culnig.inference.prefixes import PrefixReader, SharedBatch
 from culnig.outcomes import Outcomes
 
 if TYPE_CHECKING:
     import torch
-
-SCORING = SharedWork(saved=0.5, largest_group=16, in_turns=True)
-"""Only the forward pass is saved, about half of the work. Larger groups would save little more, and the
-backward passes of several groups run side by side."""
 
 
 class SharedPasses:

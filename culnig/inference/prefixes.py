@@ -5,10 +5,10 @@ tokens for most of their length. Here such items form groups; the keys and value
 computed once, and every item goes on from there with its own tokens. In a causal model that is the same
 computation up to the float noise of the matrix products.
 
-Groups are runs of the items in the order of their tokens, cut where the work is smallest: for an answer the
-number of tokens that the model sees; where every item needs a backward pass of its own through the prefix,
-only the forward pass is saved (`SharedWork`). Padding is on the right, as in `batches`; the padding that
-follows a shorter prefix is masked, and positions count real tokens only.
+This is for scoring, where every item needs a backward pass of its own through the prefix, and only the
+forward pass is saved (answers alone are read from `trees`, which save more). Groups are runs of the items in
+the order of their tokens, cut where the work is smallest. Padding is on the right, as in `batches`; the
+padding that follows a shorter prefix is masked, and positions count real tokens only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from culnig.bound import BoundModel
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem
-from culnig.outcomes import Outcomes
 
 if TYPE_CHECKING:
     import torch
@@ -38,34 +37,10 @@ _GROUP_OVERHEAD = 4
 """Tokens that a group must save beyond what it costs: expanding its cache is not free."""
 _TURN_OVERHEAD = 1 / 32
 """Share of the token budget that a turn must save: each takes the output head once more."""
-_TOLERANCE = 1e-3
-_HALF_TOLERANCE = 3e-2
-"""Largest difference of a probability that is float noise, and the same for half precision."""
-
-
-@dataclass(frozen=True)
-class SharedWork:
-    """What sharing a prefix saves, and how far groups and batches may grow."""
-
-    saved: float = 1.0
-    """Share of the work on a token that is done once for its group; the rest is done for every item."""
-    largest_group: int = 64
-    in_turns: bool = False
-    """Whether the rests of a batch go through in turns, which share the token budget with its prefixes."""
-
-    def of(self, batch: SharedBatch | Batch, token_budget: int) -> float:
-        """Work on a batch, in tokens, padding included."""
-        if isinstance(batch, Batch):
-            return batch.n_tokens
-        passes = max(map(len, batch.members))
-        if self.in_turns:
-            rests = sum(batch.part(rows).rest_tokens for rows in batch.turns(token_budget))
-        else:
-            rests = batch.rest_tokens
-        return batch.prefix_tokens * (self.saved + (1 - self.saved) * passes) + rests
-
-
-ANSWERING = SharedWork()
+SAVED = 0.5
+"""Share of the work on a token that is done once for its group: the forward pass."""
+_LARGEST_GROUP = 16
+"""Larger ones would save little more, and the backward passes of several groups run side by side."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +85,12 @@ class SharedBatch:
     def n_tokens(self) -> int:
         """Tokens that the model sees, padding included."""
         return self.prefix_tokens + self.rest_tokens
+
+    def work(self, token_budget: int) -> float:
+        """Work on the batch, in tokens that go forward and backward, padding included."""
+        passes = max(map(len, self.members))
+        rests = sum(self.part(rows).rest_tokens for rows in self.turns(token_budget))
+        return self.prefix_tokens * (SAVED + (1 - SAVED) * passes) + rests
 
     def turns(self, token_budget: int) -> list[list[int]]:
         """Rows of the items in turns of like lengths, longest first.
@@ -169,18 +150,21 @@ def renumbered(batch: SharedBatch | Batch, numbers: Sequence[int]) -> SharedBatc
     return batch.renumbered(numbers)
 
 
-def share_prefixes(
-    encoded: Sequence[EncodedItem], token_budget: int, work: SharedWork = ANSWERING
-) -> list[SharedBatch | Batch] | None:
+def batch_work(batch: SharedBatch | Batch, token_budget: int) -> float:
+    """Work on a batch, in tokens that go forward and backward, padding included."""
+    return batch.n_tokens if isinstance(batch, Batch) else batch.work(token_budget)
+
+
+def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[SharedBatch | Batch] | None:
     """Batches that share prefixes, and plain ones for the other items; None where sharing does not pay.
 
-    The prefixes of a batch and the rest of its items each have at most `token_budget` tokens, padding
-    included. Where the rests go in turns, the prefixes have at most half of it.
+    The prefixes of a batch have at most half of `token_budget` tokens, padding included, and the rests of its
+    items go in turns that share the budget with them.
     """
     if not encoded:
         return None
-    groups = _groups(encoded, token_budget, work)
-    shared = _pack([group for group in groups if len(group) > 1], encoded, token_budget, work)
+    groups = _groups(encoded, token_budget)
+    shared = _pack([group for group in groups if len(group) > 1], encoded, token_budget)
     alone = [group[0] for group in groups if len(group) == 1]
     rest = [
         Batch(tuple(alone[number] for number in batch.numbers), batch.items)
@@ -188,7 +172,7 @@ def share_prefixes(
     ]
     plain = sum(batch.n_tokens for batch in make_batches(encoded, token_budget))
     batches: list[SharedBatch | Batch] = [*shared, *rest]
-    left = sum(work.of(batch, token_budget) for batch in batches)
+    left = sum(batch_work(batch, token_budget) for batch in batches)
     return batches if left <= PAYS_BELOW * plain else None
 
 
@@ -198,7 +182,7 @@ def _common(first: Sequence[int], second: Sequence[int]) -> int:
     return next((place for place in range(limit) if first[place] != second[place]), limit)
 
 
-def _groups(encoded: Sequence[EncodedItem], token_budget: int, work: SharedWork) -> list[list[int]]:
+def _groups(encoded: Sequence[EncodedItem], token_budget: int) -> list[list[int]]:
     """Items in groups, such that the work on prefixes and on the rests of all items is smallest."""
     order = sorted(range(len(encoded)), key=lambda number: (encoded[number].token_ids, number))
     ids = [encoded[number].token_ids for number in order]
@@ -207,14 +191,14 @@ def _groups(encoded: Sequence[EncodedItem], token_budget: int, work: SharedWork)
     for end in range(1, len(ids) + 1):
         prefix = longest = len(ids[end - 1])
         total, cost, begin = longest, best[end - 1] + longest, end - 1
-        for start in range(end - 2, max(-1, end - 1 - work.largest_group), -1):
+        for start in range(end - 2, max(-1, end - 1 - _LARGEST_GROUP), -1):
             prefix = min(prefix, common[start + 1])
             longest = max(longest, len(ids[start]))
             total += len(ids[start])
             n = end - start
             if prefix == 0 or n * (longest - prefix) > token_budget:
                 break
-            together = best[start] + total - work.saved * (n - 1) * prefix + _GROUP_OVERHEAD
+            together = best[start] + total - SAVED * (n - 1) * prefix + _GROUP_OVERHEAD
             if together < cost:
                 cost, begin = together, start
         best.append(cost)
@@ -226,9 +210,7 @@ def _groups(encoded: Sequence[EncodedItem], token_budget: int, work: SharedWork)
     return groups[::-1]
 
 
-def _pack(
-    groups: list[list[int]], encoded: Sequence[EncodedItem], token_budget: int, work: SharedWork
-) -> list[SharedBatch]:
+def _pack(groups: list[list[int]], encoded: Sequence[EncodedItem], token_budget: int) -> list[SharedBatch]:
     """Groups of like lengths together, longest first, under the budget.
 
     A batch takes as many passes as its largest group has items, so groups of like sizes are tried too.
@@ -239,18 +221,13 @@ def _pack(
         lambda group: (len(group.numbers), group.prefix, group.rest),
         lambda group: (len(group.numbers), group.prefix // 16, group.rest),
     ]
-    cut = _cut_for_turns if work.in_turns else _cut
     packed = [
-        [
-            _shared(members, encoded)
-            for members in cut(sorted(sized, key=order, reverse=True), token_budget, work)
-        ]
+        [_shared(members, encoded) for members in _cut(sorted(sized, key=order, reverse=True), token_budget)]
         for order in orders
     ]
 
     def cost(batch: SharedBatch) -> float:
-        n_turns = len(batch.turns(token_budget)) if work.in_turns else 0
-        return work.of(batch, token_budget) + n_turns * token_budget * _TURN_OVERHEAD
+        return batch.work(token_budget) + len(batch.turns(token_budget)) * token_budget * _TURN_OVERHEAD
 
     return min(packed, key=lambda batches: sum(map(cost, batches)))
 
@@ -265,25 +242,7 @@ class _Group:
         self.rest = max(map(len, ids)) - self.prefix
 
 
-def _cut(groups: list[_Group], token_budget: int, work: SharedWork) -> list[list[_Group]]:
-    """Groups in batches, in their order, as full as may be."""
-    packed: list[list[_Group]] = []
-    prefix = rest = n_items = 0
-    for group in groups:
-        longest, widest = max(prefix, group.prefix), max(rest, group.rest)
-        if (
-            not packed
-            or longest * (len(packed[-1]) + 1) > token_budget
-            or widest * (n_items + len(group.numbers)) > token_budget
-        ):
-            packed.append([])
-            n_items, longest, widest = 0, group.prefix, group.rest
-        packed[-1].append(group)
-        prefix, rest, n_items = longest, widest, n_items + len(group.numbers)
-    return packed
-
-
-def _cut_for_turns(groups: list[_Group], token_budget: int, work: SharedWork) -> list[list[_Group]]:
+def _cut(groups: list[_Group], token_budget: int) -> list[list[_Group]]:
     """Groups in batches, in their order, such that padding and the batches' own cost are least.
 
     Every prefix of a batch is as long as its longest and goes back as often as its largest group has items.
@@ -298,7 +257,7 @@ def _cut_for_turns(groups: list[_Group], token_budget: int, work: SharedWork) ->
             rest, n_items = max(rest, group.rest), n_items + len(group.numbers)
             if n_groups > 1 and (n_groups * prefix > token_budget // 2 or n_items * rest > token_budget):
                 break
-            padded = n_groups * prefix * (work.saved + (1 - work.saved) * passes)
+            padded = n_groups * prefix * (SAVED + (1 - SAVED) * passes)
             here = best[start] + padded + 2 * token_budget * _TURN_OVERHEAD
             if here < cost:
                 cost, begin = here, start
@@ -321,41 +280,11 @@ def _shared(members: list[_Group], encoded: Sequence[EncodedItem]) -> SharedBatc
 
 
 class PrefixReader:
-    """Answers shared batches through an open AnswerReader."""
+    """Takes prefixes, and what follows them, forward through an open AnswerReader."""
 
     def __init__(self, bound: BoundModel, reader: AnswerReader) -> None:
         self._bound = bound
         self._reader = reader
-
-    def problem(self, batches: Sequence[SharedBatch | Batch]) -> str | None:
-        """Why this model cannot share prefixes, or None; tried on a few items of the first batch."""
-        reason = unfit(self._bound)
-        if reason is not None:
-            return reason
-        import torch
-
-        shared = next((batch for batch in batches if isinstance(batch, SharedBatch)), None)
-        if shared is None:
-            return None
-        trial = _trial(shared)
-        with torch.inference_mode():
-            alone = self._reader.logits(trial.batch).softmax(-1)
-            together = self.logits(trial).softmax(-1)
-        half = self._bound.model.dtype.itemsize < 4
-        difference = float((alone - together).abs().max())
-        if not difference <= (_HALF_TOLERANCE if half else _TOLERANCE):
-            return f"its answers behind a stored prefix differ by {difference:.2g}"
-        return None
-
-    def logits(self, shared: SharedBatch) -> torch.Tensor:
-        """Logits at the last real position, (item, vocabulary)."""
-        import torch
-
-        cache = self.forward_prefixes(shared)
-        groups = torch.tensor(shared.group_of)
-        for layer in cache.layers:
-            layer.batch_select_indices(groups.to(layer.keys.device))
-        return self.forward_rests(shared, cache)
 
     def forward_prefixes(self, shared: SharedBatch) -> Any:
         """The cache of the prefixes, a row for each group; the head sees nothing."""
@@ -395,27 +324,6 @@ class PrefixReader:
     def _device(self) -> torch.device:
         """Where the model takes its token ids."""
         return next(self._bound.model.get_input_embeddings().parameters()).device
-
-    def answer(self, shared: SharedBatch, outcomes: Outcomes) -> None:
-        """Forward a batch without gradients and record its answers."""
-        import torch
-
-        with torch.inference_mode():
-            self._reader.record(shared.batch, self.logits(shared).softmax(-1), outcomes)
-
-
-def _trial(shared: SharedBatch) -> SharedBatch:
-    """Two items of the longest prefix and one of the shortest, so that padding is tried too."""
-    places = list(dict.fromkeys((0, 1, len(shared.group_of) - 1)))
-    groups = sorted({shared.group_of[place] for place in places})
-    return SharedBatch(
-        Batch(
-            tuple(shared.batch.numbers[place] for place in places),
-            tuple(shared.batch.items[place] for place in places),
-        ),
-        tuple(groups.index(shared.group_of[place]) for place in places),
-        tuple(shared.prefixes[group] for group in groups),
-    )
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

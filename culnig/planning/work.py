@@ -9,10 +9,9 @@ import numpy as np
 
 from culnig.bound import BoundModel
 from culnig.extraction.portions import split_batches
-from culnig.extraction.sharing import SCORING
 from culnig.inference.batches import Batch, split_by_budget
 from culnig.inference.encoding import EncodedItem
-from culnig.inference.prefixes import SharedBatch, share_prefixes, unfit
+from culnig.inference.prefixes import SharedBatch, batch_work, share_prefixes, unfit
 from culnig.items import Item
 from culnig.planning.tracing import batch_flops
 from culnig.store.item_scores import item_bytes
@@ -64,7 +63,7 @@ def shared_batches(
         return None
     item = Item("planned", "planned", "general", "identify", "", ("A", "B"), "A")
     encoded = [EncodedItem(item, ids, 0, (0, 1)) for ids in benchmark.prompts]
-    return share_prefixes(encoded, token_budget, SCORING)
+    return share_prefixes(encoded, token_budget)
 
 
 def share_of_work(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize], token_budget: int) -> float:
@@ -76,7 +75,7 @@ def share_of_work(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize], tok
             benchmark.n_tokens,
             benchmark.n_tokens
             if batches is None
-            else sum(SCORING.of(batch, token_budget) for batch in batches),
+            else sum(batch_work(batch, token_budget) for batch in batches),
         )
     return left / max(1, sum(benchmark.n_tokens for benchmark in benchmarks))
 

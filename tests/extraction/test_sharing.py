@@ -14,7 +14,6 @@ from culnig.errors import MismatchError, NonFiniteError
 from culnig.extraction.processes import Processes
 from culnig.extraction.run import RunSettings, score_run, score_share
 from culnig.extraction.scoring import ScoreSettings, Scoring, score_benchmark, settled
-from culnig.extraction.sharing import SCORING
 from culnig.extraction.sharing_trial import sharing_problem
 from culnig.inference.encoding import Encoder
 from culnig.inference.prefixes import PrefixReader, SharedBatch, share_prefixes
@@ -50,7 +49,7 @@ def assert_same(found, expected):
 
 
 def shares(bound, items, budget=2048):
-    batches = share_prefixes(Encoder(bound).encode_all(items), budget, SCORING)
+    batches = share_prefixes(Encoder(bound).encode_all(items), budget)
     return batches is not None and any(isinstance(batch, SharedBatch) for batch in batches)
 
 
@@ -137,7 +136,7 @@ class Counted:
 def test_a_prefix_goes_forward_once_and_backward_once_for_each_item():
     """The regression guard on sharing: work is counted, not timed."""
     bound, items = tiny_model(), variants(2, 4)[:-1]
-    (batch,) = share_prefixes(Encoder(bound).encode_all(items), 2048, SCORING)
+    (batch,) = share_prefixes(Encoder(bound).encode_all(items), 2048)
     turns = [batch.part(rows).rest_tokens for rows in batch.turns(2048)]
     settings, _ = settled(ScoreSettings(), bound)
     scoring = Scoring(bound, items, "target", settings)

@@ -1,4 +1,4 @@
-"""Items behind a shared prefix answer as they do alone."""
+"""How items are grouped behind prefixes; what is computed behind them is tested with scoring."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from culnig.inference.answers import AnswerReader
-from culnig.inference.batches import Batch, make_batches
+from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem, Encoder
-from culnig.inference.prefixes import PrefixReader, SharedBatch, share_prefixes
-from culnig.intervention import intervene
-from culnig.outcomes import Outcomes
+from culnig.inference.prefixes import SharedBatch, share_prefixes
 from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
 
 SHARING = [family for family in ALL_CONFIGS if not family.startswith("gemma3") and family != "mistral"]
@@ -43,63 +39,6 @@ def variants(n_questions=4, n_variants=5):
 
 def token_items(*rows):
     return [EncodedItem(tiny_items(1)[0], tuple(row), 5, (5, 6)) for row in rows]
-
-
-def answers(bound, batches, items):
-    outcomes = Outcomes.empty(items)
-    with AnswerReader(bound) as reader:
-        shared = PrefixReader(bound, reader)
-        for batch in batches:
-            (shared if isinstance(batch, SharedBatch) else reader).answer(batch, outcomes)
-    return outcomes
-
-
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("family", SHARING)
-def test_answers_are_those_of_items_alone(family, attention):
-    bound = tiny_model(family)
-    bound.model.set_attn_implementation(attention)
-    items = variants()
-    encoded = Encoder(bound).encode_all(items)
-    shared = share_prefixes(encoded, 2048)
-    assert any(isinstance(batch, SharedBatch) for batch in shared)
-    with AnswerReader(bound) as reader:
-        assert PrefixReader(bound, reader).problem(shared) is None
-    gate = np.array([3, 30, 60])
-    for factor in (1.0, 0.0):
-        with intervene(bound, gate, factor):
-            together = answers(bound, shared, items)
-            alone = answers(bound, make_batches(encoded, 1), items)
-        np.testing.assert_allclose(together.confidence, alone.confidence, rtol=1e-4, atol=1e-7)
-        np.testing.assert_allclose(
-            together.option_probabilities, alone.option_probabilities, rtol=1e-4, atol=1e-7
-        )
-        assert together.predicted.tolist() == alone.predicted.tolist()
-
-
-@pytest.mark.parametrize("family", ["gemma3", "gemma3_multimodal"])
-def test_a_cache_with_a_sliding_window_is_not_used(family):
-    bound = tiny_model(family)
-    with AnswerReader(bound) as reader:
-        problem = PrefixReader(bound, reader).problem([])
-    assert "DynamicSlidingWindowLayer" in problem
-
-
-def test_a_model_that_answers_differently_behind_a_prefix_is_found_out(monkeypatch):
-    bound = tiny_model()
-    shared = share_prefixes(Encoder(bound).encode_all(variants()), 2048)
-    with AnswerReader(bound) as reader:
-        prefixes = PrefixReader(bound, reader)
-        forward = reader.forward
-
-        def forgets_positions(token_ids, last, **options):
-            options.pop("position_ids", None)
-            options.pop("attention_mask", None)
-            return forward(token_ids.flip(1), last, **options)
-
-        monkeypatch.setattr(reader, "forward", forgets_positions)
-        monkeypatch.setattr(reader, "logits", lambda batch: torch.zeros(len(batch.items), 260))
-        assert "behind a stored prefix differ by" in prefixes.problem(shared)
 
 
 def test_every_item_is_in_one_batch_once():
