@@ -50,7 +50,8 @@ print(subprocess.run([sys.executable, "-c", {small!r}], capture_output=True, tex
 
 def scores(family, **options):
     bound = tiny_model(family)
-    return score_benchmark(bound, tiny_items(5), "target", ScoreSettings(token_budget=400), **options)
+    settings = ScoreSettings(token_budget=400, prefix_sharing=False)
+    return score_benchmark(bound, tiny_items(5), "target", settings, **options)
 
 
 @pytest.mark.parametrize("family", ALL_CONFIGS)

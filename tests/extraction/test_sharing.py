@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from culnig import registry
-from culnig.api import load_model
 from culnig.errors import MismatchError, NonFiniteError
 from culnig.extraction.processes import Processes
 from culnig.extraction.run import RunSettings, score_run, score_share
@@ -17,7 +15,7 @@ from culnig.extraction.scoring import ScoreSettings, Scoring, score_benchmark, s
 from culnig.extraction.sharing_trial import sharing_problem
 from culnig.inference.encoding import Encoder
 from culnig.inference.prefixes import PrefixReader, SharedBatch, share_prefixes
-from culnig.items import ChosenItems, choose_items
+from culnig.items import ChosenItems
 from culnig.kernels import AGGREGATORS
 from culnig.scorers.mean_activation import MeanActivation
 from culnig.store.merge import merge
@@ -308,15 +306,3 @@ def test_a_gradient_that_is_not_finite_names_module_layer_and_item():
     scoring = Scoring(bound, variants(2), "target", ScoreSettings())
     with pytest.raises(NonFiniteError, match=r"products .* of mlp\.gate_proj, layer 1 \(item [01]-"):
         scoring.score(0, scoring.empty())
-
-
-@pytest.mark.slow
-def test_the_embedded_model():
-    """Real prompts on the real model."""
-    bound = load_model("embedded")
-    items = choose_items(registry.benchmark("everyday-control").read(None), split="identify", limit=4)
-    assert shares(bound, items)
-    shared, whole = (score(bound, sharing=sharing, items=items, role="control") for sharing in (True, False))
-    largest = whole.moments.sum.max()
-    assert np.abs(shared.moments.sum - whole.moments.sum).max() < 1e-3 * largest
-    np.testing.assert_allclose(shared.outcomes.confidence, whole.outcomes.confidence, rtol=1e-3)
