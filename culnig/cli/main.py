@@ -12,6 +12,7 @@ import sys
 import click
 
 from culnig import __version__
+from culnig.cli import interruption
 from culnig.errors import CulnigError, EnvironmentProblem
 
 COMMANDS = {
@@ -76,7 +77,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command; returns the exit code and prints an error where there is one."""
     try:
-        code = cli.main(arguments, prog_name="culnig-engine", standalone_mode=False)
+        with interruption.noticed():
+            code = cli.main(arguments, prog_name="culnig-engine", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return EXIT_INPUT

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from culnig.cli import interruption
+
 LINE_SECONDS = 15.0
 """Off a terminal, least time between two lines of one task."""
 
@@ -43,7 +45,8 @@ class ProgressView:
         self._tasks[name] = self._bars.add_task(name, total=total)
 
     def advance(self, name: str, steps: int) -> None:
-        """Note finished steps of a task."""
+        """Note finished steps of a task; KeyboardInterrupt where one came and was lost."""
+        interruption.check()
         self._bars.advance(self._tasks[name], steps)
         if self._console.is_terminal:
             return

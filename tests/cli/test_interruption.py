@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import h5py
 import numpy as np
 import pytest
 
-from culnig.store import writer
+from culnig.cli import interruption
+from culnig.cli.progress import progress_view
+from culnig.store import files, writer
 from tests.cli.conftest import score_arguments
 
 
@@ -81,9 +84,47 @@ def test_a_stopped_process_can_be_resumed(culnig, run_folder, model_folder, tmp_
     process.send_signal(sent)
     _, err = process.communicate(timeout=60)
     if process.returncode == 0:
-        pytest.fail("the run was over before the signal came; give it more items")
+        pytest.fail(f"the run was over before the signal came; give it more items:\n{err.decode()}")
     assert process.returncode == code
     assert b"Traceback" not in err
     assert culnig(*score_arguments(model_folder, folder, "--resume")).code == 0
     equal_scores(folder, run_folder)
     assert not list(folder.rglob("*.tmp"))
+
+
+class Watched:
+    """Something that a weak reference can watch."""
+
+
+def test_an_interruption_that_python_drops_is_raised_by_the_next_step_of_progress():
+    with interruption.noticed(), progress_view(quiet=True) as view:
+        view.add("items", 2)
+        view.advance("items", 1)
+        watched = Watched()
+        reference = weakref.ref(watched, lambda dead: signal.raise_signal(signal.SIGINT))
+        del watched  # else Python would say "Exception ignored in"; it goes on
+        assert reference() is None
+        with pytest.raises(KeyboardInterrupt):
+            view.advance("items", 1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interruption_while_a_file_is_written_waits_for_the_next_step(tmp_path, monkeypatch):
+    synced = os.fsync
+
+    def interrupted(descriptor):
+        signal.raise_signal(signal.SIGINT)
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with interruption.noticed(), progress_view(quiet=True) as view:
+        view.add("items", 1)
+        files.write_json(tmp_path / "x.json", {"whole": True})
+        with pytest.raises(KeyboardInterrupt):
+            view.advance("items", 1)
+    assert files.read_json(tmp_path / "x.json", "a test") == {"whole": True}
+
+
+def test_an_interruption_elsewhere_comes_at_once():
+    with interruption.noticed(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,62 @@
+"""Ctrl-C that cannot get lost.
+
+Python raises KeyboardInterrupt wherever it is just then, and drops what is raised in the callback of a weak
+reference, in a finaliser, or under HDF5 while it writes, which then leaves a hole in the file. So the signal
+is noted, and long work asks after it between its steps; inside the store it is only noted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import culnig.store
+
+_STORE = str(Path(culnig.store.__file__).parent)
+_came = threading.Event()
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[None]:
+    """Inside, an interruption is noted beside being raised. Changes nothing outside the main thread."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    report = sys.unraisablehook
+
+    def report_others(dropped: Any) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            report(dropped)
+
+    _came.clear()
+    sys.unraisablehook = report_others
+    signal.signal(signal.SIGINT, _note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = report
+        _came.clear()
+
+
+def check() -> None:
+    """KeyboardInterrupt where one came that has not been raised or was lost on its way."""
+    if _came.is_set():
+        _came.clear()
+        raise KeyboardInterrupt
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _came.set()
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_STORE):
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
