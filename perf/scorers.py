@@ -29,9 +29,11 @@ def rows(rounds: int, n_items: int = 32, *, passes: bool = False) -> list[Row]:
     bound = load_model("embedded")
     items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=n_items)
 
+    settings = ScoreSettings(prefix_sharing=False)  # other scorers see whole prompts
+
     def scoring(names: tuple[str, ...]) -> Callable[[], object]:
         scorers = [registry.scorer(name) for name in names]
-        return lambda: score_benchmark(bound, items, "target", ScoreSettings(), scorers=scorers)
+        return lambda: score_benchmark(bound, items, "target", settings, scorers=scorers)
 
     made = []
     for names in (IN_THE_SAME_PASS, *((name,) for name in WITH_PASSES if passes)):
