@@ -23,6 +23,7 @@ from measuring import Row, in_turns, quotients, show
 from culnig import kernels, registry
 from culnig.api import load_model
 from culnig.bound import BoundModel
+from culnig.extraction.memory import peak_bytes
 from culnig.extraction.run import score_run
 from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from culnig.items import ChosenItems, Item, choose_items
@@ -118,7 +119,7 @@ def memory_row(n_batches: int) -> Row:
         items,
         "target",
         ScoreSettings(token_budget=longest),
-        after_batch=lambda done, n_items: peaks.append(_peak()),
+        after_batch=lambda done, n_items: peaks.append(peak_bytes()),
     )
     return Row.of(
         [peaks[-1] / peaks[len(peaks) // 10]],
@@ -186,11 +187,6 @@ def _process(arguments: Sequence[str]) -> None:
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-
-
-def _peak() -> int:
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def rows(rounds: int = 3, n_items: int = 20_000, n_batches: int = 200) -> list[Row]:

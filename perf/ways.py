@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from culnig import registry
 from culnig.api import load_model
 from culnig.bound import BoundModel
+from culnig.extraction.memory import peak_bytes
 from culnig.extraction.run import score_run
 from culnig.extraction.scoring import ScoreSettings
 from culnig.inference.batches import Batch, make_batches
@@ -206,18 +207,12 @@ def work(way: str, n_items: int, output: Path) -> None:
     if way in ("captum", "nnsight"):
         for parameter in bound.model.parameters():
             parameter.requires_grad_(False)
-    before = _memory("VmRSS")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         totals = WAYS[way](bound, name, items, Path(folder))
         seconds = time.perf_counter() - start
     np.save(output, totals)
-    print(json.dumps({"seconds": seconds, "peak": _memory("VmHWM"), "loaded": before}))
-
-
-def _memory(field: str) -> int:
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split(f"{field}:")[1].split()[0])
+    print(json.dumps({"seconds": seconds, "peak": peak_bytes()}))
 
 
 def _measured(way: str, n_items: int, folder: Path) -> dict[str, Any]:

@@ -63,10 +63,15 @@ class Batch:
         """Token ids padded on the right with 0, shape (item, token)."""
         import torch
 
-        ids = torch.zeros(len(self.items), int(self.lengths.max()), dtype=torch.long)
-        for row, encoded in enumerate(self.items):
-            ids[row, : len(encoded.token_ids)] = torch.tensor(encoded.token_ids)
-        return ids.to(device)
+        return torch.from_numpy(padded([encoded.token_ids for encoded in self.items])).to(device)
+
+
+def padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Token ids padded on the right with 0, shape (row, token)."""
+    ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = row
+    return ids
 
 
 def make_batches(encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOKEN_BUDGET) -> list[Batch]:

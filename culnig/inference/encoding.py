@@ -121,3 +121,9 @@ class Encoder:
                 )
             self._label_ids[context] = with_label[-1]
         return self._label_ids[context]
+
+
+def common_tokens(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many token ids two prompts have in common from their beginning."""
+    limit = min(len(first), len(second))
+    return next((place for place in range(limit) if first[place] != second[place]), limit)

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from culnig.bound import BoundModel
 from culnig.inference.answers import AnswerReader
-from culnig.inference.batches import Batch, make_batches
-from culnig.inference.encoding import EncodedItem
+from culnig.inference.batches import Batch, make_batches, padded
+from culnig.inference.encoding import EncodedItem, common_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -178,8 +178,7 @@ def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[Sh
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens two items have in common before the last of either."""
-    limit = min(len(first), len(second)) - 1
-    return next((place for place in range(limit) if first[place] != second[place]), limit)
+    return min(common_tokens(first, second), len(first) - 1, len(second) - 1)
 
 
 def _groups(encoded: Sequence[EncodedItem], token_budget: int) -> list[list[int]]:
@@ -327,14 +326,10 @@ class PrefixReader:
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids padded on the right with 0, (row, token), and the length of each row."""
+    """Token ids padded on the right, (row, token), and the length of each row."""
     import torch
 
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    ids = np.zeros((len(rows), int(lengths.max())), dtype=np.int64)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = row
-    return torch.from_numpy(ids), torch.from_numpy(lengths)
+    return torch.from_numpy(padded(rows)), torch.tensor([len(row) for row in rows])
 
 
 def unfit(bound: BoundModel) -> str | None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.inference.batches import Batch, make_batches, split_by_budget
-from culnig.inference.encoding import EncodedItem
+from culnig.inference.encoding import EncodedItem, common_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +130,7 @@ def _grow(
     begin, ends = 0, []
     for one in items:
         ids = one.token_ids
-        common = _common(before, ids)
+        common = common_tokens(before, ids)
         end = begin + len(ids) - common
         token_ids[begin:end] = ids[common:]
         positions[begin:end] = np.arange(common, len(ids))
@@ -142,15 +142,9 @@ def _grow(
     return ends
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two items have in common from their beginning."""
-    limit = min(len(first), len(second))
-    return next((place for place in range(limit) if first[place] != second[place]), limit)
-
-
 def _size(prompts: Sequence[Sequence[int]]) -> int:
     """Tokens of the tree of prompts that are in the order of their tokens."""
-    return sum(map(len, prompts)) - sum(_common(*pair) for pair in itertools.pairwise(prompts))
+    return sum(map(len, prompts)) - sum(common_tokens(*pair) for pair in itertools.pairwise(prompts))
 
 
 def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[TreeBatch] | None:
@@ -163,7 +157,7 @@ def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[Tr
     order = sorted(range(len(encoded)), key=lambda number: (encoded[number].token_ids, number))
     prompts = [encoded[number].token_ids for number in order]
     lengths = [len(prompt) for prompt in prompts]
-    common = [0, *(_common(*pair) for pair in itertools.pairwise(prompts))]
+    common = [0, *(common_tokens(*pair) for pair in itertools.pairwise(prompts))]
     best: tuple[float, list[list[int]], list[list[int]]] | None = None
     for limit in _limits(token_budget):
         rows, sizes = _fill(lengths, common, limit)

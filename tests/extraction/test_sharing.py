@@ -20,8 +20,8 @@ from culnig.kernels import AGGREGATORS
 from culnig.scorers.mean_activation import MeanActivation
 from culnig.store.merge import merge
 from tests import oracle
+from tests.alike import variants
 from tests.extraction.oracle_rows import oracle_row
-from tests.extraction.variants import variants
 from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
 
 SHARING = [family for family in ALL_CONFIGS if not family.startswith("gemma3") and family != "mistral"]
@@ -31,7 +31,7 @@ NOISE = 2e-5
 
 def score(bound, aggregator="max", *, sharing=True, role="target", budget=2048, items=None):
     settings = ScoreSettings(aggregator, budget, prefix_sharing=sharing)
-    return score_benchmark(bound, variants() if items is None else items, role, settings)
+    return score_benchmark(bound, variants(uneven=True) if items is None else items, role, settings)
 
 
 def assert_same(found, expected):
@@ -56,7 +56,7 @@ def shares(bound, items, budget=2048):
 def test_scores_are_those_of_whole_prompts(family, attention):
     bound = tiny_model(family)
     bound.model.set_attn_implementation(attention)
-    assert shares(bound, variants())
+    assert shares(bound, variants(uneven=True))
     assert sharing_problem(bound) is None
     assert_same(score(bound), score(bound, sharing=False))
 
@@ -73,7 +73,7 @@ def test_every_aggregator_and_the_clamp(aggregator, role):
 
 @pytest.mark.parametrize("aggregator", ["max", "absmax", "mean"])
 def test_scores_equal_plain_autograd(aggregator):
-    bound, items = tiny_model(), variants(2)[:-1]
+    bound, items = tiny_model(), variants(2, uneven=True)[:-1]
     scores = score(bound, aggregator, items=items)
     sums = oracle.culture_sums(bound.model, bound.tokenizer, items, aggregator=aggregator)
     for culture, row in zip(scores.moments.cultures, scores.moments.sum, strict=True):
@@ -98,9 +98,9 @@ def test_small_budgets_give_the_same(budget):
 def kept(folder, aggregator, sharing):
     """Item scores and peak tokens (item, neuron) in file order, and the run's settings."""
     settings = ScoreSettings(aggregator, prefix_sharing=sharing)
-    benchmarks = {"toy": ChosenItems("control", "identify", variants(), {})}
+    benchmarks = {"toy": ChosenItems("control", "identify", variants(uneven=True), {})}
     run = score_run(tiny_model(), benchmarks, settings, folder, how=RunSettings(level="item"))
-    peaks = np.zeros((len(variants()), run.layout.n_neurons), dtype=np.int64)
+    peaks = np.zeros((len(variants(uneven=True)), run.layout.n_neurons), dtype=np.int64)
     for part in run.item_parts("toy"):
         with run.open_item_scores(part) as stored:
             peaks[part.prompts.item] = stored.peak_tokens()
@@ -133,7 +133,7 @@ class Counted:
 
 def test_a_prefix_goes_forward_once_and_backward_once_for_each_item():
     """The regression guard on sharing: work is counted, not timed."""
-    bound, items = tiny_model(), variants(2, 4)[:-1]
+    bound, items = tiny_model(), variants(2, 4, uneven=True)[:-1]
     (batch,) = share_prefixes(Encoder(bound).encode_all(items), 2048)
     turns = [batch.part(rows).rest_tokens for rows in batch.turns(2048)]
     settings, _ = settled(ScoreSettings(), bound)
@@ -149,14 +149,14 @@ def test_a_prefix_goes_forward_once_and_backward_once_for_each_item():
 
 
 def test_the_last_token_alone_needs_no_passes_through_the_prefixes():
-    bound, items = tiny_model(), variants(2)
+    bound, items = tiny_model(), variants(2, uneven=True)
     counted = Counted(bound)
     score(bound, "last", items=items)
     assert len(counted.backward) < len(counted.forward)
 
 
 def test_stopped_and_resumed_is_the_same_to_the_bit():
-    bound, items = tiny_model(), variants(6)
+    bound, items = tiny_model(), variants(6, uneven=True)
     scoring = Scoring(bound, items, "target", ScoreSettings(token_budget=400))
     assert sum(isinstance(batch, SharedBatch) for batch in scoring.work) > 2
     whole = scoring.empty()
@@ -179,7 +179,10 @@ def test_stopped_and_resumed_is_the_same_to_the_bit():
 
 
 def test_several_processes_are_one_to_the_bit(tmp_path):
-    bound, benchmarks = tiny_model(), {"toy": ChosenItems("target", "identify", variants(16, 2), {})}
+    bound, benchmarks = (
+        tiny_model(),
+        {"toy": ChosenItems("target", "identify", variants(16, 2, uneven=True), {})},
+    )
     settings = ScoreSettings(token_budget=150)
     whole = score_run(bound, benchmarks, settings, tmp_path / "whole")
     shards = [tmp_path / "first", tmp_path / "second"]
@@ -191,7 +194,7 @@ def test_several_processes_are_one_to_the_bit(tmp_path):
 
 
 def test_a_run_is_resumed_with_the_sharing_it_began_with(tmp_path):
-    benchmarks = {"toy": ChosenItems("target", "identify", variants(2), {})}
+    benchmarks = {"toy": ChosenItems("target", "identify", variants(2, uneven=True), {})}
     score_run(tiny_model(), benchmarks, ScoreSettings(), tmp_path / "run")
     with pytest.raises(
         MismatchError, match=r"settings\.prefix_sharing: the run has True, asked for is False"
@@ -303,6 +306,6 @@ def test_a_gradient_that_is_not_finite_names_module_layer_and_item():
         output.register_hook(lambda gradient: gradient.index_fill(-1, torch.tensor([2]), float("nan")))
 
     bound.model.model.layers[1].mlp.gate_proj.register_forward_hook(break_gradient)
-    scoring = Scoring(bound, variants(2), "target", ScoreSettings())
+    scoring = Scoring(bound, variants(2, uneven=True), "target", ScoreSettings())
     with pytest.raises(NonFiniteError, match=r"products .* of mlp\.gate_proj, layer 1 \(item [01]-"):
         scoring.score(0, scoring.empty())

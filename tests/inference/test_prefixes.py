@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
 from culnig.inference.batches import Batch
-from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.encoding import Encoder
 from culnig.inference.prefixes import SharedBatch, share_prefixes
-from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
-
-SHARING = [family for family in ALL_CONFIGS if not family.startswith("gemma3") and family != "mistral"]
-
-
-def variants(n_questions=4, n_variants=5):
-    """Questions of different lengths in five variants each, shuffled, and one item that is like no other."""
-    (base, *_, other) = tiny_items(7)
-    made = [
-        replace(
-            base,
-            id=f"{question}-{variant}",
-            question_id=f"q{question}",
-            prompt="Which dish is eaten "
-            + "there " * question
-            + f"on day {question}?\n"
-            + "salt " * (variant % 3)
-            + f"variant {variant}",
-            answer="ABCD"[(question + variant) % 4],
-        )
-        for question in range(n_questions)
-        for variant in range(n_variants)
-    ]
-    order = np.random.default_rng(0).permutation(len(made))
-    return [*(made[place] for place in order), replace(other, system="Be brief.")]
-
-
-def token_items(*rows):
-    return [EncodedItem(tiny_items(1)[0], tuple(row), 5, (5, 6)) for row in rows]
+from tests.alike import token_items, variants
+from tests.tiny_models import tiny_model
 
 
 def test_every_item_is_in_one_batch_once():

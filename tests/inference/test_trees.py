@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -11,37 +9,12 @@ import torch
 from culnig.inference import trees
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch, make_batches
-from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.encoding import Encoder
 from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
 from culnig.intervention import intervene
 from culnig.outcomes import Outcomes
-from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
-
-
-def variants(n_questions=4, n_variants=5):
-    """Questions of different lengths in five variants each, shuffled, and one item that is like no other."""
-    (base, *_, other) = tiny_items(7)
-    made = [
-        replace(
-            base,
-            id=f"{question}-{variant}",
-            question_id=f"q{question}",
-            prompt="Which dish is eaten "
-            + "there " * question
-            + f"on day {question}?\n"
-            + "salt " * (variant % 3)
-            + f"variant {variant}",
-            answer="ABCD"[(question + variant) % 4],
-        )
-        for question in range(n_questions)
-        for variant in range(n_variants)
-    ]
-    order = np.random.default_rng(0).permutation(len(made))
-    return [*(made[place] for place in order), replace(other, system="Be brief.")]
-
-
-def token_items(*rows):
-    return [EncodedItem(tiny_items(1)[0], tuple(row), 5, (5, 6)) for row in rows]
+from tests.alike import token_items, variants
+from tests.tiny_models import ALL_CONFIGS, tiny_model
 
 
 def tree_of(*rows):

@@ -13,7 +13,7 @@ from culnig.bound import bind_model
 from culnig.inference.encoding import Encoder
 from culnig.inference.prefixes import share_prefixes
 from culnig.planning import tracing
-from tests.extraction.variants import variants
+from tests.alike import variants
 from tests.tiny_models import ALL_CONFIGS, _attention, tiny_model
 
 
@@ -38,7 +38,7 @@ def test_the_traced_peak_is_that_of_a_real_batch(family, checkpointing):
 def test_the_traced_peak_of_shared_prefixes_is_that_of_a_real_batch(family):
     """Without the attention mask, which is large beside a tiny model's activations only."""
     bound = tiny_model(family)
-    (shared,) = share_prefixes(Encoder(bound).encode_all(variants(2)[:8]), 2048)
+    (shared,) = share_prefixes(Encoder(bound).encode_all(variants(2, uneven=True)[:8]), 2048)
     with tracing._LiveBytes(bound) as live:
         tracing._run_shared(bound, shared, 300, capture=True)
     assert len(shared.turns(300)) > 1
