@@ -119,6 +119,12 @@ class BoundModel:
         return digest.hexdigest()
 
     @property
+    def input_device(self) -> torch.device:
+        """Where the model takes its token ids."""
+        embeddings: nn.Module = self.model.get_input_embeddings()
+        return next(embeddings.parameters()).device
+
+    @property
     def max_tokens(self) -> int | None:
         """Longest sequence the model's configuration allows, or None where it sets no limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)

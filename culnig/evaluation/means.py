@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from culnig.bound import BoundLinear, BoundModel
 from culnig.errors import InputError, MismatchError
 from culnig.inference.answers import AnswerReader
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, split_by_budget
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, padded, split_by_budget
 from culnig.inference.encoding import Encoder
 from culnig.items import Item
 from culnig.store.run import Run
@@ -70,7 +70,6 @@ def activations_of(
     lengths = [len(prompt) for prompt in prompts]
     drawn = np.array([np.random.default_rng([seed, n]).integers(own) for n, own in enumerate(lengths)])
     collected = _Collected(np.zeros(len(flat)), np.zeros((len(prompts), len(flat))))
-    device = next(bound.model.get_input_embeddings().parameters()).device
     with contextlib.ExitStack() as stack, AnswerReader(bound) as reader:
         for linear in bound.linears:
             order, columns = _columns(linear, flat)
@@ -81,12 +80,12 @@ def activations_of(
 
         with torch.inference_mode():
             for numbers in split_by_budget(lengths, token_budget):
-                ids = np.zeros((len(numbers), lengths[numbers[0]]), dtype=np.int64)
-                for row, number in enumerate(numbers):
-                    ids[row, : lengths[number]] = prompts[number]
+                ids = padded([prompts[number] for number in numbers])
                 own = np.array([lengths[number] for number in numbers])
                 collected.begin(np.array(numbers), np.arange(ids.shape[1]) < own[:, None], drawn[numbers])
-                reader.forward(torch.from_numpy(ids).to(device), torch.from_numpy(own - 1), use_cache=False)
+                reader.forward(
+                    torch.from_numpy(ids).to(bound.input_device), torch.from_numpy(own - 1), use_cache=False
+                )
     return Activations(collected.sums / sum(lengths), collected.samples)
 
 

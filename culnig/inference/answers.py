@@ -26,6 +26,7 @@ class AnswerReader:
     """Runs batches through a bound model and reads the answer position. Use it as a context manager."""
 
     def __init__(self, bound: BoundModel) -> None:
+        self._bound = bound
         self._model = bound.model
         self._tokenizer = bound.tokenizer
         self._last: torch.Tensor | None = None
@@ -69,7 +70,7 @@ class AnswerReader:
         """Logits at the last real position, (item, vocabulary); float64 where gradients are on."""
         import torch
 
-        device = next(self._model.get_input_embeddings().parameters()).device
+        device = self._bound.input_device
         if isinstance(batch, TreeBatch):
             inputs = batch.inputs()
             dtype = self._model.dtype

@@ -86,7 +86,7 @@ class AnswerWriter:
         for row, one in enumerate(batch.token_ids):
             ids[row, longest - len(one) :] = one
             mask[row, longest - len(one) :] = 1
-        device = next(model.get_input_embeddings().parameters()).device
+        device = self._bound.input_device
         with torch.inference_mode():
             written = model.generate(  # type: ignore[operator]
                 input_ids=torch.from_numpy(ids).to(device),

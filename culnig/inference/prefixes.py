@@ -293,7 +293,7 @@ class PrefixReader:
         ids, _ = _padded(shared.prefixes)
         cache = DynamicCache(config=self._bound.model.config)
         nowhere = torch.zeros(0, dtype=torch.long)
-        self._reader.forward(ids.to(self._device), nowhere, past_key_values=cache, use_cache=True)
+        self._reader.forward(ids.to(self._bound.input_device), nowhere, past_key_values=cache, use_cache=True)
         return cache
 
     def forward_rests(self, shared: SharedBatch, cache: Any) -> torch.Tensor:
@@ -311,18 +311,13 @@ class PrefixReader:
         steps = torch.arange(ids.shape[1])[None, :]
         mask = torch.cat([torch.arange(longest)[None, :] < before, steps < lengths[:, None]], dim=1)
         return self._reader.forward(
-            ids.to(self._device),
+            ids.to(self._bound.input_device),
             lengths - 1,
             past_key_values=cache,
             use_cache=True,
-            attention_mask=mask.long().to(self._device),
-            position_ids=(before + torch.minimum(steps, lengths[:, None] - 1)).to(self._device),
+            attention_mask=mask.long().to(self._bound.input_device),
+            position_ids=(before + torch.minimum(steps, lengths[:, None] - 1)).to(self._bound.input_device),
         )
-
-    @property
-    def _device(self) -> torch.device:
-        """Where the model takes its token ids."""
-        return next(self._bound.model.get_input_embeddings().parameters()).device
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from culnig.inference.batches import padded
 from culnig.inference.encoding import EncodedItem
 
 
@@ -30,13 +31,10 @@ class Examples(torch.utils.data.Dataset[EncodedItem]):
 
 def collate(examples: Sequence[EncodedItem]) -> dict[str, torch.Tensor]:
     """`input_ids` (example, token), `last` and `gold` (example,): last place, label's vocabulary entry."""
-    lengths = [len(example.token_ids) for example in examples]
-    ids = torch.zeros(len(examples), max(lengths), dtype=torch.long)
-    for row, example in enumerate(examples):
-        ids[row, : lengths[row]] = torch.tensor(example.token_ids)
+    prompts = [example.token_ids for example in examples]
     return {
-        "input_ids": ids,
-        "last": torch.tensor(lengths) - 1,
+        "input_ids": torch.from_numpy(padded(prompts)),
+        "last": torch.tensor([len(prompt) for prompt in prompts]) - 1,
         "gold": torch.tensor([example.gold_id for example in examples]),
     }
 
