@@ -60,12 +60,26 @@ def test_ctrl_c_between_batches_keeps_the_parts_and_resume_finishes(
     assert not (folder / "parts").exists()
 
 
+def listen():
+    """Ctrl-C works, also where the tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def listening():
+    before = signal.getsignal(signal.SIGINT)
+    listen()
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def start(arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "culnig", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        preexec_fn=listen,  # else an ignored Ctrl-C would be ignored by the command too
     )
 
 
@@ -96,7 +110,7 @@ class Watched:
     """Something that a weak reference can watch."""
 
 
-def test_an_interruption_that_python_drops_is_raised_by_the_next_step_of_progress():
+def test_an_interruption_that_python_drops_is_raised_by_the_next_step_of_progress(listening):
     with interruption.noticed(), progress_view(quiet=True) as view:
         view.add("items", 2)
         view.advance("items", 1)
@@ -109,7 +123,7 @@ def test_an_interruption_that_python_drops_is_raised_by_the_next_step_of_progres
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interruption_while_a_file_is_written_waits_for_the_next_step(tmp_path, monkeypatch):
+def test_an_interruption_while_a_file_is_written_waits_for_the_next_step(listening, tmp_path, monkeypatch):
     synced = os.fsync
 
     def interrupted(descriptor):
@@ -125,6 +139,6 @@ def test_an_interruption_while_a_file_is_written_waits_for_the_next_step(tmp_pat
     assert files.read_json(tmp_path / "x.json", "a test") == {"whole": True}
 
 
-def test_an_interruption_elsewhere_comes_at_once():
+def test_an_interruption_elsewhere_comes_at_once(listening):
     with interruption.noticed(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
