@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from culnig.inference.memory import keep_freed_memory
+
 Work = Callable[[], object]
 
 
@@ -57,11 +59,21 @@ class Row:
         )
 
 
-def in_turns(rounds: int, *works: Work, clock: Callable[[], float] = time.perf_counter) -> list[list[float]]:
-    """Seconds of each work, the works taking turns; the first round warms up and is left out."""
+def in_turns(
+    rounds: int,
+    *works: Work,
+    clock: Callable[[], float] = time.perf_counter,
+    before: Callable[[], object] = lambda: None,
+) -> list[list[float]]:
+    """Seconds of each work, the works taking turns; the first round warms up and is left out.
+
+    Freed memory is kept, as in the commands. `before` comes before each work and is not counted.
+    """
+    keep_freed_memory()
     took: list[list[float]] = [[] for _ in works]
     for measured in range(rounds + 1):
         for seconds, work in zip(took, works, strict=True):
+            before()
             start = clock()
             work()
             if measured:

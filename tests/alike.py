@@ -25,7 +25,7 @@ def variants(n_questions: int = 4, n_variants: int = 5, *, uneven: bool = False)
             id=f"{question}-{variant}",
             question_id=f"q{question}",
             culture=cultures[(question + variant) % 3],
-            prompt="Which dish is eaten "
+            prompt=f"{question} days at sea people keep an old custom. Which dish is eaten "
             + "there " * question
             + f"on day {question}?\n"
             + "salt " * (variant % 3)

@@ -14,6 +14,7 @@ import click
 from culnig import __version__
 from culnig.cli import interruption
 from culnig.errors import CulnigError, EnvironmentProblem
+from culnig.inference.memory import keep_freed_memory
 
 COMMANDS = {
     "demo": "culnig.cli.demo",
@@ -71,6 +72,7 @@ def cli() -> None:
 
 def main() -> None:
     """Console script: run a command and exit."""
+    keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from culnig.bound import BoundModel
 from culnig.errors import BindingError
 from culnig.inference.batches import Batch
-from culnig.inference.readout import can_read_out, read_out
+from culnig.inference.readout import can_read_out, read_out, takes_logits
 from culnig.inference.trees import TreeBatch
 from culnig.outcomes import Outcomes, alignment
 
@@ -31,6 +31,8 @@ class AnswerReader:
         self._tokenizer = bound.tokenizer
         self._last: torch.Tensor | None = None
         self._rows: torch.Tensor | None = None
+        self._hidden: torch.Tensor | None = None
+        """What the head has been given, between its hooks, where its logits are attached to that."""
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> AnswerReader:
@@ -40,8 +42,7 @@ class AnswerReader:
                 f"{type(self._model).__name__} has no output embeddings to read an answer from"
             )
         self._stack.callback(head.register_forward_pre_hook(self._keep_last_position).remove)
-        if can_read_out(head):
-            self._stack.callback(head.register_forward_hook(self._attach).remove)
+        self._stack.callback(head.register_forward_hook(self._attach).remove)
         if self._model.training:
             self._stack.callback(self._model.train)
             self._model.eval()  # type: ignore[no-untyped-call]
@@ -58,13 +59,21 @@ class AnswerReader:
         hidden, *rest = inputs
         rows = torch.arange(len(self._last)) if self._rows is None else self._rows
         rows = rows.to(hidden.device)
-        return (hidden[rows, self._last.to(hidden.device)].unsqueeze(1), *rest)
+        hidden = hidden[rows, self._last.to(hidden.device)].unsqueeze(1)
+        if self._reads_out(head, hidden):
+            self._hidden = hidden
+            if takes_logits(hidden):
+                hidden = hidden[:0]  # spares the head its own product
+        return (hidden, *rest)
+
+    def _reads_out(self, head: Any, hidden: torch.Tensor) -> bool:
+        return can_read_out(head) and hidden.requires_grad and len(hidden) > 0
 
     def _attach(
         self, head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor
     ) -> torch.Tensor | None:
-        hidden = inputs[0]
-        return read_out(hidden, logits, head) if hidden.requires_grad and len(hidden) else None
+        hidden, self._hidden = self._hidden, None
+        return None if hidden is None else read_out(hidden, logits, head)
 
     def logits(self, batch: Batch | TreeBatch) -> torch.Tensor:
         """Logits at the last real position, (item, vocabulary); float64 where gradients are on."""
@@ -100,7 +109,9 @@ class AnswerReader:
         try:
             output = self._model(input_ids=token_ids, **options)
         finally:
-            self._last = self._rows = None  # other uses of the model, such as generation, see the whole head
+            self._last = self._rows = self._hidden = (
+                None  # other uses of the model, such as generation, see the whole head
+            )
         logits: torch.Tensor = output.logits[:, -1]
         return logits if logits.dtype == torch.float64 else logits.float()
 

@@ -35,10 +35,10 @@ PAYS_BELOW = 0.9
 """Sharing is used where it leaves at most this share of the work."""
 _GROUP_OVERHEAD = 4
 """Tokens that a group must save beyond what it costs: expanding its cache is not free."""
-_TURN_OVERHEAD = 1 / 32
-"""Share of the token budget that a turn must save: each takes the output head once more."""
-SAVED = 0.5
-"""Share of the work on a token that is done once for its group: the forward pass."""
+ONE_WAY = 0.5
+"""Share of the work on a token that is one pass over it: forward, which a group does once, or backward."""
+PASS_OVERHEAD = 64
+"""Work, in tokens, that every pass costs beside its tokens: small matrix products are slower ones."""
 _LARGEST_GROUP = 16
 """Larger ones would save little more, and the backward passes of several groups run side by side."""
 
@@ -87,10 +87,11 @@ class SharedBatch:
         return self.prefix_tokens + self.rest_tokens
 
     def work(self, token_budget: int) -> float:
-        """Work on the batch, in tokens that go forward and backward, padding included."""
-        passes = max(map(len, self.members))
-        rests = sum(self.part(rows).rest_tokens for rows in self.turns(token_budget))
-        return self.prefix_tokens * (SAVED + (1 - SAVED) * passes) + rests
+        """Work on the batch, in tokens that go forward and backward in one large pass, padding included."""
+        passes = 1 + max(map(len, self.members))
+        rests = [self.part(rows).rest_tokens for rows in self.turns(token_budget)]
+        tokens = ONE_WAY * passes * self.prefix_tokens + sum(rests)
+        return tokens + PASS_OVERHEAD * (passes + 2 * len(rests))
 
     def turns(self, token_budget: int) -> list[list[int]]:
         """Rows of the items in turns of like lengths, longest first.
@@ -99,11 +100,11 @@ class SharedBatch:
         """
         lengths = self.rest_lengths
         order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-        room, overhead = token_budget - self.prefix_tokens, token_budget * _TURN_OVERHEAD
+        room = token_budget - self.prefix_tokens
         best, begins = [0.0], [0]
         for end in range(1, len(order) + 1):
             costs = {
-                begin: best[begin] + (end - begin) * int(lengths[order[begin]]) + overhead
+                begin: best[begin] + (end - begin) * int(lengths[order[begin]]) + 2 * PASS_OVERHEAD
                 for begin in range(end)
                 if begin == end - 1 or (end - begin) * lengths[order[begin]] <= room
             }
@@ -151,8 +152,15 @@ def renumbered(batch: SharedBatch | Batch, numbers: Sequence[int]) -> SharedBatc
 
 
 def batch_work(batch: SharedBatch | Batch, token_budget: int) -> float:
-    """Work on a batch, in tokens that go forward and backward, padding included."""
-    return batch.n_tokens if isinstance(batch, Batch) else batch.work(token_budget)
+    """Work on a batch, in tokens that go forward and backward in one large pass, padding included."""
+    if isinstance(batch, Batch):
+        return batch.n_tokens + 2 * PASS_OVERHEAD
+    return batch.work(token_budget)
+
+
+def total_work(batches: Sequence[SharedBatch | Batch], token_budget: int) -> float:
+    """Work on all batches, as in `batch_work`."""
+    return sum(batch_work(batch, token_budget) for batch in batches)
 
 
 def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[SharedBatch | Batch] | None:
@@ -164,16 +172,33 @@ def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[Sh
     if not encoded:
         return None
     groups = _groups(encoded, token_budget)
-    shared = _pack([group for group in groups if len(group) > 1], encoded, token_budget)
-    alone = [group[0] for group in groups if len(group) == 1]
+    packed = _pack([group for group in groups if len(group) > 1], encoded, token_budget)
+    packed = [_levelled(batch, token_budget) for batch in packed]
+    shared = [batch for batch in packed if _saves(batch, token_budget)]
+    together = {number for batch in shared for number in batch.batch.numbers}
+    alone = [number for number in range(len(encoded)) if number not in together]
     rest = [
-        Batch(tuple(alone[number] for number in batch.numbers), batch.items)
-        for batch in make_batches([encoded[number] for number in alone], token_budget)
+        batch.renumbered(alone) for batch in make_batches([encoded[number] for number in alone], token_budget)
     ]
-    plain = sum(batch.n_tokens for batch in make_batches(encoded, token_budget))
     batches: list[SharedBatch | Batch] = [*shared, *rest]
-    left = sum(batch_work(batch, token_budget) for batch in batches)
-    return batches if left <= PAYS_BELOW * plain else None
+    plain = total_work(make_batches(encoded, token_budget), token_budget)
+    return batches if total_work(batches, token_budget) <= PAYS_BELOW * plain else None
+
+
+def _levelled(shared: SharedBatch, token_budget: int) -> SharedBatch:
+    """The batch with its longest prefixes cut, such that padding shorter ones costs least."""
+    lengths = sorted({len(prefix) for prefix in shared.prefixes})
+    cut = (
+        SharedBatch(shared.batch, shared.group_of, tuple(prefix[:length] for prefix in shared.prefixes))
+        for length in reversed(lengths)
+    )
+    return min(cut, key=lambda batch: batch.work(token_budget))
+
+
+def _saves(shared: SharedBatch, token_budget: int) -> bool:
+    """Whether the batch is less work than whole prompts of the same items."""
+    plain = make_batches(shared.batch.items, token_budget)
+    return shared.work(token_budget) < total_work(plain, token_budget)
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
@@ -197,7 +222,7 @@ def _groups(encoded: Sequence[EncodedItem], token_budget: int) -> list[list[int]
             n = end - start
             if prefix == 0 or n * (longest - prefix) > token_budget:
                 break
-            together = best[start] + total - SAVED * (n - 1) * prefix + _GROUP_OVERHEAD
+            together = best[start] + total - ONE_WAY * (n - 1) * prefix + _GROUP_OVERHEAD
             if together < cost:
                 cost, begin = together, start
         best.append(cost)
@@ -225,10 +250,7 @@ def _pack(groups: list[list[int]], encoded: Sequence[EncodedItem], token_budget:
         for order in orders
     ]
 
-    def cost(batch: SharedBatch) -> float:
-        return batch.work(token_budget) + len(batch.turns(token_budget)) * token_budget * _TURN_OVERHEAD
-
-    return min(packed, key=lambda batches: sum(map(cost, batches)))
+    return min(packed, key=lambda batches: total_work(batches, token_budget))
 
 
 class _Group:
@@ -256,8 +278,9 @@ def _cut(groups: list[_Group], token_budget: int) -> list[list[_Group]]:
             rest, n_items = max(rest, group.rest), n_items + len(group.numbers)
             if n_groups > 1 and (n_groups * prefix > token_budget // 2 or n_items * rest > token_budget):
                 break
-            padded = n_groups * prefix * (SAVED + (1 - SAVED) * passes)
-            here = best[start] + padded + 2 * token_budget * _TURN_OVERHEAD
+            ways = 1 + passes
+            overhead = PASS_OVERHEAD * (ways + 2 * math.ceil(n_items * rest / token_budget))
+            here = best[start] + ONE_WAY * ways * n_groups * prefix + overhead
             if here < cost:
                 cost, begin = here, start
         best.append(cost)

@@ -9,9 +9,9 @@ import numpy as np
 
 from culnig.bound import BoundModel
 from culnig.extraction.portions import split_batches
-from culnig.inference.batches import Batch, split_by_budget
+from culnig.inference.batches import Batch, make_batches, split_by_budget
 from culnig.inference.encoding import EncodedItem
-from culnig.inference.prefixes import SharedBatch, batch_work, share_prefixes, unfit
+from culnig.inference.prefixes import SharedBatch, share_prefixes, total_work, unfit, whole
 from culnig.items import Item
 from culnig.planning.tracing import batch_flops
 from culnig.store.item_scores import item_bytes
@@ -70,13 +70,14 @@ def share_of_work(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize], tok
     """What sharing prefixes leaves of the work, from 0 to 1."""
     left = 0.0
     for benchmark in benchmarks:
-        batches = shared_batches(skeleton, benchmark, token_budget)
-        left += min(
-            benchmark.n_tokens,
-            benchmark.n_tokens
-            if batches is None
-            else sum(batch_work(batch, token_budget) for batch in batches),
-        )
+        shared = shared_batches(skeleton, benchmark, token_budget)
+        share = 1.0
+        if shared is not None:
+            prompts = [one for batch in shared for one in whole(batch).items]
+            share = total_work(shared, token_budget) / total_work(
+                make_batches(prompts, token_budget), token_budget
+            )
+        left += share * benchmark.n_tokens
     return left / max(1, sum(benchmark.n_tokens for benchmark in benchmarks))
 
 

@@ -19,6 +19,9 @@ from culnig.store.tensors import ITEM_SIZES
 _PIECE_BYTES = 8 << 20
 """A pair is read at once up to this size: long enough for the disk, short enough for the caches."""
 
+_PIECES_AHEAD = 4
+"""The disk is told of a piece when there are so many before it."""
+
 
 class Source(ABC):
     """Scores of a benchmark's stored items, part after part in the order of scoring."""
@@ -82,7 +85,9 @@ class StoredTensors(Source):
             # fresh memory for each piece would cost as much as the reading
             buffers = [np.empty(most, dtype=np.uint8) for _ in range(n_workers)]
 
-            def score(piece: _Piece) -> None:
+            def score(piece: _Piece, later: _Piece | None) -> None:
+                if later:
+                    stored.expect(later.segment, later.rows)
                 buffer = buffers.pop()
                 pair = stored.pair(piece.segment, piece.rows, buffer)
                 number_format = stored.number_format(piece.segment)
@@ -92,7 +97,8 @@ class StoredTensors(Source):
                 scores[place], peaks[place] = made
 
             with ThreadPoolExecutor(n_workers if self._aggregation.is_parallel else 1) as workers:
-                for _ in workers.map(score, pieces):
+                later = [*pieces[_PIECES_AHEAD:], *[None] * _PIECES_AHEAD]
+                for _ in workers.map(score, pieces, later):
                     pass
         return scores, peaks
 

@@ -7,7 +7,6 @@ of each item's values beside them: HDF5's own checksums would need chunks and co
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,7 @@ class TensorsWriter:
         self._stack = contextlib.ExitStack()
         file = self._stack.enter_context(new_part(path, schema.TENSORS_FORMAT, name, prompts))
         self._path = path
-        self._descriptor = os.open(temporary_path(path), os.O_WRONLY)
-        self._stack.callback(os.close, self._descriptor)
+        self._pieces = self._stack.enter_context(contextlib.closing(direct.PieceWriter(temporary_path(path))))
         dtype = np.dtype(_STORED_AS[number_format])
         self._file = file
         self._first_tokens = {int(token): row for row, token in enumerate(prompts.offsets[:-1])}
@@ -96,9 +94,7 @@ class TensorsWriter:
         place = direct.place_in_file(dataset)
         if place is not None:
             with disk_errors(self._path):
-                direct.write_pieces(
-                    self._descriptor, place + token * dataset.shape[1] * dataset.dtype.itemsize, items
-                )
+                self._pieces.write(place + token * dataset.shape[1] * dataset.dtype.itemsize, items)
             return
         for values in items:
             dataset[token : token + len(values)] = values
@@ -153,6 +149,17 @@ class Tensors:
             )
         )
         return activation, gradient
+
+    def expect(self, segment: Segment, rows: range) -> None:
+        """Say that `pair` will be asked for these, so that the disk can begin."""
+        offsets = self.prompts.offsets
+        for which in (schema.ACTIVATION, schema.GRADIENT):
+            dataset = self._dataset(segment, which)
+            place = direct.place_in_file(dataset)
+            if place is not None:
+                token_bytes = segment.width * dataset.dtype.itemsize
+                first, last = (int(offsets[row]) * token_bytes for row in (rows.start, rows.stop))
+                direct.expect_piece(dataset, place + first, last - first)
 
     def _read(
         self, segment: Segment, which: str, rows: range, buffer: NDArray[np.uint8] | None

@@ -94,6 +94,7 @@ def test_scoring_again_gives_the_same_bits(culnig, run_folder, model_folder, tmp
             )
 
 
+@pytest.mark.usefixtures("cheap_passes")
 def test_prompts_share_what_they_begin_with_unless_told_not_to(culnig, run_folder, model_folder, tmp_path):
     shared, whole = tmp_path / "shared", Run(run_folder)
     asked = ("score", "--model", model_folder, "--benchmark", "everyday-control", "--per-culture", "1")

@@ -20,12 +20,15 @@ from culnig.extraction.scoring import ScoreSettings, Scoring
 from culnig.inference.prefixes import SharedBatch
 from culnig.items import ChosenItems
 from culnig.store import files, writer
+from tests.alike import variants
 from tests.forked import Child, in_child
 from tests.stored import assert_same, contents, leftovers
 from tests.tiny_models import tiny_items, tiny_model
 
+pytestmark = pytest.mark.usefixtures("cheap_passes")
+
 BENCHMARKS = {
-    "toy-target": ChosenItems("target", "identify", tiny_items(10), {}),
+    "toy-target": ChosenItems("target", "identify", variants(5, 4), {}),
     "toy-control": ChosenItems("control", "identify", tiny_items(3), {}),
 }
 N_KILLS = 20
@@ -49,7 +52,7 @@ def score(bound, folder, level, *, resume=True):
     score_run(
         bound,
         BENCHMARKS,
-        ScoreSettings(token_budget=150),
+        ScoreSettings(token_budget=400),
         folder,
         how=RunSettings(level=level),
         resume=resume,
@@ -59,7 +62,7 @@ def score(bound, folder, level, *, resume=True):
 
 def test_the_runs_share_prefixes(bound):
     """At levels culture and item, that is: what is resumed below is that too."""
-    scoring = Scoring(bound, BENCHMARKS["toy-target"].items, "target", ScoreSettings(token_budget=150))
+    scoring = Scoring(bound, BENCHMARKS["toy-target"].items, "target", ScoreSettings(token_budget=400))
     assert sum(isinstance(batch, SharedBatch) for batch in scoring.work) > 2
 
 

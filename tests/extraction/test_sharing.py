@@ -24,6 +24,8 @@ from tests.alike import variants
 from tests.extraction.oracle_rows import oracle_row
 from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
 
+pytestmark = pytest.mark.usefixtures("cheap_passes")
+
 SHARING = [family for family in ALL_CONFIGS if not family.startswith("gemma3") and family != "mistral"]
 NOISE = 2e-5
 """Of the largest score of a table."""
@@ -131,8 +133,9 @@ class Counted:
         output.register_hook(lambda gradient: self.backward.append(gradient.shape[:2].numel()))
 
 
-def test_a_prefix_goes_forward_once_and_backward_once_for_each_item():
+def test_a_prefix_goes_forward_once_and_backward_once_for_each_item(monkeypatch):
     """The regression guard on sharing: work is counted, not timed."""
+    monkeypatch.setattr("culnig.inference.prefixes.PASS_OVERHEAD", 12)  # both questions in one batch
     bound, items = tiny_model(), variants(2, 4, uneven=True)[:-1]
     (batch,) = share_prefixes(Encoder(bound).encode_all(items), 2048)
     turns = [batch.part(rows).rest_tokens for rows in batch.turns(2048)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -76,6 +77,24 @@ def test_the_heads_gradient_equals_float64():
 def test_the_last_block_of_the_vocabulary_may_be_short():
     got, exact = gradients(vocabulary=261, width=8, rows=2)
     torch.testing.assert_close(got.double(), exact, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(("dtype", "rows"), [(torch.float32, 0), (torch.bfloat16, 2)])
+def test_the_heads_own_product_is_taken_only_where_it_is_used(dtype, rows):
+    bound = tiny_model(dtype=dtype)
+    (batch,) = make_batches(Encoder(bound).encode_all(tiny_items(2)), 10_000)
+    seen = []
+    bound.model.lm_head.register_forward_hook(lambda head, inputs, logits: seen.append(len(logits)))
+    with AnswerReader(bound) as reader:
+        bound.model.get_input_embeddings().register_forward_hook(
+            lambda module, inputs, output: output.requires_grad_(True)
+        )
+        logits = reader.logits(batch)
+        with torch.inference_mode():
+            plain = reader.logits(batch)
+    assert seen == [rows, 2]
+    assert logits.shape == plain.shape
+    torch.testing.assert_close(logits.float(), plain.float(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_head_that_is_not_plain_linear_keeps_its_own_gradient():

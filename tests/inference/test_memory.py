@@ -1,20 +1,35 @@
+"""Memory that the commands free stays with them."""
+
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import sys
+
 import pytest
-import torch
 
-from culnig.inference.memory import is_out_of_memory
+FAULTS = """
+import resource, sys
+import numpy as np
+from culnig.inference.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def fill():
+    for _ in range(20):
+        np.ones(8 << 20)  # 64 MB
+fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
-        (MemoryError(), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("can't allocate memory"), False),
-    ],
-)
-def test_what_is_out_of_memory(error, expected):
-    assert is_out_of_memory(error) is expected
+def faults(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no such option")
+def test_freed_memory_is_used_again_and_not_asked_for_anew() -> None:
+    assert faults("keep") < 100
+    assert faults("give back") > 20 * 100

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from culnig.inference.batches import Batch
+from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
-from culnig.inference.prefixes import SharedBatch, share_prefixes
+from culnig.inference.prefixes import PASS_OVERHEAD, SharedBatch, share_prefixes, total_work
 from tests.alike import token_items, variants
 from tests.tiny_models import tiny_model
+
+pytestmark = pytest.mark.usefixtures("cheap_passes")
 
 
 def test_every_item_is_in_one_batch_once():
@@ -38,14 +40,14 @@ def test_a_shared_batch_is_its_prefixes_and_its_items():
 
 
 def test_groups_are_the_ones_with_the_fewest_tokens():
-    # two pairs share 40 tokens and all four share 10: two groups cost 2·40 + 4·5, one costs 10 + 4·35
-    start, first, second = [9] * 10, [7] * 30, [8] * 30
+    # two pairs share 140 tokens and all four share 10: two groups cost 2·140 + 4·5, one costs 10 + 4·135
+    start, first, second = [9] * 10, [7] * 130, [8] * 130
     encoded = token_items(
         *(start + own + [20 + number] * 5 for own in (first, second) for number in range(2))
     )
     (shared,) = share_prefixes(encoded, 2048)
-    assert sorted(map(len, shared.prefixes)) == [40, 40]
-    assert shared.n_tokens == 2 * 40 + 4 * 5
+    assert sorted(map(len, shared.prefixes)) == [140, 140]
+    assert shared.n_tokens == 2 * 140 + 4 * 5
 
 
 def test_an_item_that_is_the_beginning_of_another_keeps_a_token():
@@ -65,6 +67,36 @@ def test_an_item_that_is_the_beginning_of_another_keeps_a_token():
 )
 def test_where_little_is_shared_nothing_is(rows):
     assert share_prefixes(token_items(*rows), 2048) is None
+
+
+def questions(n_questions, prefix=90, rest=30, n_variants=5):
+    """Token rows: questions of so many tokens, and behind each its variants."""
+    return [
+        [1000 + question] * prefix + [5 * question + variant] * rest
+        for question in range(n_questions)
+        for variant in range(n_variants)
+    ]
+
+
+def test_passes_cost_too(monkeypatch):
+    few, many = (token_items(*questions(n)) for n in (1, 20))
+    assert share_prefixes(few, 2048) is not None
+    monkeypatch.setattr("culnig.inference.prefixes.PASS_OVERHEAD", PASS_OVERHEAD)
+    assert share_prefixes(few, 2048) is None
+    batches = share_prefixes(many, 2048)
+    plain = make_batches(many, 2048)
+    # each token forward once for its group and backward for every item: (1 + 5)/2 of a question and 5 rests
+    tokens = 20 * (90 * 3 + 30 * 5)
+    assert tokens < total_work(batches, 2048) < 0.85 * total_work(plain, 2048)
+    assert total_work(plain, 2048) == 100 * 120 + 6 * 2 * PASS_OVERHEAD
+
+
+def test_long_prefixes_are_cut_where_padding_the_others_would_cost_more(monkeypatch):
+    monkeypatch.setattr("culnig.inference.prefixes.PASS_OVERHEAD", PASS_OVERHEAD)
+    longer = [[7] * 62 + row[60:] for row in questions(1, 60)]
+    (shared,) = share_prefixes(token_items(*questions(9, prefix=60), *longer), 2048)
+    assert [len(prefix) for prefix in shared.prefixes] == [60] * 10
+    assert sorted(set(shared.rest_lengths.tolist())) == [30, 32]
 
 
 def test_the_budget_holds_for_prefixes_and_for_the_rest():

@@ -34,6 +34,7 @@ def test_the_traced_peak_is_that_of_a_real_batch(family, checkpointing):
     assert traced == pytest.approx(live.peak, rel=0.03)
 
 
+@pytest.mark.usefixtures("cheap_passes")
 @pytest.mark.parametrize("family", ["llama", "phi3", "gpt2"])
 def test_the_traced_peak_of_shared_prefixes_is_that_of_a_real_batch(family):
     """Without the attention mask, which is large beside a tiny model's activations only."""

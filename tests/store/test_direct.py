@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -22,11 +23,8 @@ def written(path: Path, pieces: list[np.ndarray]) -> None:
         dataset = file.create_dataset("group/values", VALUES.shape, "f4", dcpl=direct.in_one_piece())
         place = direct.place_in_file(dataset)
         assert place
-        descriptor = os.open(path, os.O_WRONLY)
-        try:
-            direct.write_pieces(descriptor, place, pieces)
-        finally:
-            os.close(descriptor)
+        with contextlib.closing(direct.PieceWriter(path)) as writer:
+            writer.write(place, pieces)
 
 
 @pytest.mark.parametrize("cuts", [(), (3,), (1, 1, 7), tuple(range(1, 12))])
@@ -60,6 +58,90 @@ def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         written(tmp_path / "x.h5", [VALUES])
 
 
+LARGE = np.random.default_rng(0).integers(0, 256, 9_000_001, dtype=np.uint8)
+
+
+def large_written(path: Path, place: int) -> bytes:
+    """A file of zeros with LARGE at a place, written in pieces of many sizes by two calls."""
+    path.write_bytes(bytes(place + len(LARGE) + 5))
+    with contextlib.closing(direct.PieceWriter(path)) as writer:
+        writer.write(place, np.split(LARGE[:5_000_000], [1, 4096, 700_001, 700_001, 4_900_000]))
+        writer.write(place + 5_000_000, [LARGE[5_000_000:]])
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("place", [0, 1, 4095, 4096, 12_345])
+def test_large_pieces_go_past_the_file_cache_and_touch_nothing_else(tmp_path: Path, place: int) -> None:
+    assert large_written(tmp_path / "x", place) == bytes(place) + LARGE.tobytes() + bytes(5)
+
+
+def counting(monkeypatch: pytest.MonkeyPatch, answer: object) -> list[int]:
+    """Places that are written past the cache; `answer` does the writing."""
+    seen: list[int] = []
+
+    def pwrite(descriptor: int, view: memoryview, place: int) -> int:
+        assert place % 4096 == len(view) % 4096 == 0
+        seen.append(place)
+        return answer(descriptor, view, place)  # type: ignore[operator]
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    return seen
+
+
+def test_whole_blocks_and_only_those_go_past_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, real_v, sizes = os.pwrite, os.pwritev, []
+
+    def pwritev(descriptor: int, views: list[memoryview], place: int) -> int:
+        sizes.append(sum(map(len, views)))
+        return real_v(descriptor, views, place)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    seen = counting(monkeypatch, real)
+    assert large_written(tmp_path / "x", 10) == bytes(10) + LARGE.tobytes() + bytes(5)
+    if not seen:
+        pytest.skip("this file system knows no writing past the cache")
+    assert len(sizes) == 4  # a head and a tail of each call
+    assert max(sizes) < 4096
+
+
+def test_a_write_past_the_cache_that_is_cut_short_or_refused_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.pwrite
+    counting(monkeypatch, lambda to, view, at: real(to, view[:4096], at))
+    assert large_written(tmp_path / "short", 7) == bytes(7) + LARGE.tobytes() + bytes(5)
+
+    def refused(*arguments: object) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    seen = counting(monkeypatch, refused)
+    assert large_written(tmp_path / "refused", 7) == bytes(7) + LARGE.tobytes() + bytes(5)
+    assert len(seen) <= 1  # it is not tried again
+
+
+def test_a_file_system_without_it_is_written_through_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "_opened_past_cache", lambda path: None)
+    seen = counting(monkeypatch, os.pwrite)
+    assert large_written(tmp_path / "x", 7) == bytes(7) + LARGE.tobytes() + bytes(5)
+    assert not seen
+
+
+def test_a_disk_that_is_full_is_told_past_the_cache_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    counting(monkeypatch, full)
+    monkeypatch.setattr(os, "pwritev", full)
+    with pytest.raises(OSError, match="No space"):
+        large_written(tmp_path / "x", 0)
+
+
 def test_reads_what_h5py_wrote(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["values"] = VALUES
@@ -67,6 +149,7 @@ def test_reads_what_h5py_wrote(tmp_path: Path) -> None:
         place = direct.place_in_file(file["values"])
         assert place
         found = np.empty((3, 5), np.float32)
+        direct.expect_piece(file["values"], place + 2 * 5 * 4, found.nbytes)
         direct.read_piece(file["values"], place + 2 * 5 * 4, found)
     np.testing.assert_array_equal(found, VALUES[2:5])
 
@@ -75,8 +158,10 @@ def test_reads_what_h5py_wrote(tmp_path: Path) -> None:
 def test_a_place_beyond_the_file_is_damage(tmp_path: Path, place: int) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["values"] = VALUES
-    with h5py.File(tmp_path / "x.h5") as file, pytest.raises(StoreError, match="the file ends"):
-        direct.read_piece(file["values"], place, np.empty(3, np.float32))
+    with h5py.File(tmp_path / "x.h5") as file:
+        direct.expect_piece(file["values"], place, 12)
+        with pytest.raises(StoreError, match="the file ends"):
+            direct.read_piece(file["values"], place, np.empty(3, np.float32))
 
 
 def test_chunks_empty_and_foreign_values_have_no_place(tmp_path: Path) -> None:
