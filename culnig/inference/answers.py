@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from culnig.bound import BoundModel
 from culnig.errors import BindingError
+from culnig.inference.attention import grouped_heads
 from culnig.inference.batches import Batch
 from culnig.inference.readout import can_read_out, read_out, takes_logits
 from culnig.inference.trees import TreeBatch
@@ -107,7 +108,8 @@ class AnswerReader:
 
         self._last, self._rows = last, rows
         try:
-            output = self._model(input_ids=token_ids, **options)
+            with grouped_heads(token_ids.device):
+                output = self._model(input_ids=token_ids, **options)
         finally:
             self._last = self._rows = self._hidden = (
                 None  # other uses of the model, such as generation, see the whole head

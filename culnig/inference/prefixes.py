@@ -98,24 +98,21 @@ class SharedBatch:
 
         Turns keep within what the prefixes leave of the budget; where an item needs more it goes alone.
         """
-        lengths = self.rest_lengths
-        order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+        order = np.lexsort((np.arange(len(self.rest_lengths)), -self.rest_lengths))
+        longest, places = self.rest_lengths[order], np.arange(len(order))
         room = token_budget - self.prefix_tokens
-        best, begins = [0.0], [0]
+        best, begins = np.zeros(len(order) + 1), [0]
         for end in range(1, len(order) + 1):
-            costs = {
-                begin: best[begin] + (end - begin) * int(lengths[order[begin]]) + 2 * PASS_OVERHEAD
-                for begin in range(end)
-                if begin == end - 1 or (end - begin) * lengths[order[begin]] <= room
-            }
-            begin = min(costs, key=lambda begin: (costs[begin], begin))
-            best.append(costs[begin])
-            begins.append(begin)
+            tokens = (end - places[:end]) * longest[:end]  # of a turn that begins at each place and ends here
+            costs = best[:end] + tokens + 2 * PASS_OVERHEAD
+            costs[:-1][tokens[:-1] > room] = np.inf
+            begins.append(int(costs.argmin()))
+            best[end] = costs[begins[end]]
         ends, end = [], len(order)
         while end:
             ends.append((begins[end], end))
             end = begins[end]
-        return [order[begin:end] for begin, end in reversed(ends)]
+        return [order[begin:end].tolist() for begin, end in reversed(ends)]
 
     def part(self, rows: Sequence[int]) -> SharedBatch:
         """Some of the items, behind the same prefixes."""

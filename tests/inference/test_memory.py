@@ -16,7 +16,7 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 def fill():
     for _ in range(20):
-        np.ones(8 << 20)  # 64 MB
+        [np.ones(1 << 17) for _ in range(64)]  # 64 MB
 fill()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 fill()
@@ -31,5 +31,5 @@ def faults(how: str) -> int:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no such option")
 def test_freed_memory_is_used_again_and_not_asked_for_anew() -> None:
-    assert faults("keep") < 100
-    assert faults("give back") > 20 * 100
+    kept, given_back = faults("keep"), faults("give back")
+    assert kept < 100 < given_back / 4  # few where the system has pages of 2 MB, else some hundred thousand
