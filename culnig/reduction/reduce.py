@@ -269,8 +269,11 @@ class Reducer:
 
     def _record(self) -> dict[str, Any]:
         reduction = self.reduction
+        kept = {**self.run.record["settings"]}
+        for name in ("scorers", "halves"):  # a reduced run has gradient × activation of chosen items only
+            kept.pop(name, None)
         settings: dict[str, Any] = {
-            **self.run.record["settings"],
+            **kept,
             "aggregator": self._aggregator,
             "level": reduction.level,
             "reduced": {

@@ -7,6 +7,7 @@ runs are added in an order that depends on their contents and not on how they ar
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from collections import Counter
@@ -111,9 +112,11 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
     if not allow_overlap:
         for name, those in answers.items():
             _check_no_overlap(name, those)
+    settings = {**runs[0].record["settings"], "merged": [run.run_id for run in runs]}
+    settings.pop("halves", None)  # each run halved its own questions: together they would not be halves
     record = {
         "model": runs[0].record["model"],
-        "settings": {**runs[0].record["settings"], "merged": [run.run_id for run in runs]},
+        "settings": settings,
         "benchmarks": {
             name: {"role": those[0][0].benchmarks[name].role, "n_items": sum(len(o.id) for _, o in those)}
             for name, those in answers.items()
@@ -173,43 +176,51 @@ def _add_runs(group: h5py.Group, name: str, those: Sequence[tuple[Run, Outcomes]
     splits = {run.benchmarks[name].split for run, _ in those}
     group.attrs[schema.ROLE] = stored.role
     group.attrs[schema.SPLIT] = splits.pop() if len(splits) == 1 else "all"
-    cultures = list(dict.fromkeys(culture for run, _ in those for culture in run.benchmarks[name].cultures))
-    rows = {culture: row for row, culture in enumerate(cultures)}
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(open_scores(run.scores_file)) for run, _ in those]
         sources = [tables.group_at(tables.group_at(file, schema.BENCHMARKS), name) for file in files]
-        n_items, confidence = np.zeros(len(cultures), np.int64), np.zeros(len(cultures))
-        places = []
-        for source in sources:
-            own, counts = tables.read_cultures(source)
-            places.append(np.array([rows[culture] for culture in own], dtype=np.int64))
-            n_items[places[-1]] += counts
-            confidence[places[-1]] += tables.read_confidence_sum(source)
-        tables.write_counts(group, cultures, n_items, confidence)
-        for table in schema.TABLES:
-            inputs = [
-                tables.table_at(source, table, (len(place), n_neurons))
-                for source, place in zip(sources, places, strict=True)
-            ]
-            dataset = tables.create_table(group, table, (len(cultures), n_neurons), inputs[0].dtype)
-            over_cultures = np.zeros(n_neurons)
-            for row in range(len(cultures)):
-                for start in range(0, n_neurons, _CELLS):
-                    columns = slice(start, start + _CELLS)
-                    total = sum(
-                        tables.read_cells(cells, int(np.flatnonzero(place == row)[0]), columns)
-                        for cells, place in zip(inputs, places, strict=True)
-                        if row in place
-                    )
-                    dataset[row, columns] = total
-                    over_cultures[columns] += total
-            if table == schema.SUM:
-                tables.write_total(group, over_cultures, "default")
+        _add_sums(group, sources, n_neurons)
+        for scorer in tables.scorer_names(sources[0]):
+            theirs = [tables.group_at(tables.group_at(source, schema.SCORERS), scorer) for source in sources]
+            _add_sums(group.create_group(f"{schema.SCORERS}/{scorer}"), theirs, n_neurons)
     offset, parts = 0, []
     for _, answers in those:
         parts.append((np.arange(offset, offset + len(answers.id)), answers))
         offset += len(answers.id)
     tables.write_outcomes(group, Outcomes.joined(parts))
+
+
+def _add_sums(target: h5py.Group, sources: Sequence[h5py.Group], n_neurons: int) -> None:
+    """Write a scorer's tables as the sum of those of runs, whose cultures may differ."""
+    cultures = list(dict.fromkeys(itertools.chain.from_iterable(tables.read_cultures(s)[0] for s in sources)))
+    rows = {culture: row for row, culture in enumerate(cultures)}
+    n_items, confidence = np.zeros(len(cultures), np.int64), np.zeros(len(cultures))
+    places = []
+    for source in sources:
+        own, counts = tables.read_cultures(source)
+        places.append(np.array([rows[culture] for culture in own], dtype=np.int64))
+        n_items[places[-1]] += counts
+        confidence[places[-1]] += tables.read_confidence_sum(source)
+    tables.write_counts(target, cultures, n_items, confidence)
+    for table in schema.TABLES:
+        inputs = [
+            tables.table_at(source, table, (len(place), n_neurons))
+            for source, place in zip(sources, places, strict=True)
+        ]
+        dataset = tables.create_table(target, table, (len(cultures), n_neurons), inputs[0].dtype)
+        over_cultures = np.zeros(n_neurons)
+        for row in range(len(cultures)):
+            for start in range(0, n_neurons, _CELLS):
+                columns = slice(start, start + _CELLS)
+                total = sum(
+                    tables.read_cells(cells, int(np.flatnonzero(place == row)[0]), columns)
+                    for cells, place in zip(inputs, places, strict=True)
+                    if row in place
+                )
+                dataset[row, columns] = total
+                over_cultures[columns] += total
+        if table == schema.SUM:
+            tables.write_total(target, over_cultures, "default")
 
 
 def _copy_data(

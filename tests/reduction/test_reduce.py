@@ -16,6 +16,7 @@ from culnig.reduction import reduce
 from culnig.reduction.choice import ItemChoice
 from culnig.reduction.reduce import Reducer, Reduction
 from culnig.reduction.sources import StoredScores
+from culnig.scorers.mean_activation import MeanActivation
 from culnig.store.run import Run
 from tests.stored_runs import assert_same_scores, score_tiny
 
@@ -193,6 +194,15 @@ def test_the_record_says_what_was_done_and_from_what(runs, tmp_path):
     assert made.run_id != runs["item"].run_id
 
 
+def test_what_only_scoring_gives_is_not_said_to_be_there(tmp_path):
+    scored = score_tiny(tmp_path / "scored", "item", scorers=(MeanActivation(),), halves=True)
+    made = reduced(scored, tmp_path / "run")
+    with pytest.raises(UnknownNameError, match="mean-activation"):
+        Run(made.folder, "mean-activation")
+    with pytest.raises(StoreError, match="halves"):
+        made.first_half(NAME)
+
+
 @pytest.mark.parametrize(
     ("level", "options", "error", "message"),
     [
@@ -244,6 +254,7 @@ import sys
 from pathlib import Path
 from culnig.reduction.reduce import Reducer, Reduction
 from culnig.reduction.sources import StoredScores
+from culnig.scorers.mean_activation import MeanActivation
 from culnig.store.run import Run
 Reducer(Run(sys.argv[1]), Reduction(aggregator="mean"), 128 << 20).write(Path(sys.argv[2]))
 print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])

@@ -9,6 +9,7 @@ import pytest
 
 from culnig.errors import InputError, MismatchError, StoreError
 from culnig.extraction.processes import parse_shard
+from culnig.scorers.mean_activation import MeanActivation
 from culnig.store.merge import merge
 from culnig.store.run import Run
 from tests.stored_runs import N_TARGET, assert_same_scores, score_tiny
@@ -104,6 +105,29 @@ def test_item_scores_follow_their_items(halves, tmp_path):
     for run in halves:
         for name, row in zip(run.outcomes(NAME).id, run.item_scores(NAME), strict=True):
             np.testing.assert_array_equal(scores[name], row)
+
+
+def test_other_scorers_are_merged_too_and_halves_are_not(tmp_path):
+    how = {"scorers": (MeanActivation(),), "halves": True}
+    folders = [
+        score_tiny(tmp_path / name, items=items, **how).folder
+        for name, items in (("first", slice(0, 5)), ("second", slice(5, None)))
+    ]
+    merge(folders, tmp_path / "run")
+    merged = Run(tmp_path / "run", "mean-activation").moments(NAME)
+    parts = [Run(folder, "mean-activation").moments(NAME) for folder in folders]
+    whole = score_tiny(tmp_path / "whole", scorers=(MeanActivation(),))
+    expected = Run(whole.folder, "mean-activation").moments(NAME)
+    for culture in ("Spain", "China", "Iran"):
+        row = merged.sum[merged.cultures.index(culture)]
+        added = sum(part.sum[part.cultures.index(culture)] for part in parts)
+        np.testing.assert_allclose(row, added, rtol=1e-15, atol=0)
+        one = expected.sum[expected.cultures.index(culture)]
+        np.testing.assert_allclose(row, one, rtol=1e-4, atol=1e-5 * np.abs(one).max())
+    np.testing.assert_array_equal(sorted(merged.n_items), sorted(expected.n_items))
+    assert "halves" not in Run(tmp_path / "run").record["settings"]
+    with pytest.raises(StoreError, match="halves"):
+        Run(tmp_path / "run").first_half(NAME)
 
 
 def test_an_item_in_two_runs_is_refused_unless_allowed(halves, tmp_path):
