@@ -5,15 +5,17 @@
 `common`: how one writes it down at first. One prompt at a time, gradients of all weights, logits at all
 positions, whole activations and gradients kept until the end of the pass, a Python loop over neurons into
 dicts, a JSON file. `captum`: LayerGradientXActivation over the same modules and the same batches. `nnsight`:
-activations and gradients saved in a trace of the same batches. Ours writes a run folder. Times begin when the
-model is loaded. All make max over tokens of gradient × activation of P(gold), weighted with P(gold), and the
-largest difference of the sums over all items is shown, as a share of the largest sum.
+activations and gradients saved in a trace of the same batches. Ours is the command `score` with and without
+shared prefixes, and writes a run folder. Times begin when the model is loaded. All make max over tokens of
+gradient × activation of P(gold), weighted with P(gold), and the largest difference of the sums over all items
+is shown, as a share of the largest sum.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -37,12 +39,19 @@ from culnig.extraction.run import score_run
 from culnig.extraction.scoring import ScoreSettings
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.memory import keep_freed_memory
 from culnig.items import ChosenItems, Item, choose_items
 
 Totals = NDArray[np.float64]
 """Weighted scores of all items added up, (neuron,) in the order of the layout."""
 
-TARGETS = {"common": ">= 2.5", "captum": ">= 1.5", "nnsight": ">= 1.5"}
+OURS = {"shared": "score", "whole": "score --no-prefix-sharing"}
+TARGETS = {
+    ("shared", "common"): ">= 3.2",
+    ("whole", "common"): ">= 2.5",
+    ("shared", "captum"): ">= 1.5",
+    ("shared", "nnsight"): ">= 1.5",
+}
 
 
 def prompts(number: int) -> tuple[str, list[Item]]:
@@ -55,10 +64,20 @@ def prompts(number: int) -> tuple[str, list[Item]]:
     return name, choose_items(items, split="identify", limit=number)
 
 
-def ours(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Totals:
+def shared(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Totals:
     """The engine as it is used."""
+    return _scored(bound, name, items, folder, ScoreSettings())
+
+
+def whole(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Totals:
+    """The engine with every prompt as a whole."""
+    return _scored(bound, name, items, folder, ScoreSettings(prefix_sharing=False))
+
+
+def _scored(bound: BoundModel, name: str, items: list[Item], folder: Path, settings: ScoreSettings) -> Totals:
+    keep_freed_memory()  # as the command does
     chosen = {name: ChosenItems("target", "identify", items, {})}
-    run = score_run(bound, chosen, ScoreSettings(), folder / "run")
+    run = score_run(bound, chosen, settings, folder / "run")
     return run.moments(name).sum.sum(0)
 
 
@@ -193,7 +212,8 @@ def _in_layout(bound: BoundModel, whole: list[Totals]) -> Totals:
 
 
 WAYS: dict[str, Callable[[BoundModel, str, list[Item], Path], Totals]] = {
-    "ours": ours,
+    "shared": shared,
+    "whole": whole,
     "common": common,
     "captum": captum,
     "nnsight": nnsight,
@@ -227,7 +247,7 @@ def _measured(way: str, n_items: int, folder: Path) -> dict[str, Any]:
 
 def rows(rounds: int = 3, n_items: int = 64) -> tuple[list[Row], dict[str, str]]:
     """Time and memory against each other way, and which are skipped and why."""
-    there = [way for way in WAYS if way in ("ours", "common") or importlib.util.find_spec(way) is not None]
+    there = [way for way in WAYS if way in (*OURS, "common") or importlib.util.find_spec(way) is not None]
     skipped = {way: f"{way} is not installed" for way in WAYS if way not in there}
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in there}
     with tempfile.TemporaryDirectory() as temporary:
@@ -237,25 +257,28 @@ def rows(rounds: int = 3, n_items: int = 64) -> tuple[list[Row], dict[str, str]]
                 found[way].append(_measured(way, n_items, folder))
         totals = {way: np.load(folder / f"{way}.npy") for way in there}
     made = []
-    our_seconds = [each["seconds"] for each in found["ours"]]
-    our_peaks = [each["peak"] for each in found["ours"]]
-    for way in there[1:]:
-        difference = np.abs(totals[way] - totals["ours"]).max() / np.abs(totals["ours"]).max()
-        against = {"section": "score", "what": f"score, {n_items} prompts", "against": way}
+    for our, way in itertools.product(OURS, there[len(OURS) :]):
+        seconds = {each: [one["seconds"] for one in found[each]] for each in (our, way)}
+        peaks = {each: [one["peak"] for one in found[each]] for each in (our, way)}
+        difference = np.abs(totals[way] - totals[our]).max() / np.abs(totals[our]).max()
+        against = {"section": "score", "what": f"{OURS[our]}, {n_items} prompts", "against": way}
         made.append(
             speed_row(
-                our_seconds,
-                [each["seconds"] for each in found[way]],
-                target=TARGETS[way],
+                seconds[our],
+                seconds[way],
+                target=TARGETS.get((our, way), ""),
                 notes={"largest difference of the sums": float(difference)},
                 **against,
             )
         )
-        peaks = [each["peak"] for each in found[way]]
-        notes = {"ours, MB": max(our_peaks) / 1e6, "theirs, MB": max(peaks) / 1e6}
-        target = "" if way == "common" else "<= 1.0"  # one prompt at a time takes little
         made.append(
-            Row.of(quotients(our_peaks, peaks), unit="x its memory", target=target, notes=notes, **against)
+            Row.of(
+                quotients(peaks[our], peaks[way]),
+                unit="x its memory",
+                target="" if way == "common" else "<= 1.0",  # one prompt at a time takes little
+                notes={"ours, MB": max(peaks[our]) / 1e6, "theirs, MB": max(peaks[way]) / 1e6},
+                **against,
+            )
         )
     return made, skipped
 

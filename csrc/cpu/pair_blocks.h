@@ -52,7 +52,8 @@ template <typename Work>
 void for_each_block(const PairBatch& batch, const RealTokens& real, int threads, const Work& work) {
     const std::int64_t element_size = batch.dtype == Dtype::float32 ? 4 : 2;
     const std::int64_t n_real = static_cast<std::int64_t>(real.tokens.size());
-    const int n_threads = useful_threads(2 * n_real * batch.n_neurons * element_size, threads);
+    const std::int64_t bytes = 2 * n_real * batch.n_neurons * element_size;
+    const int n_threads = useful_threads(bytes, threads, thread_bytes_beside_torch);
     const std::int64_t width = block_width(batch, n_threads);
     const std::int64_t n_blocks = (batch.n_neurons + width - 1) / width;
     for_each_task(batch.n_items * n_blocks, n_threads, [&](std::int64_t task) {

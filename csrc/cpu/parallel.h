@@ -11,9 +11,13 @@
 
 namespace culnig::cpu {
 
-/// Threads worth starting for `bytes` of traffic, at most `threads`: a start costs about 20 microseconds.
-inline int useful_threads(std::int64_t bytes, int threads) {
-    constexpr std::int64_t bytes_per_thread = 2 << 20;
+/// Least traffic of a thread that is worth its start of about 20 microseconds.
+constexpr std::int64_t thread_bytes = 2 << 20;
+/// The same between two matrix products of torch, whose own threads keep turning on the CPUs for a while.
+constexpr std::int64_t thread_bytes_beside_torch = 16 << 20;
+
+/// Threads worth starting for `bytes` of traffic, at most `threads`.
+inline int useful_threads(std::int64_t bytes, int threads, std::int64_t bytes_per_thread = thread_bytes) {
     const std::int64_t useful = bytes / bytes_per_thread;
     return useful < threads ? static_cast<int>(useful < 1 ? 1 : useful) : threads;
 }

@@ -18,8 +18,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.errors import StoreError
-
 _MOST_PIECES = 512
 """Of one call; systems allow at least 1,024."""
 _BLOCK = 4096
@@ -37,7 +35,8 @@ def in_one_piece() -> h5py.h5p.PropDCID:
 
 def place_in_file(dataset: h5py.Dataset) -> int | None:
     """Where the values begin, in bytes; None where they are in chunks, empty or in other files."""
-    if dataset.chunks is not None or dataset.is_virtual or dataset.external:
+    how = dataset.id.get_create_plist()
+    if how.get_layout() != h5py.h5d.CONTIGUOUS or how.get_external_count():
         return None
     place = dataset.id.get_offset()
     return None if place is None else int(place)
@@ -131,25 +130,22 @@ def _taken(views: list[memoryview], size: int) -> list[memoryview]:
     return taken
 
 
-def expect_piece(dataset: h5py.Dataset, place: int, n_bytes: int) -> None:
-    """Tell the system that these bytes of the file will be read soon."""
+def expect_piece(descriptor: int, place: int, n_bytes: int) -> None:
+    """Tell the system that these bytes of an open file will be read soon."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError, OverflowError):  # a place that no file has is told when it is read
-            os.posix_fadvise(dataset.file.id.get_vfd_handle(), place, n_bytes, os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(descriptor, place, n_bytes, os.POSIX_FADV_WILLNEED)
 
 
-def read_piece(dataset: h5py.Dataset, place: int, values: NDArray[Any]) -> None:
-    """Fill a contiguous array from `place` on; StoreError where the file ends before."""
+def read_piece(descriptor: int, place: int, values: NDArray[Any]) -> None:
+    """Fill a contiguous array from an open file's `place` on; EOFError where the file ends before."""
     view = values.reshape(-1).view(np.uint8).data
-    descriptor = dataset.file.id.get_vfd_handle()
     while len(view):
         try:
             read = os.preadv(descriptor, [view], place)
         except (OSError, OverflowError):  # such as a place that no file has
             read = 0
         if not read:
-            raise StoreError(
-                f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: the file ends in it"
-            )
+            raise EOFError
         place += read
         view = view[read:]

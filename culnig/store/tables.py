@@ -204,16 +204,21 @@ def group_at(root: h5py.Group, name: str) -> h5py.Group:
 
 def holds(root: h5py.Group, path: str) -> bool:
     """Whether something is at `path` below `root`; StoreError where a link is on the way."""
+    return _found(root, path) is not None
+
+
+def _found(root: h5py.Group, path: str) -> Any:
+    """What h5py's lower level opens at `path`, or None; StoreError where a link is on the way."""
     place: Any = root.id
     names = path.split("/")
     for depth, text in enumerate(names, start=1):
         name = text.encode()
         if not isinstance(place, h5py.h5g.GroupID):
-            return False
+            return None
         try:
             kind = place.links.get_info(name).type
         except (KeyError, RuntimeError):
-            return False
+            return None
         if kind != h5py.h5l.TYPE_HARD:  # culnig writes no other, and they lead anywhere
             link = h5py.Group(place).get(name, getlink=True)
             to = getattr(link, "filename", "") or getattr(link, "path", "elsewhere")
@@ -221,16 +226,25 @@ def holds(root: h5py.Group, path: str) -> bool:
                 f"{_where(root, '/'.join(names[:depth]))} is a link, to {to}; links are not followed"
             )
         place = h5py.h5o.open(place, name)
-    return True
+    return place
+
+
+_KINDS = {h5py.Group: h5py.h5g.GroupID, h5py.Dataset: h5py.h5d.DatasetID}
 
 
 def _member(group: h5py.Group, name: str, kind: type) -> Any:
-    member = group[name] if holds(group, name) else None
-    if not isinstance(member, kind):
+    found = _found(group, name)
+    member = kind(found) if isinstance(found, _KINDS[kind]) else None
+    if member is None:
         raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
-    if isinstance(member, h5py.Dataset) and (member.external or member.is_virtual):
+    if isinstance(member, h5py.Dataset) and _is_elsewhere(member):
         raise StoreError(f"{_where(group, name)} has its numbers in another file; that is not followed")
     return member
+
+
+def _is_elsewhere(dataset: h5py.Dataset) -> bool:
+    how = dataset.id.get_create_plist()
+    return bool(how.get_layout() == h5py.h5d.VIRTUAL or how.get_external_count())
 
 
 def read_into(values: NDArray[Any], dataset: h5py.Dataset, place: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -111,6 +111,16 @@ class TensorsWriter:
             raise Abandoned
 
 
+class _Stored(NamedTuple):
+    """One tensor in an open part."""
+
+    dataset: h5py.Dataset
+    dtype: np.dtype[Any]
+    number_format: str
+    place: int | None
+    """Of its first value in the file, in bytes; None where it is in chunks or empty."""
+
+
 class Tensors:
     """One part, open for reading."""
 
@@ -120,16 +130,17 @@ class Tensors:
         stored = tables.read_texts(file, schema.STORED_MODULES)
         self.segments = [segment for segment in layout.segments if _name(segment) in set(stored)]
         self._file = file
+        self._descriptor = file.id.get_vfd_handle()
         if not self.segments:
             raise StoreError(f"{file.filename}: /{schema.STORED_MODULES} names no module of this model")
         shape = (len(stored), 2, prompts.n_items)
         self._hashes = tables.read_cells(tables.table_at(file, schema.HASHES, shape, "u"))
         self._places = {name: place for place, name in enumerate(stored)}
-        self._datasets: dict[tuple[int, str], h5py.Dataset] = {}
+        self._opened: dict[int, dict[str, _Stored]] = {}
 
     def number_format(self, segment: Segment) -> str:
         """float32, float16 or bfloat16."""
-        return str(self._dataset(segment, schema.ACTIVATION).attrs[schema.DTYPE])
+        return self._stored(segment, schema.ACTIVATION).number_format
 
     def pair(
         self, segment: Segment, rows: range | None = None, buffer: NDArray[np.uint8] | None = None
@@ -154,29 +165,32 @@ class Tensors:
         """Say that `pair` will be asked for these, so that the disk can begin."""
         offsets = self.prompts.offsets
         for which in (schema.ACTIVATION, schema.GRADIENT):
-            dataset = self._dataset(segment, which)
-            place = direct.place_in_file(dataset)
-            if place is not None:
-                token_bytes = segment.width * dataset.dtype.itemsize
+            stored = self._stored(segment, which)
+            if stored.place is not None:
+                token_bytes = segment.width * stored.dtype.itemsize
                 first, last = (int(offsets[row]) * token_bytes for row in (rows.start, rows.stop))
-                direct.expect_piece(dataset, place + first, last - first)
+                direct.expect_piece(self._descriptor, stored.place + first, last - first)
 
     def _read(
         self, segment: Segment, which: str, rows: range, buffer: NDArray[np.uint8] | None
     ) -> NDArray[Any]:
-        dataset = self._dataset(segment, which)
+        dataset, dtype, _, place = self._stored(segment, which)
         offsets = self.prompts.offsets
         first = int(offsets[rows.start])
         shape = int(offsets[rows.stop]) - first, segment.width
         if buffer is None:
-            values = np.empty(shape, dataset.dtype)
+            values = np.empty(shape, dtype)
         else:
-            values = buffer[: shape[0] * shape[1] * dataset.dtype.itemsize].view(dataset.dtype).reshape(shape)
-        place = direct.place_in_file(dataset)
+            values = buffer[: shape[0] * shape[1] * dtype.itemsize].view(dtype).reshape(shape)
         if place is None:
             tables.read_into(values, dataset, np.s_[first : first + shape[0]])
         else:
-            direct.read_piece(dataset, place + first * shape[1] * dataset.dtype.itemsize, values)
+            try:
+                direct.read_piece(self._descriptor, place + first * shape[1] * dtype.itemsize, values)
+            except EOFError:
+                raise StoreError(
+                    f"{self._file.filename}: {dataset.name} is damaged: the file ends in it"
+                ) from None
         hashes = self._hashes[self._places[_name(segment)], (schema.ACTIVATION, schema.GRADIENT).index(which)]
         for row in rows:
             if _hash(values[offsets[row] - first : offsets[row + 1] - first]) != hashes[row]:
@@ -186,15 +200,17 @@ class Tensors:
                 )
         return values
 
-    def _dataset(self, segment: Segment, which: str) -> h5py.Dataset:
-        key = segment.start, which
-        if key not in self._datasets:
-            self._datasets[key] = self._opened(segment, which)
-        return self._datasets[key]
+    def _stored(self, segment: Segment, which: str) -> _Stored:
+        if segment.start not in self._opened:
+            group = tables.group_at(self._file, _group_name(segment))
+            self._opened[segment.start] = {
+                name: self._open(group, name, segment.width) for name in (schema.ACTIVATION, schema.GRADIENT)
+            }
+        return self._opened[segment.start][which]
 
-    def _opened(self, segment: Segment, which: str) -> h5py.Dataset:
-        dataset = tables.column_at(self._file, f"{_group_name(segment)}/{which}", "fu")
-        shape = (self.prompts.n_tokens, segment.width)
+    def _open(self, group: h5py.Group, name: str, width: int) -> _Stored:
+        dataset = tables.column_at(group, name, "fu")
+        shape = (self.prompts.n_tokens, width)
         if dataset.shape != shape:
             raise StoreError(
                 f"{self._file.filename}: {dataset.name} has shape {dataset.shape}, expected {shape}"
@@ -205,7 +221,7 @@ class Tensors:
                 f"{self._file.filename}: {dataset.name} has type {dataset.dtype} and dtype {named!r}, "
                 f"expected one of {', '.join(f'{kind} for {name!r}' for name, kind in _STORED_AS.items())}"
             )
-        return dataset
+        return _Stored(dataset, dataset.dtype, named, direct.place_in_file(dataset))
 
 
 def _hash(values: NDArray[Any]) -> int:

@@ -22,11 +22,11 @@ from culnig.errors import EnvironmentProblem, InputError
 def large_batch() -> Batch:
     """Large enough that seven threads get work in both phases."""
     random = np.random.default_rng(0)
-    activation, gradient = random.standard_normal((2, 120, 3, 6000), dtype=np.float32)
+    activation, gradient = random.standard_normal((2, 120, 26, 6000), dtype=np.float32)
     return Batch(
         activation,
         gradient,
-        token_mask=random.random((120, 3)) < 0.8,
+        token_mask=random.random((120, 26)) < 0.8,
         confidence=random.random(120),
         culture_index=random.integers(0, 3, 120),
         clamp=random.random(120) < 0.5,
@@ -47,7 +47,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
     assert_same_bits(by_core(large_batch, threads), expected)
 
 
-@pytest.mark.parametrize(("n_tokens", "n_neurons", "threads"), [(300, 5000, 7), (40, 40_001, 1)])
+@pytest.mark.parametrize(("n_tokens", "n_neurons", "threads"), [(1100, 5000, 7), (40, 40_001, 1)])
 def test_rows_cut_into_blocks_give_the_same(n_tokens: int, n_neurons: int, threads: int) -> None:
     """One item is shared out by neurons: among threads, and where a row is long."""
     random = np.random.default_rng(2)
