@@ -3,9 +3,10 @@
     python perf/store.py [--rounds 5] [--items 32] [--folder DIR]
 
 Scores the embedded model over `everyday` at the levels culture, item and token, the levels taking turns, and
-compares medians. Then reads the stored tensors offline: `reduce` with the settings of the run against plain
-h5py that reads every dataset and does nothing with it, from the disk (the system is told to forget the files
-before each) and from the system's file cache. Files go to a temporary folder in DIR and are removed.
+compares medians. Then reads the stored tensors offline, each time in a process of its own whose imports are
+not counted: `reduce` with the settings of the run against plain h5py that reads every dataset and does nothing
+with it, from the disk (the system is told to forget the files before each) and from the system's file cache.
+Files go to a temporary folder in DIR and are removed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +30,7 @@ from culnig.bound import BoundModel
 from culnig.extraction.levels import LEVELS, Level
 from culnig.extraction.run import RunSettings, score_run
 from culnig.extraction.scoring import ScoreSettings
+from culnig.inference.memory import keep_freed_memory
 from culnig.items import ChosenItems, choose_items
 from culnig.reduction.reduce import Reducer, Reduction
 from culnig.store.run import Run
@@ -67,36 +72,57 @@ def level_rows(folder: Path, rounds: int, n_items: int) -> list[Row]:
     ]
 
 
+def reduce(folder: Path) -> None:
+    """Make the run in the folder again, from its tensors."""
+    keep_freed_memory()  # as the command does
+    Reducer(Run(folder / "token"), Reduction()).write(folder / "reduced", overwrite=True)
+
+
 def read_plainly(folder: Path) -> None:
-    """Read every dataset of every part from beginning to end."""
+    """Read every dataset of every part of tensors from beginning to end."""
 
     def read(name: str, member: h5py.HLObject) -> None:
         if isinstance(member, h5py.Dataset):
             member[()]
 
-    for path in sorted(folder.glob("*.h5")):
+    for path in tensor_files(folder):
         with h5py.File(path) as file:
             file.visititems(read)
 
 
+READERS = {"reduce": reduce, "plain": read_plainly}
+
+
+def tensor_files(folder: Path) -> list[Path]:
+    """Parts of the run at level token."""
+    return sorted((folder / "token" / "tensors").glob("*.h5"))
+
+
 def forget(folder: Path) -> None:
-    """Drop the files of a folder from the system's file cache."""
-    for path in folder.glob("*.h5"):
+    """Drop the tensors from the system's file cache."""
+    for path in tensor_files(folder):
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def seconds_of(reader: str, folder: Path) -> float:
+    """How long a reader takes in a process of its own."""
+    command = [sys.executable, __file__, "--reader", reader, "--folder", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
 def reduce_rows(folder: Path, rounds: int) -> list[Row]:
     """`reduce` against plain reading of the tensors that it reads, from the disk and from the file cache."""
-    tensors = folder / "token" / "tensors"
-
-    def reduce() -> None:
-        Reducer(Run(folder / "token"), Reduction()).write(folder / "reduced", overwrite=True)
-
     made = []
-    for where, before in (("the disk", lambda: forget(tensors)), ("the file cache", lambda: None)):
-        ours, plain = in_turns(rounds, reduce, lambda: read_plainly(tensors), before=before)
+    for where, before in (("the disk", forget), ("the file cache", lambda folder: None)):
+        took: dict[str, list[float]] = {reader: [] for reader in READERS}
+        for _ in range(rounds + 1):
+            for reader, seconds in took.items():
+                before(folder)
+                seconds.append(seconds_of(reader, folder))
+        ours, plain = took["reduce"][1:], took["plain"][1:]  # the first round warms up
         made.append(
             Row.of(
                 quotients(plain, ours),
@@ -106,7 +132,7 @@ def reduce_rows(folder: Path, rounds: int) -> list[Row]:
                 against="plain h5py reading",
                 unit="x its speed",
                 target=">= 0.70",
-                notes={"MB": size_of(tensors)},
+                notes={"MB": size_of(folder / "token" / "tensors")},
             )
         )
     return made
@@ -125,7 +151,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measurements per median")
     parser.add_argument("--items", type=int, default=32, help="items to score")
     parser.add_argument("--folder", type=Path, help="where temporary files go")
+    parser.add_argument("--reader", choices=list(READERS), help="time this once, on a run in the folder")
     asked = parser.parse_args()
+    if asked.reader:
+        start = time.perf_counter()
+        READERS[asked.reader](asked.folder)
+        print(time.perf_counter() - start)
+        return
     show(rows(asked.rounds, asked.items, asked.folder))
 
 
