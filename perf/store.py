@@ -4,9 +4,9 @@
 
 Scores the embedded model over `everyday` at the levels culture, item and token, the levels taking turns, and
 compares medians. Then reads the stored tensors offline, each time in a process of its own whose imports are
-not counted: `reduce` with the settings of the run against plain h5py that only reads every dataset,
-from the disk (the system is told to forget the files before each) and from the system's file cache. Files go to
-a temporary folder in DIR and are removed.
+not counted: `reduce` with the settings of the run against plain h5py that only reads every dataset, from the
+disk (the system is told to forget the files before each) and from the system's file cache. Files go to a
+temporary folder in DIR and are removed.
 """
 
 from __future__ import annotations
