@@ -53,7 +53,7 @@ def new_words(world) -> list[Item]:
     return items
 
 
-def compare(folder, arms, seeds, plan_settings, **settings):
+def compare(folder, arms, seeds, plan_settings, learning_rate=1e-3, **settings):
     """Before and after by arm, and the plan."""
     planted = planted_model(PlantedSettings(cultures=5, questions=12, layers=2, mlp_width=256))
     bound = planted.fresh()
@@ -76,7 +76,7 @@ def compare(folder, arms, seeds, plan_settings, **settings):
         plan=plan,
         task=Task(TASK, examples),
         encoded=Encoder(bound).encode_all(examples),
-        settings=TrainSettings(learning_rate=1e-3, batch_size=16, accumulation=1, **settings),
+        settings=TrainSettings(learning_rate=learning_rate, batch_size=16, accumulation=1, **settings),
         benchmarks={
             TASK: ChosenItems("target", "test", tested),
             FACTS: planted.world.chosen("test")[FACTS],
@@ -109,6 +109,14 @@ def everything(tmp_path_factory):
     """All layers are trained: `top`; or all but the planted neurons: `rows`."""
     whole = PlanSettings(budget=1, granularity="layer")
     return compare(tmp_path_factory.mktemp("all"), ("top", "rows"), (0, 1), whole, max_steps=150)
+
+
+@pytest.fixture(scope="module")
+def all_mlps(tmp_path_factory):
+    """The MLPs of both layers are trained, at a gentler rate: `top`; or all but the planted neurons: `rows`."""
+    mlps = PlanSettings(budget=1, granularity="mlp")
+    folder = tmp_path_factory.mktemp("mlps")
+    return compare(folder, ("top", "rows"), (0, 1, 2), mlps, learning_rate=3e-4, max_steps=200)
 
 
 def row(rows, **wanted):
@@ -151,8 +159,27 @@ def test_top_loses_the_planted_culture_and_bottom_keeps_it(compared):
     assert apart["p_holm"] < 0.01
 
 
+def test_row_masks_over_all_mlps_keep_the_planted_culture(all_mlps):
+    before, after, plan = all_mlps
+    assert {(unit["layer"], unit["chosen"]) for unit in plan.ranking} == {(0, True), (1, True)}
+    rows, contrasts = change_rows(before, after, TASK), contrast_rows(before, after, TASK)
+    for arm in ("top", "rows"):
+        assert row(rows, arm=arm, benchmark=TASK, metric="accuracy")["after"] > 0.95
+    gain = row(contrasts, arm="rows", against="top", benchmark=TASK, metric="accuracy")
+    assert abs(gain["change"]["effect"]) < 0.03
+    lost = row(rows, arm="top", benchmark=FACTS, metric="accuracy")
+    assert lost["after"] < 0.85
+    assert lost["p_holm"] < 0.05
+    kept = row(rows, arm="rows", benchmark=FACTS, metric="accuracy")
+    assert kept["after"] > 0.95
+    assert kept["p_holm"] > 0.05
+    more = row(contrasts, arm="rows", against="top", benchmark=FACTS, metric="accuracy")
+    assert more["change"]["interval"][0] > 0.05
+    assert more["p_holm"] < 0.05
+
+
 def test_row_masks_keep_the_neurons_but_not_what_they_know(compared):
-    """The masked neurons stay as they were, and the others of their MLP, which learn, speak over them."""
+    """Where their MLP alone must learn, and fast, the others beside them speak over the masked neurons."""
     before, after, plan = compared
     rows, contrasts = change_rows(before, after, TASK), contrast_rows(before, after, TASK)
     lost = row(rows, arm="rows", benchmark=FACTS, metric="accuracy")
