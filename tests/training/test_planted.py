@@ -113,7 +113,7 @@ def everything(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def all_mlps(tmp_path_factory):
-    """The MLPs of both layers are trained, at a gentler rate: `top`; or all but the planted neurons: `rows`."""
+    """Both MLPs are trained, at a gentler rate: `top`; or all of them but the planted neurons: `rows`."""
     mlps = PlanSettings(budget=1, granularity="mlp")
     folder = tmp_path_factory.mktemp("mlps")
     return compare(folder, ("top", "rows"), (0, 1, 2), mlps, learning_rate=3e-4, max_steps=200)
