@@ -144,9 +144,7 @@ def read_blocks(
                 for row, out in zip(rows, values, strict=True):  # chunk by chunk, as HDF5 reads fastest
                     dataset.read_direct(out, np.s_[row, columns])
             except (OSError, RuntimeError) as error:
-                raise StoreError(
-                    f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {error}"
-                ) from None
+                raise unreadable(dataset, error) from None
         yield columns, held
 
 
@@ -247,6 +245,11 @@ def _is_elsewhere(dataset: h5py.Dataset) -> bool:
     return bool(how.get_layout() == h5py.h5d.VIRTUAL or how.get_external_count())
 
 
+def unreadable(dataset: h5py.Dataset, why: object) -> StoreError:
+    """The error for a dataset whose values cannot be read."""
+    return StoreError(f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {why}")
+
+
 def read_into(values: NDArray[Any], dataset: h5py.Dataset, place: Any) -> None:
     """Read part of a dataset into an array of its shape; StoreError where it is damaged."""
     if not values.size:
@@ -254,9 +257,7 @@ def read_into(values: NDArray[Any], dataset: h5py.Dataset, place: Any) -> None:
     try:
         dataset.read_direct(values, place)
     except (OSError, RuntimeError) as error:
-        raise StoreError(
-            f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {error}"
-        ) from None
+        raise unreadable(dataset, error) from None
 
 
 def write_scorers(
@@ -341,9 +342,7 @@ def read_cells(dataset: h5py.Dataset, *place: Any) -> NDArray[Any]:
     try:
         values: NDArray[Any] = dataset[place]
     except (OSError, RuntimeError) as error:
-        raise StoreError(
-            f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {error}"
-        ) from None
+        raise unreadable(dataset, error) from None
     return values
 
 

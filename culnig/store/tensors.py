@@ -188,9 +188,7 @@ class Tensors:
             try:
                 direct.read_piece(self._descriptor, place + first * shape[1] * dtype.itemsize, values)
             except EOFError:
-                raise StoreError(
-                    f"{self._file.filename}: {dataset.name} is damaged: the file ends in it"
-                ) from None
+                raise tables.unreadable(dataset, "the file ends in it") from None
         hashes = self._hashes[self._places[_name(segment)], (schema.ACTIVATION, schema.GRADIENT).index(which)]
         for row in rows:
             if _hash(values[offsets[row] - first : offsets[row + 1] - first]) != hashes[row]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import h5py
 import numpy as np
@@ -154,3 +155,14 @@ def test_a_flipped_bit_is_named_with_its_item(tmp_path, which):
         opened(path) as stored,
     ):
         stored.pair(GATE)
+
+
+def test_a_file_that_ends_in_a_tensor_names_it(tmp_path):
+    path = write(tmp_path / "x.h5")
+    with opened(path) as stored:
+        assert stored.number_format(GATE) == "float32"  # it is open when the file shrinks
+        os.truncate(path, 64)
+        with pytest.raises(
+            StoreError, match="gate_proj/activation cannot be read, it is damaged: the file ends in it"
+        ):
+            stored.pair(GATE)
