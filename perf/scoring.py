@@ -4,9 +4,11 @@
 
 Takes BLEnD questions with all their rows, runs the works alternately and prints medians and their ratios to
 `bare`: forward to P(gold) and backward to activations, over the batches that `score` makes of whole prompts,
-nothing captured and nothing kept. Loading the model is not counted; encoding the prompts is, but for `bare`.
-Processor time is counted, which other programs on the machine disturb less (`--wall`: wall time). The first
-round is left out: it warms up, and holds the trial that finds out whether the model can share prefixes.
+nothing captured and nothing kept. Where the engine takes its matrix products from oneDNN there is a second
+`bare` that takes them there too: beside it, what is gained elsewhere is seen alone. Loading the model is not
+counted; encoding the prompts is, but for `bare`. Processor time is counted, which other programs on the
+machine disturb less (`--wall`: wall time). The first round is left out: it warms up, and holds the trial that
+finds out whether the model can share prefixes.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from culnig.inference.answers import frozen
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
+from culnig.inference.products import by_onednn, fast_products
 from culnig.items import Item, choose_items
 
 
@@ -71,16 +74,19 @@ def rows(rounds: int = 3, n_items: int = 64, *, wall: bool = False) -> list[Row]
     def score(sharing: bool) -> None:
         score_benchmark(bound, items, "target", ScoreSettings(prefix_sharing=sharing))
 
-    plain, whole, shared = in_turns(
-        rounds,
-        lambda: bare(bound, batches),
-        lambda: score(False),
-        lambda: score(True),
-        clock=time.perf_counter if wall else time.process_time,
-    )
-    against = f"bare passes over {len(items)} prompts"
+    def bare_by_onednn() -> None:
+        with fast_products(bound.model):
+            bare(bound, batches)
+
+    works = [lambda: score(False), lambda: score(True), lambda: bare(bound, batches)]
+    names = [f"bare passes over {len(items)} prompts"]
+    if by_onednn():
+        works.append(bare_by_onednn)
+        names.append(f"{names[0]}, oneDNN too")
+    whole, shared, *bares = in_turns(rounds, *works, clock=time.perf_counter if wall else time.process_time)
     return [
-        time_row(took, plain, section="scoring", what=what, against=against, target=target)
+        time_row(took, against, section="scoring", what=what, against=name, target=target)
+        for name, against in zip(names, bares, strict=True)
         for took, what, target in (
             (whole, "score, whole prompts", "<= 1.05"),
             (shared, "score, shared prefixes", "<= 0.80"),

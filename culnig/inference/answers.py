@@ -15,6 +15,7 @@ from culnig.bound import BoundModel
 from culnig.errors import BindingError
 from culnig.inference.attention import grouped_heads
 from culnig.inference.batches import Batch
+from culnig.inference.products import fast_products
 from culnig.inference.readout import can_read_out, read_out, takes_logits
 from culnig.inference.trees import TreeBatch
 from culnig.outcomes import Outcomes, alignment
@@ -44,6 +45,7 @@ class AnswerReader:
             )
         self._stack.callback(head.register_forward_pre_hook(self._keep_last_position).remove)
         self._stack.callback(head.register_forward_hook(self._attach).remove)
+        self._stack.enter_context(fast_products(self._model))
         if self._model.training:
             self._stack.callback(self._model.train)
             self._model.eval()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +55,27 @@ class PieceWriter:
         self._uncached = _opened_past_cache(path)
         self._staging = np.frombuffer(mmap.mmap(-1, _STAGING_BYTES), dtype=np.uint8)  # at a page's begin
 
-    def write(self, place: int, pieces: Sequence[NDArray[Any]]) -> None:
-        """Write arrays one after the other from `place` on. OSError where the disk refuses."""
-        views = [np.ascontiguousarray(piece).data.cast("B") for piece in pieces if piece.nbytes]
-        end = place + sum(map(len, views))
+    def write(self, place: int, pieces: Iterable[NDArray[Any]], n_bytes: int) -> None:
+        """Write arrays of together `n_bytes` one after the other from `place` on. OSError: the disk refuses.
+
+        Each is asked for when it is written: what was done with it just before left it in the CPU's cache.
+        """
+        views = _Views(pieces)
+        end = place + n_bytes
         first, last = -(-place // _BLOCK) * _BLOCK, end // _BLOCK * _BLOCK
         if last - first >= _STAGING_BYTES // 8:
-            self._write_cached(place, _taken(views, first - place))
+            self._write_cached(place, views.take(first - place))
             place = first
             while place < last and self._uncached is not None:
                 place += self._write_past_cache(
                     self._uncached, place, views, min(last - place, _STAGING_BYTES)
                 )
-        self._write_cached(place, views)
+        self._write_cached(place, views.take(end - place))
 
-    def _write_past_cache(self, descriptor: int, place: int, views: list[memoryview], size: int) -> int:
-        """Write the first `size` bytes of the views, whole blocks, and take them from the list."""
+    def _write_past_cache(self, descriptor: int, place: int, views: _Views, size: int) -> int:
+        """Write the next `size` bytes of the views, whole blocks."""
         filled = 0
-        for view in _taken(views, size):
+        for view in views.take(size):
             self._staging[filled : filled + len(view)] = np.frombuffer(view, dtype=np.uint8)
             filled += len(view)
         staged = self._staging[:size].data
@@ -87,8 +90,8 @@ class PieceWriter:
             self._write_cached(place + written, [staged[written:]])
         return size
 
-    def _write_cached(self, place: int, views: list[memoryview]) -> None:
-        views = list(views)
+    def _write_cached(self, place: int, pieces: Iterable[memoryview]) -> None:
+        views = list(pieces)
         while views:
             written = os.pwritev(self._descriptor, views[:_MOST_PIECES], place)
             place += written
@@ -117,17 +120,23 @@ def _opened_past_cache(path: Path) -> int | None:
         return None
 
 
-def _taken(views: list[memoryview], size: int) -> list[memoryview]:
-    """The first `size` bytes, which are removed from `views`."""
-    taken = []
-    while size:
-        view = views.pop(0)
-        if len(view) > size:
-            views.insert(0, view[size:])
-            view = view[:size]
-        taken.append(view)
-        size -= len(view)
-    return taken
+class _Views:
+    """The bytes of arrays that come one after the other."""
+
+    def __init__(self, pieces: Iterable[NDArray[Any]]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+
+    def take(self, size: int) -> Iterator[memoryview]:
+        """The next `size` bytes."""
+        while size:
+            if not self._rest:
+                piece = next(self._pieces)
+                self._rest = memoryview(np.ascontiguousarray(piece).data.cast("B") if piece.nbytes else b"")
+                continue
+            view, self._rest = self._rest[:size], self._rest[size:]
+            size -= len(view)
+            yield view
 
 
 def expect_piece(descriptor: int, place: int, n_bytes: int) -> None:

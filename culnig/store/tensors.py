@@ -7,7 +7,7 @@ of each item's values beside them: HDF5's own checksums would need chunks and co
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +76,6 @@ class TensorsWriter:
         bfloat16 as uint16. EnvironmentProblem where the disk is full.
         """
         first = self._first_tokens[token]
-        rows = slice(first, first + len(activations))
         hashes = self._hashes[self._places[segment.start]]
         for which, items in enumerate((activations, gradients)):
             dataset = self._datasets[segment.start][which]
@@ -87,14 +86,13 @@ class TensorsWriter:
                         f"{dataset.attrs[schema.DTYPE]}; load it with one --dtype, or leave the module out "
                         "of --modules"
                     )
-            hashes[which, rows] = [_hash(values) for values in items]
-            self._write(dataset, token, items)
+            self._write(dataset, token, _hashed(items, hashes[which, first:]), sum(v.nbytes for v in items))
 
-    def _write(self, dataset: h5py.Dataset, token: int, items: Sequence[NDArray[Any]]) -> None:
+    def _write(self, dataset: h5py.Dataset, token: int, items: Iterable[NDArray[Any]], n_bytes: int) -> None:
         place = direct.place_in_file(dataset)
         if place is not None:
             with disk_errors(self._path):
-                self._pieces.write(place + token * dataset.shape[1] * dataset.dtype.itemsize, items)
+                self._pieces.write(place + token * dataset.shape[1] * dataset.dtype.itemsize, items, n_bytes)
             return
         for values in items:
             dataset[token : token + len(values)] = values
@@ -220,6 +218,13 @@ class Tensors:
                 f"expected one of {', '.join(f'{kind} for {name!r}' for name, kind in _STORED_AS.items())}"
             )
         return _Stored(dataset, dataset.dtype, named, direct.place_in_file(dataset))
+
+
+def _hashed(items: Iterable[NDArray[Any]], hashes: NDArray[np.uint64]) -> Iterator[NDArray[Any]]:
+    """The items one by one, each when its hash has been noted: it is read once from memory for both uses."""
+    for row, values in enumerate(items):
+        hashes[row] = _hash(values)
+        yield values
 
 
 def _hash(values: NDArray[Any]) -> int:

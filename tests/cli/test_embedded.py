@@ -57,14 +57,19 @@ def expected(embedded):
 
 
 @pytest.mark.parametrize(
-    ("options", "within"),
+    ("products", "options", "within"),
     [
-        (("--token-budget", "1"), 1e-4),
-        (("--token-budget", "2048", "--no-prefix-sharing"), 1e-4),
-        (("--token-budget", "2048"), 1e-3),
+        ("torch", ("--token-budget", "1"), 1e-4),
+        ("torch", ("--token-budget", "2048", "--no-prefix-sharing"), 1e-4),
+        ("torch", ("--token-budget", "2048"), 1e-3),
+        ("onednn", ("--token-budget", "1"), 1e-3),
+        ("onednn", ("--token-budget", "2048"), 1e-3),
     ],
 )
-def test_scores_of_the_command_equal_plain_autograd(culnig, embedded, expected, tmp_path, options, within):
+def test_scores_of_the_command_equal_plain_autograd(
+    culnig, embedded, expected, tmp_path, monkeypatch, products, options, within
+):
+    monkeypatch.setenv("CULNIG_PRODUCTS", products)
     data = ("--data-dir", DATA) if DATA else ()
     done = culnig(
         *("score", "--model", "embedded", *data, "--benchmark", TARGET, "--benchmark", CONTROL),

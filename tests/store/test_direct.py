@@ -23,7 +23,7 @@ def written(path: Path, pieces: list[np.ndarray]) -> None:
         place = direct.place_in_file(dataset)
         assert place
         with contextlib.closing(direct.PieceWriter(path)) as writer:
-            writer.write(place, pieces)
+            writer.write(place, pieces, VALUES.nbytes)
 
 
 @pytest.mark.parametrize("cuts", [(), (3,), (1, 1, 7), tuple(range(1, 12))])
@@ -64,8 +64,8 @@ def large_written(path: Path, place: int) -> bytes:
     """A file of zeros with LARGE at a place, written in pieces of many sizes by two calls."""
     path.write_bytes(bytes(place + len(LARGE) + 5))
     with contextlib.closing(direct.PieceWriter(path)) as writer:
-        writer.write(place, np.split(LARGE[:5_000_000], [1, 4096, 700_001, 700_001, 4_900_000]))
-        writer.write(place + 5_000_000, [LARGE[5_000_000:]])
+        writer.write(place, np.split(LARGE[:5_000_000], [1, 4096, 700_001, 700_001, 4_900_000]), 5_000_000)
+        writer.write(place + 5_000_000, [LARGE[5_000_000:]], len(LARGE) - 5_000_000)
     return path.read_bytes()
 
 

@@ -1,0 +1,136 @@
+"""Matrix products in float32 by oneDNN, on processors where torch's own are slow.
+
+torch leaves these products to MKL, which uses half the width of the vector units of processors that are not
+Intel's: 210 to 220 GFLOP/s on two cores of an AMD EPYC with AVX-512, where oneDNN, which torch brings along
+and uses for half precision, makes 420 to 500. They are most of the time of a forward or backward pass. What
+comes out is the same up to the order in which float32 numbers are added.
+
+Linear modules are given another `forward` for as long as the context lasts. What torch does elsewhere, and
+what trains weights, stays as it is. CULNIG_PRODUCTS=torch leaves everything to torch, CULNIG_PRODUCTS=onednn
+takes oneDNN on any processor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from culnig.errors import EnvironmentProblem
+
+LEAST_ROWS = 16
+"""Below so many rows (tokens) a product is read from memory, and MKL is as fast."""
+
+
+SWITCH = "CULNIG_PRODUCTS"
+
+CACHES = {"LRU_CACHE_CAPACITY": "32", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32"}
+"""How many products torch and oneDNN stay prepared for; read at the first one.
+
+Each shape is a product of its own and takes 0.3 MB; the usual 1,024 would fill up with those of batches that
+never come again. A batch needs about 20."""
+
+
+def by_onednn() -> bool:
+    """Whether products are made by oneDNN: as CULNIG_PRODUCTS says, else where it pays.
+
+    EnvironmentProblem where CULNIG_PRODUCTS asks for what there is not.
+    """
+    asked = os.environ.get(SWITCH, "").strip()
+    if asked not in ("", "torch", "onednn"):
+        raise EnvironmentProblem(f"{SWITCH} is {asked!r}; set it to torch or onednn, or unset it")
+    if asked == "onednn" and not _has_onednn():
+        raise EnvironmentProblem(f"{SWITCH} is 'onednn', but this torch comes without it; unset {SWITCH}")
+    return asked == "onednn" or (asked == "" and pays())
+
+
+def _has_onednn() -> bool:
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+@functools.cache
+def pays() -> bool:
+    """Whether torch's own products are slow here: MKL on a processor with AVX-512 that is not Intel's."""
+    return (
+        _has_onednn()
+        and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and "AuthenticAMD" in _processor()
+    )
+
+
+def _processor() -> str:
+    """What the system says of the processor, its maker included."""
+    described = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the maker
+    return described.read_text() if described.exists() else platform.processor()
+
+
+@contextlib.contextmanager
+def fast_products(model: nn.Module) -> Iterator[None]:
+    """Linear modules on the CPU in float32 multiply with oneDNN inside, where `by_onednn`; undone on exit."""
+    if not by_onednn():
+        yield
+        return
+    for name, capacity in CACHES.items():
+        os.environ.setdefault(name, capacity)
+    with contextlib.ExitStack() as stack:
+        for linear in _linears(model):
+            linear.forward = _forward(linear)
+            stack.callback(delattr, linear, "forward")
+        yield
+
+
+def _linears(model: nn.Module) -> list[Any]:
+    """Linear modules that nobody else has given a `forward` of their own, as accelerate does."""
+    return [
+        module
+        for module in model.modules()
+        if type(module) in (nn.Linear, Conv1D)
+        and "forward" not in module.__dict__
+        and module.weight.dtype == torch.float32
+        and module.weight.device.type == "cpu"
+    ]
+
+
+def _forward(linear: Any) -> Callable[[torch.Tensor], Any]:
+    usual = linear.forward
+    turned = type(linear) is Conv1D  # its weight is (input, output)
+
+    def forward(rows: torch.Tensor) -> Any:
+        weight, bias = linear.weight, linear.bias
+        trains = torch.is_grad_enabled() and (
+            weight.requires_grad or (bias is not None and bias.requires_grad)
+        )
+        few = rows.numel() < LEAST_ROWS * rows.shape[-1]
+        if trains or few or rows.dtype != torch.float32:
+            return usual(rows)
+        return _Product.apply(rows, weight.t() if turned else weight, bias)  # type: ignore[no-untyped-call]
+
+    return forward
+
+
+class _Product(torch.autograd.Function):
+    """rows (…, input) times weight (output, input) turned, plus bias; gradients go to the rows only."""
+
+    @staticmethod
+    def forward(
+        context: Any, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        context.save_for_backward(weight)
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+        return product
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (weight,) = context.saved_tensors
+        rows: torch.Tensor = _Product.apply(gradient, weight.t(), None)  # type: ignore[no-untyped-call]
+        return rows, None, None
