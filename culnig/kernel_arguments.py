@@ -20,6 +20,8 @@ AGGREGATORS = ("max", "absmax", "sum", "mean", "last")
 DTYPES = ("float32", "float16", "bfloat16")
 """Formats of activations and gradients, bfloat16 as bits in uint16; the order is that of csrc/core."""
 
+_HELD_IN = dict(zip(DTYPES, map(np.dtype, ("float32", "float16", "uint16")), strict=True))
+
 Array = NDArray[Any]
 
 
@@ -40,12 +42,11 @@ def number_format(activation: Array, gradient: Array, dtype: str | None) -> str:
         )
     if gradient.dtype != activation.dtype:
         raise InputError(f"gradient is {gradient.dtype}, activation {activation.dtype}; they must agree")
-    held = activation.dtype.name if activation.dtype.isnative else str(activation.dtype)
-    name = held if dtype is None else one_of("dtype", dtype, DTYPES)
-    if name not in DTYPES or held != ("uint16" if name == "bfloat16" else name):
+    name = str(activation.dtype) if dtype is None else one_of("dtype", dtype, DTYPES)
+    if _HELD_IN.get(name) != activation.dtype:
         raise InputError(
-            f"activation is {held} with dtype={dtype!r}; allowed are float32, float16, and uint16 "
-            "with dtype='bfloat16'"
+            f"activation is {activation.dtype} with dtype={dtype!r}; float32, float16, uint16 "
+            "with dtype='bfloat16' are allowed"
         )
     return name
 
@@ -124,8 +125,8 @@ def item_confidence(confidence: ArrayLike, n_items: int) -> NDArray[np.float64]:
     given = np.ascontiguousarray(confidence, dtype=np.float64)
     if given.shape != (n_items,):
         raise InputError(f"confidence has shape {given.shape}; {(n_items,)} is needed")
-    wrong = np.flatnonzero(~np.isfinite(given))
-    if wrong.size:
+    if not np.isfinite(given).all():
+        wrong = np.flatnonzero(~np.isfinite(given))
         raise InputError(f"confidence[{wrong[0]}] is {given[wrong[0]]}; it must be finite")
     return given
 
@@ -138,14 +139,16 @@ def culture_rows(index: ArrayLike, n_items: int, n_cultures: int) -> NDArray[np.
             f"culture_index is {given.dtype} of shape {given.shape}; whole numbers of shape "
             f"{(n_items,)} are needed"
         )
-    wrong = np.flatnonzero((given < 0) | (given >= n_cultures))
-    if wrong.size:
+    if given.size and not 0 <= given.min() <= given.max() < n_cultures:
+        wrong = np.flatnonzero((given < 0) | (given >= n_cultures))
         raise InputError(f"culture_index[{wrong[0]}] is {given[wrong[0]]}; sums have {n_cultures} rows")
     return np.ascontiguousarray(given, dtype=np.int64)
 
 
 def item_clamp(clamp: bool | ArrayLike, n_items: int) -> NDArray[np.uint8]:
     """Whether negative weighted scores of an item are dropped."""
+    if isinstance(clamp, bool):
+        return np.full(n_items, clamp, dtype=np.uint8)
     given = np.asarray(clamp)
     if given.dtype != np.bool_ or given.shape not in ((), (n_items,)):
         raise InputError(
