@@ -87,7 +87,7 @@ def evaluate_into(
         "benchmarks": {
             name: {**those.record(), "cultural": _is_cultural(those)} for name, those in chosen.items()
         },
-        "versions": versions(),
+        "versions": versions(bound),
     }
     parts = EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume)
     if parts.finished:

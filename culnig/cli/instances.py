@@ -84,7 +84,7 @@ def command(
         "model": describe_model(bound),
         "neuron_set": {"name": chosen_set.name, "method": chosen_set.method},
         "benchmarks": {name: those.record() for name, those in chosen.items()},
-        "versions": versions(),
+        "versions": versions(bound),
     }
     write_instances(output, scores, bound.layout, record)
     document = {"instances": str(output), "benchmark": name, "control": own_control}

@@ -15,6 +15,7 @@ from culnig.extraction.levels import Level, StoredTensors
 from culnig.extraction.memory import peak_bytes
 from culnig.extraction.processes import ALONE, Processes
 from culnig.extraction.scoring import ScoreSettings, Scoring, settled
+from culnig.inference.products import products_of
 from culnig.items import ChosenItems
 from culnig.scorer import Scorer
 from culnig.store.compression import Compression
@@ -247,11 +248,11 @@ def describe_model(bound: BoundModel) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computed the numbers."""
-    return {"python": platform.python_version()} | {
-        package: metadata.version(package) for package in _RECORDED_PACKAGES
-    }
+def versions(bound: BoundModel | None = None) -> dict[str, str]:
+    """Versions of what computed the numbers, and what made the matrix products of a model."""
+    found = {"python": platform.python_version()}
+    found |= {package: metadata.version(package) for package in _RECORDED_PACKAGES}
+    return found if bound is None else found | {"matrix products": products_of(bound.model)}
 
 
 def _record(
@@ -270,6 +271,6 @@ def _record(
         "model": describe_model(bound),
         "settings": {**asdict(settings), **stored},
         "benchmarks": {name: chosen.record() for name, chosen in benchmarks.items()},
-        "versions": versions(),
+        "versions": versions(bound),
         "complete": False,
     }

@@ -89,6 +89,11 @@ def fast_products(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def products_of(model: nn.Module) -> str:
+    """What makes the products of a model's linear modules while it is read: `oneDNN` or `torch`."""
+    return "oneDNN" if by_onednn() and _linears(model) else "torch"
+
+
 def _linears(model: nn.Module) -> list[Any]:
     """Linear modules that nobody else has given a `forward` of their own, as accelerate does."""
     return [

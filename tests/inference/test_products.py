@@ -13,8 +13,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from culnig.errors import EnvironmentProblem
+from culnig.extraction.run import versions
 from culnig.inference import products
-from culnig.inference.products import CACHES, LEAST_ROWS, SWITCH, by_onednn, fast_products
+from culnig.inference.products import CACHES, LEAST_ROWS, SWITCH, by_onednn, fast_products, products_of
+from tests.tiny_models import tiny_model
 
 WIDTH, OUTPUTS = 24, 40
 
@@ -190,3 +192,21 @@ def test_a_switch_that_says_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     with pytest.raises(EnvironmentProblem, match="comes without it"):
         by_onednn()
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("asked", "dtype", "expected"),
+    [
+        ("torch", torch.float32, "torch"),
+        ("onednn", torch.float32, "oneDNN"),
+        ("onednn", torch.bfloat16, "torch"),
+    ],
+)
+def test_runs_record_what_made_the_products(
+    monkeypatch: pytest.MonkeyPatch, asked: str, dtype: torch.dtype, expected: str
+) -> None:
+    monkeypatch.setenv(SWITCH, asked)
+    bound = tiny_model("llama", dtype=dtype)
+    assert products_of(bound.model) == expected
+    assert versions(bound)["matrix products"] == expected
