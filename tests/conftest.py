@@ -35,4 +35,4 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture
 def cheap_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sharing pays where it saves tokens, for the few short prompts of tests too."""
-    monkeypatch.setattr("culnig.inference.prefixes.PASS_OVERHEAD", 8)
+    monkeypatch.setattr("culnig.inference.shared_batches.PASS_OVERHEAD", 8)

@@ -20,7 +20,7 @@ from culnig.extraction.targets import log_odds, wrong_confidence
 from culnig.inference.answers import AnswerReader, gold_confidence
 from culnig.inference.batches import Batch
 from culnig.inference.memory import is_out_of_memory, release_memory
-from culnig.inference.prefixes import SharedBatch, whole
+from culnig.inference.shared_batches import SharedBatch, whole
 from culnig.outcomes import Outcomes
 from culnig.scorer import PATH_STEPS, Target
 

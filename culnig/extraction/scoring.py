@@ -32,7 +32,8 @@ from culnig.extraction.sharing_trial import sharing_problem
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
-from culnig.inference.prefixes import SharedBatch, renumbered, share_prefixes, whole
+from culnig.inference.grouping import share_prefixes
+from culnig.inference.shared_batches import SharedBatch, renumbered, whole
 from culnig.items import Item, Role
 from culnig.outcomes import Outcomes
 from culnig.scorer import Scorer

@@ -25,7 +25,8 @@ from culnig.extraction.capture import Capture
 from culnig.extraction.diagnosis import non_finite_activation
 from culnig.extraction.joining import JoinedScores
 from culnig.inference.answers import AnswerReader, gold_confidence
-from culnig.inference.prefixes import PrefixReader, SharedBatch
+from culnig.inference.prefixes import PrefixReader
+from culnig.inference.shared_batches import SharedBatch
 from culnig.outcomes import Outcomes
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from culnig.extraction.pieces import Pieces
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
-from culnig.inference.prefixes import SharedBatch, unfit
+from culnig.inference.prefixes import unfit
+from culnig.inference.shared_batches import SharedBatch
 from culnig.items import Item
 from culnig.outcomes import Outcomes
 from culnig.scores import CultureMoments

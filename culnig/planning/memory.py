@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from culnig.bound import BoundModel
-from culnig.inference.prefixes import SharedBatch
+from culnig.inference.shared_batches import SharedBatch
 from culnig.planning.tracing import peak_batch_bytes, peak_shared_bytes
 
 TABLE_BYTES = 8 + 8 + 4

@@ -9,7 +9,7 @@ from typing import Any
 from culnig.bound import BoundModel
 from culnig.inference.batches import split_by_budget
 from culnig.inference.encoding import Encoder
-from culnig.inference.prefixes import SharedBatch
+from culnig.inference.shared_batches import SharedBatch
 from culnig.items import ChosenItems
 from culnig.neurons import POOLS
 from culnig.planning.memory import (

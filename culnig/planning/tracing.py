@@ -24,7 +24,8 @@ from culnig.extraction.sharing import SharedPasses
 from culnig.inference.answers import AnswerReader, frozen, gold_confidence
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
-from culnig.inference.prefixes import PrefixReader, SharedBatch
+from culnig.inference.prefixes import PrefixReader
+from culnig.inference.shared_batches import SharedBatch
 from culnig.items import Item
 
 

@@ -11,7 +11,9 @@ from culnig.bound import BoundModel
 from culnig.extraction.portions import split_batches
 from culnig.inference.batches import Batch, make_batches, split_by_budget
 from culnig.inference.encoding import EncodedItem
-from culnig.inference.prefixes import SharedBatch, share_prefixes, total_work, unfit, whole
+from culnig.inference.grouping import share_prefixes
+from culnig.inference.prefixes import unfit
+from culnig.inference.shared_batches import SharedBatch, total_work, whole
 from culnig.items import Item
 from culnig.planning.tracing import batch_flops
 from culnig.store.item_scores import item_bytes

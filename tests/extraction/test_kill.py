@@ -17,7 +17,7 @@ from culnig.extraction import keeping
 from culnig.extraction.levels import LEVELS
 from culnig.extraction.run import RunSettings, score_run
 from culnig.extraction.scoring import ScoreSettings, Scoring
-from culnig.inference.prefixes import SharedBatch
+from culnig.inference.shared_batches import SharedBatch
 from culnig.items import ChosenItems
 from culnig.store import files, writer
 from tests.alike import variants

@@ -14,7 +14,9 @@ from culnig.extraction.run import RunSettings, score_run, score_share
 from culnig.extraction.scoring import ScoreSettings, Scoring, score_benchmark, settled
 from culnig.extraction.sharing_trial import sharing_problem
 from culnig.inference.encoding import Encoder
-from culnig.inference.prefixes import PrefixReader, SharedBatch, share_prefixes
+from culnig.inference.grouping import share_prefixes
+from culnig.inference.prefixes import PrefixReader
+from culnig.inference.shared_batches import SharedBatch
 from culnig.items import ChosenItems
 from culnig.kernels import AGGREGATORS
 from culnig.scorers.mean_activation import MeanActivation
@@ -135,7 +137,7 @@ class Counted:
 
 def test_a_prefix_goes_forward_once_and_backward_once_for_each_item(monkeypatch):
     """The regression guard on sharing: work is counted, not timed."""
-    monkeypatch.setattr("culnig.inference.prefixes.PASS_OVERHEAD", 12)  # both questions in one batch
+    monkeypatch.setattr("culnig.inference.shared_batches.PASS_OVERHEAD", 12)  # both questions in one batch
     bound, items = tiny_model(), variants(2, 4, uneven=True)[:-1]
     (batch,) = share_prefixes(Encoder(bound).encode_all(items), 2048)
     turns = [batch.part(rows).rest_tokens for rows in batch.turns(2048)]

@@ -87,7 +87,7 @@ def prompts(*rows):
 
 def test_prompts_that_begin_alike_save_work_and_are_planned_as_they_run(llama, monkeypatch):
     """One prefix of 40 tokens forward once and backward four times, four rests of 10."""
-    monkeypatch.setattr("culnig.inference.prefixes.PASS_OVERHEAD", 0)
+    monkeypatch.setattr("culnig.inference.shared_batches.PASS_OVERHEAD", 0)
     alike = prompts(*([7] * 40 + [9 + number] * 10 for number in range(4)))
     asked = {"token_budget": 100}
     shared, plain = (

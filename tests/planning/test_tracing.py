@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from culnig import registry
 from culnig.bound import bind_model
 from culnig.inference.encoding import Encoder
-from culnig.inference.prefixes import share_prefixes
+from culnig.inference.grouping import share_prefixes
 from culnig.planning import tracing
 from tests.alike import variants
 from tests.tiny_models import ALL_CONFIGS, _attention, tiny_model

@@ -6,7 +6,8 @@ import pytest
 
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
-from culnig.inference.prefixes import PASS_OVERHEAD, SharedBatch, share_prefixes, total_work
+from culnig.inference.grouping import share_prefixes
+from culnig.inference.shared_batches import PASS_OVERHEAD, SharedBatch, total_work
 from tests.alike import token_items, variants
 from tests.tiny_models import tiny_model
 
@@ -81,7 +82,7 @@ def questions(n_questions, prefix=90, rest=30, n_variants=5):
 def test_passes_cost_too(monkeypatch):
     few, many = (token_items(*questions(n)) for n in (1, 20))
     assert share_prefixes(few, 2048) is not None
-    monkeypatch.setattr("culnig.inference.prefixes.PASS_OVERHEAD", PASS_OVERHEAD)
+    monkeypatch.setattr("culnig.inference.shared_batches.PASS_OVERHEAD", PASS_OVERHEAD)
     assert share_prefixes(few, 2048) is None
     batches = share_prefixes(many, 2048)
     plain = make_batches(many, 2048)
@@ -92,7 +93,7 @@ def test_passes_cost_too(monkeypatch):
 
 
 def test_long_prefixes_are_cut_where_padding_the_others_would_cost_more(monkeypatch):
-    monkeypatch.setattr("culnig.inference.prefixes.PASS_OVERHEAD", PASS_OVERHEAD)
+    monkeypatch.setattr("culnig.inference.shared_batches.PASS_OVERHEAD", PASS_OVERHEAD)
     longer = [[7] * 62 + row[60:] for row in questions(1, 60)]
     (shared,) = share_prefixes(token_items(*questions(9, prefix=60), *longer), 2048)
     assert [len(prefix) for prefix in shared.prefixes] == [60] * 10
