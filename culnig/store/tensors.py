@@ -7,6 +7,7 @@ of each item's values beside them: HDF5's own checksums would need chunks and co
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,6 +136,7 @@ class Tensors:
         self._hashes = tables.read_cells(tables.table_at(file, schema.HASHES, shape, "u"))
         self._places = {name: place for place, name in enumerate(stored)}
         self._opened: dict[int, dict[str, _Stored]] = {}
+        self._cached = True
 
     def number_format(self, segment: Segment) -> str:
         """float32, float16 or bfloat16."""
@@ -161,6 +163,8 @@ class Tensors:
 
     def expect(self, segment: Segment, rows: range) -> None:
         """Say that `pair` will be asked for these, so that the disk can begin."""
+        if self._cached:
+            return
         offsets = self.prompts.offsets
         for which in (schema.ACTIVATION, schema.GRADIENT):
             stored = self._stored(segment, which)
@@ -183,18 +187,27 @@ class Tensors:
         if place is None:
             tables.read_into(values, dataset, np.s_[first : first + shape[0]])
         else:
-            try:
-                direct.read_piece(self._descriptor, place + first * shape[1] * dtype.itemsize, values)
-            except EOFError:
-                raise tables.unreadable(dataset, "the file ends in it") from None
+            self._read_piece(dataset, place + first * shape[1] * dtype.itemsize, values)
         hashes = self._hashes[self._places[_name(segment)], (schema.ACTIVATION, schema.GRADIENT).index(which)]
-        for row in rows:
-            if _hash(values[offsets[row] - first : offsets[row + 1] - first]) != hashes[row]:
+        as_bytes = values.reshape(-1).view(np.uint8).data
+        ends = ((offsets[rows.start : rows.stop + 1] - first) * shape[1] * dtype.itemsize).tolist()
+        for row, (begin, end) in zip(rows, itertools.pairwise(ends), strict=True):
+            if xxhash.xxh3_64_intdigest(as_bytes[begin:end]) != hashes[row]:
                 raise StoreError(
                     f"{self._file.filename}: {dataset.name} is damaged at item {self.prompts.item[row]}: it "
                     "is not what was written"
                 )
         return values
+
+    def _read_piece(self, dataset: h5py.Dataset, place: int, values: NDArray[Any]) -> None:
+        """Read at a place in the file, from the system's file cache for as long as all is there."""
+        self._cached = self._cached and direct.read_cached(self._descriptor, place, values)
+        if self._cached:
+            return
+        try:
+            direct.read_piece(self._descriptor, place, values)
+        except EOFError:
+            raise tables.unreadable(dataset, "the file ends in it") from None
 
     def _stored(self, segment: Segment, which: str) -> _Stored:
         if segment.start not in self._opened:

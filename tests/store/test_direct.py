@@ -171,3 +171,37 @@ def test_chunks_empty_and_foreign_values_have_no_place(tmp_path: Path) -> None:
         empty = file.create_dataset("empty", (0, 5), "f4", dcpl=direct.in_one_piece())
         outside = file.create_dataset("outside", (2,), "u1", external=[(tmp_path / "raw", 0, 2)])
         assert [direct.place_in_file(each) for each in (packed, empty, outside)] == [None, None, None]
+
+
+def test_what_is_in_the_file_cache_is_read_without_waiting(tmp_path: Path) -> None:
+    path, found = tmp_path / "x", np.empty(100_000, dtype=np.uint8)
+    path.write_bytes(LARGE.tobytes())
+    with path.open("rb") as file:
+        if not direct.read_cached(file.fileno(), 5, found):
+            pytest.skip("this file system does not say what is in its cache")
+        np.testing.assert_array_equal(found, LARGE[5:100_005])
+        assert not direct.read_cached(file.fileno(), len(LARGE) - 7, found)  # the file ends before
+        assert not direct.read_cached(file.fileno(), 1 << 62, found)
+
+
+def test_what_is_not_in_the_file_cache_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(bytes(8192))
+
+    def preadv(descriptor: int, views: list[memoryview], place: int, flags: int = 0) -> int:
+        assert flags == os.RWF_NOWAIT
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with path.open("rb") as file:
+        assert not direct.read_cached(file.fileno(), 0, np.empty(10, dtype=np.uint8))
+
+
+def test_staging_memory_begins_at_a_large_page_and_can_be_written() -> None:
+    memory = direct._large_pages(3 << 20)
+    assert memory.nbytes == 3 << 20
+    assert memory.ctypes.data % 4096 == 0
+    memory[:] = 7
+    assert memory.sum() == 7 * memory.nbytes

@@ -10,7 +10,7 @@ import torch
 
 from culnig.errors import StoreError
 from culnig.neurons import MLP_GATE, QUERY
-from culnig.store import schema
+from culnig.store import direct, schema
 from culnig.store.compression import COMPRESSIONS
 from culnig.store.data_parts import PartName, Prompts, read_part
 from culnig.store.files import open_hdf5
@@ -155,6 +155,19 @@ def test_a_flipped_bit_is_named_with_its_item(tmp_path, which):
         opened(path) as stored,
     ):
         stored.pair(GATE)
+
+
+def test_the_disk_is_told_what_comes_once_something_was_not_in_memory(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(direct, "read_cached", lambda descriptor, place, values: False)
+    monkeypatch.setattr(direct, "expect_piece", lambda *place: told.append(place))
+    with opened(write(tmp_path / "x.h5")) as stored:
+        stored.expect(GATE, range(2))
+        assert told == []
+        for found, expected in zip(stored.pair(GATE), pair(GATE, "float32"), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        stored.expect(GATE, range(1, 2))
+    assert [n_bytes for _, _, n_bytes in told] == [2 * 10 * 4] * 2
 
 
 def test_a_file_that_ends_in_a_tensor_names_it(tmp_path):
