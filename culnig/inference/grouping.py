@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem, common_tokens
-from culnig.inference.shared_batches import ONE_WAY, SharedBatch, pass_work, total_work
+from culnig.inference.shared_batches import ONE_WAY, SharedBatch, best_runs, pass_work, total_work
 
 PAYS_BELOW = 0.9
 """Sharing is used where it leaves at most this share of the work."""
@@ -88,11 +88,7 @@ def _groups(encoded: Sequence[EncodedItem], token_budget: int) -> list[list[int]
                 cost, begin = together, start
         best.append(cost)
         begins.append(begin)
-    groups, end = [], len(ids)
-    while end:
-        groups.append(order[begins[end] : end])
-        end = begins[end]
-    return groups[::-1]
+    return [order[run] for run in best_runs(begins)]
 
 
 def _pack(groups: list[list[int]], encoded: Sequence[EncodedItem], token_budget: int) -> list[SharedBatch]:
@@ -146,11 +142,7 @@ def _cut(groups: list[_Group], token_budget: int) -> list[list[_Group]]:
                 cost, begin = here, start
         best.append(cost)
         begins.append(begin)
-    packed, end = [], len(groups)
-    while end:
-        packed.append(groups[begins[end] : end])
-        end = begins[end]
-    return packed[::-1]
+    return [groups[run] for run in best_runs(begins)]
 
 
 def _shared(members: list[_Group], encoded: Sequence[EncodedItem]) -> SharedBatch:

@@ -29,7 +29,6 @@ from culnig.errors import EnvironmentProblem
 LEAST_ROWS = 16
 """Below so many rows (tokens) a product is read from memory, and MKL is as fast."""
 
-
 SWITCH = "CULNIG_PRODUCTS"
 
 CACHES = {"LRU_CACHE_CAPACITY": "16", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"}
