@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from culnig.extraction.processes import ALONE, Processes
 from culnig.extraction.run import RunSettings, score_share
 from culnig.extraction.scoring import ScoreSettings
 from culnig.items import ChosenItems
+from culnig.processes import ALONE, Processes
 from culnig.store import schema
 from culnig.store.run import Run
 from tests.tiny_models import tiny_items, tiny_model

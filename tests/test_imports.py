@@ -45,6 +45,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # a model whose neurons are known; plugins are reached by name, through entry points
     "bound": ("errors", "neurons"),
     "registry": ("errors",),
+    # who else is at work, and who of them writes
+    "processes": ("errors",),
     # one thing each: ask a model, change a model, keep tables
     "inference": ("errors", *WORDS, "bound", "registry"),
     "intervention": ("errors", *WORDS, "bound"),
@@ -59,7 +61,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # neurons from tables; no model
     "selection": ("errors", *WORDS, "data_files", "statistics", "notebook", "plots", "kernels", "store"),
     # tables from a model; answers from a model with neurons masked
-    "extraction": ("errors", *WORDS, "kernels", "backends", "bound", "inference", "store"),
+    "extraction": ("errors", *WORDS, "kernels", "backends", "bound", "processes", "inference", "store"),
     "evaluation": (
         *("errors", *WORDS, "statistics", "notebook", "plots", "bound", "registry"),
         *("inference", "intervention", "store", "selection"),
@@ -92,7 +94,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # the commands, which may ask everything but a plugin; loading a model is theirs alone
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "plots", "kernels", "backends", "bound", "registry"),
-        *("inference", "intervention", "store", "selection", "extraction", "evaluation", "report"),
+        *(
+            "processes",
+            "inference",
+            "intervention",
+            "store",
+            "selection",
+            "extraction",
+            "evaluation",
+            "report",
+        ),
         *("instances", "training", "planning", "reduction", "verification", "importing", "validation"),
         *("models.loading", "models.embedded"),
     ),

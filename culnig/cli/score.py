@@ -26,7 +26,7 @@ from culnig.scorer import RELEASED_CODE
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
-    from culnig.extraction.processes import Processes
+    from culnig.processes import Processes
 
 
 @click.command("score")
@@ -97,10 +97,10 @@ def command(
 
     Under torchrun the processes share the work and end with one run.
     """
-    from culnig.extraction.processes import disconnect, launched, parse_shard
     from culnig.extraction.run import score_share
     from culnig.extraction.scoring import ScoreSettings
     from culnig.planning.plan import benchmark_sizes, planned_memory
+    from culnig.processes import disconnect, launched, parse_shard
 
     storing = StoreChoice(**store)
     how = storing.settings(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from culnig.bound import BoundModel
     from culnig.inference.encoding import EncodedItem
+    from culnig.processes import Processes
     from culnig.training.arms import ArmName, Comparison
     from culnig.training.folder import TrainingFolder
     from culnig.training.plan import Plan
@@ -101,7 +101,8 @@ def command(
     The paper's settings are the defaults. Under torchrun each process takes a share of every step. With
     --arms, compare what a training of different parts gains and costs.
     """
-    from culnig.training.arms import Comparison, parse_arms
+    from culnig.processes import disconnect, launched
+    from culnig.training.arms import Comparison, comparison_record, parse_arms
     from culnig.training.arms_table import ARMS_FILE
     from culnig.training.folder import TRAINING_FILE, TrainingFolder
     from culnig.training.plan import read_plan
@@ -117,16 +118,17 @@ def command(
     plan = read_plan(plan_file)
     benchmark = registry.benchmark(task)
     folder = TrainingFolder(output, ARMS_FILE if arm_names else TRAINING_FILE)
-    folder.prepare(overwrite=overwrite, resume=resume)
+    processes = launched()
+    if processes.is_first:
+        folder.prepare(overwrite=overwrite, resume=resume)
     learned = read_task(benchmark, data_dir, how.examples, how.seed)
-    first = is_first_process()
     if arm_names is not None:
         arms = parse_arms(arm_names)
         evaluated = read_benchmarks((task,), data_dir, split, (), limit, None)
         for name in benchmarks:
             evaluated |= read_benchmarks((name,), data_dir, split, cultures, limit, per_culture)
         again = read_benchmarks(rescored, data_dir, "identify", cultures, limit, per_culture)
-    with progress_view(quiet=not first) as view:
+    with progress_view(quiet=not processes.is_first) as view:
         view.say(f"loading {model.source}")
         bound = model.load()
         plan.check(bound)
@@ -134,18 +136,22 @@ def command(
             comparison = Comparison(
                 plan, learned, encoded_examples(bound, learned, view), how, evaluated, again, token_budget
             )
+            compared = [how.seed + number for number in range(seeds)]
+            open_folder(
+                folder, comparison_record(bound, comparison, arms, compared), processes, resume=resume
+            )
             document = compare_arms(
-                bound, comparison, arms, seeds, folder, view, resume=resume, keep_models=keep_models
+                bound, comparison, arms, compared, folder, processes, view, keep_models=keep_models
             )
         else:
             record = request_record(bound, plan, learned, how)
-            if first:
-                folder.open(record, resume=resume)
+            open_folder(folder, record, processes, resume=resume)
             if folder.finished:
                 view.say(f"{output} is finished already")
             else:
-                train_into(folder, bound, plan, learned, how, record, view)
-    if not first:
+                train_into(folder, bound, plan, learned, how, record, processes, view)
+    disconnect()
+    if not processes.is_first:
         return
     if arm_names is None:
         _tell(folder, as_json)
@@ -160,24 +166,20 @@ def compare_arms(
     bound: BoundModel,
     comparison: Comparison,
     arms: Sequence[ArmName],
-    n_seeds: int,
+    seeds: Sequence[int],
     folder: TrainingFolder,
+    processes: Processes,
     view: ProgressView,
     *,
-    resume: bool,
     keep_models: bool,
 ) -> dict[str, Any]:
     """Train and evaluate every arm with every seed into a folder; what `arms.json` holds."""
     from culnig.store.files import write_json
-    from culnig.training.arms import Watching, arms_document, comparison_record, run_arm, run_before
+    from culnig.training.arms import Watching, arms_document, run_arm, run_before
     from culnig.training.arms_table import ARMS_FILE, TABLE_FILE, write_table
 
-    first = is_first_process()
-    seeds = [comparison.settings.seed + number for number in range(n_seeds)]
-    if first:
-        folder.open(comparison_record(bound, comparison, arms, seeds), resume=resume)
     watching = Watching(
-        writes=first,
+        writes=processes.is_first,
         progress=lambda name: _shown(view, name),
         say=view.say,
         save=(lambda model, path: save_model(bound, model, path)) if keep_models else None,
@@ -190,7 +192,7 @@ def compare_arms(
         ]
         for arm in arms
     }
-    if not first:
+    if not processes.is_first:
         return {}
     document = arms_document(folder.path, comparison, before, after, seeds)
     write_table(folder.path / TABLE_FILE, [*document["changes"], *document["contrasts"]])
@@ -199,9 +201,13 @@ def compare_arms(
     return document
 
 
-def is_first_process() -> bool:
-    """Whether this process is the one that writes and reports."""
-    return os.environ.get("RANK", "0") == "0"
+def open_folder(
+    folder: TrainingFolder, record: dict[str, Any], processes: Processes, *, resume: bool
+) -> None:
+    """Start the folder or go on with it; the first process does so, and the others see what it made."""
+    if processes.is_first:
+        folder.open(record, resume=resume)
+    processes.wait_for_all()
 
 
 def train_into(
@@ -211,6 +217,7 @@ def train_into(
     task: Task,
     settings: TrainSettings,
     record: dict[str, Any],
+    processes: Processes,
     view: ProgressView,
 ) -> None:
     """Train with progress and write the folder: model or adapter, plan, losses."""
@@ -225,7 +232,7 @@ def train_into(
     trained = train(
         bound, plan, encoded, settings, folder, progress=_shown(view, TRAIN), say=view.say, save=save
     )
-    if is_first_process():
+    if processes.is_first:
         plan.write(folder.path / "plan.yaml", overwrite=True)
         folder.finish({**record, **result_record(plan, trained)})
 

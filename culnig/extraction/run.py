@@ -13,10 +13,10 @@ from culnig.bound import BoundModel
 from culnig.extraction.keeping import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.extraction.levels import Level, StoredTensors
 from culnig.extraction.memory import peak_bytes
-from culnig.extraction.processes import ALONE, Processes
 from culnig.extraction.scoring import ScoreSettings, Scoring, settled
 from culnig.inference.products import products_of
 from culnig.items import ChosenItems
+from culnig.processes import ALONE, Processes
 from culnig.scorer import Scorer
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
@@ -122,9 +122,7 @@ def score_share(
         record["skipped_too_long"] = dict(skipped)
     if processes.is_shard:
         record["shard"] = {"number": processes.number, "of": processes.of}
-    with processes.open_writer(
-        folder, record, bound.layout, resume=resume, overwrite=overwrite, compression=how.compression
-    ) as writer:
+    with _writer(processes, folder, record, bound, how, resume=resume, overwrite=overwrite) as writer:
         if writer.finished:
             return
         portions: dict[str, int] = {}
@@ -153,6 +151,27 @@ def score_share(
         if processes.is_first:
             writer.finish(portions)
         processes.wait_for_all()
+
+
+def _writer(
+    processes: Processes,
+    folder: Path,
+    record: dict[str, Any],
+    bound: BoundModel,
+    how: RunSettings,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> RunWriter:
+    """The run folder: the first process makes or checks it, then the others join."""
+    if not processes.is_first:
+        processes.wait_for_all()
+        return RunWriter.join(folder, record, bound.layout, compression=how.compression)
+    writer = RunWriter.open(
+        folder, record, bound.layout, resume=resume, overwrite=overwrite, compression=how.compression
+    )
+    processes.wait_for_all()
+    return writer
 
 
 def _score_portion(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -277,3 +281,37 @@ def test_two_processes_train_as_one_with_twice_the_batch(culnig, model_folder, p
     for name, weights in first.items():
         assert torch.allclose(weights, second[name], atol=1e-5), name
         assert torch.equal(second[name], before[name]) == (name not in moved)
+
+
+@pytest.mark.slow
+def test_a_process_that_comes_late_finds_its_folder_in_use_and_goes_on(model_folder, plan, data, tmp_path):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    asked = arguments(model_folder, plan, data, tmp_path / "out", "--epochs", "1", "--json")
+
+    def start_rank(rank):
+        connection = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+        return subprocess.Popen(
+            [sys.executable, "-m", "culnig", *map(str, asked)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ
+            | {name: str(value) for name, value in connection.items()}
+            | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"},
+        )
+
+    with start_rank(0) as first:
+        try:
+            wait_for(lambda: first.poll() is not None or listens(port))
+            with start_rank(1) as second:  # the first has come as far as it can without it
+                assert finish(second)[0] == ""
+            assert json.loads(finish(first)[0])["steps"] == 1
+        finally:
+            first.kill()
+
+
+def listens(port):
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0

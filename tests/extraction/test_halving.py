@@ -11,10 +11,10 @@ import pytest
 from culnig import registry
 from culnig.errors import StoreError
 from culnig.extraction.halving import half_of_items
-from culnig.extraction.processes import parse_shard
 from culnig.extraction.run import RunSettings, score_run, score_share
 from culnig.extraction.scoring import ScoreSettings
 from culnig.items import ChosenItems
+from culnig.processes import parse_shard
 from culnig.reduction.reduce import Reducer, Reduction
 from culnig.store.merge import merge
 from culnig.store.run import Run

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from culnig.errors import MismatchError, NonFiniteError
-from culnig.extraction.processes import Processes
 from culnig.extraction.run import RunSettings, score_run, score_share
 from culnig.extraction.scoring import ScoreSettings, Scoring, score_benchmark, settled
 from culnig.extraction.sharing_trial import sharing_problem
@@ -19,6 +18,7 @@ from culnig.inference.prefixes import PrefixReader
 from culnig.inference.shared_batches import SharedBatch
 from culnig.items import ChosenItems
 from culnig.kernels import AGGREGATORS
+from culnig.processes import Processes
 from culnig.scorers.mean_activation import MeanActivation
 from culnig.store.merge import merge
 from tests import oracle

@@ -1,7 +1,7 @@
-"""One run by several processes: under torchrun, or as shards that are merged later.
+"""Work by several processes: those that torchrun started, or shards of a job array.
 
-Each takes every n-th portion. Under torchrun all write into one folder, and the first adds up the parts;
-shards have a folder each.
+Under torchrun all share one folder, and only the first makes it, ends it and reports; shards have a folder
+each.
 """
 
 from __future__ import annotations
@@ -10,16 +10,11 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 from culnig.errors import InputError
-from culnig.neurons import Layout
-from culnig.store.compression import Compression
-from culnig.store.writer import RunWriter
 
 _LONGEST_WAIT = timedelta(days=14)
-"""For the slowest process of a run."""
+"""For the slowest process."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +28,11 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process makes the folder and adds up the parts."""
+        """Whether this process makes and ends its folder."""
         return self.is_shard or self.number == 0
 
     def takes(self, turn: int) -> bool:
-        """Whether this process scores the portion of that number in the run."""
+        """Whether the piece of work of that number is this process's; each takes every n-th."""
         return turn % self.of == self.number
 
     def wait_for_all(self) -> None:
@@ -46,26 +41,6 @@ class Processes:
             import torch.distributed as distributed
 
             distributed.barrier()
-
-    def open_writer(
-        self,
-        folder: Path,
-        record: dict[str, Any],
-        layout: Layout,
-        *,
-        resume: bool,
-        overwrite: bool,
-        compression: Compression,
-    ) -> RunWriter:
-        """Open the run folder: the first process makes or checks it, then the others join."""
-        if self.is_first:
-            writer = RunWriter.open(
-                folder, record, layout, resume=resume, overwrite=overwrite, compression=compression
-            )
-            self.wait_for_all()
-            return writer
-        self.wait_for_all()
-        return RunWriter.join(folder, record, layout, compression=compression)
 
 
 ALONE = Processes()
@@ -90,7 +65,7 @@ def launched() -> Processes:
         on_cuda = torch.cuda.is_available()
         if on_cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=_LONGEST_WAIT)
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=_LONGEST_WAIT)
     return Processes(distributed.get_rank(), distributed.get_world_size())
 
 

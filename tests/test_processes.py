@@ -7,10 +7,10 @@ import pytest
 
 from culnig.errors import InputError
 from culnig.extraction.levels import LEVELS
-from culnig.extraction.processes import ALONE, Processes, disconnect, launched, parse_shard
 from culnig.extraction.run import RunSettings, score_share
 from culnig.extraction.scoring import ScoreSettings
 from culnig.items import ChosenItems
+from culnig.processes import ALONE, Processes, disconnect, launched, parse_shard
 from tests.forked import Child, in_child
 from tests.stored import assert_same, contents, leftovers
 from tests.tiny_models import tiny_items, tiny_model
