@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
-from culnig.errors import InputError
+from culnig.errors import EnvironmentProblem, InputError
 
 _LONGEST_WAIT = timedelta(days=14)
 """For the slowest process."""
@@ -36,11 +36,17 @@ class Processes:
         return turn % self.of == self.number
 
     def wait_for_all(self) -> None:
-        """Wait until every process has come here."""
-        if self.of > 1 and not self.is_shard:
-            import torch.distributed as distributed
+        """Wait until every process has come here; EnvironmentProblem where one has stopped."""
+        if self.of == 1 or self.is_shard:
+            return
+        import torch.distributed as distributed
 
+        try:
             distributed.barrier()
+        except RuntimeError as error:
+            raise EnvironmentProblem(
+                f"another of the {self.of} processes has stopped, so this one does too; its message says why"
+            ) from error
 
 
 ALONE = Processes()

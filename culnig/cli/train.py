@@ -137,11 +137,10 @@ def command(
                 plan, learned, encoded_examples(bound, learned, view), how, evaluated, again, token_budget
             )
             compared = [how.seed + number for number in range(seeds)]
-            open_folder(
-                folder, comparison_record(bound, comparison, arms, compared), processes, resume=resume
-            )
+            record = comparison_record(bound, comparison, arms, compared)
+            open_folder(folder, record, processes, resume=resume)
             document = compare_arms(
-                bound, comparison, arms, compared, folder, processes, view, keep_models=keep_models
+                bound, comparison, arms, compared, folder, record, processes, view, keep_models=keep_models
             )
         else:
             record = request_record(bound, plan, learned, how)
@@ -168,6 +167,7 @@ def compare_arms(
     arms: Sequence[ArmName],
     seeds: Sequence[int],
     folder: TrainingFolder,
+    record: dict[str, Any],
     processes: Processes,
     view: ProgressView,
     *,
@@ -194,7 +194,7 @@ def compare_arms(
     }
     if not processes.is_first:
         return {}
-    document = arms_document(folder.path, comparison, before, after, seeds)
+    document = arms_document(folder.path, comparison, before, after, seeds, record)
     write_table(folder.path / TABLE_FILE, [*document["changes"], *document["contrasts"]])
     write_json(folder.path / ARMS_FILE, document)
     folder.close()

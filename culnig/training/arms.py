@@ -29,7 +29,7 @@ from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.similarity import compare
 from culnig.training.arms_table import FORMAT_VERSION, After, change_rows, contrast_rows
 from culnig.training.drift import general_neurons, moved_neurons
-from culnig.training.folder import ARMS_FORMAT, TrainingFolder, read_training
+from culnig.training.folder import ARMS_FORMAT, ASKED, TrainingFolder, read_training
 from culnig.training.plan import PLAN_FILE, Plan, with_direction
 from culnig.training.record import request_record, result_record
 from culnig.training.settings import TrainSettings
@@ -235,8 +235,9 @@ def arms_document(
     before: Mapping[str, Outcomes],
     after: After,
     seeds: Sequence[int],
+    asked: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """`arms.json`: changes, contrasts, and what each arm trained."""
+    """`arms.json`: changes, contrasts, what each arm trained, and what was asked (`comparison_record`)."""
     arms = []
     for arm in after:
         for seed in seeds:
@@ -263,5 +264,6 @@ def arms_document(
         "arms": arms,
         "changes": change_rows(before, after, task),
         "contrasts": contrast_rows(before, after, task),
+        ASKED: {name: part for name, part in asked.items() if name != "versions"},
         "versions": versions(),
     }

@@ -26,6 +26,8 @@ FORMAT = "culnig-training"
 FORMAT_VERSION = 1
 ARMS_FORMAT = "culnig-arms"
 """The same of a comparison of arms."""
+ASKED = "asked"
+"""Where the finished document of a comparison holds what was asked; that of a training holds it itself."""
 TRAINING_FILE = "training.json"
 REQUEST_FILE = "request.json"
 CHECKPOINTS = "checkpoints"
@@ -85,7 +87,8 @@ class TrainingFolder:
         make_folder(self.path)
         there = next((n for n in (REQUEST_FILE, self._last) if (self.path / n).exists()), None)
         if resume and there is not None:
-            self._check_same(read_json(self.path / there, "a training"), request)
+            before = read_json(self.path / there, "a training")
+            self._check_same(before.get(ASKED, before), request)
             return
         for path in self.path.iterdir():
             if path.is_dir():

@@ -254,6 +254,18 @@ def test_a_stopped_comparison_goes_on_and_ends_with_the_same_files(
         assert (tmp_path / "arms" / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+def test_a_finished_comparison_is_left_as_it_is(culnig, compared, model_folder, plan, data):
+    folder, more = compared
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    again = culnig(*arms(model_folder, plan, data, folder, *more, "--resume"))
+    assert again.code == 0, again.err
+    assert "rows, seed 43: finished already" in " ".join(again.err.split())
+    other = culnig(*arms(model_folder, plan, data, folder, *more, "--resume", "--learning-rate", "1e-5"))
+    assert other.code == 2
+    assert "a training with other settings;" in other.err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_mistakes_about_arms_are_explained(culnig, model_folder, plan, data, tmp_path):
     def refused(*more):
         result = culnig(*arguments(model_folder, plan, data, tmp_path / "out", *more))
@@ -281,6 +293,30 @@ def test_two_processes_train_as_one_with_twice_the_batch(culnig, model_folder, p
     for name, weights in first.items():
         assert torch.allclose(weights, second[name], atol=1e-5), name
         assert torch.equal(second[name], before[name]) == (name not in moved)
+
+
+@pytest.mark.slow
+def test_two_processes_compare_arms_and_go_on(compared, model_folder, plan, data, tmp_path):
+    folder, more = compared
+    batch = ("--batch-size", "2", "--accumulation", "4")  # on two devices as many examples a step as on one
+    asked = [str(part) for part in arms(model_folder, plan, data, tmp_path / "arms", *more, *batch)]
+    finish(torchrun(2, asked))
+    ours, alone = (json.loads((path / "arms.json").read_text()) for path in (tmp_path / "arms", folder))
+    for one, other in zip(ours["arms"], alone["arms"], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert one["steps"] == other["steps"]
+    for one, other in zip(ours["changes"], alone["changes"], strict=True):
+        assert one["change"]["effect"] == pytest.approx(other["change"]["effect"], abs=1e-5)
+    before = (tmp_path / "arms" / "arms.json").read_bytes()
+    _, err = finish(torchrun(2, [*asked, "--resume"]))
+    assert "step" not in err
+    assert (tmp_path / "arms" / "arms.json").read_bytes() == before
+    refused = torchrun(2, asked)
+    _, err = refused.communicate(timeout=180)
+    assert refused.returncode == 1
+    assert "error: " in err
+    assert "exists and is not empty" in err
+    assert "[rank1]" not in err  # no traceback of the process that waited for the first
 
 
 @pytest.mark.slow
