@@ -3,10 +3,10 @@
     python perf/store.py [--rounds 5] [--items 32] [--folder DIR]
 
 Scores the embedded model over `everyday` at the levels culture, item and token, the levels taking turns, and
-compares medians. Then reads the stored tensors offline, each time in a process of its own whose imports are
-not counted: `reduce` with the settings of the run against plain h5py that only reads every dataset, from the
-disk (the system is told to forget the files before each) and from the system's file cache. Files go to a
-temporary folder in DIR and are removed.
+compares medians; removing the files of the round before is not counted. Then reads the stored tensors
+offline, each time in a process of its own whose imports are not counted: `reduce` with the settings of the
+run against plain h5py that only reads every dataset, from the disk (the system is told to forget the files
+before each) and from the system's file cache. Files go to a temporary folder in DIR and are removed.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from culnig.items import ChosenItems, choose_items
 from culnig.reduction.reduce import Reducer, Reduction
 from culnig.store.run import Run
 
+EARLIER = "earlier"
+"""Folder of the run of the round before, until it is removed."""
+
 
 def size_of(folder: Path) -> float:
     """Megabytes of all files in a folder."""
@@ -42,21 +45,29 @@ def size_of(folder: Path) -> float:
 
 
 def scorer(bound: BoundModel, n_items: int, folder: Path, level: Level) -> Callable[[], object]:
-    """A whole run at that level, written over the one before."""
+    """A whole run at that level; the one before is moved out of its way."""
     items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=n_items)
     chosen = {"everyday": ChosenItems("target", "identify", items, {})}
 
     def work() -> None:
-        shutil.rmtree(folder / level, ignore_errors=True)
+        if (folder / level).exists():
+            (folder / level).rename(folder / EARLIER)
         score_run(bound, chosen, ScoreSettings(), folder / level, how=RunSettings(level=level))
 
     return work
 
 
+def remove_earlier(folder: Path) -> None:
+    """Remove the run that was moved out of the way, and wait until the disk is through with that."""
+    shutil.rmtree(folder / EARLIER, ignore_errors=True)
+    os.sync()
+
+
 def level_rows(folder: Path, rounds: int, n_items: int) -> list[Row]:
     """Scoring at levels item and token against level culture."""
     bound = load_model("embedded")
-    took = in_turns(rounds, *(scorer(bound, n_items, folder, level) for level in LEVELS))
+    works = [scorer(bound, n_items, folder, level) for level in LEVELS]
+    took = in_turns(rounds, *works, before=lambda: remove_earlier(folder))
     culture = took[LEVELS.index("culture")]
     return [
         time_row(
