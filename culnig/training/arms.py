@@ -103,7 +103,12 @@ class Watching:
 def evaluated(
     bound: BoundModel, comparison: Comparison, folder: Path, watching: Watching
 ) -> dict[str, Outcomes]:
-    """Answers to all benchmarks, from the folder where they are there."""
+    """Answers to all benchmarks, from the folder where they are there.
+
+    Only the process that writes asks the model; another gets none and waits with the next training.
+    """
+    if not watching.writes:
+        return {}
     record = {
         "model": describe_model(bound),
         "neuron_sets": [],
@@ -112,10 +117,10 @@ def evaluated(
         "versions": versions(),
     }
     names = list(comparison.benchmarks)
-    parts = None
-    if watching.writes:
-        parts = EvaluationParts.open(folder, record, names, [_UNMASKED], resume=True)
-    if parts is None or not parts.finished:
+    parts = EvaluationParts.open(folder, record, names, [_UNMASKED], resume=True)
+    if parts.finished:
+        answers = read_answers(folder)
+    else:
         watching.say(f"evaluating {', '.join(names)}")
         answers = run_conditions(
             bound,
@@ -125,12 +130,8 @@ def evaluated(
             parts=parts,
             say=watching.say,
         )
-        if parts is not None:
-            rows = result_rows(answers, names, [_UNMASKED])
-            write_evaluation(folder, record, rows, answers, [_UNMASKED])
-            parts.clear()
-    else:
-        answers = read_answers(folder)
+        write_evaluation(folder, record, result_rows(answers, names, [_UNMASKED]), answers, [_UNMASKED])
+        parts.clear()
     return {benchmark: outcomes for (benchmark, _), outcomes in answers.items()}
 
 

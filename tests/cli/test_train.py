@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from culnig import registry
 from culnig.models.loading import load_model
+from culnig.training import arms as running
 from culnig.training.folder import COMPLETE
 from culnig.training.plan import read_plan
 from tests.cli.test_interruption import start, wait_for
@@ -228,8 +229,6 @@ def test_the_changes_are_those_that_compare_finds_between_the_folders(culnig, co
 def test_a_stopped_comparison_goes_on_and_ends_with_the_same_files(
     culnig, compared, model_folder, plan, data, tmp_path, monkeypatch
 ):
-    from culnig.training import arms as running
-
     folder, more = compared
     asked = arms(model_folder, plan, data, tmp_path / "arms", *more)
     real, calls = running.evaluated, []
@@ -311,6 +310,8 @@ def test_two_processes_compare_arms_and_go_on(compared, model_folder, plan, data
     _, err = finish(torchrun(2, [*asked, "--resume"]))
     assert "step" not in err
     assert (tmp_path / "arms" / "arms.json").read_bytes() == before
+    watching = running.Watching(writes=False)
+    assert running.evaluated(tiny_model(), None, tmp_path / "other", watching) == {}  # the first's work
     refused = torchrun(2, asked)
     _, err = refused.communicate(timeout=180)
     assert refused.returncode == 1
