@@ -37,7 +37,7 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Show runs, evaluations, neuron sets and instances (PATHS, any of each) in one HTML file.
+    """Show runs, evaluations, neuron sets, instances and arms of a training (PATHS) in one HTML file.
 
     The file needs no server and no network. Parts without data say which command would make it.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from culnig.report.sources import Sources
-from culnig.report.summary import span
+from culnig.report.summary import counted, span
 from culnig.report.tables import Table
 
 CITATION = "Yamamoto et al. 2026, arXiv 2510.08284"
@@ -63,6 +63,15 @@ def methods_text(sources: Sources) -> str:
             "adjusted over "
             "benchmarks by Holm's method."
         )
+    for document in sources.arms:
+        trained, settings = document["arms"][0], document["arms"][0]["settings"]
+        said.append(
+            f"We trained {', '.join(dict.fromkeys(arm['arm'] for arm in document['arms']))} "
+            f"({trained['n_trainable']:,} parameters in {trained['arm']}) on {document['task']} for "
+            f"{trained['steps']:,} steps with a learning rate of {settings['learning_rate']:g}, each from "
+            f"the same start and with {counted(len(document['seeds']), 'seed')}. "
+            "An arm's value is the mean over its seeds, item by item; the independent unit is the question."
+        )
     return " ".join(said)
 
 
@@ -108,6 +117,13 @@ def provenance_table(sources: Sources) -> Table:
         ("instances", str(stored.record.get("neuron_set", {}).get("name", "–")), _model(stored.record), "–")
         for stored in sources.instances
     ]
+    rows += [
+        (
+            *("arms", str(document["task"]), _model(document)),
+            str(document["model"].get("weights_hash", "–"))[:16],
+        )
+        for document in sources.arms
+    ]
     return Table(
         "provenance",
         "What this report was made from; hashes are of the scores (runs and sets) or of the weights",
@@ -131,6 +147,9 @@ def settings_table(sources: Sources) -> Table:
     for evaluation in sources.evaluations:
         rows += _flattened(evaluation.folder.name, evaluation.results.get("settings", {}))
         rows += _flattened(evaluation.folder.name, evaluation.results.get("versions", {}))
+    for document in sources.arms:
+        rows += _flattened(f"arms on {document['task']}", document["arms"][0]["settings"])
+        rows += _flattened(f"arms on {document['task']}", document.get("versions", {}))
     return Table("settings", "Settings and versions", ("of", "setting", "value"), rows)
 
 
@@ -155,6 +174,10 @@ def data_table(sources: Sources) -> Table:
         for name in evaluation.benchmarks:
             about = evaluation.results.get("benchmarks", {}).get(name, {})
             files.setdefault(name, set()).update(about.get("files", {}))
+    for document in sources.arms:
+        asked = document.get("asked", {}).get("benchmarks", {})
+        for name in dict.fromkeys(row["benchmark"] for row in document["changes"]):
+            files.setdefault(name, set()).update(asked.get(name, {}).get("files", {}))
     return Table(
         "data",
         "Data and licences",

@@ -42,6 +42,7 @@ from culnig.report.sources import Sources
 from culnig.report.specificity_sections import dose_section, matrix_section
 from culnig.report.summary import caveats, findings
 from culnig.report.tables import Table
+from culnig.report.training_section import training_section
 from culnig.store.files import whole_file
 from culnig.store.run import Run
 
@@ -154,6 +155,7 @@ class Report:
             matrix_section(sources.evaluations),
             dose_section(sources.evaluations),
             instances_section(sources.instances),
+            training_section(sources.arms),
         ]
 
 

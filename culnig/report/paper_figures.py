@@ -15,6 +15,7 @@ from culnig.report.score_sections import by_culture, where_section
 from culnig.report.sections import Section, slug
 from culnig.report.sources import Sources, rows_of
 from culnig.report.specificity_sections import matrix_section
+from culnig.report.training_section import changes_of, training_section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,27 +101,18 @@ def _training(sources: Sources) -> Figures:
     found = {}
     for number, document in enumerate(sources.arms):
         for metric in dict.fromkeys(row["metric"] for row in document["changes"]):
-            rows = [row for row in document["changes"] if row["metric"] == metric]
             several = [str(number + 1)] if len(sources.arms) > 1 else []
             found[slug("training", *several, metric)] = plots.training_figure(
-                sorted(rows, key=lambda row: _KINDS.index(row["kind"])), METRICS.get(metric, metric)
+                changes_of(document, metric), METRICS.get(metric, metric)
             )
     return found
 
-
-_KINDS = ("task", "culture", "other")
-_TRAINING = Section(
-    "training",
-    "Training",
-    "",
-    missing="culnig-engine train --model MODEL --plan plan.yaml --task qnli --arms top,bottom,random -o arms",
-)
 
 FIGURES: dict[str, tuple[Callable[[Sources], Figures], Callable[[Sources], Section]]] = {
     "layers": (_layers, where_section),
     "matrix": (_matrix, lambda sources: matrix_section(sources.evaluations)),
     "masking": (_masking, lambda sources: masking_section(sources.evaluations)),
-    "training": (_training, lambda sources: _TRAINING),
+    "training": (_training, lambda sources: training_section(sources.arms)),
     "instances": (_instances, lambda sources: instances_section(sources.instances)),
 }
 """How each figure is drawn, and the part of the report that shows the same."""

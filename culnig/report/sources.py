@@ -27,7 +27,7 @@ class Sources:
     neuron_sets: list[NeuronSet] = field(default_factory=list)
     instances: list[StoredInstances] = field(default_factory=list)
     arms: list[dict[str, Any]] = field(default_factory=list)
-    """Comparisons of trained arms, as `arms.json` holds them; only figures show them."""
+    """Comparisons of trained arms, as `arms.json` holds them."""
 
     @property
     def models(self) -> list[str]:
@@ -37,6 +37,7 @@ class Sources:
             str(evaluation.results.get("model", {}).get("source", "?")) for evaluation in self.evaluations
         ]
         named += [those.model for those in self.neuron_sets]
+        named += [str(document["model"]["source"]) for document in self.arms]
         return list(dict.fromkeys(named))
 
     def run_of(self, those: NeuronSet) -> Run | None:
@@ -61,7 +62,7 @@ def rows_of(evaluation: StoredEvaluation) -> list[dict[str, Any]]:
 
 
 def read_sources(paths: Sequence[Path]) -> Sources:
-    """Open run folders, evaluation folders, neuron-set files and files of `instances`.
+    """Open run folders, evaluation folders, neuron-set files, files of `instances` and folders of arms.
 
     InputError where there is none, StoreError where one is missing, damaged or of no known kind.
     """
@@ -71,7 +72,7 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     for path in dict.fromkeys(paths):
         if not path.exists():
             raise StoreError(
-                f"{path}: no such file or folder; give a run, an evaluation, a neuron set or instances"
+                f"{path}: no such file or folder; give a run, an evaluation, a neuron set, instances or arms"
             )
         if path.is_dir() and (path / schema.RUN_FILE).exists():
             found.runs.append(Run(path))
@@ -81,7 +82,8 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             found.arms.append(read_arms(path))
         elif path.is_dir():
             raise StoreError(
-                f"{path}: neither a run (no {schema.RUN_FILE}) nor an evaluation (no {RESULTS_FILE})"
+                f"{path}: neither a run (no {schema.RUN_FILE}), an evaluation (no {RESULTS_FILE}) nor a "
+                f"comparison of arms (no {ARMS_FILE})"
             )
         elif path.suffix in (".h5", ".hdf5"):
             found.instances.append(read_instances(path))

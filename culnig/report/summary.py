@@ -20,7 +20,7 @@ _MEASURE = "confidence"
 
 
 def findings(sources: Sources) -> list[str]:
-    """What was selected and what masking did, a sentence each."""
+    """What was selected, what masking did and what training cost, a sentence each."""
     said = [_selected(sets) for sets in _alike(sources.neuron_sets)]
     for evaluation in sources.evaluations:
         effects = [_effect(row) for row in _masked(evaluation)]
@@ -32,6 +32,10 @@ def findings(sources: Sources) -> list[str]:
         for matrix in evaluation.results.get("matrix", ()):
             if matrix["metric"] == _MEASURE:
                 said.append(_selectivity(matrix))
+    for document in sources.arms:
+        said += [
+            _training_effect(document, arm) for arm in dict.fromkeys(one["arm"] for one in document["arms"])
+        ]
     if not said:
         said = [
             f"{run.model} was scored on {', '.join(run.benchmarks)}: {run.layout.n_neurons:,} neurons in "
@@ -48,6 +52,8 @@ def caveats(sources: Sources) -> list[str]:
         found += _of_sets(sets)
     for evaluation in sources.evaluations:
         found += _of_evaluation(evaluation)
+    for document in sources.arms:
+        found += _of_training(document)
     return list(dict.fromkeys(found))
 
 
@@ -68,6 +74,11 @@ def _named(sets: Sequence[NeuronSet]) -> str:
 def span(low: int, high: int) -> str:
     """A range of counts, or the one there is."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def counted(n: int, word: str) -> str:
+    """A number of things, such as `1 seed` and `2 seeds`."""
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
 def _signed(value: float) -> str:
@@ -111,6 +122,19 @@ def _effect(row: dict[str, Any]) -> str:
     return (
         f"{said}. This is {_signed(against['effect'])} beside random neurons (p "
         f"{number_text(against['p_value'], 'p')}): {verdict} masking any neurons does."
+    )
+
+
+def _training_effect(document: dict[str, Any], arm: str) -> str:
+    rows = [row for row in document["changes"] if row["arm"] == arm and row["metric"] == "accuracy"]
+    changed = [
+        f"{number_text(row['change']['effect'], '+.1%')} on {row['benchmark']} "
+        f"(p {number_text(row['p_holm'], 'p')})"
+        for row in sorted(rows, key=lambda row: row["kind"] != "task")
+    ]
+    return (
+        f"Training {arm} on {document['task']} changes accuracy by {', '.join(changed)}; p after correction "
+        "for all arms and benchmarks (Holm)."
     )
 
 
@@ -215,7 +239,7 @@ def _of_evaluation(evaluation: StoredEvaluation) -> Iterator[str]:
     fading = [row for row in masked if row["p_value"] < LEVEL <= (row["p_holm"] or 0)]
     if fading:
         yield (
-            f"{_counted(len(fading), 'change')} of accuracy in {evaluation.folder.name} "
+            f"{counted(len(fading), 'change')} of accuracy in {evaluation.folder.name} "
             f"{'is' if len(fading) == 1 else 'are'} significant alone but not after correction for several "
             "benchmarks (Holm)."
         )
@@ -228,11 +252,24 @@ def _of_evaluation(evaluation: StoredEvaluation) -> Iterator[str]:
         )
 
 
+def _of_training(document: dict[str, Any]) -> Iterator[str]:
+    if len(document["seeds"]) == 1:
+        yield (
+            f"One seed: what an arm gained or lost by training on {document['task']} may be that of this "
+            "order of examples. Train with --seeds 3."
+        )
+    if all(row["kind"] != "culture" for row in document["changes"]):
+        yield (
+            f"The arms trained on {document['task']} were not evaluated on a benchmark that asks for "
+            "cultures, so what they cost is not known. Give --benchmark."
+        )
+
+
 def _of_benchmark(row: dict[str, Any]) -> Iterator[str]:
     if row["n_units"] < FEW_QUESTIONS:
         yield (
             f"Small sample: {row['benchmark']} has {row['n']:,} items of "
-            f"{_counted(row['n_units'], 'independent question')}; intervals are wide and effects of a few "
+            f"{counted(row['n_units'], 'independent question')}; intervals are wide and effects of a few "
             "points cannot be seen."
         )
     chance, right = row["chance"], row["option_accuracy"]
@@ -250,7 +287,3 @@ def _of_benchmark(row: dict[str, Any]) -> Iterator[str]:
 def _is_format_loss(row: dict[str, Any]) -> bool:
     loss = row["loss"]
     return bool(loss) and loss["format"]["effect"] > max(0.0, loss["knowledge"]["effect"])
-
-
-def _counted(n: int, word: str) -> str:
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"

@@ -1,4 +1,4 @@
-"""Inputs of a report without a model: a run at level item, sets, an evaluation, instances; hostile texts."""
+"""Inputs of a report without a model: a run, sets, an evaluation, instances, arms; with hostile texts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from culnig.scores import CultureMoments
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store import schema
 from culnig.store.data_parts import PartName, Prompts
+from culnig.store.files import make_folder, write_json
 from culnig.store.item_scores import ItemScoresWriter
 from culnig.store.writer import Portion, PortionState, RunWriter
+from culnig.training.arms_table import change_rows, contrast_rows
 from tests.toy import answered, items, neuron_set, toy_layout
 
 CULTURES = ("China", "Iran", "<b>Spain</b>", "West Java")
@@ -49,10 +51,11 @@ class Sample(NamedTuple):
     sets: list[Path]
     evaluation: Path
     instances: Path
+    arms: Path
 
     @property
     def paths(self) -> list[Path]:
-        return [self.run, *self.sets, self.evaluation, self.instances]
+        return [self.run, *self.sets, self.evaluation, self.instances, self.arms]
 
     def sources(self) -> Sources:
         return read_sources(self.paths)
@@ -83,7 +86,13 @@ def write_sample(folder: Path) -> Sample:
         layout,
         {"neuron_set": {"name": general.name}, "benchmarks": {"toy-target": {}}, "model": {"source": "toy"}},
     )
-    return Sample(run, [folder / "general.json", *sets], evaluation, folder / "instances.h5")
+    return Sample(
+        run,
+        [folder / "general.json", *sets],
+        evaluation,
+        folder / "instances.h5",
+        write_arms(folder / "arms", asked),
+    )
 
 
 def _write_run(folder: Path, layout: Layout, asked: list[Item]) -> Path:
@@ -159,4 +168,50 @@ def _write_evaluation(folder: Path, layout: Layout, general: NeuronSet, asked: l
         "dose": [vars(dose) for dose in dose_table(rows, ["toy-target"])],
     }
     write_evaluation(folder, record, rows, answers, conditions)
+    return folder
+
+
+def write_arms(folder: Path, asked: list[Item]) -> Path:
+    """Two arms with two seeds: both learn the task, the first loses culture, and its neurons move."""
+    generator = np.random.default_rng(7)
+    benchmarks = {"qnli": items(["none"], 40), "toy <i>target": asked}
+
+    def answers(shares):
+        return {
+            name: answered(those, right := generator.random(len(those)) < shares[name], 0.1 + 0.4 * right)
+            for name, those in benchmarks.items()
+        }
+
+    before = answers({"qnli": 0.5, "toy <i>target": 0.8})
+    after = {
+        "top": [answers({"qnli": 0.9, "toy <i>target": 0.3}) for _ in range(2)],
+        "bottom": [answers({"qnli": 0.9, "toy <i>target": 0.8}) for _ in range(2)],
+    }
+    moved = {"n_neurons": 5, "n_moved": 4, "mean": 0.01, "others_mean": 0.002}
+    document = {
+        "format": "culnig-arms",
+        "format_version": 1,
+        "model": {"source": "toy", "weights_hash": "7" * 64},
+        "task": "qnli",
+        "seeds": [42, 43],
+        "arms": [
+            {
+                "arm": arm,
+                "seed": seed,
+                "n_trainable": 1000,
+                "steps": 20,
+                "loss": [2.0, 0.5],
+                "planned": {"n_trainable": 1000, "share": 0.25, "neurons": 5},
+                "drift": {"moved": moved, "found_again": {"shared": 3, "n_first": 5} if seed == 42 else None},
+                "settings": {"learning_rate": 3e-5},
+            }
+            for arm in after
+            for seed in (42, 43)
+        ],
+        "changes": change_rows(before, after, "qnli"),
+        "contrasts": contrast_rows(before, after, "qnli"),
+        "asked": {"benchmarks": {"qnli": {"files": {"qnli_train.jsonl": "0"}}}},
+    }
+    make_folder(folder)
+    write_json(folder / "arms.json", document)
     return folder

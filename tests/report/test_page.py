@@ -19,7 +19,7 @@ from tests.toy import moments, neuron_set, write_run, write_toy_run
 
 SECTIONS = (
     *("summary", "where", "depth", "cultures", "similarity", "masking", "matrix", "dose", "instances"),
-    *("neurons", "methods"),
+    *("training", "neurons", "methods"),
 )
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -153,6 +153,7 @@ def test_an_evaluation_alone_and_a_set_alone_are_enough(sample):
         (sample.evaluation, ["masking", "matrix", "dose"]),
         (sample.sets[0], ["where"]),
         (sample.instances, ["instances"]),
+        (sample.arms, ["training"]),
     ):
         report = Report(read_sources([path]))
         assert [section.key for section in report.sections if section.filled] == filled

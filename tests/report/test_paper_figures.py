@@ -13,6 +13,7 @@ def test_all_figures_that_have_data_are_made(sample):
     assert set(make_figures(sample.sources())) == {
         *("layers", "matrix-accuracy", "matrix-confidence", "instances"),
         *("masking-accuracy", "masking-option-accuracy", "masking-confidence", "masking-option-mass"),
+        *("training-accuracy", "training-option-accuracy", "training-confidence"),
     }
 
 

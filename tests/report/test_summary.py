@@ -143,3 +143,37 @@ def test_many_sets_of_one_method_make_one_sentence_each():
         "s0, s1 and 3 more sets: 3 to 7 neurons of toy, selected by method by hand, in layer 0."
     ]
     assert len(caveats(Sources(neuron_sets=sets))) == 1
+
+
+def trained(*rows, seeds=(42, 43)):
+    document = {
+        "model": {"source": "toy"},
+        "task": "qnli",
+        "seeds": list(seeds),
+        "arms": [{"arm": "top"}, {"arm": "top"}],
+        "changes": [
+            {"arm": "top", "benchmark": name, "kind": kind, "metric": metric, "p_holm": 0.03}
+            | {"change": compared(effect, 0.01)}
+            for name, kind, effect in rows
+            for metric in ("confidence", "accuracy")
+        ],
+    }
+    return Sources(arms=[document])
+
+
+def test_what_an_arm_gained_and_cost_is_said_the_task_first():
+    sources = trained(("blend", "culture", -0.05), ("qnli", "task", 0.25))
+    assert findings(sources) == [
+        "Training top on qnli changes accuracy by +25.0 % on qnli (p 0.030), −5.0 % on blend (p 0.030); p "
+        "after correction for all arms and benchmarks (Holm)."
+    ]
+    assert caveats(sources) == []
+
+
+def test_one_seed_and_a_cost_that_was_not_measured_are_named():
+    found = caveats(trained(("qnli", "task", 0.25), seeds=[42]))
+    assert [said.partition(":")[0] for said in found] == [
+        "One seed",
+        "The arms trained on qnli were not evaluated on a benchmark that asks for cultures, so what they "
+        "cost is not known. Give --benchmark.",
+    ]

@@ -1,0 +1,162 @@
+"""What fine-tuning different parts gained and cost, from comparisons of arms (`train --arms`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from culnig.report.drawing import Mark, MarkRow, intervals
+from culnig.report.evaluation_sections import METRICS
+from culnig.report.sections import Panel, Section, slug
+from culnig.report.summary import counted
+from culnig.report.tables import Cell, Table, number_text
+
+_KINDS = ("task", "culture", "other")
+_LEGEND = (
+    ("effect", "mean over seeds against the untrained model, 95 % interval over questions"),
+    ("random", "a single seed"),
+)
+
+
+def training_section(arms: Sequence[dict[str, Any]]) -> Section:
+    """Change of each metric by arm, the arms against each other, and what each trained."""
+    panels = []
+    for number, document in enumerate(arms):
+        name = str(number + 1) if len(arms) > 1 else ""
+        before = f"{document['task']} ({name}): " if name else ""
+        for metric in dict.fromkeys(row["metric"] for row in document["changes"]):
+            panels.append(_changes(document, metric, f"{before}{METRICS.get(metric, metric)}", name))
+        if document["contrasts"]:
+            panels.append(_contrasts(document, f"{before}arm against arm", name))
+        panels.append(_trained(document, f"{before}what was trained", name))
+    return Section(
+        "training",
+        "What training costs",
+        "Right of zero: the model got better by training that part. The task should gain, and benchmarks "
+        "that ask for cultures should lose nothing.",
+        panels,
+        "culnig-engine train --model MODEL --plan plan.yaml --task qnli --arms top,bottom,random -o arms",
+    )
+
+
+def changes_of(document: dict[str, Any], metric: str) -> list[dict[str, Any]]:
+    """Rows of `arms.json` on a metric, those of the task first."""
+    rows = [row for row in document["changes"] if row["metric"] == metric]
+    return sorted(rows, key=lambda row: _KINDS.index(row["kind"]))
+
+
+def _changes(document: dict[str, Any], metric: str, title: str, name: str) -> Panel:
+    rows = changes_of(document, metric)
+    drawn, cells = [], []
+    for benchmark, kind in dict.fromkeys((row["benchmark"], row["kind"]) for row in rows):
+        for row in rows:
+            if row["benchmark"] != benchmark:
+                continue
+            change = row["change"]
+            low, high = change["interval"]
+            effect = Mark(
+                "effect",
+                change["effect"],
+                None if low is None else (low, high),
+                f"{row['arm']} on {benchmark}: {number_text(change['effect'], '+.2%')}, "
+                f"p {number_text(change['p_value'], 'p')}",
+            )
+            seeds = [
+                Mark("random", value, None, f"seed {seed}: {number_text(value, '+.2%')}")
+                for seed, value in zip(document["seeds"], row["by_seed"], strict=True)
+            ]
+            drawn.append(MarkRow(row["arm"], [*seeds, effect], f"{benchmark} ({kind})"))
+            cells.append(
+                (
+                    *(row["arm"], benchmark, kind, row["before"], row["after"], change["effect"], low, high),
+                    *(change["p_value"], row["p_holm"], min(row["by_seed"]), max(row["by_seed"])),
+                )
+            )
+    metric_name = METRICS.get(metric, metric)
+    return Panel(
+        title,
+        intervals(
+            drawn,
+            title=f"Change of {metric_name} by training on {document['task']}",
+            description=f"{len(drawn)} arms and benchmarks with 95 % intervals, single seeds beside them.",
+            axis=f"change of {metric_name} (percentage points)",
+            percent=True,
+        ),
+        "",
+        Table(
+            slug("training", name, metric),
+            f"Change of {metric_name} by training on {_task(document)}; 95 % intervals over questions; p "
+            "two-sided against the untrained model, Holm over arms and benchmarks",
+            (
+                *("arm", "benchmark", "kind", "before", "after", "change", "low", "high", "p", "p (Holm)"),
+                *("lowest seed", "highest seed"),
+            ),
+            cells,
+            (*("", "", "", ".1%", ".1%", "+.2%", "+.2%", "+.2%", "p", "p"), *("+.2%", "+.2%")),
+        ),
+        legend=_LEGEND,
+    )
+
+
+def _contrasts(document: dict[str, Any], title: str, name: str) -> Panel:
+    return Panel(
+        title,
+        None,
+        "The first arm less the second, over the same items.",
+        Table(
+            slug("training", name, "contrasts"),
+            f"Arms against each other after training on {_task(document)}; 95 % intervals over questions; p "
+            "two-sided, Holm over pairs and benchmarks",
+            ("arm", "against", "benchmark", "metric", "difference", "low", "high", "p", "p (Holm)"),
+            [
+                (
+                    *(
+                        row["arm"],
+                        row["against"],
+                        row["benchmark"],
+                        METRICS.get(row["metric"], row["metric"]),
+                    ),
+                    *(row["change"]["effect"], *row["change"]["interval"]),
+                    *(row["change"]["p_value"], row["p_holm"]),
+                )
+                for row in document["contrasts"]
+            ],
+            ("", "", "", "", "+.2%", "+.2%", "+.2%", "p", "p"),
+        ),
+        open_table=True,
+    )
+
+
+def _trained(document: dict[str, Any], title: str, name: str) -> Panel:
+    return Panel(
+        title,
+        None,
+        "Moved: selected neurons with changed weights, by how much of their length, and the other neurons "
+        "beside them. Found again: general neurons of before that are general afterwards.",
+        Table(
+            slug("training", name, "arms"),
+            f"What each arm trained on {document['task']}, and how far the selected neurons moved",
+            (
+                *("arm", "seed", "parameters", "share", "neurons in it", "first loss", "last loss"),
+                *("neurons", "moved", "by", "others by", "found again", "of"),
+            ),
+            [_arm(arm) for arm in document["arms"]],
+            ("", "", ",", ".1%", ",", ".3f", ".3f", ",", ",", ".2%", ".2%", ",", ","),
+        ),
+        open_table=True,
+    )
+
+
+def _arm(arm: dict[str, Any]) -> tuple[Cell, ...]:
+    moved, again = arm["drift"]["moved"], arm["drift"]["found_again"] or {}
+    first, last = (arm["loss"][0], arm["loss"][-1]) if arm["loss"] else (None, None)
+    return (
+        *(arm["arm"], str(arm["seed"]), arm["n_trainable"], arm["planned"]["share"]),
+        *(arm["planned"]["neurons"], first, last),
+        *(moved["n_neurons"], moved["n_moved"], moved["mean"], moved["others_mean"]),
+        *(again.get("shared"), again.get("n_first")),
+    )
+
+
+def _task(document: dict[str, Any]) -> str:
+    return f"{document['task']}, {counted(len(document['seeds']), 'seed')}"
