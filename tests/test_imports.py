@@ -94,18 +94,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # the commands, which may ask everything but a plugin; loading a model is theirs alone
     "cli": (
         *("errors", *WORDS, "data_files", "statistics", "plots", "kernels", "backends", "bound", "registry"),
-        *(
-            "processes",
-            "inference",
-            "intervention",
-            "store",
-            "selection",
-            "extraction",
-            "evaluation",
-            "report",
-        ),
-        *("instances", "training", "planning", "reduction", "verification", "importing", "validation"),
-        *("models.loading", "models.embedded"),
+        *("processes", "inference", "intervention", "store", "selection", "extraction", "evaluation"),
+        *("report", "instances", "training", "planning", "reduction", "verification", "importing"),
+        *("validation", "models.loading", "models.embedded"),
     ),
     "__main__": ("cli",),
 }

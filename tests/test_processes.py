@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import pytest
 
@@ -12,6 +11,7 @@ from culnig.extraction.scoring import ScoreSettings
 from culnig.items import ChosenItems
 from culnig.processes import ALONE, Processes, disconnect, launched, parse_shard
 from tests.forked import Child, in_child
+from tests.ports import HOST, free_port
 from tests.stored import assert_same, contents, leftovers
 from tests.tiny_models import tiny_items, tiny_model
 
@@ -75,15 +75,9 @@ def score(folder, level, processes, **options):
     )
 
 
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
-
-
 def start_ranks(folder, level, n_ranks, **options):
     """One forked process per rank."""
-    environment = {"WORLD_SIZE": str(n_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    environment = {"WORLD_SIZE": str(n_ranks), "MASTER_ADDR": HOST, "MASTER_PORT": str(free_port())}
 
     def work(rank):
         os.environ.update(environment, RANK=str(rank))

@@ -102,7 +102,7 @@ def command(
     --arms, compare what a training of different parts gains and costs.
     """
     from culnig.processes import disconnect, launched
-    from culnig.training.arms import Comparison, comparison_record, parse_arms
+    from culnig.training.arms import Comparison, parse_arms
     from culnig.training.arms_table import ARMS_FILE
     from culnig.training.folder import TRAINING_FILE, TrainingFolder
     from culnig.training.plan import read_plan
@@ -136,11 +136,16 @@ def command(
             comparison = Comparison(
                 plan, learned, encoded_examples(bound, learned, view), how, evaluated, again, token_budget
             )
-            compared = [how.seed + number for number in range(seeds)]
-            record = comparison_record(bound, comparison, arms, compared)
-            open_folder(folder, record, processes, resume=resume)
             document = compare_arms(
-                bound, comparison, arms, compared, folder, record, processes, view, keep_models=keep_models
+                bound,
+                comparison,
+                arms,
+                [how.seed + number for number in range(seeds)],
+                folder,
+                processes,
+                view,
+                resume=resume,
+                keep_models=keep_models,
             )
         else:
             record = request_record(bound, plan, learned, how)
@@ -167,17 +172,19 @@ def compare_arms(
     arms: Sequence[ArmName],
     seeds: Sequence[int],
     folder: TrainingFolder,
-    record: dict[str, Any],
     processes: Processes,
     view: ProgressView,
     *,
+    resume: bool,
     keep_models: bool,
 ) -> dict[str, Any]:
     """Train and evaluate every arm with every seed into a folder; what `arms.json` holds."""
     from culnig.store.files import write_json
-    from culnig.training.arms import Watching, arms_document, run_arm, run_before
+    from culnig.training.arms import Watching, arms_document, comparison_record, run_arm, run_before
     from culnig.training.arms_table import ARMS_FILE, TABLE_FILE, write_table
 
+    record = comparison_record(bound, comparison, arms, seeds)
+    open_folder(folder, record, processes, resume=resume)
     watching = Watching(
         writes=processes.is_first,
         progress=lambda name: _shown(view, name),

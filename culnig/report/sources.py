@@ -61,6 +61,15 @@ def rows_of(evaluation: StoredEvaluation) -> list[dict[str, Any]]:
     return [{**dict.fromkeys(_LATER), **row} for row in evaluation.results["rows"]]
 
 
+_KINDS = ("task", "culture", "other")
+
+
+def changes_of(arms: dict[str, Any], metric: str) -> list[dict[str, Any]]:
+    """Rows of a comparison of arms on a metric, those of the task first."""
+    rows = [row for row in arms["changes"] if row["metric"] == metric]
+    return sorted(rows, key=lambda row: _KINDS.index(row["kind"]))
+
+
 def read_sources(paths: Sequence[Path]) -> Sources:
     """Open run folders, evaluation folders, neuron-set files, files of `instances` and folders of arms.
 

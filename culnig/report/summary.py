@@ -8,7 +8,7 @@ from typing import Any
 
 from culnig.evaluation.compare import StoredEvaluation
 from culnig.evaluation.conditions import UNMASKED
-from culnig.report.sources import Sources, rows_of
+from culnig.report.sources import Sources, changes_of, rows_of
 from culnig.report.tables import number_text
 from culnig.selection.neuron_set import NeuronSet
 
@@ -126,11 +126,11 @@ def _effect(row: dict[str, Any]) -> str:
 
 
 def _training_effect(document: dict[str, Any], arm: str) -> str:
-    rows = [row for row in document["changes"] if row["arm"] == arm and row["metric"] == "accuracy"]
     changed = [
         f"{number_text(row['change']['effect'], '+.1%')} on {row['benchmark']} "
         f"(p {number_text(row['p_holm'], 'p')})"
-        for row in sorted(rows, key=lambda row: row["kind"] != "task")
+        for row in changes_of(document, "accuracy")
+        if row["arm"] == arm
     ]
     return (
         f"Training {arm} on {document['task']} changes accuracy by {', '.join(changed)}; p after correction "

@@ -8,10 +8,10 @@ from typing import Any
 from culnig.report.drawing import Mark, MarkRow, intervals
 from culnig.report.evaluation_sections import METRICS
 from culnig.report.sections import Panel, Section, slug
+from culnig.report.sources import changes_of
 from culnig.report.summary import counted
 from culnig.report.tables import Cell, Table, number_text
 
-_KINDS = ("task", "culture", "other")
 _LEGEND = (
     ("effect", "mean over seeds against the untrained model, 95 % interval over questions"),
     ("random", "a single seed"),
@@ -39,39 +39,31 @@ def training_section(arms: Sequence[dict[str, Any]]) -> Section:
     )
 
 
-def changes_of(document: dict[str, Any], metric: str) -> list[dict[str, Any]]:
-    """Rows of `arms.json` on a metric, those of the task first."""
-    rows = [row for row in document["changes"] if row["metric"] == metric]
-    return sorted(rows, key=lambda row: _KINDS.index(row["kind"]))
-
-
 def _changes(document: dict[str, Any], metric: str, title: str, name: str) -> Panel:
     rows = changes_of(document, metric)
     drawn, cells = [], []
-    for benchmark, kind in dict.fromkeys((row["benchmark"], row["kind"]) for row in rows):
-        for row in rows:
-            if row["benchmark"] != benchmark:
-                continue
-            change = row["change"]
-            low, high = change["interval"]
-            effect = Mark(
-                "effect",
-                change["effect"],
-                None if low is None else (low, high),
-                f"{row['arm']} on {benchmark}: {number_text(change['effect'], '+.2%')}, "
-                f"p {number_text(change['p_value'], 'p')}",
+    benchmarks = [row["benchmark"] for row in rows]
+    for row in sorted(rows, key=lambda row: benchmarks.index(row["benchmark"])):
+        arm, benchmark, kind, change = row["arm"], row["benchmark"], row["kind"], row["change"]
+        low, high = change["interval"]
+        effect = Mark(
+            "effect",
+            change["effect"],
+            None if low is None else (low, high),
+            f"{arm} on {benchmark}: {number_text(change['effect'], '+.2%')}, "
+            f"p {number_text(change['p_value'], 'p')}",
+        )
+        seeds = [
+            Mark("random", value, None, f"seed {seed}: {number_text(value, '+.2%')}")
+            for seed, value in zip(document["seeds"], row["by_seed"], strict=True)
+        ]
+        drawn.append(MarkRow(arm, [*seeds, effect], f"{benchmark} ({kind})"))
+        cells.append(
+            (
+                *(arm, benchmark, kind, row["before"], row["after"], change["effect"], low, high),
+                *(change["p_value"], row["p_holm"], min(row["by_seed"]), max(row["by_seed"])),
             )
-            seeds = [
-                Mark("random", value, None, f"seed {seed}: {number_text(value, '+.2%')}")
-                for seed, value in zip(document["seeds"], row["by_seed"], strict=True)
-            ]
-            drawn.append(MarkRow(row["arm"], [*seeds, effect], f"{benchmark} ({kind})"))
-            cells.append(
-                (
-                    *(row["arm"], benchmark, kind, row["before"], row["after"], change["effect"], low, high),
-                    *(change["p_value"], row["p_holm"], min(row["by_seed"]), max(row["by_seed"])),
-                )
-            )
+        )
     metric_name = METRICS.get(metric, metric)
     return Panel(
         title,
@@ -110,12 +102,8 @@ def _contrasts(document: dict[str, Any], title: str, name: str) -> Panel:
             ("arm", "against", "benchmark", "metric", "difference", "low", "high", "p", "p (Holm)"),
             [
                 (
-                    *(
-                        row["arm"],
-                        row["against"],
-                        row["benchmark"],
-                        METRICS.get(row["metric"], row["metric"]),
-                    ),
+                    *(row["arm"], row["against"], row["benchmark"]),
+                    METRICS.get(row["metric"], row["metric"]),
                     *(row["change"]["effect"], *row["change"]["interval"]),
                     *(row["change"]["p_value"], row["p_holm"]),
                 )

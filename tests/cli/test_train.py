@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -21,6 +20,7 @@ from culnig.training.plan import read_plan
 from tests.cli.test_interruption import start, wait_for
 from tests.cli.test_torchrun import finish
 from tests.cli.test_torchrun import start as torchrun
+from tests.ports import HOST, free_port, listens
 from tests.tiny_models import tiny_model
 from tests.training.chosen import random_set
 from tests.training.tasks import declared_task, glue_folder
@@ -322,9 +322,7 @@ def test_two_processes_compare_arms_and_go_on(compared, model_folder, plan, data
 
 @pytest.mark.slow
 def test_a_process_that_comes_late_finds_its_folder_in_use_and_goes_on(model_folder, plan, data, tmp_path):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     asked = arguments(model_folder, plan, data, tmp_path / "out", "--epochs", "1", "--json")
 
     def start_rank(rank):
@@ -336,7 +334,7 @@ def test_a_process_that_comes_late_finds_its_folder_in_use_and_goes_on(model_fol
             text=True,
             env=os.environ
             | {name: str(value) for name, value in connection.items()}
-            | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"},
+            | {"MASTER_ADDR": HOST, "OMP_NUM_THREADS": "1"},
         )
 
     with start_rank(0) as first:
@@ -347,8 +345,3 @@ def test_a_process_that_comes_late_finds_its_folder_in_use_and_goes_on(model_fol
             assert json.loads(finish(first)[0])["steps"] == 1
         finally:
             first.kill()
-
-
-def listens(port):
-    with socket.socket() as asking:
-        return asking.connect_ex(("127.0.0.1", port)) == 0
