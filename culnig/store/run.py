@@ -226,8 +226,11 @@ class Run:
     @contextlib.contextmanager
     def open_tensors(self, part: Part) -> Iterator[Tensors]:
         """Open one of `tensor_parts`."""
-        with open_hdf5(part.path) as file:
-            yield Tensors(file, part.prompts, self.layout)
+        with (
+            open_hdf5(part.path) as file,
+            contextlib.closing(Tensors(file, part.prompts, self.layout)) as stored,
+        ):
+            yield stored
 
     def item_scores(self, name: str, columns: slice = slice(None)) -> NDArray[np.float32]:
         """Score of every item for some neurons (flat positions), before confidence and clamp.

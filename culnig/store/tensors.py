@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from culnig.errors import StoreError
 from culnig.neurons import Layout, Segment
-from culnig.store import direct, schema, tables
+from culnig.store import schema, tables
 from culnig.store.compression import Compression, packed, tall_chunks, write_column
 from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
+from culnig.store.direct import in_one_piece, place_in_file
 from culnig.store.files import disk_errors, temporary_path
+from culnig.store.piece_reader import PieceReader, room_for
+from culnig.store.piece_writer import PieceWriter
 
 ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _STORED_AS = {"float32": "f4", "float16": "f2", "bfloat16": "u2"}
@@ -43,7 +46,7 @@ class TensorsWriter:
         self._stack = contextlib.ExitStack()
         file = self._stack.enter_context(new_part(path, schema.TENSORS_FORMAT, name, prompts))
         self._path = path
-        self._pieces = self._stack.enter_context(contextlib.closing(direct.PieceWriter(temporary_path(path))))
+        self._pieces = self._stack.enter_context(contextlib.closing(PieceWriter(temporary_path(path))))
         dtype = np.dtype(_STORED_AS[number_format])
         self._file = file
         self._first_tokens = {int(token): row for row, token in enumerate(prompts.offsets[:-1])}
@@ -54,7 +57,7 @@ class TensorsWriter:
         for segment in segments:
             group = file.create_group(_group_name(segment))
             shape = (prompts.n_tokens, segment.width)
-            options: dict[str, Any] = {"dcpl": direct.in_one_piece()}
+            options: dict[str, Any] = {"dcpl": in_one_piece()}
             if 0 not in shape and compression == "fast":
                 options = {"chunks": tall_chunks(shape, dtype.itemsize), **packed(compression)}
             pair = [
@@ -90,7 +93,7 @@ class TensorsWriter:
             self._write(dataset, token, _hashed(items, hashes[which, first:]), sum(v.nbytes for v in items))
 
     def _write(self, dataset: h5py.Dataset, token: int, items: Iterable[NDArray[Any]], n_bytes: int) -> None:
-        place = direct.place_in_file(dataset)
+        place = place_in_file(dataset)
         if place is not None:
             with disk_errors(self._path):
                 self._pieces.write(place + token * dataset.shape[1] * dataset.dtype.itemsize, items, n_bytes)
@@ -110,6 +113,10 @@ class TensorsWriter:
             raise Abandoned
 
 
+Room = NDArray[np.uint8] | None
+"""Memory to read into, from `room_for`; None: memory of its own is made."""
+
+
 class _Stored(NamedTuple):
     """One tensor in an open part."""
 
@@ -121,7 +128,7 @@ class _Stored(NamedTuple):
 
 
 class Tensors:
-    """One part, open for reading."""
+    """One part, open for reading. Close it before its file."""
 
     def __init__(self, file: h5py.File, prompts: Prompts, layout: Layout) -> None:
         """StoreError where the part holds no module of the model."""
@@ -129,85 +136,76 @@ class Tensors:
         stored = tables.read_texts(file, schema.STORED_MODULES)
         self.segments = [segment for segment in layout.segments if _name(segment) in set(stored)]
         self._file = file
-        self._descriptor = file.id.get_vfd_handle()
         if not self.segments:
             raise StoreError(f"{file.filename}: /{schema.STORED_MODULES} names no module of this model")
         shape = (len(stored), 2, prompts.n_items)
         self._hashes = tables.read_cells(tables.table_at(file, schema.HASHES, shape, "u"))
         self._places = {name: place for place, name in enumerate(stored)}
         self._opened: dict[int, dict[str, _Stored]] = {}
-        self._cached = True
+        self._pieces = PieceReader(file.id.get_vfd_handle())
+
+    def close(self) -> None:
+        """Let go of what was opened beside the file."""
+        self._pieces.close()
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether something that was read was not in the system's file cache."""
+        return not self._pieces.all_cached
+
+    def open(self, segments: Iterable[Segment]) -> None:
+        """Open their datasets now: threads that come to it on their way hinder each other in HDF5."""
+        for segment in segments:
+            self._stored(segment, schema.ACTIVATION)
 
     def number_format(self, segment: Segment) -> str:
         """float32, float16 or bfloat16."""
         return self._stored(segment, schema.ACTIVATION).number_format
 
     def pair(
-        self, segment: Segment, rows: range | None = None, buffer: NDArray[np.uint8] | None = None
+        self,
+        segment: Segment,
+        rows: range | None = None,
+        rooms: tuple[Room, Room] = (None, None),
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Activation and gradient (token, neuron) of a segment for the items in `rows`, one after the other.
 
-        As stored: bfloat16 as uint16. A `buffer` of at least their bytes is read into, else they get memory
-        of their own. StoreError where they are not what was written.
+        As stored: bfloat16 as uint16. Each is read into its own of `rooms` (`room_for` its bytes), or gets
+        memory of its own. StoreError where they are not what was written.
         """
         rows = range(self.prompts.n_items) if rows is None else rows
         activation, gradient = (
-            self._read(segment, which, rows, part)
-            for which, part in zip(
-                (schema.ACTIVATION, schema.GRADIENT),
-                (None, None) if buffer is None else np.split(buffer[: len(buffer) // 2 * 2], 2),
-                strict=True,
-            )
+            self._read(segment, which, rows, room)
+            for which, room in zip((schema.ACTIVATION, schema.GRADIENT), rooms, strict=True)
         )
         return activation, gradient
 
-    def expect(self, segment: Segment, rows: range) -> None:
-        """Say that `pair` will be asked for these, so that the disk can begin."""
-        if self._cached:
-            return
-        offsets = self.prompts.offsets
-        for which in (schema.ACTIVATION, schema.GRADIENT):
-            stored = self._stored(segment, which)
-            if stored.place is not None:
-                token_bytes = segment.width * stored.dtype.itemsize
-                first, last = (int(offsets[row]) * token_bytes for row in (rows.start, rows.stop))
-                direct.expect_piece(self._descriptor, stored.place + first, last - first)
-
-    def _read(
-        self, segment: Segment, which: str, rows: range, buffer: NDArray[np.uint8] | None
-    ) -> NDArray[Any]:
+    def _read(self, segment: Segment, which: str, rows: range, room: Room) -> NDArray[Any]:
         dataset, dtype, _, place = self._stored(segment, which)
         offsets = self.prompts.offsets
-        first = int(offsets[rows.start])
-        shape = int(offsets[rows.stop]) - first, segment.width
-        if buffer is None:
-            values = np.empty(shape, dtype)
-        else:
-            values = buffer[: shape[0] * shape[1] * dtype.itemsize].view(dtype).reshape(shape)
+        first, last = int(offsets[rows.start]), int(offsets[rows.stop])
+        token_bytes = segment.width * dtype.itemsize
+        n_bytes = (last - first) * token_bytes
+        room = room_for(n_bytes) if room is None else room
         if place is None:
-            tables.read_into(values, dataset, np.s_[first : first + shape[0]])
+            as_bytes = room[:n_bytes]
+            values = as_bytes.view(dtype).reshape(last - first, segment.width)
+            tables.read_into(values, dataset, np.s_[first:last])
         else:
-            self._read_piece(dataset, place + first * shape[1] * dtype.itemsize, values)
+            try:
+                as_bytes = self._pieces.read(place + first * token_bytes, n_bytes, room)
+            except EOFError:
+                raise tables.unreadable(dataset, "the file ends in it") from None
+        values = as_bytes.view(dtype).reshape(last - first, segment.width)
         hashes = self._hashes[self._places[_name(segment)], (schema.ACTIVATION, schema.GRADIENT).index(which)]
-        as_bytes = values.reshape(-1).view(np.uint8).data
-        ends = ((offsets[rows.start : rows.stop + 1] - first) * shape[1] * dtype.itemsize).tolist()
+        ends = ((offsets[rows.start : rows.stop + 1] - first) * token_bytes).tolist()
         for row, (begin, end) in zip(rows, itertools.pairwise(ends), strict=True):
-            if xxhash.xxh3_64_intdigest(as_bytes[begin:end]) != hashes[row]:
+            if xxhash.xxh3_64_intdigest(as_bytes.data[begin:end]) != hashes[row]:
                 raise StoreError(
                     f"{self._file.filename}: {dataset.name} is damaged at item {self.prompts.item[row]}: it "
                     "is not what was written"
                 )
         return values
-
-    def _read_piece(self, dataset: h5py.Dataset, place: int, values: NDArray[Any]) -> None:
-        """Read at a place in the file, from the system's file cache for as long as all is there."""
-        self._cached = self._cached and direct.read_cached(self._descriptor, place, values)
-        if self._cached:
-            return
-        try:
-            direct.read_piece(self._descriptor, place, values)
-        except EOFError:
-            raise tables.unreadable(dataset, "the file ends in it") from None
 
     def _stored(self, segment: Segment, which: str) -> _Stored:
         if segment.start not in self._opened:
@@ -230,7 +228,7 @@ class Tensors:
                 f"{self._file.filename}: {dataset.name} has type {dataset.dtype} and dtype {named!r}, "
                 f"expected one of {', '.join(f'{kind} for {name!r}' for name, kind in _STORED_AS.items())}"
             )
-        return _Stored(dataset, dataset.dtype, named, direct.place_in_file(dataset))
+        return _Stored(dataset, dataset.dtype, named, place_in_file(dataset))
 
 
 def _hashed(items: Iterable[NDArray[Any]], hashes: NDArray[np.uint64]) -> Iterator[NDArray[Any]]:

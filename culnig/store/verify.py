@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,14 +10,16 @@ from typing import NamedTuple
 import h5py
 
 from culnig.errors import StoreError
-from culnig.neurons import Layout, Segment
+from culnig.neurons import Layout
 from culnig.store import schema, tables
 from culnig.store.data_parts import read_part
 from culnig.store.files import file_hash, open_hdf5
+from culnig.store.pairs import for_each_pair
 from culnig.store.run import Run, read_run_record
 from culnig.store.tensors import Tensors
 
-_ROWS_BYTES = 64 << 20
+_READ_BYTES = 64 << 20
+"""At once."""
 _ANY_NUMBER = 1 << 62
 """Of items: a part is checked by itself, without its benchmark."""
 
@@ -116,18 +119,25 @@ def _data_problem(path: Path) -> str | None:
 
 def _check_tensors(file: h5py.File) -> None:
     """Read the tensors, which compares the hash of every item."""
-    part = read_part(Path(file.filename), schema.TENSORS_FORMAT, _ANY_NUMBER)
-    for layer, modules in file[schema.LAYERS].items():
-        for module, group in modules.items():
-            width = int(group[schema.ACTIVATION].shape[1])
-            layout = Layout((Segment(module, int(layer), 0, width),))
-            Tensors(file, part.prompts, layout).pair(layout.segments[0])
+    prompts = read_part(Path(file.filename), schema.TENSORS_FORMAT, _ANY_NUMBER).prompts
+    widths = []
+    for layer in tables.group_at(file, schema.LAYERS):
+        for module in tables.group_at(file, f"{schema.LAYERS}/{layer}"):
+            group = tables.group_at(file, f"{schema.LAYERS}/{layer}/{module}")
+            widths.append((int(layer), module, tables.column_at(group, schema.ACTIVATION, "fu").shape[-1]))
+    stored = sorted(f"{layer}/{module}" for layer, module, _ in widths)
+    if stored != sorted(tables.read_texts(file, schema.STORED_MODULES)):
+        raise StoreError(
+            f"{file.filename}: /{schema.STORED_MODULES} names other modules than /{schema.LAYERS} holds"
+        )
+    with contextlib.closing(Tensors(file, prompts, Layout.from_widths(widths))) as tensors:
+        for_each_pair(tensors, tensors.segments, lambda *pair: None, memory=_READ_BYTES)
 
 
 def _read_through(dataset: h5py.Dataset) -> None:
     if dataset.ndim == 0 or dataset.size == 0:
         tables.read_cells(dataset)
         return
-    rows = max(1, _ROWS_BYTES // max(1, dataset.nbytes // dataset.shape[0]))
+    rows = max(1, _READ_BYTES // max(1, dataset.nbytes // dataset.shape[0]))
     for start in range(0, dataset.shape[0], rows):
         tables.read_cells(dataset, slice(start, start + rows))

@@ -17,6 +17,7 @@ from culnig.reduction.choice import ItemChoice
 from culnig.reduction.reduce import Reducer, Reduction
 from culnig.reduction.sources import StoredScores
 from culnig.scorers.mean_activation import MeanActivation
+from culnig.store.piece_reader import PieceReader
 from culnig.store.run import Run
 from tests.stored_runs import assert_same_scores, score_tiny
 
@@ -42,6 +43,11 @@ def sums_by_culture(run, values, counts, name=NAME):
 @pytest.mark.parametrize("level", ["item", "token"])
 def test_with_its_own_settings_it_is_the_scored_run_to_the_bit(runs, tmp_path, level):
     assert_same_scores(reduced(runs[level], tmp_path / "run"), runs["culture"])
+
+
+def test_tensors_that_are_not_in_memory_give_the_same_bits(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
+    assert_same_scores(reduced(runs["token"], tmp_path / "run"), runs["culture"])
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
@@ -255,6 +261,7 @@ from pathlib import Path
 from culnig.reduction.reduce import Reducer, Reduction
 from culnig.reduction.sources import StoredScores
 from culnig.scorers.mean_activation import MeanActivation
+from culnig.store.piece_reader import PieceReader
 from culnig.store.run import Run
 Reducer(Run(sys.argv[1]), Reduction(aggregator="mean"), 128 << 20).write(Path(sys.argv[2]))
 print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])

@@ -10,10 +10,11 @@ import torch
 
 from culnig.errors import StoreError
 from culnig.neurons import MLP_GATE, QUERY
-from culnig.store import direct, schema
+from culnig.store import schema
 from culnig.store.compression import COMPRESSIONS
 from culnig.store.data_parts import PartName, Prompts, read_part
 from culnig.store.files import open_hdf5
+from culnig.store.piece_reader import PieceReader, room_for
 from culnig.store.tensors import Tensors, TensorsWriter
 from tests.toy import toy_layout
 
@@ -48,8 +49,8 @@ def write(path, dtype="float32", **options):
 @contextlib.contextmanager
 def opened(path):
     part = read_part(path, schema.TENSORS_FORMAT, 3)
-    with open_hdf5(path) as file:
-        yield Tensors(file, part.prompts, LAYOUT)
+    with open_hdf5(path) as file, contextlib.closing(Tensors(file, part.prompts, LAYOUT)) as stored:
+        yield stored
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -157,17 +158,25 @@ def test_a_flipped_bit_is_named_with_its_item(tmp_path, which):
         stored.pair(GATE)
 
 
-def test_the_disk_is_told_what_comes_once_something_was_not_in_memory(tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(direct, "read_cached", lambda descriptor, place, values: False)
-    monkeypatch.setattr(direct, "expect_piece", lambda *place: told.append(place))
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_pairs_are_read_into_the_rooms_they_are_given(tmp_path, compression):
+    rooms = room_for(5 * 20 * 4), room_for(5 * 20 * 4)
+    with opened(write(tmp_path / "x.h5", compression=compression)) as stored:
+        stored.open(CHOSEN)
+        for segment in CHOSEN:
+            found = stored.pair(segment, range(2), rooms)
+            for values, room, expected in zip(found, rooms, pair(segment, "float32"), strict=True):
+                np.testing.assert_array_equal(values, expected)
+                assert np.shares_memory(values, room)
+
+
+def test_it_says_whether_it_waits_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
     with opened(write(tmp_path / "x.h5")) as stored:
-        stored.expect(GATE, range(2))
-        assert told == []
+        assert not stored.waits_for_disk
         for found, expected in zip(stored.pair(GATE), pair(GATE, "float32"), strict=True):
             np.testing.assert_array_equal(found, expected)
-        stored.expect(GATE, range(1, 2))
-    assert [n_bytes for _, _, n_bytes in told] == [2 * 10 * 4] * 2
+        assert stored.waits_for_disk
 
 
 def test_a_file_that_ends_in_a_tensor_names_it(tmp_path):

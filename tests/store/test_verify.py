@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 
 import h5py
@@ -55,6 +56,41 @@ def test_a_flipped_bit_of_a_tensor_is_found_and_nothing_else_is_blamed(tmp_path)
     found = problems(folder)
     assert list(found) == [f"tensors/{part.name}"]
     assert "/layers/1/mlp.gate_proj/gradient is damaged at item" in found[f"tensors/{part.name}"]
+
+
+def cut_off(file):
+    del file["layers/1/mlp.gate_proj"]
+
+
+def add_unnamed(file):
+    file["layers/1/mlp.other/activation"] = [[1.0]]
+
+
+def lead_elsewhere(file):
+    del file["layers/1"]
+    file["layers/1"] = h5py.ExternalLink("elsewhere.h5", "/")
+
+
+def flatten(file):
+    del file["layers/1/mlp.gate_proj/activation"]
+    file["layers/1/mlp.gate_proj/activation"] = [1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (cut_off, "/modules names other modules than /layers holds"),
+        (add_unnamed, "/modules names other modules than /layers holds"),
+        (lead_elsewhere, "/layers/1 is a link"),
+        (flatten, r"gate_proj/activation has shape \(1,\), expected \("),
+    ],
+)
+def test_tensors_that_are_not_as_they_were_written_are_found(tmp_path, change, message):
+    folder = score_tiny(tmp_path / "run", "token", items=slice(0, 2)).folder
+    part = next((folder / "tensors").glob("part-toy-target-*.h5"))
+    with h5py.File(part, "a") as file:
+        change(file)
+    assert re.search(message, problems(folder)[f"tensors/{part.name}"])
 
 
 def test_a_part_that_is_gone_is_found(sound, tmp_path):

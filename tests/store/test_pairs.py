@@ -1,0 +1,125 @@
+"""Every pair comes once, whole, and within the memory that was given."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from culnig.errors import StoreError
+from culnig.neurons import Layout
+from culnig.store import pairs, schema
+from culnig.store.data_parts import PartName, Prompts, read_part
+from culnig.store.files import open_hdf5
+from culnig.store.pairs import for_each_pair
+from culnig.store.piece_reader import PieceReader
+from culnig.store.tensors import Tensors, TensorsWriter
+
+LAYOUT = Layout.from_widths([(0, "mlp.gate_proj", 7), (0, "self_attn.q_proj", 3), (1, "mlp.gate_proj", 7)])
+LENGTHS = [4, 1, 9, 2, 2, 5]
+PROMPTS = Prompts.of(range(len(LENGTHS)), [[1] * length for length in LENGTHS])
+VALUES = {
+    segment: np.random.default_rng(segment.start).normal(size=(2, 23, segment.width)).astype(np.float32)
+    for segment in LAYOUT.segments
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    made = tmp_path_factory.mktemp("pairs") / "part.h5"
+    writer = TensorsWriter(made, PartName("1" * 64, "toy", 0, 0), PROMPTS, LAYOUT.segments, "float32")
+    for segment, (activation, gradient) in VALUES.items():
+        for begin, end in zip(PROMPTS.offsets, PROMPTS.offsets[1:], strict=False):
+            writer.write(segment, int(begin), [activation[begin:end]], [gradient[begin:end]])
+    writer.close()
+    return made
+
+
+@contextlib.contextmanager
+def opened(path):
+    part = read_part(path, schema.TENSORS_FORMAT, len(LENGTHS))
+    with open_hdf5(path) as file, contextlib.closing(Tensors(file, part.prompts, LAYOUT)) as stored:
+        yield stored
+
+
+@pytest.mark.parametrize("in_threads", [True, False])
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("memory", [1, 2000, 1 << 30])
+def test_every_pair_comes_once_and_whole(path, monkeypatch, memory, cached, in_threads):
+    if not cached:
+        monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
+    found = {segment: np.zeros_like(values) for segment, values in VALUES.items()}
+    visits = {segment: np.zeros(len(LENGTHS), int) for segment in VALUES}
+
+    def use(segment, rows, activation, gradient):
+        tokens = slice(PROMPTS.offsets[rows.start], PROMPTS.offsets[rows.stop])
+        found[segment][:, tokens] = activation, gradient
+        visits[segment][rows.start : rows.stop] += 1
+
+    with opened(path) as stored:
+        for_each_pair(stored, LAYOUT.segments, use, memory=memory, in_threads=in_threads)
+    for segment, values in VALUES.items():
+        np.testing.assert_array_equal(found[segment], values)
+        assert visits[segment].tolist() == [1] * len(LENGTHS)
+
+
+def test_pieces_stay_below_the_memory_where_an_item_does(path):
+    sizes = []
+    with opened(path) as stored:
+        for_each_pair(
+            stored,
+            [LAYOUT.segment("mlp.gate_proj", 0)],
+            lambda segment, rows, activation, gradient: sizes.append((len(rows), len(activation))),
+            memory=300,
+            in_threads=False,
+        )
+    # a token's pair takes 56 bytes: 5 tokens fit, the item of 9 comes alone
+    assert sizes == [(2, 5), (1, 9), (2, 4), (1, 5)]
+
+
+def most_at_once(path, memory):
+    now, most, lock = 0, 0, threading.Lock()
+
+    def use(segment, rows, activation, gradient):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+
+    with opened(path) as stored:
+        for_each_pair(stored, LAYOUT.segments, use, memory=memory)
+    return most
+
+
+def test_more_threads_work_where_some_wait_for_the_disk(path, monkeypatch):
+    monkeypatch.setenv("CULNIG_THREADS", "2")
+    monkeypatch.setattr(pairs, "_PIECE_BYTES", 1)
+    with opened(path) as stored:
+        stored.pair(LAYOUT.segments[0])
+        cached = not stored.waits_for_disk
+    if cached:
+        assert most_at_once(path, 1 << 20) == 2
+    monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
+    assert most_at_once(path, 1 << 20) == 4
+    assert most_at_once(path, 3 * 9 * 56) == 3  # so many of the largest fit
+    assert most_at_once(path, 1) == 1
+
+
+def test_nothing_is_read_of_no_segments(path):
+    with opened(path) as stored:
+        for_each_pair(stored, [], lambda *pair: pytest.fail("nothing was asked for"), memory=1 << 20)
+
+
+def test_what_goes_wrong_in_a_thread_comes_out(path):
+    def use(segment, rows, activation, gradient):
+        if segment == LAYOUT.segments[2]:
+            raise StoreError("no")
+
+    with opened(path) as stored, pytest.raises(StoreError, match="no"):
+        for_each_pair(stored, LAYOUT.segments, use, memory=1 << 20)
