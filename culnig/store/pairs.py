@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,7 +18,7 @@ from culnig.store.tensors import ITEM_SIZES, Tensors
 _PIECE_BYTES = 8 << 20
 """A pair is read at once up to this size: long enough for the disk, short enough for the CPU's caches."""
 _MORE_THREADS = 2
-"""Than compute, to wait for the disk."""
+"""Than may compute, to wait for the disk."""
 
 Use = Callable[[Segment, range, NDArray[Any], NDArray[Any]], None]
 """What is done with the activation and gradient (token, neuron) of a segment for some rows of items."""
@@ -39,9 +40,13 @@ def for_each_pair(
     # fresh memory for each piece would cost as much as the reading
     rooms = [(room_for(most // 2), room_for(most // 2)) for _ in range(n_rooms)]
 
+    computing = threading.Semaphore(thread_count())
+
     def read(piece: tuple[Segment, range]) -> None:
         own = rooms.pop()
-        use(*piece, *stored.pair(*piece, own))
+        pair = stored.pair(*piece, own)
+        with computing:
+            use(*piece, *pair)
         rooms.append(own)
 
     for piece in pieces[:1]:  # shows where the file is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 import threading
@@ -56,7 +57,7 @@ class PieceReader:
     def read(self, place: int, n_bytes: int, room: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The bytes from a place in the file on, in `room` (`room_for` that many, or more).
 
-        EOFError where the file ends before.
+        EOFError where the file ends before, OSError where the disk fails.
         """
         found = room[:n_bytes]
         self.all_cached = self.all_cached and self._read_cached(place, found)
@@ -104,8 +105,12 @@ class PieceReader:
         while len(view):
             try:
                 read = os.preadv(self._descriptor, [view], place)
-            except (OSError, OverflowError):  # such as a place that no file has
+            except OverflowError:
                 read = 0
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                read = 0  # a place that no file has
             if not read:
                 raise EOFError
             place += read

@@ -80,35 +80,67 @@ def test_pieces_stay_below_the_memory_where_an_item_does(path):
     assert sizes == [(2, 5), (1, 9), (2, 4), (1, 5)]
 
 
-def most_at_once(path, memory):
-    now, most, lock = 0, 0, threading.Lock()
+class AtOnce:
+    """How many threads were inside at most; they stay until so many came, or for a while."""
+
+    def __init__(self, expected):
+        self._expected = expected
+        self._lock = threading.Lock()
+        self._reached = threading.Event()
+        self._now = 0
+        self.most = 0
+
+    def __enter__(self):
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        if self._now >= self._expected:
+            self._reached.set()
+        self._reached.wait(10)
+        self._reached.set()
+        time.sleep(0.02)  # for those who should not come
+
+    def __exit__(self, *error):
+        with self._lock:
+            self._now -= 1
+
+
+def at_once(path, monkeypatch, expected, memory):
+    """Threads that read, and that compute, at the same time."""
+    reading, computing, real = *map(AtOnce, expected), Tensors.pair
+    first = True
+
+    def pair(*asked):
+        nonlocal first
+        if first:  # alone, before there are threads
+            first = False
+            return real(*asked)
+        with reading:
+            return real(*asked)
 
     def use(segment, rows, activation, gradient):
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        time.sleep(0.02)
-        with lock:
-            now -= 1
+        if not (segment == LAYOUT.segments[0] and rows.start == 0):
+            with computing:
+                pass
 
-    with opened(path) as stored:
+    with opened(path) as stored, monkeypatch.context() as patched:
+        patched.setattr(Tensors, "pair", pair)
         for_each_pair(stored, LAYOUT.segments, use, memory=memory)
-    return most
+    return reading.most, computing.most
 
 
-def test_more_threads_work_where_some_wait_for_the_disk(path, monkeypatch):
+def test_more_threads_read_where_some_wait_for_the_disk_and_no_more_compute(path, monkeypatch):
     monkeypatch.setenv("CULNIG_THREADS", "2")
     monkeypatch.setattr(pairs, "_PIECE_BYTES", 1)
     with opened(path) as stored:
         stored.pair(LAYOUT.segments[0])
         cached = not stored.waits_for_disk
     if cached:
-        assert most_at_once(path, 1 << 20) == 2
+        assert at_once(path, monkeypatch, (2, 2), 1 << 20) == (2, 2)
     monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
-    assert most_at_once(path, 1 << 20) == 4
-    assert most_at_once(path, 3 * 9 * 56) == 3  # so many of the largest fit
-    assert most_at_once(path, 1) == 1
+    assert at_once(path, monkeypatch, (4, 2), 1 << 20) == (4, 2)
+    assert at_once(path, monkeypatch, (3, 2), 3 * 9 * 56) == (3, 2)  # so many of the largest fit
+    assert at_once(path, monkeypatch, (1, 1), 1) == (1, 1)
 
 
 def test_nothing_is_read_of_no_segments(path):

@@ -159,6 +159,18 @@ def test_a_place_beyond_the_file_is_its_end(path: Path, place: int, cached: bool
         read(made, place, 12)
 
 
+def test_a_disk_that_fails_is_not_taken_for_the_end_of_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*asked: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with reader(path) as made:
+        Calls(monkeypatch, failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            read(made, 0, 100)
+
+
 def test_threads_read_side_by_side(path: Path) -> None:
     places = np.random.default_rng(1).integers(0, 4_000_000, 400).tolist()
     with reader(path) as made, ThreadPoolExecutor(8) as threads:
