@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.kernels import thread_count
 from culnig.neurons import Segment
 from culnig.reduction.aggregation import Aggregation, Scored
 from culnig.store.data_parts import Part
@@ -73,9 +74,8 @@ class StoredTensors(Source):
                 place = slice(rows.start, rows.stop), columns[segment]
                 scores[place], peaks[place] = made
 
-            for_each_pair(
-                stored, segments, score, memory=self._memory, in_threads=self._aggregation.is_parallel
-            )
+            threads = thread_count() if self._aggregation.is_parallel else None
+            for_each_pair(stored, segments, score, memory=self._memory, threads=threads)
         return scores, peaks
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from culnig.kernels import thread_count
 from culnig.neurons import Segment
 from culnig.store.data_parts import Prompts
 from culnig.store.piece_reader import room_for
@@ -25,22 +24,21 @@ Use = Callable[[Segment, range, NDArray[Any], NDArray[Any]], None]
 
 
 def for_each_pair(
-    stored: Tensors, segments: Sequence[Segment], use: Use, *, memory: int, in_threads: bool = True
+    stored: Tensors, segments: Sequence[Segment], use: Use, *, memory: int, threads: int | None
 ) -> None:
-    """Read everything of some segments and hand it to `use`, from several threads unless told otherwise.
+    """Read everything of some segments and hand it to `use`, from at most `threads` threads at once.
 
-    `memory` in bytes is kept by what is read; an item's own pair may be larger. StoreError as of
-    `Tensors.pair`.
+    With None all happens in the caller's thread. `memory` in bytes is kept by what is read; an item's own
+    pair may be larger. StoreError as of `Tensors.pair`.
     """
     stored.open(segments)
-    most_threads = thread_count() + _MORE_THREADS if in_threads else 1
+    most_threads = 1 if threads is None else threads + _MORE_THREADS
     pieces = list(_pieces(stored.prompts, segments, min(_PIECE_BYTES, memory // most_threads)))
     most = max((_n_bytes(stored.prompts, *piece) for piece in pieces), default=0)
     n_rooms = max(1, min(most_threads, memory // max(most, 1)))
     # fresh memory for each piece would cost as much as the reading
     rooms = [(room_for(most // 2), room_for(most // 2)) for _ in range(n_rooms)]
-
-    computing = threading.Semaphore(thread_count())
+    computing = threading.Semaphore(threads or 1)
 
     def read(piece: tuple[Segment, range]) -> None:
         own = rooms.pop()
@@ -49,9 +47,13 @@ def for_each_pair(
             use(*piece, *pair)
         rooms.append(own)
 
+    if threads is None:
+        for piece in pieces:
+            read(piece)
+        return
     for piece in pieces[:1]:  # shows where the file is
         read(piece)
-    n_threads = n_rooms if stored.waits_for_disk else min(n_rooms, thread_count())
+    n_threads = n_rooms if stored.waits_for_disk else min(n_rooms, threads)
     with ThreadPoolExecutor(n_threads) as workers:
         for _ in workers.map(read, pieces[1:]):
             pass

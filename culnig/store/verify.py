@@ -20,6 +20,8 @@ from culnig.store.tensors import Tensors
 
 _READ_BYTES = 64 << 20
 """At once."""
+_THREADS = 2
+"""One compares while another reads."""
 _ANY_NUMBER = 1 << 62
 """Of items: a part is checked by itself, without its benchmark."""
 
@@ -131,7 +133,7 @@ def _check_tensors(file: h5py.File) -> None:
             f"{file.filename}: /{schema.STORED_MODULES} names other modules than /{schema.LAYERS} holds"
         )
     with contextlib.closing(Tensors(file, prompts, Layout.from_widths(widths))) as tensors:
-        for_each_pair(tensors, tensors.segments, lambda *pair: None, memory=_READ_BYTES)
+        for_each_pair(tensors, tensors.segments, lambda *pair: None, memory=_READ_BYTES, threads=_THREADS)
 
 
 def _read_through(dataset: h5py.Dataset) -> None:

@@ -45,10 +45,10 @@ def opened(path):
         yield stored
 
 
-@pytest.mark.parametrize("in_threads", [True, False])
+@pytest.mark.parametrize("threads", [None, 1, 3])
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("memory", [1, 2000, 1 << 30])
-def test_every_pair_comes_once_and_whole(path, monkeypatch, memory, cached, in_threads):
+def test_every_pair_comes_once_and_whole(path, monkeypatch, memory, cached, threads):
     if not cached:
         monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
     found = {segment: np.zeros_like(values) for segment, values in VALUES.items()}
@@ -60,7 +60,7 @@ def test_every_pair_comes_once_and_whole(path, monkeypatch, memory, cached, in_t
         visits[segment][rows.start : rows.stop] += 1
 
     with opened(path) as stored:
-        for_each_pair(stored, LAYOUT.segments, use, memory=memory, in_threads=in_threads)
+        for_each_pair(stored, LAYOUT.segments, use, memory=memory, threads=threads)
     for segment, values in VALUES.items():
         np.testing.assert_array_equal(found[segment], values)
         assert visits[segment].tolist() == [1] * len(LENGTHS)
@@ -74,7 +74,7 @@ def test_pieces_stay_below_the_memory_where_an_item_does(path):
             [LAYOUT.segment("mlp.gate_proj", 0)],
             lambda segment, rows, activation, gradient: sizes.append((len(rows), len(activation))),
             memory=300,
-            in_threads=False,
+            threads=None,
         )
     # a token's pair takes 56 bytes: 5 tokens fit, the item of 9 comes alone
     assert sizes == [(2, 5), (1, 9), (2, 4), (1, 5)]
@@ -125,12 +125,11 @@ def at_once(path, monkeypatch, expected, memory):
 
     with opened(path) as stored, monkeypatch.context() as patched:
         patched.setattr(Tensors, "pair", pair)
-        for_each_pair(stored, LAYOUT.segments, use, memory=memory)
+        for_each_pair(stored, LAYOUT.segments, use, memory=memory, threads=2)
     return reading.most, computing.most
 
 
 def test_more_threads_read_where_some_wait_for_the_disk_and_no_more_compute(path, monkeypatch):
-    monkeypatch.setenv("CULNIG_THREADS", "2")
     monkeypatch.setattr(pairs, "_PIECE_BYTES", 1)
     with opened(path) as stored:
         stored.pair(LAYOUT.segments[0])
@@ -145,7 +144,23 @@ def test_more_threads_read_where_some_wait_for_the_disk_and_no_more_compute(path
 
 def test_nothing_is_read_of_no_segments(path):
     with opened(path) as stored:
-        for_each_pair(stored, [], lambda *pair: pytest.fail("nothing was asked for"), memory=1 << 20)
+        for_each_pair(
+            stored, [], lambda *pair: pytest.fail("nothing was asked for"), memory=1 << 20, threads=2
+        )
+
+
+def test_without_threads_the_callers_thread_does_all(path, monkeypatch):
+    monkeypatch.setattr(pairs, "_PIECE_BYTES", 1)
+    seen = set()
+    with opened(path) as stored:
+        for_each_pair(
+            stored,
+            LAYOUT.segments,
+            lambda *pair: seen.add(threading.current_thread()),
+            memory=1 << 20,
+            threads=None,
+        )
+    assert seen == {threading.current_thread()}
 
 
 def test_what_goes_wrong_in_a_thread_comes_out(path):
@@ -154,4 +169,4 @@ def test_what_goes_wrong_in_a_thread_comes_out(path):
             raise StoreError("no")
 
     with opened(path) as stored, pytest.raises(StoreError, match="no"):
-        for_each_pair(stored, LAYOUT.segments, use, memory=1 << 20)
+        for_each_pair(stored, LAYOUT.segments, use, memory=1 << 20, threads=2)
