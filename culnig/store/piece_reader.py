@@ -42,7 +42,7 @@ class PieceReader:
         """Of a file open for reading, which stays open until this is closed."""
         self._descriptor = descriptor
         self._uncached = opened_past_cache(Path(f"/proc/self/fd/{descriptor}"), os.O_RDONLY)
-        self._goes_past = self._uncached is not None
+        self._goes_past = True
         self.all_cached = True
         """Whether everything that was read so far was in the cache."""
         self._disk = _disk(os.fstat(descriptor).st_dev)
@@ -52,7 +52,6 @@ class PieceReader:
         if self._uncached is not None:
             os.close(self._uncached)
         self._uncached = None
-        self._goes_past = False
 
     def read(self, place: int, n_bytes: int, room: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The bytes from a place in the file on, in `room` (`room_for` that many, or more).
@@ -69,24 +68,13 @@ class PieceReader:
             return room[begin : begin + n_bytes]
         there = max(0, there)
         ctypes.memmove(room.ctypes.data, room.ctypes.data + begin, there)
-        self._read(place + there, found[there:])
+        if not self._fill(place + there, found[there:]):
+            raise EOFError
         return found
 
     def _read_cached(self, place: int, found: NDArray[np.uint8]) -> bool:
         """Fill `found` if all of it is in the cache. Else, or if the system cannot say, it means nothing."""
-        if not hasattr(os, "RWF_NOWAIT"):  # Linux
-            return False
-        view = found.data
-        while len(view):
-            try:
-                read = os.preadv(self._descriptor, [view], place, os.RWF_NOWAIT)
-            except (OSError, OverflowError):
-                read = 0
-            if not read:
-                return False
-            place += read
-            view = view[read:]
-        return True
+        return hasattr(os, "RWF_NOWAIT") and self._fill(place, found, os.RWF_NOWAIT)  # Linux
 
     def _read_past_cache(self, place: int, n_bytes: int, room: NDArray[np.uint8]) -> int:
         """Fill `room` from a block of the file on, and say how many of the bytes are there then."""
@@ -100,21 +88,23 @@ class PieceReader:
             self._goes_past = False
             return 0
 
-    def _read(self, place: int, found: NDArray[np.uint8]) -> None:
+    def _fill(self, place: int, found: NDArray[np.uint8], flags: int = 0) -> bool:
+        """Fill `found`; False where there is not so much, in the file or, if the flags ask so, at once."""
         view = found.data
         while len(view):
             try:
-                read = os.preadv(self._descriptor, [view], place)
+                read = os.preadv(self._descriptor, [view], place, flags)
             except OverflowError:
-                read = 0
+                return False
             except OSError as error:
-                if error.errno != errno.EINVAL:
+                if error.errno != errno.EINVAL and not flags:  # a place that no file has
                     raise
-                read = 0  # a place that no file has
+                return False
             if not read:
-                raise EOFError
+                return False
             place += read
             view = view[read:]
+        return True
 
 
 class _Disk:

@@ -134,13 +134,13 @@ class Tensors:
         """StoreError where the part holds no module of the model."""
         self.prompts = prompts
         stored = tables.read_texts(file, schema.STORED_MODULES)
-        self.segments = [segment for segment in layout.segments if _name(segment) in set(stored)]
+        self._places = {name: place for place, name in enumerate(stored)}
+        self.segments = [segment for segment in layout.segments if _name(segment) in self._places]
         self._file = file
         if not self.segments:
             raise StoreError(f"{file.filename}: /{schema.STORED_MODULES} names no module of this model")
         shape = (len(stored), 2, prompts.n_items)
         self._hashes = tables.read_cells(tables.table_at(file, schema.HASHES, shape, "u"))
-        self._places = {name: place for place, name in enumerate(stored)}
         self._opened: dict[int, dict[str, _Stored]] = {}
         self._pieces = PieceReader(file.id.get_vfd_handle())
 
@@ -184,19 +184,18 @@ class Tensors:
         dataset, dtype, _, place = self._stored(segment, which)
         offsets = self.prompts.offsets
         first, last = int(offsets[rows.start]), int(offsets[rows.stop])
+        shape = last - first, segment.width
         token_bytes = segment.width * dtype.itemsize
         n_bytes = (last - first) * token_bytes
         room = room_for(n_bytes) if room is None else room
         if place is None:
             as_bytes = room[:n_bytes]
-            values = as_bytes.view(dtype).reshape(last - first, segment.width)
-            tables.read_into(values, dataset, np.s_[first:last])
+            tables.read_into(as_bytes.view(dtype).reshape(shape), dataset, np.s_[first:last])
         else:
             try:
                 as_bytes = self._pieces.read(place + first * token_bytes, n_bytes, room)
             except EOFError:
                 raise tables.unreadable(dataset, "the file ends in it") from None
-        values = as_bytes.view(dtype).reshape(last - first, segment.width)
         hashes = self._hashes[self._places[_name(segment)], (schema.ACTIVATION, schema.GRADIENT).index(which)]
         ends = ((offsets[rows.start : rows.stop + 1] - first) * token_bytes).tolist()
         for row, (begin, end) in zip(rows, itertools.pairwise(ends), strict=True):
@@ -205,7 +204,7 @@ class Tensors:
                     f"{self._file.filename}: {dataset.name} is damaged at item {self.prompts.item[row]}: it "
                     "is not what was written"
                 )
-        return values
+        return as_bytes.view(dtype).reshape(shape)
 
     def _stored(self, segment: Segment, which: str) -> _Stored:
         if segment.start not in self._opened:

@@ -259,9 +259,6 @@ LARGE = """
 import sys
 from pathlib import Path
 from culnig.reduction.reduce import Reducer, Reduction
-from culnig.reduction.sources import StoredScores
-from culnig.scorers.mean_activation import MeanActivation
-from culnig.store.piece_reader import PieceReader
 from culnig.store.run import Run
 Reducer(Run(sys.argv[1]), Reduction(aggregator="mean"), 128 << 20).write(Path(sys.argv[2]))
 print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
