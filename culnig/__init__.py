@@ -7,25 +7,25 @@ stays quick and does not import torch.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
+    __version__: str
     from culnig.api import load_model, open_run
+    from culnig.core.neurons import Layout, Neuron
     from culnig.evaluation.compare import open_evaluation
-    from culnig.intervention import Resample, Scale, SetTo, intervene
-    from culnig.neurons import Layout, Neuron
+    from culnig.models.intervention import Resample, Scale, SetTo, intervene
     from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 
 _HOME = {
-    "Layout": "culnig.neurons",
-    "Neuron": "culnig.neurons",
+    "Layout": "culnig.core.neurons",
+    "Neuron": "culnig.core.neurons",
     "NeuronSet": "culnig.selection.neuron_set",
-    "Resample": "culnig.intervention",
-    "Scale": "culnig.intervention",
-    "SetTo": "culnig.intervention",
-    "intervene": "culnig.intervention",
+    "Resample": "culnig.models.intervention",
+    "Scale": "culnig.models.intervention",
+    "SetTo": "culnig.models.intervention",
+    "intervene": "culnig.models.intervention",
     "load_model": "culnig.api",
     "open_evaluation": "culnig.evaluation.compare",
     "open_run": "culnig.api",
@@ -49,6 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("culnig-engine")
     if name not in _HOME:
         raise AttributeError(f"module 'culnig' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

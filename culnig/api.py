@@ -9,7 +9,7 @@ from culnig import registry
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
-    from culnig.bound import BoundModel
+    from culnig.models.base import BoundModel
     from culnig.models.loading import LoadSettings
 
 

@@ -16,19 +16,64 @@ CulnigError
 ├── PluginError               a plugin is broken or two claim one name
 └── EnvironmentProblem        this machine lacks something (package, device, disk space)
 
-A message says what was wrong, the value, what is allowed and what to do next. The library raises;
-only `culnig.cli` turns these into exit codes.
+A message says what was wrong, the value, what is allowed and what to do next. Advice that names an option is
+written with `option`, `argument` or `command`: Python users read `overwrite=True` where the command line
+shows `--overwrite`. The library raises; only `culnig.cli` turns these into exit codes.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+_ADVICE = re.compile("\x02([^\x03]*)\x03([^\x03]*)\x03")
+"""Advice inside a message: Python's words, then the command line's."""
+
+
+def option(name: str, value: object = True) -> str:
+    """An option in a message: `dtype="float32"` in Python, `--dtype float32` on the command line.
+
+    `name` is the keyword argument's. True stands for a flag; False for the flag that switches it off.
+    """
+    flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
+    if value is False:
+        flag = "--no-" + flag.removeprefix("--")
+    spelled = flag if isinstance(value, bool) else f"{flag} {value}"
+    return f"\x02{name}={value!r}\x03{spelled}\x03"
+
+
+def argument(name: str) -> str:
+    """The name of an option in a message: `token_budget` in Python, `--token-budget` on the command line."""
+    return f"\x02{name}\x03{_FLAGS.get(name, '--' + name.replace('_', '-'))}\x03"
+
+
+def command(name: str) -> str:
+    """A command in a message: `culnig.select_general(...)` and `culnig-engine select general`."""
+    return f"\x02culnig.{name.replace(' ', '_')}(...)\x03culnig-engine {name}\x03"
+
+
+_FLAGS = {
+    "out": "-o",
+    "benchmarks": "--benchmark",
+    "cultures": "--culture",
+    "neuron_sets": "--neurons",
+    "factors": "--factor",
+    "shares": "--share",
+}
+"""Options whose keyword argument has another name."""
+
 
 class CulnigError(Exception):
-    """Base of all errors that culnig raises on purpose."""
+    """Base of all errors that culnig raises on purpose. Its text advises in Python's words."""
+
+    def __str__(self) -> str:
+        return _ADVICE.sub(r"\1", super().__str__())
+
+    def for_command_line(self) -> str:
+        """The message with advice in the words of the command line."""
+        return _ADVICE.sub(r"\2", super().__str__())
 
 
 class InputError(CulnigError):

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from culnig.errors import PluginError, UnknownNameError
 
 if TYPE_CHECKING:
-    from culnig.bound import ModelAdapter
+    from culnig.benchmarks.base import Benchmark
     from culnig.cultures.records import Culture
-    from culnig.items import Benchmark
     from culnig.lemmatizers.base import Lemmatizer
-    from culnig.scorer import Scorer
+    from culnig.models.base import ModelAdapter
+    from culnig.scorers.base import Scorer
 
 MODELS = "culnig.models"
 BENCHMARKS = "culnig.benchmarks"

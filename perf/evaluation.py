@@ -20,9 +20,9 @@ import numpy as np
 from measuring import Row, in_turns, machine, show, time_row
 
 from culnig import registry
+from culnig.core.items import Item, choose_items
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.evaluation.runner import run_conditions
-from culnig.items import Item, choose_items
 from culnig.models.loading import LoadSettings, load_model
 
 ROWS_OF_A_QUESTION = 4

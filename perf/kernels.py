@@ -22,7 +22,7 @@ from measuring import Row, Work, in_turns, show, speed_row
 from numpy.typing import NDArray
 
 from culnig import kernels
-from culnig.backends import choose_backend
+from culnig.kernels.choice import choose_backend
 
 N_CULTURES = 16
 
@@ -43,7 +43,7 @@ class Batch:
         self.activation = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
         self.gradient = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
         self.token_mask = torch.ones(shape[:2], dtype=torch.bool)
-        self.confidence = torch.from_numpy(random.random(n_items))
+        self.p_gold = torch.from_numpy(random.random(n_items))
         self.culture_index = torch.from_numpy(np.sort(random.integers(0, N_CULTURES, n_items)))
         self.sums = torch.zeros(N_CULTURES, n_neurons, dtype=torch.float64)
         self.sums_of_squares = torch.zeros_like(self.sums)
@@ -60,7 +60,7 @@ class Batch:
             activation,
             gradient,
             self.token_mask,
-            self.confidence,
+            self.p_gold,
             self.culture_index,
             sums=self.sums,
             **options,
@@ -88,7 +88,7 @@ class Batch:
         """The same scores and sums as one writes them in torch."""
         contribution = self.activation * self.gradient
         contribution.masked_fill_(~self.token_mask[..., None], -torch.inf)
-        score = contribution.amax(1).double() * self.confidence[:, None]
+        score = contribution.amax(1).double() * self.p_gold[:, None]
         self.sums.index_add_(0, self.culture_index, score)
 
 

@@ -18,17 +18,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from culnig.benchmarks.base import ChosenItems
 from measuring import Row, in_turns, quotients, show
 
 from culnig import kernels, registry
 from culnig.api import load_model
-from culnig.bound import BoundModel
-from culnig.extraction.memory import peak_bytes
-from culnig.extraction.run import score_run
-from culnig.extraction.scoring import ScoreSettings, score_benchmark
-from culnig.items import ChosenItems, Item, choose_items
+from culnig.core.items import Item, choose_items
+from culnig.models.base import BoundModel
 from culnig.planning.plan import benchmark_sizes
 from culnig.planning.work import run_flops
+from culnig.scoring.memory import peak_bytes
+from culnig.scoring.run import score_run
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
 SECTION = "scaling"
 

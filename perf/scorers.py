@@ -17,8 +17,8 @@ from measuring import Row, in_turns, show, time_row
 
 from culnig import registry
 from culnig.api import load_model
-from culnig.extraction.scoring import ScoreSettings, score_benchmark
-from culnig.items import choose_items
+from culnig.core.items import choose_items
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
 IN_THE_SAME_PASS = ("mean-activation", "positive-tokens", "gradient-norm")
 WITH_PASSES = ("log-odds", "crispr", "integrated-gradients")

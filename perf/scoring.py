@@ -25,13 +25,13 @@ from measuring import Row, in_turns, show, time_row
 
 from culnig import registry
 from culnig.api import load_model
-from culnig.bound import BoundModel
-from culnig.extraction.scoring import ScoreSettings, score_benchmark
+from culnig.core.items import Item, choose_items
 from culnig.inference.answers import frozen
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.products import by_onednn, fast_products
-from culnig.items import Item, choose_items
+from culnig.models.base import BoundModel
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
 
 def questions(n_items: int, data_dir: Path) -> list[Item]:

@@ -24,10 +24,10 @@ import json_way
 import numpy as np
 from measuring import Row, show, speed_row
 
-from culnig.items import Item, Role
-from culnig.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE, Layout
-from culnig.outcomes import Outcomes
-from culnig.scores import CultureMoments
+from culnig.core.items import Item, Role
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE, Layout
+from culnig.core.outcomes import Outcomes
 from culnig.selection.general import select_general
 from culnig.selection.tables import general_totals
 from culnig.store.run import Run

@@ -22,17 +22,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+from culnig.benchmarks.base import ChosenItems
 from measuring import Row, in_turns, quotients, show, time_row
 
 from culnig import registry
 from culnig.api import load_model
-from culnig.bound import BoundModel
-from culnig.extraction.levels import LEVELS, Level
-from culnig.extraction.run import RunSettings, score_run
-from culnig.extraction.scoring import ScoreSettings
+from culnig.core.items import choose_items
 from culnig.inference.memory import keep_freed_memory
-from culnig.items import ChosenItems, choose_items
-from culnig.reduction.reduce import Reducer, Reduction
+from culnig.models.base import BoundModel
+from culnig.reanalysis.reduce import Reducer, Reduction
+from culnig.scoring.levels import LEVELS, Level
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings
 from culnig.store.run import Run
 
 EARLIER = "earlier"

@@ -28,19 +28,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from culnig.benchmarks.base import ChosenItems
 from measuring import Row, machine, quotients, show, speed_row
 from numpy.typing import NDArray
 
 from culnig import registry
 from culnig.api import load_model
-from culnig.bound import BoundModel
-from culnig.extraction.memory import peak_bytes
-from culnig.extraction.run import score_run
-from culnig.extraction.scoring import ScoreSettings
+from culnig.core.items import Item, choose_items
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.memory import keep_freed_memory
-from culnig.items import ChosenItems, Item, choose_items
+from culnig.models.base import BoundModel
+from culnig.scoring.memory import peak_bytes
+from culnig.scoring.run import score_run
+from culnig.scoring.scoring import ScoreSettings
 
 Totals = NDArray[np.float64]
 """Weighted scores of all items added up, (neuron,) in the order of the layout."""
@@ -97,9 +98,9 @@ def common(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
     for encoded in Encoder(bound).encode_all(items):
         bound.model.zero_grad()
         logits = bound.model(torch.tensor([encoded.token_ids])).logits
-        confidence = torch.softmax(logits[0, -1], -1)[encoded.gold_id]
-        confidence.backward()
-        weight = float(confidence)
+        p_gold = torch.softmax(logits[0, -1], -1)[encoded.gold_id]
+        p_gold.backward()
+        weight = float(p_gold)
         for place, linear in enumerate(bound.linears):
             output = kept[place]
             assert output.grad is not None
@@ -129,11 +130,9 @@ def captum(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
     totals = [np.zeros(0)] * len(modules)
     for batch in _batches(bound, items):
         mask = torch.from_numpy(batch.token_mask)
-        confidence: list[torch.Tensor] = []
+        p_gold: list[torch.Tensor] = []
 
-        def gold(
-            embeddings: torch.Tensor, batch: Batch = batch, seen: list[torch.Tensor] = confidence
-        ) -> Any:
+        def gold(embeddings: torch.Tensor, batch: Batch = batch, seen: list[torch.Tensor] = p_gold) -> Any:
             logits = bound.model(inputs_embeds=embeddings).logits
             made = _gold(batch, logits)
             seen.append(made.detach())
@@ -142,7 +141,7 @@ def captum(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
         embeddings = bound.model.get_input_embeddings()(batch.token_ids(torch.device("cpu"))).detach()
         attributions = LayerGradientXActivation(gold, modules).attribute(embeddings.requires_grad_())
         for place, attribution in enumerate(attributions):
-            totals[place] = _added(totals[place], attribution.detach(), mask, confidence[0])
+            totals[place] = _added(totals[place], attribution.detach(), mask, p_gold[0])
     np.save(folder / "scores.npy", np.concatenate(totals))
     return _in_layout(bound, totals)
 
@@ -158,10 +157,10 @@ def nnsight(bound: BoundModel, name: str, items: list[Item], folder: Path) -> To
     for batch in _batches(bound, items):
         mask = torch.from_numpy(batch.token_mask)
         embeddings = bound.model.get_input_embeddings()(batch.token_ids(torch.device("cpu"))).detach()
-        activations, gradients, confidence = _traced(traced, places, batch, embeddings.requires_grad_())
+        activations, gradients, p_gold = _traced(traced, places, batch, embeddings.requires_grad_())
         for place in range(len(places)):
             product = activations[place].detach() * gradients[place]
-            totals[place] = _added(totals[place], product, mask, confidence)
+            totals[place] = _added(totals[place], product, mask, p_gold)
     np.save(folder / "scores.npy", np.concatenate(totals))
     return _in_layout(bound, totals)
 
@@ -176,11 +175,11 @@ def _traced(traced: Any, places: list[str], batch: Batch, embeddings: torch.Tens
         gradients = nnsight.save([])
         for place in places:
             activations.append(traced.get(place).output)
-        confidence = nnsight.save(_gold(batch, traced.output.logits))
-        with confidence.sum().backward():
+        p_gold = nnsight.save(_gold(batch, traced.output.logits))
+        with p_gold.sum().backward():
             for activation in reversed(activations):
                 gradients.append(activation.grad)
-    return activations, gradients[::-1], confidence.detach()
+    return activations, gradients[::-1], p_gold.detach()
 
 
 def _batches(bound: BoundModel, items: list[Item]) -> Iterator[Batch]:
@@ -195,11 +194,9 @@ def _gold(batch: Batch, logits: torch.Tensor) -> torch.Tensor:
     return last.softmax(-1)[rows, gold]
 
 
-def _added(
-    total: Totals, contributions: torch.Tensor, mask: torch.Tensor, confidence: torch.Tensor
-) -> Totals:
+def _added(total: Totals, contributions: torch.Tensor, mask: torch.Tensor, p_gold: torch.Tensor) -> Totals:
     best = contributions.masked_fill(~mask[:, :, None], -torch.inf).amax(1)
-    weighted: Totals = (best.double() * confidence.double()[:, None]).sum(0).numpy()
+    weighted: Totals = (best.double() * p_gold.double()[:, None]).sum(0).numpy()
     return weighted if not total.size else total + weighted
 
 

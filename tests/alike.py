@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from culnig.core.items import Item
 from culnig.inference.encoding import EncodedItem
-from culnig.items import Item
 from tests.tiny_models import tiny_items
 
 

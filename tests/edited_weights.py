@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from culnig.neurons import Neuron
+from culnig.core.neurons import Neuron
 
 
 def weights_of(model: Any, neuron: Neuron) -> tuple[Any, int]:

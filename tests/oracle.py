@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from culnig.items import Item
+from culnig.core.items import Item
 
 AGGREGATE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "max": lambda contribution: contribution.amax(0),

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from culnig.benchmarks.base import ChosenItems
 
-from culnig.extraction.run import RunSettings, score_share
-from culnig.extraction.scoring import ScoreSettings
-from culnig.items import ChosenItems
-from culnig.processes import ALONE, Processes
+from culnig.core.processes import ALONE, Processes
+from culnig.scoring.run import RunSettings, score_share
+from culnig.scoring.scoring import ScoreSettings
 from culnig.store import schema
 from culnig.store.run import Run
 from tests.tiny_models import tiny_items, tiny_model
@@ -45,11 +45,11 @@ def assert_same_scores(found: Run, expected: Run) -> None:
     for name in expected.benchmarks:
         one, other = found.moments(name), expected.moments(name)
         assert one.cultures == other.cultures
-        for table in (*schema.TABLES, schema.N_ITEMS, schema.CONFIDENCE_SUM):
+        for table in (*schema.TABLES, schema.N_ITEMS, schema.P_GOLD_SUM):
             np.testing.assert_array_equal(
                 getattr(one, table), getattr(other, table), err_msg=f"{name} {table}"
             )
         answers, others = found.outcomes(name), expected.outcomes(name)
         assert answers.id.tolist() == others.id.tolist()
         assert answers.predicted.tolist() == others.predicted.tolist()
-        np.testing.assert_array_equal(answers.confidence, others.confidence)
+        np.testing.assert_array_equal(answers.p_gold, others.p_gold)

@@ -24,8 +24,8 @@ from transformers import (
 )
 
 from culnig import registry
-from culnig.bound import BoundModel, bind_model
-from culnig.items import Item
+from culnig.core.items import Item
+from culnig.models.base import BoundModel, bind_model
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}\n{% endfor %}"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from culnig.items import Item, Role, Split
-from culnig.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE, Layout, Neuron
-from culnig.outcomes import Outcomes
-from culnig.scores import CultureMoments
+from culnig.core.items import Item, Role, Split
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE, Layout, Neuron
+from culnig.core.outcomes import Outcomes
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
@@ -79,14 +79,12 @@ def answered(asked: Sequence[Item], correct: Sequence[bool], gold_probability: A
     """Answers, right where `correct` says so; every label but the gold one has probability 0.1."""
     outcomes = Outcomes.empty(asked)
     outcomes.correct[:] = correct
-    outcomes.confidence[:] = gold_probability
+    outcomes.p_gold[:] = gold_probability
     for row, item in enumerate(asked):
         wrong = next(label for label in item.options if label != item.answer)
         outcomes.predicted[row] = item.answer if correct[row] else wrong
         for place, label in enumerate(item.options):
-            outcomes.option_probabilities[row, place] = (
-                outcomes.confidence[row] if label == item.answer else 0.1
-            )
+            outcomes.option_probabilities[row, place] = outcomes.p_gold[row] if label == item.answer else 0.1
     return outcomes
 
 

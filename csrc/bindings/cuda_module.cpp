@@ -1,5 +1,5 @@
 // Table of contents of culnig._cuda. Tensors arrive as addresses and strides, so that no part of torch is
-// linked; culnig.backends.cuda has checked them and owns all memory.
+// linked; culnig.kernels.cuda has checked them and owns all memory.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.published import CultureNames
 from culnig.benchmarks.rows import Row, Source, csv_rows, hub_rows, unique
-from culnig.items import Benchmark, Item, Split
+from culnig.core.items import Item, Split
 
 ROWS_PER_QUESTION = 5
 SPLIT_OF_TOPIC: dict[str, Split] = {

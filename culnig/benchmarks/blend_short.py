@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from culnig import registry
+from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.blend import SPLIT_OF_TOPIC, read_topics, topic_file
 from culnig.benchmarks.rows import csv_rows, read_json
 from culnig.benchmarks.wordings import shuffled
+from culnig.core.items import Item
 from culnig.cultures.records import Culture
 from culnig.errors import DataFileError
-from culnig.items import Benchmark, Item
 
 QUESTION = "{q}"
 """Where a prompt has the question; the few published prompts that lack it are not used."""

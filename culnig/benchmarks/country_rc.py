@@ -24,11 +24,12 @@ from pathlib import Path
 
 from culnig import registry
 from culnig.benchmarks import wordings as wordings_file
+from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.wordings import Wording, check_placeholders, fill, read_tables
+from culnig.core.data_files import own_data
+from culnig.core.items import Item
 from culnig.cultures.records import Culture, builtin_cultures
-from culnig.data_files import own_data
 from culnig.errors import DataFileError
-from culnig.items import Benchmark, Item
 
 PASSAGES_PER_HALF = 25
 MENTIONING_PER_HALF = 10

@@ -17,12 +17,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from culnig import registry
+from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.rows import Row, composed, file_rows, unique
 from culnig.benchmarks.wordings import PLACEHOLDER, Wording, label_items
+from culnig.core.data_files import read_toml
+from culnig.core.items import NO_CULTURE, Item, Role, Split
 from culnig.cultures.records import Culture
-from culnig.data_files import read_toml
 from culnig.errors import DataFileError, UnknownNameError
-from culnig.items import NO_CULTURE, Benchmark, Item, Role, Split
 
 COUNTRY = "{country}"
 """In a question, an option or a template: the name of the row's culture inside a sentence."""

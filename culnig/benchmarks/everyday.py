@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from culnig.data_files import own_data, read_toml
+from culnig.benchmarks.base import Benchmark
+from culnig.core.data_files import own_data, read_toml
+from culnig.core.items import Item, Split
 from culnig.errors import DataFileError
-from culnig.items import Benchmark, Item, Split
 
 TOPICS: dict[str, Split] = {
     "Food": "identify",

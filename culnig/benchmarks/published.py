@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from culnig import registry
+from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.rows import Row, Source, composed, unique
 from culnig.benchmarks.wordings import label_items, read_wordings
+from culnig.core.data_files import own_data
+from culnig.core.items import Item, Split
 from culnig.cultures.records import Culture
-from culnig.data_files import own_data
 from culnig.errors import UnknownNameError
-from culnig.items import Benchmark, Item, Split
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row, Source
-from culnig.items import NO_CULTURE
+from culnig.core.items import NO_CULTURE
 
 LABELS = ("0", "1")
 

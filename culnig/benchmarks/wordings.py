@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from culnig.data_files import read_toml
+from culnig.core.data_files import read_toml
+from culnig.core.items import Item, Split
 from culnig.errors import DataFileError
-from culnig.items import Item, Split
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 T = TypeVar("T")

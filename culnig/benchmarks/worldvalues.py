@@ -23,13 +23,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.published import CultureNames
 from culnig.benchmarks.rows import csv_rows, read_json
 from culnig.benchmarks.wordings import check_placeholders, fill, read_tables
+from culnig.core.data_files import own_data
+from culnig.core.items import Item
 from culnig.cultures.records import Culture
-from culnig.data_files import own_data
 from culnig.errors import DataFileError
-from culnig.items import Benchmark, Item
 
 N_IDENTIFY = 40
 MIN_ANSWERS = 10

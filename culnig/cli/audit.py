@@ -12,8 +12,8 @@ from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.options import item_options, json_option, read_benchmarks
 from culnig.cli.output import print_json, print_table
 from culnig.cli.progress import progress_view
+from culnig.core.items import Item, SplitChoice
 from culnig.errors import InputError
-from culnig.items import Item, SplitChoice
 from culnig.selection.neuron_set import read_neuron_set
 
 _SHOWN = 10
@@ -58,7 +58,7 @@ def command(
 
     For the best neurons of the set and as many random ones of the same modules and layers, on the same items.
     """
-    from culnig.extraction.scoring import ScoreSettings
+    from culnig.scoring.scoring import ScoreSettings
     from culnig.selection.random import select_random
     from culnig.verification.linearisation import LOW, audit
 

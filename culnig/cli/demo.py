@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.cli.evaluating import evaluate_into
 from culnig.cli.evaluation_tables import print_changes, print_losses
 from culnig.cli.model_options import ModelChoice
@@ -15,7 +16,6 @@ from culnig.cli.options import json_option, overwrite_option, read_benchmarks
 from culnig.cli.output import p_text, percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 from culnig.cli.selected import print_counts
-from culnig.items import ChosenItems
 from culnig.selection.neuron_set import NeuronSet
 
 
@@ -53,11 +53,11 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
     """Run the whole pipeline on the embedded model: score, select, mask, evaluate, show."""
     from culnig.evaluation.compare import open_evaluation
     from culnig.evaluation.folder import prepare_evaluation_folder
-    from culnig.extraction.run import score_run
-    from culnig.extraction.scoring import ScoreSettings
     from culnig.report.figures import overview_figure
     from culnig.report.page import Report
     from culnig.report.sources import Sources
+    from culnig.scoring.run import score_run
+    from culnig.scoring.scoring import ScoreSettings
     from culnig.selection.general import select_general
     from culnig.selection.tables import selection_tables
 
@@ -135,7 +135,7 @@ def _print_result(chosen: NeuronSet, rows: list[dict[str, Any]]) -> None:
                 label,
                 percent(_mean(some, "accuracy")),
                 percent(_mean(some, "option_accuracy")),
-                _mean(some, "confidence"),
+                _mean(some, "p_gold"),
                 _mean(some, "option_mass"),
             )
             for label, some in (
@@ -154,12 +154,12 @@ def _print_result(chosen: NeuronSet, rows: list[dict[str, Any]]) -> None:
 def _in_words(masked: dict[str, Any]) -> str:
     """What the figures allow to say: did P(gold) fall more than under random masks, and what was lost."""
     against = masked["against_random"]
-    confidence, mass = against["confidence"], against["option_mass"]
+    p_gold, mass = against["p_gold"], against["option_mass"]
     options = against["option_accuracy"]
-    if confidence["p_value"] >= 0.05:
+    if p_gold["p_value"] >= 0.05:
         return (
             "Masking the general neurons did not lower P(gold) more than masking random neurons did "
-            f"(p = {p_text(confidence['p_value'])})."
+            f"(p = {p_text(p_gold['p_value'])})."
         )
     lost = "the answer format (the labels lose probability together)"
     if options["p_value"] < 0.05:
@@ -169,8 +169,8 @@ def _in_words(masked: dict[str, Any]) -> str:
     elif mass["p_value"] >= 0.05:
         lost = "neither clearly the format nor clearly knowledge"
     return (
-        f"Masking the general neurons lowers P(gold) by {-confidence['effect']:.4f} more than masking random "
-        f"neurons (p {p_text(confidence['p_value'])}). What is lost: {lost}. A model of this size answers "
+        f"Masking the general neurons lowers P(gold) by {-p_gold['effect']:.4f} more than masking random "
+        f"neurons (p {p_text(p_gold['p_value'])}). What is lost: {lost}. A model of this size answers "
         "near chance, so this shows the way of the data, not a finding about culture."
     )
 

@@ -22,7 +22,7 @@ from culnig.cli.options import (
 )
 from culnig.cli.output import print_json, print_line
 from culnig.cli.progress import progress_view
-from culnig.items import SplitChoice
+from culnig.core.items import SplitChoice
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 
 if TYPE_CHECKING:

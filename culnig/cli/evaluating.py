@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from culnig import registry
+from culnig.benchmarks.base import ChosenItems
 from culnig.cli.progress import ProgressView
-from culnig.items import NO_CULTURE, ChosenItems
+from culnig.core.items import NO_CULTURE
 from culnig.selection.neuron_set import NeuronSet
 
 if TYPE_CHECKING:
-    from culnig.bound import BoundModel
     from culnig.evaluation.conditions import Condition, Mask
     from culnig.evaluation.runner import Answers
+    from culnig.models.base import BoundModel
     from culnig.store.run import Run
 
 
@@ -48,7 +49,7 @@ def evaluate_into(
     from culnig.evaluation.parts import EvaluationParts
     from culnig.evaluation.runner import run_conditions
     from culnig.evaluation.short_answers import AnswerJudge
-    from culnig.extraction.run import describe_model, versions
+    from culnig.scoring.run import describe_model, versions
 
     judge = AnswerJudge()
     judge.load([item for those in chosen.values() for item in those.items if item.accepted])
@@ -144,7 +145,7 @@ def _tables(
         have = [set(metrics_of(answers[name, conditions[0].name])) for name in cultural]
         tables["matrix"] = [
             selectivity(answers, cultural, masks, related, metric=metric).document()
-            for metric in ("accuracy", "option_accuracy", "confidence")
+            for metric in ("accuracy", "option_accuracy", "p_gold")
             if all(metric in names for names in have)
         ]
     if len({(condition.factor, condition.share) for condition in conditions if condition.of_set}) > 1:

@@ -10,7 +10,7 @@ from culnig.cli.output import p_text, percent, print_line, print_table
 METRIC_HEADINGS = {
     "accuracy": "accuracy",
     "option_accuracy": "option acc.",
-    "confidence": "P(gold)",
+    "p_gold": "P(gold)",
     "log_probability": "log P",
     "option_mass": "option mass",
     "alignment": "alignment",

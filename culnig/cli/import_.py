@@ -25,7 +25,7 @@ def command(
     The role of each is told by its data sets: …control is the control, countryrc the exclusion, any other a
     target.
     """
-    from culnig.importing.score_files import import_scores
+    from culnig.reanalysis.score_files import import_scores
 
     run = import_scores(files, output, model=model_name, overwrite=overwrite)
     rows: list[dict[str, Any]] = [

@@ -12,8 +12,8 @@ from culnig.cli.options import json_option
 from culnig.cli.output import print_json, print_line, print_table, size_text
 from culnig.cli.score import summary_rows
 from culnig.cli.selected import print_counts
+from culnig.core.items import Role
 from culnig.errors import StoreError
-from culnig.items import Role
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.store import schema
 from culnig.store.run import Run, read_run_record
@@ -74,7 +74,7 @@ def _verify(path: Path, as_json: bool) -> int:
 
 
 def _show_top(run: Run, n: int, benchmark: str | None, as_json: bool) -> None:
-    from culnig.reduction.drivers import best_neurons, drivers
+    from culnig.reanalysis.drivers import best_neurons, drivers
 
     target = benchmark or _only(run, "target")
     controls = run.with_role("control")

@@ -12,7 +12,7 @@ from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.options import item_options, json_option, overwrite_option, read_benchmarks
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
-from culnig.items import SplitChoice
+from culnig.core.items import SplitChoice
 from culnig.selection.neuron_set import read_neuron_set
 
 SHOWN_NEURONS = 10
@@ -50,10 +50,10 @@ def command(
     as_json: bool,
 ) -> None:
     """Score the neurons of a set on every problem, and say which topics and cultures they serve."""
-    from culnig.extraction.run import describe_model, versions
-    from culnig.instances.file import check_free, write_instances
-    from culnig.instances.scores import instance_scores
-    from culnig.instances.summary import summary
+    from culnig.evaluation.instances.file import check_free, write_instances
+    from culnig.evaluation.instances.scores import instance_scores
+    from culnig.evaluation.instances.summary import summary
+    from culnig.scoring.run import describe_model, versions
 
     if len(benchmarks) != 1:
         raise click.UsageError("instances are of one benchmark; give --benchmark once")

@@ -12,10 +12,10 @@ import click
 from culnig import registry
 from culnig.cli.options import data_dir_option, json_option
 from culnig.cli.output import print_json, print_line, print_table
+from culnig.core.items import Item
 from culnig.errors import EnvironmentProblem, UnknownNameError
-from culnig.items import Item
 from culnig.models.embedded import INSTALL_COMMAND, embedded_model_file
-from culnig.scorer import GRADIENT_ACTIVATION
+from culnig.scorers.base import GRADIENT_ACTIVATION
 
 SHOWN_PROMPTS = 3
 REFUSED = ("mixtures of experts", "encoders", "encoder–decoders")

@@ -97,6 +97,6 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _failed(error: Exception, code: int) -> int:
-    click.echo(f"error: {error}", err=True)
+def _failed(error: CulnigError, code: int) -> int:
+    click.echo(f"error: {error.for_command_line()}", err=True)
     return code

@@ -15,7 +15,7 @@ from culnig.cli.options import Command, together
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from culnig.bound import BoundModel
+    from culnig.models.base import BoundModel
     from culnig.models.settings import LoadSettings
     from culnig.models.skeleton import Skeleton
 

@@ -15,7 +15,7 @@ from culnig.errors import CulnigError, InputError, OutputExistsError
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 
 if TYPE_CHECKING:
-    from culnig.bound import BoundModel
+    from culnig.models.base import BoundModel
     from culnig.training.plan import Plan
 
 _SHOWN = 20

@@ -14,8 +14,8 @@ from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table, print_tree
 from culnig.cli.selected import print_counts
+from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import InputError, OutputExistsError
-from culnig.neurons import MLP_GATE, Layout
 from culnig.selection.algebra import Operation, combine, difference
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store.run import Run

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from culnig import registry
-from culnig.data_files import content_hash
+from culnig.benchmarks.base import ChosenItems
+from culnig.core.data_files import content_hash
+from culnig.core.items import SplitChoice, choose_items
 from culnig.errors import DataFileError, InputError
-from culnig.items import ChosenItems, SplitChoice, choose_items
 
 if TYPE_CHECKING:
-    from culnig.bound import BoundModel
+    from culnig.models.base import BoundModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

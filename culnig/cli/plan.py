@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.options import item_options, json_option, read_benchmarks
 from culnig.cli.output import print_json, print_line, print_table, size_text
+from culnig.core.items import SplitChoice
 from culnig.errors import ModelLoadError
-from culnig.items import ChosenItems, SplitChoice
 
 if TYPE_CHECKING:
-    from culnig.bound import BoundModel
+    from culnig.models.base import BoundModel
     from culnig.planning.plan import Machine
     from culnig.planning.work import BenchmarkSize
 

@@ -12,8 +12,8 @@ from culnig.cli.options import json_option, overwrite_option
 from culnig.cli.output import print_json
 from culnig.cli.progress import progress_view
 from culnig.cli.score import print_run, summary_rows
+from culnig.core.neurons import parse_layers
 from culnig.errors import InputError
-from culnig.neurons import parse_layers
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -85,8 +85,8 @@ def command(
 
     With the settings of RUN the new run is RUN, to the bit.
     """
-    from culnig.reduction.choice import ItemChoice
-    from culnig.reduction.reduce import Reducer, Reduction
+    from culnig.reanalysis.choice import ItemChoice
+    from culnig.reanalysis.reduce import Reducer, Reduction
     from culnig.store.run import Run
 
     reduction = Reduction(

@@ -20,13 +20,13 @@ from culnig.cli.options import (
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 from culnig.cli.store_options import StoreChoice, announce_disk, disk_need, store_options
-from culnig.items import SplitChoice
+from culnig.core.items import SplitChoice
 from culnig.kernels import AGGREGATORS
-from culnig.scorer import RELEASED_CODE
+from culnig.scorers.base import RELEASED_CODE
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
-    from culnig.processes import Processes
+    from culnig.core.processes import Processes
 
 
 @click.command("score")
@@ -97,10 +97,10 @@ def command(
 
     Under torchrun the processes share the work and end with one run.
     """
-    from culnig.extraction.run import score_share
-    from culnig.extraction.scoring import ScoreSettings
+    from culnig.core.processes import disconnect, launched, parse_shard
     from culnig.planning.plan import benchmark_sizes, planned_memory
-    from culnig.processes import disconnect, launched, parse_shard
+    from culnig.scoring.run import score_share
+    from culnig.scoring.scoring import ScoreSettings
 
     storing = StoreChoice(**store)
     how = storing.settings(
@@ -208,7 +208,7 @@ def print_run(run: Run) -> None:
                 row["n"],
                 percent(row["accuracy"]),
                 percent(row["option_accuracy"]),
-                row["confidence"],
+                row["p_gold"],
                 row["option_mass"],
             )
             for row in summary_rows(run)
@@ -231,7 +231,7 @@ def summary_rows(run: Run) -> list[dict[str, Any]]:
                 "n": stored.n_items,
                 "accuracy": float(np.mean(outcomes.correct)) if answered else None,
                 "option_accuracy": float(np.mean(outcomes.option_correct)) if answered else None,
-                "confidence": float(np.mean(outcomes.confidence)) if answered else None,
+                "p_gold": float(np.mean(outcomes.p_gold)) if answered else None,
                 "option_mass": float(np.mean(outcomes.option_mass)) if answered else None,
             }
         )

@@ -18,7 +18,7 @@ from culnig.cli.select_lape import cape, lape
 from culnig.cli.select_neighbours import crispr, ig, knowledge_neurons
 from culnig.cli.selected import ALL, culture_files, output_options, tell
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.scorer import RELEASED_CODE
+from culnig.scorers.base import RELEASED_CODE
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.selection.presets import PublishedModel, paper_preset

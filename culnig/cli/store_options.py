@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from culnig import registry
+from culnig.benchmarks.base import ChosenItems
 from culnig.cli.options import Command, together
 from culnig.cli.output import size_text
+from culnig.core.neurons import parse_layers
 from culnig.errors import InputError
-from culnig.items import ChosenItems
-from culnig.neurons import parse_layers
-from culnig.scorer import GRADIENT_ACTIVATION
+from culnig.scorers.base import GRADIENT_ACTIVATION
 
 if TYPE_CHECKING:
-    from culnig.bound import BoundModel
-    from culnig.extraction.run import RunSettings
+    from culnig.models.base import BoundModel
     from culnig.planning.work import BenchmarkSize
+    from culnig.scoring.run import RunSettings
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class StoreChoice:
 
     def settings(self, *, gradient_checkpointing: bool, scorers: Sequence[str] = ()) -> RunSettings:
         """As the run takes it; UsageError where options do not go together."""
-        from culnig.extraction.levels import StoredTensors
-        from culnig.extraction.run import RunSettings
+        from culnig.scoring.levels import StoredTensors
+        from culnig.scoring.run import RunSettings
 
         tensors = StoredTensors(
             self.modules, () if self.layers is None else parse_layers(self.layers), self.items

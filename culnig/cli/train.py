@@ -13,14 +13,14 @@ from culnig.cli.options import item_options, json_option, overwrite_option, read
 from culnig.cli.output import print_json, print_line
 from culnig.cli.progress import ProgressView, progress_view
 from culnig.cli.training_tables import print_arms
-from culnig.items import SplitChoice
+from culnig.core.items import SplitChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from culnig.bound import BoundModel
+    from culnig.core.processes import Processes
     from culnig.inference.encoding import EncodedItem
-    from culnig.processes import Processes
+    from culnig.models.base import BoundModel
     from culnig.training.arms import ArmName, Comparison
     from culnig.training.folder import TrainingFolder
     from culnig.training.plan import Plan
@@ -101,7 +101,7 @@ def command(
     The paper's settings are the defaults. Under torchrun each process takes a share of every step. With
     --arms, compare what a training of different parts gains and costs.
     """
-    from culnig.processes import disconnect, launched
+    from culnig.core.processes import disconnect, launched
     from culnig.training.arms import Comparison, parse_arms
     from culnig.training.arms_table import ARMS_FILE
     from culnig.training.folder import TRAINING_FILE, TrainingFolder

@@ -32,11 +32,11 @@ def print_arms(document: dict[str, Any]) -> None:
         [
             (
                 *(row["arm"], row.get("against", "untrained"), row["benchmark"]),
-                row["metric"].replace("confidence", "P(gold)").replace("_", " "),
+                row["metric"].replace("p_gold", "P(gold)").replace("_", " "),
                 *_change(row),
             )
             for row in (*changes, *(row for row in contrasts if row["against"] == first))
-            if row["metric"] == "confidence" or (row["metric"] == "accuracy" and "against" in row)
+            if row["metric"] == "p_gold" or (row["metric"] == "accuracy" and "against" in row)
         ],
     )
     print_table(

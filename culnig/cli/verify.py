@@ -60,7 +60,7 @@ def _model_rows(model: ModelChoice) -> list[dict[str, Any]]:
 
 
 def _kernel_rows() -> list[dict[str, Any]]:
-    from culnig.backends import check_kernels
+    from culnig.kernels.check import check_kernels
 
     return [{"backend": row.backend, "case": row.case, "passed": row.agrees} for row in check_kernels()]
 

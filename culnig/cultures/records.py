@@ -19,7 +19,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from culnig.data_files import own_data, read_toml
+from culnig.core.data_files import own_data, read_toml
 from culnig.errors import DataFileError, InputError, PluginError, UnknownNameError
 
 ZONES = (

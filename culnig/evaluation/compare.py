@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from culnig.core.notebook import html_table
+from culnig.core.outcomes import Outcomes
+from culnig.core.statistics import holm
 from culnig.errors import InputError, MismatchError, UnknownNameError
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.folder import read_answers, read_results
 from culnig.evaluation.results import comparison, random_comparison
-from culnig.notebook import html_table
-from culnig.outcomes import Outcomes
-from culnig.statistics import holm
 from culnig.store.run import item_frame
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class StoredEvaluation:
 
     def plot(self, metric: str = "accuracy") -> Figure:
         """A matplotlib figure of what each mask did to a metric; UnknownNameError for another metric."""
-        from culnig.plots import masking_figure
+        from culnig.core.plots import masking_figure
 
         known = {name for row in self.results["rows"] for name in row["change"] or ()}
         if metric not in known:
@@ -79,7 +79,7 @@ class StoredEvaluation:
 
     def _repr_html_(self) -> str:
         """For notebooks: accuracy and P(gold) of every condition."""
-        shown = ("benchmark", "condition", "factor", "n", "accuracy", "confidence", "p_value")
+        shown = ("benchmark", "condition", "factor", "n", "accuracy", "p_gold", "p_value")
         rows = [[row.get(name) for name in shown] for row in self.results["rows"]]
         return html_table(f"evaluation {self.folder.name}", shown, rows)
 

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.neurons import POOLS, Layout
 from culnig.errors import InputError
-from culnig.neurons import POOLS, Layout
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match, select_random
 
-UNMASKED = "none"
+UNMASKED = "unmasked"
 Mask = Literal["scale", "mean", "resample"]
 """What is done to neurons: multiply by the factor, or replace by their mean or by values of other prompts."""
 DOSE_FACTORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
@@ -28,7 +28,7 @@ class Condition:
     """One state of the model."""
 
     name: str
-    """`none`, a set's name (with its dose, where there are several), or `random SEED like NAME`."""
+    """`unmasked`, a set's name (with its dose, where there are several), or `random SEED like NAME`."""
     factor: float
     """What the activations of its neurons are multiplied by; 1 without neurons, 0 where they are replaced."""
     flat: NDArray[np.int64]
@@ -59,7 +59,7 @@ def make_conditions(
     match: Match = "module",
     mask: Mask = "scale",
 ) -> list[Condition]:
-    """`none`, then each dose of each set followed by its random baselines (seeds 0, 1, …).
+    """`unmasked`, then each dose of each set followed by its random baselines (seeds 0, 1, …).
 
     Doses are all pairs of `shares` and factors; a factor of 1 among several is the unmasked model and is not
     computed again. A mask other than `scale` takes no factor. MismatchError where a set is of another layout;

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-METRICS = ("accuracy", "confidence")
+METRICS = ("accuracy", "p_gold")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from culnig.errors import OutputExistsError, StoreError
-from culnig.evaluation.conditions import Condition
+from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.store import tables
 from culnig.store.files import make_folder, read_json, whole_hdf5, write_json
 
@@ -97,7 +97,27 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise StoreError(
             f"{folder} is an evaluation that is not finished; run the same `evaluate` command with --resume"
         )
-    return _read_document(folder / RESULTS_FILE, "the results of an evaluation")
+    results: dict[str, Any] = _in_todays_words(
+        _read_document(folder / RESULTS_FILE, "the results of an evaluation")
+    )
+    return results
+
+
+_FIRST_EDITION = {"confidence": "p_gold"}
+"""Keys of `results.json` that have another name today."""
+_UNMASKED_BEFORE = "none"
+
+
+def _in_todays_words(value: Any) -> Any:
+    """What the first edition wrote, with the keys and the name of the unmasked condition of today."""
+    if isinstance(value, list):
+        return [_in_todays_words(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {_FIRST_EDITION.get(key, key): _in_todays_words(inner) for key, inner in value.items()}
+    if renamed.get("condition") == _UNMASKED_BEFORE:
+        renamed["condition"] = UNMASKED
+    return renamed
 
 
 def read_request(folder: Path) -> dict[str, Any]:
@@ -133,6 +153,7 @@ def read_answers(folder: Path) -> Answers:
                 condition = group.attrs.get("condition")
                 if not isinstance(condition, str) or not number.isdecimal():
                     raise StoreError(f"{path}: {group.name} names no condition; the file is damaged")
+                condition = UNMASKED if condition == _UNMASKED_BEFORE else condition
                 found[int(number)] = (name, condition, tables.read_outcomes(group))
     return {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(found.items())}
 

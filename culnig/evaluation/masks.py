@@ -13,12 +13,12 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.bound import BoundModel
 from culnig.errors import InputError
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.means import Activations, activations_of
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
-from culnig.intervention import Change, Resample, Scale, SetTo
+from culnig.models.base import BoundModel
+from culnig.models.intervention import Change, Resample, Scale, SetTo
 
 
 @dataclass

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from culnig.core.statistics import holm, paired_difference
 from culnig.errors import InputError
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.evaluation.results import METRICS
-from culnig.statistics import holm, paired_difference
 
 if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.bound import BoundLinear, BoundModel
+from culnig.core.items import Item
 from culnig.errors import InputError, MismatchError
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, padded, split_by_budget
 from culnig.inference.encoding import Encoder
-from culnig.items import Item
+from culnig.models.base import BoundLinear, BoundModel
 from culnig.store.run import Run
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import Any
 
 import h5py
 
+from culnig.core.outcomes import Outcomes
 from culnig.errors import MismatchError, StoreError
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.folder import (
@@ -25,7 +26,6 @@ from culnig.evaluation.folder import (
     read_request,
     read_results,
 )
-from culnig.outcomes import Outcomes
 from culnig.store import tables
 from culnig.store.files import make_folder, whole_hdf5, write_json
 

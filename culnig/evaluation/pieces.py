@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from culnig.core.outcomes import Outcomes
 from culnig.errors import EnvironmentProblem
 from culnig.inference.memory import is_out_of_memory, release_memory
-from culnig.outcomes import Outcomes
 
 
 class Divisible(Protocol):

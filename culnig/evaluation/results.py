@@ -1,7 +1,7 @@
 """From answers to rows: metrics of each benchmark and condition, and what is significant.
 
 Metrics are means over items: `accuracy` (the most probable token of the whole vocabulary is the gold
-label), `option_accuracy` (the gold label is the most probable of the labels), `confidence` (P(gold)),
+label), `option_accuracy` (the gold label is the most probable of the labels), `p_gold` (P(gold)),
 `log_probability` (its natural logarithm) and `option_mass` (probability on all labels together).
 `alignment` is how near answers on a scale come (METHOD §5). A metric that does not apply is None: short
 answers have no labels and so only an accuracy, and only scales have an alignment.
@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.evaluation.conditions import UNMASKED, Condition
-from culnig.outcomes import Outcomes
-from culnig.statistics import (
+from culnig.core.outcomes import Outcomes
+from culnig.core.statistics import (
     McNemar,
     PairedDifference,
     against_random_in,
@@ -29,6 +28,7 @@ from culnig.statistics import (
     mcnemar,
     paired_differences,
 )
+from culnig.evaluation.conditions import UNMASKED, Condition
 
 if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers
@@ -39,8 +39,8 @@ _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
     "accuracy": lambda outcomes: outcomes.correct,
     "option_accuracy": lambda outcomes: outcomes.option_correct,
-    "confidence": lambda outcomes: outcomes.confidence,
-    "log_probability": lambda outcomes: np.log(np.maximum(outcomes.confidence, _LEAST_PROBABILITY)),
+    "p_gold": lambda outcomes: outcomes.p_gold,
+    "log_probability": lambda outcomes: np.log(np.maximum(outcomes.p_gold, _LEAST_PROBABILITY)),
     "option_mass": lambda outcomes: outcomes.option_mass,
     "alignment": lambda outcomes: outcomes.alignment,
 }
@@ -53,7 +53,7 @@ def metrics_of(outcomes: Outcomes) -> dict[str, Callable[[Outcomes], NDArray[Any
     """The metrics that apply to these answers."""
     names = {"accuracy"}
     if outcomes.has_options:
-        names |= {"option_accuracy", "confidence", "log_probability", "option_mass"}
+        names |= {"option_accuracy", "p_gold", "log_probability", "option_mass"}
     if outcomes.is_ordinal:
         names.add("alignment")
     return {name: metric for name, metric in METRICS.items() if name in names}

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from culnig.bound import BoundModel
+from culnig.core.items import Item
+from culnig.core.outcomes import Outcomes
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.masks import Replacements, change_of, check_replacements
 from culnig.evaluation.pieces import Pieces
@@ -21,9 +22,8 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.generation import DEFAULT_NEW_TOKENS, AnswerWriter, PromptBatch
 from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
-from culnig.intervention import intervene
-from culnig.items import Item
-from culnig.outcomes import Outcomes
+from culnig.models.base import BoundModel
+from culnig.models.intervention import intervene
 
 Answers = dict[tuple[str, str], Outcomes]
 """Outcomes by (benchmark, condition)."""

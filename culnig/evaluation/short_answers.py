@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 from culnig import registry
+from culnig.core.items import Item
 from culnig.errors import InputError
-from culnig.items import Item
 from culnig.lemmatizers.base import Lemmatizer, fold
 from culnig.lemmatizers.normalised import Normalised
 

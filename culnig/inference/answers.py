@@ -11,14 +11,14 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from culnig.bound import BoundModel
+from culnig.core.outcomes import Outcomes, alignment
 from culnig.errors import BindingError
 from culnig.inference.attention import grouped_heads
 from culnig.inference.batches import Batch
 from culnig.inference.products import fast_products
 from culnig.inference.readout import can_read_out, read_out, takes_logits
 from culnig.inference.trees import TreeBatch
-from culnig.outcomes import Outcomes, alignment
+from culnig.models.base import BoundModel
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +127,7 @@ class AnswerReader:
             ids = list(encoded.option_ids)
             outcomes.predicted[number] = self._token_text(predicted[row])
             outcomes.correct[number] = predicted[row] == encoded.gold_id
-            outcomes.confidence[number] = float(values[row, encoded.gold_id])
+            outcomes.p_gold[number] = float(values[row, encoded.gold_id])
             outcomes.n_tokens[number] = len(encoded.token_ids)
             outcomes.option_probabilities[number, : len(ids)] = values[row, ids].double().cpu().numpy()
             item = encoded.item
@@ -159,7 +159,7 @@ def frozen(model: torch.nn.Module) -> Iterator[None]:
             parameter.requires_grad_(required)
 
 
-def gold_confidence(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
+def gold_probabilities(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
     """P(gold) of each item, shape (item,), still attached to the graph."""
     import torch
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from culnig.bound import BoundModel
+from culnig.core.items import Item
 from culnig.errors import InputError, LabelError
 from culnig.inference.prompts import PromptWriter
-from culnig.items import Item
+from culnig.models.base import BoundModel
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from culnig.bound import BoundModel
+from culnig.core.items import Item
+from culnig.core.outcomes import Outcomes
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, split_by_budget
 from culnig.inference.encoding import Encoder
-from culnig.items import Item
-from culnig.outcomes import Outcomes
+from culnig.models.base import BoundModel
 
 DEFAULT_NEW_TOKENS = 64
 

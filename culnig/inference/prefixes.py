@@ -12,10 +12,10 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from culnig.bound import BoundModel
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import padded
 from culnig.inference.shared_batches import SharedBatch
+from culnig.models.base import BoundModel
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from culnig.items import Item
+from culnig.core.items import Item
 
 _THOUGHT_BEGINS = "<think>"
 _THOUGHT_ENDS = "\n\n</think>\n\n"

@@ -27,8 +27,8 @@ from culnig.inference.encoding import EncodedItem, common_tokens
 if TYPE_CHECKING:
     import torch
 
-    from culnig.bound import BoundModel
     from culnig.inference.answers import AnswerReader
+    from culnig.models.base import BoundModel
 
 PAYS_BELOW = 0.9
 """Sharing is used where it leaves at most this share of the work."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from culnig.bound import ModelAdapter, ModuleSlice
+from culnig.core.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE
 from culnig.errors import BindingError
+from culnig.models.base import ModelAdapter, ModuleSlice
 from culnig.models.structure import cut, declared, decoder_layers, has
-from culnig.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from culnig.bound import BoundModel, ModelAdapter, bind_model
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
+from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.peft_adapter import check_adapter_folder, merge_adapter, with_base
 from culnig.models.settings import DTYPES, LoadSettings
 from culnig.models.skeleton import Skeleton, load_skeleton

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from culnig.bound import ModelAdapter, ModuleSlice
+from culnig.core.neurons import KEY, MLP_IN, QUERY, VALUE
+from culnig.models.base import ModelAdapter, ModuleSlice
 from culnig.models.structure import cut, cut_per_head, declared, decoder_layers, has
-from culnig.neurons import KEY, MLP_IN, QUERY, VALUE
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from culnig.bound import BoundModel, ModelAdapter, bind_model
 from culnig.errors import BindingError
+from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.peft_adapter import with_base
 from culnig.models.settings import LoadSettings
 from culnig.models.source import locate, reading, reading_options

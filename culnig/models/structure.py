@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from culnig.bound import ModuleSlice, linear_outputs
 from culnig.errors import BindingError
+from culnig.models.base import ModuleSlice, linear_outputs
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from culnig.bound import BoundModel
 from culnig.inference.shared_batches import SharedBatch
+from culnig.models.base import BoundModel
 from culnig.planning.tracing import peak_batch_bytes, peak_shared_bytes
 
 TABLE_BYTES = 8 + 8 + 4

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from culnig.bound import BoundModel
+from culnig.benchmarks.base import ChosenItems
+from culnig.core.neurons import POOLS
 from culnig.inference.batches import split_by_budget
 from culnig.inference.encoding import Encoder
 from culnig.inference.shared_batches import SharedBatch
-from culnig.items import ChosenItems
-from culnig.neurons import POOLS
+from culnig.models.base import BoundModel
 from culnig.planning.memory import (
     DEVICE_SHARE,
     MemoryPlan,

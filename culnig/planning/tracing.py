@@ -17,16 +17,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from culnig.bound import BoundModel
-from culnig.extraction.capture import Capture
-from culnig.extraction.checkpointing import checkpointed
-from culnig.extraction.sharing import SharedPasses
-from culnig.inference.answers import AnswerReader, frozen, gold_confidence
+from culnig.core.items import Item
+from culnig.inference.answers import AnswerReader, frozen, gold_probabilities
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
 from culnig.inference.prefixes import PrefixReader
 from culnig.inference.shared_batches import SharedBatch
-from culnig.items import Item
+from culnig.models.base import BoundModel
+from culnig.scoring.capture import Capture
+from culnig.scoring.checkpointing import checkpointed
+from culnig.scoring.sharing import SharedPasses
 
 
 def peak_batch_bytes(
@@ -61,8 +61,8 @@ def _run(skeleton: BoundModel, n_items: int, n_tokens: int, *, capture: bool, ch
         AnswerReader(skeleton) as reader,
         Capture(skeleton, lambda segment, activation, gradient: None) if capture else _backward(skeleton),
     ):
-        confidence = gold_confidence(batch, reader.logits(batch).softmax(-1))
-        confidence.sum().backward()  # type: ignore[no-untyped-call]
+        p_gold = gold_probabilities(batch, reader.logits(batch).softmax(-1))
+        p_gold.sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _run_shared(skeleton: BoundModel, shared: SharedBatch, token_budget: int, *, capture: bool) -> None:
@@ -75,7 +75,7 @@ def _run_shared(skeleton: BoundModel, shared: SharedBatch, token_budget: int, *,
         passes = SharedPasses(PrefixReader(skeleton, reader), shared)
         for rows in shared.turns(token_budget):
             part = shared.part(rows)
-            gold_confidence(part.batch, passes.rests(part).softmax(-1)).sum().backward()  # type: ignore[no-untyped-call]
+            gold_probabilities(part.batch, passes.rests(part).softmax(-1)).sum().backward()  # type: ignore[no-untyped-call]
             passes.collect(rows)
         for number in range(passes.n_back):
             last = number + 1 == passes.n_back

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from culnig.bound import BoundModel
-from culnig.extraction.portions import split_batches
+from culnig.core.items import Item
 from culnig.inference.batches import Batch, make_batches, split_by_budget
 from culnig.inference.encoding import EncodedItem
 from culnig.inference.grouping import share_prefixes
 from culnig.inference.prefixes import unfit
 from culnig.inference.shared_batches import SharedBatch, total_work, whole
-from culnig.items import Item
+from culnig.models.base import BoundModel
 from culnig.planning.tracing import batch_flops
+from culnig.scoring.portions import split_batches
 from culnig.store.item_scores import item_bytes
 
 SUM_BYTES = 6.7

@@ -15,7 +15,7 @@ from culnig.report.tables import Table, number_text
 METRICS = {
     "accuracy": "accuracy",
     "option_accuracy": "option accuracy",
-    "confidence": "P(gold)",
+    "p_gold": "P(gold)",
     "option_mass": "option mass",
     "alignment": "alignment",
 }
@@ -162,7 +162,7 @@ def _results_panel(rows: Sequence[dict[str, Any]], title: str, name: str) -> Pan
                 (
                     *(row["benchmark"], "unmasked" if row["condition"] == UNMASKED else row["condition"]),
                     *(row["factor"], row["n_neurons"], row["n"], row["accuracy"], row["option_accuracy"]),
-                    *(row["confidence"], row["option_mass"], row["chance"]),
+                    *(row["p_gold"], row["option_mass"], row["chance"]),
                     *(lost(row, part) for part in ("accuracy", "format", "knowledge")),
                 )
                 for row in rows

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from culnig.core.neurons import FORWARD_ORDER, Layout
 from culnig.evaluation.conditions import UNMASKED
-from culnig.neurons import FORWARD_ORDER, Layout
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.files import whole_file
 
@@ -62,7 +62,7 @@ def _layers_panel(axes: Axes, chosen: NeuronSet, layout: Layout) -> None:
 
 
 def _masking_panel(axes: Axes, name: str, rows: Sequence[dict[str, Any]], benchmark: str) -> None:
-    metrics = ("accuracy", "option_accuracy", "confidence", "option_mass")
+    metrics = ("accuracy", "option_accuracy", "p_gold", "option_mass")
     labels = (
         "accuracy\n(whole vocabulary)",
         "option accuracy\n(among the labels)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from culnig.instances.file import StoredInstances
+from culnig.evaluation.instances.file import StoredInstances
 from culnig.report.drawing import bars
 from culnig.report.sections import Panel, Section, slug
 from culnig.report.tables import Cell, Table

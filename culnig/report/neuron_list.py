@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from culnig.neurons import Neuron
+from culnig.core.neurons import Neuron
 from culnig.report.profiles import Profile
 from culnig.report.tables import Cell, Table
 from culnig.selection.neuron_set import NeuronSet
@@ -81,7 +81,7 @@ def add_scores(listed: Sequence[Listed], run: Run, one: Profile) -> None:
 
 def add_drivers(listed: Sequence[Listed], run: Run, benchmark: str, questions: Questions) -> None:
     """Fill in the items and words that raise each neuron, where the run stores them."""
-    from culnig.reduction.drivers import drivers
+    from culnig.reanalysis.drivers import drivers
 
     if run.level == "culture" or not listed:
         return

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.neurons import Layout
+from culnig.core.neurons import Layout
 from culnig.report.drawing import Line, heat_map, lines
 from culnig.report.profiles import Profile
 from culnig.report.sections import Panel, Section, slug

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from culnig.core.neurons import Layout
 from culnig.errors import InputError, StoreError
 from culnig.evaluation.compare import StoredEvaluation, open_evaluation
 from culnig.evaluation.folder import REQUEST_FILE, RESULTS_FILE
-from culnig.instances.file import StoredInstances, read_instances
-from culnig.neurons import Layout
+from culnig.evaluation.instances.file import StoredInstances, read_instances
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store import schema
 from culnig.store.run import Run
@@ -52,7 +52,7 @@ class Sources:
         return None if run is None else run.layout
 
 
-_LATER = ("like", "change", "loss", "against_random", "p_holm", "chance", "option_accuracy", "confidence")
+_LATER = ("like", "change", "loss", "against_random", "p_holm", "chance", "option_accuracy", "p_gold")
 """What rows of older evaluations may lack."""
 
 

@@ -16,7 +16,7 @@ FEW_QUESTIONS = 100
 LOW_AGREEMENT = 0.5
 LEVEL = 0.05
 _MOST_SAID = 8
-_MEASURE = "confidence"
+_MEASURE = "p_gold"
 
 
 def findings(sources: Sources) -> list[str]:

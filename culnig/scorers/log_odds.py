@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from culnig.scorer import Pair, Scorer
+from culnig.scorers.base import Pair, Scorer
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from culnig.core.neurons import Neuron
 from culnig.errors import InputError, MismatchError
-from culnig.neurons import Neuron
 from culnig.selection.neuron_set import NeuronSet
 
 Operation = Literal["union", "intersect", "minus"]

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from culnig.core.neurons import MLP_GATE, Layout, Neuron
 from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError
-from culnig.neurons import MLP_GATE, Layout, Neuron
 from culnig.selection.algebra import check_one_model
 from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
 from culnig.store.files import make_folder, read_json, whole_file

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.moments import CultureMoments
 from culnig.errors import SelectionError
-from culnig.scores import CultureMoments
 from culnig.selection.tables import Roles, SelectionTables
 from culnig.store.run import Run, StoredBenchmark
 

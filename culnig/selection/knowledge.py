@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.neurons import Layout
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.neurons import Layout
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.pools import pool_positions
 from culnig.selection.tables import choose_roles

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig import kernels
+from culnig.core.neurons import Layout
 from culnig.errors import SelectionError
-from culnig.neurons import Layout
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.pools import pool_positions
 from culnig.selection.ranking import check_fraction

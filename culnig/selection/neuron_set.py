@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.neurons import FORWARD_ORDER, Layout, Neuron
+from culnig.core.notebook import html_table
 from culnig.errors import MismatchError, OutputExistsError, StoreError
-from culnig.neurons import FORWARD_ORDER, Layout, Neuron
-from culnig.notebook import html_table
 from culnig.store.files import make_folder, read_json, write_json
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class NeuronSet:
 
     def plot(self, layout: Layout | None = None) -> Figure:
         """A matplotlib figure of the neurons by layer and module."""
-        from culnig.plots import layers_figure
+        from culnig.core.plots import layers_figure
 
         title = f"{self.name}: {len(self.neurons):,} neurons of {self.model}"
         return layers_figure([(title, *self.table(layout))])

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.neurons import POOLS, Layout
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.neurons import POOLS, Layout
 
 
 def pool_positions(layout: Layout, name: str) -> NDArray[np.int64]:

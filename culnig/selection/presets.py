@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from culnig.data_files import own_data, read_toml
-from culnig.neurons import Layout
+from culnig.core.data_files import own_data, read_toml
+from culnig.core.neurons import Layout
 from culnig.selection.general import GeneralSettings
 from culnig.selection.specific import SpecificSettings
 

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.neurons import POOLS, Layout
 from culnig.errors import InputError, SelectionError
-from culnig.neurons import POOLS, Layout
 from culnig.selection.neuron_set import NeuronSet
 
 Match = Literal["module", "total"]

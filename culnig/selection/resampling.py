@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import Layout
 from culnig.errors import SelectionError
-from culnig.neurons import Layout
-from culnig.scores import CultureMoments
 from culnig.selection.tables import SelectionTables
 
 Weights = NDArray[np.float64]

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.neurons import POOLS, Layout
 from culnig.errors import InputError
-from culnig.neurons import POOLS, Layout
 from culnig.selection.algebra import check_one_model
 from culnig.selection.neuron_set import NeuronSet
 

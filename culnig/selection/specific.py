@@ -64,7 +64,7 @@ def select_specific(
                 "--no-exclusion or --exclude 0"
             )
         exclusion = tables.exclusion.rows([culture])[0]
-    from culnig.statistics import zscores_over_cultures  # scipy: a general selection starts without it
+    from culnig.core.statistics import zscores_over_cultures  # scipy: a general selection starts without it
 
     row = tables.cultures.index(culture)
     own = culture_scores(tables.difference, row, settings.rank_by)

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.outcomes import Outcomes
 from culnig.errors import SelectionError
-from culnig.outcomes import Outcomes
 from culnig.selection.permutation import exchange_p_values, paired_p_values
 from culnig.selection.resampling import ItemTable, ItemTables
 from culnig.selection.significance import Contrast
@@ -45,10 +45,10 @@ def items_of_run(run: Run, roles: Roles) -> ItemTables:
 def _item_table(run: Run, stored: StoredBenchmark) -> ItemTable:
     run.item_parts(stored.name)  # says what is missing before any work is done
     outcomes = run.outcomes(stored.name)
-    confidence = outcomes.confidence[:, None]
+    p_gold = outcomes.p_gold[:, None]
 
     def weighted(columns: slice) -> NDArray[np.float64]:
-        scores: NDArray[np.float64] = run.item_scores(stored.name, columns) * confidence
+        scores: NDArray[np.float64] = run.item_scores(stored.name, columns) * p_gold
         return np.maximum(scores, 0.0) if stored.role == "control" else scores
 
     pairs = zip(outcomes.culture, outcomes.question_id, strict=True)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.items import Role
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import Layout
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.items import Role
-from culnig.neurons import Layout
-from culnig.scores import CultureMoments
 from culnig.store import schema
 from culnig.store.run import Run, StoredBenchmark, Wanted
 

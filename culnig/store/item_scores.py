@@ -1,4 +1,4 @@
-"""Level `item`: the score that each item gave each neuron, before confidence and clamp.
+"""Level `item`: the score that each item gave each neuron, before P(gold) and clamp.
 
 As float16 a score is stored as a share of the largest of its item, so that small ones do not vanish.
 """
@@ -102,7 +102,7 @@ class ItemScores:
             self._scale = tables.read_cells(tables.table_at(file, schema.SCALE, shape[:1], "f"))
 
     def scores(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.float32]:
-        """Scores before confidence and clamp, (item, neuron) float32."""
+        """Scores before P(gold) and clamp, (item, neuron) float32."""
         values = tables.read_cells(self._scores, rows, columns).astype(np.float32)
         return values if self._scale is None else values * self._scale[rows, None]
 

@@ -19,9 +19,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from culnig.core.neurons import Layout
+from culnig.core.outcomes import Outcomes
 from culnig.errors import InputError, MismatchError, StoreError
-from culnig.neurons import Layout
-from culnig.outcomes import Outcomes
 from culnig.store import schema, tables
 from culnig.store.data_parts import part_file
 from culnig.store.files import whole_file
@@ -194,14 +194,14 @@ def _add_sums(target: h5py.Group, sources: Sequence[h5py.Group], n_neurons: int)
     """Write a scorer's tables as the sum of those of runs, whose cultures may differ."""
     cultures = list(dict.fromkeys(itertools.chain.from_iterable(tables.read_cultures(s)[0] for s in sources)))
     rows = {culture: row for row, culture in enumerate(cultures)}
-    n_items, confidence = np.zeros(len(cultures), np.int64), np.zeros(len(cultures))
+    n_items, p_gold = np.zeros(len(cultures), np.int64), np.zeros(len(cultures))
     places = []
     for source in sources:
         own, counts = tables.read_cultures(source)
         places.append(np.array([rows[culture] for culture in own], dtype=np.int64))
         n_items[places[-1]] += counts
-        confidence[places[-1]] += tables.read_confidence_sum(source)
-    tables.write_counts(target, cultures, n_items, confidence)
+        p_gold[places[-1]] += tables.read_p_gold_sum(source)
+    tables.write_counts(target, cultures, n_items, p_gold)
     for table in schema.TABLES:
         inputs = [
             tables.table_at(source, table, (len(place), n_neurons))

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from culnig.neurons import Segment
+from culnig.core.neurons import Segment
 from culnig.store.data_parts import Prompts
 from culnig.store.piece_reader import room_for
 from culnig.store.tensors import ITEM_SIZES, Tensors

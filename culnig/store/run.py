@@ -17,13 +17,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.items import Role
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import Layout, Segment
+from culnig.core.notebook import html_table
+from culnig.core.outcomes import Outcomes
 from culnig.errors import EnvironmentProblem, StoreError, UnknownNameError
-from culnig.items import Role
-from culnig.neurons import Layout, Segment
-from culnig.notebook import html_table
-from culnig.outcomes import Outcomes
-from culnig.scorer import GRADIENT_ACTIVATION
-from culnig.scores import CultureMoments
+from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store import schema, tables
 from culnig.store.data_parts import Part, benchmark_of, read_part
 from culnig.store.files import file_hash, open_hdf5, read_json
@@ -233,7 +233,7 @@ class Run:
             yield stored
 
     def item_scores(self, name: str, columns: slice = slice(None)) -> NDArray[np.float32]:
-        """Score of every item for some neurons (flat positions), before confidence and clamp.
+        """Score of every item for some neurons (flat positions), before P(gold) and clamp.
 
         Shape (item, neuron), items in file order. StoreError as for `item_parts`.
         """
@@ -299,7 +299,7 @@ class Run:
             {table: (("culture", "neuron"), getattr(moments, table)) for table in schema.TABLES}
             | {
                 "n_items": ("culture", moments.n_items),
-                "confidence_sum": ("culture", moments.confidence_sum),
+                "p_gold_sum": ("culture", moments.p_gold_sum),
             },
             coords={
                 "culture": list(moments.cultures),
@@ -312,7 +312,7 @@ class Run:
 
     def plot(self, name: str) -> Figure:
         """A matplotlib figure of a benchmark's scores: Σ of what is positive, by module and layer."""
-        from culnig.plots import layers_figure
+        from culnig.core.plots import layers_figure
 
         total = np.maximum(self.total(name), 0) / max(1, self.stored(name).n_items)
         table = np.zeros((len(self.layout.modules), self.layout.n_layers))
@@ -341,7 +341,7 @@ def item_frame(outcomes: Outcomes) -> Any:
     """Answered items as a pandas DataFrame; EnvironmentProblem where pandas is not installed."""
     pandas = _optional("pandas")
     columns = ("id", "question_id", "culture", "topic", "split", "gold", "predicted", "correct")
-    numbers = ("confidence", "option_mass", "alignment")
+    numbers = ("p_gold", "option_mass", "alignment")
     return pandas.DataFrame({column: getattr(outcomes, column) for column in (*columns, *numbers)})
 
 

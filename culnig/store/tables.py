@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import Layout, Segment
+from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError
-from culnig.neurons import Layout, Segment
-from culnig.outcomes import Outcomes
-from culnig.scores import CultureMoments
 from culnig.store import schema
 from culnig.store.compression import Compression, packed, row_chunks, write_column
 
@@ -51,7 +51,7 @@ def read_layout(root: h5py.Group) -> Layout:
 
 def write_moments(group: h5py.Group, moments: CultureMoments, compression: Compression = "default") -> None:
     """Write the tables of one benchmark into its group."""
-    write_counts(group, moments.cultures, moments.n_items, moments.confidence_sum)
+    write_counts(group, moments.cultures, moments.n_items, moments.p_gold_sum)
     for name in schema.TABLES:
         table = getattr(moments, name)
         dataset = create_table(group, name, table.shape, table.dtype, compression)
@@ -63,12 +63,12 @@ def write_counts(
     group: h5py.Group,
     cultures: Sequence[str],
     n_items: NDArray[np.int64],
-    confidence_sum: NDArray[np.float64],
+    p_gold_sum: NDArray[np.float64],
 ) -> None:
     """Write what a benchmark has per culture, beside its tables."""
     write_texts(group, schema.CULTURES, cultures)
     write_column(group, schema.N_ITEMS, n_items)
-    write_column(group, schema.CONFIDENCE_SUM, confidence_sum)
+    write_column(group, schema.P_GOLD_SUM, p_gold_sum)
 
 
 def create_table(
@@ -92,7 +92,7 @@ def read_moments(group: h5py.Group, n_neurons: int) -> CultureMoments:
     return CultureMoments(
         cultures,
         n_items,
-        _numbers(group, schema.CONFIDENCE_SUM, one, "f"),
+        _numbers(group, schema.P_GOLD_SUM, one, "f"),
         _numbers(group, schema.SUM, table, "f"),
         _numbers(group, schema.SUM_OF_SQUARES, table, "f"),
         _numbers(group, schema.POSITIVE_COUNT, table, "u"),
@@ -154,8 +154,9 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     for name in _TEXT_COLUMNS:
         write_texts(group, name, getattr(outcomes, name))
     write_texts(group, "options", [schema.OPTION_SEPARATOR.join(labels) for labels in outcomes.options])
-    for name in ("correct", "confidence", "option_mass", "option_probabilities", "alignment", "n_tokens"):
+    for name in ("correct", "option_mass", "option_probabilities", "alignment", "n_tokens"):
         write_column(group, name, getattr(outcomes, name))
+    write_column(group, schema.P_GOLD, outcomes.p_gold)
 
 
 def read_outcomes(root: h5py.Group) -> Outcomes:
@@ -174,7 +175,7 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
         **{name: np.array(values, dtype=object) for name, values in texts.items()},
         options=options,
         correct=_numbers(group, "correct", (n,), "b"),
-        confidence=_numbers(group, "confidence", (n,), "f"),
+        p_gold=_numbers(group, schema.P_GOLD, (n,), "f"),
         option_probabilities=_numbers(group, "option_probabilities", (n, widest), "f"),
         alignment=_numbers(group, "alignment", (n,), "f"),
         n_tokens=_numbers(group, "n_tokens", (n,), "i") if "n_tokens" in group else np.zeros(n, np.int64),
@@ -298,9 +299,9 @@ def read_texts(group: h5py.Group, name: str) -> list[str]:
         raise StoreError(f"{_where(group, name)} cannot be read: {error}") from None
 
 
-def read_confidence_sum(group: h5py.Group) -> NDArray[np.float64]:
+def read_p_gold_sum(group: h5py.Group) -> NDArray[np.float64]:
     """Σ P(gold) per culture."""
-    return _numbers(group, schema.CONFIDENCE_SUM, (len(read_cultures(group)[0]),), "f")
+    return _numbers(group, schema.P_GOLD_SUM, (len(read_cultures(group)[0]),), "f")
 
 
 def read_places(group: h5py.Group, name: str, n: int) -> NDArray[np.int64]:

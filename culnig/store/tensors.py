@@ -17,8 +17,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from culnig.core.neurons import Layout, Segment
 from culnig.errors import StoreError
-from culnig.neurons import Layout, Segment
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, packed, tall_chunks, write_column
 from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import h5py
 
+from culnig.core.neurons import Layout
 from culnig.errors import StoreError
-from culnig.neurons import Layout
 from culnig.store import schema, tables
 from culnig.store.data_parts import read_part
 from culnig.store.files import file_hash, open_hdf5

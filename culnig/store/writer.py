@@ -23,11 +23,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.items import Role
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import Layout
+from culnig.core.outcomes import Outcomes
 from culnig.errors import MismatchError, OutputExistsError, StoreError
-from culnig.items import Role
-from culnig.neurons import Layout
-from culnig.outcomes import Outcomes
-from culnig.scores import CultureMoments
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, write_column
 from culnig.store.data_parts import part_file
@@ -317,8 +317,8 @@ def _add_moments(
     """Write the sum of the parts, and that of those that hold the first half of the questions, if any do."""
     counts = [tables.read_cultures(part) for part in parts]
     cultures = counts[0][0]
-    confidence = sum(tables.read_confidence_sum(part) for part in parts)
-    tables.write_counts(target, cultures, sum(n for _, n in counts), confidence)  # type: ignore[arg-type]
+    p_gold = sum(tables.read_p_gold_sum(part) for part in parts)
+    tables.write_counts(target, cultures, sum(n for _, n in counts), p_gold)  # type: ignore[arg-type]
     shape = (len(cultures), n_neurons)
     for name in schema.TABLES:
         sources = [tables.table_at(part, name, shape) for part in parts]

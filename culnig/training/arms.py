@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from culnig.bound import BoundModel
+from culnig.benchmarks.base import ChosenItems
+from culnig.core.outcomes import Outcomes
 from culnig.errors import InputError
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.evaluation.folder import read_answers, write_evaluation
 from culnig.evaluation.parts import EvaluationParts
 from culnig.evaluation.results import result_rows
 from culnig.evaluation.runner import run_conditions
-from culnig.extraction.run import describe_model, versions
 from culnig.inference.encoding import EncodedItem
-from culnig.items import ChosenItems
-from culnig.outcomes import Outcomes
+from culnig.models.base import BoundModel
+from culnig.scoring.run import describe_model, versions
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.similarity import compare
 from culnig.training.arms_table import FORMAT_VERSION, After, change_rows, contrast_rows

@@ -14,18 +14,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.items import NO_CULTURE
+from culnig.core.outcomes import Outcomes
+from culnig.core.statistics import holm, paired_differences
 from culnig.errors import StoreError
 from culnig.evaluation.results import as_json, metrics_of, values_of
-from culnig.items import NO_CULTURE
-from culnig.outcomes import Outcomes
-from culnig.statistics import holm, paired_differences
 from culnig.store.files import read_json, whole_file
 from culnig.training.folder import ARMS_FORMAT
 
 FORMAT_VERSION = 1
 ARMS_FILE = "arms.json"
 TABLE_FILE = "arms.csv"
-METRICS = ("accuracy", "option_accuracy", "confidence")
+METRICS = ("accuracy", "option_accuracy", "p_gold")
 
 After = Mapping[Any, Sequence[Mapping[str, Outcomes]]]
 """Outcomes by benchmark for each seed, by arm."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.bound import BoundModel
-from culnig.extraction.run import score_run
-from culnig.extraction.scoring import ScoreSettings
-from culnig.items import ChosenItems
+from culnig.benchmarks.base import ChosenItems
+from culnig.models.base import BoundModel
+from culnig.scoring.run import score_run
+from culnig.scoring.scoring import ScoreSettings
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.tables import general_totals

@@ -19,9 +19,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from culnig.bound import BoundModel
+from culnig.core.neurons import Neuron
 from culnig.errors import MismatchError, OutputExistsError, SelectionError, StoreError
-from culnig.neurons import Neuron
+from culnig.models.base import BoundModel
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.files import make_folder, whole_file
 from culnig.training.ranking import Direction, Granularity, RankBy, Unit, ranked, units, within_budget

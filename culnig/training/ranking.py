@@ -13,9 +13,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from culnig.bound import BoundModel
+from culnig.core.neurons import POOLS
 from culnig.errors import InputError, SelectionError
-from culnig.neurons import POOLS
+from culnig.models.base import BoundModel
 from culnig.selection.neuron_set import NeuronSet
 from culnig.training.weights import MLP, Part, Weights
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from culnig.benchmarks.base import Benchmark
+from culnig.core.items import Item
 from culnig.errors import DataFileError, TrainingError
-from culnig.items import Benchmark, Item
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from culnig.bound import BoundModel
 from culnig.errors import EnvironmentProblem, InputError, MismatchError
+from culnig.models.base import BoundModel
 from culnig.training.plan import Plan
 from culnig.training.settings import TrainSettings
 from culnig.training.weights import Part

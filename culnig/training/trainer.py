@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from culnig.bound import BoundModel
 from culnig.errors import BindingError, EnvironmentProblem, InputError, TrainingError
 from culnig.inference.encoding import EncodedItem
+from culnig.models.base import BoundModel
 from culnig.training.folder import COMPLETE, LOG_COLUMNS, TrainingFolder
 from culnig.training.label_loss import Examples, LabelLoss, collate
 from culnig.training.plan import Plan

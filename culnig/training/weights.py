@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.bound import BoundModel, BoundSlice, linear_outputs
 from culnig.errors import BindingError
+from culnig.models.base import BoundModel, BoundSlice, linear_outputs
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from culnig import registry
-from culnig.bound import BoundModel, bind_model
+from culnig.models.base import BoundModel, bind_model
 from culnig.validation.settings import PlantedSettings
 from culnig.validation.world import World
 

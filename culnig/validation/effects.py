@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from culnig.core.items import Item
+from culnig.core.outcomes import Outcomes
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, make_batches
 from culnig.inference.encoding import Encoder
-from culnig.intervention import intervene
-from culnig.items import Item
-from culnig.outcomes import Outcomes
+from culnig.models.intervention import intervene
 from culnig.selection.neuron_set import NeuronSet
 from culnig.validation.planted import PlantedModel
 from culnig.validation.planting import SHARED

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.scorer import GRADIENT_ACTIVATION
+from culnig.core.statistics import zscores_over_cultures
+from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.ranking import cut_pool
 from culnig.selection.specific import SpecificSettings, culture_scores, select_specific
 from culnig.selection.tables import SelectionTables, selection_tables
-from culnig.statistics import zscores_over_cultures
 from culnig.store.run import Run
 from culnig.validation.recovery import Recovery, mean_recovery, recovery
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig import registry
-from culnig.bound import BoundModel, bind_model
-from culnig.neurons import Layout
+from culnig.core.neurons import Layout
+from culnig.models.base import BoundModel, bind_model
 from culnig.selection.neuron_set import NeuronSet
 from culnig.validation.planting import SHARED, Membership, draw_membership, planted_sets
 from culnig.validation.settings import PlantedSettings

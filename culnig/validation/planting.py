@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.neurons import MLP_GATE, Neuron
+from culnig.core.neurons import MLP_GATE, Neuron
 from culnig.selection.neuron_set import NeuronSet
 from culnig.validation.settings import PlantedSettings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from culnig.bound import BoundModel
+    from culnig.models.base import BoundModel
 
 SHARED = "shared"
 """Name of the set that all cultures need."""

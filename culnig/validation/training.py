@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from culnig.bound import BoundModel
 from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.models.base import BoundModel
 from culnig.validation.planting import Membership, PlantedRows, Switch, planted_rows
 from culnig.validation.settings import PlantedSettings
 from culnig.validation.world import ANSWERS, CONTROL, FACTS, GENERAL_FACTS, NAMING, World

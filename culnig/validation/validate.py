@@ -15,8 +15,8 @@ from typing import Any
 
 from culnig import registry
 from culnig.errors import OutputExistsError, StoreError
-from culnig.extraction.run import RunSettings, score_run, versions
-from culnig.extraction.scoring import ScoreSettings
+from culnig.scoring.run import RunSettings, score_run, versions
+from culnig.scoring.scoring import ScoreSettings
 from culnig.store.files import make_folder, read_json, write_json
 from culnig.store.run import Run
 from culnig.validation.effects import Effects, measure_effects

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.items import NO_CULTURE, ChosenItems, Item, Split, SplitChoice, choose_items
+from culnig.benchmarks.base import ChosenItems
+from culnig.core.items import NO_CULTURE, Item, Split, SplitChoice, choose_items
 from culnig.validation.settings import PlantedSettings
 
 FACTS = "planted-facts"

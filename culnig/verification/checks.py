@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from culnig.bound import BoundModel
+from culnig.core.neurons import KEY, QUERY, VALUE, Segment
 from culnig.errors import LabelError
-from culnig.extraction.capture import Capture
-from culnig.extraction.scoring import ScoreSettings, score_benchmark
-from culnig.inference.answers import AnswerReader, gold_confidence
+from culnig.inference.answers import AnswerReader, gold_probabilities
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import Encoder
-from culnig.intervention import intervene
-from culnig.neurons import KEY, QUERY, VALUE, Segment
+from culnig.models.base import BoundModel
+from culnig.models.intervention import intervene
+from culnig.scoring.capture import Capture
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.verification.probes import LABELS, batch_of, cut_to, probe_items
 
 
@@ -52,8 +52,8 @@ def captured(bound: BoundModel, batch: Batch) -> Pairs:
         pairs[segment] = (activation.float().clone(), gradient.float().clone())
 
     with AnswerReader(bound) as reader, Capture(bound, keep):
-        confidence = gold_confidence(batch, reader.logits(batch).softmax(-1))
-        confidence.sum().backward()  # type: ignore[no-untyped-call]
+        p_gold = gold_probabilities(batch, reader.logits(batch).softmax(-1))
+        p_gold.sum().backward()  # type: ignore[no-untyped-call]
     return pairs
 
 

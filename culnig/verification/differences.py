@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from culnig.bound import BoundModel, BoundSlice
-from culnig.inference.answers import AnswerReader, gold_confidence
+from culnig.inference.answers import AnswerReader, gold_probabilities
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import Encoder
+from culnig.models.base import BoundModel, BoundSlice
 from culnig.verification.checks import Check, captured
 from culnig.verification.probes import batch_of, probe_items
 
@@ -69,7 +69,7 @@ def _slope(
         try:
             with torch.inference_mode(), AnswerReader(bound) as reader:
                 probabilities = reader.logits(batch).double().softmax(-1)
-                return float(gold_confidence(batch, probabilities)[0])
+                return float(gold_probabilities(batch, probabilities)[0])
         finally:
             handle.remove()
 

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.bound import BoundModel
+from culnig.core.items import Item
+from culnig.core.outcomes import Outcomes
 from culnig.errors import InputError
-from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
-from culnig.intervention import intervene
-from culnig.items import Item
-from culnig.outcomes import Outcomes
+from culnig.models.base import BoundModel
+from culnig.models.intervention import intervene
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
 LOW = 0.5
 """A rank correlation below this is a warning: the ranking says little about what zeroing does."""
@@ -108,17 +108,17 @@ def audit(
     batches = make_batches(Encoder(bound).encode_all(items), settings.token_budget)
     effect = np.empty(len(flat))
     with AnswerReader(bound) as reader:
-        bare = _confidence(reader, batches, items)
+        bare = _p_gold(reader, batches, items)
         for place, position in enumerate(flat):
             with intervene(bound, np.array([position])):
-                masked = _confidence(reader, batches, items)
+                masked = _p_gold(reader, batches, items)
             effect[place] = np.mean(bare * (bare - masked))
             after_neuron()
     return Audit(flat, len(top), score, first_order, effect)
 
 
-def _confidence(reader: AnswerReader, batches: Sequence[Batch], items: Sequence[Item]) -> NDArray[np.float64]:
+def _p_gold(reader: AnswerReader, batches: Sequence[Batch], items: Sequence[Item]) -> NDArray[np.float64]:
     outcomes = Outcomes.empty(items)
     for batch in batches:
         reader.answer(batch, outcomes)
-    return outcomes.confidence
+    return outcomes.p_gold

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from culnig.core.items import Item
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
-from culnig.items import Item
 
 LABELS = (("A", "B", "C", "D"), ("1", "2", "3", "4"))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from culnig.bound import BoundModel
 from culnig.errors import CulnigError
+from culnig.models.base import BoundModel
 from culnig.verification.checks import (
     Check,
     check_attention,

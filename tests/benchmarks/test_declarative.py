@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from culnig import registry
 from culnig.benchmarks.declarative import declared_benchmark
 from culnig.cli.list import command as list_command
+from culnig.core.items import NO_CULTURE
 from culnig.errors import DataFileError
-from culnig.items import NO_CULTURE
 
 DECLARATION = """\
 name: tea

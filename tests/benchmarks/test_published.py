@@ -18,8 +18,8 @@ from culnig.benchmarks.culturalbench import CulturalBench
 from culnig.benchmarks.mrpc import MRPC
 from culnig.benchmarks.normad import NormAd
 from culnig.benchmarks.qnli import QNLI
+from culnig.core.items import NO_CULTURE, choose_items
 from culnig.errors import DataFileError
-from culnig.items import NO_CULTURE, choose_items
 
 ALL = [CulturalBench, NormAd, CommonsenseQA, QNLI, MRPC]
 FILE = {

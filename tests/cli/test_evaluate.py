@@ -142,12 +142,12 @@ def test_prompts_that_are_not_shared_give_the_same_table(culnig, whole, model_fo
         done.json["rows"], json.loads((whole / "results.json").read_text())["rows"], strict=True
     ):
         assert (row["condition"], row["accuracy"]) == (other["condition"], other["accuracy"])
-        assert row["confidence"] == pytest.approx(other["confidence"], rel=1e-4)
+        assert row["p_gold"] == pytest.approx(other["p_gold"], rel=1e-4)
 
 
 def test_the_parts_of_the_accuracy_lost_are_in_every_row(whole):
     for row in json.loads((whole / "results.json").read_text())["rows"]:
-        if row["condition"] == "none":
+        if row["condition"] == "unmasked":
             assert row["loss"] is None
             continue
         parts = [row["loss"][part]["items"] for part in ("accuracy", "format", "knowledge")]
@@ -165,7 +165,7 @@ def test_a_matrix_masks_each_culture_and_evaluates_all(culnig, model_folder, set
     shown = culnig("inspect", output)
     assert "rows masked, columns evaluated" in shown.out
     matrices = json.loads((output / "results.json").read_text())["matrix"]
-    assert [matrix["metric"] for matrix in matrices] == ["accuracy", "option_accuracy", "confidence"]
+    assert [matrix["metric"] for matrix in matrices] == ["accuracy", "option_accuracy", "p_gold"]
     for matrix in matrices:
         assert matrix["masked"] == matrix["evaluated"] == list(CULTURES)
         assert np.shape(matrix["change"]) == np.shape(matrix["rank"]) == (3, 3)
@@ -195,18 +195,18 @@ def test_a_dose_series_has_effect_and_damage(culnig, model_folder, sets, tmp_pat
         )
     )
     factors = (0, 0.25, 0.5, 1.5, 2)
-    confidence = [dose for dose in done.json["dose"] if dose["metric"] == "confidence"]
-    assert [(dose["factor"], dose["share"]) for dose in confidence] == [
+    p_gold = [dose for dose in done.json["dose"] if dose["metric"] == "p_gold"]
+    assert [(dose["factor"], dose["share"]) for dose in p_gold] == [
         (factor, share) for share in (1, 0.5) for factor in factors
     ]
-    assert [dose["n_neurons"] for dose in confidence] == [20] * 5 + [10] * 5
-    for dose in confidence:
+    assert [dose["n_neurons"] for dose in p_gold] == [20] * 5 + [10] * 5
+    for dose in p_gold:
         assert dose["damage"] is None
         (row,) = [row for row in done.json["rows"] if row["condition"] == dose["condition"]]
-        change = row["change"]["confidence"]["effect"]
+        change = row["change"]["p_gold"]["effect"]
         assert dose["effect"] == pytest.approx(change if dose["factor"] > 1 else -change)
     table = culnig("inspect", tmp_path / "dose").out
-    assert "Dose and response in confidence" in table
+    assert "Dose and response in p_gold" in table
 
 
 @pytest.fixture(scope="module")
@@ -230,9 +230,9 @@ def test_neurons_are_replaced_by_what_they_did_in_a_run(
     assert done.code == 0, done.err
     rows = {row["condition"]: row for row in done.json["rows"]}
     name = f"general ({mask})"
-    assert list(rows) == ["none", name, f"random 0 like {name}"]
+    assert list(rows) == ["unmasked", name, f"random 0 like {name}"]
     assert [row["mask"] for row in rows.values()] == ["scale", mask, mask]
-    assert rows[name]["change"]["confidence"]["effect"] != 0
+    assert rows[name]["change"]["p_gold"]["effect"] != 0
     document = json.loads((output / "results.json").read_text())
     assert document["settings"]["means"] == {"run": Run(item_run).run_id, "prompts": 3}
     assert mask in culnig("inspect", output).out
@@ -343,7 +343,7 @@ def test_one_item_has_a_table_a_comparison_and_a_report(culnig, model_folder, se
         (output / "results.json").read_text(), parse_constant=lambda text: pytest.fail(f"{text} is no JSON")
     )["rows"]
     assert {row["n"] for row in rows} == {1}
-    change = rows[1]["change"]["confidence"]
+    change = rows[1]["change"]["p_gold"]
     assert change["interval"] == [None, None]
     assert change["p_value"] == 1
     assert culnig("compare", output).code == 0
@@ -363,7 +363,7 @@ def test_compare_tests_the_sets_of_an_evaluation_without_the_model(culnig, whole
     ]
     for row in rows:
         assert row["p_value"] <= row["p_holm"] <= 1
-        assert row["against_random"]["confidence"]["n_random"] == 2
+        assert row["against_random"]["p_gold"]["n_random"] == 2
     table = culnig("compare", whole).out
     assert "McNemar" in table
     assert "bootstrap p" in table
@@ -379,9 +379,9 @@ def test_compare_pairs_two_evaluations(culnig, whole, model_folder, sets, tmp_pa
     assert done.code == 0, done.err
     rows = culnig("compare", whole, other, "--json").json["comparisons"]
     assert [row["condition"] for row in rows] == ["enhanced: none", "enhanced: general"]
-    assert rows[0]["change"]["confidence"]["effect"] == 0
-    assert rows[1]["change"]["confidence"]["effect"] != 0
-    one = culnig("compare", whole, other, "--condition", "general", "--against", "none", "--json").json
+    assert rows[0]["change"]["p_gold"]["effect"] == 0
+    assert rows[1]["change"]["p_gold"]["effect"] != 0
+    one = culnig("compare", whole, other, "--condition", "general", "--against", "unmasked", "--json").json
     assert [row["against"] for row in one["comparisons"]] == ["evaluation: none"]
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.importing.released import document, written
+from tests.reanalysis.released import document, written
 
 
 def test_score_files_to_a_selection(culnig, tmp_path):

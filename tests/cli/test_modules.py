@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from culnig.neurons import MLP_GATE, QUERY, Neuron
+from culnig.core.neurons import MLP_GATE, QUERY, Neuron
 from culnig.selection.neuron_set import NeuronSet
 from culnig.training.plan import read_plan
 from tests.tiny_models import tiny_model

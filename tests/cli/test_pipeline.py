@@ -22,7 +22,7 @@ def test_score_writes_the_files_of_the_contract(run_folder):
         assert group["sum"].shape == (16, n_neurons)
         assert group["sum"].dtype == np.float64
         assert group["positive_count"].dtype == np.uint32
-        assert {"id", "culture", "gold", "predicted", "confidence"} <= set(group["items"])
+        assert {"id", "culture", "gold", "predicted", "p_gold"} <= set(group["items"])
         assert (file["benchmarks/everyday-control/sum"][:] >= 0).all()
     assert not (run_folder / "parts").exists()
     assert not list(run_folder.rglob("*.tmp"))
@@ -48,7 +48,7 @@ def test_select_evaluate_and_inspect(culnig, run_folder, model_folder, tmp_path)
     assert done.code == 0, done.err
     conditions = [row["condition"] for row in done.json["rows"]]
     assert conditions == [
-        "none",
+        "unmasked",
         "general",
         "random 0 like general",
         "random 1 like general",
@@ -58,7 +58,7 @@ def test_select_evaluate_and_inspect(culnig, run_folder, model_folder, tmp_path)
     ]
     for row in done.json["rows"]:
         assert row["n"] == 16
-        assert 0 <= row["confidence"] <= row["option_mass"] <= 1
+        assert 0 <= row["p_gold"] <= row["option_mass"] <= 1
         assert row["accuracy"] <= row["option_accuracy"]
     set_row = done.json["rows"][1]
     assert set_row["against_random"]["accuracy"]["n_random"] == 2

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from culnig.backends.check import KernelCheck
+from culnig.kernels.check import KernelCheck
 from culnig.verification import verify
 from culnig.verification.checks import Check
 
@@ -84,7 +84,7 @@ def test_verify_of_the_kernels(culnig, monkeypatch, agrees, code):
         KernelCheck("cpu", "score_reduce max float32 (1, 1, 1)", True),
         KernelCheck("cpu", "other", agrees),
     ]
-    monkeypatch.setattr("culnig.backends.check_kernels", lambda: rows)
+    monkeypatch.setattr("culnig.kernels.check.check_kernels", lambda: rows)
     result = culnig("verify", "--kernels")
     assert result.code == code
     assert ("different: cpu, other" in result.out) is not agrees

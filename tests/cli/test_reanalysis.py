@@ -134,7 +134,7 @@ def test_verify_and_top_are_for_runs(culnig, tmp_path):
 def test_sums_hold_what_the_item_scores_say(item_run):
     run = Run(item_run)
     for name in run.benchmarks:
-        weighted = run.item_scores(name).astype(float) * run.outcomes(name).confidence[:, None]
+        weighted = run.item_scores(name).astype(float) * run.outcomes(name).p_gold[:, None]
         if run.benchmarks[name].role == "control":
             weighted = np.maximum(weighted, 0)
         np.testing.assert_allclose(run.moments(name).sum.sum(0), weighted.sum(0), rtol=1e-10, atol=1e-18)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from culnig.neurons import MLP_GATE, MLP_UP, Layout
+from culnig.core.neurons import MLP_GATE, MLP_UP, Layout
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.tables import selection_tables
 from tests.selection.test_significance import moments_of

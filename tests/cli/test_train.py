@@ -218,9 +218,9 @@ def test_the_changes_are_those_that_compare_finds_between_the_folders(culnig, co
         (ours,) = [
             row
             for row in rows
-            if (row["arm"], row["benchmark"], row["metric"]) == ("bottom", benchmark, "confidence")
+            if (row["arm"], row["benchmark"], row["metric"]) == ("bottom", benchmark, "p_gold")
         ]
-        effects = [row["change"]["confidence"]["effect"] for row in found if row["benchmark"] == benchmark]
+        effects = [row["change"]["p_gold"]["effect"] for row in found if row["benchmark"] == benchmark]
         assert ours["by_seed"] == pytest.approx(effects)
         assert ours["change"]["effect"] == pytest.approx(sum(effects) / 2)
 

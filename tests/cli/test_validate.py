@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from culnig.cli.validate import EXIT_FAILED
-from culnig.scorer import GRADIENT_ACTIVATION
+from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.specific import SpecificSettings, select_specific
 from culnig.selection.tables import selection_tables

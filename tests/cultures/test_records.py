@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from culnig.core.data_files import own_data
 from culnig.cultures.records import (
     Culture,
     builtin_cultures,
     culture_by_name,
     read_cultures,
 )
-from culnig.data_files import own_data
 from culnig.errors import DataFileError, InputError, PluginError, UnknownNameError
 
 BLEND_SPELLINGS = {

@@ -14,7 +14,7 @@ from culnig.evaluation.results import result_rows
 from tests.toy import answered, items
 
 ASKED = items(["China"], questions=8)
-NONE = Condition("none", 1.0, np.empty(0, dtype=np.int64))
+NONE = Condition("unmasked", 1.0, np.empty(0, dtype=np.int64))
 GENERAL = Condition("general", 0.0, np.array([8, 0]), of_set="general")
 RANDOM = Condition("random 0 like general", 0.0, np.array([1, 2]), like="general", of_set="general")
 
@@ -36,11 +36,11 @@ def evaluation(folder, right, benchmarks=("blend",), asked=ASKED, items_hash="1"
 
 
 def test_within_one_evaluation_the_numbers_are_those_of_its_rows(tmp_path):
-    found = evaluation(tmp_path / "a", {"none": 8, "general": 2, RANDOM.name: 7}, ("blend", "normad"))
+    found = evaluation(tmp_path / "a", {"unmasked": 8, "general": 2, RANDOM.name: 7}, ("blend", "normad"))
     rows = compare_within(found)
     assert [(row["benchmark"], row["condition"], row["against"]) for row in rows] == [
-        ("blend", "general", "none"),
-        ("normad", "general", "none"),
+        ("blend", "general", "unmasked"),
+        ("normad", "general", "unmasked"),
     ]
     stored = found.results["rows"][1]
     assert stored["condition"] == "general"
@@ -54,15 +54,15 @@ def test_within_one_evaluation_the_numbers_are_those_of_its_rows(tmp_path):
 
 
 def test_any_two_conditions_can_be_compared(tmp_path):
-    found = evaluation(tmp_path / "a", {"none": 8, "general": 2, RANDOM.name: 7})
+    found = evaluation(tmp_path / "a", {"unmasked": 8, "general": 2, RANDOM.name: 7})
     (row,) = compare_within(found, ["general"], RANDOM.name)
     assert row["change"]["accuracy"]["effect"] == pytest.approx(-5 / 8)
     assert row["against"] == RANDOM.name
 
 
 def test_between_evaluations_the_same_conditions_are_paired(tmp_path):
-    first = evaluation(tmp_path / "before", {"none": 8, "general": 6})
-    second = evaluation(tmp_path / "after", {"none": 7, "general": 2}, ("blend", "extra"))
+    first = evaluation(tmp_path / "before", {"unmasked": 8, "general": 6})
+    second = evaluation(tmp_path / "after", {"unmasked": 7, "general": 2}, ("blend", "extra"))
     rows = compare_between(first, second)
     assert [(row["condition"], row["against"]) for row in rows] == [
         ("after: none", "before: none"),
@@ -72,21 +72,21 @@ def test_between_evaluations_the_same_conditions_are_paired(tmp_path):
 
 
 def test_different_items_cannot_be_paired(tmp_path):
-    first = evaluation(tmp_path / "a", {"none": 8})
+    first = evaluation(tmp_path / "a", {"unmasked": 8})
     others = [replace(item, id=f"other {item.id}") for item in ASKED]
     with pytest.raises(MismatchError, match="8 and 8 items, 0 ids in both"):
-        compare_between(first, evaluation(tmp_path / "b", {"none": 8}, asked=others))
+        compare_between(first, evaluation(tmp_path / "b", {"unmasked": 8}, asked=others))
 
 
 def test_items_of_one_id_and_another_text_cannot_be_paired(tmp_path):
-    first, second = (evaluation(tmp_path / hashed, {"none": 8}, items_hash=hashed) for hashed in "ab")
+    first, second = (evaluation(tmp_path / hashed, {"unmasked": 8}, items_hash=hashed) for hashed in "ab")
     with pytest.raises(MismatchError, match="do not hold the same items"):
         compare_between(first, second)
 
 
 def test_nothing_in_common_is_an_error(tmp_path):
-    first = evaluation(tmp_path / "a", {"none": 8}, ("blend",))
-    second = evaluation(tmp_path / "b", {"none": 8}, ("normad",))
+    first = evaluation(tmp_path / "a", {"unmasked": 8}, ("blend",))
+    second = evaluation(tmp_path / "b", {"unmasked": 8}, ("normad",))
     with pytest.raises(InputError, match="no benchmark is in both"):
         compare_between(first, second)
     with pytest.raises(InputError, match="has the condition 'none' alone"):
@@ -96,11 +96,11 @@ def test_nothing_in_common_is_an_error(tmp_path):
 
 
 def test_the_items_of_a_condition_are_a_data_frame(tmp_path):
-    found = evaluation(tmp_path / "a", {"none": 8, "general": 2})
+    found = evaluation(tmp_path / "a", {"unmasked": 8, "general": 2})
     frame = found.to_pandas("blend", "general")
     assert frame["id"].tolist() == [item.id for item in ASKED]
     assert frame["correct"].tolist() == [True] * 2 + [False] * 6
-    assert frame["confidence"].tolist() == pytest.approx([0.1 * 2 / 8] * 8)
+    assert frame["p_gold"].tolist() == pytest.approx([0.1 * 2 / 8] * 8)
     assert found.to_pandas("blend")["correct"].all()
     with pytest.raises(UnknownNameError, match="did you mean 'blend'"):
         found.to_pandas("blnd")

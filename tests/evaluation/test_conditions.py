@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from culnig.core.neurons import MLP_UP
 from culnig.errors import InputError, MismatchError
 from culnig.evaluation.conditions import UNMASKED, best_share, make_conditions
-from culnig.neurons import MLP_UP
 from tests.toy import neuron_set, toy_layout
 
 LAYOUT = toy_layout()
@@ -23,7 +23,7 @@ def test_without_sets_there_is_the_model_as_it_is():
 def test_each_set_is_followed_by_its_baselines():
     conditions = make_conditions([GENERAL, CHINA], LAYOUT, n_random=2)
     assert [(condition.name, condition.like) for condition in conditions] == [
-        ("none", None),
+        ("unmasked", None),
         ("general", None),
         ("random 0 like general", "general"),
         ("random 1 like general", "general"),
@@ -80,7 +80,7 @@ def test_two_sets_of_one_name_are_refused():
 
 def test_a_set_may_not_take_the_name_of_the_unmasked_model():
     with pytest.raises(InputError, match="named 'none'"):
-        make_conditions([neuron_set(LAYOUT, [1], name="none")], LAYOUT)
+        make_conditions([neuron_set(LAYOUT, [1], name="unmasked")], LAYOUT)
 
 
 def test_a_set_may_not_take_the_name_of_a_baseline():

@@ -19,7 +19,7 @@ def row(condition, benchmark, change, factor=0.0, like=None):
 
 
 def table(doses, cultural=("blend", "normad"), general="qnli"):
-    rows = [{"condition": "none", "like": None, "change": None, "benchmark": "blend"}]
+    rows = [{"condition": "unmasked", "like": None, "change": None, "benchmark": "blend"}]
     for condition, factor, effects, damage in doses:
         rows += [row(condition, name, effect, factor) for name, effect in zip(cultural, effects, strict=True)]
         if damage is not None:

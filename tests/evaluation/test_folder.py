@@ -14,7 +14,7 @@ from tests.toy import answered, items
 
 ASKED = items(["China"], questions=4, split="test")
 CONDITIONS = [
-    Condition("none", 1.0, np.empty(0, dtype=np.int64)),
+    Condition("unmasked", 1.0, np.empty(0, dtype=np.int64)),
     Condition("specific Côte d'Ivoire / 한국", 0.0, np.array([3])),
 ]
 ANSWERS = {
@@ -22,7 +22,7 @@ ANSWERS = {
     for benchmark in ("blend", "country-rc")
     for number, condition in enumerate(CONDITIONS)
 }
-ROWS = [{"benchmark": "blend", "condition": "none", "accuracy": 1 / 3, "p_value": None}]
+ROWS = [{"benchmark": "blend", "condition": "unmasked", "accuracy": 1 / 3, "p_value": None}]
 
 
 def write(folder, rows=ROWS):
@@ -44,11 +44,11 @@ def test_every_item_under_every_condition_comes_back_to_the_bit(tmp_path):
         assert dict(file.attrs) == {"format": "culnig-evaluation", "format_version": 1}
         for benchmark, groups in file["benchmarks"].items():
             for group in groups.values():
-                assert group.attrs["factor"] == (1.0 if group.attrs["condition"] == "none" else 0.0)
+                assert group.attrs["factor"] == (1.0 if group.attrs["condition"] == "unmasked" else 0.0)
                 found[benchmark, group.attrs["condition"]] = tables.read_outcomes(group)
     assert set(found) == set(ANSWERS)
     for key, outcomes in found.items():
-        assert outcomes.confidence.tobytes() == ANSWERS[key].confidence.tobytes()
+        assert outcomes.p_gold.tobytes() == ANSWERS[key].p_gold.tobytes()
         assert outcomes.correct.tolist() == ANSWERS[key].correct.tolist()
         assert outcomes.units.tolist() == ANSWERS[key].units.tolist()
 

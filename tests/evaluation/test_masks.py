@@ -71,14 +71,14 @@ def test_a_mean_mask_equals_a_model_whose_biases_are_the_means():
         set_bias(edited.model, neuron, float(mean))
     found = evaluated("mean", asked(), prompts=prompts)
     expected = [gold(edited, item) for item in asked()]
-    np.testing.assert_allclose(found["a", "general (mean)"].confidence, expected, rtol=1e-4)
-    assert not np.allclose(found["a", "none"].confidence, expected, rtol=1e-3)
+    np.testing.assert_allclose(found["a", "general (mean)"].p_gold, expected, rtol=1e-4)
+    assert not np.allclose(found["a", "unmasked"].p_gold, expected, rtol=1e-3)
 
 
 def test_a_resample_mask_gives_each_item_what_one_token_of_one_prompt_had():
     bound = tiny_model()
     prompts = [ids[:20] for ids in prompts_of(bound, 3)]
-    found = evaluated("resample", asked(6), prompts=prompts)["a", "general (resample)"].confidence
+    found = evaluated("resample", asked(6), prompts=prompts)["a", "general (resample)"].p_gold
     neurons = bound.layout.neurons(np.array(PLACES))
     possible, edited = [], tiny_model()
     for ids in prompts:
@@ -97,7 +97,7 @@ def test_answers_depend_neither_on_batches_nor_on_the_order_of_items(mask):
     same(evaluated(mask, items, token_budget=1), expected, rtol=1e-4, atol=1e-7)
     back = evaluated(mask, items[::-1])
     for key, outcomes in expected.items():
-        np.testing.assert_allclose(back[key].confidence[::-1], outcomes.confidence, rtol=1e-4)
+        np.testing.assert_allclose(back[key].p_gold[::-1], outcomes.p_gold, rtol=1e-4)
 
 
 def test_items_are_given_different_prompts():
@@ -123,7 +123,7 @@ def test_written_answers_are_masked_too():
     together, alone = written(4096), written(1)
     name = "general (resample)"
     assert together["a", name].predicted.tolist() == alone["a", name].predicted.tolist()
-    assert together["a", name].predicted.tolist() != together["a", "none"].predicted.tolist()
+    assert together["a", name].predicted.tolist() != together["a", "unmasked"].predicted.tolist()
 
 
 def test_values_that_are_not_there_are_asked_for():

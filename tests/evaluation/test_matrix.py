@@ -21,15 +21,15 @@ def evaluated(fall, benchmark="blend", cultures=CULTURES):
     asked = items(cultures, questions=QUESTIONS)
     own = np.repeat(np.arange(len(cultures)), QUESTIONS)
     noise = np.random.default_rng(0).normal(scale=0.01, size=len(asked))
-    answers = {(benchmark, "none"): answered(asked, [True] * len(asked), 0.8 + noise)}
+    answers = {(benchmark, "unmasked"): answered(asked, [True] * len(asked), 0.8 + noise)}
     for mask, falls in zip(CULTURES, fall, strict=True):
-        confidence = 0.8 + noise - np.asarray(falls, float)[own]
-        answers[benchmark, MASKS[mask]] = answered(asked, confidence > 0.5, confidence)
+        p_gold = 0.8 + noise - np.asarray(falls, float)[own]
+        answers[benchmark, MASKS[mask]] = answered(asked, p_gold > 0.5, p_gold)
     return answers
 
 
 def matrix_of(fall, **options):
-    return selectivity(evaluated(fall), ["blend"], MASKS, metric="confidence", **options)
+    return selectivity(evaluated(fall), ["blend"], MASKS, metric="p_gold", **options)
 
 
 def test_the_matrix_holds_the_change_of_every_pair():
@@ -68,7 +68,7 @@ def test_p_of_dominance_by_hand():
 
 def test_ranks_share_ties_and_are_averaged_over_benchmarks():
     asked = {**evaluated(0.3 * np.eye(5), "a"), **evaluated(np.zeros((5, 5)), "b")}
-    found = selectivity(asked, ["a", "b"], MASKS, metric="confidence")
+    found = selectivity(asked, ["a", "b"], MASKS, metric="p_gold")
     assert found.own_rank.tolist() == [(1 + 3) / 2] * 5  # all equal: rank 3 of five
     np.testing.assert_allclose(np.diagonal(found.change), -0.15)
 
@@ -77,9 +77,9 @@ def test_a_culture_that_only_one_benchmark_asks_counts_there_alone():
     one = evaluated(0.3 * np.eye(5), "a")
     without = {
         key: answered(items(CULTURES[:4], QUESTIONS), [True] * 4 * QUESTIONS, 0.8)
-        for key in (("b", name) for name in ("none", *MASKS.values()))
+        for key in (("b", name) for name in ("unmasked", *MASKS.values()))
     }
-    found = selectivity({**one, **without}, ["a", "b"], MASKS, metric="confidence")
+    found = selectivity({**one, **without}, ["a", "b"], MASKS, metric="p_gold")
     assert found.change[4, 4] == pytest.approx(-0.3)
     assert found.change[0, 0] == pytest.approx(-0.15)
     assert found.n_items.tolist() == [2 * QUESTIONS] * 4 + [QUESTIONS]
@@ -98,7 +98,7 @@ def test_related_cultures_that_fall_too_are_seen():
 
 def test_cultures_without_a_mask_are_columns_at_the_end():
     masks = {culture: MASKS[culture] for culture in ("Spain", "China", "Iran")}
-    found = selectivity(evaluated(0.3 * np.eye(5)), ["blend"], masks, metric="confidence")
+    found = selectivity(evaluated(0.3 * np.eye(5)), ["blend"], masks, metric="p_gold")
     assert found.evaluated == ("Spain", "China", "Iran", "Mexico", "UK")
     assert found.change.shape == (3, 5)
     np.testing.assert_allclose(np.diagonal(found.change), -0.3)
@@ -127,7 +127,7 @@ def condition(name, culture, like=None):
 
 
 def test_masks_are_the_sets_that_name_a_culture():
-    conditions = [condition("none", None), condition("s1", "Iran"), condition("general", None)]
+    conditions = [condition("unmasked", None), condition("s1", "Iran"), condition("general", None)]
     assert masks_by_culture([*conditions, condition("s2", "UK")]) == {"Iran": "s1", "UK": "s2"}
     with pytest.raises(InputError, match="at least two cultures"):
         masks_by_culture(conditions)

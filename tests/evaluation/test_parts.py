@@ -12,7 +12,7 @@ from tests.toy import answered, items
 
 ASKED = items(["China"], questions=4)
 CONDITIONS = [
-    Condition("none", 1.0, np.empty(0, dtype=np.int64)),
+    Condition("unmasked", 1.0, np.empty(0, dtype=np.int64)),
     Condition("specific Côte d'Ivoire / 한국", 0.0, np.array([3])),
 ]
 RECORD = {"model": {"source": "toy"}, "settings": {"shares": (1.0,)}, "benchmarks": {"blend": {}}}
@@ -27,14 +27,14 @@ def test_a_part_comes_back_to_the_bit(tmp_path):
     begin(tmp_path).save("blend", CONDITIONS[1].name, outcomes)
     parts = begin(tmp_path, resume=True)
     found = parts.read("blend", CONDITIONS[1].name)
-    assert found.confidence.tobytes() == outcomes.confidence.tobytes()
+    assert found.p_gold.tobytes() == outcomes.p_gold.tobytes()
     assert found.predicted.tolist() == outcomes.predicted.tolist()
-    assert parts.read("blend", "none") is None
+    assert parts.read("blend", "unmasked") is None
 
 
 def test_without_resume_parts_are_forgotten(tmp_path):
-    begin(tmp_path).save("blend", "none", answered(ASKED, [True] * 4))
-    assert begin(tmp_path).read("blend", "none") is None
+    begin(tmp_path).save("blend", "unmasked", answered(ASKED, [True] * 4))
+    assert begin(tmp_path).read("blend", "unmasked") is None
 
 
 def test_another_request_cannot_go_on(tmp_path):
@@ -51,21 +51,21 @@ def test_another_version_may_go_on(tmp_path):
 
 def test_a_damaged_part_is_named(tmp_path):
     parts = begin(tmp_path)
-    parts.save("blend", "none", answered(ASKED, [True] * 4))
+    parts.save("blend", "unmasked", answered(ASKED, [True] * 4))
     (path,) = (tmp_path / "parts").iterdir()
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(StoreError, match="delete it and --resume computes it again"):
-        parts.read("blend", "none")
+        parts.read("blend", "unmasked")
 
 
 def test_a_part_of_something_else_is_not_taken(tmp_path):
     parts = begin(tmp_path)
-    parts.save("blend", "none", answered(ASKED, [True] * 4))
+    parts.save("blend", "unmasked", answered(ASKED, [True] * 4))
     (path,) = (tmp_path / "parts").iterdir()
     with h5py.File(path, "a") as file:
         file.attrs["condition"] = "other"
     with pytest.raises(StoreError, match="'other'"):
-        parts.read("blend", "none")
+        parts.read("blend", "unmasked")
 
 
 def test_an_unfinished_folder_asks_for_resume(tmp_path):
@@ -107,7 +107,7 @@ def test_answers_come_back_from_the_folder_in_their_order(tmp_path):
     found = read_answers(tmp_path)
     assert list(found) == list(answers)
     for key, outcomes in found.items():
-        assert outcomes.confidence.tobytes() == answers[key].confidence.tobytes()
+        assert outcomes.p_gold.tobytes() == answers[key].p_gold.tobytes()
 
 
 def test_items_that_are_missing_or_foreign_are_refused(tmp_path):

@@ -73,7 +73,7 @@ def test_batches_are_halved_until_they_fit(allocate, sharing, error):
     )
     same(found, expected, rtol=1e-4, atol=1e-7)
     assert allocation.failures > 0
-    for condition in ("none", "general"):
+    for condition in ("unmasked", "general"):
         assert sum(n for name, n in advanced if name == condition) == len(asked())
 
 

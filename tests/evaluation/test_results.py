@@ -10,7 +10,7 @@ from culnig.evaluation.results import calibration_error, losses, result_rows
 from tests.toy import answered, items
 
 ASKED = items(["China"], questions=6, split="test")
-NONE = Condition("none", 1.0, np.empty(0, dtype=np.int64))
+NONE = Condition("unmasked", 1.0, np.empty(0, dtype=np.int64))
 GENERAL = Condition("general", 0.0, np.array([8, 0, 36]))
 RANDOM = [
     Condition(f"random {seed} like general", 0.0, np.array([1, 2, 3]), like="general") for seed in range(3)
@@ -29,7 +29,7 @@ def rows_of(answers, conditions):
 def rows():
     """Unmasked all right; masked one right; random one wrong each."""
     answers = {
-        ("blend", "none"): answered(ASKED, RIGHT, 0.7),
+        ("blend", "unmasked"): answered(ASKED, RIGHT, 0.7),
         ("blend", "general"): answered(ASKED, [True, *WRONG[1:]], 0.05),
     }
     for number, condition in enumerate(RANDOM):
@@ -39,7 +39,7 @@ def rows():
 
 
 def test_the_unmasked_model_is_compared_with_nothing(rows):
-    row = rows["none"]
+    row = rows["unmasked"]
     assert (row["accuracy"], row["n"], row["n_units"], row["n_neurons"]) == (1.0, 6, 6, 0)
     assert row["change"] is row["against_random"] is row["p_value"] is None
 
@@ -47,7 +47,7 @@ def test_the_unmasked_model_is_compared_with_nothing(rows):
 def test_metrics_are_means_over_items(rows):
     row = rows["general"]
     assert row["accuracy"] == pytest.approx(1 / 6)
-    assert row["confidence"] == pytest.approx(0.05)
+    assert row["p_gold"] == pytest.approx(0.05)
     assert row["option_mass"] == pytest.approx(0.05 + 3 * 0.1)
     assert row["option_accuracy"] == 0.0
     assert row["chance"] == 0.25
@@ -57,8 +57,8 @@ def test_metrics_are_means_over_items(rows):
 def test_a_change_is_condition_minus_unmasked(rows):
     change = rows["general"]["change"]
     assert change["accuracy"]["effect"] == pytest.approx(-5 / 6)
-    assert change["confidence"]["effect"] == pytest.approx(-0.65)
-    assert set(change) == {"accuracy", "option_accuracy", "confidence", "log_probability", "option_mass"}
+    assert change["p_gold"]["effect"] == pytest.approx(-0.65)
+    assert set(change) == {"accuracy", "option_accuracy", "p_gold", "log_probability", "option_mass"}
 
 
 def test_p_of_the_row_is_that_of_accuracy_two_sided(rows):
@@ -85,7 +85,7 @@ def test_a_baseline_is_compared_with_the_unmasked_model_only(rows):
 
 def test_without_baselines_nothing_is_said_about_random():
     answers = {
-        ("blend", "none"): answered(ASKED, RIGHT),
+        ("blend", "unmasked"): answered(ASKED, RIGHT),
         ("blend", "general"): answered(ASKED, WRONG),
     }
     assert rows_of(answers, [NONE, GENERAL])["general"]["against_random"] is None
@@ -107,9 +107,9 @@ def test_rows_come_by_benchmark_and_then_condition():
     }
     rows = result_rows(answers, ["b", "a"], [NONE, GENERAL])
     assert [(row["benchmark"], row["condition"]) for row in rows] == [
-        ("b", "none"),
+        ("b", "unmasked"),
         ("b", "general"),
-        ("a", "none"),
+        ("a", "unmasked"),
         ("a", "general"),
     ]
 
@@ -125,7 +125,7 @@ def test_a_mask_that_changes_nothing_is_not_significant():
 
 def test_one_answer_that_changed_is_a_result_and_not_a_failure():
     answers = {
-        ("blend", "none"): answered(ASKED, RIGHT),
+        ("blend", "unmasked"): answered(ASKED, RIGHT),
         ("blend", "general"): answered(ASKED, [False, *RIGHT[1:]]),
     }
     assert rows_of(answers, [NONE, GENERAL])["general"]["p_value"] == 1.0
@@ -134,7 +134,7 @@ def test_one_answer_that_changed_is_a_result_and_not_a_failure():
 def test_variants_of_one_question_are_one_unit():
     variants = items(["China"], questions=2, per_question=5, split="test")
     answers = {
-        ("blend", "none"): answered(variants, [True] * 10),
+        ("blend", "unmasked"): answered(variants, [True] * 10),
         ("blend", "general"): answered(variants, [False] * 10),
     }
     row = rows_of(answers, [NONE, GENERAL])["general"]
@@ -145,7 +145,7 @@ def test_variants_of_one_question_are_one_unit():
 def test_rows_are_strict_json_even_where_there_is_no_interval():
     single = items(["China"], questions=1, per_question=2)
     answers = {
-        ("blend", "none"): answered(single, [True, True]),
+        ("blend", "unmasked"): answered(single, [True, True]),
         ("blend", "general"): answered(single, [False, False]),
         ("blend", RANDOM[0].name): answered(single, [True, False]),
     }
@@ -210,7 +210,7 @@ def test_the_parts_add_up_item_by_item_whatever_happened():
 def test_rows_carry_the_split_with_intervals():
     after = with_options([0.08] * 3 + [0.1] * 2 + [0.8], [0.01] * 3 + [0.8] * 2 + [0.1])
     after.correct[:3] = False
-    answers = {("blend", "none"): SURE, ("blend", "general"): after}
+    answers = {("blend", "unmasked"): SURE, ("blend", "general"): after}
     loss = rows_of(answers, [NONE, GENERAL])["general"]["loss"]
     assert [loss[name]["items"] for name in ("accuracy", "format", "knowledge")] == [5, 3, 2]
     assert loss["format"]["effect"] == 0.5
@@ -234,7 +234,7 @@ def test_calibration_error_weighs_bins_by_their_items():
 
 def test_the_log_probability_is_a_mean_of_logarithms_and_never_infinite():
     outcomes = answered(ASKED, RIGHT, [0.5, 0.25, 0.125, 0.5, 0.5, 0.0])
-    row = rows_of({("blend", "none"): outcomes}, [NONE])["none"]
+    row = rows_of({("blend", "unmasked"): outcomes}, [NONE])["unmasked"]
     expected = np.log([0.5, 0.25, 0.125, 0.5, 0.5, np.finfo(np.float32).tiny]).mean()
     assert row["log_probability"] == pytest.approx(expected)
 
@@ -243,7 +243,7 @@ def test_p_is_adjusted_over_the_benchmarks_of_a_condition():
     names = ("a", "b", "c")
     answers = {}
     for number, name in enumerate(names):
-        answers[name, "none"] = answered(ASKED, RIGHT)
+        answers[name, "unmasked"] = answered(ASKED, RIGHT)
         answers[name, "general"] = answered(ASKED, [False] * (6 - number) + [True] * number)
     rows = [row for row in result_rows(answers, names, [NONE, GENERAL]) if row["condition"] == "general"]
     assert [row["p_value"] for row in rows] == [2 / 64, 2 / 32, 2 / 16]
@@ -254,13 +254,13 @@ def test_mcnemar_and_the_papers_bootstrap_are_in_the_rows(rows):
     expected = {"lost": 5, "won": 0, "exact_p": 2 / 2**5, "mid_p": 1 / 2**5}
     assert rows["general"]["mcnemar"] == pytest.approx(expected)
     assert 0 < rows["general"]["against_random"]["accuracy"]["bootstrap_p"] < 0.05
-    assert rows["none"]["mcnemar"] is None
+    assert rows["unmasked"]["mcnemar"] is None
 
 
 def test_a_benchmark_of_one_item_has_numbers_where_there_are_some():
     one = items(["China"], questions=1)
     answers = {
-        ("blend", "none"): answered(one, [True]),
+        ("blend", "unmasked"): answered(one, [True]),
         ("blend", "general"): answered(one, [False], 0.1),
         ("blend", RANDOM[0].name): answered(one, [True]),
     }

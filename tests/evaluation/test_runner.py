@@ -65,7 +65,7 @@ def test_shared_prompts_give_the_same_answers_under_every_condition(family):
     shared = run_conditions(bound, {"a": asked()}, conditions)
     alone = run_conditions(bound, {"a": asked()}, conditions, prefix_sharing=False)
     same(shared, alone, rtol=1e-4, atol=1e-7)
-    assert not np.allclose(shared["a", "none"].confidence, shared["a", "general"].confidence, rtol=1e-3)
+    assert not np.allclose(shared["a", "unmasked"].p_gold, shared["a", "general"].p_gold, rtol=1e-3)
 
 
 def test_fewer_tokens_go_through_the_model_where_prompts_begin_alike(monkeypatch):
@@ -108,7 +108,7 @@ def test_prompts_are_encoded_once_whatever_the_conditions(monkeypatch):
 
 
 @pytest.mark.parametrize("benchmark", ["a", "b"])
-@pytest.mark.parametrize("condition", ["none", "general", "random 0 like general"])
+@pytest.mark.parametrize("condition", ["unmasked", "general", "random 0 like general"])
 def test_an_evaluation_that_goes_on_ends_with_the_same_bits(benchmark, condition):
     bound = tiny_model()
     asked_of = {"a": asked(), "b": tiny_items(5)}
@@ -130,7 +130,7 @@ def test_an_evaluation_that_goes_on_ends_with_the_same_bits(benchmark, condition
     same(resumed, whole, rtol=0, atol=0)
     assert list(resumed) == list(whole)
     for name, items in asked_of.items():
-        for state in ("none", "general", "random 0 like general"):
+        for state in ("unmasked", "general", "random 0 like general"):
             assert sum(n for b, c, n in advanced if (b, c) == (name, state)) == len(items)
     assert done <= set(parts.there)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from culnig.inference.answers import AnswerReader, gold_confidence
+from culnig.core.outcomes import Outcomes
+from culnig.inference.answers import AnswerReader, gold_probabilities
 from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.readout import can_read_out, read_out
-from culnig.outcomes import Outcomes
 from tests.tiny_models import tiny_items, tiny_model
 
 
@@ -46,7 +46,7 @@ def test_answers_are_recorded_at_the_items_places():
             for batch in make_batches(encoded, budget):
                 reader.answer(batch, outcomes)
     assert list(together.predicted) == list(alone.predicted)
-    np.testing.assert_allclose(together.confidence, alone.confidence, rtol=1e-5)
+    np.testing.assert_allclose(together.p_gold, alone.p_gold, rtol=1e-5)
     np.testing.assert_allclose(together.option_probabilities, alone.option_probabilities, rtol=1e-5)
 
 
@@ -58,12 +58,12 @@ def gradients(vocabulary, width, rows):
     hidden = torch.randn(rows, 1, width, requires_grad=True)
     gold = torch.arange(rows)
 
-    def confidence(logits):
+    def p_gold(logits):
         return logits[:, -1].softmax(-1)[torch.arange(rows), gold].sum()
 
-    confidence(read_out(hidden, head(hidden), head)).backward()
+    p_gold(read_out(hidden, head(hidden), head)).backward()
     exact = hidden.detach().double().requires_grad_(True)
-    confidence(exact @ head.weight.double().T).backward()
+    p_gold(exact @ head.weight.double().T).backward()
     return hidden.grad, exact.grad
 
 
@@ -110,5 +110,5 @@ def test_a_head_that_is_not_plain_linear_keeps_its_own_gradient():
     scaled.weight = head.weight
     bound.model.lm_head = scaled
     with AnswerReader(bound) as reader:
-        gold_confidence(batch, reader.logits(batch).softmax(-1)).sum().backward()
+        gold_probabilities(batch, reader.logits(batch).softmax(-1)).sum().backward()
     assert head.weight.grad is not None

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from culnig.bound import bind_model
 from culnig.errors import InputError, LabelError
 from culnig.inference.encoding import Encoder
+from culnig.models.base import bind_model
 from culnig.models.gated_decoder import GatedDecoder
 from tests.tiny_models import byte_tokenizer, tiny_items, tiny_model
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from culnig.core.items import Item
+from culnig.core.outcomes import Outcomes, alignment
 from culnig.errors import InputError
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.results import result_rows
@@ -14,8 +16,6 @@ from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.generation import AnswerWriter
-from culnig.items import Item
-from culnig.outcomes import Outcomes, alignment
 from tests.tiny_models import tiny_items, tiny_model
 
 
@@ -92,10 +92,10 @@ def test_labels_and_short_answers_share_a_run(bound):
     answers = run_conditions(bound, {"a": short, "b": labelled}, [condition], max_new_tokens=4)
     rows = {row["benchmark"]: row for row in result_rows(answers, ["a", "b"], [condition])}
     none = [name for name, value in rows["a"].items() if value is None]
-    assert {"option_accuracy", "confidence", "option_mass", "alignment", "chance"} <= set(none)
+    assert {"option_accuracy", "p_gold", "option_mass", "alignment", "chance"} <= set(none)
     assert rows["a"]["accuracy"] == 0.0
     assert rows["b"]["alignment"] is None
-    assert rows["b"]["confidence"] > 0
+    assert rows["b"]["p_gold"] > 0
 
 
 def test_a_short_answer_cannot_be_encoded_as_a_label(bound):

@@ -13,9 +13,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from culnig.errors import EnvironmentProblem
-from culnig.extraction.run import versions
 from culnig.inference import products
 from culnig.inference.products import CACHES, LEAST_ROWS, SWITCH, by_onednn, fast_products, products_of
+from culnig.scoring.run import versions
 from tests.tiny_models import tiny_model
 
 WIDTH, OUTPUTS = 24, 40

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from culnig.core.outcomes import Outcomes
 from culnig.inference import trees
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
-from culnig.intervention import intervene
-from culnig.outcomes import Outcomes
+from culnig.models.intervention import intervene
 from tests.alike import token_items, variants
 from tests.tiny_models import ALL_CONFIGS, tiny_model
 
@@ -53,7 +53,7 @@ def test_answers_are_those_of_items_alone(family, attention):
         with intervene(bound, gate, factor):
             together = answers(bound, shared, items)
             alone = answers(bound, make_batches(encoded, 1), items)
-        np.testing.assert_allclose(together.confidence, alone.confidence, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(together.p_gold, alone.p_gold, rtol=1e-4, atol=1e-7)
         np.testing.assert_allclose(
             together.option_probabilities, alone.option_probabilities, rtol=1e-4, atol=1e-7
         )

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from culnig import _core
-from culnig.backends.cuda import CudaBackend
+from culnig.kernels.cuda import CudaBackend
 
 ROOT = Path(__file__).parents[2]
 EMULATION = Path(__file__).parent / "emulation"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from culnig import kernels
-from culnig.backends.base import Backend
+from culnig.kernels.base import Backend
 
 Array = NDArray[Any]
 

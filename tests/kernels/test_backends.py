@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from culnig.backends import BackendFallbackWarning, check_kernels, choice, choose_backend
-from culnig.backends.base import token_view
-from culnig.backends.cuda import CudaBackend
 from culnig.errors import InputError
+from culnig.kernels import choice
+from culnig.kernels.base import BackendFallbackWarning, token_view
+from culnig.kernels.check import check_kernels
+from culnig.kernels.choice import choose_backend
+from culnig.kernels.cuda import CudaBackend
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +91,8 @@ def score(backend: object, **changes: object) -> None:
 def test_every_backend_names_what_does_not_fit(
     emulated_cuda: CudaBackend, name: str, changes: dict[str, object], message: str
 ) -> None:
-    from culnig.backends.cpu import CpuBackend
-    from culnig.backends.eager import TorchBackend
+    from culnig.kernels.cpu import CpuBackend
+    from culnig.kernels.torch import TorchBackend
 
     backend = {"cpu": CpuBackend(), "torch": TorchBackend(), "emulated cuda": emulated_cuda}[name]
     score(backend)
@@ -122,7 +124,7 @@ def test_the_check_of_this_machine_agrees() -> None:
 
 
 def test_emulated_cuda_passes_the_check_that_a_device_gets(emulated_cuda: CudaBackend) -> None:
-    from culnig.backends import check
+    from culnig.kernels import check
 
     device = torch.device("cpu")
     rows = [

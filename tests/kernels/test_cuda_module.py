@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from culnig.backends.choice import cuda_module
+from culnig.kernels.choice import cuda_module
 
 ROOT = Path(__file__).parents[2]
 

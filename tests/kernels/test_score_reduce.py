@@ -24,10 +24,10 @@ from kernel_cases import (
 )
 
 from culnig import kernels
-from culnig.backends.cpu import CpuBackend
-from culnig.backends.cuda import CudaBackend
-from culnig.backends.eager import TorchBackend
 from culnig.errors import NonFiniteError
+from culnig.kernels.cpu import CpuBackend
+from culnig.kernels.cuda import CudaBackend
+from culnig.kernels.torch import TorchBackend
 
 many = examples(400)
 some = examples(120)

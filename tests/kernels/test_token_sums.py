@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from kernel_cases import Batch, batches, examples, tensor_of
 
 from culnig import kernels
-from culnig.backends.base import Backend
-from culnig.backends.cpu import CpuBackend
-from culnig.backends.cuda import CudaBackend
-from culnig.backends.eager import TorchBackend
 from culnig.errors import InputError
+from culnig.kernels.base import Backend
+from culnig.kernels.cpu import CpuBackend
+from culnig.kernels.cuda import CudaBackend
+from culnig.kernels.torch import TorchBackend
 
 some = examples(100)
 

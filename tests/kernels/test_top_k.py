@@ -15,8 +15,8 @@ from kernel_cases import examples
 from numpy.typing import NDArray
 
 from culnig import kernels
-from culnig.backends.cuda import CudaBackend
 from culnig.errors import InputError
+from culnig.kernels.cuda import CudaBackend
 
 Array = NDArray[Any]
 TopK = Callable[[Array, int, Array | None], Array]

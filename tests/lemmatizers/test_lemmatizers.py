@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from culnig import registry
+from culnig.core.items import Item
 from culnig.evaluation.short_answers import CHAINS, NORMALISED, AnswerJudge, contains
-from culnig.items import Item
 from culnig.lemmatizers.base import Lemmatizer, fold, words
 from culnig.lemmatizers.normalised import Normalised
 

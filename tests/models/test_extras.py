@@ -13,8 +13,8 @@ import torch
 
 from culnig import registry
 from culnig.errors import EnvironmentProblem, ModelLoadError
-from culnig.extraction.scoring import ScoreSettings, score_benchmark
 from culnig.models.loading import LoadSettings, load_model
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.tiny_models import tiny_items, tiny_model
 
 # peft asks transformers under names that transformers is about to drop

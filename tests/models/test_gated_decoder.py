@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from culnig import registry
-from culnig.bound import bind_model
 from culnig.errors import BindingError
+from culnig.models.base import bind_model
 from tests.tiny_models import CONFIGS, byte_tokenizer, tiny_model
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from culnig.intervention import intervene
-from culnig.neurons import Neuron
+from culnig.core.neurons import Neuron
+from culnig.models.intervention import intervene
 from tests.tiny_models import PLAIN_CONFIGS, tiny_model
 
 

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM, MixtralConfig, OPTConfig, Qwen3MoeConfig
 
 from culnig import registry
-from culnig.bound import ModelAdapter, ModuleSlice, bind_model
 from culnig.errors import BindingError
+from culnig.models.base import ModelAdapter, ModuleSlice, bind_model
 from culnig.models.gated_decoder import GatedDecoder
 from tests.tiny_models import CONFIGS, byte_tokenizer
 

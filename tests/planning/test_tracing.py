@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from culnig import registry
-from culnig.bound import bind_model
 from culnig.inference.encoding import Encoder
 from culnig.inference.grouping import share_prefixes
+from culnig.models.base import bind_model
 from culnig.planning import tracing
 from tests.alike import variants
 from tests.tiny_models import ALL_CONFIGS, _attention, tiny_model

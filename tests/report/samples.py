@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from culnig.core.items import Item
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import Layout
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.dose import dose_table
 from culnig.evaluation.folder import write_evaluation
+from culnig.evaluation.instances.file import write_instances
+from culnig.evaluation.instances.scores import InstanceScores
 from culnig.evaluation.matrix import selectivity
 from culnig.evaluation.results import result_rows
-from culnig.instances.file import write_instances
-from culnig.instances.scores import InstanceScores
-from culnig.items import Item
-from culnig.neurons import Layout
 from culnig.report.sources import Sources, read_sources
-from culnig.scores import CultureMoments
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store import schema
 from culnig.store.data_parts import PartName, Prompts
@@ -137,7 +137,7 @@ def _write_evaluation(folder: Path, layout: Layout, general: NeuronSet, asked: l
     """General under two factors with baselines, and a set for each of two cultures."""
     nobody = np.empty(0, dtype=np.int64)
     own = np.array([1, 2, 3])
-    conditions = [Condition("none", 1.0, nobody)]
+    conditions = [Condition("unmasked", 1.0, nobody)]
     for factor in (0.0, 0.5):
         name = f"{general.name} × {factor:g}"
         conditions.append(Condition(name, factor, general.flat(layout), of_set=general.name))
@@ -163,7 +163,7 @@ def _write_evaluation(folder: Path, layout: Layout, general: NeuronSet, asked: l
         "benchmarks": {"toy-target": {"split": "identify"}, "toy-damage": {"split": "test"}},
         "matrix": [
             selectivity(answers, ["toy-target"], masks, {}, metric=metric).document()
-            for metric in ("accuracy", "confidence")
+            for metric in ("accuracy", "p_gold")
         ],
         "dose": [vars(dose) for dose in dose_table(rows, ["toy-target"])],
     }

@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from culnig.neurons import Layout
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import Layout
 from culnig.report.page import Report
 from culnig.report.sources import Sources
-from culnig.scores import CultureMoments
 from culnig.selection.specific import select_specific
 from culnig.selection.tables import selection_tables
 from tests.report.test_browser import CHROMIUM, FIRST_PAINT

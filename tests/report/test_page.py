@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from culnig.core.neurons import Layout
 from culnig.errors import InputError, StoreError
-from culnig.neurons import Layout
 from culnig.report.page import Report, json_block
 from culnig.report.sources import Sources, read_sources
 from culnig.store.run import Run

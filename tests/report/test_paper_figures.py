@@ -11,9 +11,9 @@ from tests.toy import write_toy_run
 
 def test_all_figures_that_have_data_are_made(sample):
     assert set(make_figures(sample.sources())) == {
-        *("layers", "matrix-accuracy", "matrix-confidence", "instances"),
-        *("masking-accuracy", "masking-option-accuracy", "masking-confidence", "masking-option-mass"),
-        *("training-accuracy", "training-option-accuracy", "training-confidence"),
+        *("layers", "matrix-accuracy", "matrix-p_gold", "instances"),
+        *("masking-accuracy", "masking-option-accuracy", "masking-p_gold", "masking-option-mass"),
+        *("training-accuracy", "training-option-accuracy", "training-p_gold"),
     }
 
 
@@ -43,14 +43,14 @@ def test_arms_of_a_training_are_drawn_metric_by_metric_task_first(tmp_path):
             "by_seed": [effect],
             "change": {"effect": effect, "interval": [effect - 0.1, effect + 0.1]},
         }
-        for metric in ("accuracy", "confidence")
+        for metric in ("accuracy", "p_gold")
         for arm, effect in (("top", -0.5), ("bottom", 0.0))
         for name, kind in (("blend", "culture"), ("qnli", "task"))
     ]
     write_json(tmp_path / "arms.json", {"format": "culnig-arms", "format_version": 1, "changes": changes})
     sources = read_sources([tmp_path])
     figures = make_figures(sources)
-    assert set(figures) == {"training-accuracy", "training-confidence"}
+    assert set(figures) == {"training-accuracy", "training-p_gold"}
     (axes,) = figures["training-accuracy"].axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         *("top: qnli", "bottom: qnli", "top: blend", "bottom: blend")

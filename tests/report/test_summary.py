@@ -27,9 +27,9 @@ def row(condition="general", **changes):
         "factor": 0.0,
         "n_neurons": 9,
         "like": None,
-        "change": {"accuracy": compared(-0.1, 0.01), "confidence": compared(-0.02, 0.001, -0.03, -0.01)},
+        "change": {"accuracy": compared(-0.1, 0.01), "p_gold": compared(-0.02, 0.001, -0.03, -0.01)},
         "loss": {"format": compared(0.0, 1), "knowledge": compared(0.1, 1), "accuracy": compared(0.1, 1)},
-        "against_random": {"confidence": compared(-0.015, 0.002)},
+        "against_random": {"p_gold": compared(-0.015, 0.002)},
         "p_value": 0.01,
         "p_holm": 0.02,
         **ENOUGH,
@@ -38,7 +38,7 @@ def row(condition="general", **changes):
 
 
 def unmasked(**changes):
-    return row("none", change=None, loss=None, against_random=None, p_value=None, p_holm=None, **changes)
+    return row("unmasked", change=None, loss=None, against_random=None, p_value=None, p_holm=None, **changes)
 
 
 def evaluation(*rows, split="test", **more):
@@ -53,7 +53,7 @@ def test_an_effect_beyond_random_neurons_is_said_as_one():
 
 
 def test_an_effect_like_that_of_random_neurons_is_not():
-    weak = row(against_random={"confidence": compared(-0.001, 0.4)})
+    weak = row(against_random={"p_gold": compared(-0.001, 0.4)})
     (said,) = findings(evaluation(unmasked(), weak))
     assert "(p 0.400): not clearly more than masking any neurons does" in said
 
@@ -155,7 +155,7 @@ def trained(*rows, seeds=(42, 43)):
             {"arm": "top", "benchmark": name, "kind": kind, "metric": metric, "p_holm": 0.03}
             | {"change": compared(effect, 0.01)}
             for name, kind, effect in rows
-            for metric in ("confidence", "accuracy")
+            for metric in ("p_gold", "accuracy")
         ],
     }
     return Sources(arms=[document])

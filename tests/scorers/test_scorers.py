@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
 from culnig.errors import PluginError, UnknownNameError
-from culnig.extraction.run import RunSettings, score_run
-from culnig.extraction.scoring import ScoreSettings, score_benchmark
-from culnig.items import ChosenItems
-from culnig.scorer import PATH_STEPS, Pair, Scorer
+from culnig.scorers.base import PATH_STEPS, Pair, Scorer
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.store.run import Run
 from tests.tiny_models import tiny_items, tiny_model
 
@@ -199,7 +199,7 @@ def test_other_targets_leave_the_engines_own_scores_alone():
         scorers=[registry.scorer(name) for name in ("crispr", "log-odds", "integrated-gradients")],
     )
     np.testing.assert_array_equal(with_others.moments.sum, plain.moments.sum)
-    np.testing.assert_array_equal(with_others.outcomes.confidence, plain.outcomes.confidence)
+    np.testing.assert_array_equal(with_others.outcomes.p_gold, plain.outcomes.p_gold)
 
 
 def test_positive_tokens_add_up_to_no_more_than_all_tokens(run):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from culnig.core.neurons import MLP_GATE, MLP_UP, QUERY
 from culnig.errors import InputError, MismatchError
-from culnig.neurons import MLP_GATE, MLP_UP, QUERY
 from culnig.selection.algebra import combine, difference
 from tests.toy import neuron_set, toy_layout
 

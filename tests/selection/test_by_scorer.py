@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from culnig.core.neurons import MLP_GATE, QUERY, Layout
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.neurons import MLP_GATE, QUERY, Layout
 from culnig.selection.by_scorer import TopSettings, select_by_scorer
 from culnig.selection.tables import SelectionTables
 from tests.toy import random_moments

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from culnig.core.neurons import MLP_GATE, MLP_UP, Neuron
 from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError
-from culnig.neurons import MLP_GATE, MLP_UP, Neuron
 from culnig.selection.formats import lape_groups, read_any, released_document, write_as
 from culnig.selection.neuron_set import read_neuron_set
 from tests.toy import neuron_set, toy_layout

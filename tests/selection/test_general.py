@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from culnig.core.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE, Neuron
 from culnig.errors import SelectionError
-from culnig.neurons import KEY, MLP_GATE, MLP_UP, QUERY, VALUE, Neuron
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.tables import selection_tables

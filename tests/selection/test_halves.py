@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from culnig.benchmarks.base import ChosenItems
 
 from culnig.errors import SelectionError
-from culnig.extraction.halving import half_of_items
-from culnig.extraction.run import RunSettings, score_run
-from culnig.extraction.scoring import ScoreSettings
-from culnig.items import ChosenItems
+from culnig.scoring.halving import half_of_items
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings
 from culnig.selection.halves import half_tables
 from culnig.selection.resampling import resampled_tables
 from culnig.selection.stored_items import items_of_run

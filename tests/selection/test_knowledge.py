@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from culnig.benchmarks.base import ChosenItems
 
+from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import SelectionError, StoreError, UnknownNameError
-from culnig.extraction.run import RunSettings, score_run
-from culnig.extraction.scoring import ScoreSettings
-from culnig.items import ChosenItems
-from culnig.neurons import MLP_GATE, Layout
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings
 from culnig.selection.knowledge import (
     KnowledgeSettings,
     PromptCounts,

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
+from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import SelectionError
-from culnig.extraction.run import RunSettings, score_run
-from culnig.extraction.scoring import ScoreSettings
-from culnig.items import ChosenItems
-from culnig.neurons import MLP_GATE, Layout
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings
 from culnig.selection.lape import SCORER, ActivationShares, LapeSettings, activation_shares, select_lape
 from culnig.store.run import Run
 from tests.tiny_models import tiny_items, tiny_model

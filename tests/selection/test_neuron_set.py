@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from culnig.core.neurons import MLP_GATE, QUERY, Layout, Neuron
 from culnig.errors import CulnigError, InputError, MismatchError, OutputExistsError, StoreError
-from culnig.neurons import MLP_GATE, QUERY, Layout, Neuron
 from culnig.selection.neuron_set import read_neuron_set
 from tests.toy import neuron_set, toy_layout
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from culnig.core.neurons import MLP_GATE, MLP_UP
 from culnig.errors import InputError, MismatchError, SelectionError
-from culnig.neurons import MLP_GATE, MLP_UP
 from culnig.selection.random import select_random
 from tests.toy import neuron_set, toy_layout
 

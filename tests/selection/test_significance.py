@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import MLP_GATE, MLP_UP, QUERY
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.neurons import MLP_GATE, MLP_UP, QUERY
-from culnig.scores import CultureMoments
 from culnig.selection.significance import (
     Contrast,
     check_fdr,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.cluster import hierarchy
 
+from culnig.core.neurons import MLP_GATE, QUERY
 from culnig.errors import MismatchError
-from culnig.neurons import MLP_GATE, QUERY
 from culnig.selection.random import select_random
 from culnig.selection.similarity import (
     compare,

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from culnig.core.neurons import MLP_GATE, MLP_UP, QUERY
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.neurons import MLP_GATE, MLP_UP, QUERY
 from culnig.selection.specific import SpecificSettings, select_specific
 from culnig.selection.tables import SelectionTables
 from tests.toy import CULTURES, moments, toy_layout

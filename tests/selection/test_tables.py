@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from culnig.core.neurons import MLP_GATE
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.neurons import MLP_GATE
 from culnig.selection.tables import selection_tables
 from tests.toy import moments, toy_layout, write_run
 

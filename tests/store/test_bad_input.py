@@ -14,12 +14,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from culnig.benchmarks.base import ChosenItems
 
 from culnig.errors import CulnigError, EnvironmentProblem, StoreError
-from culnig.extraction.levels import StoredTensors
-from culnig.extraction.run import RunSettings, score_run
-from culnig.extraction.scoring import ScoreSettings
-from culnig.items import ChosenItems
+from culnig.scoring.levels import StoredTensors
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings
 from culnig.store.run import Run
 from culnig.store.writer import RunWriter
 from tests.forked import Child, in_child

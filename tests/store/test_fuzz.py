@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from culnig.benchmarks.base import ChosenItems
 
 from culnig.errors import CulnigError
-from culnig.extraction.levels import StoredTensors
-from culnig.extraction.run import RunSettings, score_run
-from culnig.extraction.scoring import ScoreSettings
-from culnig.items import ChosenItems
+from culnig.scoring.levels import StoredTensors
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings
 from culnig.store.run import Run
 from tests.forked import in_child
 from tests.tiny_models import tiny_items, tiny_model

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
+from culnig.core.processes import parse_shard
 from culnig.errors import InputError, MismatchError, StoreError
-from culnig.processes import parse_shard
 from culnig.scorers.mean_activation import MeanActivation
 from culnig.store.merge import merge
 from culnig.store.run import Run

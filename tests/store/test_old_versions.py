@@ -37,4 +37,4 @@ def test_tables_as_data_frames(package):
     pytest.importorskip(package)
     frame = Run(FIRST).to_pandas("toy-target")
     assert frame["culture"].unique().tolist() == list(CULTURES)
-    assert frame["confidence"].tolist() == [0.5] * 4
+    assert frame["p_gold"].tolist() == [0.5] * 4

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
+from culnig.core.neurons import Layout
 from culnig.errors import StoreError
-from culnig.neurons import Layout
 from culnig.store import pairs, schema
 from culnig.store.data_parts import PartName, Prompts, read_part
 from culnig.store.files import open_hdf5

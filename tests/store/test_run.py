@@ -66,7 +66,7 @@ def test_a_run_says_what_it_holds(finished):
 
 def test_tables_come_back_to_the_bit(finished):
     expected, found = random_moments(0, 84), Run(finished).moments("toy-target")
-    for name in ("n_items", "confidence_sum", "sum", "sum_of_squares", "positive_count"):
+    for name in ("n_items", "p_gold_sum", "sum", "sum_of_squares", "positive_count"):
         assert getattr(found, name).tobytes() == getattr(expected, name).tobytes()
 
 

@@ -6,10 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
+from culnig.core.moments import CultureMoments
+from culnig.core.neurons import Layout, Segment
+from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError
-from culnig.neurons import Layout, Segment
-from culnig.outcomes import Outcomes
-from culnig.scores import CultureMoments
 from culnig.store import tables
 from tests.toy import answered, items, random_moments, toy_layout
 
@@ -92,7 +92,7 @@ def assert_equal_outcomes(found, expected):
     for name in ("id", "question_id", "culture", "topic", "split", "gold", "predicted"):
         assert getattr(found, name).tolist() == getattr(expected, name).tolist()
     assert found.options == expected.options
-    for name in ("correct", "confidence", "option_probabilities", "alignment"):
+    for name in ("correct", "p_gold", "option_probabilities", "alignment"):
         assert_same_bits(getattr(found, name), getattr(expected, name))
 
 

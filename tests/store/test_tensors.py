@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from culnig.core.neurons import MLP_GATE, QUERY
 from culnig.errors import StoreError
-from culnig.neurons import MLP_GATE, QUERY
 from culnig.store import schema
 from culnig.store.compression import COMPRESSIONS
 from culnig.store.data_parts import PartName, Prompts, read_part

@@ -294,7 +294,7 @@ FULL = """
     import resource, sys
     from pathlib import Path
     from culnig.errors import EnvironmentProblem
-    from culnig.neurons import Layout
+    from culnig.core.neurons import Layout
     from culnig.store.writer import RunWriter
     from tests.toy import answered, items, random_moments, record, save_whole
 

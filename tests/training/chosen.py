@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from culnig.bound import BoundModel
-from culnig.neurons import Neuron
+from culnig.core.neurons import Neuron
+from culnig.models.base import BoundModel
 from culnig.selection.neuron_set import NeuronSet
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from culnig.bound import BoundModel
 from culnig.inference.encoding import Encoder
+from culnig.models.base import BoundModel
 from culnig.training.folder import TrainingFolder
 from culnig.training.plan import Plan, PlanSettings, make_plan
 from culnig.training.settings import TrainSettings

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
+from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError
-from culnig.outcomes import Outcomes
 from culnig.training.arms_table import change_rows, contrast_rows, kind_of, read_arms, write_table
 from tests.tiny_models import tiny_items
 
 TASK = "boxes"
 
 
-def outcomes(right: list[int], confidence: float, cultures: bool = True) -> Outcomes:
+def outcomes(right: list[int], p_gold: float, cultures: bool = True) -> Outcomes:
     """Two items a question; `right` says which items are answered right."""
     found = Outcomes.empty(tiny_items(len(right), *([] if cultures else [("general",)])))
     found.correct[:] = np.array(right, dtype=bool)
-    found.confidence[:] = confidence
+    found.p_gold[:] = p_gold
     found.option_probabilities[:] = 0.1
     for row, answer in enumerate(found.gold):
         found.option_probabilities[row, found.options[row].index(answer)] = 0.3 if right[row] else 0.05
@@ -56,7 +56,7 @@ def test_gain_and_loss_are_means_over_items_and_seeds():
     assert loss["change"]["effect"] == pytest.approx(3 / 16 - 1)
     # four questions, all lower: the signs of 2 of 16 patterns are as extreme
     assert loss["change"]["p_value"] == pytest.approx(2 / 16)
-    (sure,) = rows_of(rows, arm="top", benchmark="facts", metric="confidence")
+    (sure,) = rows_of(rows, arm="top", benchmark="facts", metric="p_gold")
     assert sure["change"]["effect"] == pytest.approx(0.2 - 0.8)
 
 
@@ -72,7 +72,7 @@ def test_arms_are_held_against_each_other_over_the_same_items():
 
 @pytest.mark.parametrize("make", [change_rows, contrast_rows])
 def test_p_is_adjusted_metric_by_metric(make):
-    for metric in ("accuracy", "option_accuracy", "confidence"):
+    for metric in ("accuracy", "option_accuracy", "p_gold"):
         own = rows_of(make(BEFORE, AFTER, TASK), metric=metric)
         expected = multipletests([row["change"]["p_value"] for row in own], method="holm")[1]
         assert [row["p_holm"] for row in own] == pytest.approx(expected)

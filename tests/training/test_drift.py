@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from culnig.neurons import MLP_GATE, QUERY, Neuron
+from culnig.core.neurons import MLP_GATE, QUERY, Neuron
 from culnig.training.drift import moved_neurons, relative_change
 from culnig.training.plan import PlanSettings, make_plan
 from tests.tiny_models import tiny_model

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
+from culnig.core.neurons import MLP_GATE, Neuron
 from culnig.errors import MismatchError, OutputExistsError, SelectionError, StoreError
-from culnig.neurons import MLP_GATE, Neuron
 from culnig.training.plan import PlanSettings, make_plan, parse_ranges, ranges_text, read_plan, with_direction
 from culnig.training.weights import Weights
 from tests.tiny_models import ALL_CONFIGS, tiny_model

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from culnig.benchmarks.base import ChosenItems
 
+from culnig.core.items import NO_CULTURE, Item
 from culnig.inference.encoding import Encoder
-from culnig.items import NO_CULTURE, ChosenItems, Item
 from culnig.selection.neuron_set import NeuronSet
 from culnig.training.arms import Comparison, Watching, run_arm, run_before
 from culnig.training.arms_table import change_rows, contrast_rows
@@ -94,7 +95,7 @@ def compare(folder, arms, seeds, plan_settings, learning_rate=1e-3, **settings):
             TrainingFolder(where).prepare(overwrite=False, resume=False)
             after[arm].append(run_arm(bound, comparison, arm, seed, where, watching))
     again = run_before(bound, comparison, folder / "again", watching)
-    assert np.array_equal(again[FACTS].confidence, before[FACTS].confidence)  # its weights were given back
+    assert np.array_equal(again[FACTS].p_gold, before[FACTS].p_gold)  # its weights were given back
     return before, after, plan
 
 
@@ -197,7 +198,7 @@ def test_training_everything_but_the_neurons_keeps_more_than_training_everything
     contrasts = contrast_rows(before, after, TASK)
     gain = row(contrasts, arm="rows", against="top", benchmark=TASK, metric="accuracy")
     assert abs(gain["change"]["effect"]) < 0.03
-    for metric in ("accuracy", "confidence"):
+    for metric in ("accuracy", "p_gold"):
         more = row(contrasts, arm="rows", against="top", benchmark=FACTS, metric=metric)
         assert more["change"]["interval"][0] > 0.02
         assert more["p_holm"] < 0.05

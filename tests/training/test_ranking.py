@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from culnig.core.neurons import MLP_GATE, QUERY, VALUE, Neuron
 from culnig.errors import InputError, MismatchError, SelectionError
-from culnig.neurons import MLP_GATE, QUERY, VALUE, Neuron
 from culnig.training.ranking import Unit, ranked, units, within_budget
 from culnig.training.weights import Weights
 from tests.tiny_models import tiny_model

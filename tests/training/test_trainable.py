@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from culnig.core.neurons import MLP_GATE, Neuron
 from culnig.errors import InputError, MismatchError
-from culnig.neurons import MLP_GATE, Neuron
 from culnig.training.plan import PlanSettings, make_plan
 from culnig.training.settings import TrainSettings
 from culnig.training.trainable import lora_weights, planned_weights

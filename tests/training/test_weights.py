@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from culnig.intervention import intervene
+from culnig.models.intervention import intervene
 from culnig.training.weights import Part, Weights, joined
 from tests.tiny_models import ALL_CONFIGS, tiny_model
 from tests.training.chosen import random_set

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from culnig.neurons import MLP_GATE
+from culnig.core.neurons import MLP_GATE
 from culnig.validation.methods import CONTRIBUTION, METHODS, Method, Truth, judge
 from tests.toy import CULTURES, WIDTHS, moments, toy_layout, write_run
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from culnig.intervention import intervene
-from culnig.neurons import MLP_GATE
+from culnig.core.neurons import MLP_GATE
+from culnig.models.intervention import intervene
 from culnig.validation.decoder import build_decoder
 from culnig.validation.planting import SHARED, Switch, draw_membership, planted_rows, planted_sets
 from culnig.validation.settings import PlantedSettings

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from culnig.bound import BoundLinear, bind_model
+from culnig.models.base import BoundLinear, bind_model
 from culnig.models.gated_decoder import GatedDecoder
 from culnig.verification import checks
 from culnig.verification.differences import check_gradients

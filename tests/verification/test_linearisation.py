@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
+from culnig.core.neurons import MLP_GATE
 from culnig.errors import InputError
 from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
-from culnig.neurons import MLP_GATE
 from culnig.verification.linearisation import Audit, audit, rank_correlation
 from tests.tiny_models import tiny_items, tiny_model
 
@@ -64,7 +64,7 @@ def test_where_the_model_is_nearly_linear_the_estimate_is_the_effect():
 
 
 def test_scores_are_those_of_the_benchmark():
-    from culnig.extraction.scoring import ScoreSettings, score_benchmark
+    from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
     bound = tiny_model()
     top = gate_neurons(bound, 4)

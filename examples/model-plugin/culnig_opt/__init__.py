@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from culnig.bound import ModelAdapter, ModuleSlice
+from culnig.core.neurons import KEY, MLP_IN, QUERY, VALUE
 from culnig.errors import BindingError
-from culnig.neurons import KEY, MLP_IN, QUERY, VALUE
+from culnig.models.base import ModelAdapter, ModuleSlice
 
 if TYPE_CHECKING:
     from torch import nn

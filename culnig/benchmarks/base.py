@@ -1,0 +1,62 @@
+"""What a benchmark is, and the items of it that take part in a run or an evaluation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from culnig.core.items import Item, Role, items_hash
+
+
+class Benchmark(ABC):
+    """Reads items. One subclass per benchmark, registered in the entry-point group `culnig.benchmarks`."""
+
+    name: str
+    role: Role
+    summary: str
+    """One line for `list benchmarks`."""
+    needs_data_dir: bool = False
+    """Whether the items come from files that the user must have (`--data-dir`, `CULNIG_DATA`)."""
+    training_examples: int | None = None
+    """How many questions the paper fine-tunes on; None for all."""
+    control: str | None = None
+    """Name of the benchmark that holds the same items without their question, if there is one."""
+
+    @abstractmethod
+    def read(self, data_dir: Path | None) -> Iterator[Item]:
+        """All items of both splits in file order. DataFileError where the data is missing or malformed."""
+
+    def read_training(self, data_dir: Path | None) -> Iterator[Item]:
+        """Items to fine-tune on, none of the split `test`: those of `identify`, or a file of their own."""
+        return (item for item in self.read(data_dir) if item.split == "identify")
+
+    def training_files(self, data_dir: Path | None) -> Sequence[Path]:
+        """The files that the items to fine-tune on are made from."""
+        return self.files(data_dir)
+
+    def files(self, data_dir: Path | None) -> Sequence[Path]:
+        """The files that the items are made from, prompts included; their hashes go into the run."""
+        return ()
+
+
+@dataclass(frozen=True)
+class ChosenItems:
+    """The items of one benchmark that take part in a run or evaluation."""
+
+    role: Role
+    split: str
+    items: Sequence[Item]
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each file that the items were made from, by `folder/name`."""
+
+    def record(self) -> dict[str, object]:
+        """What a run or evaluation records about the items."""
+        return {
+            "role": self.role,
+            "split": self.split,
+            "n_items": len(self.items),
+            "items_hash": items_hash(self.items),
+            "files": dict(self.files),
+        }

@@ -1,0 +1,149 @@
+"""What a model answered: one entry per item, in file order.
+
+Filled by the forward pass, stored in runs and evaluations, and read by every statistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.core.items import Item
+
+Texts = NDArray[np.object_]
+"""One string per item, shape (item,)."""
+
+
+_COLUMNS = (
+    *("id", "question_id", "culture", "topic", "split", "gold", "predicted"),
+    *("correct", "p_gold", "alignment", "n_tokens"),
+)
+"""What `Outcomes` holds with one value per item."""
+
+
+@dataclass
+class Outcomes:
+    """Answers to a list of items, with what identifies each item."""
+
+    id: Texts
+    question_id: Texts
+    culture: Texts
+    topic: Texts
+    split: Texts
+    gold: Texts
+    """The gold label, or the most usual of the accepted short answers."""
+    options: list[tuple[str, ...]]
+    """The labels of each item, in the order shown."""
+    predicted: Texts
+    """Text of the most probable next token over the whole vocabulary, or the short answer as written."""
+    correct: NDArray[np.bool_]
+    """Whether that token is the gold label, or the short answer is right, shape (item,)."""
+    p_gold: NDArray[np.float64]
+    """P(gold), softmax over the whole vocabulary, shape (item,); NaN for short answers."""
+    option_probabilities: NDArray[np.float64]
+    """Probability of each label in the item's order, NaN beyond its last, shape (item, option)."""
+    alignment: NDArray[np.float64]
+    """How near the answer comes on the item's scale, 0 to 100, shape (item,); NaN where there is no scale."""
+    n_tokens: NDArray[np.int64]
+    """Tokens of the prompt, shape (item,); 0 where they were not counted."""
+
+    @classmethod
+    def empty(cls, items: Sequence[Item]) -> Outcomes:
+        """Room for the answers to `items`."""
+
+        def texts(values: list[str]) -> Texts:
+            return np.array(values, dtype=object)
+
+        n = len(items)
+        return cls(
+            id=texts([item.id for item in items]),
+            question_id=texts([item.question_id for item in items]),
+            culture=texts([item.culture for item in items]),
+            topic=texts([item.topic for item in items]),
+            split=texts([item.split for item in items]),
+            gold=texts([item.answer for item in items]),
+            options=[item.options for item in items],
+            predicted=texts([""] * n),
+            correct=np.zeros(n, dtype=bool),
+            p_gold=np.array([0.0 if item.options else np.nan for item in items]),
+            option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
+            alignment=np.array([0.0 if item.ordinal else np.nan for item in items]),
+            n_tokens=np.zeros(n, dtype=np.int64),
+        )
+
+    def take(self, places: NDArray[np.int64]) -> Outcomes:
+        """The answers to the items at these places, in that order."""
+        options = [self.options[place] for place in places]
+        widest = max(map(len, options), default=0)
+        columns = {name: getattr(self, name)[places] for name in _COLUMNS}
+        return Outcomes(
+            options=options, option_probabilities=self.option_probabilities[places, :widest], **columns
+        )
+
+    def put(self, places: NDArray[np.int64], answers: Outcomes) -> None:
+        """Write the answers to the items at these places: the way back from `take`."""
+        for name in _COLUMNS:
+            getattr(self, name)[places] = getattr(answers, name)
+        for place, labels in zip(places, answers.options, strict=True):
+            self.options[place] = labels
+        widest = answers.option_probabilities.shape[1]
+        self.option_probabilities[places, :widest] = answers.option_probabilities
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[NDArray[np.int64], Outcomes]]) -> Outcomes:
+        """Answers from parts that hold each place once: the whole table."""
+        places = np.concatenate([places for places, _ in parts])
+        widest = max((answers.option_probabilities.shape[1] for _, answers in parts), default=0)
+        options = [labels for _, answers in parts for labels in answers.options]
+        probabilities = np.full((len(places), widest), np.nan)
+        row = 0
+        for part, answers in parts:
+            width = answers.option_probabilities.shape[1]
+            probabilities[row : row + len(part), :width] = answers.option_probabilities
+            row += len(part)
+        columns = {
+            name: np.concatenate([getattr(answers, name) for _, answers in parts]) for name in _COLUMNS
+        }
+        return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(places))
+
+    @property
+    def has_options(self) -> bool:
+        """Whether the answers are labels; otherwise they were written freely and have no probabilities."""
+        return all(self.options)
+
+    @property
+    def is_ordinal(self) -> bool:
+        """Whether the labels are steps of a scale."""
+        return not bool(np.isnan(self.alignment).any())
+
+    @property
+    def option_mass(self) -> NDArray[np.float64]:
+        """Probability on all labels together, shape (item,). Low mass: the answer format is lost."""
+        return np.asarray(np.nansum(self.option_probabilities, axis=1))
+
+    @property
+    def option_correct(self) -> NDArray[np.bool_]:
+        """Whether the gold label is the most probable *among the labels*, shape (item,)."""
+        if not self.options:
+            return np.zeros(0, dtype=bool)
+        gold = [labels.index(answer) for labels, answer in zip(self.options, self.gold, strict=True)]
+        return np.asarray(np.nanargmax(self.option_probabilities, axis=1) == np.array(gold))
+
+    @property
+    def units(self) -> Texts:
+        """Independent unit of each item for the statistics: its question, shape (item,).
+
+        Rows, wordings and cultures of one question share most of their text, so they are one unit.
+        """
+        return self.question_id
+
+
+def alignment(options: Sequence[str], gold: str, answered: str | None) -> float:
+    """100·(1 − |o−g| / max(|min−g|, |max−g|)) over the places of the scale (METHOD §5); 0 for no label."""
+    if answered is None:
+        return 0.0
+    place, own = options.index(gold), options.index(answered)
+    return 100.0 * (1.0 - abs(own - place) / max(place, len(options) - 1 - place))

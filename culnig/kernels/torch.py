@@ -1,0 +1,152 @@
+"""The `torch` backend: the same arithmetic in eager operations, for devices without a kernel of ours.
+
+Works through the neurons in chunks, so that its float32 products stay small beside the tensors. Scores of
+items are made on the device and added to the sums on the host, by the compiled code that every backend
+shares.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from culnig.errors import NonFiniteError
+from culnig.kernels import arrays
+from culnig.kernels.arguments import AGGREGATORS, one_of, real_tokens
+from culnig.kernels.base import (
+    Table,
+    TokenSums,
+    dtype_name,
+    host_array,
+    host_table,
+    optional_host_table,
+)
+
+CHUNK_PRODUCTS = 1 << 22
+"""Products (item × token × neuron) in memory at once."""
+
+
+class TorchBackend:
+    """Eager torch operations on tensors of any device."""
+
+    name = "torch"
+
+    def score_reduce(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor | NDArray[np.bool_],
+        confidence: ArrayLike | torch.Tensor,
+        culture_index: ArrayLike | torch.Tensor,
+        *,
+        sums: Table,
+        sums_of_squares: Table | None = None,
+        positive_counts: Table | None = None,
+        item_scores: Table | None = None,
+        peak_tokens: Table | None = None,
+        aggregator: str = "max",
+        clamp_at_zero: bool | ArrayLike = False,
+    ) -> None:
+        """See `Backend.score_reduce`."""
+        dtype_name(activation, gradient)
+        one_of("aggregator", aggregator, AGGREGATORS)
+        n_items, n_tokens, _ = activation.shape
+        mask_bits = real_tokens(host_array(token_mask), None, "left", (n_items, n_tokens))
+        mask = torch.tensor(mask_bits.view(np.bool_), device=activation.device)
+        scores, peaks = _item_scores(activation.detach(), gradient.detach(), mask, aggregator)
+        arrays.add_scores(
+            scores,
+            host_array(confidence),
+            host_array(culture_index),
+            sums=host_table("sums", sums),
+            sums_of_squares=optional_host_table("sums_of_squares", sums_of_squares),
+            positive_counts=optional_host_table("positive_counts", positive_counts),
+            clamp_at_zero=clamp_at_zero,
+        )
+        if item_scores is not None:
+            host_table("item_scores", item_scores)[...] = scores
+        if peak_tokens is not None:
+            host_table("peak_tokens", peak_tokens)[...] = peaks
+
+    def token_sums(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor | NDArray[np.bool_],
+    ) -> TokenSums:
+        """See `Backend.token_sums`."""
+        dtype_name(activation, gradient)
+        n_items, n_tokens, _ = activation.shape
+        mask_bits = real_tokens(host_array(token_mask), None, "left", (n_items, n_tokens))
+        activation, gradient, device = activation.detach(), gradient.detach(), activation.device
+        mask = torch.tensor(mask_bits.view(np.bool_), device=device)
+        return TokenSums(
+            _token_sum(activation.abs(), mask).float().to(device),
+            ((activation > 0) & mask[..., None]).sum(1, dtype=torch.int32),
+            _token_sum(gradient, mask, squared=True).sqrt().float().to(device),
+        )
+
+
+def _item_scores(
+    activation: torch.Tensor, gradient: torch.Tensor, mask: torch.Tensor, aggregator: str
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Scores and peak tokens (item, neuron) on the host; raises NonFiniteError."""
+    n_items, n_tokens, n_neurons = activation.shape
+    scores = np.zeros((n_items, n_neurons), dtype=np.float32)
+    peaks = np.full((n_items, n_neurons), -1, dtype=np.int32)
+    if scores.size == 0 or n_tokens == 0:
+        return scores, peaks
+    step = max(1, CHUNK_PRODUCTS // (n_items * n_tokens))
+    wrong: list[torch.Tensor] = []
+    for start in range(0, n_neurons, step):
+        columns = slice(start, start + step)
+        products = activation[..., columns].float() * gradient[..., columns].float()
+        places = (~products.isfinite() & mask[..., None]).nonzero()
+        places[:, 2] += start
+        wrong.append(places.cpu())
+        score, peak = _reduce(products, mask, aggregator)
+        scores[:, columns] = score.cpu().numpy()
+        peaks[:, columns] = peak.cpu().numpy()
+    found = torch.cat(wrong).tolist()
+    if found:
+        raise NonFiniteError(len(found), *min(found))
+    return scores, peaks
+
+
+def _reduce(products: torch.Tensor, mask: torch.Tensor, aggregator: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and peak tokens (item, neuron) of products (item, token, neuron)."""
+    n_tokens = products.shape[1]
+    token = torch.arange(n_tokens, device=products.device, dtype=torch.int32)
+    real = mask[..., None]
+    if aggregator == "last":
+        last = torch.where(mask, token, -1).amax(dim=1)
+        peak = last[:, None].expand(-1, products.shape[2])
+    else:
+        ranked_by = products.abs() if aggregator == "absmax" else products
+        ranked_by = torch.where(real, ranked_by, -torch.inf)
+        best = ranked_by.amax(dim=1, keepdim=True)
+        # an arg-max of equal values is any of them: ask for the first
+        reached = (ranked_by == best) & real
+        peak = torch.where(reached, token[:, None], n_tokens).amin(dim=1)
+        peak = torch.where(peak == n_tokens, -1, peak)
+    if aggregator in ("sum", "mean"):
+        total = _token_sum(products, mask)
+        if aggregator == "mean":
+            total /= mask.sum(dim=1, keepdim=True).clamp(min=1).to(total.device)
+        score = total.float().to(products.device)
+    else:
+        score = products.gather(1, peak.clamp(min=0)[:, None].long())[:, 0]
+        score = torch.where(peak < 0, 0.0, score)
+    return score + 0.0, peak.int()
+
+
+def _token_sum(values: torch.Tensor, mask: torch.Tensor, *, squared: bool = False) -> torch.Tensor:
+    """Sum in float64 and in token order, (item, neuron); on the host where the device has no float64."""
+    if values.device.type == "mps":
+        values, mask = values.cpu(), mask.cpu()
+    total = values.new_zeros((values.shape[0], values.shape[2]), dtype=torch.float64)
+    for token in range(values.shape[1]):
+        row = torch.where(mask[:, token, None], values[:, token], 0.0).double()
+        total += row * row if squared else row
+    return total

@@ -1,0 +1,201 @@
+"""A bound model: a loaded model whose neurons have names and places.
+
+An adapter (entry-point group `culnig.models`) finds the linear modules of a model by structure and says
+which part of their output is which module of which layer. `BoundModel` puts that together with tokenizer
+and layout; capture, intervention and inference work on it and never look at the family again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.core.neurons import Layout, Segment
+from culnig.errors import BindingError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class ModuleSlice:
+    """Columns of a linear module's output that are the neurons of one module in one layer.
+
+    They lie side by side from `offset`, or, where heads alternate (GPT-NeoX: query, key and value of head
+    0, then of head 1 …), in runs of `run` columns that begin every `step` columns.
+    """
+
+    linear: nn.Module
+    module: str
+    layer: int
+    offset: int
+    width: int
+    run: int | None = None
+    """Columns side by side; None where all are."""
+    step: int | None = None
+    """Columns from the beginning of one run to that of the next."""
+
+
+class ModelAdapter(ABC):
+    """Finds the neurons of a family of models by their structure."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for `list models`: which structure, which families, what a neuron is."""
+
+    @abstractmethod
+    def bind(self, model: nn.Module, config: Any) -> list[ModuleSlice]:
+        """All slices of the model, in any order. BindingError says which part was not found.
+
+        `config` is the text part of the transformers configuration.
+        """
+
+
+@dataclass(frozen=True)
+class BoundSlice:
+    """A segment of the layout and where it lies in its linear module's output (see ModuleSlice)."""
+
+    segment: Segment
+    offset: int
+    run: int | None = None
+    step: int | None = None
+
+    def take(self, output: torch.Tensor) -> torch.Tensor:
+        """The neurons (…, neuron) of an output (…, column): a view, or a copy where runs alternate."""
+        if self.run is None or self.step is None:
+            return output[..., self.offset : self.offset + self.segment.width]
+        runs = output.reshape(*output.shape[:-1], -1, self.step)
+        return runs[..., self.offset : self.offset + self.run].flatten(-2)
+
+    def places(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Columns of the output that hold the neurons of these indices."""
+        if self.run is None or self.step is None:
+            return index + self.offset
+        number, inside = np.divmod(index, self.run)
+        return number * self.step + inside + self.offset
+
+
+@dataclass(frozen=True)
+class BoundLinear:
+    """One linear module and the segments that its output holds (several where projections are fused)."""
+
+    linear: nn.Module
+    slices: tuple[BoundSlice, ...]
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """A loaded model with tokenizer, layout and the linear modules that hold its neurons."""
+
+    source: str
+    """What the user asked for: hub name, folder, file or `embedded`."""
+    adapter: str
+    """Name of the adapter that bound it."""
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    layout: Layout
+    linears: tuple[BoundLinear, ...]
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over name, shape and 64 evenly spaced values of every parameter.
+
+        Fast on the largest model, and different for any fine-tuned copy that changed more than a few values.
+        """
+        digest = hashlib.sha256()
+        for name, parameter in sorted(self.model.named_parameters()):
+            flat = parameter.detach().reshape(-1)
+            values = flat[:: max(1, flat.numel() // 64)][:64].float().cpu().numpy()
+            digest.update(f"{name} {tuple(parameter.shape)}".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where the model takes its token ids."""
+        embeddings: nn.Module = self.model.get_input_embeddings()
+        return next(embeddings.parameters()).device
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest sequence the model's configuration allows, or None where it sets no limit."""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(limit) if limit else None
+
+
+def bind_model(
+    source: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    adapters: Sequence[ModelAdapter],
+) -> BoundModel:
+    """Bind a model with the first adapter that fits; BindingError gives every adapter's reason."""
+    reasons = []
+    for adapter in adapters:
+        try:
+            slices = adapter.bind(model, model.config.get_text_config())
+        except BindingError as reason:
+            reasons.append(f"{adapter.name}: {reason}")
+            continue
+        except Exception as error:  # a plugin's mistake costs its own families, not everybody's
+            reasons.append(f"{adapter.name} failed with {type(error).__name__}: {error}")
+            continue
+        return _assemble(source, adapter.name, model, tokenizer, slices)
+    raise BindingError(
+        f"model {source!r} ({type(model).__name__}) fits no adapter; {'; '.join(reasons)}. "
+        "Other families come through a plugin: docs/models.md shows how to write one"
+    )
+
+
+def linear_outputs(linear: nn.Module) -> int | None:
+    """Number of outputs of a linear module (also of GPT-2's Conv1D), or None for any other module."""
+    outputs = getattr(linear, "out_features", getattr(linear, "nf", None))
+    return outputs if isinstance(outputs, int) else None
+
+
+def _check_slices(adapter: str, slices: Sequence[ModuleSlice]) -> None:
+    """Every neuron is a column of its linear, and no column is two neurons."""
+    taken: dict[int, NDArray[np.bool_]] = {}
+    for piece in slices:
+        where = f"layer {piece.layer}: `{piece.module}`"
+        outputs = linear_outputs(piece.linear)
+        if outputs is None:
+            raise BindingError(f"{where} is a {type(piece.linear).__name__}, not a linear module")
+        bound = BoundSlice(Segment("", 0, 0, piece.width), piece.offset, piece.run, piece.step)
+        columns = bound.places(np.arange(piece.width))
+        if columns.size and not (columns.min() >= 0 and columns.max() < outputs):
+            raise BindingError(
+                f"{where}: adapter {adapter!r} takes columns {columns.min()} to {columns.max()} of a linear "
+                f"with {outputs} outputs"
+            )
+        of_linear = taken.setdefault(id(piece.linear), np.zeros(outputs, dtype=bool))
+        if of_linear[columns].any():
+            raise BindingError(f"{where}: adapter {adapter!r} takes columns that another module has")
+        of_linear[columns] = True
+
+
+def _assemble(
+    source: str,
+    adapter: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    slices: list[ModuleSlice],
+) -> BoundModel:
+    _check_slices(adapter, slices)
+    layout = Layout.from_widths([(s.layer, s.module, s.width) for s in slices])
+    by_linear: dict[int, tuple[nn.Module, list[BoundSlice]]] = {}
+    for piece in slices:
+        segment = layout.segment(piece.module, piece.layer)
+        _, held = by_linear.setdefault(id(piece.linear), (piece.linear, []))
+        held.append(BoundSlice(segment, piece.offset, piece.run, piece.step))
+    linears = [BoundLinear(linear, tuple(held)) for linear, held in by_linear.values()]
+    linears.sort(key=lambda bound: min(s.segment.start for s in bound.slices))
+    return BoundModel(source, adapter, model, tokenizer, layout, tuple(linears))

@@ -1,0 +1,82 @@
+"""The protocol of scorers: what a neuron's activations and gradients in one item amount to.
+
+Gradient × activation is the engine's own and always there. Others are plugins, the built-in ones too: they
+see the same pairs in the same pass, and their item scores are summed per culture like those of the engine.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from culnig.kernels.base import TokenSums
+
+GRADIENT_ACTIVATION = "gradient-activation"
+"""Name of the engine's own scorer (METHOD §1)."""
+RELEASED_CODE = "released-code"
+"""Name of the scorer that `--compat paper` means."""
+
+
+Weight = Literal["gold", "wrong"]
+"""P(gold), or the probability of the most probable wrong label."""
+
+Target = Literal["wrong", "log-odds", "path"]
+"""What is differentiated beside P(gold).
+
+`wrong`: the probability of the most probable wrong label. `log-odds`: log P(gold) − log of the probability on
+all other labels. `path`: P(gold) again, its gradient averaged over a path on which the neurons of all modules
+grow from zero to their own output (PATH_STEPS steps).
+"""
+PATH_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What one module's neurons did in a batch; all tensors are (item, token, neuron)."""
+
+    activation: torch.Tensor
+    gradient: torch.Tensor
+    """Of P(gold)."""
+    real: torch.Tensor
+    """Which tokens are not padding, bool (item, token)."""
+    gradients: Mapping[Target, torch.Tensor] = field(default_factory=dict)
+    """Of the scorer's other targets."""
+
+    @functools.cached_property
+    def token_sums(self) -> TokenSums:
+        """Σ |activation|, positive tokens and √ Σ gradient² over real tokens: one read for all scorers."""
+        from culnig.kernels.choice import choose_backend
+
+        return choose_backend(self.activation.device).token_sums(self.activation, self.gradient, self.real)
+
+    def highest(self, values: torch.Tensor) -> torch.Tensor:
+        """Maximum over the real tokens of values (item, token, neuron), (item, neuron)."""
+        return values.masked_fill(~self.real[..., None], float("-inf")).amax(dim=1)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Σ over the real tokens of values (item, token, neuron), (item, neuron)."""
+        import torch
+
+        return torch.einsum("itn,it->in", values.float(), self.real.float())
+
+
+class Scorer(ABC):
+    """One way to score. Registered in the entry-point group `culnig.scorers`."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for `list scorers`."""
+    weight: ClassVar[Weight | None] = None
+    """The probability that item scores are weighted with, and then clamped at zero for a control."""
+    targets: ClassVar[tuple[Target, ...]] = ()
+    """Other scalars whose gradients are needed. Each costs passes of its own and memory for its gradients."""
+
+    @abstractmethod
+    def item_scores(self, pair: Pair) -> torch.Tensor:
+        """Scores (item, neuron) of one module's neurons; what stands at padding must not matter."""

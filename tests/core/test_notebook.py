@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from culnig.core.notebook import html_table
+from culnig.errors import UnknownNameError
+from culnig.evaluation.compare import StoredEvaluation
+from tests.report.test_summary import row, unmasked
+from tests.toy import neuron_set, toy_layout, write_toy_run
+
+
+def test_a_table_is_escaped_and_rounded():
+    assert html_table("<c>", ["a&"], [["<b>"], [None], [0.123456], [1234567]]) == (
+        "<table><caption>&lt;c&gt;</caption><thead><tr><th>a&amp;</th></tr></thead><tbody>"
+        "<tr><td>&lt;b&gt;</td></tr><tr><td>–</td></tr><tr><td>0.1235</td></tr><tr><td>1234567</td></tr>"
+        "</tbody></table>"
+    )
+
+
+def test_a_run_shows_its_benchmarks_and_where_its_scores_are(tmp_path):
+    run = write_toy_run(tmp_path / "run")
+    assert "<td>toy-target</td><td>target</td><td>identify</td><td>12</td>" in run._repr_html_()
+    drawn = run.plot("toy-target").axes[0].collections[0].get_array()
+    total = run.moments("toy-target").sum.sum(axis=0) / 12
+    for place, module in enumerate(run.layout.modules):
+        for layer in range(run.layout.n_layers):
+            own = total[run.layout.segment(module, layer).columns]
+            assert drawn[place, layer] == pytest.approx(own[own > 0].sum())
+
+
+def test_a_neuron_set_shows_its_best_neurons_and_where_they_are():
+    layout = toy_layout()
+    those = neuron_set(layout, range(8, 20), "<set>")
+    shown = those._repr_html_()
+    assert "&lt;set&gt;: 12 neurons of toy by by hand, the best 10 of them" in shown
+    assert shown.count("<tr>") == 11
+    drawn = those.plot(layout).axes[0].collections[0].get_array()
+    expected = np.zeros((5, 3))
+    expected[layout.modules.index("mlp.gate_proj"), 0] = 10
+    expected[layout.modules.index("mlp.up_proj"), 0] = 2
+    np.testing.assert_array_equal(drawn, expected)
+    assert those.plot().axes[0].collections[0].get_array().shape == (2, 1)
+
+
+def test_an_evaluation_shows_its_conditions():
+    rows = [{"accuracy": 0.5, **one} for one in (unmasked(), row())]
+    evaluation = StoredEvaluation(Path("EVAL"), {"rows": rows}, {})
+    assert "<td>blend</td><td>general</td><td>0</td><td>900</td><td>0.5</td>" in evaluation._repr_html_()
+    assert evaluation.plot("p_gold").axes[0].get_xlabel().startswith("change of p_gold")
+    with pytest.raises(UnknownNameError, match="accuracy, p_gold"):
+        evaluation.plot("speed")

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from culnig.benchmarks.base import ChosenItems
+
+from culnig.core.processes import ALONE, Processes, disconnect, launched, parse_shard
+from culnig.errors import InputError
+from culnig.scoring.levels import LEVELS
+from culnig.scoring.run import RunSettings, score_share
+from culnig.scoring.scoring import ScoreSettings
+from tests.forked import Child, in_child
+from tests.ports import HOST, free_port
+from tests.stored import assert_same, contents, leftovers
+from tests.tiny_models import tiny_items, tiny_model
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 7])
+def test_every_portion_is_taken_by_one_process(of):
+    processes = [Processes(number, of) for number in range(of)]
+    for turn in range(40):
+        assert sum(process.takes(turn) for process in processes) == 1
+    shares = [sum(process.takes(turn) for turn in range(40)) for process in processes]
+    assert max(shares) - min(shares) <= 1
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched() == ALONE
+    monkeypatch.setenv("RANK", "1")  # other launchers set some of them
+    assert launched() == ALONE
+    assert ALONE.is_first
+    assert ALONE.takes(0)
+    assert ALONE.takes(5)
+
+
+def test_who_makes_the_folder():
+    assert [Processes(number, 3).is_first for number in range(3)] == [True, False, False]
+    assert [Processes(number, 3, is_shard=True).is_first for number in range(3)] == [True, True, True]
+
+
+def test_a_process_alone_and_a_shard_wait_for_nobody():
+    ALONE.wait_for_all()
+    Processes(1, 3, is_shard=True).wait_for_all()
+
+
+@pytest.mark.parametrize(("text", "number", "of"), [("1/1", 0, 1), ("2/8", 1, 8), ("8/8", 7, 8)])
+def test_shards_are_counted_from_one(text, number, of):
+    assert parse_shard(text) == Processes(number, of, is_shard=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["0/2", "3/2", "2", "/", "1/", "a/b", "1/2/3", "-1/2", "1.5/2", "1/" + "9" * 5000]
+)
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(InputError, match="i/n with i from 1 to n is allowed, such as 2/8"):
+        parse_shard(text)
+
+
+# Several processes that write one run, connected as torchrun connects them
+
+BENCHMARKS = {
+    "toy-target": ChosenItems("target", "identify", tiny_items(17), {}),
+    "toy-control": ChosenItems("control", "identify", tiny_items(9), {}),
+}
+"""Three portions."""
+
+
+def score(folder, level, processes, **options):
+    how = RunSettings(level=level)
+    score_share(
+        tiny_model(), BENCHMARKS, ScoreSettings(token_budget=1), folder, processes, how=how, **options
+    )
+
+
+def start_ranks(folder, level, n_ranks, **options):
+    """One forked process per rank."""
+    environment = {"WORLD_SIZE": str(n_ranks), "MASTER_ADDR": HOST, "MASTER_PORT": str(free_port())}
+
+    def work(rank):
+        os.environ.update(environment, RANK=str(rank))
+        processes = launched()
+        score(folder, level, processes, **options)
+        disconnect()
+        return processes
+
+    return [Child(lambda rank=rank: work(rank)) for rank in range(n_ranks)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Runs of one process, by level."""
+    folder = tmp_path_factory.mktemp("alone")
+    for level in LEVELS:
+        in_child(lambda level=level: score(folder / level, level, ALONE))
+    return {level: contents(folder / level) for level in LEVELS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_ranks", [2, 3])
+@pytest.mark.parametrize("level", LEVELS)
+def test_several_processes_end_with_the_run_of_one(tmp_path, alone, level, n_ranks):
+    ranks = start_ranks(tmp_path / "run", level, n_ranks)
+    assert [rank.wait() for rank in ranks] == [Processes(number, n_ranks) for number in range(n_ranks)]
+    assert_same(contents(tmp_path / "run"), alone[level])
+    assert leftovers(tmp_path / "run") == []
+
+
+@pytest.mark.slow
+def test_more_processes_than_portions_is_no_harm(tmp_path, alone):
+    for rank in start_ranks(tmp_path / "run", "item", 5):
+        rank.wait()
+    assert_same(contents(tmp_path / "run"), alone["item"])
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    in_child(lambda: score(tmp_path / "run", "culture", ALONE))
+    before = (tmp_path / "run" / "scores.h5").read_bytes()
+    for rank in start_ranks(tmp_path / "run", "culture", 2, resume=True):
+        rank.wait()
+    assert (tmp_path / "run" / "scores.h5").read_bytes() == before
