@@ -4,7 +4,7 @@
 #
 #   csrc/sanitize.sh [python]        run it from the top of the checkout; further arguments go to pytest
 #
-# The sanitized module goes into a copy of the package in build/sanitize; the installed module stays as it is.
+# The sanitized module goes into a copy of the package in build/sanitize; the installed module is not touched.
 set -eu
 python=$(command -v "${1:-python}")
 [ $# -gt 0 ] && shift

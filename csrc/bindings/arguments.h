@@ -72,7 +72,7 @@ inline ScoreTables score_tables(const py::object& tables) {
 /// From culnig.kernels.ScoreBatch and ScoreTables.
 inline ScoreBatch score_batch(const PairBatch& pair, const py::object& batch, const py::object& tables,
                               int aggregator) {
-    ScoreBatch given{pair, score_tables(tables), static_cast<Aggregator>(aggregator), nullptr, nullptr,
+    ScoreBatch given{pair,   score_tables(tables), static_cast<Aggregator>(aggregator), nullptr, nullptr,
                      nullptr};
     if (given.sums.data) {
         given.weight = values<const double>(batch.attr("weight"));

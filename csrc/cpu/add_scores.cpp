@@ -11,7 +11,7 @@ namespace {
 /// Neurons per task: this block of every culture's row fits the second-level cache.
 constexpr std::int64_t block_neurons = 2048;
 
-/// Adds one item's scores of a block of neurons; `Squares` and `Counts` say which tables are wanted.
+/// Adds one item's scores of a block of neurons; `Squares` and `Counts` say which tables there are.
 template <bool Squares, bool Counts>
 CULNIG_HD void add_scores(const float* scores, std::int64_t width, double weight, bool clamp, double* sums,
                           double* squares, std::uint32_t* counts) {

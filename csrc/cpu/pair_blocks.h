@@ -40,9 +40,10 @@ inline const char* address(const TokenView& view, std::int64_t item, std::int64_
 /// Neurons per block: wide, because memory is faster on long rows, but at least four blocks for every thread.
 inline std::int64_t block_width(const PairBatch& batch, int threads) {
     constexpr std::int64_t fewest_neurons = 1024;
-    const std::int64_t wanted = (4 * threads + batch.n_items - 1) / std::max<std::int64_t>(batch.n_items, 1);
-    const std::int64_t needed = (batch.n_neurons + most_neurons - 1) / most_neurons;
-    const std::int64_t n_blocks = std::max<std::int64_t>({wanted, needed, 1});
+    const std::int64_t for_threads =
+        (4 * threads + batch.n_items - 1) / std::max<std::int64_t>(batch.n_items, 1);
+    const std::int64_t for_state = (batch.n_neurons + most_neurons - 1) / most_neurons;
+    const std::int64_t n_blocks = std::max<std::int64_t>({for_threads, for_state, 1});
     const std::int64_t width = (batch.n_neurons + n_blocks - 1) / n_blocks;
     return std::clamp((width + 63) / 64 * 64, fewest_neurons, most_neurons);
 }

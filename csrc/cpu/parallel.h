@@ -43,7 +43,7 @@ void for_each_task(std::int64_t n_tasks, int threads, const Work& work) {
         try {
             helpers.emplace_back(drain);
         } catch (const std::system_error&) {
-            break;  // no more threads to be had: those running do the work
+            break;  // no more threads available: the running ones do the work
         }
     }
     drain();

@@ -83,7 +83,7 @@ CULTURE_TABLES = ("sums", "sums_of_squares", "positive_counts")
 
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> int:
-    """Index of the value among those allowed."""
+    """Index of the value in `allowed`; InputError names both where it is missing."""
     if value not in allowed:
         raise InputError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
     return allowed.index(value)

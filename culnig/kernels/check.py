@@ -101,7 +101,7 @@ def _pair(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Activation, gradient and mask; the last item has no real token."""
     n_items, n_tokens, n_neurons = shape
-    # the second half of wider rows: a strided view such as a slice of a fused projection
+    # columns of wider rows: a strided view such as a slice of a fused projection
     pair = torch.randn(2, n_items, n_tokens, 2 * n_neurons, generator=random).to(dtype)
     activation, gradient = pair.to(device)[..., n_neurons:]
     mask = torch.rand(n_items, n_tokens, generator=random) < 0.7

@@ -58,12 +58,6 @@ class Pair:
         """Maximum over the real tokens of values (item, token, neuron), (item, neuron)."""
         return values.masked_fill(~self.real[..., None], float("-inf")).amax(dim=1)
 
-    def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Σ over the real tokens of values (item, token, neuron), (item, neuron)."""
-        import torch
-
-        return torch.einsum("itn,it->in", values.float(), self.real.float())
-
 
 class Scorer(ABC):
     """One way to score. Registered in the entry-point group `culnig.scorers`."""

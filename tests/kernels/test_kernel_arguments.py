@@ -99,10 +99,10 @@ def test_a_missing_core_asks_whether_it_was_built(monkeypatch: pytest.MonkeyPatc
 
     real_import = builtins.__import__
 
-    def without_core(name: str, *rest: Any, **named: Any) -> Any:
-        if name == "culnig" and rest[2] and "_core" in rest[2]:
+    def without_core(name: str, *arguments: Any, **named: Any) -> Any:
+        if name == "culnig" and arguments[2] and "_core" in arguments[2]:
             raise ModuleNotFoundError("No module named 'culnig._core'", name="culnig._core")
-        return real_import(name, *rest, **named)
+        return real_import(name, *arguments, **named)
 
     for name in ("culnig.kernels", "culnig.kernels.cpu"):
         monkeypatch.delitem(sys.modules, name)
