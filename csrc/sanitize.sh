@@ -2,9 +2,9 @@
 # Builds _core with address and undefined behaviour sanitizers and runs the kernel tests under them; the
 # emulated CUDA kernels are compiled with the same sanitizers.
 #
-#   csrc/sanitize.sh [python]        from the top of the checkout; further arguments go to pytest
+#   csrc/sanitize.sh [python]        run it from the top of the checkout; further arguments go to pytest
 #
-# The sanitized module lives in an overlay of the package in build/sanitize, so the installed one stays.
+# The sanitized module goes into a copy of the package in build/sanitize; the installed module is not touched.
 set -eu
 python=$(command -v "${1:-python}")
 [ $# -gt 0 ] && shift
@@ -23,10 +23,10 @@ cmake --install "$build" --prefix "$overlay" >/dev/null
 
 compiler=${CXX:-c++}
 libraries="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libubsan.so)"
-# Python puts the current folder first, and pytest the checkout: taken from the overlay before pytest looks for
-# tests (-p), the package stays that one. tests/kernels/conftest.py makes sure.
+# Python searches the current folder first, pytest the checkout. `-p culnig` imports the package from the copy
+# before pytest collects tests; tests/kernels/conftest.py checks that.
 cd "$overlay"
-# Leaks are not looked for: the interpreter keeps what it allocates at start.
+# No leak detection: the interpreter never frees what it allocates when it starts.
 LD_PRELOAD=$libraries \
     ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 \
     UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \

@@ -2,10 +2,10 @@
 
     python perf/kernels.py [--rounds 7] [--small]
 
-Prints one table. The two sides of a ratio take turns, so that other work on the machine meets both; a ratio
-is the median over the rounds of the two times of one round, after a warm-up. Working sets are 1 GB (bfloat16
-and float16: half of it), far beyond any cache; `--small` is a quick look at 64 MB. Threads: CULNIG_THREADS,
-or torch's own setting, for both sides.
+Prints one table. The two sides of a ratio alternate, so that other work on the machine affects both; a ratio
+is the median over the rounds of the quotient of the two times of one round, after a warm-up. Working sets are
+1 GB (bfloat16 and float16: half of that), far beyond any cache; `--small` uses 64 MB. Threads of both sides:
+CULNIG_THREADS, or torch's own setting.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from culnig.kernels.choice import choose_backend
 N_CULTURES = 16
 
 
-def compare(rounds: int, ours: Work, other: Work, gigabytes: float, **rest: Any) -> Row:
-    """How many times as long the other takes, the two in turns."""
+def compare(rounds: int, ours: Work, other: Work, gigabytes: float, **labels: Any) -> Row:
+    """Time of the other over ours, the two alternating."""
     took, reference = in_turns(rounds, ours, other)
-    row = speed_row(took, reference, section="kernels", **rest)
+    row = speed_row(took, reference, section="kernels", **labels)
     return replace(row, notes={"GB/s": round(gigabytes / statistics.median(took), 1)})
 
 
 class Batch:
-    """A batch as a model of 16,384 gate neurons gives it."""
+    """A batch of a module with 16,384 neurons."""
 
     def __init__(self, n_items: int, n_tokens: int = 128, n_neurons: int = 16_384) -> None:
         random = np.random.default_rng(0)
@@ -45,47 +45,41 @@ class Batch:
         self.token_mask = torch.ones(shape[:2], dtype=torch.bool)
         self.p_gold = torch.from_numpy(random.random(n_items))
         self.culture_index = torch.from_numpy(np.sort(random.integers(0, N_CULTURES, n_items)))
+        self.items = kernels.ScoreBatch(self.token_mask, self.p_gold, self.culture_index)
         self.sums = torch.zeros(N_CULTURES, n_neurons, dtype=torch.float64)
-        self.sums_of_squares = torch.zeros_like(self.sums)
-        self.positive_counts = torch.zeros(self.sums.shape, dtype=torch.uint32)
-        self.item_scores = torch.empty(n_items, n_neurons)
-        self.peak_tokens = torch.empty(n_items, n_neurons, dtype=torch.int32)
+        self.only_sums = kernels.ScoreTables(self.sums)
+        self.all_tables = kernels.ScoreTables(
+            self.sums,
+            torch.zeros_like(self.sums),
+            torch.zeros(self.sums.shape, dtype=torch.uint32),
+            torch.empty(n_items, n_neurons),
+            torch.empty(n_items, n_neurons, dtype=torch.int32),
+        )
         self.gigabytes = 2 * self.activation.nbytes / 1e9
 
-    def kernel(self, dtype: torch.dtype = torch.float32, **options: Any) -> Work:
-        """score_reduce on this batch, in another format where asked."""
+    def kernel(
+        self,
+        dtype: torch.dtype = torch.float32,
+        aggregator: str = "max",
+        tables: kernels.ScoreTables | None = None,
+    ) -> Work:
+        """score_reduce on this batch, in another number format where asked."""
         backend = choose_backend("cpu")
         activation, gradient = self.activation.to(dtype), self.gradient.to(dtype)
-        return lambda: backend.score_reduce(
-            activation,
-            gradient,
-            self.token_mask,
-            self.p_gold,
-            self.culture_index,
-            sums=self.sums,
-            **options,
-        )
+        tables = tables or self.only_sums
+        return lambda: backend.score_reduce(activation, gradient, self.items, tables, aggregator)
 
     def token_sums(self) -> None:
         """Sums over the tokens, one read."""
         choose_backend("cpu").token_sums(self.activation, self.gradient, self.token_mask)
 
-    def everything(self) -> dict[str, torch.Tensor]:
-        """Every output there is."""
-        return {
-            "sums_of_squares": self.sums_of_squares,
-            "positive_counts": self.positive_counts,
-            "item_scores": self.item_scores,
-            "peak_tokens": self.peak_tokens,
-        }
-
     def read(self) -> None:
-        """Read both arrays once and do as little as possible."""
+        """Read both arrays once and compute as little as possible."""
         self.activation.sum()
         self.gradient.sum()
 
     def eager(self) -> None:
-        """The same scores and sums as one writes them in torch."""
+        """The same scores and sums, written in torch the usual way."""
         contribution = self.activation * self.gradient
         contribution.masked_fill_(~self.token_mask[..., None], -torch.inf)
         score = contribution.amax(1).double() * self.p_gold[:, None]
@@ -98,7 +92,7 @@ def score_rows(n_items: int, rounds: int) -> list[Row]:
     kernel, size = batch.kernel(), batch.gigabytes
     against_memory = {
         "score_reduce float32": kernel,
-        "score_reduce, every output": batch.kernel(**batch.everything()),
+        "score_reduce, every output": batch.kernel(tables=batch.all_tables),
         "score_reduce absmax": batch.kernel(aggregator="absmax"),
         "score_reduce sum": batch.kernel(aggregator="sum"),
         "token_sums": batch.token_sums,
@@ -133,7 +127,7 @@ def top_k_rows(n_neurons: int, rounds: int) -> list[Row]:
     target, control = np.random.default_rng(0).standard_normal((2, N_CULTURES, n_neurons))
     size = target.nbytes / 1e9
     few, many = int(0.003 * n_neurons), int(0.01 * n_neurons)
-    whole = [[(0, n_neurons)]]
+    whole = [np.arange(n_neurons)]
     against, made = "argpartition + sort", []
     for k in (few, many):
         ours, other = partial(kernels.top_k, target, k), partial(sorted_partition, target, k)
@@ -153,7 +147,7 @@ def top_k_rows(n_neurons: int, rounds: int) -> list[Row]:
 
 
 def rows(rounds: int, *, small: bool = False) -> list[Row]:
-    """All kernels."""
+    """The rows of all kernels."""
     torch.set_num_threads(kernels.thread_count())
     return score_rows(4 if small else 64, rounds) + top_k_rows(100_000 if small else 2_000_000, rounds)
 

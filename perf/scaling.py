@@ -18,11 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from culnig.benchmarks.base import ChosenItems
 from measuring import Row, in_turns, quotients, show
 
 from culnig import kernels, registry
 from culnig.api import load_model
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import Item, choose_items
 from culnig.models.base import BoundModel
 from culnig.planning.plan import benchmark_sizes
@@ -94,7 +94,8 @@ def neurons_row(rounds: int) -> Row:
         pair = np.ones((2, 2, n_tokens, n_neurons), dtype=np.float32)
         sums = np.zeros((n_cultures, n_neurons))
         start = time.perf_counter()
-        kernels.score_reduce(*pair, np.ones((2, n_tokens), bool), [0.5, 0.5], [0, 1], sums=sums)
+        batch = kernels.ScoreBatch(np.ones((2, n_tokens), bool), [0.5, 0.5], [0, 1])
+        kernels.score_reduce(*pair, batch, kernels.ScoreTables(sums))
         return (time.perf_counter() - start) / n_neurons
 
     many_neurons = 1_000_000

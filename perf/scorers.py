@@ -1,10 +1,10 @@
-"""What more scorers in the same pass cost.
+"""What additional scorers in the same pass cost.
 
     python perf/scorers.py [--rounds 5] [--items 32] [--passes]
 
-Scores the embedded model over `everyday` with gradient × activation alone, and with three scorers beside it,
-the two taking turns; with --passes also, once, with each of the scorers that need passes of their own.
-Seconds are those of the process on all its processors, which a busy machine disturbs least.
+Scores the embedded model over `everyday` with gradient × activation alone and with three scorers beside it,
+alternating; with --passes also, once, with each of the scorers that need passes of their own. Times are CPU
+times of the process, which a busy machine disturbs least.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ WITH_PASSES = ("log-odds", "crispr", "integrated-gradients")
 
 
 def rows(rounds: int, n_items: int = 32, *, passes: bool = False) -> list[Row]:
-    """Three scorers against none, and those with passes of their own where asked."""
+    """Three scorers against none, and, where asked, those with passes of their own."""
     bound = load_model("embedded")
     items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=n_items)
 
-    settings = ScoreSettings(prefix_sharing=False)  # other scorers see whole prompts
+    settings = ScoreSettings(prefix_sharing=False)  # additional scorers need whole prompts
 
     def scoring(names: tuple[str, ...]) -> Callable[[], object]:
         scorers = [registry.scorer(name) for name in names]
@@ -55,7 +55,7 @@ def rows(rounds: int, n_items: int = 32, *, passes: bool = False) -> list[Row]:
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description="What more scorers cost, as ratios.")
+    parser = argparse.ArgumentParser(description="What additional scorers cost, as ratios.")
     parser.add_argument("--rounds", type=int, default=5, help="measurements per median")
     parser.add_argument("--items", type=int, default=32, help="items per run")
     parser.add_argument("--passes", action="store_true", help="time scorers with passes of their own too")

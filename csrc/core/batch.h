@@ -1,19 +1,20 @@
 #pragma once
-// What one call of a kernel works on: pointers and strides, owned by the caller. Strides count elements.
+// What one call of a kernel reads and writes: pointers and strides into the caller's memory. Strides count
+// elements, and the neurons of a row are always contiguous.
 #include <cstdint>
 
 #include "score.h"
 
 namespace culnig {
 
-/// A view (item, token, neuron) whose neurons lie side by side.
+/// A view (item, token, neuron).
 struct TokenView {
     const void* data;
     std::int64_t item_stride;
     std::int64_t token_stride;
 };
 
-/// A table (row, neuron) whose neurons lie side by side; data may be null where the table is optional.
+/// A table (row, neuron); data is null for an optional table that is not wanted.
 template <typename T>
 struct Table {
     T* data;
@@ -33,16 +34,21 @@ struct PairBatch {
     const std::uint8_t* token_mask;  // (item, token), 1 = real
 };
 
-struct ScoreBatch : PairBatch {
+/// Tables of one call, all optional. Without `sums` nothing is added.
+struct ScoreTables {
+    Table<double> sums;                    // (culture, neuron), added to
+    Table<double> sums_of_squares;         // the same
+    Table<std::uint32_t> positive_counts;  // the same
+    Table<float> item_scores;              // (item, neuron), written
+    Table<std::int32_t> peak_tokens;       // (item, neuron), written
+};
+
+/// A batch to score. The last three are (item,) and read only where there are `sums`.
+struct ScoreBatch : PairBatch, ScoreTables {
     Aggregator aggregator;
-    const double* confidence;              // (item,)
-    const std::int64_t* culture_index;     // (item,)
-    const std::uint8_t* clamp_at_zero;     // (item,)
-    Table<double> sums;                    // (culture, neuron), added into
-    Table<double> sums_of_squares;         // optional
-    Table<std::uint32_t> positive_counts;  // optional
-    Table<float> item_scores;              // (item, neuron), optional, written
-    Table<std::int32_t> peak_tokens;       // (item, neuron), optional, written
+    const double* weight;  // P(gold), or what else multiplies the scores of an item
+    const std::int64_t* culture_index;
+    const std::uint8_t* clamp_at_zero;
 };
 
 /// Tables (item, neuron) of sums over the real tokens, written.

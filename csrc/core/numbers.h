@@ -1,6 +1,6 @@
 #pragma once
-// The three number formats that models compute in, each widened to float32 exactly.
-// No branch and no table: the same lines are vectorised by the host compiler and run on the device.
+// The three number formats of activations and gradients, each widened to float32 exactly, without branches or
+// tables, so that the host compiler can vectorise the loops around it.
 #include <cstdint>
 #include <cstring>
 
@@ -43,9 +43,8 @@ CULNIG_HD float widen(BFloat16 element) {
     return float_of_bits(static_cast<std::uint32_t>(element.bits) << 16);
 }
 
-/// Subnormal halves are a whole number of 2^-24, normal ones need another exponent bias (127 - 15 = 112),
-/// infinity and NaN need it twice. Masks stand for the conditions: a branch would keep the loop around it
-/// scalar.
+/// Subnormal halves are multiples of 2^-24; normal ones need another exponent bias (127 - 15 = 112), infinity
+/// and NaN need it twice. Bit masks replace branches, which would keep the loop around it scalar.
 CULNIG_HD float widen(Float16 element) {
     const std::uint32_t half = element.bits;
     const std::uint32_t sign = (half & 0x8000u) << 16;

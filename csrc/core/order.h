@@ -1,5 +1,5 @@
 #pragma once
-// The order of scores, in one place: higher first, ties to the lower index, NaN last.
+// The order of neurons by score: higher first, ties to the lower index, NaN last.
 #include <cstdint>
 #include <cstring>
 

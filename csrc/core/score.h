@@ -1,16 +1,24 @@
 #pragma once
-// The arithmetic of a score, shared by every backend.
+// clang-format off
+// The definition of a score. Every backend computes exactly this, so all give the same bits.
 //
-//   contribution  float32(activation) * float32(gradient), one float32 product, never fused with an addition
-//   max           largest contribution over the real tokens, first token on ties
-//   absmax        contribution of largest magnitude, with its sign, first token on ties
-//   sum, mean     added in float64 in token order (mean: divided by the number of real tokens), rounded to
-//   float32 last          contribution at the last real token weighted      float64(confidence) *
-//   float64(score), clamped at zero where asked
+//   contribution    float32(activation) * float32(gradient): one float32 product per token, never fused with an
+//                   addition
+//   score           of an item, over its real tokens (padding never takes part), float32:
+//     max           the largest contribution; the first token wins ties
+//     absmax        the contribution of largest magnitude, with its sign; the first token wins ties
+//     sum           all contributions added in float64 in token order, rounded to float32 at the end
+//     mean          the same sum divided by the number of real tokens before it is rounded
+//     last          the contribution at the last real token
+//   weighted score  float64(weight) * float64(score), set to 0 where it is not positive and the item is clamped
+//   tables          per culture and neuron, in float64, items in order: sums add the weighted score,
+//                   sums of squares its square, positive counts 1 where it is above 0
 //
-// A score of zero is +0 whatever the signs of its factors, so that backends agree bit for bit. An item
-// without real tokens scores 0 and adds nothing. The peak token is the token that gave the score; for sum
-// and mean the token of the largest contribution.
+// A score of zero is +0 whatever the signs of its factors. An item without real tokens scores 0 and adds
+// nothing. The peak token is the token that gave the score; for sum and mean, the token of the largest
+// contribution; -1 for an item without real tokens. NaN or infinity among the contributions of real tokens is
+// an error, and then nothing is added.
+// clang-format on
 #include <cstdint>
 
 #include "macros.h"
@@ -33,7 +41,7 @@ CULNIG_HD constexpr bool adds_up(Aggregator aggregator) {
     return aggregator == Aggregator::sum || aggregator == Aggregator::mean;
 }
 
-/// What is kept per neuron while its tokens pass by; which parts are used depends on the aggregator.
+/// State of one neuron between two tokens; the aggregator decides which fields are used.
 struct Running {
     float best;
     std::int32_t peak;
@@ -58,7 +66,7 @@ CULNIG_HD void take(Running& running, float value, std::int32_t token) {
     if (adds_up(A)) running.total += static_cast<double>(value);
 }
 
-/// Joins what two groups of tokens gave, in any order of the groups; not for sum and mean.
+/// Merges the states of two groups of tokens, in either order; not for sum and mean.
 template <Aggregator A>
 CULNIG_HD void merge(Running& running, const Running& other) {
     bool better = other.peak > running.peak;  // last
@@ -72,7 +80,7 @@ CULNIG_HD void merge(Running& running, const Running& other) {
     if (better) running = other;
 }
 
-/// The instance score after the last of `n_real` tokens.
+/// The score of an item after the last of its `n_real` tokens.
 template <Aggregator A>
 CULNIG_HD float finish(const Running& running, std::int64_t n_real) {
     if (n_real == 0) return 0.0f;
@@ -81,9 +89,9 @@ CULNIG_HD float finish(const Running& running, std::int64_t n_real) {
     return running.best + 0.0f;
 }
 
-/// Weighted instance score of an item.
-CULNIG_HD double weigh(double confidence, float score, bool clamp) {
-    const double weighted = confidence * static_cast<double>(score);
+/// The weighted score of an item.
+CULNIG_HD double weigh(double weight, float score, bool clamp) {
+    const double weighted = weight * static_cast<double>(score);
     return clamp && !(weighted > 0.0) ? 0.0 : weighted;
 }
 

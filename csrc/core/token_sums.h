@@ -1,12 +1,14 @@
 #pragma once
-// What activations and gradients amount to over the real tokens of an item, shared by every backend.
+// clang-format off
+// The definition of the sums over the real tokens of an item; every backend computes exactly this.
 //
 //   magnitude        sum of |activation|
-//   positive tokens  how often activation > 0
+//   positive tokens  number of tokens with activation > 0
 //   gradient norm    square root of the sum of gradient * gradient
 //
-// Elements are widened to float64 before they are squared or added, in token order; float32 only at the end.
-// An item without real tokens has zeros.
+// Elements are widened to float64, squared or added in token order, and rounded to float32 at the end. An item
+// without real tokens has zeros.
+// clang-format on
 #include <cmath>
 #include <cstdint>
 

@@ -58,7 +58,7 @@ CULNIG_HD bool reduce(const ItemBlock& block) {
     return largest < non_finite_bits;
 }
 
-// Clones cannot be templates, so each combination gets a function of its own.
+// Clones cannot be templates, so each combination has its own function.
 using Reduce = bool (*)(const ItemBlock&);
 
 #define CULNIG_REDUCE(element, aggregator)                                      \

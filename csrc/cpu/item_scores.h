@@ -9,7 +9,7 @@ namespace culnig::cpu {
 
 struct ItemBlock : PairBlock {
     float* scores;        // (width,), written
-    std::int32_t* peaks;  // (width,), written; null when nobody asks
+    std::int32_t* peaks;  // (width,), written; null where not wanted
 };
 
 /// Returns whether every contribution was finite.

@@ -1,5 +1,5 @@
 #pragma once
-// What the CPU backend offers. No Python here; the callers have checked every argument.
+// The CPU kernels, free of Python. Callers have checked every argument.
 #include <cstdint>
 #include <vector>
 
@@ -8,13 +8,13 @@
 
 namespace culnig::cpu {
 
-/// Adds a batch into its tables. When the result's count is not 0, nothing was added.
+/// Scores a batch and adds it to its tables. Where the returned count is not 0, nothing was added.
 NonFinite score_reduce(const ScoreBatch& batch, int threads);
 
-/// Adds batch.item_scores, which are there already, into the tables of culture sums.
+/// Adds batch.item_scores, already computed, to the sums.
 void add_scores(const ScoreBatch& batch, int threads);
 
-/// Writes the tables of a batch.
+/// Writes the batch's tables.
 void token_sums(const TokenSumsBatch& batch, int threads);
 
 /// Neurons [start, start + width) of a row.
@@ -23,18 +23,16 @@ struct Run {
     std::int64_t width;
 };
 
-/// Scores (row, neuron) and which neurons may not be chosen (null: all may).
-template <typename T>
+/// Scores (row, neuron) and the neurons that may not be chosen (optional).
 struct ScoreRows {
-    Table<const T> scores;
+    Table<const double> scores;
     Table<const std::uint8_t> excluded;
     std::int64_t n_rows;
     std::int64_t n_neurons;
 };
 
 /// Writes the k best of each row to best (row, k), padded with -1.
-void top_k(const ScoreRows<float>& rows, std::int64_t k, std::int64_t* best, int threads);
-void top_k(const ScoreRows<double>& rows, std::int64_t k, std::int64_t* best, int threads);
+void top_k(const ScoreRows& rows, std::int64_t k, std::int64_t* best, int threads);
 
 /// A pool of neurons, how many to keep by target - control, and how many to remove by exclusion score.
 struct RankedPool {
@@ -46,13 +44,13 @@ struct RankedPool {
 struct RankRequest {
     Table<const double> target;
     Table<const double> control;
-    Table<const double> exclusion;  // data null: nothing is removed
+    Table<const double> exclusion;  // optional
     std::int64_t n_rows;
     std::vector<RankedPool> pools;
 };
 
 struct RankedNeurons {
-    std::vector<std::int64_t> positions;
+    std::vector<std::int64_t> indices;
     std::vector<double> differences;
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-// A batch cut into blocks, each one item and a piece of its neurons, shared out among threads.
+// A batch divided into blocks (one item, some of its neurons), which the threads share.
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -32,17 +32,18 @@ struct RealTokens {
     }
 };
 
-inline const char* place(const TokenView& view, std::int64_t item, std::int64_t neuron,
-                         std::int64_t element_size) {
+inline const char* address(const TokenView& view, std::int64_t item, std::int64_t neuron,
+                           std::int64_t element_size) {
     return static_cast<const char*>(view.data) + (item * view.item_stride + neuron) * element_size;
 }
 
-/// Neurons per block: few blocks, but four for every thread, and not so narrow that rows fall to pieces.
+/// Neurons per block: wide, because memory is faster on long rows, but at least four blocks for every thread.
 inline std::int64_t block_width(const PairBatch& batch, int threads) {
     constexpr std::int64_t fewest_neurons = 1024;
-    const std::int64_t wanted = (4 * threads + batch.n_items - 1) / std::max<std::int64_t>(batch.n_items, 1);
-    const std::int64_t needed = (batch.n_neurons + most_neurons - 1) / most_neurons;
-    const std::int64_t n_blocks = std::max<std::int64_t>({wanted, needed, 1});
+    const std::int64_t for_threads =
+        (4 * threads + batch.n_items - 1) / std::max<std::int64_t>(batch.n_items, 1);
+    const std::int64_t for_state = (batch.n_neurons + most_neurons - 1) / most_neurons;
+    const std::int64_t n_blocks = std::max<std::int64_t>({for_threads, for_state, 1});
     const std::int64_t width = (batch.n_neurons + n_blocks - 1) / n_blocks;
     return std::clamp((width + 63) / 64 * 64, fewest_neurons, most_neurons);
 }
@@ -59,8 +60,8 @@ void for_each_block(const PairBatch& batch, const RealTokens& real, int threads,
     for_each_task(batch.n_items * n_blocks, n_threads, [&](std::int64_t task) {
         const std::int64_t item = task / n_blocks;
         const std::int64_t first = task % n_blocks * width;
-        const PairBlock block{place(batch.activation, item, first, element_size),
-                              place(batch.gradient, item, first, element_size),
+        const PairBlock block{address(batch.activation, item, first, element_size),
+                              address(batch.gradient, item, first, element_size),
                               batch.activation.token_stride,
                               batch.gradient.token_stride,
                               real.of(item),

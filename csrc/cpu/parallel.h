@@ -1,6 +1,6 @@
 #pragma once
-// Tasks on threads. Threads live for one call: nothing to guard after a fork, nothing shared between two
-// Python threads that call at once, and no second pool beside the one of torch.
+// Runs tasks on threads that live for one call: nothing to guard after a fork, nothing shared between Python
+// threads that call at the same time, and no second pool beside torch's.
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -11,9 +11,9 @@
 
 namespace culnig::cpu {
 
-/// Least traffic of a thread that is worth its start of about 20 microseconds.
+/// Bytes of memory traffic from which starting a thread, about 20 microseconds, pays off.
 constexpr std::int64_t thread_bytes = 2 << 20;
-/// The same between two matrix products of torch, whose own threads keep turning on the CPUs for a while.
+/// The same between two matrix products of torch, whose threads spin on the CPUs for a while after each.
 constexpr std::int64_t thread_bytes_beside_torch = 16 << 20;
 
 /// Threads worth starting for `bytes` of traffic, at most `threads`.
@@ -22,7 +22,7 @@ inline int useful_threads(std::int64_t bytes, int threads, std::int64_t bytes_pe
     return useful < threads ? static_cast<int>(useful < 1 ? 1 : useful) : threads;
 }
 
-/// Calls work(task) for every task below n_tasks, in any order; throws the first of the exceptions of work.
+/// Calls work(task) for every task below n_tasks, in any order; rethrows the first exception of work.
 template <typename Work>
 void for_each_task(std::int64_t n_tasks, int threads, const Work& work) {
     std::atomic<std::int64_t> next{0};
@@ -43,7 +43,7 @@ void for_each_task(std::int64_t n_tasks, int threads, const Work& work) {
         try {
             helpers.emplace_back(drain);
         } catch (const std::system_error&) {
-            break;  // the system gives no more threads: the ones we have do the work
+            break;  // no more threads available: the running ones do the work
         }
     }
     drain();

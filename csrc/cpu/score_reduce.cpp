@@ -1,5 +1,5 @@
-// score_reduce: item scores first, in parallel over items and neurons; then, if every contribution was
-// finite, the sums. The result does not depend on the threads.
+// score_reduce: first the item scores, in parallel over items and neurons; then, if every contribution is
+// finite, the sums. The result does not depend on the number of threads.
 #include <atomic>
 #include <memory>
 
@@ -12,7 +12,7 @@ namespace {
 
 template <typename Element>
 NonFinite find_non_finite(const ScoreBatch& batch, const RealTokens& real) {
-    NonFinite found{0, -1, -1, -1};
+    NonFinite wrong{0, -1, -1, -1};
     for (std::int64_t item = 0; item < batch.n_items; ++item)
         for (std::int64_t t = 0; t < real.count(item); ++t) {
             const std::int64_t token = real.of(item)[t];
@@ -24,10 +24,10 @@ NonFinite find_non_finite(const ScoreBatch& batch, const RealTokens& real) {
             for (std::int64_t j = 0; j < batch.n_neurons; ++j) {
                 const float value = contribution(widen(activation[j]), widen(gradient[j]));
                 if (magnitude_bits(value) < non_finite_bits) continue;
-                if (found.count++ == 0) found = {1, item, token, j};
+                if (wrong.count++ == 0) wrong = {1, item, token, j};
             }
         }
-    return found;
+    return wrong;
 }
 
 }  // namespace
@@ -52,7 +52,7 @@ NonFinite score_reduce(const ScoreBatch& given, int threads) {
         if (batch.dtype == Dtype::float16) return find_non_finite<Float16>(batch, real);
         return find_non_finite<BFloat16>(batch, real);
     }
-    add_scores(batch, threads);
+    if (batch.sums.data) add_scores(batch, threads);
     return {0, -1, -1, -1};
 }
 

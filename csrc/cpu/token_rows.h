@@ -1,5 +1,5 @@
 #pragma once
-// Rows of several tokens at once, cut to a block of neurons, halves widened on the way.
+// Rows of several tokens at a time, limited to a block of neurons; halves are widened first.
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
@@ -10,8 +10,8 @@
 
 namespace culnig::cpu {
 
-/// Most neurons of a block. Rows are read along their whole length where that leaves enough blocks for the
-/// threads: memory is faster on long rows, and the running state still fits the second-level cache.
+/// Most neurons of a block: as many as let the running state fit the second-level cache, because memory is
+/// faster on long rows.
 constexpr std::int64_t most_neurons = 16384;
 
 /// One item, some neurons, all real tokens.
@@ -25,7 +25,7 @@ struct PairBlock {
     std::int64_t width;
 };
 
-/// Rows of N tokens, cut to some neurons.
+/// Rows of N tokens, limited to a block's neurons.
 template <typename Element, int N>
 struct Rows {
     const Element* activation[N];

@@ -1,4 +1,4 @@
-// token_sums: what activations and gradients amount to over tokens, in parallel over items and neurons.
+// token_sums: sums over tokens, in parallel over items and neurons.
 #include "token_sums.h"
 
 #include "kernels.h"
@@ -28,7 +28,7 @@ CULNIG_HD void take_rows(const Rows<Element, N>& rows, std::int64_t first, std::
     }
 }
 
-/// Where the sums of a block go.
+/// Output of a block.
 struct Out {
     float* magnitude;
     std::int32_t* positive;

@@ -1,5 +1,5 @@
-// Item scores into culture sums on the device. A thread owns one neuron in every culture's row and takes the
-// items in order, so no two threads add to one place and the result does not depend on scheduling.
+// Adds item scores to culture sums on the device. A thread owns one neuron in every culture's row and takes
+// the items in order, so no two threads add to the same element and the result does not depend on scheduling.
 #include "kernels.h"
 #include "launch.h"
 
@@ -29,8 +29,8 @@ __global__ void add_scores_kernel(ScoreBatch batch, const unsigned long long* st
             if (batch.sums_of_squares.data) squares = batch.sums_of_squares.row(culture)[neuron];
             if (batch.positive_counts.data) count = batch.positive_counts.row(culture)[neuron];
         }
-        const double weighted = weigh(batch.confidence[item], batch.item_scores.row(item)[neuron],
-                                      batch.clamp_at_zero[item] != 0);
+        const double weighted =
+            weigh(batch.weight[item], batch.item_scores.row(item)[neuron], batch.clamp_at_zero[item] != 0);
         sum += weighted;
         squares += weighted * weighted;
         count += weighted > 0.0 ? 1u : 0u;

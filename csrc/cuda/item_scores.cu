@@ -1,8 +1,9 @@
-// Item scores on the device: every activation and gradient is read once, 16 bytes per load.
+// Item scores on the device. Every activation and gradient is read once, 16 bytes per load.
 //
-// A block owns the neurons of one tile of one item. Its warps share out the tokens; each lane holds the
+// A block owns one tile of neurons of one item. Its warps divide the tokens among them; each lane holds the
 // running state of as many neurons as fit in 16 bytes, with the loads of four tokens in flight. The warps'
-// states are then joined in shared memory. Sums keep the order of the tokens, so one warp takes them all.
+// states are then merged in shared memory. sum and mean need the order of the tokens, so one warp takes them
+// all.
 #include "kernels.h"
 #include "launch.h"
 #include "packs.h"
@@ -13,8 +14,8 @@ namespace {
 template <Aggregator A>
 constexpr int n_warps = adds_up(A) ? 1 : 8;
 
-// The bound of the kernel asks for 512 threads on a multiprocessor: with four tokens of 16 bytes from two
-// arrays that is 64 KiB in flight, more than memory latency needs.
+// The launch bounds ask for 512 threads per multiprocessor: with four tokens of 16 bytes from two arrays, 64
+// KiB in flight, more than memory latency needs.
 
 template <typename Element, Aggregator A>
 __global__ void __launch_bounds__(n_lanes* n_warps<A>, 512 / (n_lanes * n_warps<A>))
@@ -60,9 +61,9 @@ __global__ void __launch_bounds__(n_lanes* n_warps<A>, 512 / (n_lanes * n_warps<
                 if (is_first) running[i] = start<A>(token);
                 take<A>(running[i], value, token);
                 if (magnitude_bits(value) >= non_finite_bits && i < valid) {
-                    const auto place = static_cast<unsigned long long>(
+                    const auto index = static_cast<unsigned long long>(
                         (item * batch.n_tokens + token) * batch.n_neurons + first + i);
-                    first_wrong = place < first_wrong ? place : first_wrong;
+                    first_wrong = index < first_wrong ? index : first_wrong;
                     ++n_wrong;
                 }
             }

@@ -1,5 +1,5 @@
 #pragma once
-// How a kernel is started, under nvcc and under the CPU stand-in of the tests alike.
+// Starts a kernel, under nvcc and in the tests' emulation on the CPU.
 #include <cuda_runtime.h>
 
 #include <cstdint>

@@ -38,7 +38,7 @@ __device__ __forceinline__ const Element* row_of(const TokenView& view, std::int
 }
 
 template <typename Element>
-bool lies_aligned(const TokenView& view) {
+bool rows_aligned(const TokenView& view) {
     constexpr std::int64_t size = sizeof(Element);
     return reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0 && view.item_stride * size % 16 == 0 &&
            view.token_stride * size % 16 == 0;
@@ -47,9 +47,9 @@ bool lies_aligned(const TokenView& view) {
 /// Whether whole packs of both arrays can be loaded at once.
 template <typename Element>
 bool is_aligned(const PairBatch& batch) {
-    return lies_aligned<Element>(batch.activation) && lies_aligned<Element>(batch.gradient);
+    return rows_aligned<Element>(batch.activation) && rows_aligned<Element>(batch.gradient);
 }
 
-constexpr std::int64_t most_items = 65535;  // what a grid takes in y
+constexpr std::int64_t most_items = 65535;  // limit of a grid in y
 
 }  // namespace culnig::cuda

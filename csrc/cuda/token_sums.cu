@@ -1,7 +1,7 @@
-// Sums over tokens on the device: every activation and gradient is read once, 16 bytes per load.
+// Sums over tokens on the device. Every activation and gradient is read once, 16 bytes per load.
 //
-// A warp owns the neurons of one tile of one item and takes its tokens in order, as the sums demand, with the
-// loads of four tokens in flight.
+// A warp owns one tile of neurons of one item and takes the tokens in order, with the loads of four in
+// flight.
 #include "token_sums.h"
 
 #include "kernels.h"

@@ -1,39 +1,29 @@
-"""The compiled arithmetic: gradient × activation, sums over tokens, top-k and ranking.
+"""The compiled arithmetic: gradient × activation, top-k and ranking.
 
-The functions here take numpy arrays and do not import torch. The same on tensors of any device is a
-`Backend`:
+The functions here take numpy arrays and do not import torch. On tensors, a `Backend` does the same:
 
-| backend | device | how |
+| backend | device | implementation |
 |---|---|---|
 | `cpu` | cpu | compiled, on the tensors' own memory |
 | `cuda` | cuda, where the CUDA module is built | compiled, on device pointers and the current stream |
-| `torch` | any other | chunks of eager operations |
+| `torch` | any other | eager operations, in chunks |
 
-All do the arithmetic of csrc/core/score.h and give the same bits.
+All follow the arithmetic of csrc/core/score.h and give the same bits.
 `culnig.kernels.choice.choose_backend` picks one; falling back to `torch` on a CUDA device is announced once.
 """
 
-from culnig.kernels.arguments import AGGREGATORS, DTYPES
-from culnig.kernels.arrays import (
-    Ranked,
-    TokenSums,
-    add_scores,
-    rank,
-    score_reduce,
-    thread_count,
-    token_sums,
-    top_k,
-)
+from culnig.kernels.arguments import AGGREGATORS, DTYPES, ScoreBatch, ScoreTables
+from culnig.kernels.cpu import Ranked, add_scores, rank, score_reduce, thread_count, top_k
 
 __all__ = [
     "AGGREGATORS",
     "DTYPES",
     "Ranked",
-    "TokenSums",
+    "ScoreBatch",
+    "ScoreTables",
     "add_scores",
     "rank",
     "score_reduce",
     "thread_count",
-    "token_sums",
     "top_k",
 ]

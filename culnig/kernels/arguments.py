@@ -1,39 +1,96 @@
-"""Checks of what is handed to the kernels: each refuses with the argument's name and value.
+"""What the kernels take: the objects of a call, and a check of every argument that names it with its value.
 
-One function per argument; it returns the argument as compiled code takes it. Arrays pass uncopied where
-their neurons lie side by side.
+Each check returns the argument as compiled code takes it, without a copy where the neurons of a row are
+contiguous. Nothing here imports torch; values may be numpy arrays or tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from culnig.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 AGGREGATORS = ("max", "absmax", "sum", "mean", "last")
 """How the contributions of an item's tokens become one score; the order is that of csrc/core/score.h."""
 
 DTYPES = ("float32", "float16", "bfloat16")
-"""Formats of activations and gradients, bfloat16 as bits in uint16; the order is that of csrc/core."""
+"""Number formats of activations and gradients; the order is that of csrc/core/numbers.h."""
 
-_HELD_IN = dict(zip(DTYPES, map(np.dtype, ("float32", "float16", "uint16")), strict=True))
+_STORED_AS = dict(zip(DTYPES, map(np.dtype, ("float32", "float16", "uint16")), strict=True))
 
 Array = NDArray[Any]
+Values: TypeAlias = "ArrayLike | torch.Tensor"
+Table: TypeAlias = "Array | torch.Tensor"
 
 
-def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
-    """The value, if it is allowed."""
+@dataclass(frozen=True)
+class ScoreBatch:
+    """The items of a batch, apart from activations and gradients. All but the mask serve the sums only."""
+
+    token_mask: Values | None = None
+    """Which tokens are real, not padding: bool (item, token)."""
+    weight: Values | None = None
+    """What an item's scores are multiplied with, P(gold) as a rule: (item,)."""
+    culture_index: Values | None = None
+    """Row of the sums that an item is added to: (item,)."""
+    clamp_at_zero: bool | Values = False
+    """Whether negative weighted scores count as zero, for all items or per item: bool (item,)."""
+
+
+@dataclass(frozen=True)
+class ScoreTables:
+    """The tables of a call, numpy arrays or tensors; None for a table that is not wanted.
+
+    Without `sums` nothing is added. Tables may be views, such as the columns of one module, as long as the
+    neurons of a row are contiguous.
+    """
+
+    sums: Table | None = None
+    """Σ weighted score, float64 (culture, neuron); added to."""
+    sums_of_squares: Table | None = None
+    """Σ weighted score², float64 (culture, neuron); added to."""
+    positive_counts: Table | None = None
+    """Number of items with a weighted score > 0, uint32 (culture, neuron); added to."""
+    item_scores: Table | None = None
+    """Scores before weight and clamp, float32 (item, neuron); written."""
+    peak_tokens: Table | None = None
+    """Token that gave each score, int32 (item, neuron); written. For sum and mean it is the token of the
+    largest contribution, without real tokens -1."""
+
+    def __post_init__(self) -> None:
+        if self.sums is None and not (self.sums_of_squares is None and self.positive_counts is None):
+            raise InputError("sums_of_squares and positive_counts are given without sums; give sums too")
+
+
+TABLE_DTYPES = {
+    "sums": "float64",
+    "sums_of_squares": "float64",
+    "positive_counts": "uint32",
+    "item_scores": "float32",
+    "peak_tokens": "int32",
+}
+"""Number format of each table of `ScoreTables`."""
+
+CULTURE_TABLES = ("sums", "sums_of_squares", "positive_counts")
+
+
+def one_of(name: str, value: str, allowed: Sequence[str]) -> int:
+    """Index of the value in `allowed`; InputError names both where it is missing."""
     if value not in allowed:
         raise InputError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
-    return value
+    return allowed.index(value)
 
 
-def number_format(activation: Array, gradient: Array, dtype: str | None) -> str:
-    """Name in DTYPES of what both arrays (item, token, neuron) hold."""
+def dtype_index(activation: Array, gradient: Array, dtype: str | None) -> int:
+    """Index in DTYPES of the number format of both arrays (item, token, neuron)."""
     if activation.ndim != 3:
         raise InputError(f"activation has shape {activation.shape}; it must be (item, token, neuron)")
     if gradient.shape != activation.shape:
@@ -42,98 +99,74 @@ def number_format(activation: Array, gradient: Array, dtype: str | None) -> str:
         )
     if gradient.dtype != activation.dtype:
         raise InputError(f"gradient is {gradient.dtype}, activation {activation.dtype}; they must agree")
-    name = str(activation.dtype) if dtype is None else one_of("dtype", dtype, DTYPES)
-    if _HELD_IN.get(name) != activation.dtype:
+    name = str(activation.dtype) if dtype is None else dtype
+    if dtype is not None:
+        one_of("dtype", dtype, DTYPES)
+    if _STORED_AS.get(name) != activation.dtype:
         raise InputError(
             f"activation is {activation.dtype} with dtype={dtype!r}; float32, float16, uint16 "
             "with dtype='bfloat16' are allowed"
         )
-    return name
+    return DTYPES.index(name)
 
 
-def side_by_side(array: Array) -> Array:
-    """The array itself where the last axis is contiguous and aligned, else a copy."""
-    side_by_side = array.strides[-1] == array.itemsize or array.shape[-1] <= 1
+def contiguous_rows(array: Array) -> Array:
+    """The array itself where its last axis is contiguous and aligned, else a copy."""
+    contiguous = array.strides[-1] == array.itemsize or array.shape[-1] <= 1
     whole = all(stride % array.itemsize == 0 for stride in array.strides)
-    if side_by_side and whole and array.flags.aligned:
+    if contiguous and whole and array.flags.aligned:
         return array
     return np.ascontiguousarray(array)
 
 
-def real_tokens(
-    mask: ArrayLike | None, lengths: ArrayLike | None, padding: str, shape: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Mask (item, token) of the real tokens, from a mask or from lengths and the padded side."""
-    if (mask is None) == (lengths is None):
-        raise InputError("give either token_mask or lengths, not both and not neither")
-    if mask is not None:
-        real = np.asarray(mask)
-        if real.dtype != np.bool_ or real.shape != shape:
-            raise InputError(
-                f"token_mask is {real.dtype} of shape {real.shape}; bool of shape {shape} is allowed"
-            )
-    else:
-        n_real = np.asarray(lengths)
-        if n_real.shape != shape[:1] or (n_real.size and n_real.dtype.kind not in "iu"):
-            raise InputError(
-                f"lengths are {n_real.dtype} of shape {n_real.shape}; whole numbers of shape "
-                f"{shape[:1]} are allowed"
-            )
-        wrong = np.flatnonzero((n_real < 0) | (n_real > shape[1]))
-        if wrong.size:
-            raise InputError(
-                f"lengths[{wrong[0]}] is {n_real[wrong[0]]}; from 0 to the number of tokens, "
-                f"{shape[1]}, is allowed"
-            )
-        place = np.arange(shape[1])
-        if one_of("padding", padding, ("left", "right")) == "left":
-            place = place[::-1]
-        real = place < n_real[:, np.newaxis]
-    return np.ascontiguousarray(real).view(np.uint8)
+def host_array(values: Values) -> Array:
+    """Values as a numpy array; a tensor is copied to the host."""
+    if hasattr(values, "detach"):  # a tensor
+        values = values.detach().cpu().numpy()
+    return np.asarray(values)
 
 
-def items(
-    confidence: ArrayLike,
-    culture_index: ArrayLike,
-    clamp: bool | ArrayLike,
-    n_items: int,
-    sums: Array,
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Confidence, row of the sums and clamp of every item, each (item,)."""
-    n_cultures = sums.shape[0] if sums.ndim == 2 else 0
-    return (
-        item_confidence(confidence, n_items),
-        culture_rows(culture_index, n_items, n_cultures),
-        item_clamp(clamp, n_items),
+def real_tokens(token_mask: Values | None, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """The mask (item, token) of real tokens."""
+    if token_mask is None:
+        raise InputError(f"token_mask is missing; give bool of shape {shape}")
+    mask = host_array(token_mask)
+    if mask.dtype != np.bool_ or mask.shape != shape:
+        raise InputError(
+            f"token_mask is {mask.dtype} of shape {mask.shape}; bool of shape {shape} is allowed"
+        )
+    return np.ascontiguousarray(mask).view(np.uint8)
+
+
+def score_batch(batch: ScoreBatch, n_items: int, n_tokens: int | None, n_cultures: int | None) -> ScoreBatch:
+    """The batch as compiled code takes it: mask only with `n_tokens`, other fields only with `n_cultures`."""
+    mask = None if n_tokens is None else real_tokens(batch.token_mask, (n_items, n_tokens))
+    if n_cultures is None:
+        return ScoreBatch(mask)
+    return ScoreBatch(
+        mask,
+        _item_weight(batch.weight, n_items),
+        _culture_rows(batch.culture_index, n_items, n_cultures),
+        _item_clamp(batch.clamp_at_zero, n_items),
     )
 
 
-def sums(
-    sums: Array, sums_of_squares: Array | None, positive_counts: Array | None, n_neurons: int
-) -> tuple[Array, Array | None, Array | None]:
-    """The tables (culture, neuron) that are added into, of one shape."""
-    shape = (sums.shape[0] if sums.ndim == 2 else 0, n_neurons)
-    return (
-        output_table("sums", sums, shape, np.float64),
-        optional_table("sums_of_squares", sums_of_squares, shape, np.float64),
-        optional_table("positive_counts", positive_counts, shape, np.uint32),
-    )
-
-
-def item_confidence(confidence: ArrayLike, n_items: int) -> NDArray[np.float64]:
-    """P(y|x) of every item; finite."""
-    given = np.ascontiguousarray(confidence, dtype=np.float64)
+def _item_weight(weight: Values | None, n_items: int) -> NDArray[np.float64]:
+    if weight is None:
+        raise InputError(f"weight is missing; give finite numbers of shape {(n_items,)}")
+    given = np.ascontiguousarray(host_array(weight), dtype=np.float64)
     if given.shape != (n_items,):
-        raise InputError(f"confidence has shape {given.shape}; {(n_items,)} is needed")
+        raise InputError(f"weight has shape {given.shape}; {(n_items,)} is needed")
     if not np.isfinite(given).all():
         wrong = np.flatnonzero(~np.isfinite(given))
-        raise InputError(f"confidence[{wrong[0]}] is {given[wrong[0]]}; it must be finite")
+        raise InputError(f"weight[{wrong[0]}] is {given[wrong[0]]}; it must be finite")
     return given
 
 
-def culture_rows(index: ArrayLike, n_items: int, n_cultures: int) -> NDArray[np.int64]:
-    """Row of the sums that every item adds to."""
-    given = np.asarray(index)
+def _culture_rows(index: Values | None, n_items: int, n_cultures: int) -> NDArray[np.int64]:
+    if index is None:
+        raise InputError(f"culture_index is missing; give whole numbers of shape {(n_items,)}")
+    given = host_array(index)
     if given.shape != (n_items,) or (given.size and given.dtype.kind not in "iu"):
         raise InputError(
             f"culture_index is {given.dtype} of shape {given.shape}; whole numbers of shape "
@@ -145,11 +178,8 @@ def culture_rows(index: ArrayLike, n_items: int, n_cultures: int) -> NDArray[np.
     return np.ascontiguousarray(given, dtype=np.int64)
 
 
-def item_clamp(clamp: bool | ArrayLike, n_items: int) -> NDArray[np.uint8]:
-    """Whether negative weighted scores of an item are dropped."""
-    if isinstance(clamp, bool):
-        return np.full(n_items, clamp, dtype=np.uint8)
-    given = np.asarray(clamp)
+def _item_clamp(clamp: bool | Values, n_items: int) -> NDArray[np.uint8]:
+    given = host_array(clamp)
     if given.dtype != np.bool_ or given.shape not in ((), (n_items,)):
         raise InputError(
             f"clamp_at_zero is {given.dtype} of shape {given.shape}; a bool, or bools of shape "
@@ -158,23 +188,41 @@ def item_clamp(clamp: bool | ArrayLike, n_items: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(given, (n_items,))).view(np.uint8)
 
 
-def output_table(name: str, table: Array, shape: tuple[int, int], dtype: type) -> Array:
-    """A table that is written to: right shape and dtype, writeable, neurons side by side."""
-    if table.dtype != dtype or table.ndim != 2 or table.shape != shape:
-        raise InputError(
-            f"{name} is {table.dtype} of shape {table.shape}; {np.dtype(dtype)} of shape {shape} is needed"
-        )
-    if not table.flags.writeable or side_by_side(table) is not table:
-        raise InputError(
-            f"{name} has strides {table.strides} and writeable={table.flags.writeable}; it must be "
-            "writeable with its neurons side by side"
-        )
-    return table
+def score_tables(tables: ScoreTables, n_items: int, n_neurons: int) -> ScoreTables:
+    """The tables as numpy arrays on the host: right shape and dtype, writeable, rows contiguous."""
+    sums = tables.sums
+    n_cultures = 0 if sums is None or sums.ndim != 2 else len(sums)
+    return ScoreTables(
+        **{
+            name: _output_table(
+                name,
+                getattr(tables, name),
+                (n_cultures if name in CULTURE_TABLES else n_items, n_neurons),
+                dtype,
+            )
+            for name, dtype in TABLE_DTYPES.items()
+        }
+    )
 
 
-def optional_table(name: str, table: Array | None, shape: tuple[int, int], dtype: type) -> Any:
-    """`output_table`, or None for a table that nobody asks for."""
-    return None if table is None else output_table(name, table, shape, dtype)
+def _output_table(name: str, table: Table | None, shape: tuple[int, int], dtype: str) -> Array | None:
+    if table is None:
+        return None
+    array: Any = table
+    if hasattr(array, "detach"):  # a tensor
+        if array.device.type != "cpu":
+            raise InputError(f"{name} is on {array.device}; give it as a numpy array or a CPU tensor")
+        array = array.detach().numpy()
+    if array.dtype != dtype or array.shape != shape:
+        raise InputError(
+            f"{name} is {array.dtype} of shape {array.shape}; {dtype} of shape {shape} is needed"
+        )
+    if not array.flags.writeable or contiguous_rows(array) is not array:
+        raise InputError(
+            f"{name} has strides {array.strides} and writeable={array.flags.writeable}; it must be "
+            "writeable, with the neurons of a row contiguous"
+        )
+    return array
 
 
 def excluded_neurons(excluded: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -188,44 +236,40 @@ def excluded_neurons(excluded: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.
     return np.broadcast_to(np.ascontiguousarray(given).view(np.uint8), shape)
 
 
-def score_table(name: str, table: Array, shapes: Sequence[tuple[int, ...]] = ()) -> None:
-    """A table (row, neuron) of float64 that is only read, of one of the shapes."""
-    if table.dtype != np.float64 or table.ndim != 2 or (shapes and table.shape not in shapes):
-        allowed = " or ".join(str(shape) for shape in shapes) or "(row, neuron)"
+def rank_scores(name: str, scores: Array, shape: tuple[int, ...] | None = None) -> Array:
+    """Scores (row, neuron) float64, or (1, neuron) for all rows of `shape` alike."""
+    allowed = [(1, shape[1]), shape] if shape else []
+    if scores.dtype != np.float64 or scores.ndim != 2 or (allowed and scores.shape not in allowed):
+        needed = " or ".join(map(str, allowed)) or "(row, neuron)"
         raise InputError(
-            f"{name} is {table.dtype} of shape {table.shape}; float64 of shape {allowed} is allowed"
+            f"{name} is {scores.dtype} of shape {scores.shape}; float64 of shape {needed} is allowed"
         )
+    rows = contiguous_rows(scores)
+    return np.broadcast_to(rows, shape) if shape else rows
 
 
-def pool_segments(number: int, pool: Any, n_neurons: int) -> NDArray[np.int64]:
-    """A pool as (start, width) rows, ascending and apart."""
+def pool_runs(number: int, pool: ArrayLike, n_neurons: int) -> NDArray[np.int64]:
+    """A pool of flat indices as runs (start, width), ascending."""
     given = np.asarray(pool)
     if given.size == 0:
         return np.empty((0, 2), dtype=np.int64)
-    if given.dtype.kind not in "iu" or not (given.ndim == 1 or given.shape[1:] == (2,)):
+    if given.dtype.kind not in "iu" or given.ndim != 1:
         raise InputError(
-            f"pools[{number}] is {given.dtype} of shape {given.shape}; whole numbers of shape "
-            "(position,) or (segment, 2) are allowed"
+            f"pools[{number}] is {given.dtype} of shape {given.shape}; whole numbers of shape (neuron,) are "
+            "allowed"
         )
-    given = given.astype(np.int64)
-    if given.ndim == 1:
-        ordered = np.sort(given)
-        breaks = np.flatnonzero(np.diff(ordered) != 1) + 1
-        starts = np.concatenate(([0], breaks))
-        widths = np.diff(np.concatenate((starts, [ordered.size])))
-        segments = np.stack((ordered[starts], widths), axis=1)
-    else:
-        segments = given[np.argsort(given[:, 0], kind="stable")]
-        segments = segments[segments[:, 1] != 0]
-    ends = segments[:, 0] + segments[:, 1]
-    if segments.min(initial=0) < 0 or ends.max(initial=0) > n_neurons:
+    ordered = np.sort(given.astype(np.int64))
+    if ordered[0] < 0 or ordered[-1] >= n_neurons:
         raise InputError(
-            f"pools[{number}] reaches from {segments[:, 0].min()} to {ends.max()}; positions 0 to "
-            f"{n_neurons} exist"
+            f"pools[{number}] reaches from {ordered[0]} to {ordered[-1]}; from 0 to {n_neurons - 1} is "
+            "allowed"
         )
-    if (segments[1:, 0] < ends[:-1]).any():
+    steps = np.diff(ordered)
+    if (steps == 0).any():
         raise InputError(f"pools[{number}] names a neuron twice")
-    return np.ascontiguousarray(segments)
+    first = np.concatenate(([0], np.flatnonzero(steps != 1) + 1))
+    widths = np.diff(np.concatenate((first, [ordered.size])))
+    return np.stack((ordered[first], widths), axis=1)
 
 
 def pool_counts(name: str, counts: Sequence[int], widths: list[int]) -> list[int]:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from culnig.errors import InputError
-
-Table: TypeAlias = "NDArray[Any] | torch.Tensor"
-"""A table that is added into or written: a numpy array, or a tensor that the backend can reach."""
-
-DTYPE_NAMES = {
-    torch.float32: "float32",
-    torch.float16: "float16",
-    torch.bfloat16: "bfloat16",
-}
-"""Formats of activations and gradients that the kernels read."""
+from culnig.kernels.arguments import DTYPES, ScoreBatch, ScoreTables, Values
 
 
 class TokenSums(NamedTuple):
-    """`culnig.kernels.TokenSums` as tensors (item, neuron) on the device."""
+    """Sums over the real tokens of items, tensors (item, neuron) on the device of the activations."""
 
     magnitude: torch.Tensor
     """Σ |activation|, float32."""
     positive_tokens: torch.Tensor
-    """Tokens with activation > 0, int32."""
+    """Number of tokens with activation > 0, int32."""
     gradient_norm: torch.Tensor
     """√ Σ gradient², float32."""
+
+    @classmethod
+    def empty_for(cls, activation: torch.Tensor) -> TokenSums:
+        """Tensors to be filled for activations (item, token, neuron)."""
+        shape, device = (activation.shape[0], activation.shape[2]), activation.device
+        return cls(
+            *(torch.empty(shape, dtype=d, device=device) for d in (torch.float32, torch.int32, torch.float32))
+        )
 
 
 class BackendFallbackWarning(UserWarning):
@@ -37,7 +35,7 @@ class BackendFallbackWarning(UserWarning):
 
 
 class Backend(Protocol):
-    """The scoring kernel on one kind of device."""
+    """The kernels that scoring calls, on one kind of device."""
 
     @property
     def name(self) -> str:
@@ -47,72 +45,46 @@ class Backend(Protocol):
         self,
         activation: torch.Tensor,
         gradient: torch.Tensor,
-        token_mask: torch.Tensor | NDArray[np.bool_],
-        confidence: ArrayLike | torch.Tensor,
-        culture_index: ArrayLike | torch.Tensor,
-        *,
-        sums: Table,
-        sums_of_squares: Table | None = None,
-        positive_counts: Table | None = None,
-        item_scores: Table | None = None,
-        peak_tokens: Table | None = None,
+        batch: ScoreBatch,
+        tables: ScoreTables,
         aggregator: str = "max",
-        clamp_at_zero: bool | ArrayLike = False,
     ) -> None:
         """`culnig.kernels.score_reduce` on tensors (item, token, neuron), strided views included.
 
-        Tables are numpy arrays or CPU tensors; the `cuda` backend also takes tables on its device,
-        then all of them. Raises what culnig.kernels raises.
+        Tables are numpy arrays or CPU tensors. The `cuda` backend also takes tables on its device; the tables
+        of cultures must then all be there. Raises what culnig.kernels.score_reduce raises.
         """
 
-    def token_sums(
-        self,
-        activation: torch.Tensor,
-        gradient: torch.Tensor,
-        token_mask: torch.Tensor | NDArray[np.bool_],
-    ) -> TokenSums:
-        """`culnig.kernels.token_sums` on tensors (item, token, neuron), strided views included."""
+    def token_sums(self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: Values) -> TokenSums:
+        """Sums over the real tokens of tensors (item, token, neuron), from one read of both.
+
+        Elements are added in float64, in token order, and rounded to float32 at the end; an item without real
+        tokens has zeros. Unlike `score_reduce` it does not look for NaN. InputError names a refused argument.
+        """
 
 
-def dtype_name(activation: torch.Tensor, gradient: torch.Tensor) -> str:
-    """Format of both tensors; InputError where they differ or the kernels do not read it."""
+def dtype_index(activation: torch.Tensor, gradient: torch.Tensor) -> int:
+    """Index in DTYPES of the number format of both tensors (item, token, neuron)."""
     for name, tensor in (("activation", activation), ("gradient", gradient)):
-        if tensor.dtype not in DTYPE_NAMES:
-            raise InputError(f"{name} is {tensor.dtype}; {', '.join(DTYPE_NAMES.values())} are read")
+        if str(tensor.dtype).removeprefix("torch.") not in DTYPES:
+            raise InputError(f"{name} is {tensor.dtype}; {', '.join(DTYPES)} are allowed")
         if tensor.ndim != 3:
-            raise InputError(f"{name} has shape {tuple(tensor.shape)}; (item, token, neuron) is read")
+            raise InputError(f"{name} has shape {tuple(tensor.shape)}; it must be (item, token, neuron)")
     if activation.dtype != gradient.dtype or activation.shape != gradient.shape:
         raise InputError(
             f"activation is {activation.dtype} of shape {tuple(activation.shape)}, gradient "
             f"{gradient.dtype} of shape {tuple(gradient.shape)}; they must agree"
         )
-    return DTYPE_NAMES[activation.dtype]
+    return DTYPES.index(str(activation.dtype).removeprefix("torch."))
 
 
-def host_array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
-    """Small values as a numpy array; a tensor comes to the host."""
-    if isinstance(values, torch.Tensor):
-        return values.detach().cpu().numpy()
-    return np.asarray(values)
+def contiguous_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself where its last axis is contiguous, else a copy."""
+    tensor = tensor.detach()
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
 
 
 def token_view(tensor: torch.Tensor) -> NDArray[Any]:
-    """A CPU tensor as a numpy view on its memory; bfloat16 as its bits."""
+    """A CPU tensor as a numpy view of its memory; bfloat16 as its bits."""
     tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.view(torch.uint16)
-    return tensor.numpy()
-
-
-def host_table(name: str, table: Table) -> NDArray[Any]:
-    """A table as a numpy view on the host."""
-    if not isinstance(table, torch.Tensor):
-        return table
-    if table.device.type != "cpu":
-        raise InputError(f"{name} is on {table.device}; give it as a numpy array or a CPU tensor")
-    return table.detach().numpy()
-
-
-def optional_host_table(name: str, table: Table | None) -> NDArray[Any] | None:
-    """`host_table`, or None for a table that nobody asks for."""
-    return None if table is None else host_table(name, table)
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

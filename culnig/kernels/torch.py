@@ -1,7 +1,7 @@
-"""The `torch` backend: the same arithmetic in eager operations, for devices without a kernel of ours.
+"""The `torch` backend: the same arithmetic in eager operations, for devices without a compiled kernel.
 
-Works through the neurons in chunks, so that its float32 products stay small beside the tensors. Scores of
-items are made on the device and added to the sums on the host, by the compiled code that every backend
+It works through the neurons in chunks, so that its float32 products stay small beside the tensors. Item
+scores are made on the device and added to the sums on the host, by the compiled code that every backend
 shares.
 """
 
@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from culnig.errors import NonFiniteError
-from culnig.kernels import arrays
-from culnig.kernels.arguments import AGGREGATORS, one_of, real_tokens
-from culnig.kernels.base import (
-    Table,
-    TokenSums,
-    dtype_name,
-    host_array,
-    host_table,
-    optional_host_table,
+from culnig.kernels import cpu
+from culnig.kernels.arguments import (
+    AGGREGATORS,
+    ScoreBatch,
+    ScoreTables,
+    Values,
+    one_of,
+    real_tokens,
+    score_tables,
 )
+from culnig.kernels.base import TokenSums, dtype_index
 
 CHUNK_PRODUCTS = 1 << 22
 """Products (item × token × neuron) in memory at once."""
@@ -36,56 +37,38 @@ class TorchBackend:
         self,
         activation: torch.Tensor,
         gradient: torch.Tensor,
-        token_mask: torch.Tensor | NDArray[np.bool_],
-        confidence: ArrayLike | torch.Tensor,
-        culture_index: ArrayLike | torch.Tensor,
-        *,
-        sums: Table,
-        sums_of_squares: Table | None = None,
-        positive_counts: Table | None = None,
-        item_scores: Table | None = None,
-        peak_tokens: Table | None = None,
+        batch: ScoreBatch,
+        tables: ScoreTables,
         aggregator: str = "max",
-        clamp_at_zero: bool | ArrayLike = False,
     ) -> None:
         """See `Backend.score_reduce`."""
-        dtype_name(activation, gradient)
+        dtype_index(activation, gradient)
         one_of("aggregator", aggregator, AGGREGATORS)
-        n_items, n_tokens, _ = activation.shape
-        mask_bits = real_tokens(host_array(token_mask), None, "left", (n_items, n_tokens))
-        mask = torch.tensor(mask_bits.view(np.bool_), device=activation.device)
+        mask = _mask(batch.token_mask, activation)
+        tables = score_tables(tables, activation.shape[0], activation.shape[2])
         scores, peaks = _item_scores(activation.detach(), gradient.detach(), mask, aggregator)
-        arrays.add_scores(
-            scores,
-            host_array(confidence),
-            host_array(culture_index),
-            sums=host_table("sums", sums),
-            sums_of_squares=optional_host_table("sums_of_squares", sums_of_squares),
-            positive_counts=optional_host_table("positive_counts", positive_counts),
-            clamp_at_zero=clamp_at_zero,
-        )
-        if item_scores is not None:
-            host_table("item_scores", item_scores)[...] = scores
-        if peak_tokens is not None:
-            host_table("peak_tokens", peak_tokens)[...] = peaks
+        if tables.sums is not None:
+            cpu.add_scores(scores, batch, tables)
+        for table, values in ((tables.item_scores, scores), (tables.peak_tokens, peaks)):
+            if table is not None:
+                np.copyto(np.asarray(table), values)
 
-    def token_sums(
-        self,
-        activation: torch.Tensor,
-        gradient: torch.Tensor,
-        token_mask: torch.Tensor | NDArray[np.bool_],
-    ) -> TokenSums:
+    def token_sums(self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: Values) -> TokenSums:
         """See `Backend.token_sums`."""
-        dtype_name(activation, gradient)
-        n_items, n_tokens, _ = activation.shape
-        mask_bits = real_tokens(host_array(token_mask), None, "left", (n_items, n_tokens))
+        dtype_index(activation, gradient)
+        mask = _mask(token_mask, activation)
         activation, gradient, device = activation.detach(), gradient.detach(), activation.device
-        mask = torch.tensor(mask_bits.view(np.bool_), device=device)
         return TokenSums(
             _token_sum(activation.abs(), mask).float().to(device),
             ((activation > 0) & mask[..., None]).sum(1, dtype=torch.int32),
             _token_sum(gradient, mask, squared=True).sqrt().float().to(device),
         )
+
+
+def _mask(token_mask: Values | None, activation: torch.Tensor) -> torch.Tensor:
+    n_items, n_tokens, _ = activation.shape
+    bits = real_tokens(token_mask, (n_items, n_tokens))
+    return torch.tensor(bits.view(np.bool_), device=activation.device)
 
 
 def _item_scores(
@@ -102,15 +85,15 @@ def _item_scores(
     for start in range(0, n_neurons, step):
         columns = slice(start, start + step)
         products = activation[..., columns].float() * gradient[..., columns].float()
-        places = (~products.isfinite() & mask[..., None]).nonzero()
-        places[:, 2] += start
-        wrong.append(places.cpu())
+        indices = (~products.isfinite() & mask[..., None]).nonzero()
+        indices[:, 2] += start
+        wrong.append(indices.cpu())
         score, peak = _reduce(products, mask, aggregator)
         scores[:, columns] = score.cpu().numpy()
         peaks[:, columns] = peak.cpu().numpy()
-    found = torch.cat(wrong).tolist()
-    if found:
-        raise NonFiniteError(len(found), *min(found))
+    non_finite = torch.cat(wrong).tolist()
+    if non_finite:
+        raise NonFiniteError(len(non_finite), *min(non_finite))
     return scores, peaks
 
 
@@ -126,7 +109,7 @@ def _reduce(products: torch.Tensor, mask: torch.Tensor, aggregator: str) -> tupl
         ranked_by = products.abs() if aggregator == "absmax" else products
         ranked_by = torch.where(real, ranked_by, -torch.inf)
         best = ranked_by.amax(dim=1, keepdim=True)
-        # an arg-max of equal values is any of them: ask for the first
+        # torch's arg-max may return any of equal values; the first is needed
         reached = (ranked_by == best) & real
         peak = torch.where(reached, token[:, None], n_tokens).amin(dim=1)
         peak = torch.where(peak == n_tokens, -1, peak)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from culnig import kernels, registry
 from culnig.errors import PluginError
-from culnig.kernels.arguments import AGGREGATORS
+from culnig.kernels import AGGREGATORS, ScoreBatch, ScoreTables
 from culnig.store.data_parts import Prompts
 
 Aggregator = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
@@ -72,13 +72,9 @@ class Aggregation:
         kernels.score_reduce(
             np.broadcast_to(activation, shape),
             np.broadcast_to(gradient, shape),
-            (token >= offsets[:-1, None]) & (token < offsets[1:, None]),
-            np.ones(n_items),
-            np.zeros(n_items, dtype=np.int64),
-            sums=np.zeros((1, n_neurons)),
-            item_scores=scores,
-            peak_tokens=peaks,
-            aggregator=self.name,
+            ScoreBatch((token >= offsets[:-1, None]) & (token < offsets[1:, None])),
+            ScoreTables(item_scores=scores, peak_tokens=peaks),
+            self.name,
             dtype=number_format,
             threads=1,
         )

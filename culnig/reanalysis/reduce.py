@@ -162,12 +162,8 @@ class Reducer:
                 weight = items.p_gold[places] if self.reduction.confidence else np.ones(len(rows))
                 kernels.add_scores(
                     scores[rows],
-                    weight,
-                    items.culture_index[places],
-                    sums=sums.sum,
-                    sums_of_squares=sums.sum_of_squares,
-                    positive_counts=sums.positive_count,
-                    clamp_at_zero=clamp,
+                    kernels.ScoreBatch(None, weight, items.culture_index[places], clamp),
+                    kernels.ScoreTables(sums.sum, sums.sum_of_squares, sums.positive_count),
                 )
             total.add(sums)
         return total

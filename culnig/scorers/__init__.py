@@ -1,4 +1,5 @@
 """Scores of neurons beside gradient × activation, from the same forward and backward pass.
 
-One small file each, registered in the entry-point group `culnig.scorers`.
+`base` is the protocol, `builtin` has the scorers that come with culnig; all are registered in the entry-point
+group `culnig.scorers`.
 """

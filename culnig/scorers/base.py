@@ -1,7 +1,7 @@
-"""The protocol of scorers: what a neuron's activations and gradients in one item amount to.
+"""The protocol of scorers: from a neuron's activations and gradients in one item to a score.
 
-Gradient × activation is the engine's own and always there. Others are plugins, the built-in ones too: they
-see the same pairs in the same pass, and their item scores are summed per culture like those of the engine.
+Gradient × activation is the default score and always computed. All other scorers are plugins, the built-in
+ones too: they see the same pairs in the same pass, and their item scores are summed per culture alike.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from culnig.kernels.base import TokenSums
 
 GRADIENT_ACTIVATION = "gradient-activation"
-"""Name of the engine's own scorer (METHOD §1)."""
+"""Name of the default score (docs/method.md)."""
 RELEASED_CODE = "released-code"
-"""Name of the scorer that `--compat paper` means."""
-
+"""Name of the scorer of `--compat paper`."""
 
 Weight = Literal["gold", "wrong"]
 """P(gold), or the probability of the most probable wrong label."""
@@ -29,24 +28,24 @@ Weight = Literal["gold", "wrong"]
 Target = Literal["wrong", "log-odds", "path"]
 """What is differentiated beside P(gold).
 
-`wrong`: the probability of the most probable wrong label. `log-odds`: log P(gold) − log of the probability on
-all other labels. `path`: P(gold) again, its gradient averaged over a path on which the neurons of all modules
-grow from zero to their own output (PATH_STEPS steps).
+`wrong`: the probability of the most probable wrong label. `log-odds`: log P(gold) − log of the probability of
+all other labels together. `path`: P(gold), its gradient averaged over PATH_STEPS steps in which the outputs
+of all modules grow from zero to their own values.
 """
 PATH_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What one module's neurons did in a batch; all tensors are (item, token, neuron)."""
+    """One module's activations and gradients in a batch; tensors are (item, token, neuron)."""
 
     activation: torch.Tensor
     gradient: torch.Tensor
-    """Of P(gold)."""
+    """Gradient of P(gold)."""
     real: torch.Tensor
-    """Which tokens are not padding, bool (item, token)."""
+    """Which tokens are real, not padding: bool (item, token)."""
     gradients: Mapping[Target, torch.Tensor] = field(default_factory=dict)
-    """Of the scorer's other targets."""
+    """Gradients of the scorer's other targets."""
 
     @functools.cached_property
     def token_sums(self) -> TokenSums:
@@ -59,12 +58,6 @@ class Pair:
         """Maximum over the real tokens of values (item, token, neuron), (item, neuron)."""
         return values.masked_fill(~self.real[..., None], float("-inf")).amax(dim=1)
 
-    def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Σ over the real tokens of values (item, token, neuron), (item, neuron)."""
-        import torch
-
-        return torch.einsum("itn,it->in", values.float(), self.real.float())
-
 
 class Scorer(ABC):
     """One way to score. Registered in the entry-point group `culnig.scorers`."""
@@ -73,10 +66,10 @@ class Scorer(ABC):
     summary: ClassVar[str]
     """One line for `list scorers`."""
     weight: ClassVar[Weight | None] = None
-    """The probability that item scores are weighted with, and then clamped at zero for a control."""
+    """What item scores are weighted with; with a weight, the scores of a control are clamped at zero."""
     targets: ClassVar[tuple[Target, ...]] = ()
-    """Other scalars whose gradients are needed. Each costs passes of its own and memory for its gradients."""
+    """Other targets whose gradients are needed. Each costs passes of its own and memory for gradients."""
 
     @abstractmethod
     def item_scores(self, pair: Pair) -> torch.Tensor:
-        """Scores (item, neuron) of one module's neurons; what stands at padding must not matter."""
+        """Scores (item, neuron) of one module's neurons; values at padding must not matter."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout, Segment
 from culnig.errors import NonFiniteError, PluginError
 from culnig.inference.batches import Batch
+from culnig.kernels import ScoreBatch, ScoreTables
 from culnig.kernels.base import Backend
 from culnig.kernels.choice import choose_backend
 from culnig.scorers.base import Pair, Scorer, Target
@@ -74,6 +75,9 @@ class Accumulator:
         self._culture_index = np.array(
             [self._moments.cultures.index(encoded.item.culture) for encoded in self._batch.items]
         )
+        self._score_batch = ScoreBatch(
+            self._batch.token_mask, self._p_gold, self._culture_index, self._clamp_at_zero
+        )
 
     @contextlib.contextmanager
     def collecting(self, target: Target, share: float = 1.0) -> Iterator[None]:
@@ -103,7 +107,7 @@ class Accumulator:
             self._collect(segment, gradient, *self._collecting)
             return
         columns = segment.columns
-        item_scores, peak_tokens = self._keeper.tables(segment, self._batch) if self._keeper else (None, None)
+        kept = self._keeper.tables(segment, self._batch) if self._keeper else ()
         if self._keeper:
             # before the sums: where memory runs out in between, the second attempt only writes it again
             self._keeper.keep(segment, self._batch, activation, gradient)
@@ -112,16 +116,9 @@ class Accumulator:
             self.backend_of(activation.device).score_reduce(
                 activation,
                 gradient,
-                self._batch.token_mask,
-                self._p_gold,
-                self._culture_index,
-                sums=self._moments.sum[:, columns],
-                sums_of_squares=self._moments.sum_of_squares[:, columns],
-                positive_counts=self._moments.positive_count[:, columns],
-                item_scores=item_scores,
-                peak_tokens=peak_tokens,
-                aggregator=self._aggregator,
-                clamp_at_zero=self._clamp_at_zero,
+                self._score_batch,
+                ScoreTables(*_sums(self._moments, columns), *kept),
+                self._aggregator,
             )
         except NonFiniteError as error:
             raise located(error, segment, self._batch.items[error.item]) from None
@@ -144,15 +141,7 @@ class Accumulator:
                 if kept_scores is not None and kept_peaks is not None and peaks is not None:
                     kept_scores[...] = scores[:, segment.columns]
                     kept_peaks[...] = peaks[:, segment.columns]
-        kernels.add_scores(
-            scores,
-            self._p_gold,
-            self._culture_index,
-            sums=self._moments.sum,
-            sums_of_squares=self._moments.sum_of_squares,
-            positive_counts=self._moments.positive_count,
-            clamp_at_zero=self._clamp_at_zero,
-        )
+        kernels.add_scores(scores, self._score_batch, ScoreTables(*_sums(self._moments, slice(None))))
 
     def _other_scores(
         self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor
@@ -181,15 +170,12 @@ class Accumulator:
                 "needed"
             )
         weight = {"gold": self._p_gold, "wrong": self._wrong, None: None}[scorer.weight]
-        kernels.add_scores(
-            scores,
-            np.ones(len(scores)) if weight is None else weight,
-            self._culture_index,
-            sums=moments.sum[:, columns],
-            sums_of_squares=moments.sum_of_squares[:, columns],
-            positive_counts=moments.positive_count[:, columns],
+        scored = ScoreBatch(
+            weight=np.ones(len(scores)) if weight is None else weight,
+            culture_index=self._culture_index,
             clamp_at_zero=self._clamp_at_zero and scorer.weight is not None,
         )
+        kernels.add_scores(scores, scored, ScoreTables(*_sums(moments, columns)))
 
     def finish(self) -> None:
         """Count the batch's items."""
@@ -197,3 +183,12 @@ class Accumulator:
             np.add.at(moments.n_items, self._culture_index, 1)
             np.add.at(moments.p_gold_sum, self._culture_index, self._p_gold)
         self._added.clear()
+
+
+def _sums(moments: CultureMoments, columns: slice) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The tables that a kernel adds to, for some neurons."""
+    return (
+        moments.sum[:, columns],
+        moments.sum_of_squares[:, columns],
+        moments.positive_count[:, columns],
+    )

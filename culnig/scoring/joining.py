@@ -17,6 +17,7 @@ from culnig.core.neurons import Layout, Segment
 from culnig.errors import NonFiniteError
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
+from culnig.kernels import ScoreBatch, ScoreTables
 from culnig.kernels.base import Backend
 
 if TYPE_CHECKING:
@@ -135,13 +136,9 @@ class JoinedScores:
                 self._backend_of(activation.device).score_reduce(
                     activation,
                     gradient,
-                    mask,
-                    np.zeros(len(rows)),
-                    np.zeros(len(rows), dtype=np.int64),
-                    sums=np.zeros((1, segment.width)),
-                    item_scores=scores,
-                    peak_tokens=peaks,
-                    aggregator=aggregator,
+                    ScoreBatch(mask),
+                    ScoreTables(item_scores=scores, peak_tokens=peaks),
+                    aggregator,
                 )
             except NonFiniteError as error:
                 raise located(error, segment, self._batch.items[rows[error.item]]) from None

@@ -38,13 +38,12 @@ def cut_pool(
     exclusion_fraction: float,
 ) -> Cut:
     """Cut one pool. `score` and `exclusion` are (neuron,) over the whole layout; `pool` holds positions."""
-    best = _best(pool, score, fraction)
-    kept = best
-    if exclusion is not None:
-        kept = best[~np.isin(best, _best(pool, exclusion, exclusion_fraction))]
-    return Cut(kept, len(pool), len(best))
-
-
-def _best(pool: NDArray[np.int64], score: NDArray[np.float64], fraction: float) -> NDArray[np.int64]:
-    chosen = kernels.top_k(score[pool], int(fraction * len(pool)))
-    return pool[chosen[chosen >= 0]]
+    count = int(fraction * len(pool))
+    [[ranked]] = kernels.rank(
+        score[np.newaxis],
+        pools=[pool],
+        counts=[count],
+        exclusion=None if exclusion is None else exclusion[np.newaxis],
+        exclusion_counts=None if exclusion is None else [int(exclusion_fraction * len(pool))],
+    )
+    return Cut(ranked.indices, len(pool), count)

@@ -1,4 +1,4 @@
-"""The CUDA module compiled for the CPU: the .cu files as they are, with a stand-in for the CUDA runtime."""
+"""The CUDA module compiled for the CPU: the unchanged .cu files with a stand-in for the CUDA runtime."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from culnig.kernels.cuda import CudaBackend
 ROOT = Path(__file__).parents[2]
 EMULATION = Path(__file__).parent / "emulation"
 
-
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 
 
-if overlay := os.environ.get("CULNIG_SANITIZE"):  # csrc/sanitize.sh: make sure of what is tested
+if overlay := os.environ.get(
+    "CULNIG_SANITIZE"
+):  # set by csrc/sanitize.sh: the sanitized module must be the one under test
     assert Path(_core.__file__).is_relative_to(overlay), _core.__file__
 
 
@@ -64,11 +65,11 @@ def build_emulated_module() -> Path:
 @pytest.fixture(scope="session")
 def emulated_module() -> ModuleType:
     path = build_emulated_module()
-    found = importlib.util.spec_from_file_location("_cuda", path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("_cuda", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 

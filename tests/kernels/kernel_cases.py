@@ -1,10 +1,10 @@
-"""Random batches for the kernels, and the one way in which every implementation is called."""
+"""Random batches for the kernels, and one way to call every implementation."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from culnig import kernels
+from culnig.kernels import ScoreBatch, ScoreTables
 from culnig.kernels.base import Backend
 
 Array = NDArray[Any]
@@ -34,7 +35,7 @@ class Batch:
     activation: Array
     gradient: Array
     token_mask: Array
-    confidence: Array
+    weight: Array
     culture_index: Array
     clamp: Array
     aggregator: str
@@ -44,9 +45,13 @@ class Batch:
     def by_item(self) -> tuple[int, int]:
         return self.activation.shape[0], self.activation.shape[2]
 
+    @property
+    def items(self) -> ScoreBatch:
+        return ScoreBatch(self.token_mask, self.weight, self.culture_index, self.clamp)
+
 
 def strided(random: np.random.Generator, shape: tuple[int, int, int], layout: str) -> Array:
-    """Float32 noise (item, token, neuron), lying in memory as `layout` says."""
+    """Noise (item, token, neuron) with the strides of `layout`."""
     n_items, n_tokens, n_neurons = shape
     if layout == "slice of a fused projection":
         return random.normal(size=(n_items, n_tokens, 3 * n_neurons + 8))[..., 8 : 8 + n_neurons]
@@ -58,14 +63,14 @@ def strided(random: np.random.Generator, shape: tuple[int, int, int], layout: st
 
 
 def converted(noise: Array, dtype: str) -> Array:
-    """The noise in another format, with the strides it had."""
+    """The noise in another format, with the same strides."""
     if dtype != "bfloat16":
         return noise.astype(dtype, order="K")
     return (noise.astype(np.float32, order="K").view(np.uint32) >> 16).astype(np.uint16, order="K")
 
 
 def with_base(noise: Array, dtype: str) -> Array:
-    """`converted`, but of the whole memory that a view shows a part of."""
+    """`converted`, for a view: the whole memory behind it is converted, and the view taken again."""
     if noise.base is None:
         return converted(noise, dtype)
     whole = converted(np.ascontiguousarray(noise.base), dtype)
@@ -102,7 +107,7 @@ def batches(draw: st.DrawFn, finite: bool = True) -> Batch:
     return Batch(
         *arrays,
         token_mask=mask,
-        confidence=random.random(shape[0]),
+        weight=random.random(shape[0]),
         culture_index=random.integers(0, N_CULTURES, shape[0]),
         clamp=random.random(shape[0]) < 0.5,
         aggregator=draw(st.sampled_from(kernels.AGGREGATORS)),
@@ -114,13 +119,13 @@ def poison(random: np.random.Generator, array: Array) -> None:
     """Put NaN or infinity somewhere."""
     if array.size == 0:
         return
-    place = tuple(int(random.integers(n)) for n in array.shape)
+    index = tuple(int(random.integers(n)) for n in array.shape)
     value = random.choice(np.array([np.nan, np.inf, -np.inf], dtype=np.float32))
-    array[place] = (value.view(np.uint32) >> 16) if array.dtype == np.uint16 else value
+    array[index] = (value.view(np.uint32) >> 16) if array.dtype == np.uint16 else value
 
 
 def empty_tables(batch: Batch) -> twin.Scored:
-    """Tables as views into wider ones, as the columns of a module are; noise where it must be overwritten."""
+    """Tables as views into wider ones, like a module's columns; sevens where they must be overwritten."""
     n_items, n_neurons = batch.by_item
     wide = (N_CULTURES, n_neurons + 5)
     return twin.Scored(
@@ -140,7 +145,7 @@ def by_twin(batch: Batch) -> twin.Scored:
         batch.activation,
         batch.gradient,
         batch.token_mask,
-        batch.confidence,
+        batch.weight,
         batch.culture_index,
         N_CULTURES,
         batch.aggregator,
@@ -153,12 +158,9 @@ def by_core(batch: Batch, threads: int | None = None) -> twin.Scored:
     kernels.score_reduce(
         batch.activation,
         batch.gradient,
-        batch.token_mask,
-        batch.confidence,
-        batch.culture_index,
-        **tables._asdict(),
-        aggregator=batch.aggregator,
-        clamp_at_zero=batch.clamp,
+        batch.items,
+        ScoreTables(*tables),
+        batch.aggregator,
         dtype=batch.dtype,
         threads=threads,
     )
@@ -174,25 +176,19 @@ def tensor_of(array: Array) -> torch.Tensor:
 def by_backend(backend: Backend, *, tensor_tables: bool = False) -> Implementation:
     def score(batch: Batch) -> twin.Scored:
         tables = empty_tables(batch)
-        given: dict[str, Any] = tables._asdict()
-        if tensor_tables:
-            given = {name: torch.from_numpy(table) for name, table in given.items()}
         backend.score_reduce(
             tensor_of(batch.activation),
             tensor_of(batch.gradient),
-            torch.from_numpy(batch.token_mask),
-            batch.confidence,
-            batch.culture_index,
-            **given,
-            aggregator=batch.aggregator,
-            clamp_at_zero=batch.clamp,
+            replace(batch.items, token_mask=torch.from_numpy(batch.token_mask)),
+            ScoreTables(*map(torch.from_numpy, tables) if tensor_tables else tables),
+            batch.aggregator,
         )
         return tables
 
     return score
 
 
-def assert_same_bits(found: twin.Scored, expected: twin.Scored) -> None:
-    for name, a, b in zip(twin.Scored._fields, found, expected, strict=True):
+def assert_same_bits(computed: twin.Scored, expected: twin.Scored) -> None:
+    for name, a, b in zip(twin.Scored._fields, computed, expected, strict=True):
         assert a.dtype == b.dtype, name
         assert a.tobytes() == b.tobytes(), name

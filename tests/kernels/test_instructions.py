@@ -1,8 +1,8 @@
-"""A guard against slow kernels that no clock and no busy machine disturbs: instructions per value.
+"""A guard against slow kernels, independent of clocks and of the machine's load: instructions per value.
 
-valgrind counts them, on a program of the kernels' own sources, with AVX2 (it knows nothing wider). The bounds
-are what was counted with g++ 12 and a third more; a loop that is not vectorised any more needs about
-eight times as many.
+valgrind counts them in a program built from the kernels' own sources, with AVX2 (it supports nothing wider).
+The bounds are the counts with g++ 12 plus a third; a loop that is not vectorised needs about eight times
+as many.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def instructions(program: Path, kernel: str, n: int, calls: int) -> int:
     done = subprocess.run(
         [*command, kernel, str(n), str(calls)], capture_output=True, text=True, check=True, env=environment
     )
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    assert found, done.stderr
-    return int(found[1])
+    counted = re.search(r"Collected : (\d+)", done.stderr)
+    assert counted, done.stderr
+    return int(counted[1])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""score_reduce refuses what does not fit, by name and value."""
+"""score_reduce refuses wrong arguments, with name and value."""
 
 from __future__ import annotations
 
 import builtins
 import importlib
 import sys
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,23 @@ def arguments() -> dict[str, Any]:
         "activation": np.ones((2, 3, 4), dtype=np.float32),
         "gradient": np.ones((2, 3, 4), dtype=np.float32),
         "token_mask": np.ones((2, 3), dtype=bool),
-        "confidence": [0.5, 0.5],
+        "weight": [0.5, 0.5],
         "culture_index": [0, 1],
         "sums": np.zeros((2, 4)),
     }
 
 
-def test_the_unchanged_arguments_are_taken() -> None:
+def score_reduce(**given: Any) -> None:
+    batch, tables = (
+        kind(**{field.name: given.pop(field.name) for field in fields(kind) if field.name in given})
+        for kind in (kernels.ScoreBatch, kernels.ScoreTables)
+    )
+    kernels.score_reduce(batch=batch, tables=tables, **given)
+
+
+def test_the_unchanged_arguments_are_accepted() -> None:
     given = arguments()
-    kernels.score_reduce(**given)
+    score_reduce(**given)
     np.testing.assert_array_equal(given["sums"], np.full((2, 4), 0.5))
 
 
@@ -42,14 +51,11 @@ def test_the_unchanged_arguments_are_taken() -> None:
         ({"aggregator": "median"}, "aggregator is 'median'; allowed are max, absmax"),
         ({"token_mask": np.ones((2, 3))}, r"token_mask is float64 of shape \(2, 3\)"),
         ({"token_mask": np.ones((2, 4), dtype=bool)}, r"token_mask is bool of shape \(2, 4\)"),
-        ({"token_mask": None}, "give either token_mask or lengths"),
-        ({"lengths": [1, 2]}, "give either token_mask or lengths"),
-        ({"token_mask": None, "lengths": [1, 4]}, r"lengths\[1\] is 4"),
-        ({"token_mask": None, "lengths": [-1, 3]}, r"lengths\[0\] is -1"),
-        ({"token_mask": None, "lengths": [1.0, 2.0]}, "lengths are float64"),
-        ({"token_mask": None, "lengths": [1, 2], "padding": "top"}, "padding is 'top'"),
-        ({"confidence": [0.5]}, r"confidence has shape \(1,\)"),
-        ({"confidence": [0.5, np.nan]}, r"confidence\[1\] is nan"),
+        ({"token_mask": None}, r"token_mask is missing; give bool of shape \(2, 3\)"),
+        ({"weight": [0.5]}, r"weight has shape \(1,\)"),
+        ({"weight": [0.5, np.nan]}, r"weight\[1\] is nan"),
+        ({"weight": None}, r"weight is missing; give finite numbers of shape \(2,\)"),
+        ({"culture_index": None}, r"culture_index is missing; give whole numbers of shape \(2,\)"),
         ({"culture_index": [0]}, r"culture_index is int64 of shape \(1,\)"),
         ({"culture_index": [0, 2]}, r"culture_index\[1\] is 2; sums have 2 rows"),
         ({"culture_index": [-1, 0]}, r"culture_index\[0\] is -1"),
@@ -58,6 +64,8 @@ def test_the_unchanged_arguments_are_taken() -> None:
         ({"sums": np.zeros((2, 4), dtype=np.float32)}, "sums is float32"),
         ({"sums": np.zeros((2, 5))}, r"sums is float64 of shape \(2, 5\)"),
         ({"sums": np.zeros((2, 8))[:, ::2]}, "sums has strides"),
+        ({"sums": None, "sums_of_squares": np.zeros((2, 4))}, "are given without sums"),
+        ({"sums": None, "positive_counts": np.zeros((2, 4), np.uint32)}, "are given without sums"),
         ({"positive_counts": np.zeros((2, 4))}, "positive_counts is float64"),
         ({"sums_of_squares": np.zeros((1, 4))}, "sums_of_squares is float64 of shape"),
         ({"item_scores": np.zeros((2, 4))}, "item_scores is float64"),
@@ -67,14 +75,22 @@ def test_the_unchanged_arguments_are_taken() -> None:
 )
 def test_an_argument_that_does_not_fit_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        kernels.score_reduce(**(arguments() | changes))
+        score_reduce(**(arguments() | changes))
 
 
 def test_a_table_that_may_not_be_written_is_refused() -> None:
     given = arguments()
     given["sums"].flags.writeable = False
     with pytest.raises(InputError, match="writeable=False"):
-        kernels.score_reduce(**given)
+        score_reduce(**given)
+
+
+def test_added_scores_are_checked_too() -> None:
+    batch = kernels.ScoreBatch(weight=[1.0], culture_index=[0])
+    with pytest.raises(InputError, match=r"item_scores is float64 of shape \(1, 3\)"):
+        kernels.add_scores(np.zeros((1, 3)), batch, kernels.ScoreTables(np.zeros((1, 3))))
+    with pytest.raises(InputError, match="sums are missing"):
+        kernels.add_scores(np.zeros((1, 3), np.float32), batch, kernels.ScoreTables())
 
 
 @pytest.mark.filterwarnings("error")
@@ -83,13 +99,13 @@ def test_a_missing_core_asks_whether_it_was_built(monkeypatch: pytest.MonkeyPatc
 
     real_import = builtins.__import__
 
-    def without_core(name: str, *rest: Any, **named: Any) -> Any:
-        if name == "culnig" and rest[2] and "_core" in rest[2]:
+    def without_core(name: str, *arguments: Any, **named: Any) -> Any:
+        if name == "culnig" and arguments[2] and "_core" in arguments[2]:
             raise ModuleNotFoundError("No module named 'culnig._core'", name="culnig._core")
-        return real_import(name, *rest, **named)
+        return real_import(name, *arguments, **named)
 
-    monkeypatch.delitem(sys.modules, "culnig.kernels")
-    monkeypatch.delitem(sys.modules, "culnig.kernels.arrays")
+    for name in ("culnig.kernels", "culnig.kernels.cpu"):
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(culnig, "kernels", kernels)  # put back what the failed import leaves
     monkeypatch.setattr(builtins, "__import__", without_core)
     with pytest.raises(ModuleNotFoundError, match=r"was the package built\? .*pip install -e"):

@@ -27,7 +27,7 @@ def large_batch() -> Batch:
         activation,
         gradient,
         token_mask=random.random((120, 26)) < 0.8,
-        confidence=random.random(120),
+        weight=random.random(120),
         culture_index=random.integers(0, 3, 120),
         clamp=random.random(120) < 0.5,
         aggregator="max",
@@ -49,7 +49,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 
 @pytest.mark.parametrize(("n_tokens", "n_neurons", "threads"), [(1100, 5000, 7), (40, 40_001, 1)])
 def test_rows_cut_into_blocks_give_the_same(n_tokens: int, n_neurons: int, threads: int) -> None:
-    """One item is shared out by neurons: among threads, and where a row is long."""
+    """Neurons of one item are divided into blocks among threads, and where a row is long."""
     random = np.random.default_rng(2)
     activation, gradient = random.standard_normal((2, 1, n_tokens, n_neurons), dtype=np.float32)
     ones = np.ones(1)
@@ -57,7 +57,7 @@ def test_rows_cut_into_blocks_give_the_same(n_tokens: int, n_neurons: int, threa
         activation,
         gradient,
         token_mask=random.random((1, n_tokens)) < 0.8,
-        confidence=ones,
+        weight=ones,
         culture_index=ones.astype(int),
         clamp=ones < 0,
         aggregator="max",
@@ -68,16 +68,16 @@ def test_rows_cut_into_blocks_give_the_same(n_tokens: int, n_neurons: int, threa
 
 def test_eight_python_threads_at_once(large_batch: Batch, expected: twin.Scored) -> None:
     with ThreadPoolExecutor(8) as pool:
-        for found in pool.map(lambda _: by_core(large_batch, 2), range(8)):
-            assert_same_bits(found, expected)
+        for scored in pool.map(lambda _: by_core(large_batch, 2), range(8)):
+            assert_same_bits(scored, expected)
 
 
 def test_top_k_from_eight_python_threads_at_once() -> None:
     scores = np.random.default_rng(1).normal(size=(8, 200_000))
     expected = kernels.top_k(scores, 1000, threads=1)
     with ThreadPoolExecutor(8) as pool:
-        for found in pool.map(lambda _: kernels.top_k(scores, 1000, threads=7), range(8)):
-            np.testing.assert_array_equal(found, expected)
+        for scored in pool.map(lambda _: kernels.top_k(scores, 1000, threads=7), range(8)):
+            np.testing.assert_array_equal(scored, expected)
 
 
 def score_in_child(batch: Batch, results: Any) -> None:
@@ -92,9 +92,9 @@ def test_a_forked_process_can_score(large_batch: Batch, expected: twin.Scored) -
     results = context.SimpleQueue()
     child = context.Process(target=score_in_child, args=(large_batch, results))
     child.start()
-    found = results.get()
+    scored = results.get()
     child.join()
-    assert found == expected.sums.tobytes()
+    assert scored == expected.sums.tobytes()
 
 
 def test_the_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

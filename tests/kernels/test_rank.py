@@ -6,22 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import twin
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_cases import examples
-from numpy.typing import NDArray
 
 from culnig import kernels
 from culnig.errors import InputError
-from culnig.kernels.cuda import CudaBackend
-
-Array = NDArray[Any]
-
-
-def positions_of(segments: list[tuple[int, int]]) -> Array:
-    return np.concatenate([np.arange(start, start + width) for start, width in segments])
 
 
 @examples(150)
@@ -40,11 +31,10 @@ def test_rank_equals_twin(seed: int, n_neurons: int, n_rows: int, coarse: bool, 
         target, control, exclusion = np.round(target), np.round(control), np.round(exclusion)
     scattered = np.flatnonzero(random.random(n_neurons) < 0.6)
     third = n_neurons // 3
-    segments = [(2 * third, n_neurons - 2 * third), (0, third)]
-    pools: list[Any] = [random.permutation(scattered), segments, np.empty(0, dtype=int)]
-    members = [scattered, positions_of(segments), np.empty(0, dtype=int)]
-    counts = [int(random.integers(0, len(pool) + 1)) for pool in members]
-    removed = [int(random.integers(0, len(pool) + 1)) for pool in members]
+    two_runs = np.r_[2 * third : n_neurons, 0:third]
+    pools = [random.permutation(scattered), two_runs, np.empty(0, dtype=int)]
+    counts = [int(random.integers(0, len(pool) + 1)) for pool in pools]
+    removed = [int(random.integers(0, len(pool) + 1)) for pool in pools]
     ranked = kernels.rank(
         target,
         control,
@@ -54,11 +44,11 @@ def test_rank_equals_twin(seed: int, n_neurons: int, n_rows: int, coarse: bool, 
         exclusion_counts=removed,
     )
     assert len(ranked) == n_rows
-    for row, found in enumerate(ranked):
-        for pool, count, n_removed, kept in zip(members, counts, removed, found, strict=True):
+    for row, by_pool in enumerate(ranked):
+        for pool, count, n_removed, kept in zip(pools, counts, removed, by_pool, strict=True):
             marks = exclusion[0 if one_exclusion else row]
             expected = twin.rank(target[row], control[row], marks, pool, count, n_removed)
-            np.testing.assert_array_equal(kept.positions, expected[0])
+            np.testing.assert_array_equal(kept.indices, expected[0])
             np.testing.assert_array_equal(kept.differences, expected[1])
 
 
@@ -68,57 +58,40 @@ def test_exclusion_leaves_a_gap_that_is_not_filled() -> None:
     [[kept]] = kernels.rank(
         target,
         np.zeros_like(target),
-        pools=[[(0, 4)]],
+        pools=[range(4)],
         counts=[2],
         exclusion=exclusion,
         exclusion_counts=[1],
     )
-    np.testing.assert_array_equal(kept.positions, [1])
+    np.testing.assert_array_equal(kept.indices, [1])
     np.testing.assert_array_equal(kept.differences, [3.0])
 
 
 def test_without_exclusion_the_best_are_kept() -> None:
     target = np.random.default_rng(0).normal(size=(2, 50_000))
     control = np.random.default_rng(1).normal(size=(2, 50_000))
-    ranked = kernels.rank(target, control, pools=[[(0, 50_000)]], counts=[500])
-    np.testing.assert_array_equal([row[0].positions for row in ranked], kernels.top_k(target - control, 500))
+    ranked = kernels.rank(target, control, pools=[np.arange(50_000)], counts=[500])
+    np.testing.assert_array_equal([row[0].indices for row in ranked], kernels.top_k(target - control, 500))
 
 
-def test_emulated_device_keeps_the_same(emulated_cuda: CudaBackend) -> None:
-    random = np.random.default_rng(3)
-    target, control, exclusion = np.round(random.normal(size=(3, 2, 3000)), 1)
-    pools = [np.arange(0, 1000), np.flatnonzero(random.random(3000) < 0.5)]
-    counts, removed = [50, 200], [30, 300]
-    expected = kernels.rank(
-        target,
-        control,
-        pools=pools,
-        counts=counts,
-        exclusion=exclusion,
-        exclusion_counts=removed,
-    )
-    found = emulated_cuda.rank(
-        torch.from_numpy(target),
-        torch.from_numpy(control),
-        pools=[torch.from_numpy(pool) for pool in pools],
-        counts=counts,
-        exclusion=torch.from_numpy(exclusion),
-        exclusion_counts=removed,
-    )
-    for expected_row, found_row in zip(expected, found, strict=True):
-        for kept, positions in zip(expected_row, found_row, strict=True):
-            np.testing.assert_array_equal(positions.numpy(), kept.positions)
+def test_no_control_counts_as_zero() -> None:
+    target = np.round(np.random.default_rng(2).normal(size=(2, 60)), 1)
+    [[alone], [second]] = kernels.rank(target, pools=[np.arange(60)], counts=[9])
+    for kept, row in ((alone, target[0]), (second, target[1])):
+        np.testing.assert_array_equal(kept.indices, twin.top_k(row, 9, np.zeros(60, dtype=bool)))
+        np.testing.assert_array_equal(kept.differences, row[kept.indices])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"control": np.zeros((1, 3))}, r"control is float64 of shape \(1, 3\)"),
+        ({"control": np.zeros((1, 3))}, r"control is float64 of shape \(1, 3\); float64 of shape \(1, 4\)"),
         ({"target": np.zeros((1, 4), dtype=np.float32)}, "target is float32"),
         ({"counts": [5]}, r"counts\[0\] is 5; from 0 to the pool's 4 neurons"),
         ({"counts": []}, "counts has 0 entries for 1 pools"),
-        ({"pools": [[(2, 3)]]}, r"pools\[0\] reaches from 2 to 5; positions 0 to 4"),
-        ({"pools": [[(0, 2), (1, 2)]]}, r"pools\[0\] names a neuron twice"),
+        ({"pools": [[2, 4]]}, r"pools\[0\] reaches from 2 to 4; from 0 to 3 is allowed"),
+        ({"pools": [[-1, 2]]}, r"pools\[0\] reaches from -1 to 2"),
+        ({"pools": [[[0, 2], [2, 1]]]}, r"pools\[0\] is int64 of shape \(2, 2\)"),
         ({"pools": [np.array([1, 1])]}, r"pools\[0\] names a neuron twice"),
         ({"pools": [np.array([0.5])]}, r"pools\[0\] is float64"),
         ({"exclusion": np.zeros((1, 4))}, "exclusion and exclusion_counts go together"),
@@ -132,7 +105,7 @@ def test_arguments_that_do_not_fit_are_named(changes: dict[str, Any], message: s
     arguments: dict[str, Any] = {
         "target": np.zeros((1, 4)),
         "control": np.zeros((1, 4)),
-        "pools": [[(0, 4)]],
+        "pools": [range(4)],
         "counts": [2],
     }
     with pytest.raises(InputError, match=message):

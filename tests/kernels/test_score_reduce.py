@@ -25,6 +25,7 @@ from kernel_cases import (
 
 from culnig import kernels
 from culnig.errors import NonFiniteError
+from culnig.kernels import ScoreBatch, ScoreTables
 from culnig.kernels.cpu import CpuBackend
 from culnig.kernels.cuda import CudaBackend
 from culnig.kernels.torch import TorchBackend
@@ -94,18 +95,13 @@ def test_non_finite_products_are_counted_and_nothing_is_added(
 
 
 def score_into(backend: Any, batch: Batch, tables: twin.Scored, tensor_tables: bool) -> None:
-    sums: dict[str, Any] = {name: getattr(tables, name) for name in twin.Scored._fields[:3]}
-    if tensor_tables:
-        sums = {name: torch.from_numpy(table) for name, table in sums.items()}
+    sums: Any = tables[:3]
     backend.score_reduce(
         tensor_of(batch.activation),
         tensor_of(batch.gradient),
-        batch.token_mask,
-        batch.confidence,
-        batch.culture_index,
-        **sums,
-        aggregator=batch.aggregator,
-        clamp_at_zero=batch.clamp,
+        batch.items,
+        ScoreTables(*map(torch.from_numpy, sums) if tensor_tables else sums),
+        batch.aggregator,
     )
 
 
@@ -119,16 +115,11 @@ def test_batches_can_be_cut_anywhere(batch: Batch, cut: int) -> None:
         kernels.score_reduce(
             batch.activation[part],
             batch.gradient[part],
-            batch.token_mask[part],
-            batch.confidence[part],
-            batch.culture_index[part],
-            sums=tables.sums,
-            sums_of_squares=tables.sums_of_squares,
-            positive_counts=tables.positive_counts,
-            item_scores=tables.item_scores[part],
-            peak_tokens=tables.peak_tokens[part],
-            aggregator=batch.aggregator,
-            clamp_at_zero=batch.clamp[part],
+            ScoreBatch(
+                batch.token_mask[part], batch.weight[part], batch.culture_index[part], batch.clamp[part]
+            ),
+            ScoreTables(*tables[:3], tables.item_scores[part], tables.peak_tokens[part]),
+            batch.aggregator,
             dtype=batch.dtype,
         )
     assert_same_bits(tables, whole)
@@ -149,30 +140,11 @@ def test_every_16_bit_number_is_widened_exactly(dtype: str) -> None:
     kernels.score_reduce(
         numbers[np.newaxis, np.newaxis],
         np.full((1, 1, len(numbers)), one, dtype=numbers.dtype),
-        np.ones((1, 1), dtype=bool),
-        [1.0],
-        [0],
-        sums=np.zeros((1, len(numbers))),
-        item_scores=scores,
+        ScoreBatch(np.ones((1, 1), dtype=bool)),
+        ScoreTables(item_scores=scores),
         dtype=dtype,
     )
     np.testing.assert_array_equal(scores[0], wide)
-
-
-def test_lengths_stand_for_a_mask_on_either_side() -> None:
-    random = np.random.default_rng(0)
-    activation, gradient = random.normal(size=(2, 3, 5, 4)).astype(np.float32)
-    lengths = np.array([0, 2, 5])
-    place = np.arange(5)
-    masks = {"right": place < lengths[:, None], "left": place >= 5 - lengths[:, None]}
-    for padding, mask in masks.items():
-        by_mask, by_length = np.zeros((1, 4)), np.zeros((1, 4))
-        items: Any = (np.ones(3), np.zeros(3, dtype=int))
-        kernels.score_reduce(activation, gradient, mask, *items, sums=by_mask)
-        kernels.score_reduce(
-            activation, gradient, None, *items, sums=by_length, lengths=lengths, padding=padding
-        )
-        np.testing.assert_array_equal(by_length, by_mask)
 
 
 def test_padding_never_takes_part() -> None:
@@ -181,11 +153,8 @@ def test_padding_never_takes_part() -> None:
     kernels.score_reduce(
         activation,
         np.ones_like(activation),
-        np.array([[True, False, True]]),
-        [0.5],
-        [0],
-        sums=sums,
-        peak_tokens=peaks,
+        ScoreBatch(np.array([[True, False, True]]), [0.5], [0]),
+        ScoreTables(sums, peak_tokens=peaks),
     )
     assert sums.item() == -0.5
     assert peaks.item() == 0
@@ -197,32 +166,42 @@ def test_absmax_keeps_the_sign_and_the_first_of_equal_magnitudes() -> None:
     kernels.score_reduce(
         activation,
         np.ones_like(activation),
-        np.ones((1, 3), dtype=bool),
-        [1.0],
-        [0],
-        sums=np.zeros((1, 1)),
-        item_scores=scores,
-        peak_tokens=peaks,
-        aggregator="absmax",
+        ScoreBatch(np.ones((1, 3), dtype=bool)),
+        ScoreTables(item_scores=scores, peak_tokens=peaks),
+        "absmax",
     )
     assert scores.item() == -3.0
     assert peaks.item() == 1
 
 
+@pytest.mark.parametrize("implementation", ["core", "torch", "cuda"])
+def test_without_sums_only_the_item_tables_are_written(
+    emulated_cuda: CudaBackend, implementation: str
+) -> None:
+    """Then weights and cultures are not needed either."""
+    backend: Any = {"core": CpuBackend(), "torch": TorchBackend()}.get(implementation, emulated_cuda)
+
+    @some
+    @given(batches())
+    def compare(batch: Batch) -> None:
+        expected, tables = by_twin(batch), empty_tables(batch)
+        backend.score_reduce(
+            tensor_of(batch.activation),
+            tensor_of(batch.gradient),
+            ScoreBatch(batch.token_mask),
+            ScoreTables(item_scores=tables.item_scores, peak_tokens=tables.peak_tokens),
+            batch.aggregator,
+        )
+        written = expected._replace(item_scores=tables.item_scores, peak_tokens=tables.peak_tokens)
+        assert_same_bits(written, expected)
+
+    compare()
+
+
 @some
 @given(batches())
 def test_add_scores_is_the_second_half(batch: Batch) -> None:
-    whole = by_core(batch)
-    sums, squares = np.zeros_like(whole.sums), np.zeros_like(whole.sums)
-    counts = np.zeros(sums.shape, dtype=np.uint32)
-    kernels.add_scores(
-        whole.item_scores,
-        batch.confidence,
-        batch.culture_index,
-        sums=sums,
-        sums_of_squares=squares,
-        positive_counts=counts,
-        clamp_at_zero=batch.clamp,
-    )
-    assert sums.shape[0] == N_CULTURES
-    assert_same_bits(whole._replace(sums=sums, sums_of_squares=squares, positive_counts=counts), whole)
+    whole, tables = by_core(batch), empty_tables(batch)
+    kernels.add_scores(whole.item_scores, batch.items, ScoreTables(*tables[:3]))
+    assert tables.sums.shape[0] == N_CULTURES
+    assert_same_bits(tables._replace(item_scores=whole.item_scores, peak_tokens=whole.peak_tokens), whole)

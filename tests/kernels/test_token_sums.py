@@ -11,11 +11,11 @@ import torch
 import twin
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_cases import Batch, batches, examples, tensor_of
+from kernel_cases import Batch, batches, converted, examples, tensor_of
 
-from culnig import kernels
 from culnig.errors import InputError
-from culnig.kernels.base import Backend
+from culnig.kernels import DTYPES
+from culnig.kernels.base import Backend, TokenSums
 from culnig.kernels.cpu import CpuBackend
 from culnig.kernels.cuda import CudaBackend
 from culnig.kernels.torch import TorchBackend
@@ -32,24 +32,22 @@ def by_backend(backend: Backend, batch: Batch) -> Sequence[Any]:
     return [table.numpy() for table in backend.token_sums(*pair, torch.from_numpy(batch.token_mask))]
 
 
-def assert_same_bits(found: Sequence[Any], expected: Sequence[Any]) -> None:
-    for name, a, b in zip(kernels.TokenSums._fields, found, expected, strict=True):
+def by_cpu(batch: Batch, threads: int) -> Sequence[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CULNIG_THREADS", str(threads))
+        return by_backend(CpuBackend(), batch)
+
+
+def assert_same_bits(computed: Sequence[Any], expected: Sequence[Any]) -> None:
+    for name, a, b in zip(TokenSums._fields, computed, expected, strict=True):
         assert (a.dtype, a.shape) == (b.dtype, b.shape), name
         assert a.tobytes() == b.tobytes(), name
 
 
 @some
 @given(batches(), st.sampled_from((1, 2, 7)))
-def test_core_equals_twin(batch: Batch, threads: int) -> None:
-    pair = batch.activation, batch.gradient
-    found = kernels.token_sums(*pair, batch.token_mask, dtype=batch.dtype, threads=threads)
-    assert_same_bits(found, by_twin(batch))
-
-
-@some
-@given(batches())
-def test_cpu_backend_equals_twin(batch: Batch) -> None:
-    assert_same_bits(by_backend(CpuBackend(), batch), by_twin(batch))
+def test_cpu_backend_equals_twin(batch: Batch, threads: int) -> None:
+    assert_same_bits(by_cpu(batch, threads), by_twin(batch))
 
 
 @some
@@ -74,30 +72,24 @@ def test_emulated_cuda_equals_twin(
 
 def test_a_pair_by_hand() -> None:
     """Two real tokens of three; 0 is not positive, and tiny gradients do not vanish when squared."""
-    activation = np.array([[[3.0, 0.0], [-4.0, -0.5], [np.nan, np.inf]]], dtype=np.float32)
-    gradient = np.array([[[3e-30, 6.0], [4e-30, 8.0], [np.nan, np.nan]]], dtype=np.float32)
-    found = kernels.token_sums(activation, gradient, np.array([[True, True, False]]))
-    np.testing.assert_array_equal(found.magnitude, [[7.0, 0.5]])
-    np.testing.assert_array_equal(found.positive_tokens, [[1, 0]])
-    np.testing.assert_allclose(found.gradient_norm, [[5e-30, 10.0]], rtol=1e-6)
+    activation = torch.tensor([[[3.0, 0.0], [-4.0, -0.5], [np.nan, np.inf]]])
+    gradient = torch.tensor([[[3e-30, 6.0], [4e-30, 8.0], [np.nan, np.nan]]])
+    sums = CpuBackend().token_sums(activation, gradient, np.array([[True, True, False]]))
+    np.testing.assert_array_equal(sums.magnitude, [[7.0, 0.5]])
+    np.testing.assert_array_equal(sums.positive_tokens, [[1, 0]])
+    np.testing.assert_allclose(sums.gradient_norm, [[5e-30, 10.0]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", kernels.DTYPES)
-def test_long_rows_are_cut_into_blocks_and_shared_by_threads(dtype: str) -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_rows_are_divided_among_blocks_and_threads(dtype: str) -> None:
     random = np.random.default_rng(2)
     noise = random.standard_normal((2, 1, 260, 40_001), dtype=np.float32)
-    pair = (noise.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else noise.astype(dtype)
-    mask = random.random((1, 260)) < 0.8
-    expected = twin.token_sums(*pair, mask)
+    activation, gradient = converted(noise, dtype)
+    ones = np.ones(1)
+    batch = Batch(activation, gradient, random.random((1, 260)) < 0.8, ones, ones, ones, "max", dtype)
+    expected = by_twin(batch)
     for threads in (1, 7):
-        assert_same_bits(kernels.token_sums(*pair, mask, dtype=dtype, threads=threads), expected)
-
-
-def test_lengths_stand_for_a_mask() -> None:
-    pair = np.random.default_rng(0).normal(size=(2, 2, 4, 3)).astype(np.float32)
-    by_length = kernels.token_sums(*pair, lengths=[1, 4], padding="right")
-    mask = np.arange(4) < np.array([[1], [4]])
-    assert_same_bits(by_length, kernels.token_sums(*pair, mask))
+        assert_same_bits(by_cpu(batch, threads), expected)
 
 
 @pytest.mark.parametrize("name", ["cpu", "torch", "emulated cuda"])

@@ -1,4 +1,4 @@
-"""The kernels once more in plain numpy: slow, short, and written without a look at the compiled ones."""
+"""The kernels in plain numpy: slow, short, and written independently of the compiled code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 class Scored(NamedTuple):
-    """What one call of score_reduce leaves behind."""
+    """The tables after one call of score_reduce."""
 
     sums: Array
     sums_of_squares: Array
@@ -34,7 +34,7 @@ def products(activation: Array, gradient: Array) -> Array:
 
 
 def score_of_item(contributions: Array, aggregator: str) -> tuple[Array, Array]:
-    """Scores and peak tokens (places among the given tokens) of one item's real tokens."""
+    """Scores and peak tokens (indices among the given tokens) of one item's real tokens."""
     n_real = len(contributions)
     ranked_by = np.abs(contributions) if aggregator == "absmax" else contributions
     peak = np.argmax(ranked_by, axis=0)
@@ -54,7 +54,7 @@ def score_reduce(
     activation: Array,
     gradient: Array,
     token_mask: Array,
-    confidence: Array,
+    weight: Array,
     culture_index: Array,
     n_cultures: int,
     aggregator: str,
@@ -72,9 +72,9 @@ def score_reduce(
         real = np.flatnonzero(token_mask[item])
         if real.size == 0:
             continue
-        scores[item], place = score_of_item(contributions[item, real], aggregator)
-        peaks[item] = real[place]
-        weighted = float(confidence[item]) * scores[item].astype(np.float64)
+        scores[item], index = score_of_item(contributions[item, real], aggregator)
+        peaks[item] = real[index]
+        weighted = float(weight[item]) * scores[item].astype(np.float64)
         if clamp[item]:
             weighted = np.where(weighted > 0, weighted, 0.0)
         culture = culture_index[item]
@@ -92,22 +92,22 @@ def token_sums(activation: Array, gradient: Array, token_mask: Array) -> tuple[A
     for item in range(n_items):
         for token in range(n_tokens):
             if token_mask[item, token]:
-                one = float32_of(activation[item, token]).astype(np.float64)
-                magnitude[item] += np.abs(one)
-                positive[item] += one > 0
+                wide = float32_of(activation[item, token]).astype(np.float64)
+                magnitude[item] += np.abs(wide)
+                positive[item] += wide > 0
                 squares[item] += float32_of(gradient[item, token]).astype(np.float64) ** 2
     return magnitude.astype(np.float32), positive, np.sqrt(squares).astype(np.float32)
 
 
 def non_finite(activation: Array, gradient: Array, token_mask: Array) -> tuple[int, int, int, int] | None:
-    """Count and first place of non-finite contributions at real tokens."""
+    """Count and first index of non-finite contributions at real tokens."""
     wrong = ~np.isfinite(products(activation, gradient)) & token_mask[:, :, np.newaxis]
-    places = np.argwhere(wrong)
-    return (len(places), *map(int, places[0])) if len(places) else None
+    indices = np.argwhere(wrong)
+    return (len(indices), *map(int, indices[0])) if len(indices) else None
 
 
 def order(scores: Array) -> Array:
-    """Positions of one row, best first: higher first, ties to the lower position, NaN last."""
+    """Indices of one row, best first: higher first, ties to the lower index, NaN last."""
     missing = np.isnan(scores)
     return np.lexsort((np.where(missing, 0.0, -scores), missing))  # stable, last key first
 
@@ -122,10 +122,10 @@ def top_k(scores: Array, k: int, excluded: Array) -> Array:
 def rank(
     target: Array, control: Array, exclusion: Array, pool: Array, count: int, exclusion_count: int
 ) -> tuple[Array, Array]:
-    """Positions and differences that one pool of one row keeps."""
+    """Indices and differences that one pool of one row keeps."""
     pool = np.sort(pool)
     difference = target - control
     kept = pool[order(difference[pool])][:count]
     removed = set(pool[order(exclusion[pool])][:exclusion_count].tolist())
-    positions = np.array([n for n in kept.tolist() if n not in removed], dtype=np.int64)
-    return positions, difference[positions]
+    indices = np.array([n for n in kept.tolist() if n not in removed], dtype=np.int64)
+    return indices, difference[indices]

@@ -16,7 +16,7 @@ from culnig.reanalysis import reduce
 from culnig.reanalysis.choice import ItemChoice
 from culnig.reanalysis.reduce import Reducer, Reduction
 from culnig.reanalysis.sources import StoredScores
-from culnig.scorers.mean_activation import MeanActivation
+from culnig.scorers.builtin import MeanActivation
 from culnig.store.piece_reader import PieceReader
 from culnig.store.run import Run
 from tests.stored_runs import assert_same_scores, score_tiny

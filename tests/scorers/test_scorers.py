@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
+from culnig.benchmarks.base import ChosenItems
 from culnig.errors import PluginError, UnknownNameError
 from culnig.scorers.base import PATH_STEPS, Pair, Scorer
 from culnig.scoring.run import RunSettings, score_run
@@ -44,26 +44,26 @@ def expected(name, activation, gradient):
 @pytest.mark.parametrize("name", NAMES[:3])
 def test_item_scores_are_their_definition_at_real_tokens(name):
     activation, gradient, real = pair()
-    found = registry.scorer(name).item_scores(Pair(activation, gradient, real))
+    scores = registry.scorer(name).item_scores(Pair(activation, gradient, real))
     for item, n_tokens in enumerate((5, 3)):
         values = expected(name, activation[item, :n_tokens].numpy(), gradient[item, :n_tokens].numpy())
-        np.testing.assert_allclose(found[item].numpy(), values, rtol=1e-6)
+        np.testing.assert_allclose(scores[item].numpy(), values, rtol=1e-6)
 
 
 def test_the_released_code_floors_padded_items_at_zero_and_rounds_products():
     activation, gradient, real = pair(seed=1)
-    found = registry.scorer("released-code").item_scores(Pair(activation, gradient, real)).numpy()
+    scores = registry.scorer("released-code").item_scores(Pair(activation, gradient, real)).numpy()
     rounded = (activation.bfloat16() * gradient.bfloat16()).float().numpy()
-    np.testing.assert_array_equal(found[0], rounded[0].max(0))
-    np.testing.assert_array_equal(found[1], np.maximum(rounded[1, :3].max(0), 0))
+    np.testing.assert_array_equal(scores[0], rounded[0].max(0))
+    np.testing.assert_array_equal(scores[1], np.maximum(rounded[1, :3].max(0), 0))
     assert (rounded[1, :3].max(0) < 0).any(), "the floor should bite somewhere"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_models_are_scored(name):
-    found = registry.scorer(name).item_scores(Pair(*pair(dtype=torch.bfloat16), OTHER_GRADIENTS))
-    assert found.dtype == torch.float32
-    assert found.isfinite().all()
+    scores = registry.scorer(name).item_scores(Pair(*pair(dtype=torch.bfloat16), OTHER_GRADIENTS))
+    assert scores.dtype == torch.float32
+    assert scores.isfinite().all()
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +112,13 @@ def gradients_by_autograd(bound, item, scalar, scale=1.0):
         probabilities = bound.model(torch.tensor([encoded.token_ids])).logits[0, -1].double().softmax(-1)
         wrong = [label for label in encoded.option_ids if label != encoded.gold_id]
         value = scalar(probabilities, encoded.gold_id, wrong)
-        found = torch.autograd.grad(value, list(outputs.values()))
+        gradients = torch.autograd.grad(value, list(outputs.values()))
     for handle in handles:
         handle.remove()
     return (
         float(value.detach()),
         {linear: output.detach()[0] for linear, output in outputs.items()},
-        {linear: gradient[0] for linear, gradient in zip(outputs, found, strict=True)},
+        {linear: gradient[0] for linear, gradient in zip(outputs, gradients, strict=True)},
     )
 
 
@@ -183,8 +183,8 @@ def test_scores_of_other_targets_are_those_of_plain_autograd(name, by_hand):
     for item in items:
         made = by_hand(bound, item)
         for linear in bound.linears:
-            for piece in linear.slices:
-                expected[piece.segment.columns] += piece.take(made[linear]).double().numpy()
+            for cut in linear.slices:
+                expected[cut.segment.columns] += cut.take(made[linear]).double().numpy()
     np.testing.assert_allclose(scores.sum[0], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 

@@ -16,7 +16,7 @@ from culnig.inference.grouping import share_prefixes
 from culnig.inference.prefixes import PrefixReader
 from culnig.inference.shared_batches import SharedBatch
 from culnig.kernels import AGGREGATORS
-from culnig.scorers.mean_activation import MeanActivation
+from culnig.scorers.builtin import MeanActivation
 from culnig.scoring.run import RunSettings, score_run, score_share
 from culnig.scoring.scoring import ScoreSettings, Scoring, score_benchmark, settled
 from culnig.scoring.sharing_trial import sharing_problem

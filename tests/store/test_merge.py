@@ -9,7 +9,7 @@ import pytest
 
 from culnig.core.processes import parse_shard
 from culnig.errors import InputError, MismatchError, StoreError
-from culnig.scorers.mean_activation import MeanActivation
+from culnig.scorers.builtin import MeanActivation
 from culnig.store.merge import merge
 from culnig.store.run import Run
 from tests.stored_runs import N_TARGET, assert_same_scores, score_tiny

@@ -2,9 +2,9 @@
 // Stands in for the CUDA runtime, so that the .cu files run on a CPU in the tests.
 //
 // A launch runs its blocks one after the other. The threads of a block are fibers: each runs until it reaches
-// __syncthreads or its end, then the next one runs. That a result must not depend on the order of threads and
-// blocks can be tried out: CULNIG_EMULATION_ORDER=reverse turns both round. Memory of the "device" is plain
-// memory, so that an address sanitizer or a numpy array can look at it.
+// __syncthreads or its end, then the next one runs. CULNIG_EMULATION_ORDER=reverse reverses the order of threads and
+// blocks, on which no result may depend. "Device" memory is plain memory, so that address sanitizers and numpy
+// can read it.
 #include <ucontext.h>
 
 #include <cstdint>
@@ -35,7 +35,7 @@ namespace culnig::emulation {
 inline dim3 thread_index, block_index, block_size, grid_size;
 inline cudaError_t last_error = cudaSuccess;
 
-/// The fibers of one block and whose turn it is.
+/// The fibers of one block and which of them runs.
 class Block {
   public:
     void run(unsigned n_threads, const std::function<void()>& body, bool reverse) {
@@ -128,16 +128,16 @@ inline void launch(dim3 grid, dim3 threads, cudaStream_t, const std::function<vo
 inline void __syncthreads() { culnig::emulation::block.barrier(); }
 
 template <typename T>
-T atomicAdd(T* place, T value) {
-    const T before = *place;
-    *place = before + value;
+T atomicAdd(T* address, T value) {
+    const T before = *address;
+    *address = before + value;
     return before;
 }
 
 template <typename T>
-T atomicMin(T* place, T value) {
-    const T before = *place;
-    if (value < before) *place = value;
+T atomicMin(T* address, T value) {
+    const T before = *address;
+    if (value < before) *address = value;
     return before;
 }
 

@@ -57,7 +57,7 @@ void score(std::int64_t n_tokens, Dtype dtype, bool sums, int calls) {
       cpu::token_sums(batch, 1);
     return;
   }
-  const std::vector<double> confidence(n_items, 0.5);
+  const std::vector<double> weight(n_items, 0.5);
   const std::vector<std::int64_t> culture(n_items, 0);
   const std::vector<std::uint8_t> clamp(n_items, 0);
   std::vector<double> culture_sums(n_neurons);
@@ -70,7 +70,7 @@ void score(std::int64_t n_tokens, Dtype dtype, bool sums, int calls) {
   batch.n_tokens = n_tokens;
   batch.n_neurons = n_neurons;
   batch.token_mask = mask.data();
-  batch.confidence = confidence.data();
+  batch.weight = weight.data();
   batch.culture_index = culture.data();
   batch.clamp_at_zero = clamp.data();
   batch.sums = {culture_sums.data(), n_neurons};
@@ -79,15 +79,15 @@ void score(std::int64_t n_tokens, Dtype dtype, bool sums, int calls) {
       std::abort();
 }
 
-void best(std::int64_t n, int calls) {
+void select(std::int64_t n, int calls) {
   std::vector<double> scores(static_cast<std::size_t>(n));
   std::uint32_t state = 1;
   for (double &value : scores)
     value = double(state = state * 1664525u + 1013904223u);
-  std::vector<std::int64_t> found(static_cast<std::size_t>(n / 100));
-  const cpu::ScoreRows<double> rows{{scores.data(), n}, {nullptr, 0}, 1, n};
+  std::vector<std::int64_t> best(static_cast<std::size_t>(n / 100));
+  const cpu::ScoreRows rows{{scores.data(), n}, {nullptr, 0}, 1, n};
   for (int call = 0; call < calls; ++call)
-    cpu::top_k(rows, n / 100, found.data(), 1);
+    cpu::top_k(rows, n / 100, best.data(), 1);
 }
 
 } // namespace
@@ -105,7 +105,7 @@ int main(int count, char **arguments) {
   else if (kernel == "token_sums float32")
     score(n, Dtype::float32, true, calls);
   else if (kernel == "top_k")
-    best(n, calls);
+    select(n, calls);
   else
     return 2;
   return 0;
