@@ -56,7 +56,7 @@ def bare(bound: BoundModel, batches: Sequence[Batch]) -> None:
     )
     with frozen(model):
         for batch in batches:
-            ids = batch.token_ids(model.device)
+            ids = batch.token_ids().to(model.device)
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             last = hidden[torch.arange(len(ids)), torch.from_numpy(batch.lengths - 1)]
             probabilities = model.get_output_embeddings()(last).softmax(-1)

@@ -28,12 +28,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from culnig.benchmarks.base import ChosenItems
 from measuring import Row, machine, quotients, show, speed_row
 from numpy.typing import NDArray
 
 from culnig import registry
 from culnig.api import load_model
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import Item, choose_items
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
@@ -72,7 +72,7 @@ def shared(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
 
 def whole(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Totals:
     """The engine with every prompt as a whole."""
-    return _scored(bound, name, items, folder, ScoreSettings(prefix_sharing=False))
+    return _scored(bound, name, items, folder, ScoreSettings())
 
 
 def _scored(bound: BoundModel, name: str, items: list[Item], folder: Path, settings: ScoreSettings) -> Totals:
@@ -138,7 +138,7 @@ def captum(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
             seen.append(made.detach())
             return made
 
-        embeddings = bound.model.get_input_embeddings()(batch.token_ids(torch.device("cpu"))).detach()
+        embeddings = bound.model.get_input_embeddings()(batch.token_ids()).detach()
         attributions = LayerGradientXActivation(gold, modules).attribute(embeddings.requires_grad_())
         for place, attribution in enumerate(attributions):
             totals[place] = _added(totals[place], attribution.detach(), mask, p_gold[0])
@@ -156,7 +156,7 @@ def nnsight(bound: BoundModel, name: str, items: list[Item], folder: Path) -> To
     totals = [np.zeros(0)] * len(places)
     for batch in _batches(bound, items):
         mask = torch.from_numpy(batch.token_mask)
-        embeddings = bound.model.get_input_embeddings()(batch.token_ids(torch.device("cpu"))).detach()
+        embeddings = bound.model.get_input_embeddings()(batch.token_ids()).detach()
         activations, gradients, p_gold = _traced(traced, places, batch, embeddings.requires_grad_())
         for place in range(len(places)):
             product = activations[place].detach() * gradients[place]

@@ -178,7 +178,7 @@ def hooked_columns(bound, neuron):
     for linear in bound.linears:
         for piece in linear.slices:
             if (neuron.module, neuron.layer) == (piece.segment.module, piece.segment.layer):
-                column = int(piece.places(np.array([neuron.index]))[0])
+                column = int(piece.columns(np.array([neuron.index]))[0])
                 return output_of(bound, linear.linear)[..., column]
     raise AssertionError(neuron)
 

@@ -61,7 +61,7 @@ def test_their_sums_are_the_culture_sums_of_a_run(family):
     bound, asked = tiny_model(family), tiny_items(7)
     flat = chosen_of(bound)
     found = score_items(bound, asked, flat)
-    moments = score_benchmark(bound, asked, "target", ScoreSettings(prefix_sharing=False)).moments
+    moments = score_benchmark(bound, asked, "target", ScoreSettings()).moments
     cultures = np.array([item.culture for item in asked])
     for row, culture in enumerate(moments.cultures):
         np.testing.assert_allclose(
@@ -79,9 +79,7 @@ def test_the_control_is_matched_by_id_and_clamped():
     bound, asked = tiny_model(), tiny_items(5)
     flat = chosen_of(bound)
     found = instance_scores(bound, asked, flat, without_question(asked))
-    moments = score_benchmark(
-        bound, without_question(asked), "control", ScoreSettings(prefix_sharing=False)
-    ).moments
+    moments = score_benchmark(bound, without_question(asked), "control", ScoreSettings()).moments
     cultures = np.array([item.culture for item in asked])
     for row, culture in enumerate(moments.cultures):
         np.testing.assert_allclose(
