@@ -49,6 +49,31 @@ def test_a_neuron_set_to_its_mean_is_the_same_at_every_token():
         np.testing.assert_allclose(mean_activations(bound, asked[:1], flat), means, rtol=1e-6)
 
 
+def fails_once(module):
+    """Let memory run out once in a module's forward pass, behind hooks that saw earlier modules."""
+    failures = []
+
+    def fail(module, inputs, output):
+        if not failures:
+            failures.append(len(output))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    module.register_forward_hook(fail)
+    return failures
+
+
+def test_memory_that_runs_out_in_a_forward_pass_counts_no_token_twice():
+    items, bound = tiny_items(4), tiny_model()
+    flat = np.arange(0, bound.layout.n_neurons, 7)
+    prompts = [encoded.token_ids for encoded in Encoder(bound).encode_all(items)]
+    expected = activations_of(bound, prompts, flat)
+    failures = fails_once(bound.linears[-1].linear)
+    halved = activations_of(bound, prompts, flat)
+    assert failures == [4]
+    np.testing.assert_allclose(halved.mean, expected.mean, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(halved.samples, expected.samples, rtol=1e-4, atol=1e-6)
+
+
 def test_no_items_have_no_mean():
     with pytest.raises(InputError, match="no items to take means over"):
         mean_activations(tiny_model(), [], np.array([1]))
