@@ -281,5 +281,5 @@ def test_several_sets_are_masked_at_once():
 
 def test_what_is_no_set_is_refused():
     bound = tiny_model()
-    with pytest.raises(InputError, match="neither a neuron set"), intervene(bound, [3, 4]):
+    with pytest.raises(InputError, match="not a neuron set"), intervene(bound, [3, 4]):
         pass
