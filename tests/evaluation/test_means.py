@@ -92,7 +92,7 @@ def test_a_run_of_other_weights_or_without_prompts_gives_no_means(tmp_path):
     run = score_tiny(tmp_path / "item", "item", items=slice(3))
     with pytest.raises(MismatchError, match="layout or weights are not those of"):
         stored_prompts(run, tiny_model(seed=1))
-    with pytest.raises(InputError, match="--level item"):
+    with pytest.raises(InputError, match="level='item'"):
         stored_prompts(score_tiny(tmp_path / "culture", items=slice(3)), tiny_model())
 
 

@@ -84,8 +84,8 @@ def test_the_control_is_matched_by_id_and_clamped():
     cultures = np.array([item.culture for item in asked])
     for row, culture in enumerate(moments.cultures):
         np.testing.assert_allclose(
-            found.control[cultures == culture].sum(axis=0), moments.sum[row, flat], rtol=1e-6, atol=1e-12
-        )
+            found.control[cultures == culture].sum(axis=0), moments.sum[row, flat], rtol=1e-5, atol=1e-12
+        )  # batches of another order: the float noise of the matrix products
     assert (found.control >= 0).all()
     np.testing.assert_array_equal(found.difference, found.raw - found.control)
     np.testing.assert_allclose(found.raw, score_items(bound, asked, flat), rtol=1e-12)
