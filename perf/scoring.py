@@ -5,7 +5,7 @@
 Takes BLEnD questions with all their rows, runs `score` and `bare` alternately and prints medians and their
 ratios. `bare` is forward to P(gold) and backward to activations over the same batches, with nothing captured
 and nothing kept. Where the engine computes its matrix products with oneDNN, a second `bare` does so too, so
-that other differences show alone. Encoding the prompts is counted, except in `bare`; loading the model is not.
+that other differences show alone. Encoding the prompts is counted, except in `bare`; loading is not.
 Processor time is measured, which other programs on the machine disturb less (`--wall`: wall time). The first
 round warms up and is left out.
 """

@@ -5,8 +5,8 @@
 `common` is the straightforward implementation: one prompt at a time, gradients of all weights, logits at all
 positions, activations and gradients kept until the end of the pass, a Python loop over neurons into dicts, a
 JSON file. `captum` is LayerGradientXActivation over the same modules and batches. `nnsight` saves activations
-and gradients in a trace of the same batches. `culnig` is the command `score`, which writes a run folder. Times
-begin when the model is loaded. All compute the maximum over tokens of gradient × activation of P(gold),
+and gradients in a trace of the same batches. `culnig` is the command `score`, which writes a run folder.
+Times begin when the model is loaded. All compute the maximum over tokens of gradient × activation of P(gold),
 weighted by P(gold); the largest difference of the sums over all items is shown as a fraction of the largest
 sum.
 """

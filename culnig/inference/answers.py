@@ -58,14 +58,14 @@ class AnswerReader:
     def _keep_last_position(self, head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         if self._inputs is None:
             return inputs
-        hidden, *others = inputs
+        hidden, *remaining = inputs
         rows, last = (index.to(hidden.device) for index in (self._inputs.rows, self._inputs.last))
         hidden = hidden[rows, last].unsqueeze(1)
         if can_read_out(head) and hidden.requires_grad:
             self._hidden = hidden
             if takes_logits(hidden):
                 hidden = hidden[:0]  # spares the head its own product
-        return (hidden, *others)
+        return (hidden, *remaining)
 
     def _attach(
         self, head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor

@@ -54,10 +54,10 @@ def with_base(source: str, settings: LoadSettings) -> tuple[str, LoadSettings]:
 def check_adapter_folder(folder: Path) -> None:
     """ModelLoadError where the folder holds no adapter, before any weights are read."""
     if not (folder / "adapter_config.json").is_file():
-        raise ModelLoadError(f"{folder}: no adapter_config.json there, so it is no PEFT adapter folder")
+        raise ModelLoadError(f"{folder} has no adapter_config.json, so it is not a PEFT adapter folder")
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelLoadError(
-            f"{folder}: no adapter_model.safetensors there; adapters in other formats are not read (.bin "
+            f"{folder} has no adapter_model.safetensors; adapters in other formats are not read (.bin "
             "files can run code), save it again with safe_serialization=True"
         )
     try:
