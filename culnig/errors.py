@@ -155,6 +155,7 @@ class NonFiniteError(InputError):
         where: str = "",
     ) -> None:
         self.count, self.item, self.token, self.neuron = count, item, token, neuron
+        self.where = where
         place = f" of {where}" if where else ""
         super().__init__(
             f"{count} {what}{place} are NaN or infinite, the first at item {item}, token {token}, neuron "

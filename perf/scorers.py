@@ -29,7 +29,7 @@ def rows(rounds: int, n_items: int = 32, *, passes: bool = False) -> list[Row]:
     bound = load_model("embedded")
     items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=n_items)
 
-    settings = ScoreSettings(prefix_sharing=False)  # additional scorers need whole prompts
+    settings = ScoreSettings()
 
     def scoring(names: tuple[str, ...]) -> Callable[[], object]:
         scorers = [registry.scorer(name) for name in names]

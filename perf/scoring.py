@@ -1,14 +1,13 @@
-"""Time of `score`, with and without shared prefixes, against the bare passes that it cannot do without.
+"""Time of `score` against the bare forward and backward passes.
 
     CULNIG_DATA=DIR python perf/scoring.py [--rounds 3] [--items 64] [--wall]
 
-Takes BLEnD questions with all their rows, runs the works alternately and prints medians and their ratios to
-`bare`: forward to P(gold) and backward to activations, over the batches that `score` makes of whole prompts,
-nothing captured and nothing kept. Where the engine takes its matrix products from oneDNN there is a second
-`bare` that takes them there too: beside it, what is gained elsewhere is seen alone. Loading the model is not
-counted; encoding the prompts is, but for `bare`. Processor time is counted, which other programs on the
-machine disturb less (`--wall`: wall time). The first round is left out: it warms up, and holds the trial that
-finds out whether the model can share prefixes.
+Takes BLEnD questions with all their rows, runs `score` and `bare` alternately and prints medians and their
+ratios. `bare` is forward to P(gold) and backward to activations over the same batches, with nothing captured
+and nothing kept. Where the engine computes its matrix products with oneDNN, a second `bare` does so too, so
+that other differences show alone. Encoding the prompts is counted, except in `bare`; loading is not.
+Processor time is measured, which other programs on the machine disturb less (`--wall`: wall time). The first
+round warms up and is left out.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def bare(bound: BoundModel, batches: Sequence[Batch]) -> None:
     )
     with frozen(model):
         for batch in batches:
-            ids = batch.token_ids(model.device)
+            ids = batch.token_ids().to(model.device)
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             last = hidden[torch.arange(len(ids)), torch.from_numpy(batch.lengths - 1)]
             probabilities = model.get_output_embeddings()(last).softmax(-1)
@@ -66,31 +65,27 @@ def bare(bound: BoundModel, batches: Sequence[Batch]) -> None:
 
 
 def rows(rounds: int = 3, n_items: int = 64, *, wall: bool = False) -> list[Row]:
-    """Scoring whole prompts, and scoring behind shared prefixes, as multiples of the bare passes."""
+    """The time of scoring as a multiple of the bare passes."""
     bound = load_model("embedded")
     items = questions(n_items, Path(os.environ["CULNIG_DATA"]))
     batches = make_batches(Encoder(bound).encode_all(items))
 
-    def score(sharing: bool) -> None:
-        score_benchmark(bound, items, "target", ScoreSettings(prefix_sharing=sharing))
+    def score() -> None:
+        score_benchmark(bound, items, "target", ScoreSettings())
 
     def bare_by_onednn() -> None:
         with fast_products(bound.model):
             bare(bound, batches)
 
-    works = [lambda: score(False), lambda: score(True), lambda: bare(bound, batches)]
+    works = [score, lambda: bare(bound, batches)]
     names = [f"bare passes over {len(items)} prompts"]
     if by_onednn():
         works.append(bare_by_onednn)
         names.append(f"{names[0]}, oneDNN too")
-    whole, shared, *bares = in_turns(rounds, *works, clock=time.perf_counter if wall else time.process_time)
+    scored, *bares = in_turns(rounds, *works, clock=time.perf_counter if wall else time.process_time)
     return [
-        time_row(took, against, section="scoring", what=what, against=name, target=target)
-        for name, against in zip(names, bares, strict=True)
-        for took, what, target in (
-            (whole, "score, whole prompts", "<= 1.05"),
-            (shared, "score, shared prefixes", "<= 0.80"),
-        )
+        time_row(scored, took, section="scoring", what="score", against=name, target="<= 1.05")
+        for name, took in zip(names, bares, strict=True)
     ]
 
 

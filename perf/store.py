@@ -22,11 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-from culnig.benchmarks.base import ChosenItems
 from measuring import Row, in_turns, quotients, show, time_row
 
 from culnig import registry
 from culnig.api import load_model
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import choose_items
 from culnig.inference.memory import keep_freed_memory
 from culnig.models.base import BoundModel
@@ -53,7 +53,7 @@ def scorer(bound: BoundModel, n_items: int, folder: Path, level: Level) -> Calla
     def work() -> None:
         if (folder / level).exists():
             (folder / level).rename(folder / EARLIER)
-        score_run(bound, chosen, ScoreSettings(), folder / level, how=RunSettings(level=level))
+        score_run(bound, chosen, ScoreSettings(), folder / level, run_settings=RunSettings(level=level))
 
     return work
 

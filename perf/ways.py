@@ -1,21 +1,20 @@
-"""The same scores made in other ways, each in a process of its own: seconds, peak memory, and the scores.
+"""The same scores by other implementations, each in a process of its own: seconds, peak memory, scores.
 
     python perf/ways.py [--rounds 3] [--items 64]
 
-`common`: how one writes it down at first. One prompt at a time, gradients of all weights, logits at all
-positions, whole activations and gradients kept until the end of the pass, a Python loop over neurons into
-dicts, a JSON file. `captum`: LayerGradientXActivation over the same modules and the same batches. `nnsight`:
-activations and gradients saved in a trace of the same batches. Ours is the command `score` with and without
-shared prefixes, and writes a run folder. Times begin when the model is loaded. All make max over tokens of
-gradient × activation of P(gold), weighted with P(gold), and the largest difference of the sums over all items
-is shown, as a share of the largest sum.
+`common` is the straightforward implementation: one prompt at a time, gradients of all weights, logits at all
+positions, activations and gradients kept until the end of the pass, a Python loop over neurons into dicts, a
+JSON file. `captum` is LayerGradientXActivation over the same modules and batches. `nnsight` saves activations
+and gradients in a trace of the same batches. `culnig` is the command `score`, which writes a run folder.
+Times begin when the model is loaded. All compute the maximum over tokens of gradient × activation of P(gold),
+weighted by P(gold); the largest difference of the sums over all items is shown as a fraction of the largest
+sum.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import itertools
 import json
 import os
 import subprocess
@@ -28,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from culnig.benchmarks.base import ChosenItems
 from measuring import Row, machine, quotients, show, speed_row
 from numpy.typing import NDArray
 
 from culnig import registry
 from culnig.api import load_model
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import Item, choose_items
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
@@ -46,13 +45,8 @@ from culnig.scoring.scoring import ScoreSettings
 Totals = NDArray[np.float64]
 """Weighted scores of all items added up, (neuron,) in the order of the layout."""
 
-OURS = {"shared": "score", "whole": "score --no-prefix-sharing"}
-TARGETS = {
-    ("shared", "common"): ">= 3.2",
-    ("whole", "common"): ">= 2.5",
-    ("shared", "captum"): ">= 1.5",
-    ("shared", "nnsight"): ">= 1.5",
-}
+OURS = "culnig"
+TARGETS = {"common": ">= 2.5", "captum": ">= 1.5", "nnsight": ">= 1.5"}
 
 
 def prompts(number: int) -> tuple[str, list[Item]]:
@@ -65,35 +59,26 @@ def prompts(number: int) -> tuple[str, list[Item]]:
     return name, choose_items(items, split="identify", limit=number)
 
 
-def shared(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Totals:
-    """The engine as it is used."""
-    return _scored(bound, name, items, folder, ScoreSettings())
-
-
-def whole(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Totals:
-    """The engine with every prompt as a whole."""
-    return _scored(bound, name, items, folder, ScoreSettings(prefix_sharing=False))
-
-
-def _scored(bound: BoundModel, name: str, items: list[Item], folder: Path, settings: ScoreSettings) -> Totals:
+def culnig_score(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Totals:
+    """The command `score`."""
     keep_freed_memory()  # as the command does
     chosen = {name: ChosenItems("target", "identify", items, {})}
-    run = score_run(bound, chosen, settings, folder / "run")
+    run = score_run(bound, chosen, ScoreSettings(), folder / "run")
     return run.moments(name).sum.sum(0)
 
 
 def common(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Totals:
-    """As one writes it down at first."""
+    """The straightforward implementation."""
     kept: dict[int, torch.Tensor] = {}
 
-    def keep(place: int) -> Callable[..., None]:
+    def keep(index: int) -> Callable[..., None]:
         def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
             output.retain_grad()
-            kept[place] = output
+            kept[index] = output
 
         return hook
 
-    handles = [linear.linear.register_forward_hook(keep(place)) for place, linear in enumerate(bound.linears)]
+    handles = [linear.linear.register_forward_hook(keep(index)) for index, linear in enumerate(bound.linears)]
     scores: dict[str, list[dict[str, float]]] = {}
     for encoded in Encoder(bound).encode_all(items):
         bound.model.zero_grad()
@@ -101,11 +86,11 @@ def common(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
         p_gold = torch.softmax(logits[0, -1], -1)[encoded.gold_id]
         p_gold.backward()
         weight = float(p_gold)
-        for place, linear in enumerate(bound.linears):
-            output = kept[place]
+        for index, linear in enumerate(bound.linears):
+            output = kept[index]
             assert output.grad is not None
             best = (output * output.grad)[0].max(0).values
-            key = str(place)
+            key = str(index)
             if key not in scores:
                 scores[key] = [{"score": 0.0, "n_items": 0.0} for _ in range(len(best))]
             for neuron in range(len(best)):
@@ -117,7 +102,7 @@ def common(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
     bound.model.zero_grad()
     (folder / "scores.json").write_text(json.dumps(scores))
     whole = [
-        np.array([neuron["score"] for neuron in scores[str(place)]]) for place in range(len(bound.linears))
+        np.array([neuron["score"] for neuron in scores[str(index)]]) for index in range(len(bound.linears))
     ]
     return _in_layout(bound, whole)
 
@@ -138,10 +123,10 @@ def captum(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
             seen.append(made.detach())
             return made
 
-        embeddings = bound.model.get_input_embeddings()(batch.token_ids(torch.device("cpu"))).detach()
+        embeddings = bound.model.get_input_embeddings()(batch.token_ids()).detach()
         attributions = LayerGradientXActivation(gold, modules).attribute(embeddings.requires_grad_())
-        for place, attribution in enumerate(attributions):
-            totals[place] = _added(totals[place], attribution.detach(), mask, p_gold[0])
+        for index, attribution in enumerate(attributions):
+            totals[index] = _added(totals[index], attribution.detach(), mask, p_gold[0])
     np.save(folder / "scores.npy", np.concatenate(totals))
     return _in_layout(bound, totals)
 
@@ -152,20 +137,20 @@ def nnsight(bound: BoundModel, name: str, items: list[Item], folder: Path) -> To
 
     traced = NNsight(bound.model)
     names = {module: name for name, module in bound.model.named_modules()}
-    places = [names[linear.linear] for linear in bound.linears]
-    totals = [np.zeros(0)] * len(places)
+    paths = [names[linear.linear] for linear in bound.linears]
+    totals = [np.zeros(0)] * len(paths)
     for batch in _batches(bound, items):
         mask = torch.from_numpy(batch.token_mask)
-        embeddings = bound.model.get_input_embeddings()(batch.token_ids(torch.device("cpu"))).detach()
-        activations, gradients, p_gold = _traced(traced, places, batch, embeddings.requires_grad_())
-        for place in range(len(places)):
-            product = activations[place].detach() * gradients[place]
-            totals[place] = _added(totals[place], product, mask, p_gold)
+        embeddings = bound.model.get_input_embeddings()(batch.token_ids()).detach()
+        activations, gradients, p_gold = _traced(traced, paths, batch, embeddings.requires_grad_())
+        for index in range(len(paths)):
+            product = activations[index].detach() * gradients[index]
+            totals[index] = _added(totals[index], product, mask, p_gold)
     np.save(folder / "scores.npy", np.concatenate(totals))
     return _in_layout(bound, totals)
 
 
-def _traced(traced: Any, places: list[str], batch: Batch, embeddings: torch.Tensor) -> Any:
+def _traced(traced: Any, paths: list[str], batch: Batch, embeddings: torch.Tensor) -> Any:
     import nnsight
 
     activations: list[Any] = []
@@ -173,8 +158,8 @@ def _traced(traced: Any, places: list[str], batch: Batch, embeddings: torch.Tens
     with traced.trace(inputs_embeds=embeddings):
         activations = nnsight.save([])
         gradients = nnsight.save([])
-        for place in places:
-            activations.append(traced.get(place).output)
+        for index in paths:
+            activations.append(traced.get(index).output)
         p_gold = nnsight.save(_gold(batch, traced.output.logits))
         with p_gold.sum().backward():
             for activation in reversed(activations):
@@ -203,14 +188,13 @@ def _added(total: Totals, contributions: torch.Tensor, mask: torch.Tensor, p_gol
 def _in_layout(bound: BoundModel, whole: list[Totals]) -> Totals:
     totals = np.zeros(bound.layout.n_neurons)
     for linear, values in zip(bound.linears, whole, strict=True):
-        for piece in linear.slices:
-            totals[piece.segment.columns] = piece.take(torch.from_numpy(values)).numpy()
+        for own in linear.slices:
+            totals[own.segment.columns] = own.take(torch.from_numpy(values)).numpy()
     return totals
 
 
 WAYS: dict[str, Callable[[BoundModel, str, list[Item], Path], Totals]] = {
-    "shared": shared,
-    "whole": whole,
+    OURS: culnig_score,
     "common": common,
     "captum": captum,
     "nnsight": nnsight,
@@ -244,7 +228,7 @@ def _measured(way: str, n_items: int, folder: Path) -> dict[str, Any]:
 
 def rows(rounds: int = 3, n_items: int = 64) -> tuple[list[Row], dict[str, str]]:
     """Time and memory against each other way, and which are skipped and why."""
-    there = [way for way in WAYS if way in (*OURS, "common") or importlib.util.find_spec(way) is not None]
+    there = [way for way in WAYS if way in (OURS, "common") or importlib.util.find_spec(way) is not None]
     skipped = {way: f"{way} is not installed" for way in WAYS if way not in there}
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in there}
     with tempfile.TemporaryDirectory() as temporary:
@@ -254,26 +238,26 @@ def rows(rounds: int = 3, n_items: int = 64) -> tuple[list[Row], dict[str, str]]
                 found[way].append(_measured(way, n_items, folder))
         totals = {way: np.load(folder / f"{way}.npy") for way in there}
     made = []
-    for our, way in itertools.product(OURS, there[len(OURS) :]):
-        seconds = {each: [one["seconds"] for one in found[each]] for each in (our, way)}
-        peaks = {each: [one["peak"] for one in found[each]] for each in (our, way)}
-        difference = np.abs(totals[way] - totals[our]).max() / np.abs(totals[our]).max()
-        against = {"section": "score", "what": f"{OURS[our]}, {n_items} prompts", "against": way}
+    for way in there[1:]:
+        seconds = {each: [one["seconds"] for one in found[each]] for each in (OURS, way)}
+        peaks = {each: [one["peak"] for one in found[each]] for each in (OURS, way)}
+        difference = np.abs(totals[way] - totals[OURS]).max() / np.abs(totals[OURS]).max()
+        against = {"section": "score", "what": f"score, {n_items} prompts", "against": way}
         made.append(
             speed_row(
-                seconds[our],
+                seconds[OURS],
                 seconds[way],
-                target=TARGETS.get((our, way), ""),
+                target=TARGETS[way],
                 notes={"largest difference of the sums": float(difference)},
                 **against,
             )
         )
         made.append(
             Row.of(
-                quotients(peaks[our], peaks[way]),
+                quotients(peaks[OURS], peaks[way]),
                 unit="x its memory",
                 target="" if way == "common" else "<= 1.0",  # one prompt at a time takes little
-                notes={"ours, MB": max(peaks[our]) / 1e6, "theirs, MB": max(peaks[way]) / 1e6},
+                notes={"ours, MB": max(peaks[OURS]) / 1e6, "theirs, MB": max(peaks[way]) / 1e6},
                 **against,
             )
         )

@@ -30,9 +30,3 @@ settings.load_profile("culnig")
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(HOME, ignore_errors=True)
-
-
-@pytest.fixture
-def cheap_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sharing pays where it saves tokens, for the few short prompts of tests too."""
-    monkeypatch.setattr("culnig.inference.shared_batches.PASS_OVERHEAD", 8)

@@ -9,7 +9,7 @@ import numpy as np
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
-from culnig.scoring.run import RunSettings, score_share
+from culnig.scoring.run import RunSettings, score_portions
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store import schema
 from culnig.store.run import Run
@@ -34,8 +34,8 @@ def score_tiny(
         "toy-control": ChosenItems("control", "identify", tiny_items(N_CONTROL)[items]),
     }
     how = RunSettings(level=level, **options)
-    settings = ScoreSettings(aggregator, BUDGET, prefix_sharing=False)
-    score_share(tiny_model(), benchmarks, settings, folder, processes, how=how)
+    settings = ScoreSettings(aggregator, BUDGET)
+    score_portions(tiny_model(), benchmarks, settings, folder, processes, run_settings=how)
     return None if processes.is_shard else Run(folder)
 
 

@@ -51,7 +51,9 @@ class Size(click.ParamType[int]):
     "--tflops", type=click.FloatRange(min=0, min_open=True), help="Sustained TFLOP/s, for a time estimate."
 )
 @click.option("--gradient-checkpointing", is_flag=True, help="Plan with it.")
-@click.option("--no-prefix-sharing", is_flag=True, help="Plan with every prompt computed whole.")
+@click.option(
+    "--no-prefix-sharing", is_flag=True, hidden=True, help="No effect: scoring computes every prompt whole."
+)
 @click.option(
     "--tokens-per-item",
     type=click.IntRange(min=1),
@@ -97,7 +99,6 @@ def command(
         token_budget=token_budget,
         quantize=model.settings.quantize,
         checkpointing=gradient_checkpointing,
-        sharing=not no_prefix_sharing,
     )
     if as_json:
         print_json({**plan, "note": note})
@@ -163,8 +164,6 @@ def _print(plan: dict[str, Any], note: str) -> None:
     print_line(
         f"{work['n_items']:,} items, {work['n_tokens']:,} tokens: {work['flops'] / 1e12:,.1f} TFLOP{at}"
     )
-    if work["saved_by_sharing"] > 0:
-        print_line(f"Prompts that begin alike save {work['saved_by_sharing']:.0%} of the work")
     print_table("Disk", ("level", "size"), [(level, size_text(size)) for level, size in plan["disk"].items()])
     if plan["recommended"]:
         print_line(f"Recommended: {' '.join(plan['recommended'])}")

@@ -59,7 +59,8 @@ if TYPE_CHECKING:
 @click.option(
     "--no-prefix-sharing",
     is_flag=True,
-    help="Compute every prompt whole, also where prompts begin alike.",
+    hidden=True,
+    help="No effect: scoring computes every prompt whole.",
 )
 @skip_too_long_option()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
@@ -98,8 +99,10 @@ def command(
     Under torchrun the processes share the work and end with one run.
     """
     from culnig.core.processes import disconnect, launched, parse_shard
-    from culnig.planning.plan import benchmark_sizes, planned_memory
-    from culnig.scoring.run import score_share
+    from culnig.inference.encoding import Encoder
+    from culnig.planning.plan import planned_memory
+    from culnig.planning.work import BenchmarkSize
+    from culnig.scoring.run import score_portions
     from culnig.scoring.scoring import ScoreSettings
 
     storing = StoreChoice(**store)
@@ -121,18 +124,21 @@ def command(
         for name, n_items in skipped.items():
             view.say(f"{name}: {n_items} items are longer than the model allows and left out")
         view.say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
-        sizes = benchmark_sizes(bound, chosen)
+        encoder = Encoder(bound)
+        encoded = {name: encoder.encode_all(benchmark.items) for name, benchmark in chosen.items()}
+        sizes = {name: BenchmarkSize.of(items) for name, items in encoded.items()}
         need = disk_need(bound, chosen, sizes, how, token_budget)
         announce_disk(view.say, output, need, force=storing.force)
         for name, those in chosen.items():
             view.add(f"score {name}", len(those.items))
-        score_share(
+        score_portions(
             bound,
             chosen,
-            ScoreSettings(aggregator, token_budget, prefix_sharing=not no_prefix_sharing),
+            ScoreSettings(aggregator, token_budget),
             output,
             processes,
-            how=how,
+            run_settings=how,
+            encoded=encoded,
             resume=resume,
             overwrite=overwrite,
             skipped=skipped,
@@ -144,12 +150,8 @@ def command(
                 quantize=model.settings.quantize,
                 checkpointing=gradient_checkpointing,
                 n_scorers=1 + len(how.scorers),
-                sharing=not (
-                    no_prefix_sharing or gradient_checkpointing or how.scorers or how.level == "token"
-                ),
             ).record(),
             progress=lambda name, n_items: view.advance(f"score {name}", n_items),
-            say=view.say,
         )
     disconnect()
     if processes.is_shard:

@@ -127,7 +127,7 @@ def disk_need(
         n_neurons = sum(segment.width for segment in how.tensors.segments(bound.layout))
         n_tokens = 0
         for name, those in chosen.items():
-            places = how.tensors.places(those.items)
+            places = how.tensors.item_indices(those.items)
             lengths = sizes[name].lengths
             n_tokens += sum(lengths) if places is None else sum(lengths[place] for place in places)
         if n_tokens == 0:

@@ -1,7 +1,7 @@
 """What a condition does to its neurons: scale them, or replace them by values of other prompts.
 
-The mean of a neuron, and the values it had elsewhere, keep the model nearer to what it is used to than zero
-does: what is lost then is more likely what the neurons say than what their silence breaks.
+A neuron's mean, and its values in other prompts, keep activations closer to their usual range than zero does.
+A loss of accuracy is then more likely due to the missing information than to unusual activations.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from culnig.models.intervention import Change, Resample, Scale, SetTo
 
 @dataclass
 class Replacements:
-    """Values that neurons are given in place of their own."""
+    """Values that replace the activations of neurons."""
 
     flat: NDArray[np.int64]
-    """Flat positions of the neurons, ascending."""
+    """Flat indices of the neurons, ascending."""
     activations: Activations
     seed: int = 0
     _rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -44,11 +44,10 @@ class Replacements:
         """From prompts (token ids), for the neurons of all conditions that need them."""
         needed = [condition.flat for condition in conditions if condition.mask != "scale"]
         flat = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *needed]))
-        found = activations_of(bound, prompts, flat, token_budget=token_budget, seed=seed)
-        return cls(flat, found, seed)
+        return cls(flat, activations_of(bound, prompts, flat, token_budget=token_budget, seed=seed), seed)
 
     def begin(self, item_ids: Sequence[str]) -> None:
-        """The items that the model reads next. Which prompt an item is given depends on its id alone."""
+        """Set the items that the model reads next. Which prompt's values an item gets depends on its id."""
         digests = (sha256(f"{self.seed}\n{item_id}".encode()).digest() for item_id in item_ids)
         numbers = [int.from_bytes(digest[:8], "big") % len(self.activations.samples) for digest in digests]
         self._rows = np.array(numbers, dtype=np.int64)
@@ -67,14 +66,14 @@ class Replacements:
 
 
 def check_replacements(conditions: Sequence[Condition], replacements: Replacements | None) -> None:
-    """InputError where a condition needs values that are not there."""
+    """InputError where a condition needs values that are missing."""
     for condition in conditions:
         if condition.mask == "scale":
             continue
         if replacements is None or not np.isin(condition.flat, replacements.flat).all():
             raise InputError(
-                f"condition {condition.name!r} replaces activations, and there are no values for its "
-                "neurons; give Replacements made for all conditions"
+                f"condition {condition.name!r} replaces activations, but no values are given for some of its "
+                "neurons; pass Replacements.of(...) of all conditions"
             )
 
 

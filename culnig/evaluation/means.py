@@ -1,6 +1,6 @@
-"""Activations of neurons in other prompts, for interventions that put them in the place of their own.
+"""Activations of neurons in other prompts, for interventions that replace activations by them.
 
-Prompts are those that a run keeps (levels `item` and `token`), or those of any items.
+The prompts are those that a run keeps (levels `item` and `token`), or those of any items.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.items import Item
-from culnig.errors import InputError, MismatchError
+from culnig.errors import InputError, MismatchError, option
 from culnig.inference.answers import AnswerReader
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, padded, split_by_budget
-from culnig.inference.encoding import Encoder
-from culnig.models.base import BoundLinear, BoundModel
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
+from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.fitting import Fallback
+from culnig.models.base import BoundModel
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
     import torch
 
 MOST_PROMPTS = 512
-"""Of a run with more prompts so many are taken, at even distances."""
+"""Most prompts that are taken from a run, at even distances."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What neurons did in some prompts."""
+    """Activations of neurons in some prompts."""
 
     mean: NDArray[np.float64]
     """Mean over all tokens of all prompts, shape (neuron,)."""
     samples: NDArray[np.float64]
-    """What they had at one token of each prompt, drawn at random, shape (prompt, neuron)."""
+    """Activations at one token of each prompt, drawn at random, shape (prompt, neuron)."""
 
 
 def mean_activations(
@@ -45,9 +46,9 @@ def mean_activations(
     *,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
 ) -> NDArray[np.float64]:
-    """Mean activation of the neurons at `flat` over all real tokens of `items`, shape (neuron,).
+    """Mean activation of the neurons at the flat indices `flat` over all real tokens of `items`, (neuron,).
 
-    Items are those of any benchmark whose answers are labels. InputError where there is none.
+    The items' answers must be labels. InputError where there is no item.
     """
     prompts = [encoded.token_ids for encoded in Encoder(bound).encode_all(items)]
     return activations_of(bound, prompts, flat, token_budget=token_budget).mean
@@ -63,36 +64,39 @@ def activations_of(
 ) -> Activations:
     """Activations of the neurons at `flat` in prompts given as token ids; `seed` draws the tokens.
 
-    InputError where there is no prompt.
+    InputError where there is no prompt, EnvironmentProblem where a prompt alone does not fit into memory.
     """
     if not prompts:
         raise InputError("no items to take means over")
+    import torch
+
     lengths = [len(prompt) for prompt in prompts]
+    encoded = [EncodedItem.of_prompt(ids, f"prompt {number}") for number, ids in enumerate(prompts)]
     drawn = np.array([np.random.default_rng([seed, n]).integers(own) for n, own in enumerate(lengths)])
-    collected = _Collected(np.zeros(len(flat)), np.zeros((len(prompts), len(flat))))
+    collector = _Collector(len(flat), drawn)
     with contextlib.ExitStack() as stack, AnswerReader(bound) as reader:
         for linear in bound.linears:
-            order, columns = _columns(linear, flat)
+            order, columns = linear.find(flat)
             if order.size:
-                hook = linear.linear.register_forward_hook(collected.adding(order, columns))
+                hook = linear.linear.register_forward_hook(collector.adding(order, columns))
                 stack.callback(hook.remove)
-        import torch
 
+        def collect(batch: Batch) -> None:
+            collector.begin(batch)
+            reader.logits(batch)
+            collector.finish()
+
+        fallback = Fallback(collect)
         with torch.inference_mode():
-            for numbers in split_by_budget(lengths, token_budget):
-                ids = padded([prompts[number] for number in numbers])
-                own = np.array([lengths[number] for number in numbers])
-                collected.begin(np.array(numbers), np.arange(ids.shape[1]) < own[:, None], drawn[numbers])
-                reader.forward(
-                    torch.from_numpy(ids).to(bound.input_device), torch.from_numpy(own - 1), use_cache=False
-                )
-    return Activations(collected.sums / sum(lengths), collected.samples)
+            for batch in make_batches(encoded, token_budget):
+                fallback.run(batch)
+    return Activations(collector.sums / sum(lengths), collector.samples)
 
 
 def stored_prompts(run: Run, bound: BoundModel) -> list[tuple[int, ...]]:
     """Prompts of a run's target benchmarks, in the order of their items, at most MOST_PROMPTS.
 
-    MismatchError where the run is of another model, InputError where it keeps no prompts or has no target.
+    MismatchError where the run has another model, InputError where it keeps no prompts or has no target.
     """
     described = run.record["model"]
     if (described.get("layout_hash"), described.get("weights_hash")) != (
@@ -101,22 +105,23 @@ def stored_prompts(run: Run, bound: BoundModel) -> list[tuple[int, ...]]:
     ):
         raise MismatchError(
             f"{run.folder} was scored with {run.model!r}, whose layout or weights are not those of "
-            f"{bound.source!r}; means are those of one model. Score a run with this one"
+            f"{bound.source!r}; means must come from the same model. Score a run with {bound.source!r}"
         )
     check_keeps_prompts(run)
     prompts: list[tuple[int, ...]] = []
-    for one in run.with_role("target"):
-        parts = run.item_parts(one.name) if run.level == "item" else run.tensor_parts(one.name)
+    for benchmark in run.with_role("target"):
+        name = benchmark.name
+        parts = run.item_parts(name) if run.level == "item" else run.tensor_parts(name)
         rows = {
-            int(place): tuple(part.prompts.tokens(row).tolist())
+            int(index): tuple(part.prompts.tokens(row).tolist())
             for part in parts
-            for row, place in enumerate(part.prompts.item)
+            for row, index in enumerate(part.prompts.item)
         }
-        prompts += [rows[place] for place in sorted(rows)]
+        prompts += [rows[index] for index in sorted(rows)]
     if not prompts:
         raise InputError(f"{run.folder} keeps no prompts of its target benchmarks to take means over")
     chosen = np.linspace(0, len(prompts) - 1, min(len(prompts), MOST_PROMPTS)).round().astype(int)
-    return [prompts[place] for place in chosen]
+    return [prompts[index] for index in chosen]
 
 
 def check_keeps_prompts(run: Run) -> None:
@@ -124,47 +129,44 @@ def check_keeps_prompts(run: Run) -> None:
     if run.level not in ("item", "token"):
         raise InputError(
             f"{run.folder} was scored at level {run.level!r}, which keeps no prompts to take means over; "
-            "score it with --level item"
+            f"score it with {option('level', 'item')}"
         )
     if not run.with_role("target"):
         raise InputError(f"{run.folder} has no target benchmark to take means over")
 
 
-class _Collected:
-    """Sums over the tokens, and the values at one token of each prompt."""
+class _Collector:
+    """Sums over the real tokens, and the activations at the drawn token of each prompt."""
 
-    def __init__(self, sums: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
-        self.sums, self.samples = sums, samples
-        self._numbers = self._drawn = np.empty(0, dtype=np.int64)
-        self._real = np.empty((0, 0), dtype=np.bool_)
+    def __init__(self, n_neurons: int, drawn: NDArray[np.int64]) -> None:
+        """`drawn` is the index of the sampled token of each prompt."""
+        self.sums = np.zeros(n_neurons)
+        self.samples = np.zeros((len(drawn), n_neurons))
+        self._drawn = drawn
 
-    def begin(self, numbers: NDArray[np.int64], real: NDArray[np.bool_], drawn: NDArray[np.int64]) -> None:
-        """The prompts of the next batch, their real tokens (prompt, token) and the places drawn."""
-        self._numbers, self._real, self._drawn = numbers, real, drawn
+    def begin(self, batch: Batch) -> None:
+        """Set the prompts of the coming forward pass."""
+        self._numbers = np.array(batch.numbers)
+        self._mask = batch.token_mask
+        self._batch_sums = np.zeros_like(self.sums)
+
+    def finish(self) -> None:
+        """Add the sums of the batch: a forward pass that ran out of memory adds nothing."""
+        self.sums += self._batch_sums
 
     def adding(
         self, order: NDArray[np.int64], columns: NDArray[np.int64]
     ) -> Callable[[Any, Any, torch.Tensor], None]:
+        """A forward hook for the neurons `order` in the columns `columns` of a linear's output."""
         import torch
 
         def add(module: Any, inputs: Any, output: torch.Tensor) -> None:
-            real = torch.from_numpy(self._real).to(output.device)
-            chosen = output.reshape(*real.shape, -1)[..., torch.from_numpy(columns).to(output.device)]
+            mask = torch.from_numpy(self._mask).to(output.device)
+            chosen = output.reshape(*mask.shape, -1)[..., torch.from_numpy(columns).to(output.device)]
             chosen = chosen.double()
-            self.sums[order] += (chosen * real[..., None]).sum(dim=(0, 1)).cpu().numpy()
+            self._batch_sums[order] = (chosen * mask[..., None]).sum(dim=(0, 1)).cpu().numpy()
             rows = torch.arange(len(chosen), device=output.device)
-            at = chosen[rows, torch.from_numpy(self._drawn).to(output.device)]
-            self.samples[np.ix_(self._numbers, order)] = at.cpu().numpy()
+            at_drawn = chosen[rows, torch.from_numpy(self._drawn[self._numbers]).to(output.device)]
+            self.samples[np.ix_(self._numbers, order)] = at_drawn.cpu().numpy()
 
         return add
-
-
-def _columns(linear: BoundLinear, flat: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in `flat` of the neurons in a linear, and the columns of its output that hold them."""
-    order, columns = [], []
-    for piece in linear.slices:
-        start, width = piece.segment.start, piece.segment.width
-        (inside,) = np.nonzero((flat >= start) & (flat < start + width))
-        order.append(inside)
-        columns.append(piece.places(flat[inside] - start))
-    return np.concatenate(order), np.concatenate(columns)

@@ -1,8 +1,8 @@
 """Answers of a model to benchmarks under conditions.
 
-Prompts are encoded and put into batches once, whatever the conditions. Items that begin alike share the
-work on what they have in common (`inference.trees`), once per condition. What is finished, one benchmark
-under one condition, is handed to `parts`, and what it has already is not computed again.
+Prompts are encoded and put into batches once for all conditions. Items that begin alike share the tokens that
+they have in common (`inference.trees`). Finished answers, of one benchmark under one condition, go to
+`parts`; answers that `parts` holds already are not computed again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from culnig.core.items import Item
 from culnig.core.outcomes import Outcomes
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.masks import Replacements, change_of, check_replacements
-from culnig.evaluation.pieces import Pieces
 from culnig.evaluation.short_answers import AnswerJudge
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.fitting import Fallback
 from culnig.inference.generation import DEFAULT_NEW_TOKENS, AnswerWriter, PromptBatch
 from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
 from culnig.models.base import BoundModel
@@ -32,14 +32,14 @@ AfterBatch = Callable[[str, str, int], None]
 """Called after each batch with benchmark, condition and number of items."""
 
 Say = Callable[[str], None]
-"""Told what a user should know."""
+"""Called with a line for the user."""
 
 
 class Parts(Protocol):
-    """Keeps finished answers, so that an interrupted evaluation goes on."""
+    """Keeps finished answers, so that an interrupted evaluation can be resumed."""
 
     def read(self, benchmark: str, condition: str) -> Outcomes | None:
-        """The answers, or None where they are not there yet."""
+        """The answers, or None where they are not finished."""
 
     def save(self, benchmark: str, condition: str, outcomes: Outcomes) -> None:
         """Keep the answers."""
@@ -49,7 +49,7 @@ class NoParts:
     """Keeps nothing."""
 
     def read(self, benchmark: str, condition: str) -> Outcomes | None:
-        """Nothing is there."""
+        """None: nothing is kept."""
         return None
 
     def save(self, benchmark: str, condition: str, outcomes: Outcomes) -> None:
@@ -64,9 +64,9 @@ class _Work:
     """One benchmark in batches, and what answers them."""
 
     batches: Sequence[_Batch]
-    pieces: Pieces[Any]
-    alone: Sequence[_Batch]
-    """The same in batches that share nothing: an item has tokens of its own there."""
+    fallback: Fallback[Any, [Outcomes]]
+    unshared: Sequence[_Batch]
+    """The same items in batches in which each item has all tokens for itself."""
 
 
 def run_conditions(
@@ -85,10 +85,10 @@ def run_conditions(
 ) -> Answers:
     """Outcomes of every benchmark under every condition.
 
-    Labels are read off one token; short answers are written in at most `max_new_tokens` and judged. With
-    `prefix_sharing`, benchmarks whose items begin alike share that part where it saves work and the model
-    allows it; answers differ by float noise. `replacements` are what masks other than `scale` need. A batch
-    that does not fit into memory is halved; EnvironmentProblem where an item alone does not.
+    Labels are read at one token; short answers are written in at most `max_new_tokens` and judged. With
+    `prefix_sharing`, items that begin alike share tokens where that saves work and the model allows it;
+    answers differ by float noise. Masks other than `scale` need `replacements`. A batch that does not fit
+    into memory is halved; EnvironmentProblem where an item alone does not fit.
     """
     check_replacements(conditions, replacements)
     parts = parts or NoParts()
@@ -96,27 +96,17 @@ def run_conditions(
     writer = AnswerWriter(bound, (judge or AnswerJudge()).is_right, max_new_tokens)
     answers: Answers = {}
     with AnswerReader(bound) as reader:
-
-        def read(batch: Batch | TreeBatch, outcomes: Outcomes) -> None:
-            if replacements is not None:
-                replacements.begin([one.item.id for one in batch.items])
-            reader.answer(batch, outcomes)
-
-        def write(batch: PromptBatch, outcomes: Outcomes) -> None:
-            if replacements is not None:
-                replacements.begin([item.id for item in batch.items])
-            writer.answer(batch, outcomes)
-
-        reading, writing = Pieces(read), Pieces(write)
+        reading = _fallback(reader.answer, replacements)
+        writing = _fallback(writer.answer, replacements)
 
         def plan(items: Sequence[Item]) -> _Work:
             if items and items[0].accepted:
                 written = writer.batches(encoder, items, token_budget)
                 return _Work(written, writing, written)
             encoded = encoder.encode_all(items)
-            alone = make_batches(encoded, token_budget)
+            unshared = make_batches(encoded, token_budget)
             shared = _shared(bound, reader, encoded, token_budget, say) if prefix_sharing else None
-            return _Work(alone if shared is None else shared, reading, alone)
+            return _Work(unshared if shared is None else shared, reading, unshared)
 
         work = {name: plan(items) for name, items in benchmarks.items()}
         for condition in conditions:
@@ -129,17 +119,30 @@ def run_conditions(
                         continue
                     outcomes = answers[name, condition.name] = Outcomes.empty(items)
                     own = work[name]
-                    for batch in own.alone if condition.by_item else own.batches:
-                        own.pieces.answer(batch, outcomes)
+                    for batch in own.unshared if condition.by_item else own.batches:
+                        own.fallback.run(batch, outcomes)
                         after_batch(name, condition.name, len(batch.items))
                     parts.save(name, condition.name, outcomes)
     return answers
 
 
+def _fallback(
+    answer: Callable[[Any, Outcomes], None], replacements: Replacements | None
+) -> Fallback[Any, [Outcomes]]:
+    """Answers batches with `answer`, in halves where memory runs out."""
+
+    def run(batch: _Batch, outcomes: Outcomes) -> None:
+        if replacements is not None:
+            replacements.begin(batch.item_ids)
+        answer(batch, outcomes)
+
+    return Fallback(run)
+
+
 def _shared(
     bound: BoundModel, reader: AnswerReader, encoded: Sequence[EncodedItem], token_budget: int, say: Say
 ) -> Sequence[TreeBatch] | None:
-    """Batches that share prompts, or None where that does not pay or the model does not allow it."""
+    """Batches whose items share tokens, or None where that does not pay or the model does not allow it."""
     shared = share_prefixes(encoded, token_budget)
     problem = sharing_problem(bound, reader, shared) if shared else None
     if problem:

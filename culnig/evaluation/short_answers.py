@@ -1,8 +1,8 @@
 """Is a freely written answer right? Its lemmas must hold those of an accepted answer, one after the other.
 
-Each language has a chain of lemmatizers; the first whose tool is installed is used, at the end the words as
-they are written. Which one it was, in which version, and what was missing goes into the results: an answer
-judged without a lemmatizer counts as wrong where only its ending differs.
+Each language has a chain of lemmatizers. The first whose tool is installed is used; if none is, words are
+compared as written. The results record which lemmatizer judged, in which version, and which were missing: an
+answer judged without a lemmatizer counts as wrong where only its ending differs.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ CHAINS: Mapping[str, tuple[str, ...]] = {
     "ko": ("kiwi",),
     "zh": ("jieba",),
     "ha": ("hausastemmer",),
-    "am": (),  # no maintained lemmatizer installs on Python 3.11 for these four
+    "am": (),  # no maintained lemmatizer for these four installs on Python 3.11
     "as": (),
     "az": (),
     "su": (),
 }
-"""Lemmatizers by language, the best first; a language that is not here tries those that claim to know it."""
+"""Lemmatizers by language, the best first; other languages try every lemmatizer that declares them."""
 
 NORMALISED = "normalised"
 
 
 class AnswerJudge:
-    """Judges short answers; loads a lemmatizer when the first answer of its language comes."""
+    """Judges short answers; loads a lemmatizer at the first answer in its language."""
 
     def __init__(self, lemmatizers: Mapping[str, type[Lemmatizer]] | None = None) -> None:
         self._known = registry.lemmatizers() if lemmatizers is None else lemmatizers
@@ -45,14 +45,14 @@ class AnswerJudge:
     def is_right(self, item: Item, answer: str) -> bool:
         """Whether `answer` holds one of the accepted answers of `item`."""
         lemmas = self._lemmas(answer, item.language)
-        return any(contains(lemmas, self._wanted(text, item.language)) for text in item.accepted)
+        return any(contains(lemmas, self._accepted_lemmas(text, item.language)) for text in item.accepted)
 
     def load(self, items: Sequence[Item]) -> None:
         """Choose the lemmatizers of all languages of `items` now."""
         for language in sorted({item.language for item in items}):
             self._lemmatizer(language)
 
-    def _wanted(self, text: str, language: str) -> tuple[str, ...]:
+    def _accepted_lemmas(self, text: str, language: str) -> tuple[str, ...]:
         key = (language, text)
         if key not in self._accepted:
             self._accepted[key] = self._lemmas(text, language)
@@ -68,20 +68,20 @@ class AnswerJudge:
         return self._chosen[language]
 
     def _choose(self, language: str) -> Lemmatizer:
-        claims = tuple(name for name, made in self._known.items() if language in made.languages)
+        declared = tuple(name for name, kind in self._known.items() if language in kind.languages)
         missing: list[str] = []
-        for name in CHAINS.get(language, claims):
+        for name in CHAINS.get(language, declared):
             if name not in self._known:
                 missing.append(name)
                 continue
             kind = self._known[name]
             try:
-                made = kind(language)
+                lemmatizer = kind(language)
             except ImportError:
                 missing.append(name)
                 continue
             self._note(language, name, kind, missing)
-            return made
+            return lemmatizer
         self._note(language, NORMALISED, Normalised, missing)
         return Normalised(language)
 
@@ -90,7 +90,7 @@ class AnswerJudge:
             version = metadata.version(kind.package)
         except metadata.PackageNotFoundError:
             raise InputError(
-                f"lemmatizer {name!r} names a package {kind.package!r} that is not there"
+                f"lemmatizer {name!r} names the package {kind.package!r}, which is not installed"
             ) from None
         self.tools[language] = {
             "lemmatizer": name,
@@ -100,9 +100,9 @@ class AnswerJudge:
         }
 
 
-def contains(lemmas: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether `wanted` stands in `lemmas` without a gap; an empty one stands nowhere."""
-    n = len(wanted)
+def contains(lemmas: Sequence[str], accepted: Sequence[str]) -> bool:
+    """Whether `lemmas` contains `accepted` without a gap; never where `accepted` is empty."""
+    n = len(accepted)
     return n > 0 and any(
-        tuple(lemmas[start : start + n]) == tuple(wanted) for start in range(len(lemmas) - n + 1)
+        tuple(lemmas[start : start + n]) == tuple(accepted) for start in range(len(lemmas) - n + 1)
     )

@@ -1,23 +1,23 @@
-"""The forward pass and what it says at the last position.
+"""The forward pass, and the answer that is read at the last position.
 
-The output head is made to see only the last real position of each item, by a hook before it: everything a
-family does after the head (soft-capping, scaling) stays exact, and the logits are (item, vocabulary)
-instead of (item, token, vocabulary).
+A hook in front of the output head hands it only the last real position of each item. Whatever a family does
+after the head (soft-capping, scaling) stays exact, and the logits are (item, vocabulary) instead of
+(item, token, vocabulary).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from culnig.core.outcomes import Outcomes, alignment
 from culnig.errors import BindingError
 from culnig.inference.attention import grouped_heads
-from culnig.inference.batches import Batch
+from culnig.inference.batches import AnswerBatch, Batch, ModelInputs
+from culnig.inference.fitting import Fallback
 from culnig.inference.products import fast_products
 from culnig.inference.readout import can_read_out, read_out, takes_logits
-from culnig.inference.trees import TreeBatch
 from culnig.models.base import BoundModel
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ class AnswerReader:
         self._bound = bound
         self._model = bound.model
         self._tokenizer = bound.tokenizer
-        self._last: torch.Tensor | None = None
-        self._rows: torch.Tensor | None = None
+        self._inputs: ModelInputs | None = None
+        """Inputs of the forward pass under way."""
         self._hidden: torch.Tensor | None = None
-        """What the head has been given, between its hooks, where its logits are attached to that."""
+        """The head's input, between the head's two hooks, where `read_out` attaches the logits to it."""
+        self._fallback: Fallback[Batch, [Outcomes]] = Fallback(self.answer)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> AnswerReader:
@@ -55,22 +56,16 @@ class AnswerReader:
         self._stack.close()
 
     def _keep_last_position(self, head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        import torch
-
-        if self._last is None:
+        if self._inputs is None:
             return inputs
-        hidden, *rest = inputs
-        rows = torch.arange(len(self._last)) if self._rows is None else self._rows
-        rows = rows.to(hidden.device)
-        hidden = hidden[rows, self._last.to(hidden.device)].unsqueeze(1)
-        if self._reads_out(head, hidden):
+        hidden, *remaining = inputs
+        rows, last = (index.to(hidden.device) for index in (self._inputs.rows, self._inputs.last))
+        hidden = hidden[rows, last].unsqueeze(1)
+        if can_read_out(head) and hidden.requires_grad:
             self._hidden = hidden
             if takes_logits(hidden):
                 hidden = hidden[:0]  # spares the head its own product
-        return (hidden, *rest)
-
-    def _reads_out(self, head: Any, hidden: torch.Tensor) -> bool:
-        return can_read_out(head) and hidden.requires_grad and len(hidden) > 0
+        return (hidden, *remaining)
 
     def _attach(
         self, head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor
@@ -78,49 +73,29 @@ class AnswerReader:
         hidden, self._hidden = self._hidden, None
         return None if hidden is None else read_out(hidden, logits, head)
 
-    def logits(self, batch: Batch | TreeBatch) -> torch.Tensor:
+    def logits(self, batch: AnswerBatch) -> torch.Tensor:
         """Logits at the last real position, (item, vocabulary); float64 where gradients are on."""
         import torch
 
+        self._inputs = inputs = batch.inputs()
         device = self._bound.input_device
-        if isinstance(batch, TreeBatch):
-            inputs = batch.inputs()
+        options: dict[str, torch.Tensor] = {}
+        if inputs.positions is not None:
+            options["position_ids"] = inputs.positions.to(device)
+        if inputs.visible is not None:
             dtype = self._model.dtype
             mask = torch.zeros(inputs.visible.shape, dtype=dtype)
-            mask.masked_fill_(~inputs.visible, torch.finfo(dtype).min)
-            return self.forward(
-                inputs.token_ids.to(device),
-                inputs.last,
-                inputs.rows,
-                position_ids=inputs.positions.to(device),
-                attention_mask=mask.to(device),
-                use_cache=False,
-            )
-        return self.forward(batch.token_ids(device), torch.from_numpy(batch.lengths - 1), use_cache=False)
-
-    def forward(
-        self, token_ids: torch.Tensor, last: torch.Tensor, rows: torch.Tensor | None = None, **options: Any
-    ) -> torch.Tensor:
-        """Logits at the places `last` (item,) of `token_ids` (row, token), shape (item, vocabulary).
-
-        `rows` are the items' rows; without it the items are the rows. Where `last` is empty nothing is read.
-        `options` go to the model.
-        """
-        import torch
-
-        self._last, self._rows = last, rows
+            options["attention_mask"] = mask.masked_fill_(~inputs.visible, torch.finfo(dtype).min).to(device)
         try:
-            with grouped_heads(token_ids.device):
-                output = self._model(input_ids=token_ids, **options)
-        finally:
-            self._last = self._rows = self._hidden = (
-                None  # other uses of the model, such as generation, see the whole head
-            )
+            with grouped_heads(device):
+                output = self._model(input_ids=inputs.token_ids.to(device), use_cache=False, **options)
+        finally:  # other uses of the model, such as generation, see the whole head
+            self._inputs = self._hidden = None
         logits: torch.Tensor = output.logits[:, -1]
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def record(self, batch: Batch | TreeBatch, probabilities: torch.Tensor, outcomes: Outcomes) -> None:
-        """Write what the model answered into `outcomes`; `probabilities` is (item, vocabulary)."""
+    def record(self, batch: AnswerBatch, probabilities: torch.Tensor, outcomes: Outcomes) -> None:
+        """Write the model's answers into `outcomes`; `probabilities` is (item, vocabulary)."""
         predicted = probabilities.argmax(-1).tolist()
         values = probabilities.detach()
         for row, (number, encoded) in enumerate(zip(batch.numbers, batch.items, strict=True)):
@@ -138,12 +113,17 @@ class AnswerReader:
     def _token_text(self, token_id: int) -> str:
         return str(self._tokenizer.decode([token_id]))
 
-    def answer(self, batch: Batch | TreeBatch, outcomes: Outcomes) -> None:
+    def answer(self, batch: AnswerBatch, outcomes: Outcomes) -> None:
         """Forward a batch without gradients and record its answers."""
         import torch
 
         with torch.inference_mode():
             self.record(batch, self.logits(batch).softmax(-1), outcomes)
+
+    def answer_all(self, batches: Iterable[Batch], outcomes: Outcomes) -> None:
+        """Answer batches, in halves where memory runs out; EnvironmentProblem where one item does not fit."""
+        for batch in batches:
+            self._fallback.run(batch, outcomes)
 
 
 @contextlib.contextmanager

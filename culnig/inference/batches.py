@@ -1,8 +1,8 @@
 """Batches under a token budget.
 
 Items are sorted by length (longest first, so that running out of memory shows at once), cut where the
-padded size would exceed the budget, and padded on the right: in a causal model no real token ever sees the
-padding after it, so an item's result does not depend on its batch-mates and no attention mask is needed.
+padded size would exceed the budget, and padded on the right. In a causal model no real token sees the padding
+after it, so an item's result does not depend on the rest of its batch and no attention mask is needed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,48 @@ DEFAULT_TOKEN_BUDGET = 2048
 
 
 @dataclass(frozen=True)
+class ModelInputs:
+    """What the model reads of a batch."""
+
+    token_ids: torch.Tensor
+    """(row, token), padded on the right with 0."""
+    rows: torch.Tensor
+    """Row of each item, (item,)."""
+    last: torch.Tensor
+    """Index of each item's last token in its row, (item,)."""
+    positions: torch.Tensor | None = None
+    """Position of each token in its prompt, (row, token); None where it is the index in the row."""
+    visible: torch.Tensor | None = None
+    """Which tokens each token attends to, (row, 1, token, token); None for all up to itself."""
+
+
+class AnswerBatch(Protocol):
+    """A batch whose answers are read at the last token of each item: one item a row, or a tree of items."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Indices of the items in file order."""
+
+    @property
+    def items(self) -> tuple[EncodedItem, ...]:
+        """The items."""
+
+    def inputs(self) -> ModelInputs:
+        """What the model reads."""
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Items that go through the model together."""
+    """Items that go through the model together, one a row."""
 
     numbers: tuple[int, ...]
-    """Places of the items in file order."""
+    """Indices of the items in file order."""
     items: tuple[EncodedItem, ...]
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """Ids of the items."""
+        return tuple(encoded.item.id for encoded in self.items)
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -47,9 +83,9 @@ class Batch:
         """Tokens that the model sees, padding included."""
         return len(self.items) * int(self.lengths.max())
 
-    def renumbered(self, places: Sequence[int]) -> Batch:
-        """The batch, its items at `places[number]` in file order."""
-        return Batch(tuple(int(places[number]) for number in self.numbers), self.items)
+    def renumbered(self, numbers: Sequence[int]) -> Batch:
+        """The batch with item i renumbered to `numbers[i]`."""
+        return Batch(tuple(int(numbers[number]) for number in self.numbers), self.items)
 
     def halves(self) -> tuple[Batch, Batch]:
         """The batch as two, items in the same order; for batches of at least two items."""
@@ -59,29 +95,37 @@ class Batch:
             Batch(self.numbers[middle:], self.items[middle:]),
         )
 
-    def token_ids(self, device: torch.device) -> torch.Tensor:
+    def token_ids(self) -> torch.Tensor:
         """Token ids padded on the right with 0, shape (item, token)."""
         import torch
 
-        return torch.from_numpy(padded([encoded.token_ids for encoded in self.items])).to(device)
+        return torch.from_numpy(padded([encoded.token_ids for encoded in self.items]))
+
+    def inputs(self) -> ModelInputs:
+        """What the model reads."""
+        import torch
+
+        return ModelInputs(
+            self.token_ids(), torch.arange(len(self.items)), torch.from_numpy(self.lengths - 1)
+        )
 
 
 def padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     """Token ids padded on the right with 0, shape (row, token)."""
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = row
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
     return ids
 
 
 def make_batches(encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOKEN_BUDGET) -> list[Batch]:
     """Batches of at most `token_budget` tokens, padding included; a longer item goes alone."""
-    groups = split_by_budget([len(one.token_ids) for one in encoded], token_budget)
+    groups = split_by_budget([len(item.token_ids) for item in encoded], token_budget)
     return [Batch(tuple(group), tuple(encoded[number] for number in group)) for group in groups]
 
 
 def split_by_budget(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Places of `lengths`, longest first, cut where the padded size would exceed the budget."""
+    """Indices of `lengths`, longest first, cut where the padded size would exceed the budget."""
     if token_budget < 1:
         raise InputError(f"token budget {token_budget} is not positive")
     groups: list[list[int]] = []

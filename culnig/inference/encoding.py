@@ -1,6 +1,6 @@
 """Items as token ids: chat template, answer prefix, label tokens.
 
-A label is read off the last position, so it must be exactly one vocabulary entry *in its context*: the ids
+A label is read at the last position, so it must be exactly one vocabulary entry *in its context*: the ids
 of prompt + label must be the ids of the prompt and one more. That is checked, never assumed.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from culnig.core.items import Item
-from culnig.errors import InputError, LabelError
+from culnig.core.items import NO_CULTURE, Item
+from culnig.errors import InputError, LabelError, option
 from culnig.inference.prompts import PromptWriter
 from culnig.models.base import BoundModel
 
@@ -27,6 +27,12 @@ class EncodedItem:
     option_ids: tuple[int, ...]
     """Vocabulary entries of all labels, in the item's order."""
 
+    @classmethod
+    def of_prompt(cls, token_ids: Sequence[int], item_id: str = "prompt") -> EncodedItem:
+        """A prompt of which only the token ids matter."""
+        item = Item(item_id, item_id, NO_CULTURE, "identify", "", ("A", "B"), "A")
+        return cls(item, tuple(token_ids), 0, (0, 1))
+
 
 class Encoder:
     """Encodes items for one model."""
@@ -40,11 +46,11 @@ class Encoder:
         """Answer prefixes whose last space belongs to the label's vocabulary entry."""
 
     def encode_all(self, items: Sequence[Item]) -> list[EncodedItem]:
-        """Encode items, in their order; LabelError or InputError names the first that cannot be."""
+        """Encode items, in their order; LabelError or InputError names the first that cannot be encoded."""
         return [self.encode(item) for item in items]
 
     def encode(self, item: Item) -> EncodedItem:
-        """Encode one item; InputError for one whose answer is not a label."""
+        """Encode one item; InputError where its answer is not a label."""
         if not item.options:
             raise InputError(
                 f"item {item.id} is answered in free text, not by a label; such a benchmark can be evaluated "
@@ -71,7 +77,7 @@ class Encoder:
         if self._max_tokens is not None and len(ids) > self._max_tokens:
             raise InputError(
                 f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "
-                "leave such items out (--skip-too-long) or use a model with a longer context"
+                f"leave such items out ({option('skip_too_long')}) or use a model with a longer context"
             )
         return ids
 
@@ -90,11 +96,11 @@ class Encoder:
                 if stem == text:
                     raise
         try:
-            found = self._labels_after(item, text, stem)
+            ids_and_labels = self._labels_after(item, text, stem)
         except LabelError:
-            return self._labels_after(item, text, text)  # its error names the prefix as it is written
+            return self._labels_after(item, text, text)  # its error shows the prefix with its space
         self._spaced_prefixes.add(item.answer_prefix)
-        return found
+        return ids_and_labels
 
     def _labels_after(self, item: Item, text: str, prompt: str) -> tuple[list[int], tuple[int, ...]]:
         ids = self._prompt_ids(item, prompt)
@@ -113,17 +119,11 @@ class Encoder:
             with_label = self._ids(text + label)
             if with_label[:-1] != ids:
                 added = with_label[len(ids) :] if with_label[: len(ids)] == ids else with_label[-4:]
-                pieces = self._tokenizer.convert_ids_to_tokens(added)
+                tokens = self._tokenizer.convert_ids_to_tokens(added)
                 raise LabelError(
                     f"item {item.id}: label {label!r} after {text[-24:]!r} is not one vocabulary entry of "
-                    f"this model but ends in {pieces}; the benchmark needs other labels or another "
+                    f"this model but ends in {tokens}; the benchmark needs other labels or another "
                     "answer prefix for this tokenizer"
                 )
             self._label_ids[context] = with_label[-1]
         return self._label_ids[context]
-
-
-def common_tokens(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many token ids two prompts have in common from their beginning."""
-    limit = min(len(first), len(second))
-    return next((place for place in range(limit) if first[place] != second[place]), limit)

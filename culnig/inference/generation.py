@@ -1,8 +1,8 @@
 """Freely written answers: greedy generation in batches, padded on the left.
 
 A batch ends as soon as all its answers have ended (end of turn) or have the most tokens allowed. Padding is
-masked and positions count from the first real token, so an answer depends on its batch-mates only through
-the float noise of the model's matrix products.
+masked and positions count from the first real token, so an answer depends on the rest of its batch only
+through the float noise of the model's matrix products.
 """
 
 from __future__ import annotations
@@ -29,9 +29,14 @@ class PromptBatch:
     """Prompts that are continued together."""
 
     numbers: tuple[int, ...]
-    """Places of the items in file order."""
+    """Indices of the items in file order."""
     items: tuple[Item, ...]
     token_ids: tuple[tuple[int, ...], ...]
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """Ids of the items."""
+        return tuple(item.id for item in self.items)
 
     @property
     def n_tokens(self) -> int:
@@ -48,7 +53,7 @@ class PromptBatch:
 
 
 class AnswerWriter:
-    """Continues prompts of a bound model and records what it wrote."""
+    """Lets a bound model continue prompts and records what it wrote."""
 
     def __init__(
         self, bound: BoundModel, is_right: IsRight, max_new_tokens: int = DEFAULT_NEW_TOKENS
@@ -62,7 +67,7 @@ class AnswerWriter:
     ) -> list[PromptBatch]:
         """Batches of at most `token_budget` tokens, padding and answers included."""
         ids = [tuple(encoder.prompt_ids(item)) for item in items]
-        groups = split_by_budget([len(one) + self._max_new_tokens for one in ids], token_budget)
+        groups = split_by_budget([len(prompt) + self._max_new_tokens for prompt in ids], token_budget)
         return [
             PromptBatch(tuple(group), tuple(items[n] for n in group), tuple(ids[n] for n in group))
             for group in groups
@@ -75,7 +80,7 @@ class AnswerWriter:
             outcomes.correct[number] = self._is_right(item, text)
 
     def write(self, batch: PromptBatch) -> list[str]:
-        """The answers, without what surrounds them."""
+        """The answers as text, without prompts and special tokens."""
         import torch
 
         model, tokenizer = self._bound.model, self._bound.tokenizer
@@ -83,9 +88,9 @@ class AnswerWriter:
         ends = _end_tokens(self._bound)
         ids = np.full((len(batch.items), longest), ends[0], dtype=np.int64)
         mask = np.zeros_like(ids)
-        for row, one in enumerate(batch.token_ids):
-            ids[row, longest - len(one) :] = one
-            mask[row, longest - len(one) :] = 1
+        for row, prompt in enumerate(batch.token_ids):
+            ids[row, longest - len(prompt) :] = prompt
+            mask[row, longest - len(prompt) :] = 1
         device = self._bound.input_device
         with torch.inference_mode():
             written = model.generate(  # type: ignore[operator]

@@ -1,13 +1,13 @@
 """Matrix products in float32 by oneDNN, on processors where torch's own are slow.
 
-torch leaves these products to MKL, which uses half the width of the vector units of processors that are not
-Intel's: 210 to 220 GFLOP/s on two cores of an AMD EPYC with AVX-512, where oneDNN, which torch brings along
-and uses for half precision, makes 420 to 500. They are most of the time of a forward or backward pass. What
-comes out is the same up to the order in which float32 numbers are added.
+torch computes these products with MKL, which uses half the width of the vector units of processors that are
+not Intel's: 210 to 220 GFLOP/s on two cores of an AMD EPYC with AVX-512, where oneDNN, which comes with torch
+and serves half precision there, reaches 420 to 500. The products take most of the time of a forward or
+backward pass. Results are equal up to the order in which float32 numbers are added.
 
-Linear modules are given another `forward` for as long as the context lasts. What torch does elsewhere, and
-what trains weights, stays as it is. CULNIG_PRODUCTS=torch leaves everything to torch, CULNIG_PRODUCTS=onednn
-takes oneDNN on any processor.
+Linear modules get another `forward` for as long as the context lasts. Everything else in torch, and training
+of weights, is unchanged. CULNIG_PRODUCTS=torch leaves all products to torch, CULNIG_PRODUCTS=onednn uses
+oneDNN on any processor.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from transformers.pytorch_utils import Conv1D
 from culnig.errors import EnvironmentProblem
 
 LEAST_ROWS = 16
-"""Below so many rows (tokens) a product is read from memory, and MKL is as fast."""
+"""With fewer rows (tokens) reading the weights takes the time, and MKL is as fast."""
 
 SWITCH = "CULNIG_PRODUCTS"
 
 CACHES = {"LRU_CACHE_CAPACITY": "16", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"}
-"""How many products torch and oneDNN stay prepared for; read at the first one.
+"""How many prepared products torch and oneDNN keep; read at the first product.
 
-Each shape is a product of its own and takes 0.3 MB and more; the usual 1,024 would fill up with those of
-batches that never come again. A pass of the embedded model needs 4 or 8; 32 made 400 batches no faster."""
+Each shape is prepared by itself and takes 0.3 MB or more. The default of 1,024 would fill up with shapes of
+batches that never come again. A pass of the embedded model needs 4 or 8; 32 did not speed up 400 batches."""
 
 
 def by_onednn() -> bool:
-    """Whether products are made by oneDNN: as CULNIG_PRODUCTS says, else where it pays.
+    """Whether oneDNN computes the products: as CULNIG_PRODUCTS says, else where it is faster.
 
-    EnvironmentProblem where CULNIG_PRODUCTS asks for what there is not.
+    EnvironmentProblem where CULNIG_PRODUCTS has another value or this torch has no oneDNN.
     """
     asked = os.environ.get(SWITCH, "").strip()
     if asked not in ("", "torch", "onednn"):
@@ -52,8 +52,8 @@ def by_onednn() -> bool:
 
 
 def _has_onednn() -> bool:
-    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 @functools.cache
@@ -68,14 +68,14 @@ def pays() -> bool:
 
 
 def _processor() -> str:
-    """What the system says of the processor, its maker included."""
+    """The system's description of the processor, with its maker."""
     described = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the maker
     return described.read_text() if described.exists() else platform.processor()
 
 
 @contextlib.contextmanager
 def fast_products(model: nn.Module) -> Iterator[None]:
-    """Linear modules on the CPU in float32 multiply with oneDNN inside, where `by_onednn`; undone on exit."""
+    """Inside, float32 linear modules on the CPU multiply with oneDNN where `by_onednn`; undone on exit."""
     if not by_onednn():
         yield
         return
@@ -89,12 +89,12 @@ def fast_products(model: nn.Module) -> Iterator[None]:
 
 
 def products_of(model: nn.Module) -> str:
-    """What makes the products of a model's linear modules while it is read: `oneDNN` or `torch`."""
+    """What computes the products of a model's linear modules in a forward pass: `oneDNN` or `torch`."""
     return "oneDNN" if by_onednn() and _linears(model) else "torch"
 
 
 def _linears(model: nn.Module) -> list[Any]:
-    """Linear modules that nobody else has given a `forward` of their own, as accelerate does."""
+    """Linear modules without a `forward` of their own, such as accelerate gives them."""
     return [
         module
         for module in model.modules()
@@ -107,7 +107,7 @@ def _linears(model: nn.Module) -> list[Any]:
 
 def _forward(linear: Any) -> Callable[[torch.Tensor], Any]:
     usual = linear.forward
-    turned = type(linear) is Conv1D  # its weight is (input, output)
+    transposed = type(linear) is Conv1D  # its weight is (input, output)
 
     def forward(rows: torch.Tensor) -> Any:
         weight, bias = linear.weight, linear.bias
@@ -117,13 +117,13 @@ def _forward(linear: Any) -> Callable[[torch.Tensor], Any]:
         few = rows.numel() < LEAST_ROWS * rows.shape[-1]
         if trains or few or rows.dtype != torch.float32:
             return usual(rows)
-        return _Product.apply(rows, weight.t() if turned else weight, bias)  # type: ignore[no-untyped-call]
+        return _Product.apply(rows, weight.t() if transposed else weight, bias)  # type: ignore[no-untyped-call]
 
     return forward
 
 
 class _Product(torch.autograd.Function):
-    """rows (…, input) times weight (output, input) turned, plus bias; gradients go to the rows only."""
+    """rows (…, input) times the transposed weight (output, input), plus bias; only rows get gradients."""
 
     @staticmethod
     def forward(

@@ -1,6 +1,6 @@
 """The text that a model reads: chat template, system turn, answer prefix.
 
-Templates differ in what they allow. One without a system role, whether it refuses the turn or silently
+Templates differ in what they allow. A template without a system role, whether it refuses the turn or silently
 drops it, gets the system text at the head of the user turn. Thinking is switched off where the template
 knows a switch, and a thought that the template has opened anyway is closed, so the next token is the answer.
 """

@@ -1,14 +1,13 @@
 """The output head at the answer position, in float64.
 
-The gradient of P(gold) at the head's input is a sum over the whole vocabulary in which large terms
-nearly cancel, and every layer below amplifies its error. Matrix libraries add its tens of thousands of
-float32 terms in an order that depends on how many rows they are given; errors of 1 % in single scores
-were measured on the embedded model. The head sees one position per item, so it is cheap to take it
-exactly: blocks of the vocabulary are widened to float64 one after the other, forward and backward, into
-memory that is used again. The head's own product is then not needed.
+The gradient of P(gold) at the head's input is a sum over the whole vocabulary in which large terms nearly
+cancel, and every layer below amplifies its error. Matrix libraries add the tens of thousands of float32 terms
+in an order that depends on the number of rows, which changed single scores of the embedded model by 1 %. The
+head sees one position per item, so an exact product is cheap: blocks of the vocabulary are widened to float64
+one after the other, forward and backward, in one buffer. The head's own product is then not needed.
 
-For half-precision models the logits stay the model's own (rounded as it rounds them); the gradient is
-taken here.
+For half-precision models the logits stay the model's own, with its rounding; only the gradient is computed
+here.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ import torch
 from torch import nn
 
 VOCABULARY_BLOCK = 1024
-"""Vocabulary entries that are widened at once: few enough to stay in a cache."""
+"""Vocabulary entries that are widened at once: few enough to stay in the processor's cache."""
 
 
 def can_read_out(head: nn.Module) -> bool:
-    """Whether the head is a plain linear map of float weights, so that it can be taken here."""
+    """Whether the head is a plain linear map of float weights, which `read_out` can compute."""
     return type(head) is nn.Linear and head.weight.is_floating_point()
 
 
 def takes_logits(hidden: torch.Tensor) -> bool:
-    """Whether `read_out` takes the logits too, so that the head's own output is not used."""
+    """Whether `read_out` computes the logits too, so that the head's own output is not used."""
     return hidden.dtype == torch.float32
 
 
 def read_out(hidden: torch.Tensor, logits: torch.Tensor, head: nn.Linear) -> torch.Tensor:
-    """The head's logits attached to `hidden` by the gradient of this file; float64 for a float32 head.
+    """The head's logits, attached to `hidden` with the gradient of this file; float64 for a float32 head.
 
     `hidden` is (item, 1, width), `logits` the head's own output (item, 1, vocabulary), of any shape where
     `takes_logits`. No gradient goes to the head's own weights.
@@ -47,7 +46,7 @@ def read_out(hidden: torch.Tensor, logits: torch.Tensor, head: nn.Linear) -> tor
 
 
 def _wide_blocks(weight: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Blocks of the vocabulary in float64, each until the next is asked for."""
+    """Blocks of the vocabulary in float64; each is valid until the next is requested."""
     size, width = weight.shape
     memory = weight.new_empty(min(VOCABULARY_BLOCK, size), width, dtype=torch.float64)
     for begin in range(0, size, VOCABULARY_BLOCK):

@@ -1,4 +1,4 @@
-"""A bound model: a loaded model whose neurons have names and places.
+"""A bound model: a loaded model whose neurons have names.
 
 An adapter (entry-point group `culnig.models`) finds the linear modules of a model by structure and says
 which part of their output is which module of which layer. `BoundModel` puts that together with tokenizer
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout, Segment
-from culnig.errors import BindingError
+from culnig.errors import BindingError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class ModuleSlice:
     """Columns of a linear module's output that are the neurons of one module in one layer.
 
-    They lie side by side from `offset`, or, where heads alternate (GPT-NeoX: query, key and value of head
-    0, then of head 1 …), in runs of `run` columns that begin every `step` columns.
+    They are adjacent from column `offset` on, or, where heads alternate (GPT-NeoX: query, key and value of
+    head 0, then of head 1 …), in runs of `run` columns that begin every `step` columns.
     """
 
     linear: nn.Module
@@ -39,7 +39,7 @@ class ModuleSlice:
     offset: int
     width: int
     run: int | None = None
-    """Columns side by side; None where all are."""
+    """Adjacent columns; None where all are adjacent."""
     step: int | None = None
     """Columns from the beginning of one run to that of the next."""
 
@@ -61,7 +61,7 @@ class ModelAdapter(ABC):
 
 @dataclass(frozen=True)
 class BoundSlice:
-    """A segment of the layout and where it lies in its linear module's output (see ModuleSlice)."""
+    """A segment of the layout and its columns in the output of its linear module (see ModuleSlice)."""
 
     segment: Segment
     offset: int
@@ -75,8 +75,8 @@ class BoundSlice:
         runs = output.reshape(*output.shape[:-1], -1, self.step)
         return runs[..., self.offset : self.offset + self.run].flatten(-2)
 
-    def places(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Columns of the output that hold the neurons of these indices."""
+    def columns(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Columns of the output that hold the neurons at these indices of the segment."""
         if self.run is None or self.step is None:
             return index + self.offset
         number, inside = np.divmod(index, self.run)
@@ -90,13 +90,26 @@ class BoundLinear:
     linear: nn.Module
     slices: tuple[BoundSlice, ...]
 
+    def find(self, flat: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of the neurons at these flat indices the linear holds, and in which columns of its output.
+
+        The first array holds indices into `flat`; both are (neuron of this linear,).
+        """
+        matches, columns = [], []
+        for bound in self.slices:
+            start, width = bound.segment.start, bound.segment.width
+            (inside,) = np.nonzero((flat >= start) & (flat < start + width))
+            matches.append(inside)
+            columns.append(bound.columns(flat[inside] - start))
+        return np.concatenate(matches), np.concatenate(columns)
+
 
 @dataclass(frozen=True)
 class BoundModel:
     """A loaded model with tokenizer, layout and the linear modules that hold its neurons."""
 
     source: str
-    """What the user asked for: hub name, folder, file or `embedded`."""
+    """The model's name as the user gave it: hub name, folder, file or `embedded`."""
     adapter: str
     """Name of the adapter that bound it."""
     model: PreTrainedModel
@@ -104,11 +117,18 @@ class BoundModel:
     layout: Layout
     linears: tuple[BoundLinear, ...]
 
+    def check_neurons(self, flat: NDArray[np.int64]) -> None:
+        """InputError where a flat index is outside the layout or listed twice."""
+        if flat.size and not (flat.min() >= 0 and flat.max() < self.layout.n_neurons):
+            raise InputError(f"a neuron is outside the layout of {self.layout.n_neurons:,} neurons")
+        if len(np.unique(flat)) != len(flat):
+            raise InputError("a neuron is listed twice; list each once")
+
     @property
     def weights_hash(self) -> str:
         """SHA-256 over name, shape and 64 evenly spaced values of every parameter.
 
-        Fast on the largest model, and different for any fine-tuned copy that changed more than a few values.
+        Fast on the largest model, and different for any fine-tuned copy with more than a few changed values.
         """
         digest = hashlib.sha256()
         for name, parameter in sorted(self.model.named_parameters()):
@@ -120,7 +140,7 @@ class BoundModel:
 
     @property
     def input_device(self) -> torch.device:
-        """Where the model takes its token ids."""
+        """The device that the model reads its token ids on."""
         embeddings: nn.Module = self.model.get_input_embeddings()
         return next(embeddings.parameters()).device
 
@@ -145,13 +165,13 @@ def bind_model(
         except BindingError as reason:
             reasons.append(f"{adapter.name}: {reason}")
             continue
-        except Exception as error:  # a plugin's mistake costs its own families, not everybody's
+        except Exception as error:  # a broken plugin must not keep other adapters from being tried
             reasons.append(f"{adapter.name} failed with {type(error).__name__}: {error}")
             continue
         return _assemble(source, adapter.name, model, tokenizer, slices)
     raise BindingError(
         f"model {source!r} ({type(model).__name__}) fits no adapter; {'; '.join(reasons)}. "
-        "Other families come through a plugin: docs/models.md shows how to write one"
+        "Other families need a plugin: docs/models.md shows how to write one"
     )
 
 
@@ -164,19 +184,19 @@ def linear_outputs(linear: nn.Module) -> int | None:
 def _check_slices(adapter: str, slices: Sequence[ModuleSlice]) -> None:
     """Every neuron is a column of its linear, and no column is two neurons."""
     taken: dict[int, NDArray[np.bool_]] = {}
-    for piece in slices:
-        where = f"layer {piece.layer}: `{piece.module}`"
-        outputs = linear_outputs(piece.linear)
+    for own in slices:
+        where = f"layer {own.layer}: `{own.module}`"
+        outputs = linear_outputs(own.linear)
         if outputs is None:
-            raise BindingError(f"{where} is a {type(piece.linear).__name__}, not a linear module")
-        bound = BoundSlice(Segment("", 0, 0, piece.width), piece.offset, piece.run, piece.step)
-        columns = bound.places(np.arange(piece.width))
+            raise BindingError(f"{where} is a {type(own.linear).__name__}, not a linear module")
+        bound = BoundSlice(Segment("", 0, 0, own.width), own.offset, own.run, own.step)
+        columns = bound.columns(np.arange(own.width))
         if columns.size and not (columns.min() >= 0 and columns.max() < outputs):
             raise BindingError(
                 f"{where}: adapter {adapter!r} takes columns {columns.min()} to {columns.max()} of a linear "
                 f"with {outputs} outputs"
             )
-        of_linear = taken.setdefault(id(piece.linear), np.zeros(outputs, dtype=bool))
+        of_linear = taken.setdefault(id(own.linear), np.zeros(outputs, dtype=bool))
         if of_linear[columns].any():
             raise BindingError(f"{where}: adapter {adapter!r} takes columns that another module has")
         of_linear[columns] = True
@@ -192,10 +212,10 @@ def _assemble(
     _check_slices(adapter, slices)
     layout = Layout.from_widths([(s.layer, s.module, s.width) for s in slices])
     by_linear: dict[int, tuple[nn.Module, list[BoundSlice]]] = {}
-    for piece in slices:
-        segment = layout.segment(piece.module, piece.layer)
-        _, held = by_linear.setdefault(id(piece.linear), (piece.linear, []))
-        held.append(BoundSlice(segment, piece.offset, piece.run, piece.step))
+    for own in slices:
+        segment = layout.segment(own.module, own.layer)
+        _, held = by_linear.setdefault(id(own.linear), (own.linear, []))
+        held.append(BoundSlice(segment, own.offset, own.run, own.step))
     linears = [BoundLinear(linear, tuple(held)) for linear, held in by_linear.values()]
     linears.sort(key=lambda bound: min(s.segment.start for s in bound.slices))
     return BoundModel(source, adapter, model, tokenizer, layout, tuple(linears))

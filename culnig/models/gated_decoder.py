@@ -54,9 +54,9 @@ def _attention(attention: nn.Module, layer: int, config: Any) -> list[ModuleSlic
     if has(attention, "q_proj", "k_proj", "v_proj"):
         separate = ((QUERY, "q_proj", query), (KEY, "k_proj", key), (VALUE, "v_proj", key))
         return [
-            piece
+            module_slice
             for module, name, width in separate
-            for piece in cut(attention.get_submodule(name), module, layer, [(module, width)])
+            for module_slice in cut(attention.get_submodule(name), module, layer, [(module, width)])
         ]
     raise BindingError(
         f"layer {layer}: `self_attn` has neither q_proj, k_proj and v_proj nor qkv_proj, but "

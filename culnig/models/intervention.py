@@ -1,13 +1,13 @@
 """Interventions: change chosen neurons at every token while a context lasts.
 
 `intervene` hooks the linear modules that hold the neurons and changes those columns of their output in
-place. A linear that holds several modules (fused projections) or neurons of several sets gets one hook and is
-touched once per forward pass. Only the chosen columns are read and written, the rest of the output is not
-copied; weights are untouched, and leaving the context, by whatever way, removes the hooks.
+place. A linear that holds several modules (fused projections) or neurons of several sets gets one hook. Only
+the chosen columns are read and written, and weights are untouched. Leaving the context removes the hooks,
+also after an error.
 
-Four changes, `a` being the activation: scale (`factor · a`; 0 suppresses, to exactly 0 whatever `a` held),
-set (a value per neuron, such as its mean), resample from given values (each item gets one of the rows), and
-resample from the batch (each item gets the neuron's values of another item, token by token).
+There are four changes of an activation `a`: scale (`factor · a`; 0 suppresses, to exactly 0 whatever `a`
+was), set (a value per neuron, such as its mean), resample from given values (each item gets one of the rows),
+and resample from the batch (each item gets the neuron's values of another item, token by token).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     import torch
 
     from culnig.core.neurons import Layout
-    from culnig.models.base import BoundLinear, BoundModel
+    from culnig.models.base import BoundModel
 
 
-class Placed(Protocol):
-    """Anything that knows its flat positions in a layout, such as a neuron set."""
+class HasNeurons(Protocol):
+    """Anything that knows the flat indices of its neurons in a layout, such as a neuron set."""
 
     def flat(self, layout: Layout) -> NDArray[np.int64]:
-        """Flat positions."""
+        """Flat indices."""
 
 
-Neurons: TypeAlias = "Placed | NDArray[np.int64]"
-"""A neuron set, or an array of flat positions."""
+Neurons: TypeAlias = "HasNeurons | NDArray[np.int64]"
+"""A neuron set, or an array of flat indices."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class SetTo:
 
 @dataclass(frozen=True)
 class Resample:
-    """Replace the activations by those that other inputs had.
+    """Replace the activations by those of other inputs.
 
     With `values`, each item of a batch gets one of the rows at all its tokens, drawn by `seed`. Without, it
-    gets the values of another item of its batch at the same token: batches of one item are refused, and
-    where the other item is shorter its padding is used, so give items of like length or give `values`.
+    gets the values of another item of its batch at the same token: batches of one item are an error, and
+    the padding of a shorter item is used, so give items of similar length or give `values`.
     """
 
     neurons: Neurons
@@ -72,10 +72,11 @@ class Resample:
     """Shape (sample, neuron), or None to take them from the batch."""
     seed: int = 0
     rows: Callable[[int], NDArray[np.int64]] | None = None
-    """The row of `values` of each item of a batch of so many items; None: drawn by `seed`."""
+    """Called with the number of items of a batch, gives each its row of `values`; None draws by `seed`."""
 
 
 Change = Scale | SetTo | Resample
+Step: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 
 
 @contextlib.contextmanager
@@ -84,69 +85,38 @@ def intervene(
 ) -> Iterator[None]:
     """Change the activations of neurons at every token, inside the context.
 
-    `neurons` is a neuron set or an array of flat positions, whose activations are multiplied by `factor`, or
-    a change (`Scale`, `SetTo`, `Resample`); or several of them, which are made in their order. A neuron in
-    several scales is scaled by all; contexts nest in the same way. InputError where a factor or value is not
-    finite, a position is outside the layout or listed twice, or values do not fit the neurons.
+    `neurons` is a neuron set or an array of flat indices, whose activations are multiplied by `factor`, or
+    a change (`Scale`, `SetTo`, `Resample`); or a list of them, applied in order. A neuron in several scales
+    is scaled by all; nested contexts do the same. InputError where a factor or value is not finite, an index
+    is outside the layout or listed twice, or values do not fit the neurons.
     """
-    several = neurons if isinstance(neurons, Sequence) else [neurons]
-    placed = [_placed(bound, _change(one, factor)) for one in several]
+    changes = [_change(each, factor) for each in (neurons if isinstance(neurons, Sequence) else [neurons])]
+    with_indices = [(change, _flat_indices(bound, change)) for change in changes]
     with contextlib.ExitStack() as stack:
         for linear in bound.linears:
-            parts = [part for change in placed if (part := change.within(linear)) is not None]
-            if parts:
-                handle = linear.linear.register_forward_hook(_changing(parts), prepend=True)
+            own = [(change, *linear.find(flat)) for change, flat in with_indices]
+            steps = [(columns, _step(change, order)) for change, order, columns in own if order.size]
+            if steps:
+                handle = linear.linear.register_forward_hook(_changing(steps), prepend=True)
                 stack.callback(handle.remove)
         yield
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """A change with its flat positions."""
-
-    change: Change
-    flat: NDArray[np.int64]
-
-    def within(self, linear: BoundLinear) -> _Part | None:
-        """What of it lies in a linear, or None."""
-        found, columns = [], []
-        for piece in linear.slices:
-            start, width = piece.segment.start, piece.segment.width
-            (inside,) = np.nonzero((self.flat >= start) & (self.flat < start + width))
-            found.append(inside)
-            columns.append(piece.places(self.flat[inside] - start))
-        order = np.concatenate(found)
-        return _Part(self.change, order, np.concatenate(columns)) if order.size else None
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A change within one linear."""
-
-    change: Change
-    order: NDArray[np.int64]
-    """Places of these neurons among the neurons of the change."""
-    columns: NDArray[np.int64]
-    """Columns of the linear's output that hold them."""
-
-
-def _change(what: Neurons | Change, factor: float) -> Change:
-    if isinstance(what, Scale | SetTo | Resample):
-        return what
-    if isinstance(what, np.ndarray) or callable(getattr(what, "flat", None)):
-        return Scale(what, factor)
+def _change(neurons: Neurons | Change, factor: float) -> Change:
+    if isinstance(neurons, Scale | SetTo | Resample):
+        return neurons
+    if isinstance(neurons, np.ndarray) or callable(getattr(neurons, "flat", None)):
+        return Scale(neurons, factor)
     raise InputError(
-        f"{what!r} is neither a neuron set, an array of flat positions, nor a change; a single array of "
-        "positions is numpy.array([…])"
+        f"{neurons!r} is not a neuron set, an array of flat indices or a change; give one neuron as "
+        "numpy.array([INDEX])"
     )
 
 
-def _placed(bound: BoundModel, change: Change) -> _Placed:
+def _flat_indices(bound: BoundModel, change: Change) -> NDArray[np.int64]:
+    """Flat indices of a change's neurons, after all checks of the change."""
     flat = change.neurons if isinstance(change.neurons, np.ndarray) else change.neurons.flat(bound.layout)
-    if flat.size and not (flat.min() >= 0 and flat.max() < bound.layout.n_neurons):
-        raise InputError(f"a neuron lies outside the layout of {bound.layout.n_neurons:,} neurons")
-    if len(np.unique(flat)) != len(flat):
-        raise InputError("a neuron is listed twice in one change; name each once")
+    bound.check_neurons(flat)
     if isinstance(change, Scale):
         if not np.isfinite(change.factor):
             raise InputError(f"factor {change.factor} is not a finite number; 0 suppresses, 2 enhances")
@@ -160,17 +130,20 @@ def _placed(bound: BoundModel, change: Change) -> _Placed:
             )
         if not np.isfinite(values).all():
             raise InputError("some values are not finite; give each neuron a finite number")
-    return _Placed(change, flat)
+    return flat
 
 
-def _changing(parts: Sequence[_Part]) -> Callable[[Any, Any, torch.Tensor], None]:
+def _changing(
+    steps: Sequence[tuple[NDArray[np.int64], Step | None]],
+) -> Callable[[Any, Any, torch.Tensor], None]:
+    """A forward hook that takes each step for its columns of the output."""
     import torch
 
-    steps = [(torch.from_numpy(part.columns), _step(part)) for part in parts]
+    on_columns = [(torch.from_numpy(columns), step) for columns, step in steps]
 
     def change(module: Any, inputs: Any, output: torch.Tensor) -> None:
-        for places, step in steps:
-            columns = places.to(output.device)
+        for host_columns, step in on_columns:
+            columns = host_columns.to(output.device)
             if step is None:
                 output.index_fill_(-1, columns, 0.0)
             else:
@@ -179,18 +152,20 @@ def _changing(parts: Sequence[_Part]) -> Callable[[Any, Any, torch.Tensor], None
     return change
 
 
-def _step(part: _Part) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """New values of the chosen columns from their old ones, (item, token, column); None for exactly 0."""
+def _step(change: Change, order: NDArray[np.int64]) -> Step | None:
+    """New values of some columns from their old ones, (item, token, column); None for exactly 0.
+
+    `order` says which neurons of the change these columns are.
+    """
     import torch
 
-    change = part.change
     if isinstance(change, Scale):
         factor = change.factor
         return (lambda old: old * factor) if factor != 0 else None
     if isinstance(change, Resample) and change.values is None:
         seed = change.seed
-        return lambda old: old.index_select(0, _others(len(old), seed).to(old.device))
-    given = torch.from_numpy(np.asarray(change.values, dtype=np.float64)[..., part.order])
+        return lambda old: old.index_select(0, _other_items(len(old), seed).to(old.device))
+    given = torch.from_numpy(np.asarray(change.values, dtype=np.float64)[..., order])
 
     def replaced(old: torch.Tensor) -> torch.Tensor:
         values = given
@@ -206,8 +181,8 @@ def _step(part: _Part) -> Callable[[torch.Tensor], torch.Tensor] | None:
     return replaced
 
 
-def _others(n_items: int, seed: int) -> torch.Tensor:
-    """For each item of a batch another one; the same for every module and pass of a batch of that size."""
+def _other_items(n_items: int, seed: int) -> torch.Tensor:
+    """For each item of a batch another item; the same for every module and pass of a batch of that size."""
     import torch
 
     if n_items < 2:

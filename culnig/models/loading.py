@@ -1,8 +1,8 @@
 """Load a model and its tokenizer: hub name, local folder, GGUF file, or `embedded`.
 
-The configuration comes first and is bound without weights (`skeleton`), so what cannot be scored is refused
-at once. transformers does the loading, accelerate spreads big models, bitsandbytes quantizes, peft
-merges adapters; this file says so to each and turns what can go wrong into errors that say what to do.
+The configuration comes first and is bound without weights (`skeleton`), so a model that cannot be scored is
+refused at once. transformers loads, accelerate spreads big models, bitsandbytes quantizes and peft merges
+adapters; this file calls them and turns their failures into errors with advice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.peft_adapter import check_adapter_folder, merge_adapter, with_base
 from culnig.models.settings import DTYPES, LoadSettings
@@ -80,9 +80,8 @@ def load_tokenizer(source: str, settings: LoadSettings | None = None) -> Any:
 
     with reading(source, name):
         tokenizer = AutoTokenizer.from_pretrained(name, **reading_options(options, settings))
-    if (
-        len(tokenizer) < SMALLEST_VOCABULARY
-    ):  # without its files a tokenizer may come up with special tokens only
+    # without its files a tokenizer may have special tokens only
+    if len(tokenizer) < SMALLEST_VOCABULARY:
         raise ModelLoadError(
             f"model {source!r} has a tokenizer of {len(tokenizer)} entries; its files are missing, add "
             "tokenizer.json and tokenizer_config.json"
@@ -101,7 +100,8 @@ def _device(name: str) -> torch.device:
         raise InputError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EnvironmentProblem(
-            f"device {name!r} is not here: {torch.cuda.device_count()} CUDA devices found; use --device cpu"
+            f"device {name!r} does not exist: {torch.cuda.device_count()} CUDA devices found; use "
+            f"{option('device', 'cpu')}"
         )
     return device
 
@@ -111,7 +111,7 @@ def _check_bitsandbytes() -> None:
         import bitsandbytes  # noqa: F401
     except ModuleNotFoundError:
         raise EnvironmentProblem(
-            "--quantize needs the package bitsandbytes; run `pip install bitsandbytes`"
+            f"{argument('quantize')} needs the package bitsandbytes; run `pip install bitsandbytes`"
         ) from None
 
 
@@ -129,10 +129,10 @@ def _quantization(settings: LoadSettings, skeleton: Skeleton) -> Any:
 
 
 def _check_placed(source: str, model: Any) -> None:
-    """Every parameter lies on a device; those that accelerate offloads are on none until they are used."""
+    """Every parameter is on a device; those that accelerate offloads are on none until they are used."""
     if any(parameter.is_meta for parameter in model.parameters()):
         raise EnvironmentProblem(
-            f"model {source!r} does not fit on the devices here, so accelerate would keep a part of it "
-            "elsewhere and fetch it for every batch; use more devices, --dtype bfloat16 or --quantize 4bit. "
-            "`culnig-engine plan` says what fits"
+            f"model {source!r} does not fit on the devices of this machine, so accelerate would load some "
+            f"layers again for every batch; use more devices, {option('dtype', 'bfloat16')} or "
+            f"{option('quantize', '4bit')}. `culnig-engine plan` says what fits"
         )

@@ -1,4 +1,4 @@
-"""PEFT adapters (LoRA and its kin): merged into the weights, so a neuron stays a column of one linear."""
+"""PEFT adapters (LoRA and others): merged into the weights, so a neuron stays a column of one linear."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, option
 from culnig.models.settings import LoadSettings
 
 if TYPE_CHECKING:
@@ -36,26 +36,28 @@ def with_base(source: str, settings: LoadSettings) -> tuple[str, LoadSettings]:
     if not config.is_file() or (folder / "config.json").exists():
         return source, settings
     if settings.adapter is not None:
-        raise InputError(f"{source} is an adapter itself; name its base with --model to merge another one")
+        raise InputError(
+            f"{source} is an adapter itself; give its base model as {argument('model')} to merge another"
+        )
     try:
         base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (ValueError, AttributeError) as error:
         raise ModelLoadError(f"{config}: not an adapter's configuration: {error}") from None
     if not isinstance(base, str) or not base:
         raise ModelLoadError(
-            f"{config} does not name the model that the adapter was trained on; give --model MODEL --adapter "
-            f"{source}"
+            f"{config} does not name the model that the adapter was trained on; give that model as "
+            f"{argument('model')} and {option('adapter', source)}"
         )
     return base, replace(settings, adapter=folder)
 
 
 def check_adapter_folder(folder: Path) -> None:
-    """Refuse what is no adapter, before any weights are read."""
+    """ModelLoadError where the folder holds no adapter, before any weights are read."""
     if not (folder / "adapter_config.json").is_file():
-        raise ModelLoadError(f"{folder}: no adapter_config.json there, so it is no PEFT adapter folder")
+        raise ModelLoadError(f"{folder} has no adapter_config.json, so it is not a PEFT adapter folder")
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelLoadError(
-            f"{folder}: no adapter_model.safetensors there; adapters in other formats are not read (.bin "
+            f"{folder} has no adapter_model.safetensors; adapters in other formats are not read (.bin "
             "files can run code), save it again with safe_serialization=True"
         )
     try:

@@ -19,7 +19,7 @@ from culnig.models.source import locate, reading, reading_options
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A configuration, the class that transformers makes of it, and the bound model without weights."""
+    """A configuration, its transformers class, and the bound model without weights."""
 
     bound: BoundModel
     """On the meta device; it has no tokenizer."""
@@ -61,7 +61,7 @@ def load_skeleton(
 
 
 def _causal_class(source: str, config: Any) -> Any:
-    """The class for causal language models of this configuration; an image tower beside it does no harm."""
+    """The class for causal language models of this configuration; an image tower beside it is allowed."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -75,10 +75,10 @@ def _causal_class(source: str, config: Any) -> Any:
             f"model {source!r} ({kind}) is an encoder–decoder; scores need a decoder that reads the prompt "
             "and answers at its last token, such as Llama, Qwen or Gemma"
         )
-    # families that fill in blanks can also be told to decode, and then say so
+    # some masked language models can be configured as decoders, and then say so
     if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
         raise BindingError(
-            f"model {source!r} ({kind}) is an encoder: every token sees the whole text and none answers; "
+            f"model {source!r} ({kind}) is an encoder, whose tokens see the whole text and give no answer; "
             "scores need a causal decoder, such as Llama, Qwen or Gemma"
         )
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in (
@@ -97,7 +97,7 @@ def _building_options(config: Any, settings: LoadSettings) -> dict[str, Any]:
     """The attention implementation, where it is not left to transformers."""
     attention = settings.attention
     if attention == "auto":
-        # soft-capping sits between the scores and their softmax, where fused attention cannot reach
+        # fused attention has no soft-capping between its scores and their softmax
         capping = hasattr(config.get_text_config(), "attn_logit_softcapping")
         return {"attn_implementation": "eager"} if capping else {}
     return {"attn_implementation": attention}

@@ -1,4 +1,4 @@
-"""What a user names as a model, and what to say when transformers cannot read it."""
+"""The name of a model as files to load, and errors with advice where transformers cannot read them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from culnig.errors import CulnigError, EnvironmentProblem, ModelLoadError, UnknownNameError
+from culnig.errors import CulnigError, EnvironmentProblem, ModelLoadError, UnknownNameError, option
 from culnig.models.embedded import embedded_model_file
 from culnig.models.settings import LoadSettings
 
@@ -50,7 +50,7 @@ def reading_options(options: dict[str, Any], settings: LoadSettings) -> dict[str
 
 @contextlib.contextmanager
 def reading(source: str, name: str) -> Iterator[None]:
-    """Quietly read a part of a model; what its reader trips over becomes an error that says what to do."""
+    """Read files of a model without progress bars; failures become errors with advice."""
     with _quiet():
         try:
             yield
@@ -58,7 +58,7 @@ def reading(source: str, name: str) -> Iterator[None]:
             raise
         except ImportError as error:
             raise EnvironmentProblem(f"loading {source!r} needs a package: {error}") from error
-        except Exception as error:  # a damaged file raises whatever its reader happens to trip over
+        except Exception as error:  # a damaged file can raise any error of its reader
             raise _explained(source, name, error) from error
 
 
@@ -66,7 +66,7 @@ def _explained(source: str, name: str, error: Exception) -> ModelLoadError:
     """Say in one sentence why transformers could not load it, and what to do."""
     reason = " ".join(str(error).split())[:400]
     if "trust_remote_code" in str(error):
-        advice = "read that code, and if you trust it add --trust-remote-code"
+        advice = f"read that code, and if you trust it add {option('trust_remote_code')}"
     elif Path(name).is_dir():
         advice = "check that the folder holds config.json, tokenizer files and *.safetensors weights"
     elif os.environ.get("HF_HUB_OFFLINE") == "1":

@@ -1,7 +1,7 @@
-"""What the adapters share: walking a decoder's parts, and cutting a linear's output into modules.
+"""Helpers of the adapters: finding a decoder's parts, and cutting a linear's output into modules.
 
-Nothing here, and nothing in an adapter, looks at a hub name or a family's class: a model is what its
-parts are. What cannot be bound is refused with the part that was not found.
+Neither these helpers nor the adapters look at a hub name or a family's class; only the modules count. Where a
+model cannot be bound, the error names the missing part.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def has(module: nn.Module, *paths: str) -> bool:
 
 
 def decoder_layers(model: nn.Module, fits: Callable[[nn.Module], bool], expected: str) -> list[nn.Module]:
-    """The one stack of layers in which every layer fits; BindingError says what was found instead.
+    """The only stack of layers in which every layer fits; BindingError lists the stacks where it is not one.
 
     Only the text decoder is searched where the model names one, so the layers of a vision tower are never
-    taken for it.
+    used.
     """
     from torch import nn
 
@@ -50,10 +50,10 @@ def decoder_layers(model: nn.Module, fits: Callable[[nn.Module], bool], expected
         return next(iter(fitting.values()))
     for name, layers in stacks.items():
         _refuse_experts(name, layers)
-    found = ", ".join(f"`{name}` ({_children(layers[0])})" for name, layers in stacks.items())
+    described = ", ".join(f"`{name}` ({_children(layers[0])})" for name, layers in stacks.items())
     raise BindingError(
         f"expected one stack of layers with {expected}, found {', '.join(fitting) or 'none'}"
-        + ("" if fitting else f" among {found or 'no stacks of layers at all'}")
+        + ("" if fitting else f" among {described or 'no stacks of layers at all'}")
     )
 
 
@@ -78,7 +78,7 @@ def _children(module: nn.Module) -> str:
 
 
 def cut(linear: nn.Module, name: str, layer: int, parts: Parts) -> list[ModuleSlice]:
-    """Cut a linear's output into parts that lie one after the other; their widths must add up to its own."""
+    """Cut a linear's output into adjacent modules; their widths must add up to its own."""
     check_outputs(linear, name, layer, sum(width for _, width in parts))
     slices, offset = [], 0
     for module, width in parts:
@@ -90,12 +90,12 @@ def cut(linear: nn.Module, name: str, layer: int, parts: Parts) -> list[ModuleSl
 def cut_per_head(
     linear: nn.Module, name: str, layer: int, modules: Sequence[str], heads: int, head_width: int
 ) -> list[ModuleSlice]:
-    """Cut a linear whose output holds, head after head, one stretch of `head_width` for each module."""
+    """Cut a linear whose output holds, head after head, `head_width` columns of each module."""
     step = len(modules) * head_width
     check_outputs(linear, name, layer, heads * step)
     return [
-        ModuleSlice(linear, module, layer, place * head_width, heads * head_width, run=head_width, step=step)
-        for place, module in enumerate(modules)
+        ModuleSlice(linear, module, layer, number * head_width, heads * head_width, run=head_width, step=step)
+        for number, module in enumerate(modules)
     ]
 
 

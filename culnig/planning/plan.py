@@ -10,7 +10,6 @@ from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import POOLS
 from culnig.inference.batches import split_by_budget
 from culnig.inference.encoding import Encoder
-from culnig.inference.shared_batches import SharedBatch
 from culnig.models.base import BoundModel
 from culnig.planning.memory import (
     DEVICE_SHARE,
@@ -19,15 +18,15 @@ from culnig.planning.memory import (
     plan_memory,
     weight_bytes,
 )
-from culnig.planning.work import BenchmarkSize, plan_disk, run_flops, share_of_work, shared_batches
+from culnig.planning.work import BenchmarkSize, plan_disk, run_flops
 
 LARGEST_USEFUL_BUDGET = 16384
-"""Recommended at most: a batch of this size keeps a device busy, and one that does not fit costs its time."""
+"""Largest recommended budget: a batch of this size keeps a device busy, and a failed batch costs its time."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run may use."""
+    """The memory and speed that a run may use."""
 
     memory: int
     """Bytes of each accelerator, or of the host where there is none."""
@@ -38,13 +37,13 @@ class Machine:
 
     @property
     def room(self) -> int:
-        """Bytes that tensors can have on all devices together."""
+        """Bytes that tensors can use on all devices together."""
         return int(self.memory * self.n_devices * DEVICE_SHARE)
 
 
 @dataclass(frozen=True)
 class Option:
-    """A way to run, and the largest token budget that fits with it."""
+    """Settings of a run, and the largest token budget that fits with them."""
 
     settings: tuple[str, ...]
     """Options of `score`."""
@@ -59,12 +58,10 @@ def plan_run(
     token_budget: int,
     quantize: str | None = None,
     checkpointing: bool = False,
-    sharing: bool = True,
 ) -> dict[str, Any]:
-    """The plan as a document; `sharing` says whether prompts that begin alike may share that part."""
+    """The plan as a document."""
     sizes = list(benchmarks.values())
     n_items, n_tokens = largest_batch(sizes, token_budget)
-    sharing = sharing and not checkpointing
     memory = planned_memory(
         skeleton,
         benchmarks,
@@ -72,12 +69,10 @@ def plan_run(
         on_device=machine.on_device,
         quantize=quantize,
         checkpointing=checkpointing,
-        sharing=sharing,
     )
     longest = max(max(size.lengths, default=1) for size in sizes)
     options = _options(skeleton, memory, machine, longest, quantize, checkpointing)
-    left = share_of_work(skeleton, sizes, token_budget) if sharing else 1.0
-    flops = int(run_flops(skeleton, sizes) * left)
+    flops = run_flops(skeleton, sizes)
     return {
         "model": skeleton.source,
         "adapter": skeleton.adapter,
@@ -94,7 +89,7 @@ def plan_run(
         "work": {
             "n_items": sum(len(size.lengths) for size in sizes),
             "n_tokens": sum(size.n_tokens for size in sizes),
-            "saved_by_sharing": 1 - left,
+            "saved_by_sharing": 0.0,  # every prompt is computed whole; scripts may read the key
             "flops": flops,
             "seconds": None if machine.tflops is None else flops / (machine.tflops * 1e12),
         },
@@ -104,15 +99,13 @@ def plan_run(
 def benchmark_sizes(bound: BoundModel, chosen: Mapping[str, ChosenItems]) -> dict[str, BenchmarkSize]:
     """Cultures and prompt lengths of benchmarks; InputError names an item that is too long for the model."""
     encoder = Encoder(bound)
-    sizes = {}
-    for name, those in chosen.items():
-        prompts = [tuple(encoder.prompt_ids(item)) for item in those.items]
-        sizes[name] = BenchmarkSize(
-            n_cultures=len({item.culture for item in those.items}),
-            lengths=[len(ids) for ids in prompts],
-            prompts=prompts,
+    return {
+        name: BenchmarkSize(
+            n_cultures=len({item.culture for item in benchmark.items}),
+            lengths=[len(encoder.prompt_ids(item)) for item in benchmark.items],
         )
-    return sizes
+        for name, benchmark in chosen.items()
+    }
 
 
 def count_neurons(skeleton: BoundModel) -> dict[str, int]:
@@ -124,7 +117,7 @@ def count_neurons(skeleton: BoundModel) -> dict[str, int]:
 def largest_batch(sizes: list[BenchmarkSize], token_budget: int) -> tuple[int, int]:
     """Items and tokens per item of the batch with the most tokens."""
     shapes = [
-        (len(group), max(size.lengths[place] for place in group))
+        (len(group), max(size.lengths[index] for index in group))
         for size in sizes
         for group in split_by_budget(size.lengths, token_budget)
     ]
@@ -140,48 +133,16 @@ def planned_memory(
     quantize: str | None = None,
     checkpointing: bool = False,
     n_scorers: int = 1,
-    sharing: bool = True,
 ) -> MemoryPlan:
-    """The memory of a run alone; `score` records it beside what it measures."""
+    """Only the memory of a run; `score` records it beside the measured peak."""
     sizes = list(benchmarks.values())
-    shared, plain = largest_batches(skeleton, sizes, token_budget, sharing=sharing)
     return plan_memory(
         skeleton,
-        *(plain or (0, 0)),
+        *largest_batch(sizes, token_budget),
         max(size.n_cultures for size in sizes) * n_scorers,
         on_device=on_device,
         quantize=quantize,
         checkpointing=checkpointing,
-        shared=shared,
-        token_budget=token_budget,
-    )
-
-
-def largest_batches(
-    skeleton: BoundModel, sizes: list[BenchmarkSize], token_budget: int, *, sharing: bool
-) -> tuple[SharedBatch | None, tuple[int, int] | None]:
-    """The largest batch that shares prefixes, and the items and tokens per item of the largest other one."""
-    if not sharing:
-        return None, largest_batch(sizes, token_budget)
-    shared: list[SharedBatch] = []
-    plain: list[tuple[int, int]] = []
-    for size in sizes:
-        batches = shared_batches(skeleton, size, token_budget)
-        if batches is None:
-            plain.append(largest_batch([size], token_budget))
-            continue
-        for batch in batches:
-            if isinstance(batch, SharedBatch):
-                shared.append(batch)
-            else:
-                plain.append((len(batch.items), int(batch.lengths.max())))
-
-    def held(batch: SharedBatch) -> int:
-        return batch.prefix_tokens + max(batch.part(rows).rest_tokens for rows in batch.turns(token_budget))
-
-    return (
-        max(shared, key=held, default=None),
-        max(plain, key=lambda shape: (shape[0] * shape[1], shape[1]), default=None),
     )
 
 
@@ -193,13 +154,13 @@ def _options(
     quantize: str | None,
     checkpointing: bool,
 ) -> list[Option]:
-    """Ways to run, the plainest first."""
-    ways = [(quantize, checkpointing), (quantize, True)]
+    """Combinations of settings, the simplest first."""
+    combinations = [(quantize, checkpointing), (quantize, True)]
     if quantize is None and machine.on_device:
-        ways += [("4bit", False), ("4bit", True)]
+        combinations += [("4bit", False), ("4bit", True)]
     spent = 0 if machine.on_device else memory.score_tables + memory.runtime
     options = []
-    for bits, checked in dict.fromkeys(ways):
+    for bits, checked in dict.fromkeys(combinations):
         weights = weight_bytes(skeleton, bits)
         budget = largest_token_budget(
             skeleton,
@@ -220,7 +181,7 @@ def _options(
 
 
 def _recommended(options: list[Option], longest: int) -> list[str]:
-    """Settings of the plainest way that fits the longest prompt; empty where none does."""
+    """Settings of the simplest option that fits the longest prompt; empty where none does."""
     for option in options:
         if option.token_budget >= longest:
             budget = max(longest, min(option.token_budget, LARGEST_USEFUL_BUDGET))

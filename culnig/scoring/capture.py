@@ -1,9 +1,9 @@
 """Capture: activation and gradient of every module, handed over inside the backward pass and then dropped.
 
 A forward hook on each linear notes its output; a hook on that output's gradient hands both to a consumer,
-slice by slice, the moment autograd has the gradient. Nothing is kept: at any time the capture holds
-what the graph holds anyway plus one gradient. Parameters are frozen and the input embeddings are made to
-require a gradient, so the backward pass goes to activations only and no weight gradient is computed.
+slice by slice, the moment autograd has the gradient. At any time the capture holds one gradient beside what
+the graph holds anyway. Parameters are frozen and the input embeddings require a gradient, so the backward
+pass computes gradients of activations and none of weights.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Consumer = Callable[[Segment, "torch.Tensor", "torch.Tensor"], None]
 
 
 class Capture:
-    """Hooks on a bound model for as long as the context lasts; undone exactly on exit."""
+    """Hooks on a bound model for as long as the context lasts; exit removes them all."""
 
     def __init__(self, bound: BoundModel, consume: Consumer) -> None:
         self._bound = bound
         self._consume = consume
         self._stack = contextlib.ExitStack()
-        self._keeps = False
+        self._keeps_activations = False
         self._scale: float | None = None
 
     def __enter__(self) -> Capture:
@@ -45,26 +45,17 @@ class Capture:
         self._stack.close()
 
     @contextlib.contextmanager
-    def going_on(self) -> Iterator[None]:
+    def keeping_activations(self) -> Iterator[None]:
         """Backward passes inside are not the last through their graph: activations are kept for the next."""
-        self._keeps = True
+        self._keeps_activations = True
         try:
             yield
         finally:
-            self._keeps = False
-
-    @contextlib.contextmanager
-    def handing_to(self, consume: Consumer) -> Iterator[None]:
-        """Pairs of backward passes inside go to `consume`."""
-        usual, self._consume = self._consume, consume
-        try:
-            yield
-        finally:
-            self._consume = usual
+            self._keeps_activations = False
 
     @contextlib.contextmanager
     def scaled(self, factor: float) -> Iterator[None]:
-        """Forward passes inside have the outputs of all modules multiplied with `factor`."""
+        """Forward passes inside have the outputs of all modules multiplied by `factor`."""
         self._scale = factor
         try:
             yield
@@ -82,17 +73,17 @@ class Capture:
         def note(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
             scaled = None if self._scale is None else output * self._scale
             output = output if scaled is None else scaled
-            if not output.requires_grad:  # the forward pass that gradient checkpointing throws away
+            if not output.requires_grad:  # the first forward pass under gradient checkpointing
                 return scaled
             shape = self._shape
             activation: list[torch.Tensor] = [output.detach()]  # an alias without the graph: no cycle
 
             def hand_over(gradient: torch.Tensor) -> None:
-                noted = activation[0] if self._keeps else activation.pop()
-                # some families (OPT) hand a linear all tokens of all items in one row
+                noted = activation[0] if self._keeps_activations else activation.pop()
+                # some families (OPT) give a linear all tokens of all items in one row
                 noted, gradient = (tensor.reshape(*shape, -1) for tensor in (noted, gradient))
-                for piece in bound.slices:
-                    self._consume(piece.segment, piece.take(noted), piece.take(gradient))
+                for own in bound.slices:
+                    self._consume(own.segment, own.take(noted), own.take(gradient))
 
             output.register_hook(hand_over)  # type: ignore[no-untyped-call]
             return scaled

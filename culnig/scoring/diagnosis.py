@@ -1,4 +1,4 @@
-"""Where a forward pass first stopped being finite. Runs only when an answer already is NaN."""
+"""Where a forward pass first produced a value that is not finite. Runs only when an answer is NaN."""
 
 from __future__ import annotations
 
@@ -19,37 +19,34 @@ if TYPE_CHECKING:
 
 def non_finite_activation(bound: BoundModel, reader: AnswerReader, batch: Batch) -> NonFiniteError:
     """Forward the batch once more and describe the first activation of a real token that is not finite."""
-    found: list[NonFiniteError] = []
+    errors: list[NonFiniteError] = []
     mask = batch.token_mask
 
-    def looking(linear: BoundLinear) -> Callable[[Any, Any, torch.Tensor], None]:
-        def look(module: Any, inputs: Any, output: torch.Tensor) -> None:
-            if found:
-                return
-            for piece in linear.slices:
-                wrong = (
-                    ~piece.take(output).isfinite().cpu().numpy().reshape(*mask.shape, -1) & mask[..., None]
-                )
+    def checking(linear: BoundLinear) -> Callable[[Any, Any, torch.Tensor], None]:
+        def check(module: Any, inputs: Any, output: torch.Tensor) -> None:
+            for bound_slice in linear.slices if not errors else ():
+                finite = bound_slice.take(output).isfinite().cpu().numpy().reshape(*mask.shape, -1)
+                wrong = ~finite & mask[..., None]
                 if wrong.any():
-                    item, token, neuron = (int(place) for place in np.argwhere(wrong)[0])
-                    segment, name = piece.segment, batch.items[item].item.id
-                    where = f"{segment.module}, layer {segment.layer} (item {name})"
-                    found.append(
+                    item, token, neuron = (int(index) for index in np.argwhere(wrong)[0])
+                    segment = bound_slice.segment
+                    where = f"{segment.module}, layer {segment.layer} (item {batch.item_ids[item]})"
+                    errors.append(
                         NonFiniteError(int(wrong.sum()), item, token, neuron, what="activations", where=where)
                     )
                     return
 
-        return look
+        return check
 
     import torch
 
     with contextlib.ExitStack() as stack, torch.inference_mode():
         for linear in bound.linears:
-            stack.callback(linear.linear.register_forward_hook(looking(linear)).remove)
+            stack.callback(linear.linear.register_forward_hook(checking(linear)).remove)
         reader.logits(batch)
-    return found[0] if found else _after_the_layers(batch)
+    return errors[0] if errors else _after_the_layers(batch)
 
 
 def _after_the_layers(batch: Batch) -> NonFiniteError:
-    where = f"the output head (item {batch.items[0].item.id} or one of its batch)"
+    where = f"the output head (item {batch.item_ids[0]} or another of its batch)"
     return NonFiniteError(1, 0, int(batch.lengths[0]) - 1, 0, what="answer probabilities", where=where)

@@ -1,4 +1,4 @@
-"""How much a run stores, and what that takes on the disk."""
+"""How much a run stores."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ LEVELS: tuple[Level, ...] = ("culture", "item", "token")
 
 @dataclass(frozen=True)
 class StoredTensors:
-    """Which tensors level `token` stores; empty stands for all."""
+    """Which tensors level `token` stores; empty means all."""
 
     modules: tuple[str, ...] = ()
     """Names, or their last part (`gate_proj`)."""
     layers: tuple[int, ...] = ()
     items: tuple[str, ...] = ()
-    """Ids of items; `*` and `?` stand for any characters."""
+    """Ids of items; `*` matches any characters and `?` any single one."""
 
     def record(self) -> dict[str, Any]:
-        """What decides the stored tensors, for run.json."""
+        """The settings as run.json records them."""
         return asdict(self)
 
     def segments(self, layout: Layout) -> list[Segment]:
-        """Segments whose tensors are stored; InputError for a module or layer that is not there."""
+        """Segments whose tensors are stored; InputError for a module or layer that does not exist."""
         return layout.chosen(self.modules, self.layers)
 
-    def places(self, items: Sequence[Item]) -> frozenset[int] | None:
-        """Places of the items whose tensors are stored; None for all."""
+    def item_indices(self, items: Sequence[Item]) -> frozenset[int] | None:
+        """Indices of the items whose tensors are stored; None for all."""
         if not self.items:
             return None
         patterns = [pattern.replace("[", "[[]") for pattern in self.items]
         return frozenset(
-            place
-            for place, item in enumerate(items)
+            index
+            for index, item in enumerate(items)
             if any(fnmatchcase(item.id, pattern) for pattern in patterns)
         )

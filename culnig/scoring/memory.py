@@ -1,4 +1,4 @@
-"""Memory of the process and its devices: how much it is and was at most."""
+"""Peak memory of the process and its devices."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 
 def peak_bytes() -> int:
-    """Most memory so far: allocated on all CUDA devices where there are any in use, else of this process."""
+    """Peak so far: tensors on all CUDA devices where any is in use, else memory of this process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return sum(torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count()))
     return _peak_of_this_program() or _peak_of_this_process()
 
 
 def _peak_of_this_program() -> int:
-    """Since this program was started; 0 where the system does not say.
+    """Peak since this program was started; 0 where the system does not say.
 
-    The peak that getrusage reports is carried over from the process that started this one.
+    getrusage would report a larger peak of the process that started this one.
     """
     try:
         with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123
@@ -30,12 +30,3 @@ def _peak_of_this_program() -> int:
 def _peak_of_this_process() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def process_bytes() -> int:
-    """Memory that this process holds now; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-            return int(file.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0

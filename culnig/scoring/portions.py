@@ -1,7 +1,7 @@
-"""A benchmark's batches in portions: what one process takes at a time.
+"""A benchmark's batches in portions: the unit that one process scores, saves and resumes.
 
 Portions follow from the batches alone, never from the number of processes. Each has sums of its own, which
-are added in order, so one process and many end with the same bits.
+are added in order, so one process and many give the same bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _LEAST_BATCHES = 8
 
 
 def split_batches(n_batches: int, most: int = MOST_PORTIONS, start: int = 0) -> list[range]:
-    """Numbers of the batches of each portion, in order and as equal as may be; at least one portion.
+    """Numbers of the batches of each portion, in order, of nearly equal size; at least one portion.
 
     The first batch has the number `start`.
     """

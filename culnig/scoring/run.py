@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -11,16 +11,19 @@ from typing import Any
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
+from culnig.errors import MismatchError, option
+from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.products import products_of
 from culnig.models.base import BoundModel
 from culnig.scorers.base import Scorer
-from culnig.scoring.keeping import ItemScoreKeeper, Keeper, TensorKeeper
+from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
-from culnig.scoring.scoring import ScoreSettings, Scoring, settled
+from culnig.scoring.scoring import ScoreSettings, Scoring
+from culnig.store import schema
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
-from culnig.store.run import Run
+from culnig.store.run import Run, read_run_record
 from culnig.store.writer import Portion, PortionState, RunWriter
 
 _RECORDED_PACKAGES = ("culnig-engine", "torch", "transformers", "numpy", "h5py")
@@ -54,94 +57,81 @@ def score_run(
     settings: ScoreSettings,
     folder: Path,
     *,
-    how: RunSettings | None = None,
+    run_settings: RunSettings | None = None,
+    encoded: Mapping[str, Sequence[EncodedItem]] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     skipped: Mapping[str, int] | None = None,
     planned_memory: Mapping[str, Any] | None = None,
     progress: Progress = lambda benchmark, n_items: None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     """Score all benchmarks into the run folder `folder` and return the finished run.
 
-    An interrupted run is finished by the same call with `resume`, to the same bits. `skipped` counts the
-    items of each benchmark that were left out as too long, `planned_memory` is what a plan said; both are
-    recorded, the latter beside the peak that was measured. `say` is told where prompts cannot share their
-    prefixes. OutputExistsError where the folder is in the way, MismatchError where the run in it was made
-    for something else.
+    An interrupted run is finished by the same call with `resume`, to the same bits. `encoded` are the items
+    of each benchmark where the caller has encoded them already. `skipped` counts the items of each benchmark
+    that were left out as too long, `planned_memory` is a plan's estimate; both are recorded, the latter
+    beside the measured peak. OutputExistsError where the folder is in the way, MismatchError where the run in
+    it has other settings.
     """
-    score_share(
+    score_portions(
         bound,
         benchmarks,
         settings,
         folder,
         ALONE,
-        how=how,
+        run_settings=run_settings,
+        encoded=encoded,
         resume=resume,
         overwrite=overwrite,
         skipped=skipped,
         planned_memory=planned_memory,
         progress=progress,
-        say=say,
     )
     return Run(folder)
 
 
-def score_share(
+def score_portions(
     bound: BoundModel,
     benchmarks: Mapping[str, ChosenItems],
     settings: ScoreSettings,
     folder: Path,
     processes: Processes,
     *,
-    how: RunSettings | None = None,
+    run_settings: RunSettings | None = None,
+    encoded: Mapping[str, Sequence[EncodedItem]] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     skipped: Mapping[str, int] | None = None,
     planned_memory: Mapping[str, Any] | None = None,
     progress: Progress = lambda benchmark, n_items: None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Do this process's share of a run; see `score_run`.
+    """Score the portions of a run that fall to this process; see `score_run`.
 
     Processes of one launch end with the finished run; a shard is left to be merged with the others
     (`culnig.store.merge`). The numbers are those of one process, to the bit.
     """
-    how = how or RunSettings()
-    settings, problem = settled(
-        settings,
-        bound,
-        gradient_checkpointing=how.gradient_checkpointing,
-        scorers=how.scorers,
-        tensors=how.level == "token",
-    )
-    if problem:
-        say(f"prompts are not shared: {problem}")
-    record = _record(bound, benchmarks, settings, how)
+    run_settings = run_settings or RunSettings()
+    record = _record(bound, benchmarks, settings, run_settings)
     if skipped:
         record["skipped_too_long"] = dict(skipped)
     if processes.is_shard:
         record["shard"] = {"number": processes.number, "of": processes.of}
-    with _writer(processes, folder, record, bound, how, resume=resume, overwrite=overwrite) as writer:
+    if resume:
+        _accept_shared_prompts(folder, record)
+    compression = run_settings.compression
+    with _writer(processes, folder, record, bound, compression, resume=resume, overwrite=overwrite) as writer:
         if writer.finished:
             return
         portions: dict[str, int] = {}
-        turn = 0
+        index = 0
         for name, chosen in benchmarks.items():
-            scoring = Scoring(
-                bound,
-                chosen.items,
-                chosen.role,
-                settings,
-                gradient_checkpointing=how.gradient_checkpointing,
-                scorers=how.scorers,
-                halves=how.halves,
-            )
+            own = Encoder(bound).encode_all(chosen.items) if encoded is None else encoded[name]
+            scoring = _scoring(bound, own, chosen, settings, run_settings)
             portions[name] = len(scoring.portions)
             for number in range(portions[name]):
-                if processes.takes(turn):
-                    _score_portion(writer, bound, name, chosen, scoring, number, how, progress)
-                turn += 1
+                if processes.takes(index):
+                    _score_portion(writer, bound, name, chosen, scoring, number, run_settings, progress)
+                index += 1
         if planned_memory is not None and processes.is_first:
             writer.record_more(memory={"planned": dict(planned_memory), "measured_peak": peak_bytes()})
         if processes.is_shard:
@@ -153,12 +143,51 @@ def score_share(
         processes.wait_for_all()
 
 
+def _scoring(
+    bound: BoundModel,
+    encoded: Sequence[EncodedItem],
+    chosen: ChosenItems,
+    settings: ScoreSettings,
+    run_settings: RunSettings,
+) -> Scoring:
+    return Scoring(
+        bound,
+        encoded,
+        chosen.role,
+        settings,
+        gradient_checkpointing=run_settings.gradient_checkpointing,
+        scorers=run_settings.scorers,
+        halves=run_settings.halves,
+    )
+
+
+def _accept_shared_prompts(folder: Path, record: dict[str, Any]) -> None:
+    """Accept a finished run of the first edition whose prompts shared their prefixes.
+
+    MismatchError where such a run is unfinished: its other items would be scored in other batches.
+    """
+    if not (folder / schema.RUN_FILE).exists():
+        return
+    stored = read_run_record(folder)
+    if not stored.get("settings", {}).get("prefix_sharing"):
+        return
+    if (folder / schema.SCORES_FILE).exists():
+        record["settings"]["prefix_sharing"] = True
+        return
+    version = stored.get("versions", {}).get("culnig-engine", "that began it")
+    raise MismatchError(
+        f"{folder} cannot be resumed: its prompts shared their prefixes (settings.prefix_sharing is true in "
+        "run.json), and this version computes every prompt whole. Score it again with "
+        f"{option('overwrite')}, or finish it with culnig-engine {version}"
+    )
+
+
 def _writer(
     processes: Processes,
     folder: Path,
     record: dict[str, Any],
     bound: BoundModel,
-    how: RunSettings,
+    compression: Compression,
     *,
     resume: bool,
     overwrite: bool,
@@ -166,9 +195,9 @@ def _writer(
     """The run folder: the first process makes or checks it, then the others join."""
     if not processes.is_first:
         processes.wait_for_all()
-        return RunWriter.join(folder, record, bound.layout, compression=how.compression)
+        return RunWriter.join(folder, record, bound.layout, compression=compression)
     writer = RunWriter.open(
-        folder, record, bound.layout, resume=resume, overwrite=overwrite, compression=how.compression
+        folder, record, bound.layout, resume=resume, overwrite=overwrite, compression=compression
     )
     processes.wait_for_all()
     return writer
@@ -181,17 +210,12 @@ def _score_portion(
     chosen: ChosenItems,
     scoring: Scoring,
     number: int,
-    how: RunSettings,
+    run_settings: RunSettings,
     progress: Progress,
 ) -> None:
-    portion = Portion(
-        name,
-        number,
-        len(scoring.portions),
-        len(scoring.portions[number]),
-        scoring.half_of_portion[number],
-    )
-    places = scoring.places(number)
+    numbers = scoring.portions[number]
+    portion = Portion(name, number, len(scoring.portions), len(numbers), scoring.half_of_portion[number])
+    indices = scoring.item_indices(number)
     scores = scoring.empty()
     stored = writer.read_part(portion)
     if stored is not None:
@@ -199,20 +223,17 @@ def _score_portion(
         scores.scorers = dict(stored.scorers)
         scores.outcomes.put(stored.places, stored.outcomes)
         progress(name, int(stored.moments.n_items.sum()))
-    if how.level != "culture":
-        writer.discard_data(
-            _KEEPERS[how.level].folder, portion, scoring.portions[number].start + scores.batches_done
-        )
-    keeper = _keeper(writer, bound, portion, chosen, scoring, how)
+    if run_settings.level != "culture":
+        writer.discard_data(_KEEPERS[run_settings.level].folder, portion, numbers.start + scores.batches_done)
+    keeper = _keeper(writer, bound, portion, chosen, scoring, run_settings)
 
     def after_batch(batches_done: int, n_items: int) -> None:
         complete = batches_done == portion.n_batches
         if complete or (writer.checkpoint_due() and (keeper is None or keeper.between_parts)):
             if keeper:
                 keeper.settle()
-            state = PortionState(
-                scores.moments, scores.outcomes.take(places), places, batches_done, scores.scorers
-            )
+            outcomes = scores.outcomes.take(indices)
+            state = PortionState(scores.moments, outcomes, indices, batches_done, scores.scorers)
             writer.save_part(portion, chosen.role, chosen.split, state)
         progress(name, n_items)
 
@@ -236,19 +257,19 @@ def _keeper(
     portion: Portion,
     chosen: ChosenItems,
     scoring: Scoring,
-    how: RunSettings,
+    run_settings: RunSettings,
 ) -> Keeper | None:
     def text_of(token: int) -> str:
         return str(bound.tokenizer.decode([token]))
 
-    where = (writer, portion, scoring.batches, scoring.portions[portion.number], text_of)
-    if how.level == "item":
-        return ItemScoreKeeper(*where, bound.layout.n_neurons, how.score_type)
-    if how.level == "token":
+    common = (writer, portion, scoring.batches, scoring.portions[portion.number], text_of)
+    if run_settings.level == "item":
+        return ItemScoreKeeper(*common, bound.layout.n_neurons, run_settings.score_type)
+    if run_settings.level == "token":
+        tensors = run_settings.tensors
         number_format = str(bound.model.dtype).removeprefix("torch.")
-        return TensorKeeper(
-            *where, how.tensors.segments(bound.layout), number_format, how.tensors.places(chosen.items)
-        )
+        indices = tensors.item_indices(chosen.items)
+        return TensorKeeper(*common, tensors.segments(bound.layout), number_format, indices)
     return None
 
 
@@ -275,20 +296,24 @@ def versions(bound: BoundModel | None = None) -> dict[str, str]:
 
 
 def _record(
-    bound: BoundModel, benchmarks: Mapping[str, ChosenItems], settings: ScoreSettings, how: RunSettings
+    bound: BoundModel,
+    benchmarks: Mapping[str, ChosenItems],
+    settings: ScoreSettings,
+    run_settings: RunSettings,
 ) -> dict[str, Any]:
-    stored: dict[str, Any] = {"level": how.level}
-    if how.scorers:
-        stored["scorers"] = [scorer.name for scorer in how.scorers]
-    if how.halves:
+    stored: dict[str, Any] = {"level": run_settings.level}
+    if run_settings.scorers:
+        stored["scorers"] = [scorer.name for scorer in run_settings.scorers]
+    if run_settings.halves:
         stored["halves"] = True
-    if how.level == "item":
-        stored["score_type"] = how.score_type
-    if how.level == "token":
-        stored |= how.tensors.record()
+    if run_settings.level == "item":
+        stored["score_type"] = run_settings.score_type
+    if run_settings.level == "token":
+        stored |= run_settings.tensors.record()
     return {
         "model": describe_model(bound),
-        "settings": {**asdict(settings), **stored},
+        # prefix_sharing: runs of the first edition say so too where every prompt was computed whole
+        "settings": {**asdict(settings), "prefix_sharing": False, **stored},
         "benchmarks": {name: chosen.record() for name, chosen in benchmarks.items()},
         "versions": versions(bound),
         "complete": False,

@@ -4,18 +4,16 @@ Per batch: forward, P(gold) at the last position, one backward pass from ΣP. It
 gradient of the sum holds every item's own gradient; `Capture` hands each module's pair to the kernel,
 which adds to the table while autograd goes on.
 
-The order of batches is fixed by the items and the token budget, and so are the portions they are cut into.
-Each portion has a table of its own, which after k batches is the same whether or not the process was
-interrupted in between, and whichever process it was; the tables are added in the order of portions.
-
-Where items begin alike and it pays, a batch forwards what they have in common once (`sharing`).
+The items and the token budget fix the order of the batches and the portions that they are cut into. Each
+portion has a table of its own, which after k batches is the same whether or not the process was interrupted
+in between, and whichever process it was; the tables are added in the order of portions.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +23,17 @@ from culnig.core.moments import CultureMoments
 from culnig.core.outcomes import Outcomes
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
-from culnig.inference.encoding import Encoder
-from culnig.inference.grouping import share_prefixes
-from culnig.inference.shared_batches import SharedBatch, renumbered, whole
+from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.fitting import Fallback
 from culnig.models.base import BoundModel
 from culnig.scorers.base import Scorer
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.capture import Capture
 from culnig.scoring.checkpointing import checkpointed
-from culnig.scoring.halving import half_of_items
-from culnig.scoring.keeping import Keeper
-from culnig.scoring.pieces import Pieces
+from culnig.scoring.keepers import Keeper
 from culnig.scoring.portions import MOST_PORTIONS, split_batches
-from culnig.scoring.sharing_trial import sharing_problem
+from culnig.scoring.question_halves import half_of_items
+from culnig.scoring.targets import BatchPasses
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,6 @@ class ScoreSettings:
     """How contributions at the tokens become one instance score: max, absmax, sum, mean or last."""
     token_budget: int = DEFAULT_TOKEN_BUDGET
     """Most tokens of one batch, padding included. Changes scores only by the model's float noise."""
-    prefix_sharing: bool = True
-    """Whether prompts that begin alike share that part where it pays. Changes scores only as that does."""
 
 
 @dataclass
@@ -68,12 +62,12 @@ AfterBatch = Callable[[int, int], None]
 
 
 class Scoring:
-    """One benchmark's items, encoded and cut into batches and portions, ready to be scored."""
+    """One benchmark's encoded items, cut into batches and portions, ready to be scored."""
 
     def __init__(
         self,
         bound: BoundModel,
-        items: Sequence[Item],
+        encoded: Sequence[EncodedItem],
         role: Role,
         settings: ScoreSettings,
         *,
@@ -83,43 +77,38 @@ class Scoring:
     ) -> None:
         """`gradient_checkpointing` takes less memory and more time, and gives the same scores.
 
-        `scorers` are those beside gradient × activation. Neither goes with prefix sharing (`settled`). With
-        `halves` a portion holds items of one half of the questions only (`halving`).
+        `scorers` are those beside gradient × activation. With `halves` a portion holds items of one half of
+        the questions only (`question_halves`).
         """
         self._scorers = scorers
         self._bound = bound
-        self._items = items
+        self._items = [each.item for each in encoded]
         self._clamp_at_zero = role == "control"
         self._settings = settings
         self._checkpointing = gradient_checkpointing
-        encoded = Encoder(bound).encode_all(items)
-        self.work: list[SharedBatch | Batch] = []
-        """The batches as they are run."""
+        self.batches: list[Batch] = []
         self.portions: list[range] = []
         self.half_of_portion: list[int | None] = []
         """Which half of the questions a portion holds, 1 or 2; None for both."""
-        for half, places in self._shares(halves):
-            chosen = [encoded[place] for place in places]
-            shared = share_prefixes(chosen, settings.token_budget) if settings.prefix_sharing else None
-            batches = shared or list[SharedBatch | Batch](make_batches(chosen, settings.token_budget))
+        for half, numbers in self._halves(halves):
+            batches = make_batches([encoded[number] for number in numbers], settings.token_budget)
             most = MOST_PORTIONS if half is None else MOST_PORTIONS // 2
-            self.portions += split_batches(len(batches), most, len(self.work))
-            self.work += [renumbered(batch, places) for batch in batches]
+            self.portions += split_batches(len(batches), most, len(self.batches))
+            self.batches += [batch.renumbered(numbers) for batch in batches]
             self.half_of_portion += [half] * (len(self.portions) - len(self.half_of_portion))
-        self.batches = [whole(batch) for batch in self.work]
 
-    def _shares(self, halves: bool) -> list[tuple[int | None, Sequence[int]]]:
-        """The items that are batched together: all, or those of each half that has any."""
+    def _halves(self, halves: bool) -> list[tuple[int | None, Sequence[int]]]:
+        """Indices of the items that are batched together: all, or those of each half that has any."""
         if not halves:
             return [(None, range(len(self._items)))]
         half_of = half_of_items(self._items)
-        shares = [(half, np.flatnonzero(half_of == half).tolist()) for half in (1, 2)]
-        return [(half, places) for half, places in shares if places]
+        by_half = [(half, np.flatnonzero(half_of == half).tolist()) for half in (1, 2)]
+        return [(half, numbers) for half, numbers in by_half if numbers]
 
-    def places(self, portion: int) -> NDArray[np.int64]:
-        """Places of a portion's items in file order, ascending."""
-        numbers = [place for number in self.portions[portion] for place in self.batches[number].numbers]
-        return np.sort(np.array(numbers, dtype=np.int64))
+    def item_indices(self, portion: int) -> NDArray[np.int64]:
+        """Indices of a portion's items in file order, ascending."""
+        indices = [index for number in self.portions[portion] for index in self.batches[number].numbers]
+        return np.sort(np.array(indices, dtype=np.int64))
 
     def empty(self) -> BenchmarkScores:
         """A table for the cultures of all items, in order of first appearance."""
@@ -139,69 +128,36 @@ class Scoring:
         keeper: Keeper | None = None,
         after_batch: AfterBatch = lambda batches_done, n_items: None,
     ) -> None:
-        """Score a portion into its table `scores`, from the batch on that `scores` has come to.
+        """Score a portion into its table `scores`, from the first batch that `scores` does not hold.
 
         A batch that does not fit into memory is halved until it does. Items of a control benchmark have
-        their weighted scores clamped at zero (METHOD §1). Raises NonFiniteError, naming module, layer and
-        item, where an activation or gradient is not finite, and EnvironmentProblem where a single item does
-        not fit into memory.
+        their weighted scores clamped at zero (docs/method.md). Raises NonFiniteError, naming module, layer
+        and item, where an activation or gradient is not finite, and EnvironmentProblem where a single item
+        does not fit into memory.
         """
         accumulator = Accumulator(
             scores.moments,
-            self._bound.layout,
             self._settings.aggregator,
             clamp_at_zero=self._clamp_at_zero,
             keeper=keeper,
-            others=[(scorer, scores.scorers[scorer.name]) for scorer in self._scorers],
+            scorers=[(scorer, scores.scorers[scorer.name]) for scorer in self._scorers],
         )
+        targets = tuple(dict.fromkeys(target for scorer in self._scorers for target in scorer.targets))
         with (
             checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
             AnswerReader(self._bound) as reader,
             Capture(self._bound, accumulator.add) as capture,
         ):
-            targets = tuple(dict.fromkeys(t for scorer in self._scorers for t in scorer.targets))
-            pieces = Pieces(
-                self._bound,
-                reader,
-                capture,
-                accumulator,
-                scores.outcomes,
-                self._settings.token_budget,
-                targets,
-            )
+            passes = BatchPasses(self._bound, reader, capture, accumulator, targets)
+            fallback = Fallback(passes.run, can_checkpoint=not self._checkpointing)
             for number in self.portions[portion][scores.batches_done :]:
                 if keeper:
                     keeper.begin(number)
-                pieces.score(self.work[number])
+                fallback.run(self.batches[number], scores.outcomes)
                 if keeper:
                     keeper.end(number)
                 scores.batches_done += 1
                 after_batch(scores.batches_done, len(self.batches[number].items))
-
-
-def settled(
-    settings: ScoreSettings,
-    bound: BoundModel,
-    *,
-    gradient_checkpointing: bool = False,
-    scorers: Sequence[Scorer] = (),
-    tensors: bool = False,
-) -> tuple[ScoreSettings, str]:
-    """The settings with prefix sharing off where it is asked for and cannot be, and the reason.
-
-    `tensors` says that activations and gradients of whole prompts are kept.
-    """
-    problem = None
-    if settings.prefix_sharing:
-        if tensors:
-            problem = "level token keeps the tensors of whole prompts"
-        elif scorers:
-            problem = f"scorer {scorers[0].name} sees whole prompts"
-        elif gradient_checkpointing:
-            problem = "gradient checkpointing runs layers twice"
-        else:
-            problem = sharing_problem(bound)
-    return (settings, "") if problem is None else (replace(settings, prefix_sharing=False), problem)
 
 
 def score_benchmark(
@@ -218,22 +174,26 @@ def score_benchmark(
 
     Raises as `Scoring.score` does.
     """
-    settings, _ = settled(settings, bound, gradient_checkpointing=gradient_checkpointing, scorers=scorers)
     scoring = Scoring(
-        bound, items, role, settings, gradient_checkpointing=gradient_checkpointing, scorers=scorers
+        bound,
+        Encoder(bound).encode_all(items),
+        role,
+        settings,
+        gradient_checkpointing=gradient_checkpointing,
+        scorers=scorers,
     )
     total = scoring.empty()
     for portion in range(len(scoring.portions)):
-        part = scoring.empty()
-        part.outcomes = total.outcomes
+        scores = scoring.empty()
+        scores.outcomes = total.outcomes
         before = total.batches_done
         scoring.score(
             portion,
-            part,
+            scores,
             after_batch=lambda done, n_items, before=before: after_batch(before + done, n_items),  # type: ignore[misc]
         )
-        total.moments.add(part.moments)
-        for name, moments in part.scorers.items():
+        total.moments.add(scores.moments)
+        for name, moments in scores.scorers.items():
             total.scorers[name].add(moments)
-        total.batches_done += part.batches_done
+        total.batches_done += scores.batches_done
     return total

@@ -100,7 +100,7 @@ class Weights:
     def module(self, module: str, layer: int) -> list[Part]:
         """Weight and bias of a module; rows of them where projections are fused."""
         linear, piece = self._places[module, layer]
-        columns = piece.places(np.arange(piece.segment.width))
+        columns = piece.columns(np.arange(piece.segment.width))
         return joined(self._rows(linear, columns, output=True))
 
     def mlp_path(self, layer: int) -> str:
@@ -145,10 +145,10 @@ class Weights:
         """Linears with columns of their output, or of their input, that belong to neurons of a module."""
         linear, piece = self._places[module, layer]
         if not module.startswith(MLP):
-            return [(linear, piece.places(index), True)]
+            return [(linear, piece.columns(index), True)]
         width = piece.segment.width
         beside = [
-            (other, its.places(index), True)
+            (other, its.columns(index), True)
             for (name, n), (other, its) in self._places.items()
             if n == layer and name.startswith(MLP) and its.segment.width == width
         ]

@@ -81,7 +81,6 @@ def _accuracies(planted: PlantedModel, items: Sequence[Item], masked: NeuronSet 
     outcomes = Outcomes.empty(items)
     masking = contextlib.nullcontext() if masked is None else intervene(bound, masked)
     with masking, AnswerReader(bound) as reader:
-        for batch in make_batches(Encoder(bound).encode_all(items), DEFAULT_TOKEN_BUDGET):
-            reader.answer(batch, outcomes)
+        reader.answer_all(make_batches(Encoder(bound).encode_all(items), DEFAULT_TOKEN_BUDGET), outcomes)
     cultures = dict.fromkeys(item.culture for item in items)
     return {culture: float(outcomes.correct[outcomes.culture == culture].mean()) for culture in cultures}

@@ -114,7 +114,7 @@ def validate(
     names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
     others = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
     run = score_run(
-        planted.bound, benchmarks, ScoreSettings(), folder / "run", how=RunSettings(scorers=others)
+        planted.bound, benchmarks, ScoreSettings(), folder / "run", run_settings=RunSettings(scorers=others)
     )
     runs = {name: Run(run.folder, name) for name in names}
     layout = planted.bound.layout

@@ -160,7 +160,7 @@ def check_masking(bound: BoundModel) -> Check:
             with intervene(bound, index + segment.start, factor=0.0):
                 masked = _outputs(bound, batch)
             changed = (masked[number] != bare[number]).flatten(0, -2).any(0).nonzero().flatten().tolist()
-            columns = piece.places(index).tolist()
+            columns = piece.columns(index).tolist()
             earlier = [
                 other
                 for other, its in enumerate(bound.linears)

@@ -62,7 +62,7 @@ def _slope(
     """dP(gold)/da of one neuron at one token, from four forward passes."""
     import numpy as np
 
-    column = int(piece.places(np.array([index]))[0])
+    column = int(piece.columns(np.array([index]))[0])
 
     def moved(by: float) -> float:
         handle = linear.register_forward_hook(_moving(token, column, by))

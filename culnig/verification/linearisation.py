@@ -119,6 +119,5 @@ def audit(
 
 def _p_gold(reader: AnswerReader, batches: Sequence[Batch], items: Sequence[Item]) -> NDArray[np.float64]:
     outcomes = Outcomes.empty(items)
-    for batch in batches:
-        reader.answer(batch, outcomes)
+    reader.answer_all(batches, outcomes)
     return outcomes.p_gold

@@ -94,20 +94,18 @@ def test_scoring_again_gives_the_same_bits(culnig, run_folder, model_folder, tmp
             )
 
 
-@pytest.mark.usefixtures("cheap_passes")
-def test_prompts_share_what_they_begin_with_unless_told_not_to(culnig, run_folder, model_folder, tmp_path):
-    shared, whole = tmp_path / "shared", Run(run_folder)
-    asked = ("score", "--model", model_folder, "--benchmark", "everyday-control", "--per-culture", "1")
-    assert culnig(*asked, "-o", shared).code == 0
-    found = Run(shared)
-    assert found.record["settings"]["prefix_sharing"] is True
-    assert whole.record["settings"]["prefix_sharing"] is False
-    sums, expected = (run.moments("everyday-control").sum for run in (found, whole))
-    assert not np.array_equal(sums, expected)
-    np.testing.assert_allclose(sums, expected, rtol=0, atol=1e-4 * expected.max())
-    refused = culnig(*asked, "-o", shared, "--resume", "--no-prefix-sharing")
-    assert refused.code == 2
-    assert "settings.prefix_sharing" in refused.err
+def test_prompts_are_computed_whole_with_and_without_the_old_option(
+    culnig, run_folder, model_folder, tmp_path
+):
+    folder, with_option = tmp_path / "run", Run(run_folder)
+    arguments = ("score", "--model", model_folder, "--benchmark", "everyday-control", "--per-culture", "1")
+    assert culnig(*arguments, "-o", folder).code == 0
+    without_option = Run(folder)
+    for run in (with_option, without_option):
+        assert run.record["settings"]["prefix_sharing"] is False
+    sums, expected = (run.moments("everyday-control").sum for run in (without_option, with_option))
+    np.testing.assert_array_equal(sums, expected)
+    assert culnig(*arguments, "-o", folder, "--resume", "--no-prefix-sharing").code == 0
 
 
 def test_json_prints_one_document_and_nothing_else_on_standard_output(culnig, model_folder, tmp_path):

@@ -3,12 +3,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes, disconnect, launched, parse_shard
 from culnig.errors import InputError
 from culnig.scoring.levels import LEVELS
-from culnig.scoring.run import RunSettings, score_share
+from culnig.scoring.run import RunSettings, score_portions
 from culnig.scoring.scoring import ScoreSettings
 from tests.forked import Child, in_child
 from tests.ports import HOST, free_port
@@ -70,8 +70,14 @@ BENCHMARKS = {
 
 def score(folder, level, processes, **options):
     how = RunSettings(level=level)
-    score_share(
-        tiny_model(), BENCHMARKS, ScoreSettings(token_budget=1), folder, processes, how=how, **options
+    score_portions(
+        tiny_model(),
+        BENCHMARKS,
+        ScoreSettings(token_budget=1),
+        folder,
+        processes,
+        run_settings=how,
+        **options,
     )
 
 

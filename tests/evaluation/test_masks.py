@@ -129,7 +129,7 @@ def test_written_answers_are_masked_too():
 def test_values_that_are_not_there_are_asked_for():
     bound = tiny_model()
     conditions = conditions_of(bound, "mean")
-    with pytest.raises(InputError, match="there are no values for its neurons"):
+    with pytest.raises(InputError, match="no values are given for some of its neurons"):
         run_conditions(bound, {"a": tiny_items(2)}, conditions)
     fewer = Replacements.of(bound, prompts_of(bound), conditions[:2])
     with pytest.raises(InputError, match="random 0 like general"):

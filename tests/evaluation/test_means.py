@@ -49,6 +49,31 @@ def test_a_neuron_set_to_its_mean_is_the_same_at_every_token():
         np.testing.assert_allclose(mean_activations(bound, asked[:1], flat), means, rtol=1e-6)
 
 
+def fails_once(module):
+    """Let memory run out once in a module's forward pass, behind hooks that saw earlier modules."""
+    failures = []
+
+    def fail(module, inputs, output):
+        if not failures:
+            failures.append(len(output))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    module.register_forward_hook(fail)
+    return failures
+
+
+def test_memory_that_runs_out_in_a_forward_pass_counts_no_token_twice():
+    items, bound = tiny_items(4), tiny_model()
+    flat = np.arange(0, bound.layout.n_neurons, 7)
+    prompts = [encoded.token_ids for encoded in Encoder(bound).encode_all(items)]
+    expected = activations_of(bound, prompts, flat)
+    failures = fails_once(bound.linears[-1].linear)
+    halved = activations_of(bound, prompts, flat)
+    assert failures == [4]
+    np.testing.assert_allclose(halved.mean, expected.mean, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(halved.samples, expected.samples, rtol=1e-4, atol=1e-6)
+
+
 def test_no_items_have_no_mean():
     with pytest.raises(InputError, match="no items to take means over"):
         mean_activations(tiny_model(), [], np.array([1]))
@@ -67,7 +92,7 @@ def test_a_run_of_other_weights_or_without_prompts_gives_no_means(tmp_path):
     run = score_tiny(tmp_path / "item", "item", items=slice(3))
     with pytest.raises(MismatchError, match="layout or weights are not those of"):
         stored_prompts(run, tiny_model(seed=1))
-    with pytest.raises(InputError, match="--level item"):
+    with pytest.raises(InputError, match="level='item'"):
         stored_prompts(score_tiny(tmp_path / "culture", items=slice(3)), tiny_model())
 
 

@@ -71,13 +71,13 @@ def test_shared_prompts_give_the_same_answers_under_every_condition(family):
 def test_fewer_tokens_go_through_the_model_where_prompts_begin_alike(monkeypatch):
     bound = tiny_model()
     seen = []
-    forward = AnswerReader.forward
+    logits = AnswerReader.logits
 
-    def counting(self, token_ids, *asked, **options):
-        seen.append(token_ids.numel())
-        return forward(self, token_ids, *asked, **options)
+    def counting(self, batch):
+        seen.append(batch.inputs().token_ids.numel())
+        return logits(self, batch)
 
-    monkeypatch.setattr(AnswerReader, "forward", counting)
+    monkeypatch.setattr(AnswerReader, "logits", counting)
     run_conditions(bound, {"a": asked()}, conditions_of(bound), prefix_sharing=False)
     alone = sum(seen)
     seen.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +32,7 @@ def test_padding_is_on_the_right_and_not_real():
     (batch,) = make_batches(encoded([2, 4]), 100)
     assert batch.numbers == (1, 0)
     np.testing.assert_array_equal(batch.token_mask, [[True] * 4, [True, True, False, False]])
-    assert batch.token_ids(torch.device("cpu")).tolist() == [[1, 2, 3, 4], [1, 2, 0, 0]]
+    assert batch.token_ids().tolist() == [[1, 2, 3, 4], [1, 2, 0, 0]]
 
 
 def test_a_budget_that_is_not_positive_is_refused():

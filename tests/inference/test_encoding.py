@@ -53,7 +53,9 @@ def test_a_label_that_merges_with_the_prefix_is_refused():
 
 
 def test_an_item_longer_than_the_model_allows_is_named():
-    with pytest.raises(InputError, match=r"item item-0 has \d+ tokens, more than the 1024.*--skip-too-long"):
+    with pytest.raises(
+        InputError, match=r"item item-0 has \d+ tokens, more than the 1024.*skip_too_long=True"
+    ):
         Encoder(tiny_model()).encode(replace(tiny_items(1)[0], prompt="x" * 2000))
 
 

@@ -178,7 +178,7 @@ def hooked_columns(bound, neuron):
     for linear in bound.linears:
         for piece in linear.slices:
             if (neuron.module, neuron.layer) == (piece.segment.module, piece.segment.layer):
-                column = int(piece.places(np.array([neuron.index]))[0])
+                column = int(piece.columns(np.array([neuron.index]))[0])
                 return output_of(bound, linear.linear)[..., column]
     raise AssertionError(neuron)
 
@@ -281,5 +281,5 @@ def test_several_sets_are_masked_at_once():
 
 def test_what_is_no_set_is_refused():
     bound = tiny_model()
-    with pytest.raises(InputError, match="neither a neuron set"), intervene(bound, [3, 4]):
+    with pytest.raises(InputError, match="not a neuron set"), intervene(bound, [3, 4]):
         pass

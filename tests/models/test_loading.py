@@ -47,7 +47,7 @@ def test_an_unknown_device_lists_the_choices(folder):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a CUDA device where there is none")
 def test_a_missing_device_is_a_problem_of_the_machine(folder):
-    with pytest.raises(EnvironmentProblem, match=r"'cuda:3' is not here"):
+    with pytest.raises(EnvironmentProblem, match=r"'cuda:3' does not exist"):
         load_model(str(folder), registry.adapters(), LoadSettings(device="cuda:3"))
 
 

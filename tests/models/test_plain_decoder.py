@@ -51,7 +51,7 @@ def test_each_slice_is_the_unfused_projection_with_the_same_weights(family, head
     ]
     for piece, projection in zip(attention.slices, unfused(attention.linear, heads), strict=True):
         torch.testing.assert_close(piece.take(output), projection(x))
-        columns = piece.places(np.arange(piece.segment.width))
+        columns = piece.columns(np.arange(piece.segment.width))
         assert torch.equal(output[..., torch.from_numpy(columns)], piece.take(output))
 
 

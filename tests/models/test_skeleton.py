@@ -37,7 +37,7 @@ def test_a_structure_that_does_not_fit_is_refused_before_weights_are_missed(tmp_
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (BertConfig(), r"\(Bert\) is an encoder: every token sees the whole text"),
+        (BertConfig(), r"\(Bert\) is an encoder, whose tokens see the whole text"),
         (T5Config(), r"\(T5\) is an encoder–decoder"),
         (BartConfig(), r"\(Bart\) is an encoder–decoder"),
         (ViTConfig(), r"\(ViT\) is not a causal language model"),
@@ -60,7 +60,7 @@ def test_code_of_the_model_does_not_run_unless_asked(tmp_path):
         '{"model_type": "secret", "auto_map": {"AutoConfig": "secret.SecretConfig"}}'
     )
     (tmp_path / "secret.py").write_text("raise SystemExit('ran')")
-    with pytest.raises(ModelLoadError, match=r"add --trust-remote-code"):
+    with pytest.raises(ModelLoadError, match=r"add trust_remote_code=True"):
         load_skeleton(str(tmp_path), registry.adapters())
 
 

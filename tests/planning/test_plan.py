@@ -7,7 +7,8 @@ import pytest
 from culnig.planning.memory import HOST_WORKSPACE, MemoryPlan, largest_token_budget, plan_memory
 from culnig.planning.plan import Machine, largest_batch, plan_run, planned_memory
 from culnig.planning.tracing import batch_flops
-from culnig.planning.work import BenchmarkSize, plan_disk, run_flops, shared_batches
+from culnig.planning.work import BenchmarkSize, plan_disk, run_flops
+from tests.alike import token_items
 from tests.planning.test_tracing import skeleton
 
 SIZE = BenchmarkSize(n_cultures=3, lengths=[10, 40, 40, 20, 30])
@@ -81,34 +82,18 @@ def test_weights_that_need_several_devices_are_spread(llama):
     assert found["recommended"][0] == "--device-map auto"
 
 
-def prompts(*rows):
-    return BenchmarkSize(3, [len(row) for row in rows], [tuple(row) for row in rows])
+def test_the_memory_of_a_run_is_that_of_its_largest_batch(llama):
+    planned = planned_memory(llama, {"toy": SIZE}, token_budget=100, on_device=True)
+    assert planned == plan_memory(llama, 3, 30, 3, on_device=True)
 
 
-def test_prompts_that_begin_alike_save_work_and_are_planned_as_they_run(llama, monkeypatch):
-    """One prefix of 40 tokens forward once and backward four times, four rests of 10."""
-    monkeypatch.setattr("culnig.inference.shared_batches.PASS_OVERHEAD", 0)
-    alike = prompts(*([7] * 40 + [9 + number] * 10 for number in range(4)))
-    asked = {"token_budget": 100}
-    shared, plain = (
-        plan_run(llama, {"toy": alike}, Machine(10**9), **asked, sharing=sharing) for sharing in (True, False)
-    )
-    assert shared["work"]["saved_by_sharing"] == pytest.approx(1 - (40 * 2.5 + 40) / 200)
-    assert plain["work"]["saved_by_sharing"] == 0
-    saved = 1 - shared["work"]["flops"] / plain["work"]["flops"]
-    assert saved == pytest.approx(0.3, rel=1e-6)
-    (batch,) = shared_batches(llama, alike, 100)
-    expected = plan_memory(llama, 0, 0, 3, on_device=True, shared=batch, token_budget=100).peak
-    assert planned_memory(llama, {"toy": alike}, token_budget=100, on_device=True).peak == expected
-    unlike = prompts(*([number] * 50 for number in range(4)))
-    assert shared_batches(llama, unlike, 100) is None
-    found = planned_memory(llama, {"toy": unlike}, token_budget=100, on_device=True)
-    assert found == plan_memory(llama, 2, 50, 3, on_device=True)
+def test_scripts_still_find_the_work_that_sharing_saved(llama):
+    assert plan(llama, Machine(10**9))["work"]["saved_by_sharing"] == 0.0
 
 
-def test_a_model_that_cannot_share_is_planned_with_whole_prompts():
-    alike = prompts(*([7] * 40 + [9 + number] * 10 for number in range(4)))
-    assert shared_batches(skeleton("gemma3"), alike, 100) is None
+def test_sizes_are_those_of_the_encoded_items():
+    rows = ([7] * 9, [8] * 4)
+    assert BenchmarkSize.of(token_items(*rows)) == BenchmarkSize(1, [9, 4])
 
 
 def test_disk_grows_with_the_level(llama):

@@ -9,11 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from culnig import registry
-from culnig.inference.encoding import Encoder
-from culnig.inference.grouping import share_prefixes
 from culnig.models.base import bind_model
 from culnig.planning import tracing
-from tests.alike import variants
 from tests.tiny_models import ALL_CONFIGS, _attention, tiny_model
 
 
@@ -32,19 +29,6 @@ def test_the_traced_peak_is_that_of_a_real_batch(family, checkpointing):
         tracing._run(bound, 3, 50, capture=True, checkpointing=checkpointing)
     traced = tracing.peak_batch_bytes(skeleton(family), 3, 50, checkpointing=checkpointing)
     assert traced == pytest.approx(live.peak, rel=0.03)
-
-
-@pytest.mark.usefixtures("cheap_passes")
-@pytest.mark.parametrize("family", ["llama", "phi3", "gpt2"])
-def test_the_traced_peak_of_shared_prefixes_is_that_of_a_real_batch(family):
-    """Without the attention mask, which is large beside a tiny model's activations only."""
-    bound = tiny_model(family)
-    (shared,) = share_prefixes(Encoder(bound).encode_all(variants(2, uneven=True)[:8]), 2048)
-    with tracing._LiveBytes(bound) as live:
-        tracing._run_shared(bound, shared, 300, capture=True)
-    assert len(shared.turns(300)) > 1
-    traced = tracing.peak_shared_bytes(skeleton(family), shared, 300)
-    assert traced == pytest.approx(live.peak, rel=0.15)
 
 
 def test_checkpointing_takes_less_and_capture_takes_more():

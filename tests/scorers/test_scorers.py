@@ -74,7 +74,7 @@ def run(tmp_path_factory):
     }
     how = RunSettings(scorers=tuple(registry.scorer(name) for name in NAMES))
     folder = tmp_path_factory.mktemp("scorers") / "run"
-    return score_run(tiny_model(), benchmarks, ScoreSettings(token_budget=200), folder, how=how)
+    return score_run(tiny_model(), benchmarks, ScoreSettings(token_budget=200), folder, run_settings=how)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,7 +189,7 @@ def test_scores_of_other_targets_are_those_of_plain_autograd(name, by_hand):
 
 
 def test_other_targets_leave_the_engines_own_scores_alone():
-    settings, items = ScoreSettings(token_budget=400, prefix_sharing=False), tiny_items(5)
+    settings, items = ScoreSettings(token_budget=400), tiny_items(5)
     plain = score_benchmark(tiny_model(), items, "target", settings)
     with_others = score_benchmark(
         tiny_model(),

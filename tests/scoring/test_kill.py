@@ -12,20 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
-from culnig.inference.shared_batches import SharedBatch
-from culnig.scoring import keeping
+from culnig.benchmarks.base import ChosenItems
+from culnig.scoring import keepers
 from culnig.scoring.levels import LEVELS
 from culnig.scoring.run import RunSettings, score_run
-from culnig.scoring.scoring import ScoreSettings, Scoring
+from culnig.scoring.scoring import ScoreSettings
 from culnig.store import files, writer
 from tests.alike import variants
 from tests.forked import Child, in_child
 from tests.stored import assert_same, contents, leftovers
 from tests.tiny_models import tiny_items, tiny_model
-
-pytestmark = pytest.mark.usefixtures("cheap_passes")
 
 BENCHMARKS = {
     "toy-target": ChosenItems("target", "identify", variants(5, 4), {}),
@@ -39,7 +36,7 @@ def often(monkeypatch):
     """A checkpoint after every part, and many parts."""
     monkeypatch.setattr(writer, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(writer, "_WRITING_SHARE", 1e9)
-    monkeypatch.setattr(keeping, "PART_BYTES", 1_000_000)
+    monkeypatch.setattr(keepers, "PART_BYTES", 1_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +51,10 @@ def score(bound, folder, level, *, resume=True):
         BENCHMARKS,
         ScoreSettings(token_budget=400),
         folder,
-        how=RunSettings(level=level),
+        run_settings=RunSettings(level=level),
         resume=resume,
     )
     return contents(folder)
-
-
-def test_the_runs_share_prefixes(bound):
-    """At levels culture and item, that is: what is resumed below is that too."""
-    scoring = Scoring(bound, BENCHMARKS["toy-target"].items, "target", ScoreSettings(token_budget=400))
-    assert sum(isinstance(batch, SharedBatch) for batch in scoring.work) > 2
 
 
 @pytest.mark.slow
@@ -118,7 +109,14 @@ SHORT = {"toy-target": ChosenItems("target", "identify", tiny_items(3), {})}
 def score_watched(bound, folder, level, kill_at=None):
     """The number of disk operations of a short run. Only for a child process: it patches for good."""
     operations = DiskOperations(kill_at)
-    score_run(bound, SHORT, ScoreSettings(token_budget=1), folder, how=RunSettings(level=level), resume=True)
+    score_run(
+        bound,
+        SHORT,
+        ScoreSettings(token_budget=1),
+        folder,
+        run_settings=RunSettings(level=level),
+        resume=True,
+    )
     return operations.count
 
 

@@ -18,7 +18,7 @@ def chosen(**options):
 
 def test_nothing_chosen_is_everything():
     assert StoredTensors().segments(LAYOUT) == list(LAYOUT.segments)
-    assert StoredTensors().places(items()) is None
+    assert StoredTensors().item_indices(items()) is None
 
 
 def test_modules_go_by_their_name_or_its_last_part_and_come_in_layout_order():
@@ -38,23 +38,23 @@ def test_what_the_model_does_not_have_is_named(options, message):
         StoredTensors(**options).segments(LAYOUT)
 
 
-def places(*patterns):
-    return sorted(StoredTensors(items=patterns).places(items()))
+def indices(*patterns):
+    return sorted(StoredTensors(items=patterns).item_indices(items()))
 
 
 def test_items_go_by_id_and_pattern():
     ids = [item.id for item in items()]
-    assert places("Iran-1-0") == [ids.index("Iran-1-0")]
-    assert places("Spain-*") == [place for place, name in enumerate(ids) if name.startswith("Spain")]
-    assert places("China-0-0", "*-2-?") == sorted({0} | {p for p, name in enumerate(ids) if "-2-" in name})
-    assert places("spain-*") == []
+    assert indices("Iran-1-0") == [ids.index("Iran-1-0")]
+    assert indices("Spain-*") == [index for index, name in enumerate(ids) if name.startswith("Spain")]
+    assert indices("China-0-0", "*-2-?") == sorted({0} | {i for i, name in enumerate(ids) if "-2-" in name})
+    assert indices("spain-*") == []
 
 
 def test_brackets_in_an_id_are_letters():
     from dataclasses import replace
 
     asked = [replace(items()[0], id="q[1]"), replace(items()[0], id="q1")]
-    assert StoredTensors(items=("q[1]",)).places(asked) == {0}
+    assert StoredTensors(items=("q[1]",)).item_indices(asked) == {0}
 
 
 def test_the_record_goes_through_json():

@@ -12,7 +12,7 @@ from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.tiny_models import tiny_items, tiny_model
 
-SETTINGS = ScoreSettings(token_budget=700, prefix_sharing=False)
+SETTINGS = ScoreSettings(token_budget=700)
 N_ITEMS = 9
 
 OUT_OF_MEMORY = [
@@ -122,7 +122,7 @@ def test_later_batches_of_a_size_that_did_not_fit_are_halved_at_once(in_forward)
 def test_a_single_item_that_does_not_fit_is_named_with_what_to_do(in_forward):
     in_forward(Allocation(above=0))
     with pytest.raises(
-        EnvironmentProblem, match=r"single item item-\d of \d+ tokens.*--gradient-checkpointing"
+        EnvironmentProblem, match=r"single item item-\d of \d+ tokens.*gradient_checkpointing=True"
     ):
         score()
 

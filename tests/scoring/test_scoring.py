@@ -8,6 +8,7 @@ import torch
 
 from culnig.errors import NonFiniteError
 from culnig.inference.batches import Batch
+from culnig.inference.encoding import Encoder
 from culnig.scoring.scoring import ScoreSettings, Scoring, score_benchmark
 from tests import oracle
 from tests.scoring.oracle_rows import oracle_row
@@ -70,8 +71,8 @@ def test_what_stands_in_the_padding_changes_no_bit(monkeypatch):
     plain = score_benchmark(bound, items, "target", settings)
     token_ids = Batch.token_ids
 
-    def other_padding(batch, device):
-        ids = token_ids(batch, device)
+    def other_padding(batch):
+        ids = token_ids(batch)
         ids[~torch.from_numpy(batch.token_mask)] = 77
         return ids
 
@@ -110,7 +111,7 @@ def test_going_on_after_an_interruption_gives_the_same_bits():
         if batches_done == 2:
             raise Interrupted
 
-    scoring = Scoring(bound, items, "target", settings)
+    scoring = Scoring(bound, Encoder(bound).encode_all(items), "target", settings)
     resumed = scoring.empty()
     with pytest.raises(Interrupted):
         scoring.score(0, resumed, after_batch=stop_after_two)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.errors import SelectionError
-from culnig.scoring.halving import half_of_items
+from culnig.scoring.question_halves import half_of_items
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
 from culnig.selection.halves import half_tables
@@ -76,7 +76,9 @@ def test_halves_are_what_item_scores_with_the_same_weights_give(tmp_path):
         "exclusion": ChosenItems("exclusion", "identify", asked[:30]),
     }
     how = RunSettings(level="item", halves=True)
-    run = score_run(tiny_model(), benchmarks, ScoreSettings(token_budget=150), tmp_path / "run", how=how)
+    run = score_run(
+        tiny_model(), benchmarks, ScoreSettings(token_budget=150), tmp_path / "run", run_settings=how
+    )
     roles = choose_roles(run)
     half = {name: half_of_items(chosen.items) for name, chosen in benchmarks.items()}
     draws = [{name: (numbers == number).astype(float) for name, numbers in half.items()} for number in (1, 2)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import SelectionError, StoreError, UnknownNameError
 from culnig.scoring.run import RunSettings, score_run
@@ -76,7 +76,7 @@ def item_run(tmp_path_factory):
         {"toy": ChosenItems("target", "identify", tiny_items(15))},
         ScoreSettings(token_budget=200),
         tmp_path_factory.mktemp("knowledge") / "run",
-        how=RunSettings(level="item"),
+        run_settings=RunSettings(level="item"),
     )
 
 

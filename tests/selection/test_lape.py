@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import SelectionError
 from culnig.scoring.run import RunSettings, score_run
@@ -67,7 +67,7 @@ def test_shares_are_those_of_the_tokens_of_each_culture(tmp_path):
         {"toy": ChosenItems("target", "identify", items)},
         ScoreSettings(token_budget=300),
         tmp_path / "run",
-        how=RunSettings(scorers=(registry.scorer(SCORER),)),
+        run_settings=RunSettings(scorers=(registry.scorer(SCORER),)),
     )
     found = activation_shares(Run(run.folder, SCORER))
     gate = bound.model.model.layers[1].mlp.gate_proj

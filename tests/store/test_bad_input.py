@@ -14,8 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.errors import CulnigError, EnvironmentProblem, StoreError
 from culnig.scoring.levels import StoredTensors
 from culnig.scoring.run import RunSettings, score_run
@@ -40,7 +40,7 @@ def score(folder, level, items=4, **options):
         level=level, tensors=StoredTensors(("gate_proj",)) if level == "token" else StoredTensors()
     )
     chosen = {"toy-target": ChosenItems("target", "identify", tiny_items(items), {})}
-    return score_run(tiny_model(), chosen, ScoreSettings(), folder, how=how, **options)
+    return score_run(tiny_model(), chosen, ScoreSettings(), folder, run_settings=how, **options)
 
 
 @pytest.fixture(scope="module")
@@ -379,5 +379,7 @@ def test_a_path_that_the_file_system_does_not_take_is_an_error_of_ours(tmp_path,
 def test_a_benchmark_whose_name_no_file_takes_is_an_error_of_ours(tmp_path, level):
     chosen = {"b" * 250: ChosenItems("target", "identify", tiny_items(2), {})}
     with pytest.raises(StoreError, match=r"cannot write .*File name too long"):
-        score_run(tiny_model(), chosen, ScoreSettings(), tmp_path / "run", how=RunSettings(level=level))
+        score_run(
+            tiny_model(), chosen, ScoreSettings(), tmp_path / "run", run_settings=RunSettings(level=level)
+        )
     assert list((tmp_path / "run").rglob("*.tmp")) == []

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.errors import CulnigError
 from culnig.scoring.levels import StoredTensors
 from culnig.scoring.run import RunSettings, score_run
@@ -117,7 +117,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
         "token": RunSettings(level="token", tensors=SMALL),
     }
     for name, how in ways.items():
-        score_run(tiny_model(), BENCHMARKS, ScoreSettings(), folder / name, how=how)
+        score_run(tiny_model(), BENCHMARKS, ScoreSettings(), folder / name, run_settings=how)
     return {name: folder / name for name in ways}
 
 

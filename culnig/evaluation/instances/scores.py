@@ -1,10 +1,10 @@
-"""Scores of chosen neurons on every single problem (the paper's instance level).
+"""Scores of chosen neurons on every single item (the paper's instance level).
 
 A run keeps sums over the items of a culture. Here a few chosen neurons are scored again, item by item: the
-same weighted instance score w(n) = P(gold) · max over tokens of gradient × activation (METHOD §1), for their
-columns alone. With a control, the score of the same problem without its question is subtracted, clamped at
-zero as in a run; raw maxima over many tokens are nearly always positive, so only the difference says whether
-a neuron serves the problem rather than its format.
+same weighted instance score w(n) = P(gold) · max over tokens of gradient × activation (docs/method.md), for
+their columns alone. With a control, the score of the same item without its question is subtracted, clamped
+at zero as in a run. Raw maxima over many tokens are nearly always positive, so only the difference says
+whether a neuron serves the question or its format.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.items import Item
+from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Segment
+from culnig.core.outcomes import Outcomes
 from culnig.errors import InputError, NonFiniteError
-from culnig.inference.answers import AnswerReader, gold_probabilities
+from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
+from culnig.inference.fitting import Fallback
 from culnig.models.base import BoundModel
+from culnig.scoring.accumulator import Accumulator, ItemTables
 from culnig.scoring.capture import Capture
+from culnig.scoring.targets import BatchPasses
 
 if TYPE_CHECKING:
     import torch
@@ -38,9 +43,9 @@ class InstanceScores:
 
     items: tuple[Item, ...]
     flat: NDArray[np.int64]
-    """Flat positions of the neurons."""
+    """Flat indices of the neurons."""
     raw: NDArray[np.float64]
-    """w(n) on the item as it is, shape (item, neuron)."""
+    """w(n) on the item itself, shape (item, neuron)."""
     control: NDArray[np.float64] | None
     """w(n), clamped at zero, on the same item without its question; None without a control."""
 
@@ -59,21 +64,18 @@ def instance_scores(
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     after_batch: AfterBatch = lambda n_items: None,
 ) -> InstanceScores:
-    """Score the neurons at `flat` on `items`, and on the same items of a control.
+    """Score the neurons at the flat indices `flat` on `items`, and on the same items of a control.
 
-    Items of the control are matched by id. InputError where one has no match, a position is outside the
-    layout or listed twice; NonFiniteError where a score is not finite.
+    Items of the control are matched by id. InputError where an item has no match, or an index is outside the
+    layout or listed twice; NonFiniteError where a score is not finite; EnvironmentProblem where an item alone
+    does not fit into memory.
     """
     matched = None if control is None else _matched(items, control)
     raw = score_items(bound, items, flat, token_budget=token_budget, after_batch=after_batch)
-    without = (
-        None
-        if matched is None
-        else np.maximum(
-            score_items(bound, matched, flat, token_budget=token_budget, after_batch=after_batch), 0.0
-        )
-    )
-    return InstanceScores(tuple(items), flat, raw, without)
+    if matched is None:
+        return InstanceScores(tuple(items), flat, raw, None)
+    without = score_items(bound, matched, flat, token_budget=token_budget, after_batch=after_batch)
+    return InstanceScores(tuple(items), flat, raw, np.maximum(without, 0.0))
 
 
 def score_items(
@@ -85,20 +87,21 @@ def score_items(
     after_batch: AfterBatch = lambda n_items: None,
 ) -> NDArray[np.float64]:
     """w(n) of the neurons at `flat`, unclamped, shape (item, neuron)."""
-    if flat.size and not (flat.min() >= 0 and flat.max() < bound.layout.n_neurons):
-        raise InputError(f"a neuron lies outside the layout of {bound.layout.n_neurons:,} neurons")
-    if len(np.unique(flat)) != len(flat):
-        raise InputError("a neuron is listed twice; name each once")
-    scores = np.zeros((len(items), len(flat)))
-    columns = _columns(bound, flat)
-    with AnswerReader(bound) as reader:
-        gathered = _Gathered(columns, scores)
-        with Capture(bound, gathered.take):
-            for batch in make_batches(Encoder(bound).encode_all(items), token_budget):
-                p_gold = gold_probabilities(batch, reader.logits(batch).softmax(-1))
-                gathered.begin(batch, p_gold.detach())
-                p_gold.sum().backward()  # type: ignore[no-untyped-call]
-                after_batch(len(batch.items))
+    bound.check_neurons(flat)
+    outcomes = Outcomes.empty(items)
+    batches = make_batches(Encoder(bound).encode_all(items), token_budget)
+    kept = _ItemScores(batches, len(flat))
+    moments = CultureMoments.zeros(list(dict.fromkeys(item.culture for item in items)), len(flat))
+    accumulator = Accumulator(moments, "max", clamp_at_zero=False, keeper=kept)
+    consume = _ChosenColumns(bound, flat, accumulator)
+    with AnswerReader(bound) as reader, Capture(bound, consume) as capture:
+        fallback = Fallback(BatchPasses(bound, reader, capture, accumulator).run)
+        for batch in batches:
+            fallback.run(batch, outcomes)
+            after_batch(len(batch.items))
+    scores = np.empty((len(items), len(flat)))
+    weighted = kept.scores * outcomes.p_gold[kept.numbers][:, np.newaxis]
+    scores[np.ix_(kept.numbers, consume.order)] = weighted
     return scores
 
 
@@ -113,59 +116,50 @@ def _matched(items: Sequence[Item], control: Sequence[Item]) -> list[Item]:
     return [by_id[item.id] for item in items]
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Neurons of one segment: their indices in it, and their places among those asked for."""
+class _ItemScores:
+    """Keeps the unweighted score of every item and chosen neuron, in the order of the batches."""
 
-    index: NDArray[np.int64]
-    places: NDArray[np.int64]
+    def __init__(self, batches: Sequence[Batch], n_neurons: int) -> None:
+        self.numbers = np.array([n for batch in batches for n in batch.numbers], dtype=np.int64)
+        """Indices of the items, row by row."""
+        self.scores = np.zeros((len(self.numbers), n_neurons), dtype=np.float32)
+        self._rows = {number: row for row, number in enumerate(self.numbers.tolist())}
+
+    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
+        """Scores of the batch; no peak tokens."""
+        first = self._rows[batch.numbers[0]]
+        return self.scores[first : first + len(batch.numbers), segment.columns], None
+
+    def keep(self, segment: Segment, batch: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Nothing: tensors are not kept."""
 
 
-def _columns(bound: BoundModel, flat: NDArray[np.int64]) -> dict[Segment, _Columns]:
-    numbers = bound.layout.segment_of(flat)
-    found = {}
-    for number in np.unique(numbers):
-        segment = bound.layout.segments[number]
-        (places,) = np.nonzero(numbers == number)
-        found[segment] = _Columns(flat[places] - segment.start, places)
-    return found
+class _ChosenColumns:
+    """Consumes captured pairs: passes the columns of the chosen neurons on, as segments of their own."""
 
+    def __init__(self, bound: BoundModel, flat: NDArray[np.int64], accumulator: Accumulator) -> None:
+        self._accumulator = accumulator
+        self._chosen: dict[Segment, tuple[Segment, NDArray[np.int64]]] = {}
+        """By segment of the model: the segment of its chosen neurons, and their indices."""
+        numbers = bound.layout.segment_of(flat)
+        self.order = np.argsort(numbers, kind="stable")
+        """Indices into `flat`, in the order of the columns that are passed on."""
+        start = 0
+        for number in np.unique(numbers):
+            segment = bound.layout.segments[number]
+            index = flat[numbers == number] - segment.start
+            self._chosen[segment] = Segment(segment.module, segment.layer, start, len(index)), index
+            start += len(index)
 
-class _Gathered:
-    """Takes what a capture hands over and keeps the scores of the chosen columns."""
-
-    def __init__(self, columns: Mapping[Segment, _Columns], scores: NDArray[np.float64]) -> None:
-        self._columns = columns
-        self._scores = scores
-
-    def begin(self, batch: Batch, p_gold: torch.Tensor) -> None:
-        """Note the items that the next backward pass is of."""
+    def __call__(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
         import torch
 
-        self._batch = batch
-        self._p_gold = p_gold.double().cpu().numpy()
-        self._padding = torch.from_numpy(~batch.token_mask)
-
-    def take(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Products in float32, the largest over real tokens, times P(gold)."""
-        import torch
-
-        chosen = self._columns.get(segment)
-        if chosen is None:
+        if segment not in self._chosen:
             return
-        index = torch.from_numpy(chosen.index).to(activation.device)
-        products = activation[..., index].float() * gradient[..., index].float()
-        products = products.masked_fill(self._padding.to(products.device)[..., None], -torch.inf)
-        largest = products.amax(dim=1).double().cpu().numpy()
-        if not np.isfinite(largest).all():
-            item, neuron = np.argwhere(~np.isfinite(largest))[0]
-            raise NonFiniteError(
-                int(np.sum(~np.isfinite(largest))),
-                self._batch.numbers[item],
-                0,
-                int(chosen.index[neuron]),
-                what="scores",
-                where=f"{segment.module} of layer {segment.layer}",
-            )
-        weighted = largest * self._p_gold[:, np.newaxis]
-        self._scores[np.ix_(np.array(self._batch.numbers), chosen.places)] = weighted
+        chosen, index = self._chosen[segment]
+        columns = torch.from_numpy(index).to(activation.device)
+        try:
+            self._accumulator.add(chosen, activation[..., columns], gradient[..., columns])
+        except NonFiniteError as error:
+            neuron = int(index[error.neuron])
+            raise NonFiniteError(error.count, error.item, error.token, neuron, where=error.where) from None

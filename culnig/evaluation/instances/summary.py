@@ -1,8 +1,8 @@
-"""What the instance level says: how many problems neurons serve, of which topics and cultures.
+"""Summary of the instance level: how many items neurons serve, of which topics and cultures.
 
-`positive` of a group of items counts problems on which the summed score of all chosen neurons is above zero;
-`neuron_positive` is the share of positive scores over single neurons and problems, which is what the paper's
-29 % is of (METHOD §6).
+`positive` of a group is the fraction of its items on which the summed score of all chosen neurons is above
+zero. `neuron_positive` is the fraction of positive scores over single neurons and items; the paper's 29 % is
+of this kind (docs/method.md).
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ class GroupScores:
     mean_sum: float
     """Mean over items of the scores summed over neurons."""
     positive: float
-    """Share of the items whose summed score is positive."""
+    """Fraction of the items whose summed score is positive."""
     neuron_positive: float
-    """Share of (item, neuron) pairs with a positive score."""
+    """Fraction of (item, neuron) pairs with a positive score."""
 
 
 @dataclass(frozen=True)
 class NeuronTopic:
-    """Which topic a neuron serves."""
+    """The topic that a neuron serves most."""
 
     neuron: Neuron
     mean: float
     """Mean score over items."""
     positive: float
-    """Share of the items with a positive score."""
+    """Fraction of the items with a positive score."""
     topic: str
     """The topic with the largest mean score."""
     topic_mean: float
     """Its mean score."""
     topic_share: float
-    """Its part of the positive scores, by mean of each topic: 1 / topics is even, 1 is one topic only."""
+    """Its fraction of the positive scores, by mean of each topic: 1 / topics is even, 1 is a single topic."""
 
 
 def _values(scores: InstanceScores, measure: Measure) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def _values(scores: InstanceScores, measure: Measure) -> NDArray[np.float64]:
 
 
 def overall(scores: InstanceScores, measure: Measure = "difference") -> GroupScores:
-    """All items together; InputError where there is none."""
+    """All items together; InputError where there are none."""
     return _group("all", _values(scores, measure))
 
 
@@ -95,7 +95,7 @@ def _group(name: str, values: NDArray[np.float64]) -> GroupScores:
 def neuron_topics(
     scores: InstanceScores, layout: Layout, measure: Measure = "difference", by: By = "topic"
 ) -> list[NeuronTopic]:
-    """Of each neuron the topic (or culture) it serves most, in the order of the neurons."""
+    """The topic (or culture) that each neuron serves most, in the order of the neurons."""
     values, keys = _values(scores, measure), _keys(scores.items, by)
     names = list(dict.fromkeys(keys))
     means = np.stack([values[keys == name].mean(axis=0) for name in names])  # (topic, neuron)
@@ -105,18 +105,18 @@ def neuron_topics(
     return [
         NeuronTopic(
             neuron=neuron,
-            mean=float(values[:, place].mean()),
-            positive=float(np.mean(values[:, place] > 0)),
-            topic=names[best[place]],
-            topic_mean=float(means[best[place], place]),
-            topic_share=float(positive[best[place], place] / mass[place]) if mass[place] > 0 else 0.0,
+            mean=float(values[:, column].mean()),
+            positive=float(np.mean(values[:, column] > 0)),
+            topic=names[best[column]],
+            topic_mean=float(means[best[column], column]),
+            topic_share=float(positive[best[column], column] / mass[column]) if mass[column] > 0 else 0.0,
         )
-        for place, neuron in enumerate(layout.neurons(scores.flat))
+        for column, neuron in enumerate(layout.neurons(scores.flat))
     ]
 
 
 def summary(scores: InstanceScores, layout: Layout) -> dict[str, Any]:
-    """Everything above for both measures, ready for JSON."""
+    """All groups and neurons by both measures, ready for JSON."""
     measures: tuple[Measure, ...] = ("raw",) if scores.control is None else ("difference", "raw")
     return {
         "n_items": len(scores.items),
@@ -127,8 +127,8 @@ def summary(scores: InstanceScores, layout: Layout) -> dict[str, Any]:
                 "by_topic": [asdict(group) for group in by_group(scores, "topic", measure)],
                 "by_culture": [asdict(group) for group in by_group(scores, "culture", measure)],
                 "neurons": [
-                    {**asdict(one), "neuron": list(one.neuron)}
-                    for one in neuron_topics(scores, layout, measure)
+                    {**asdict(topic), "neuron": list(topic.neuron)}
+                    for topic in neuron_topics(scores, layout, measure)
                 ],
             }
             for measure in measures

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from culnig.errors import InputError, OutputExistsError
+from culnig.errors import InputError, NonFiniteError, OutputExistsError
 from culnig.evaluation.instances.file import check_free, write_instances
 from culnig.evaluation.instances.scores import InstanceScores, instance_scores, score_items
 from culnig.evaluation.instances.summary import by_group, neuron_topics, overall, summary
 from culnig.inference.encoding import Encoder
+from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.tiny_models import tiny_items, tiny_model
 from tests.toy import items, toy_layout
@@ -61,7 +62,7 @@ def test_their_sums_are_the_culture_sums_of_a_run(family):
     bound, asked = tiny_model(family), tiny_items(7)
     flat = chosen_of(bound)
     found = score_items(bound, asked, flat)
-    moments = score_benchmark(bound, asked, "target", ScoreSettings(prefix_sharing=False)).moments
+    moments = score_benchmark(bound, asked, "target", ScoreSettings()).moments
     cultures = np.array([item.culture for item in asked])
     for row, culture in enumerate(moments.cultures):
         np.testing.assert_allclose(
@@ -79,17 +80,45 @@ def test_the_control_is_matched_by_id_and_clamped():
     bound, asked = tiny_model(), tiny_items(5)
     flat = chosen_of(bound)
     found = instance_scores(bound, asked, flat, without_question(asked))
-    moments = score_benchmark(
-        bound, without_question(asked), "control", ScoreSettings(prefix_sharing=False)
-    ).moments
+    moments = score_benchmark(bound, without_question(asked), "control", ScoreSettings()).moments
     cultures = np.array([item.culture for item in asked])
     for row, culture in enumerate(moments.cultures):
         np.testing.assert_allclose(
-            found.control[cultures == culture].sum(axis=0), moments.sum[row, flat], rtol=1e-6, atol=1e-12
-        )
+            found.control[cultures == culture].sum(axis=0), moments.sum[row, flat], rtol=1e-5, atol=1e-12
+        )  # batches of another order: the float noise of the matrix products
     assert (found.control >= 0).all()
     np.testing.assert_array_equal(found.difference, found.raw - found.control)
     np.testing.assert_allclose(found.raw, score_items(bound, asked, flat), rtol=1e-12)
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_memory_that_runs_out_changes_nothing(monkeypatch, call):
+    bound, asked = tiny_model(), tiny_items(5)
+    flat = chosen_of(bound)
+    expected = score_items(bound, asked, flat)
+    add, calls = Accumulator.add, []
+
+    def fails_once(self, *pair):
+        calls.append(pair)
+        if len(calls) == call:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        add(self, *pair)
+
+    monkeypatch.setattr(Accumulator, "add", fails_once)
+    np.testing.assert_allclose(score_items(bound, asked, flat), expected, rtol=1e-4, atol=1e-12)
+    assert len(calls) > call
+
+
+def test_a_score_that_is_not_finite_names_the_neuron():
+    bound = tiny_model()
+    neuron = bound.layout.segment("mlp.gate_proj", 1)
+
+    def break_gradient(module, inputs, output):
+        output.register_hook(lambda gradient: gradient.index_fill(-1, torch.tensor([7]), float("nan")))
+
+    bound.model.model.layers[1].mlp.gate_proj.register_forward_hook(break_gradient)
+    with pytest.raises(NonFiniteError, match=r"of mlp\.gate_proj, layer 1 \(item item-.*neuron 7;"):
+        score_items(bound, tiny_items(2), np.array([3, neuron.start + 7, neuron.start + 2]))
 
 
 def test_an_item_without_control_is_named():

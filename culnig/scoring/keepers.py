@@ -1,8 +1,8 @@
 """What a run keeps of every item beside the culture sums: its score for each neuron, or its tensors.
 
-A keeper is told of each batch before it is scored, sees each module's pair once, and writes beside the
-computing. Its files hold fixed batches, so that a resumed run makes the same ones; a checkpoint lies between
-two of them.
+A keeper is told of each batch before it is scored, sees each module's pair once, and writes in a thread
+beside the computation. Which batches a file holds is fixed, so a resumed run makes the same files.
+Checkpoints are made between two files only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import Segment
 from culnig.inference.batches import Batch
+from culnig.scoring.accumulator import ItemTables
 from culnig.store import schema
 from culnig.store.background import BackgroundWriter
 from culnig.store.data_parts import PartName, Prompts
@@ -28,16 +29,17 @@ if TYPE_CHECKING:
     import torch
 
 PART_BYTES = 256 << 20
-"""Batches go into one file up to this size."""
+"""Most uncompressed bytes of a file, unless one batch has more."""
 
 TokenText = Callable[[int], str]
 """Text of a token."""
 
-ItemTables = tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]
-
 
 class Keeper(ABC):
-    """Keeps something of the items of one portion's batches."""
+    """Keeps values of the items of one portion's batches.
+
+    `tables` and `keep` may be called with a half of the batch that was begun, where memory ran out.
+    """
 
     folder: str
 
@@ -65,12 +67,12 @@ class Keeper(ABC):
         """Bytes that a batch takes, uncompressed."""
 
     @abstractmethod
-    def tables(self, segment: Segment, piece: Batch) -> ItemTables:
-        """Where the kernel writes scores and peak tokens (item, neuron) of a piece of the batch."""
+    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
+        """The tables (item, neuron) that the kernel writes scores and peak tokens to."""
 
     @abstractmethod
-    def keep(self, segment: Segment, piece: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        """See a module's pair (item, token, neuron) of a piece of the batch, before it is scored."""
+    def keep(self, segment: Segment, batch: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Take a module's pair (item, token, neuron), before it is scored."""
 
     @abstractmethod
     def _begin(self, batch: Batch) -> None: ...
@@ -82,7 +84,7 @@ class Keeper(ABC):
     def _open(self, batches: Sequence[Batch], name: PartName) -> ItemScoresWriter | TensorsWriter: ...
 
     def files(self, n_batches: int) -> list[Path]:
-        """Files that hold the portion's first `n_batches` batches."""
+        """Files of the portion's first `n_batches` batches."""
         firsts = [self._numbers.start, *sorted(self._ends)[:-1]]
         return [
             self._writer.data_file(self.folder, self._portion, first)
@@ -91,18 +93,18 @@ class Keeper(ABC):
         ]
 
     def begin(self, number: int) -> None:
-        """A batch comes, of this number in the benchmark."""
+        """Prepare for the batch of this number in the benchmark."""
         batch = self._batches[number]
         if self._part is None:
             end = min(end for end in self._ends if end > number)
             name = PartName(self._writer.run_id, self._portion.benchmark, self._portion.number, number)
             self._part = self._open(self._batches[number:end], name)
             self._unfinished.append(self._part)
-        self._rows = {place: row for row, place in enumerate(batch.numbers)}
+        self._rows = {index: row for row, index in enumerate(batch.numbers)}
         self._begin(batch)
 
     def end(self, number: int) -> None:
-        """The batch of that number is through."""
+        """Store what was kept of the batch of this number."""
         self._end(self._batches[number])
         if number + 1 in self._ends:
             part, self._part = self._part, None
@@ -111,11 +113,11 @@ class Keeper(ABC):
 
     @property
     def between_parts(self) -> bool:
-        """Whether a checkpoint may be here: all batches so far are in files that get no more."""
+        """Whether a checkpoint may be made: the files of all batches so far are complete."""
         return self._part is None
 
     def settle(self) -> None:
-        """Wait until all that was kept is on the disk."""
+        """Wait until everything that was kept is on the disk."""
         self._background.drain()
 
     def close(self) -> None:
@@ -124,18 +126,18 @@ class Keeper(ABC):
         for part in self._unfinished:
             part.abandon()
 
-    def _row(self, piece: Batch) -> int:
-        """Row of the piece's first item in the batch."""
-        return self._rows[piece.numbers[0]]
+    def _row(self, batch: Batch) -> int:
+        """Row of the first item in the batch that was begun."""
+        return self._rows[batch.numbers[0]]
 
     def _part_ends(self) -> Collection[int]:
         ends, size = [], 0
         for number in self._numbers:
-            more = self.bytes_of(self._batches[number])
-            if size and size + more > PART_BYTES:
+            n_bytes = self.bytes_of(self._batches[number])
+            if size and size + n_bytes > PART_BYTES:
                 ends.append(number)
                 size = 0
-            size += more
+            size += n_bytes
         return [*ends, self._numbers.stop]
 
     def _close_part(self, part: ItemScoresWriter | TensorsWriter) -> None:
@@ -166,12 +168,12 @@ class ItemScoreKeeper(Keeper):
         """See `Keeper`."""
         return len(batch.items) * item_bytes(self._n_neurons, self._score_type, int(batch.lengths.max()))
 
-    def tables(self, segment: Segment, piece: Batch) -> ItemTables:
+    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
         """See `Keeper`."""
-        rows = slice(self._row(piece), self._row(piece) + len(piece.items))
+        rows = slice(self._row(batch), self._row(batch) + len(batch.items))
         return self._scores[rows, segment.columns], self._peaks[rows, segment.columns]
 
-    def keep(self, segment: Segment, piece: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+    def keep(self, segment: Segment, batch: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
         """Nothing: tensors are not kept."""
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> ItemScoresWriter:
@@ -214,7 +216,7 @@ class TensorKeeper(Keeper):
         number_format: str,
         chosen: Collection[int] | None = None,
     ) -> None:
-        """`chosen` are places of items in the benchmark; None stands for all."""
+        """`chosen` are indices of items in the benchmark; None means all."""
         self._segments = {segment.start: segment for segment in segments}
         self._number_format = number_format
         self._chosen = chosen
@@ -224,29 +226,29 @@ class TensorKeeper(Keeper):
     def bytes_of(self, batch: Batch) -> int:
         """See `Keeper`."""
         return self._cell * sum(
-            int(n) for n, place in zip(batch.lengths, batch.numbers, strict=True) if self._keeps(place)
+            int(n) for n, index in zip(batch.lengths, batch.numbers, strict=True) if self._keeps(index)
         )
 
-    def _keeps(self, place: int) -> bool:
-        return self._chosen is None or place in self._chosen
+    def _keeps(self, index: int) -> bool:
+        return self._chosen is None or index in self._chosen
 
-    def tables(self, segment: Segment, piece: Batch) -> ItemTables:
+    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
         """Nothing: scores are not kept."""
         return None, None
 
-    def keep(self, segment: Segment, piece: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+    def keep(self, segment: Segment, batch: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
         """See `Keeper`."""
         if segment.start not in self._segments:
             return
-        kept = [place for place in piece.numbers if self._keeps(place)]
+        kept = [index for index in batch.numbers if self._keeps(index)]
         if not kept:
             return
-        mask = piece.token_mask & np.array([self._keeps(place) for place in piece.numbers])[:, None]
+        mask = batch.token_mask & np.array([self._keeps(index) for index in batch.numbers])[:, None]
         part, first = self._part, self._tokens[kept[0]]
-        rows, their_gradients = (_real_rows(tensor, mask) for tensor in (activation, gradient))
+        activations, gradients = (_real_rows(tensor, mask) for tensor in (activation, gradient))
         assert isinstance(part, TensorsWriter)
         self._background.submit(
-            lambda: part.write(segment, first, rows, their_gradients), activation.nbytes + gradient.nbytes
+            lambda: part.write(segment, first, activations, gradients), activation.nbytes + gradient.nbytes
         )
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> TensorsWriter:
@@ -269,23 +271,23 @@ class TensorKeeper(Keeper):
 
 
 def prompts_of(
-    batches: Sequence[Batch], text_of: TokenText, keeps: Callable[[int], bool] = lambda place: True
+    batches: Sequence[Batch], text_of: TokenText, keeps: Callable[[int], bool] = lambda index: True
 ) -> Prompts:
-    """Items of some batches that are kept, in the order of scoring."""
+    """Prompts of the items of these batches that are kept, in the order of scoring."""
     kept = [
-        (place, encoded.token_ids)
+        (index, encoded.token_ids)
         for batch in batches
-        for place, encoded in zip(batch.numbers, batch.items, strict=True)
-        if keeps(place)
+        for index, encoded in zip(batch.numbers, batch.items, strict=True)
+        if keeps(index)
     ]
-    return Prompts.of([place for place, _ in kept], [ids for _, ids in kept], text_of)
+    return Prompts.of([index for index, _ in kept], [ids for _, ids in kept], text_of)
 
 
 def _real_rows(tensor: torch.Tensor, mask: NDArray[np.bool_]) -> list[NDArray[np.generic]]:
     """Rows (token, neuron) of a tensor (item, token, neuron) where `mask` is set, on the host.
 
-    bfloat16 as its bits. Of a tensor on the host they are views, one per item: copying would take half as
-    long as writing, and autograd adds to a gradient in place only where nobody else holds it.
+    bfloat16 as its bits. Rows of a tensor on the host are views, one per item: a copy would take half as long
+    as writing, and autograd adds to a gradient in place only where nothing else refers to it.
     """
     import torch
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import parse_shard
 from culnig.errors import StoreError
 from culnig.reanalysis.reduce import Reducer, Reduction
-from culnig.scoring.halving import half_of_items
-from culnig.scoring.run import RunSettings, score_run, score_share
+from culnig.scoring.question_halves import half_of_items
+from culnig.scoring.run import RunSettings, score_portions, score_run
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store.merge import merge
 from culnig.store.run import Run
@@ -61,7 +61,9 @@ def benchmarks():
 @pytest.fixture(scope="module")
 def run(benchmarks, tmp_path_factory):
     how = RunSettings(level="item", halves=True, scorers=(registry.scorer("positive-tokens"),))
-    return score_run(tiny_model(), benchmarks, SETTINGS, tmp_path_factory.mktemp("halves") / "run", how=how)
+    return score_run(
+        tiny_model(), benchmarks, SETTINGS, tmp_path_factory.mktemp("halves") / "run", run_settings=how
+    )
 
 
 @pytest.mark.parametrize("name", ["toy", "toy-control"])
@@ -101,10 +103,12 @@ def test_sums_over_all_are_those_of_a_run_without_halves(run, benchmarks, tmp_pa
 
 def test_shards_make_the_run_of_one_process_to_the_bit(benchmarks, tmp_path):
     how = RunSettings(halves=True)
-    whole = score_run(tiny_model(), benchmarks, SETTINGS, tmp_path / "whole", how=how)
+    whole = score_run(tiny_model(), benchmarks, SETTINGS, tmp_path / "whole", run_settings=how)
     shards = [tmp_path / str(number) for number in (1, 2)]
     for number, folder in enumerate(shards, start=1):
-        score_share(tiny_model(), benchmarks, SETTINGS, folder, parse_shard(f"{number}/2"), how=how)
+        score_portions(
+            tiny_model(), benchmarks, SETTINGS, folder, parse_shard(f"{number}/2"), run_settings=how
+        )
     merged = merge(shards, tmp_path / "merged")
     assert merged.scores_hash == whole.scores_hash
 
@@ -114,7 +118,11 @@ def test_merged_and_reduced_runs_keep_no_halves(run, benchmarks, tmp_path):
     parts = [tmp_path / str(number) for number in (1, 2)]
     for folder, asked in zip(parts, (toy.items[:40], toy.items[40:]), strict=True):
         score_run(
-            tiny_model(), {"toy": replace(toy, items=asked)}, SETTINGS, folder, how=RunSettings(halves=True)
+            tiny_model(),
+            {"toy": replace(toy, items=asked)},
+            SETTINGS,
+            folder,
+            run_settings=RunSettings(halves=True),
         )
     merged = merge(parts, tmp_path / "merged")
     assert merged.moments("toy").n_items.sum() == 80
@@ -128,7 +136,7 @@ def test_merged_and_reduced_runs_keep_no_halves(run, benchmarks, tmp_path):
 def test_a_culture_with_one_question_is_in_the_first_half(tmp_path):
     one = [replace(item, question_id="only") for item in tiny_items(9)]
     chosen = {"toy": ChosenItems("target", "identify", one)}
-    run = score_run(tiny_model(), chosen, SETTINGS, tmp_path / "run", how=RunSettings(halves=True))
+    run = score_run(tiny_model(), chosen, SETTINGS, tmp_path / "run", run_settings=RunSettings(halves=True))
     n_items, sums = run.first_half("toy")
     np.testing.assert_array_equal(n_items, run.moments("toy").n_items)
     np.testing.assert_array_equal(sums, run.moments("toy").sum)

@@ -1,8 +1,8 @@
-"""The two halves of a benchmark's questions, for sums of each half beside the sums of all.
+"""The two halves of a benchmark's questions, for sums over each half beside the sums over all.
 
-The halves are fixed by the questions alone. Within a culture they go by turns to the first half and to the
-second, in the order of a hash of their ids, so that the halves are as equal as may be and target and control
-of the same questions are cut alike. All items of a question and culture are in one half.
+The questions alone decide the halves. Within a culture the questions, in the order of a hash of their ids, go
+alternately to the first half and to the second, so that the halves are of nearly equal size and target and
+control of the same questions are divided alike. All items of a question and culture are in one half.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def half_of_items(items: Sequence[Item]) -> NDArray[np.int64]:
     for item in items:
         questions.setdefault(item.culture, set()).add(item.question_id)
     half = {
-        (culture, question): 1 + turn % 2
-        for culture, asked in questions.items()
-        for turn, question in enumerate(sorted(asked, key=_scattered))
+        (culture, question): 1 + rank % 2
+        for culture, own in questions.items()
+        for rank, question in enumerate(sorted(own, key=_scattered))
     }
     return np.array([half[item.culture, item.question_id] for item in items], dtype=np.int64)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import MLP_GATE, QUERY
 from culnig.errors import EnvironmentProblem
-from culnig.scoring import keeping
+from culnig.scoring import keepers
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.levels import StoredTensors
 from culnig.scoring.run import RunSettings, score_run
@@ -32,9 +32,9 @@ def score(folder, level, bound=None, token_budget=300, resume=False, **how):
     return score_run(
         bound or tiny_model(),
         BENCHMARKS,
-        ScoreSettings(token_budget=token_budget, prefix_sharing=False),
+        ScoreSettings(token_budget=token_budget),
         folder,
-        how=RunSettings(level=level, **how),
+        run_settings=RunSettings(level=level, **how),
         resume=resume,
     )
 
@@ -181,7 +181,7 @@ def test_chosen_tensors_are_those_of_the_whole_store(tmp_path):
 @pytest.mark.parametrize("level", KEPT)
 def test_small_parts_hold_what_one_large_part_holds(tmp_path, level, monkeypatch):
     whole = score(tmp_path / "whole", level)
-    monkeypatch.setattr(keeping, "PART_BYTES", 5_000 if level == "item" else 1_000_000)
+    monkeypatch.setattr(keepers, "PART_BYTES", 5_000 if level == "item" else 1_000_000)
     run = score(tmp_path / "run", level)
     n_parts = len(list(tmp_path.glob("run/*s/part-toy-target-*.h5")))
     assert len(list(tmp_path.glob("whole/*s/part-toy-target-*.h5"))) == 1
@@ -193,7 +193,7 @@ def test_small_parts_hold_what_one_large_part_holds(tmp_path, level, monkeypatch
 
 @pytest.mark.parametrize("level", KEPT)
 def test_parts_are_the_same_whatever_the_checkpoints(tmp_path, level, monkeypatch):
-    monkeypatch.setattr(keeping, "PART_BYTES", 5_000 if level == "item" else 1_000_000)
+    monkeypatch.setattr(keepers, "PART_BYTES", 5_000 if level == "item" else 1_000_000)
     monkeypatch.setattr(RunWriter, "checkpoint_due", lambda self: False)
     never = contents(score(tmp_path / "never", level).folder)
     monkeypatch.setattr(RunWriter, "checkpoint_due", lambda self: True)
@@ -245,7 +245,7 @@ def test_memory_that_runs_out_changes_nothing_that_is_kept(tmp_path, level, call
 
 @pytest.mark.parametrize("after", [False, True])
 def test_memory_that_runs_out_while_tensors_are_copied_counts_no_score_twice(tmp_path, after, monkeypatch):
-    made = failing(monkeypatch, keeping, "_real_rows", [2, 9], OUT_OF_MEMORY, after=after)
+    made = failing(monkeypatch, keepers, "_real_rows", [2, 9], OUT_OF_MEMORY, after=after)
     run = score(tmp_path / "run", "token", token_budget=700)
     assert made.failures == 2
     assert_adds_up(run, scores_from_tensors, rtol=1e-5)
@@ -261,7 +261,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("error", [Stop, KeyboardInterrupt])
 @pytest.mark.parametrize("level", KEPT)
 def test_an_error_leaves_no_temporary_file_and_the_run_can_be_finished(tmp_path, level, error, monkeypatch):
-    monkeypatch.setattr(keeping, "PART_BYTES", 5_000 if level == "item" else 1_000_000)
+    monkeypatch.setattr(keepers, "PART_BYTES", 5_000 if level == "item" else 1_000_000)
     monkeypatch.setattr(RunWriter, "checkpoint_due", lambda self: True)
     expected = contents(score(tmp_path / "expected", level).folder)
     with monkeypatch.context() as patch:
@@ -275,7 +275,7 @@ def test_an_error_leaves_no_temporary_file_and_the_run_can_be_finished(tmp_path,
 
 @pytest.mark.parametrize("level", KEPT)
 def test_an_error_in_the_background_ends_the_run_with_that_error(tmp_path, level, monkeypatch):
-    writer = keeping.ItemScoresWriter if level == "item" else keeping.TensorsWriter
+    writer = keepers.ItemScoresWriter if level == "item" else keepers.TensorsWriter
     with monkeypatch.context() as patch:
         failing(patch, writer, "write", [2], EnvironmentProblem("the disk is gone"))
         with pytest.raises(EnvironmentProblem, match="the disk is gone"):
