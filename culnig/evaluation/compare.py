@@ -75,7 +75,7 @@ class StoredEvaluation:
         known = {name for row in self.results["rows"] for name in row["change"] or ()}
         if metric not in known:
             raise UnknownNameError(f"metric of {self.folder}:", metric, known)
-        return masking_figure(self.results["rows"], metric, metric.replace("_", " "))
+        return masking_figure(self.results["rows"], metric)
 
     def _repr_html_(self) -> str:
         """For notebooks: accuracy and P(gold) of every condition."""

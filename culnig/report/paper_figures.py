@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from culnig import plots
+from culnig.core import plots
 from culnig.errors import InputError
 from culnig.report.evaluation_sections import METRICS, masking_section
 from culnig.report.instances_section import instances_section, positive_shares
@@ -79,7 +79,7 @@ def _matrix(sources: Sources) -> Figures:
 def _masking(sources: Sources) -> Figures:
     return {
         slug("masking", *([evaluation.folder.name] if len(sources.evaluations) > 1 else []), metric): (
-            plots.masking_figure(rows_of(evaluation), metric, METRICS[metric])
+            plots.masking_figure(rows_of(evaluation), metric)
         )
         for evaluation in sources.evaluations
         for metric in METRICS

@@ -1,33 +1,49 @@
-"""The cut that all selections share: the best of a pool, minus the best of the same pool by another score.
+"""The cut that all selections share: the top of a pool, less the pool's top neurons by exclusion score.
 
-Counts are int(fraction × pool size). Exclusion comes after the cut and the cut is not refilled (METHOD §3).
+Counts are int(fraction × pool size). Excluded neurons are not replaced by others (docs/method.md,
+Culture-general neurons).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig import kernels
+from culnig.core.neurons import POOLS
 from culnig.errors import SelectionError
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What a cut of one pool gave."""
+    """The neurons kept of one pool, with the counts that led to them."""
 
     kept: NDArray[np.int64]
-    """Flat positions, best first."""
+    """Flat indices, best first."""
     n_pool: int
     n_before_exclusion: int
 
 
 def check_fraction(name: str, fraction: float) -> None:
-    """SelectionError where a fraction is not between 0 and 1."""
+    """SelectionError if a fraction is not between 0 and 1."""
     if not 0 <= fraction <= 1:
-        raise SelectionError(f"{name} is {fraction}; a fraction of the pool, from 0 to 1, is needed")
+        raise SelectionError(f"{name} is {fraction}; give a fraction of the pool, from 0 to 1")
+
+
+def check_disjoint(pools: Sequence[str]) -> None:
+    """SelectionError if two of the pools share a module, whose neurons would be ranked twice."""
+    owner: dict[str, str] = {}
+    for pool in pools:
+        for module in POOLS.get(pool, (pool,)):
+            if module in owner:
+                raise SelectionError(
+                    f"pools {owner[module]!r} and {pool!r} both contain {module}; choose pools without a "
+                    "common module"
+                )
+            owner[module] = pool
 
 
 def cut_pool(
@@ -37,14 +53,14 @@ def cut_pool(
     exclusion: NDArray[np.float64] | None,
     exclusion_fraction: float,
 ) -> Cut:
-    """Cut one pool. `score` and `exclusion` are (neuron,) over the whole layout; `pool` holds positions."""
-    best = _best(pool, score, fraction)
-    kept = best
+    """Cut one pool, given by flat indices. `score` and `exclusion` are (neuron,) over the whole layout."""
+    top = _top(pool, score, fraction)
+    kept = top
     if exclusion is not None:
-        kept = best[~np.isin(best, _best(pool, exclusion, exclusion_fraction))]
-    return Cut(kept, len(pool), len(best))
+        kept = top[~np.isin(top, _top(pool, exclusion, exclusion_fraction))]
+    return Cut(kept, len(pool), len(top))
 
 
-def _best(pool: NDArray[np.int64], score: NDArray[np.float64], fraction: float) -> NDArray[np.int64]:
+def _top(pool: NDArray[np.int64], score: NDArray[np.float64], fraction: float) -> NDArray[np.int64]:
     chosen = kernels.top_k(score[pool], int(fraction * len(pool)))
     return pool[chosen[chosen >= 0]]

@@ -34,7 +34,7 @@ def test_a_gold_label_that_is_no_option_is_refused():
 
 
 def test_labels_that_repeat_are_refused():
-    with pytest.raises(InputError, match="not distinct"):
+    with pytest.raises(InputError, match="appears twice"):
         replace(ITEM, options=("A", "B", "A"))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from culnig import plots
+from culnig.core import plots
 from tests.report.test_summary import compared, row, unmasked
 
 REFERENCES = Path(__file__).parent / "references"
@@ -49,7 +49,7 @@ ARMS = [
 FIGURES = {
     "layers": lambda: plots.layers_figure([("set $x", ["a", "b", "c"], TABLE), ("set y", ["d"], TABLE[:1])]),
     "matrix": lambda: plots.matrix_figure("change", ["China", "Iran"], ["China", "Iran", "UK"], CHANGE),
-    "masking": lambda: plots.masking_figure(ROWS, "accuracy", "accuracy"),
+    "masking": lambda: plots.masking_figure(ROWS, "accuracy"),
     "training": lambda: plots.training_figure(ARMS, "accuracy"),
     "instances": lambda: plots.shares_figure([("by topic", ["Food", "Sport"], [0.25, 1.0])]),
 }

@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes, disconnect, launched, parse_shard
 from culnig.errors import InputError
 from culnig.scoring.levels import LEVELS
@@ -54,8 +54,8 @@ def test_shards_are_counted_from_one(text, number, of):
 @pytest.mark.parametrize(
     "text", ["0/2", "3/2", "2", "/", "1/", "a/b", "1/2/3", "-1/2", "1.5/2", "1/" + "9" * 5000]
 )
-def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(InputError, match="i/n with i from 1 to n is allowed, such as 2/8"):
+def test_other_text_is_refused_as_a_shard(text):
+    with pytest.raises(InputError, match="is not a shard; give I/N with I from 1 to N, such as 2/8"):
         parse_shard(text)
 
 

@@ -61,7 +61,7 @@ def test_sets_of_different_models_are_refused(operation):
 
 
 def test_one_set_is_too_few():
-    with pytest.raises(InputError, match="1 neuron sets given; at least 2"):
+    with pytest.raises(InputError, match="1 neuron sets given; give at least 2"):
         combine([A], "union")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import SelectionError, StoreError, UnknownNameError
 from culnig.scoring.run import RunSettings, score_run
@@ -108,7 +108,7 @@ def test_sets_are_those_of_the_definition(item_run, monkeypatch, pool, cells):
 def test_what_cannot_be_selected(item_run, tmp_path):
     with pytest.raises(StoreError, match="score it again with --level item"):
         prompt_counts(write_toy_run(tmp_path / "sums"))
-    with pytest.raises(SelectionError, match=r"threshold is 0; above 0"):
+    with pytest.raises(SelectionError, match=r"threshold is 0; give a number above 0"):
         prompt_counts(item_run, KnowledgeSettings(threshold=0))
     with pytest.raises(SelectionError, match=r"shared is 1\.5"):
         select_knowledge(counted([[1]], [1], ("c0",)), "c0", KnowledgeSettings(shared=1.5))

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import SelectionError
 from culnig.scoring.run import RunSettings, score_run
@@ -92,9 +92,9 @@ def test_shares_are_those_of_the_tokens_of_each_culture(tmp_path):
 @pytest.mark.parametrize(
     ("p", "settings", "message"),
     [
-        ([[0.5, 0.2]], {}, "compares cultures and there is one"),
+        ([[0.5, 0.2]], {}, "compares cultures, but this run has only"),
         ([[0.5, 0.2], [0.1, 0.1]], {"percentile": 100}, "percentile is 100"),
-        ([[0.5, 0.5], [0.5, 0.5]], {}, "no neuron of pool 'mlp' is on more often"),
+        ([[0.5, 0.5], [0.5, 0.5]], {}, "no neuron of pool 'mlp' is active more often"),
         ([[0.5, 0.2], [0.1, 0.1]], {"top": -0.1}, "top"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_neuron_that_the_layout_lacks_is_refused():
 
 def test_a_file_is_not_replaced_unasked(file):
     before = file.read_bytes()
-    with pytest.raises(OutputExistsError, match="exists; add --overwrite"):
+    with pytest.raises(OutputExistsError, match="exists; use overwrite=True"):
         neuron_set(LAYOUT, [1]).write(file)
     assert file.read_bytes() == before
 
@@ -135,7 +135,7 @@ def test_a_file_that_is_not_there(tmp_path):
     [
         ({"format": "culnig-run"}, "format is 'culnig-run', expected 'culnig-neurons'"),
         ({"format": None}, "format is None"),
-        ({"format_version": 2}, "format version 2, this culnig reads 1"),
+        ({"format_version": 2}, "format version 2, but this culnig reads version 1"),
         ({"format_version": "1"}, "format version"),
         ({"name": None}, "name"),
         ({"layout_hash": 3}, "layout_hash"),
