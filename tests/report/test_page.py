@@ -167,9 +167,9 @@ def test_equal_inputs_give_equal_bytes(sample, page_file):
 def test_what_is_no_input_is_named(tmp_path):
     with pytest.raises(StoreError, match="no such file or folder"):
         read_sources([tmp_path / "nothing"])
-    with pytest.raises(StoreError, match="neither a run"):
+    with pytest.raises(StoreError, match="not a run"):
         read_sources([tmp_path])
-    with pytest.raises(InputError, match="nothing to show"):
+    with pytest.raises(InputError, match="no inputs given"):
         read_sources([])
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(StoreError, match="format is None"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from culnig.report.page import Report
+from culnig.report.sections.training import training_section
 from culnig.report.sources import read_sources
-from culnig.report.training_section import training_section
 
 
 def test_the_tables_hold_the_changes_of_the_comparison(sample):
@@ -42,7 +42,7 @@ def test_the_tables_hold_the_changes_of_the_comparison(sample):
 
 
 def test_a_drawing_has_a_mark_for_each_seed_and_one_interval_for_their_mean(sample):
-    drawing = training_section([json.loads((sample.arms / "arms.json").read_text())]).panels[0].drawing
+    drawing = training_section([json.loads((sample.arms / "arms.json").read_text())]).panels[0].chart
     assert drawing.count('<line class="random"') == 2 * 4
     assert drawing.count('<circle class="effect"') == 4
     assert drawing.index("qnli (task)") < drawing.index("toy &lt;i&gt;target (culture)")
