@@ -111,7 +111,7 @@ def test_malformed_annotations_are_named(data, change, said):
 def test_prompts_without_a_question_are_refused(data):
     path = data / "BLEnD" / "prompts" / "UK_prompts.csv"
     small_files.write_csv(path, [{"id": "p", "Translation": "nothing"}])
-    with pytest.raises(DataFileError, match=r"no prompt holds \{q\}"):
+    with pytest.raises(DataFileError, match=r"no prompt contains \{q\}"):
         list(BlendShort().read(data))
 
 

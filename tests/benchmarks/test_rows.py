@@ -59,10 +59,10 @@ def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path):
     assert problem(jsonl_rows(path, ["id"])).line == 1
 
 
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
+def test_a_missing_column_is_reported_with_the_existing_ones(tmp_path):
     error = problem(csv_rows(write(tmp_path, "t.csv", "id,text\n1,x\n"), ["id", "answer"]))
     assert error.column == "answer"
-    assert "there are id, text" in str(error)
+    assert "columns: id, text" in str(error)
     error = problem(jsonl_rows(write(tmp_path, "t.jsonl", '{"id": 1}\n{"di": 1}\n'), ["id"]))
     assert (error.line, error.column) == (2, "id")
 
@@ -70,12 +70,12 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("t.csv", "", "no such column; there are none"),
+        ("t.csv", "", "no such column; columns: none"),
         ("t.csv", "id\n1,2\n", "more values than the 1 columns"),
         ("t.csv", 'id\n"1\n', ": not CSV"),
         ("t.jsonl", "{\n", "line 1: not JSON"),
         ("t.jsonl", "[1]\n", "line 1: expected a JSON object"),
-        ("t.xlsx", "", "unknown kind of file; known suffixes: .csv, .tsv, .jsonl, .parquet"),
+        ("t.xlsx", "", "unknown suffix '.xlsx'; known: .csv, .tsv, .jsonl, .parquet"),
     ],
 )
 def test_malformed_files_are_named(tmp_path, name, content, said):
@@ -151,14 +151,16 @@ def test_without_a_folder_the_hub_is_read(monkeypatch):
 
 def test_without_folder_package_or_network_the_way_out_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(EnvironmentProblem, match=r"culnig-engine\[hub\].*--data-dir"):
+    with pytest.raises(EnvironmentProblem, match=r"culnig-engine\[hub\].*data_dir"):
         list(SOURCE.rows(None))
 
     def offline(*args, **kwargs):
         raise ConnectionError("no route to host")
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=offline))
-    with pytest.raises(EnvironmentProblem, match=r"cannot read .* no route to host; give a folder"):
+    with pytest.raises(
+        EnvironmentProblem, match=r"cannot read .* no route to host; check the connection, or name the folder"
+    ):
         list(SOURCE.rows(None))
 
 

@@ -210,5 +210,5 @@ def test_malformed_metadata_is_named(data):
 
 
 def test_without_a_folder_the_way_out_is_said():
-    with pytest.raises(DataFileError, match="not on the hub; name the folder above WorldValuesBench"):
+    with pytest.raises(DataFileError, match="not on the hub; name the parent folder of WorldValuesBench"):
         list(WorldValues().read(None))

@@ -57,7 +57,7 @@ def test_attention_modules_in_the_wrong_order_are_found(first, second):
     bound = swapped(tiny_model("gpt2"), f"self_attn.{first}", f"self_attn.{second}")
     check = checks.check_attention(bound)
     assert check.passed is False
-    assert "not so in layers 0, 1, 2" in check.detail
+    assert "wrong in layers 0, 1, 2" in check.detail
 
 
 def test_heads_that_alternate_taken_for_side_by_side_are_found():
@@ -112,7 +112,7 @@ def test_a_trace_that_stays_behind_is_found():
     bound.model.model.layers[2].mlp.up_proj.register_forward_hook(drift)
     check = checks.check_masking(bound)
     assert check.passed is False
-    assert "traces stay behind" in check.detail
+    assert "effects remain after the mask is removed" in check.detail
 
 
 def test_labels_that_are_no_single_entries_are_named():

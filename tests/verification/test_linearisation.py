@@ -112,7 +112,7 @@ def test_a_low_correlation_is_noticed(effect, low):
 
 def test_nothing_to_audit_is_refused():
     bound = tiny_model()
-    with pytest.raises(InputError, match="at least one item and one neuron"):
+    with pytest.raises(InputError, match="at least one of each"):
         audit(bound, [], gate_neurons(bound, 2), gate_neurons(bound, 2))
-    with pytest.raises(InputError, match="at least one item and one neuron"):
+    with pytest.raises(InputError, match="at least one of each"):
         audit(bound, ITEMS, gate_neurons(bound, 0), gate_neurons(bound, 2))
