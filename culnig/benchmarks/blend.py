@@ -22,7 +22,7 @@ from pathlib import Path
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.published import CultureNames
 from culnig.benchmarks.rows import Row, Source, csv_rows, hub_rows, unique
-from culnig.core.items import Item, Split
+from culnig.core.items import Item, Role, Split
 
 ROWS_PER_QUESTION = 5
 SPLIT_OF_TOPIC: dict[str, Split] = {
@@ -49,10 +49,10 @@ class Blend(Benchmark):
     """The questions, role target."""
 
     name = "blend"
-    role = "target"
+    role: Role = "target"
     summary = "BLEnD multiple choice, 16 cultures; first 5 per (culture, question)"
     needs_data_dir = True
-    control = "blend-control"
+    control: str | None = "blend-control"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """Items in file order."""

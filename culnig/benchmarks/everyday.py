@@ -20,7 +20,7 @@ from typing import Any, TypeGuard
 
 from culnig.benchmarks.base import Benchmark
 from culnig.core.data_files import own_data, read_toml
-from culnig.core.items import Item, Split
+from culnig.core.items import Item, Role, Split
 from culnig.errors import DataFileError
 
 TOPICS: dict[str, Split] = {
@@ -168,9 +168,9 @@ class Everyday(Benchmark):
     """The questions, as target items."""
 
     name = "everyday"
-    role = "target"
+    role: Role = "target"
     summary = "our own everyday-culture questions, 6 topics, 16 cultures (needs no data)"
-    control = "everyday-control"
+    control: str | None = "everyday-control"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items in file order; `data_dir` is ignored, because the data comes with the package."""

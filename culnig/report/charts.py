@@ -194,7 +194,9 @@ def _mark(mark: Mark, across: Callable[[float], float], middle: float) -> str:
     x, y = across(mark.value), middle + _OFFSET[mark.kind]
     if mark.kind == "random":
         return _line("random", x, x, y - 4, y + 4, mark.tooltip)
-    line = "" if mark.interval is None else _line(mark.kind, *map(across, mark.interval), y, y)
+    line = ""
+    if mark.interval is not None:
+        line = _line(mark.kind, across(mark.interval[0]), across(mark.interval[1]), y, y)
     circle = f'<circle class="{mark.kind}" cx="{x:.1f}" cy="{y}" r="4"/>'
     return f"<g>{_tooltip(mark.tooltip)}{line}{circle}</g>"
 
