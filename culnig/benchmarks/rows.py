@@ -176,8 +176,8 @@ class Source:
         """The file; DataFileError names the missing path."""
         folder = data_dir / self.folder
         for name in self.file_names:
-            if found := sorted(folder.glob(name)):
-                return found[0]
+            if paths := sorted(folder.glob(name)):
+                return paths[0]
         raise DataFileError(
             folder / self.file_names[0],
             f"no such file; put the data of {self.hub} there, or name the parent folder of {self.folder}/ as "

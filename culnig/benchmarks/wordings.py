@@ -132,8 +132,8 @@ def read_tables(
     if not tables or not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
         raise DataFileError(path, f"must hold an array of tables [[{name}]]")
     kind, seen = name.removesuffix("s"), set()
-    for position, table in enumerate(tables, start=1):
-        where = f"{kind} {table['id']!r}" if "id" in table else f"{kind} number {position}"
+    for number, table in enumerate(tables, start=1):
+        where = f"{kind} {table['id']!r}" if "id" in table else f"{kind} number {number}"
         if set(table) - set(optional) != set(columns):
             fields = ", ".join(table) or "none"
             raise DataFileError(path, f"{where} has the fields {fields}; it must have {', '.join(columns)}")

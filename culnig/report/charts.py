@@ -1,4 +1,4 @@
-"""Charts of a report as inline SVG: the one place that draws for the page.
+"""Charts of a report as inline SVG: everything drawn on the page comes from here.
 
 Colours are classes of the style sheet, so a chart follows the page from light to dark. The variable `--t`,
 from 0 to 1, says where a cell is on its colour scale. Every chart has a title and a description for screen
@@ -298,7 +298,7 @@ def _spread(ys: Sequence[float], gap: float, low: float, high: float) -> list[fl
 
 
 def _margin(least: float, labels: Sequence[str]) -> float:
-    """Room for the longest label beside a plot."""
+    """Width of the longest label, plus `least`."""
     return least + _LETTER * max(map(len, labels), default=0)
 
 

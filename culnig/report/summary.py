@@ -156,7 +156,7 @@ def _of_inputs(sources: Sources) -> Iterator[str]:
             if fewest < FEW_QUESTIONS:
                 yield (
                     f"Few items: {stored.name} in {run.folder.name} has {stored.n_items:,} items, for some "
-                    f"cultures only {fewest}. The scores of these cultures rest on few items."
+                    f"cultures only {fewest}. Their scores are based on few items."
                 )
         if not run.with_role("control"):
             yield (

@@ -28,21 +28,21 @@ def check_one_model(sets: Sequence[NeuronSet], at_least: int = 2) -> None:
         if other.layout_hash != sets[0].layout_hash:
             raise MismatchError(
                 f"{sets[0].name!r} belongs to {sets[0].model!r} (layout {sets[0].layout_hash[:12]}), "
-                f"{other.name!r} to {other.model!r} (layout {other.layout_hash[:12]}); sets of "
-                "different models cannot be compared; give sets of one model"
+                f"{other.name!r} to {other.model!r} (layout {other.layout_hash[:12]}); neurons "
+                "of different models cannot be compared; give sets of one model"
             )
 
 
 def combine(sets: Sequence[NeuronSet], operation: Operation) -> NeuronSet:
     """Neurons in any of the sets, in all of them, or in the first set only."""
     check_one_model(sets)
-    first, *others = sets
+    first, *further = sets
     scores = {
         neuron: float(score)
         for each in reversed(sets)
         for neuron, score in zip(each.neurons, each.scores, strict=True)
     }
-    members = [set(other.neurons) for other in others]
+    members = [set(other.neurons) for other in further]
     if operation == "union":
         kept = list(dict.fromkeys(neuron for each in sets for neuron in each.neurons))
     elif operation == "intersect":

@@ -100,8 +100,8 @@ def contrast_p_values(
 
     if np.isnan(squares).any():
         raise SelectionError(
-            "this run holds no sums of squares, as imported score files lack them, and a test needs them; "
-            "score the model itself, or select without significance"
+            "this run holds sums only, as imported score files do, but a test needs sums of squares; score "
+            "the model itself, or select without significance"
         )
     if n_items.min(initial=2) < 2:
         raise SelectionError(

@@ -72,9 +72,9 @@ def bootstrapped(
     """Agreement of resampled selections with the selected set, and the frequency of each of its neurons."""
     rank_of = {neuron: rank for rank, neuron in enumerate(chosen.neurons)}
     counts, resampled = np.zeros(len(rank_of)), [select(table) for table in tables]
-    for neurons in (again.neurons for again in resampled):
-        counts[[rank_of[neuron] for neuron in neurons if neuron in rank_of]] += 1
-    pairs = ((chosen, again) for again in resampled)
+    for neurons in resampled:
+        counts[[rank_of[neuron] for neuron in neurons.neurons if neuron in rank_of]] += 1
+    pairs = ((chosen, neurons) for neurons in resampled)
     return agreement("bootstrap", pairs), counts / max(1, len(resampled))
 
 

@@ -151,12 +151,12 @@ def general_totals(run: Run, **which: Any) -> GeneralTotals:
 
 
 def _sums(roles: Roles) -> list[Wanted]:
-    wanted = [Wanted(roles.target.name, schema.SUM)]
+    tables = [Wanted(roles.target.name, schema.SUM)]
     if roles.control is not None:
-        wanted.append(Wanted(roles.control.name, schema.SUM, roles.control_rows))
+        tables.append(Wanted(roles.control.name, schema.SUM, roles.control_rows))
     if roles.exclusion is not None:
-        wanted.append(Wanted(roles.exclusion.name, schema.SUM))
-    return wanted
+        tables.append(Wanted(roles.exclusion.name, schema.SUM))
+    return tables
 
 
 def _block_total(roles: Roles, values: list[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -112,9 +112,9 @@ def validate(
         name: chosen for name, chosen in planted.world.chosen("identify").items() if name != GENERAL_FACTS
     }
     names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
-    others = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
+    scorers = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
     run = score_run(
-        planted.bound, benchmarks, ScoreSettings(), folder / "run", how=RunSettings(scorers=others)
+        planted.bound, benchmarks, ScoreSettings(), folder / "run", how=RunSettings(scorers=scorers)
     )
     runs = {name: Run(run.folder, name) for name in names}
     layout = planted.bound.layout
@@ -129,11 +129,11 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
     general = by_method[JUDGED].general.average_precision
     specific = by_method[JUDGED].specific.average_precision
     # the judged method ranks by the difference, as in the paper, so compare only with methods that do too
-    others = [
+    compared = [
         result for result in results if result.method.statistic != CONTRIBUTION and not result.method.margin
     ]
-    best_general = max(result.general.average_precision for result in others)
-    best_specific = max(result.specific.average_precision for result in others)
+    best_general = max(result.general.average_precision for result in compared)
+    best_specific = max(result.specific.average_precision for result in compared)
     at_chance = effects.chance + POINTS
     return (
         Target("share of planted facts known", effects.known_share, KNOWN, True),

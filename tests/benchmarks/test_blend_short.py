@@ -115,7 +115,7 @@ def test_prompts_without_a_question_are_refused(data):
         list(BlendShort().read(data))
 
 
-def test_its_files_are_told_and_a_missing_folder_is_named(data):
+def test_its_files_are_listed_and_a_missing_folder_is_reported(data):
     assert len(BlendShort().files(data)) == 1 + 2 * 16
     with pytest.raises(DataFileError, match="the hub has no prompts"):
         list(BlendShort().read(None))

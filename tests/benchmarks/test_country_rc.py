@@ -210,7 +210,7 @@ def test_wrong_options_do_not_depend_on_other_cultures_that_are_not_offered():
     assert choose_distractors("p01/Spain/w1", gold, fewer) == chosen
 
 
-def test_fewer_passages_leave_the_items_of_the_rest_unchanged(items):
+def test_fewer_passages_leave_the_other_items_unchanged(items):
     passages, wordings = read_passages(PASSAGES), read_wordings(WORDINGS)
     assert list(make_items(passages[:3], wordings, CULTURES)) == items[: 3 * 8 * 4]
 

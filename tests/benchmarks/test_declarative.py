@@ -194,7 +194,7 @@ def test_a_malformed_declaration_is_refused_with_its_line(tmp_path, old, new, sa
     assert "tea.yaml" in str(caught.value)
 
 
-def test_all_mistakes_are_told_at_once(tmp_path):
+def test_all_mistakes_are_reported_at_once(tmp_path):
     text = DECLARATION.replace("name: tea", "name: T").replace("answer_is: text", "answer_is: x")
     with pytest.raises(DataFileError, match=r"line 1: name: .*; line 11: answer_is"):
         declared_benchmark(write(tmp_path, text))
@@ -212,7 +212,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ("ask", " ", "column 'ask': no value"),
     ],
 )
-def test_a_malformed_row_is_refused_with_its_place(tmp_path, column, value, said):
+def test_a_malformed_row_is_reported_with_line_and_column(tmp_path, column, value, said):
     rows = [dict(row) for row in ROWS]
     rows[1][column] = value
     with pytest.raises(DataFileError) as caught:

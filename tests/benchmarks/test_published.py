@@ -189,7 +189,7 @@ def test_normad_offers_three_options_also_where_a_file_holds_two_labels(data):
         (MRPC, "sentence2", None, "line 2, column 'sentence2': no value"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_named_with_its_place(data, benchmark, column, value, said):
+def test_a_wrong_value_in_a_row_is_reported_with_line_and_column(data, benchmark, column, value, said):
     name, rows, write = FILE[benchmark]
     changed = rows()
     changed[1][column] = value
@@ -210,7 +210,7 @@ def test_wrong_columns_are_named(data, benchmark):
 
 
 @pytest.mark.parametrize("benchmark", [*ALL, Blend, BlendControl])
-def test_files_that_items_come_from_are_told(data, benchmark):
+def test_the_source_files_of_items_are_listed(data, benchmark):
     files = benchmark().files(data)
     assert len(files) == 2
     assert all(path.is_file() for path in files)
@@ -248,7 +248,7 @@ def test_blend_control_is_the_item_without_its_question(data):
         ("MCQID", "q1_UK_1", "appears twice"),
     ],
 )
-def test_what_is_wrong_with_a_row_of_blend_is_named(data, column, value, said):
+def test_a_wrong_value_in_a_row_of_blend_is_reported(data, column, value, said):
     rows = small_files.blend()
     rows[0][column] = value
     small_files.write_csv(data / "BLEnD" / "mc_questions_file.csv", rows)

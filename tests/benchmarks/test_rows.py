@@ -93,7 +93,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", ["x"], {"a": 1}, True])
-def test_a_value_that_is_no_text_is_refused_with_its_place(value):
+def test_a_value_that_is_not_text_is_reported_with_line_and_column(value):
     with pytest.raises(DataFileError, match="f, line 7, column 'text'"):
         Row("f", 7, {"text": value}).text("text")
 
@@ -109,7 +109,7 @@ def test_a_second_row_with_an_id_is_refused_with_its_line():
     assert (error.line, error.column) == (7, "id")
 
 
-def test_many_ids_are_told_apart():
+def test_many_ids_are_distinguished():
     rows = [Row("f", n, {"id": f"q{n}"}) for n in range(20_000)]
     assert len(list(unique(rows, "id"))) == 20_000
     assert problem(unique([*rows, rows[4321]], "id")).line == 4321
@@ -149,7 +149,7 @@ def test_without_a_folder_the_hub_is_read(monkeypatch):
     assert asked == [("someone/some-data", None, "train")]
 
 
-def test_without_folder_package_or_network_the_way_out_is_said(monkeypatch):
+def test_a_missing_folder_package_or_network_is_reported_with_advice(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(EnvironmentProblem, match=r"culnig-engine\[hub\].*data_dir"):
         list(SOURCE.rows(None))

@@ -291,7 +291,7 @@ def test_bootstrap_p_is_one_where_nothing_is_lower_and_smallest_where_all_is():
 # error, effect size, smallest effect
 
 
-def test_the_standard_error_is_statsmodels_clustered_one():
+def test_the_standard_error_equals_the_clustered_one_of_statsmodels():
     generator = np.random.default_rng(2)
     groups = generator.integers(20, size=130)
     differences = generator.normal(size=130) + generator.normal(size=20)[groups]
@@ -308,7 +308,7 @@ def test_effect_size_by_hand_where_units_are_items():
     assert found.standard_error == pytest.approx(1 / np.sqrt(3))
 
 
-def test_the_smallest_effect_is_found_in_four_of_five_samples():
+def test_the_smallest_detectable_effect_is_detected_in_four_of_five_samples():
     generator = np.random.default_rng(4)
     detectable = np.mean([compare(generator.normal(size=50)).detectable for _ in range(20)])
     samples = generator.normal(size=(4_000, 50)) + detectable
@@ -457,7 +457,7 @@ def test_a_test_that_takes_rows_for_independent_does_not_keep_its_error_rate(nul
     assert error_rate(null_study["items"]) > 4 * 0.05
 
 
-def test_known_effects_are_estimated_and_found(monkeypatch):
+def test_known_effects_are_estimated_and_detected(monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 999)
     found = [paired_difference(first, second, of, seed=1) for first, second, _, _, of in studies(0.9)]
     # right where normal(0, 1.16) exceeds 0.9, against a half

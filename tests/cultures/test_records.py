@@ -60,7 +60,7 @@ def test_the_cultures_with_specific_neurons():
     assert {culture.key for culture in builtin_cultures() if culture.specific_target} == TARGETS
 
 
-def test_builtin_cultures_are_sorted_by_key_and_lie_in_files_named_after_it():
+def test_builtin_cultures_are_sorted_by_key_and_their_files_are_named_after_it():
     keys = [culture.key for culture in builtin_cultures()]
     assert keys == sorted(keys)
     stems = {path.stem for path in own_data("cultures").iterdir()}

@@ -86,7 +86,7 @@ def test_the_edge_of_chance_is_two_standard_errors():
     assert len(caveats(evaluation(unmasked(option_accuracy=edge - 1e-9), row()))) == 1
 
 
-def test_testing_on_the_items_that_found_the_neurons_is_named():
+def test_evaluating_on_items_used_for_selection_is_reported():
     (said,) = caveats(evaluation(unmasked(), row(), split="all"))
     assert "neurons may have been evaluated on the questions that they were selected with" in said
 
@@ -164,7 +164,7 @@ def trained(*rows, seeds=(42, 43)):
     return Sources(arms=[document])
 
 
-def test_what_an_arm_gained_and_cost_is_said_the_task_first():
+def test_gains_and_costs_of_an_arm_are_reported_task_first():
     sources = trained(("blend", "culture", -0.05), ("qnli", "task", 0.25))
     assert findings(sources) == [
         "Training top on qnli changes accuracy by +25.0 % on qnli (p 0.030), −5.0 % on blend (p 0.030); p "
@@ -173,7 +173,7 @@ def test_what_an_arm_gained_and_cost_is_said_the_task_first():
     assert caveats(sources) == []
 
 
-def test_one_seed_and_a_cost_that_was_not_measured_are_named():
+def test_a_single_seed_and_an_unmeasured_cost_are_reported():
     found = caveats(trained(("qnli", "task", 0.25), seeds=[42]))
     assert [said.partition(":")[0] for said in found] == [
         "One seed",

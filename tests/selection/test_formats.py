@@ -225,7 +225,7 @@ def test_a_file_is_not_replaced_unasked(tmp_path, form):
         write_as([those], tmp_path, form, n_layers=3, overwrite=True)
 
 
-def test_what_a_format_cannot_hold_is_refused(tmp_path):
+def test_sets_that_do_not_fit_a_format_are_refused(tmp_path):
     two = [neuron_set(LAYOUT, [8], "a"), neuron_set(LAYOUT, [9], "b")]
     with pytest.raises(InputError, match="a csv file holds one set, but 2 are given"):
         write_as(two, tmp_path / "x", "csv")

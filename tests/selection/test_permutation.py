@@ -91,6 +91,6 @@ def test_many_neurons_in_blocks_are_as_alone(monkeypatch):
         ),
     ],
 )
-def test_what_cannot_be_tested_is_refused(call, message):
+def test_impossible_tests_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()

@@ -131,7 +131,7 @@ def test_without_control_and_exclusion():
     np.testing.assert_allclose(table.difference, expected, atol=1e-14)
 
 
-def test_what_cannot_be_drawn_is_refused():
+def test_impossible_draws_are_refused():
     single = item_tables(questions=1)
     with pytest.raises(SelectionError, match="China has a single question in the target"):
         next(split_halves(single, 1))

@@ -173,7 +173,7 @@ def test_contrasts_that_cannot_be_are_refused(stored):
 # Benjamini–Hochberg
 
 
-def test_q_values_are_those_of_statsmodels():
+def test_q_values_equal_statsmodels():
     p = np.random.default_rng(2).beta(0.4, 1.5, 5000)
     rejected, adjusted, *_ = multipletests(p, alpha=0.05, method="fdr_bh")
     np.testing.assert_allclose(q_values(p), adjusted, rtol=1e-12)

@@ -61,7 +61,7 @@ def test_without_exclusion_there_is_none(make_run):
         ({"t": TARGET, "c": CONTROL}, "no exclusion benchmark, .*select without it: exclusion=False"),
     ],
 )
-def test_a_missing_role_is_named_with_the_way_on(make_run, tables, message):
+def test_a_missing_role_is_reported_with_advice(make_run, tables, message):
     with pytest.raises(SelectionError, match=message):
         selection_tables(make_run(**tables))
 
@@ -92,7 +92,7 @@ def test_a_benchmark_of_another_role_is_refused(make_run):
         selection_tables(make_run(t=TARGET, c=CONTROL, x=EXCLUSION), target="c")
 
 
-def test_a_control_without_a_culture_of_the_target_is_refused_with_the_way_on(make_run):
+def test_a_control_that_lacks_a_culture_is_refused_with_advice(make_run):
     partial = ("control", moments(["China"], [1], [[1, 1]]))
     with pytest.raises(SelectionError, match=r"no items of Iran; .* or use control=False"):
         selection_tables(make_run(t=TARGET, c=partial, x=EXCLUSION))
