@@ -32,10 +32,6 @@ class Benchmark(ABC):
         """Items to fine-tune on, none of the split `test`: those of `identify`, or a file of their own."""
         return (item for item in self.read(data_dir) if item.split == "identify")
 
-    def training_files(self, data_dir: Path | None) -> Sequence[Path]:
-        """The files that the items to fine-tune on are made from."""
-        return self.files(data_dir)
-
     def files(self, data_dir: Path | None) -> Sequence[Path]:
         """The files that the items are made from, prompts included; their hashes go into the run."""
         return ()

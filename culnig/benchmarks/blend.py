@@ -6,9 +6,9 @@ NeurIPS 2024 Datasets and Benchmarks. Data: `nayeon212/BLEnD` on the hub (CC BY-
 Read from `<data-dir>/BLEnD/mc_questions*.csv` (columns MCQID, ID, country, prompt, choices, answer_idx) and
 `US_questions.csv` (columns ID, Topic); without a data folder, from the hub through `datasets` (config
 `multiple-choice-questions`, split `test`). Of each (country, question id) the first five rows in file order
-are kept. Splits: topics Food, Work life and Sport identify neurons, the others test them (METHOD §2). The
-prompts carry their own instruction and are used as they are.
-Checked against: METHOD §2; a file rebuilt from the annotations (20,825 rows: 11,349 identify, 9,476 test).
+are kept. Splits: items of the topics Food, Work life and Sport identify neurons, the others test them
+(docs/method.md, Data roles). The prompts contain their own instruction and are used unchanged. Checked
+against: docs/method.md; a file rebuilt from the annotations (20,825 rows: 11,349 identify, 9,476 test).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.published import CultureNames
 from culnig.benchmarks.rows import Row, Source, csv_rows, hub_rows, unique
-from culnig.core.items import Item, Split
+from culnig.core.items import Item, Role, Split
 
 ROWS_PER_QUESTION = 5
 SPLIT_OF_TOPIC: dict[str, Split] = {
@@ -34,14 +34,11 @@ SPLIT_OF_TOPIC: dict[str, Split] = {
     "Holidays/Celebration/Leisure": "test",
 }
 INSTRUCTION = "Without any explanation, choose only one"
-"""How the instruction of a published prompt begins; what stands before it is the question."""
+"""Start of the instruction in a published prompt; the text before it is the question."""
 
 QUESTIONS = Source(
     "BLEnD",
-    (
-        "mc_questions_file.csv",
-        "mc_questions*.csv",
-    ),  # the published file where it is there, else a rebuilt one
+    ("mc_questions_file.csv", "mc_questions*.csv"),  # the published file, otherwise a rebuilt one
     ("MCQID", "ID", "country", "prompt", "choices", "answer_idx"),
     hub="nayeon212/BLEnD",
     hub_config="multiple-choice-questions",
@@ -52,40 +49,42 @@ class Blend(Benchmark):
     """The questions, role target."""
 
     name = "blend"
-    role = "target"
+    role: Role = "target"
     summary = "BLEnD multiple choice, 16 cultures; first 5 per (culture, question)"
     needs_data_dir = True
-    control = "blend-control"
+    control: str | None = "blend-control"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """Items in file order."""
-        return _read(data_dir)
+        topics, names = read_topics(data_dir), CultureNames("blend")
+        taken: Counter[tuple[str, str]] = Counter()
+        for row in unique(QUESTIONS.rows(data_dir), "MCQID"):
+            key = row.text("country"), row.text("ID")
+            taken[key] += 1
+            if taken[key] <= ROWS_PER_QUESTION:
+                yield _item(row, topics, names)
 
     def files(self, data_dir: Path | None) -> list[Path]:
         """Questions and topics."""
-        return _files(data_dir)
+        return [] if data_dir is None else [QUESTIONS.path(data_dir), topic_file(data_dir)]
 
 
-class BlendControl(Benchmark):
-    """The same items with the question deleted, role control."""
+class BlendControl(Blend):
+    """The same items without the question, role control."""
 
     name = "blend-control"
     role = "control"
     summary = "BLEnD items without their question: instruction, options and gold label kept"
-    needs_data_dir = True
+    control = None
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """Items in file order."""
-        for item in _read(data_dir):
+        for item in super().read(data_dir):
             yield replace(item, prompt=item.prompt[item.prompt.index(INSTRUCTION) :])
-
-    def files(self, data_dir: Path | None) -> list[Path]:
-        """Questions and topics."""
-        return _files(data_dir)
 
 
 def topic_file(data_dir: Path) -> Path:
-    """The file that gives the topic of every question."""
+    """The file with the topic of every question."""
     return data_dir / "BLEnD" / "US_questions.csv"
 
 
@@ -99,33 +98,22 @@ def read_topics(data_dir: Path | None) -> dict[str, str]:
     return {row.text("ID"): row.one_of("Topic", tuple(SPLIT_OF_TOPIC), "topic") for row in rows}
 
 
-def _read(data_dir: Path | None) -> Iterator[Item]:
-    topics, names = read_topics(data_dir), CultureNames("blend")
-    taken: Counter[tuple[str, str]] = Counter()
-    for row in unique(QUESTIONS.rows(data_dir), "MCQID"):
-        question, country = row.text("ID"), row.text("country")
-        if taken[country, question] >= ROWS_PER_QUESTION:
-            continue
-        taken[country, question] += 1
-        if question not in topics:
-            raise row.error(f"question {question!r} has no topic in US_questions.csv", "ID")
-        options = _options(row)
-        prompt = row.text("prompt")
-        if INSTRUCTION not in prompt:
-            raise row.error(
-                f"the instruction ({INSTRUCTION!r} …) that ends the question is missing", "prompt"
-            )
-        topic = topics[question]
-        yield Item(
-            id=row.text("MCQID"),
-            question_id=question,
-            culture=names.find(row, "country").key,
-            split=SPLIT_OF_TOPIC[topic],
-            prompt=prompt,
-            options=options,
-            answer=row.one_of("answer_idx", options, "answer letter"),
-            topic=topic,
-        )
+def _item(row: Row, topics: dict[str, str], names: CultureNames) -> Item:
+    question, prompt, options = row.text("ID"), row.text("prompt"), _options(row)
+    if question not in topics:
+        raise row.error(f"question {question!r} has no topic in US_questions.csv", "ID")
+    if INSTRUCTION not in prompt:
+        raise row.error(f"the instruction after the question ({INSTRUCTION!r} …) is missing", "prompt")
+    return Item(
+        id=row.text("MCQID"),
+        question_id=question,
+        culture=names.find(row, "country").key,
+        split=SPLIT_OF_TOPIC[topics[question]],
+        prompt=prompt,
+        options=options,
+        answer=row.one_of("answer_idx", options, "answer letter"),
+        topic=topics[question],
+    )
 
 
 def _options(row: Row) -> tuple[str, ...]:
@@ -133,14 +121,7 @@ def _options(row: Row) -> tuple[str, ...]:
         parsed = json.loads(row.text("choices"))
     except json.JSONDecodeError as error:
         raise row.error(f"not JSON: {error}", "choices") from None
-    if (
-        not isinstance(parsed, dict)
-        or len(parsed) < 2
-        or not all(str(text).strip() for text in parsed.values())
-    ):
+    texts = parsed.values() if isinstance(parsed, dict) else ()
+    if len(texts) < 2 or not all(str(text).strip() for text in texts):
         raise row.error("expected an object of at least two labelled choices, none empty", "choices")
     return tuple(parsed)
-
-
-def _files(data_dir: Path | None) -> list[Path]:
-    return [] if data_dir is None else [QUESTIONS.path(data_dir), topic_file(data_dir)]

@@ -1,14 +1,13 @@
 """BLEnD short answers: everyday questions in the language of each culture, answered freely.
 
-Paper and licence: see blend.py. Read from `<data-dir>/BLEnD/`: `annotations/<Culture>_data.json` (question
-and the answers that annotators gave), `prompts/<Culture>_prompts.csv` (columns id, Translation) and
-`US_questions.csv` (topics). The hub lacks the prompts, so this benchmark needs the files of BLEnD's
-repository.
-Splits: by topic as in blend. One of the culture's own prompts (4 to 12, in its language) is chosen for every
-item by SHA-256 of its id. Accepted are the answers given by at least one annotator, in the local language;
-questions without any (and one without a text) are left out. An answer is right if its lemmas hold those of
-an accepted one (evaluation/short_answers.py).
-Checked against: the published files (16 cultures × 500 questions), METHOD §5.
+Paper and licence: see blend.py. Read from `<data-dir>/BLEnD/`: `annotations/<Culture>_data.json` (questions
+and the annotators' answers), `prompts/<Culture>_prompts.csv` (columns id, Translation) and `US_questions.csv`
+(topics). The hub lacks the prompts, so this benchmark needs the files of BLEnD's repository. Splits: by topic
+as in blend. SHA-256 of an item's id chooses one of the culture's own prompts (4 to 12, in its language).
+Every answer that at least one annotator gave in the local language is accepted; questions without such an
+answer, and one without a text, are left out. An answer is correct if its lemmas contain those of an accepted
+answer (evaluation/short_answers.py). Checked against: the published files (16 cultures × 500 questions);
+docs/method.md, Masking and evaluation.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from culnig.benchmarks.rows import csv_rows, read_json
 from culnig.benchmarks.wordings import shuffled
 from culnig.core.items import Item
 from culnig.cultures.records import Culture
-from culnig.errors import DataFileError
+from culnig.errors import DataFileError, argument
 
 QUESTION = "{q}"
-"""Where a prompt has the question; the few published prompts that lack it are not used."""
+"""Placeholder of the question; the few published prompts without it are not used."""
 
 
 class BlendShort(Benchmark):
@@ -40,7 +39,7 @@ class BlendShort(Benchmark):
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
-        """Changes which prompt an item has and nothing else."""
+        """Affects only which prompt an item has."""
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """Items culture by culture, in the order of the annotations."""
@@ -89,16 +88,16 @@ class BlendShort(Benchmark):
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a culture in its language; DataFileError where none holds the question."""
+    """The prompts of a culture in its language; DataFileError if none has the placeholder."""
     rows = csv_rows(path, ("id", "Translation"))
     prompts = [text for row in rows if QUESTION in (text := row.text("Translation"))]
     if not prompts:
-        raise DataFileError(path, f"no prompt holds {QUESTION}", column="Translation")
+        raise DataFileError(path, f"no prompt contains {QUESTION}", column="Translation")
     return prompts
 
 
 def _accepted(path: Path, where: str, entry: dict[str, Any]) -> tuple[str, ...]:
-    """Answers of at least one annotator, the most usual first."""
+    """Answers of at least one annotator, the most common first."""
     groups = entry.get("annotations")
     if not isinstance(groups, list) or not all(
         isinstance(group, dict) and isinstance(group.get("answers"), list) and "count" in group
@@ -118,8 +117,8 @@ def _folder(data_dir: Path | None) -> Path:
     if data_dir is None:
         raise DataFileError(
             "BLEnD",
-            "the hub has no prompts for short answers; name the folder above BLEnD/ (annotations, prompts, "
-            "US_questions.csv of its repository) with --data-dir or CULNIG_DATA",
+            "the hub has no prompts for short answers; name the parent of a folder BLEnD/ with annotations, "
+            f"prompts and US_questions.csv of its repository with {argument('data_dir')} or CULNIG_DATA",
         )
     return data_dir / "BLEnD"
 

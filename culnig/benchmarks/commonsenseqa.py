@@ -3,8 +3,8 @@
 Paper: Talmor et al., "CommonsenseQA: A Question Answering Challenge Targeting Commonsense Knowledge", NAACL
 2019. Licence: MIT. Hub: `tau/commonsense_qa`, split `validation`; locally
 `CommonsenseQA/dev_rand_split.jsonl` with the columns of the hub.
-Splits: the validation questions, all test here; `train_rand_split.jsonl` to fine-tune on. Options
-stand in the published order.
+Splits: all validation questions test; `train_rand_split.jsonl` is for fine-tuning. Options are in the
+published order.
 Checked against: the validation file (1,221 questions).
 """
 
@@ -39,10 +39,10 @@ class CommonsenseQA(PublishedBenchmark):
     n_options = N_OPTIONS
 
     def question(self, row: Row, names: CultureNames) -> Question:
-        """Read a row."""
+        """Turn a row into a question."""
         choices = row.values["choices"]
         if not isinstance(choices, dict) or {"label", "text"} - set(choices):
-            raise row.error("expected an object with the lists label and text", "choices")
+            raise row.error("expected an object with the lists `label` and `text`", "choices")
         labels, texts = choices["label"], choices["text"]
         if len(labels) != len(texts) or len(texts) != N_OPTIONS or not all(str(t).strip() for t in texts):
             raise row.error(f"expected {N_OPTIONS} labels with {N_OPTIONS} texts, none empty", "choices")

@@ -1,17 +1,16 @@
-"""country-rc: short passages that name a country, and the question which country it was.
+"""country-rc: short passages that name a country, with the question which country it was.
 
-Reading is enough to answer, so a neuron that scores high here answers to the country's name, not
-to its culture; selection removes such neurons. Our own passages (`data/country_rc.toml`) and four
-wordings of the prompt (`data/prompts/country_rc.toml`), with the 8 cultures that have specific
-neurons put in: 25 passages × 8 cultures × 4 wordings = 800 items to identify neurons and 800 to
-test them.
+Reading is enough to answer, so a neuron with a high score responds to the country's name and not to its
+culture; the selection removes such neurons. We wrote the passages (`data/country_rc.toml`) and the four
+wordings (`data/prompts/country_rc.toml`). Each is asked about the 8 cultures with `specific_target`:
+25 passages × 8 cultures × 4 wordings = 800 items to identify neurons, and 800 to test them.
 
-The wrong options are 3 of the other cultures of BLEnD, never a part of the right country (West
-Java where Indonesia is right). The SHA-256 of the item's id chooses them, so neither the order
-nor the number of passages and wordings matters; a passage that mentions a second country takes
-one of the three. The place of the gold label rotates: over the 8 cultures each label is right
-twice for every passage and wording. `country-rc-all` also asks about all other cultures on record, 100
-items to identify neurons and 100 to test them for each.
+The wrong options are 3 of BLEnD's other cultures, but never a part of the correct country (West Java, if
+Indonesia is correct). SHA-256 of the item's id chooses them, so neither the order nor the number of passages
+and wordings matters. A passage that mentions a second country mentions one of the three. The position of the
+gold label rotates: over the 8 cultures, each label is correct twice for every passage and wording.
+`country-rc-all` adds all other cultures on record, with 100 items to identify neurons and 100 to test them
+for each.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _OPENS_A_SENTENCE = re.compile(r"(^|[.!?]\s+)\{")
 
 @dataclass(frozen=True)
 class Passage:
-    """A text with `{country}`, perhaps also `{other}`, and its question."""
+    """A text with `{country}` and possibly `{other}`, and its question."""
 
     id: str
     text: str
@@ -48,12 +47,12 @@ class Passage:
 
     @property
     def mentions_another(self) -> bool:
-        """Whether a second country appears in the text."""
+        """Whether the text mentions a second country."""
         return "{other}" in self.text
 
 
 class CountryRC(Benchmark):
-    """The passages that come with the program, about the cultures with `specific_target`."""
+    """Our passages, about the cultures with `specific_target`."""
 
     name = "country-rc"
     role = "exclusion"
@@ -61,8 +60,7 @@ class CountryRC(Benchmark):
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items: passage by passage, then culture by culture, then wording by wording."""
-        cultures = [culture for culture in builtin_cultures() if "blend" in culture.names]
-        return make_items(*_own_texts(), cultures)
+        return make_items(*_own_texts(), _blend_cultures())
 
     def files(self, data_dir: Path | None) -> list[Path]:
         """Passages and wordings."""
@@ -70,17 +68,21 @@ class CountryRC(Benchmark):
 
 
 class CountryRCAll(CountryRC):
-    """The same passages about every culture on record, plugins' too; holds the items of `country-rc`."""
+    """Our passages about every culture on record, including plugins'; contains the items of `country-rc`."""
 
     name = "country-rc-all"
     summary = "country-rc about every culture on record; choose with --culture"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items: passage by passage, then culture by culture, then wording by wording."""
-        cultures = [culture for culture in builtin_cultures() if "blend" in culture.names]
+        cultures = _blend_cultures()
         targets = [culture.key for culture in cultures if culture.specific_target]
         others = [record for key, record in registry.cultures().items() if key not in targets]
         return make_items(*_own_texts(), cultures, others)
+
+
+def _blend_cultures() -> list[Culture]:
+    return [culture for culture in builtin_cultures() if "blend" in culture.names]
 
 
 def _own_texts() -> tuple[list[Passage], list[Wording]]:
@@ -94,21 +96,21 @@ def make_items(
     cultures: Sequence[Culture],
     others: Sequence[Culture] = (),
 ) -> Iterator[Item]:
-    """Every passage with every culture that has `specific_target`, in every wording, then with `others`.
+    """Each passage about the cultures with `specific_target`, then about `others`, in every wording.
 
-    `cultures` also holds those that only serve as wrong options; its order does not matter.
+    `cultures` includes those that serve only as wrong options; its order does not matter.
     """
     cultures = sorted(cultures, key=lambda culture: culture.key)
-    golds = [(column, c) for column, c in enumerate(c for c in cultures if c.specific_target)]
+    golds = list(enumerate(culture for culture in cultures if culture.specific_target))
     golds += [(_column(c), c) for c in sorted(others, key=lambda culture: culture.key)]
     for row, passage in enumerate(passages):
         for column, gold in golds:
-            for turn, wording in enumerate(wordings):
+            for number, wording in enumerate(wordings):
                 item_id = f"{passage.id}/{gold.key}/{wording.id}"
                 wrong = choose_distractors(item_id, gold, cultures)
-                place = (row + column + turn) % N_OPTIONS
+                index = (row + column + number) % N_OPTIONS
                 options = _by_hash(f"{item_id}/order", wrong)
-                options.insert(place, gold)
+                options.insert(index, gold)
                 yield Item(
                     id=item_id,
                     question_id=passage.id,
@@ -116,7 +118,7 @@ def make_items(
                     split="identify" if row < PASSAGES_PER_HALF else "test",
                     prompt=_render(passage, wording, gold, wrong[0], options),
                     options=wording.labels,
-                    answer=wording.labels[place],
+                    answer=wording.labels[index],
                     topic="mentions another" if passage.mentions_another else "plain",
                 )
 
@@ -132,20 +134,20 @@ def choose_distractors(item_id: str, gold: Culture, cultures: Sequence[Culture])
 
 
 def option_name(culture: Culture) -> str:
-    """How an option names a culture: without an article, the first letter large."""
+    """A culture's name as an option: without an article, capitalized."""
     name = culture.in_sentence.removeprefix("the ")
     return name[0].upper() + name[1:]
 
 
 def read_passages(path: Path) -> list[Passage]:
-    """Passages in file order; DataFileError names the passage or the half that is wrong."""
+    """Passages in file order; DataFileError names the passage or half that is malformed."""
     passages: list[Passage] = []
     for where, table in read_tables(path, "passages", {"id": str, "text": str, "question": str}):
         passage = Passage(**table)
         check_placeholders(path, f"{where}: text", passage.text, {"country"}, {"country", "other"})
         check_placeholders(path, f"{where}: question", passage.question, set(), set())
         if _OPENS_A_SENTENCE.search(passage.text):
-            raise DataFileError(path, f"{where}: a placeholder must not open a sentence")
+            raise DataFileError(path, f"{where}: a sentence must not start with a placeholder")
         passages.append(passage)
     _check_half(path, "first half (identify)", passages[:PASSAGES_PER_HALF])
     _check_half(path, "second half (test)", passages[PASSAGES_PER_HALF:])
@@ -153,11 +155,13 @@ def read_passages(path: Path) -> list[Passage]:
 
 
 def read_wordings(path: Path) -> list[Wording]:
-    """Wordings in file order; DataFileError names the wording that is wrong."""
+    """Wordings in file order; DataFileError names the wording that is malformed."""
     wordings = wordings_file.read_wordings(path, {"passage", "question", "options"}, n_labels=N_OPTIONS)
     for wording in wordings:
         if len(wording.labels) != N_OPTIONS:
-            raise DataFileError(path, f"wording {wording.id!r}: labels must be {N_OPTIONS} different texts")
+            raise DataFileError(
+                path, f"wording {wording.id!r}: labels must be exactly {N_OPTIONS} different texts"
+            )
     return wordings
 
 
@@ -170,19 +174,18 @@ def _render(
 
 
 def _column(culture: Culture) -> int:
-    """Where the rotation of labels starts for a culture, whatever other cultures there are."""
+    """Start of the label rotation for a culture; independent of the other cultures."""
     return hashlib.sha256(culture.key.encode()).digest()[0]
 
 
 def _by_hash(seed: str, cultures: Sequence[Culture]) -> list[Culture]:
-    """The cultures in an order that only the seed and their keys decide."""
+    """The cultures in an order that depends only on the seed and their keys."""
     return sorted(cultures, key=lambda c: hashlib.sha256(f"{seed}/{c.key}".encode()).digest())
 
 
 def _check_half(path: Path, half: str, passages: Sequence[Passage]) -> None:
     mentioning = sum(passage.mentions_another for passage in passages)
-    plain, plain_wanted = len(passages) - mentioning, PASSAGES_PER_HALF - MENTIONING_PER_HALF
-    if (plain, mentioning) != (plain_wanted, MENTIONING_PER_HALF):
-        found = f"the {half} has {plain} plain passages and {mentioning} that mention {{other}}"
-        wanted = f"it must have {plain_wanted} and {MENTIONING_PER_HALF}"
-        raise DataFileError(path, f"{found}; {wanted}")
+    plain, allowed = len(passages) - mentioning, PASSAGES_PER_HALF - MENTIONING_PER_HALF
+    if (plain, mentioning) != (allowed, MENTIONING_PER_HALF):
+        problem = f"the {half} has {plain} plain passages and {mentioning} that mention {{other}}"
+        raise DataFileError(path, f"{problem}; it must have {allowed} and {MENTIONING_PER_HALF}")

@@ -2,10 +2,10 @@
 
 Paper: Chiu et al., "CulturalBench: A Robust, Diverse, and Challenging Cultural Benchmark by Human-AI
 CulturalTeaming", ACL 2025. Licence: CC BY 4.0. Hub: `kellycyy/CulturalBench`, config `CulturalBench-Easy`,
-split `test`; locally `CulturalBench/CulturalBench-Easy.csv`.
-Splits: all questions test. Options are shuffled for every item (the published letters are skewed: A is right
-for 54 % of them); letters in two wordings, digits in two.
-Checked against: the published CSV (1,227 questions, 45 countries), METHOD §5 of the project's notes.
+split `test`; locally `CulturalBench/CulturalBench-Easy.csv`. Splits: all questions test. Options are shuffled
+for every item, because A is the right letter of 54 % of the published questions. Two wordings have letters,
+two have digits. Checked against: the published CSV (1,227 questions, 45 countries), see docs/method.md,
+Masking and evaluation.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CulturalBench(PublishedBenchmark):
     shuffle = True
 
     def question(self, row: Row, names: CultureNames) -> Question:
-        """Read a row."""
+        """Turn a row into a question."""
         return Question(
             {"question": row.text("prompt_question")},
             tuple(row.text(f"prompt_option_{letter.lower()}") for letter in LETTERS),

@@ -1,7 +1,7 @@
-"""Benchmarks without Python: a YAML or TOML file says how the columns of a data file become items.
+"""Benchmarks without Python: a YAML or TOML file declares how the columns of a data file become items.
 
-The file is checked by pydantic against `Declaration`; in YAML every error names its line. Options, shuffles
-and labels work as in the built-in benchmarks. docs/benchmarks.md explains every field by example.
+Pydantic checks the file against `Declaration`; errors in YAML name their line. Options, shuffles and labels
+work as in the built-in benchmarks. docs/benchmarks.md explains every field with an example.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from culnig.cultures.records import Culture
 from culnig.errors import DataFileError, UnknownNameError
 
 COUNTRY = "{country}"
-"""In a question, an option or a template: the name of the row's culture inside a sentence."""
+"""Placeholder in questions, options and templates for the name of the row's culture in a sentence."""
 _PARTS = {"question", "options", "labels", "country"}
 _SPLITS = ("identify", "test")
 
@@ -38,21 +38,21 @@ class _Strict(BaseModel):
 
 
 class Columns(_Strict):
-    """Which column of the data holds what."""
+    """The columns of the data, by content."""
 
     question: Text
     options: Text | list[Text]
-    """One column that holds a list (JSONL, Parquet), or one column per option."""
+    """One column with a list (JSONL, Parquet), or one column per option."""
     answer: Text
     culture: Text | None = None
     id: Text | None = None
-    """Without it the line number is the id."""
+    """By default, the line number is the id."""
     topic: Text | None = None
     split: Text | None = None
 
 
 class DeclaredWording(_Strict):
-    """One way to ask; `control` is the prompt without the question (default: the template without it)."""
+    """One wording; `control` is the prompt without the question, by default the template without it."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     template: Text
@@ -68,39 +68,39 @@ class DeclaredWording(_Strict):
             ("control", self.control or "{options}", {"options"}),
             ("system", self.system, set()),
         ):
-            found = set(PLACEHOLDER.findall(text))
-            if missing := sorted(required - found):
+            placeholders = set(PLACEHOLDER.findall(text))
+            if missing := sorted(required - placeholders):
                 raise ValueError(f"{name} lacks the placeholder {{{missing[0]}}}")
-            if unknown := sorted(found - _PARTS):
+            if unknown := sorted(placeholders - _PARTS):
                 allowed = ", ".join(f"{{{part}}}" for part in sorted(_PARTS))
                 raise ValueError(f"{name} has the placeholder {{{unknown[0]}}}; allowed: {allowed}")
         if set(PLACEHOLDER.findall(self.option)) != {"label", "name"}:
-            raise ValueError("option must hold {label} and {name} and no other placeholder")
+            raise ValueError("option must contain {label} and {name} and no other placeholder")
         return self
 
 
 class Declaration(_Strict):
-    """What a file declares."""
+    """The contents of a declaration file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     data: Text
-    """The data file, seen from the declaration."""
+    """Path of the data file, relative to the declaration."""
     columns: Columns
     wordings: Annotated[list[DeclaredWording], Field(min_length=1)]
     summary: str = "declared in a file"
     role: Role = "target"
     culture: Text | None = None
-    """The culture of all rows, where no column holds it; neither: no culture."""
+    """The culture of all rows, in place of a column; with neither, items have no culture."""
     answer_is: Literal["letter", "number", "text"] = "letter"
-    """What the answer column holds: the option's letter, its number from 1, or its text."""
+    """Content of the answer column: the option's letter, its number from 1, or its text."""
     split: Split = "test"
-    """The split of all rows, where neither a column nor `identify_topics` says it."""
+    """The split of all rows, unless a column or `identify_topics` decides it."""
     identify_topics: list[Text] = []
     """Topics that identify neurons; the others test them."""
     shuffle: bool = True
     seed: int = 0
     ordinal: bool = False
-    """Whether the options are the steps of a scale, in its order (then nothing is shuffled)."""
+    """Whether the options are the steps of a scale, in its order; they are then not shuffled."""
     control: bool = False
     """Whether there is also a control benchmark `NAME-control`: the items without their question."""
 
@@ -108,13 +108,13 @@ class Declaration(_Strict):
     def _whole(self) -> Declaration:
         ids = [wording.id for wording in self.wordings]
         if len(set(ids)) != len(ids):
-            raise ValueError(f"two wordings have one id; the ids are {', '.join(ids)}")
+            raise ValueError(f"two wordings have the same id; the ids are {', '.join(ids)}")
         if self.columns.culture and self.culture:
             raise ValueError("give either culture or columns.culture")
         if self.identify_topics and (self.columns.split or not self.columns.topic):
             raise ValueError("identify_topics needs columns.topic and no columns.split")
         if self.control and self.role != "target":
-            raise ValueError("only a benchmark of role target has a control")
+            raise ValueError("only a benchmark with the role target can have a control")
         return self
 
 
@@ -133,7 +133,7 @@ class DeclaredBenchmark(Benchmark):
 
     @property
     def data_file(self) -> Path:
-        """Where the rows lie; a backslash in the declaration separates folders, too."""
+        """Path of the data; a backslash in the declaration also separates folders."""
         return self.path.parent.joinpath(*PureWindowsPath(self.declaration.data).parts)
 
     def files(self, data_dir: Path | None) -> list[Path]:
@@ -179,12 +179,13 @@ class DeclaredBenchmark(Benchmark):
         record = self._cultures.get(spelling)
         if record is None:
             error = UnknownNameError("culture", spelling, self._cultures, "see `culnig-engine list cultures`")
-            raise row.error(str(error), column) if column else DataFileError(self.path, str(error))
+            problem = error.args[0]
+            raise row.error(problem, column) if column else DataFileError(self.path, problem)
         return record
 
     @cached_property
     def _cultures(self) -> dict[str, Culture]:
-        """Culture records by key and by the spelling that they have for this benchmark."""
+        """Culture records by key and by their spelling for this benchmark."""
         records = registry.cultures().values()
         spelled = {r.names[self.declaration.name]: r for r in records if self.declaration.name in r.names}
         return {composed(name): r for name, r in {**{r.key: r for r in records}, **spelled}.items()}
@@ -220,11 +221,14 @@ class DeclaredBenchmark(Benchmark):
 
 
 def declared_benchmark(path: Path | str, *, control: bool = False) -> DeclaredBenchmark:
-    """The benchmark that a file declares, or its control; DataFileError says what is wrong and where."""
+    """The benchmark that a file declares, or its control; DataFileError names the file and line of an "
+    "error."""
     path = Path(path)
     declaration = read_declaration(path)
     if control and not declaration.control:
-        raise DataFileError(path, f"{declaration.name!r} has no control; add `control: true`")
+        raise DataFileError(
+            path, f"{declaration.name!r} has no control; add `control: true` to the declaration"
+        )
     return DeclaredBenchmark(declaration, path, control=control)
 
 
@@ -234,25 +238,26 @@ def read_declaration(path: Path) -> Declaration:
     try:
         return Declaration.model_validate(document)
     except ValidationError as error:
-        problems = [_problem(one, lines) for one in error.errors()]
-        line, first = problems[0]
-        others = [f"line {where}: {text}" if where else text for where, text in problems[1:]]
-        raise DataFileError(path, "; ".join([first, *others]), line=line) from None
+        (line, first), *others = (_problem(each, lines) for each in error.errors())
+        more = [f"line {number}: {text}" if number else text for number, text in others]
+        raise DataFileError(path, "; ".join([first, *more]), line=line) from None
 
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""Keys and indices that lead to a value of a document."""
 
 
-def _problem(error: Any, lines: dict[Place, int]) -> tuple[int | None, str]:
-    place: Place = error["loc"]
+def _problem(error: Any, lines: dict[KeyPath, int]) -> tuple[int | None, str]:
+    """Line and text of one of pydantic's errors."""
+    keys: KeyPath = error["loc"]
     message = error["msg"].removeprefix("Value error, ")
-    text = f"{'.'.join(map(str, place))}: {message}" if place else message
-    while place and place not in lines:
-        place = place[:-1]
-    return lines.get(place), text
+    text = f"{'.'.join(map(str, keys))}: {message}" if keys else message
+    while keys and keys not in lines:
+        keys = keys[:-1]
+    return lines.get(keys), text
 
 
-def _read_yaml(path: Path) -> tuple[Any, dict[Place, int]]:
+def _read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
     """The document and the line of each of its values."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -267,20 +272,20 @@ def _read_yaml(path: Path) -> tuple[Any, dict[Place, int]]:
         raise DataFileError(path, f"not valid YAML: {error.problem}", line=line) from None
     except yaml.YAMLError as error:
         raise DataFileError(path, f"not valid YAML: {error}") from None
-    lines: dict[Place, int] = {}
+    lines: dict[KeyPath, int] = {}
     if node is not None:
         _note_lines(path, node, (), lines)
     return document, lines
 
 
-def _note_lines(path: Path, node: yaml.Node, place: Place, lines: dict[Place, int]) -> None:
-    lines[place] = node.start_mark.line + 1
+def _note_lines(path: Path, node: yaml.Node, keys: KeyPath, lines: dict[KeyPath, int]) -> None:
+    lines[keys] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
         for number, child in enumerate(node.value):
-            _note_lines(path, child, (*place, number), lines)
+            _note_lines(path, child, (*keys, number), lines)
     elif isinstance(node, yaml.MappingNode):
         for key, child in node.value:
-            inner = (*place, str(key.value))
+            inner = (*keys, str(key.value))
             if inner in lines:
                 raise DataFileError(path, f"{key.value!r} appears twice", line=key.start_mark.line + 1)
             _note_lines(path, child, inner, lines)

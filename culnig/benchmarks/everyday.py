@@ -1,12 +1,12 @@
-"""Our own everyday-culture questions (`data/everyday.toml`), also without the question.
+"""Our own questions on everyday culture (`data/everyday.toml`), with and without the question.
 
-A template is asked once for every culture. The gold option is the culture's usual answer; the three
-wrong ones are usual answers of other cultures that are not right for this one, chosen by SHA-256 of
-the item's id: they depend neither on the order of the file nor on which items are wanted.
+Each template is asked about every culture. The gold option is the culture's usual answer. The three wrong
+options are usual answers of other cultures that are wrong for this one. SHA-256 of the item's id chooses
+them, so they depend neither on the order of the file nor on the selection of items.
 
-Gold letters form Latin squares: within a topic, cultures and templates are each put in an order
-given by hashes, and the letter is the sum of the two places, modulo 4. So every template uses every
-letter equally often, and so does every culture in a topic (where both counts are multiples of 4).
+Gold letters form Latin squares: within a topic, hashes put the cultures and the templates in order, and the
+letter is the sum of the two indices, modulo 4. Every template uses every letter equally often, and so does
+every culture within a topic, provided that both counts are multiples of 4.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeGuard
 
 from culnig.benchmarks.base import Benchmark
 from culnig.core.data_files import own_data, read_toml
-from culnig.core.items import Item, Split
+from culnig.core.items import Item, Role, Split
 from culnig.errors import DataFileError
 
 TOPICS: dict[str, Split] = {
@@ -45,12 +45,12 @@ class Template:
     topic: str
     """A key of `TOPICS`."""
     question: str
-    """With `{country}` where the culture's name goes."""
+    """The text, with `{country}` in place of the culture's name."""
     answers: dict[str, tuple[str, ...]]
-    """Culture → right answers there; the first is the gold answer."""
+    """Correct answers by culture; the first is the gold answer."""
 
     def wrong_answers(self, culture: str) -> list[str]:
-        """Other cultures' gold answers that are not right for this one, in the item's own order."""
+        """Other cultures' gold answers that are wrong for this one, in the item's own order."""
         right = {normalise(answer) for answer in self.answers[culture]}
         golds = sorted(answers[0] for answers in self.answers.values())
         wrong = {normalise(gold): gold for gold in golds if normalise(gold) not in right}
@@ -59,15 +59,15 @@ class Template:
 
 @dataclass(frozen=True)
 class Questions:
-    """What the file holds, checked."""
+    """The checked contents of the file."""
 
     cultures: dict[str, str]
-    """Culture → its name inside a sentence, in the order of the items."""
+    """Name of each culture inside a sentence, in the order of the items."""
     templates: tuple[Template, ...]
 
 
 def normalise(answer: str) -> str:
-    """Fold case, accents, punctuation and spaces, so that two spellings of an answer are one."""
+    """Remove differences of case, accents, punctuation and spaces between spellings of an answer."""
     letters = unicodedata.normalize("NFKD", answer.casefold())
     return " ".join(
         "".join(c if c.isalnum() else " " for c in letters if not unicodedata.combining(c)).split()
@@ -117,7 +117,7 @@ def _check_template(path: Path, number: int, entry: Any, cultures: dict[str, str
     for culture in cultures:
         if (left := len(template.wrong_answers(culture))) < len(LABELS) - 1:
             problem = f"only {left} wrong options are left for the culture {culture!r}"
-            raise DataFileError(path, f"{where}: {problem}; {len(LABELS) - 1} are needed")
+            raise DataFileError(path, f"{where}: {problem}; at least {len(LABELS) - 1} are needed")
     return template
 
 
@@ -168,12 +168,12 @@ class Everyday(Benchmark):
     """The questions, as target items."""
 
     name = "everyday"
-    role = "target"
+    role: Role = "target"
     summary = "our own everyday-culture questions, 6 topics, 16 cultures (needs no data)"
-    control = "everyday-control"
+    control: str | None = "everyday-control"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
-        """All items in file order; `data_dir` is not used, the data comes with the package."""
+        """All items in file order; `data_dir` is ignored, because the data comes with the package."""
         yield from make_items(read_questions(own_data("everyday.toml")))
 
     def files(self, data_dir: Path | None) -> list[Path]:
@@ -181,17 +181,14 @@ class Everyday(Benchmark):
         return [own_data("everyday.toml")]
 
 
-class EverydayControl(Benchmark):
-    """The items of `Everyday` with the question removed: what is left is the task format."""
+class EverydayControl(Everyday):
+    """The items of `Everyday` without the question, so that only the task format remains."""
 
     name = "everyday-control"
     role = "control"
     summary = "the items of everyday without their question"
+    control = None
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """The same ids, options and gold letters as `Everyday`, in the same order."""
         yield from make_items(read_questions(own_data("everyday.toml")), with_question=False)
-
-    def files(self, data_dir: Path | None) -> list[Path]:
-        """The questions."""
-        return [own_data("everyday.toml")]

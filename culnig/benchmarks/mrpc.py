@@ -1,9 +1,9 @@
-"""MRPC: do two sentences mean the same? Language understanding without culture.
+"""MRPC: do two sentences mean the same? Language understanding without cultural knowledge.
 
 Paper: Dolan and Brockett, "Automatically Constructing a Corpus of Sentential Paraphrases", IWP 2005; as part
 of GLUE (Wang et al., ICLR 2019), with Microsoft's research licence. Hub: `nyu-mll/glue`, config `mrpc`, split
 `test`; locally `GLUE/mrpc_test.jsonl` with the columns of the hub.
-Splits: the test pairs; `mrpc_train.jsonl` to fine-tune on. Label 1 is "equivalent".
+Splits: all pairs test; `mrpc_train.jsonl` is for fine-tuning. Label 1 is "equivalent".
 Checked against: the test file (1,725 pairs).
 """
 
@@ -39,7 +39,7 @@ class MRPC(PublishedBenchmark):
     n_options = len(LABELS)
 
     def question(self, row: Row, names: CultureNames) -> Question:
-        """Read a row."""
+        """Turn a row into a question."""
         return Question(
             {"sentence1": row.text("sentence1"), "sentence2": row.text("sentence2")},
             ("yes", "no"),

@@ -1,10 +1,10 @@
-"""NormAd-Eti: stories of everyday conduct; is it acceptable in this country: yes, no or neutral?
+"""NormAd-Eti: is the conduct in a story acceptable in a country: yes, no or neutral?
 
 Paper: Rao et al., "NormAd: A Framework for Measuring the Cultural Adaptability of Large Language Models",
 NAACL 2025. Licence: CC BY 4.0. Hub: `akhilayerukola/NormAd`, split `train`; locally `NormAd/normad.csv` or
 `NormAd/normad_yes_no.csv` (the rows whose label is yes or no).
-Splits: all stories test. The three options are shuffled over the digits 1 to 3 for every item. They are
-always three, also where a file holds stories of two labels only: an item must not depend on other rows.
+Splits: all stories test. The three options are shuffled over the digits 1 to 3 for every item. Every item has
+all three options, even in a file with only two labels, because an item must not depend on other rows.
 Checked against: the published columns; the yes and no rows (1,818 of 2,633 stories, 75 countries).
 """
 
@@ -36,7 +36,7 @@ class NormAd(PublishedBenchmark):
     shuffle = True
 
     def question(self, row: Row, names: CultureNames) -> Question:
-        """Read a row."""
+        """Turn a row into a question."""
         culture = names.find(row, "Country")
         return Question(
             {"country": culture.in_sentence, "story": row.text("Story")},

@@ -1,6 +1,6 @@
-"""What the multiple-choice benchmarks that others published have in common.
+"""Base of the published multiple-choice benchmarks.
 
-Each names its source, its columns and its wordings, and turns a row into a `Question`; every question is
+Each benchmark names its source, columns and wordings, and turns a row into a `Question`. Every question is
 asked in every wording.
 """
 
@@ -18,59 +18,55 @@ from culnig.benchmarks.wordings import label_items, read_wordings
 from culnig.core.data_files import own_data
 from culnig.core.items import Item, Split
 from culnig.cultures.records import Culture
-from culnig.errors import UnknownNameError
+from culnig.errors import PluginError, UnknownNameError
 
 
 @dataclass(frozen=True)
 class Question:
-    """A row, read."""
+    """A question read from a row."""
 
     parts: Mapping[str, str]
-    """What the templates lay out beside the options."""
+    """Values of the template's placeholders, except the options."""
     options: tuple[str, ...]
     gold: int
-    """Place of the right option."""
+    """Index of the correct option."""
     culture: str
 
 
 class PublishedBenchmark(Benchmark):
-    """Multiple choice out of a published file, four wordings of our own."""
+    """Multiple choice from a published file, with wordings of our own."""
 
     needs_data_dir = True
     source: Source
     training: Source | None = None
-    """The same questions to fine-tune on, where they were published."""
+    """The benchmark's training questions, if it has any."""
     id_column: str
     prompts: str
-    """Its wordings, in the project's own data."""
+    """File of its wordings in the project's own data."""
     parts: frozenset[str]
-    """What a template must hold beside the options."""
+    """Placeholders that a template must contain, except the options."""
     n_options: int
     split: Split = "test"
     shuffle: bool = False
-    """Whether options are shown in an order of their own for every item."""
+    """Whether each item shows the options in its own order."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
-        """Changes the shuffles and nothing else."""
+        """Affects only the shuffles."""
 
     @abstractmethod
     def question(self, row: Row, names: CultureNames) -> Question:
-        """Read a row; DataFileError where something is wrong with it."""
+        """Turn a row into a question; DataFileError if the row is malformed."""
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items, row by row, then wording by wording."""
         return self._items(self.source, self.split, data_dir)
 
     def read_training(self, data_dir: Path | None) -> Iterator[Item]:
-        """The items of the published training file, where there is one."""
+        """The items of the published training file, if there is one."""
         if self.training is None:
             return super().read_training(data_dir)
         return self._items(self.training, "identify", data_dir)
-
-    def training_files(self, data_dir: Path | None) -> list[Path]:
-        """Data and wordings of the items to fine-tune on."""
-        return [*(self.training or self.source).files(data_dir), own_data(self.prompts)]
 
     def _items(self, source: Source, split: Split, data_dir: Path | None) -> Iterator[Item]:
         wordings = read_wordings(own_data(self.prompts), {*self.parts, "options"}, n_labels=self.n_options)
@@ -95,26 +91,32 @@ class PublishedBenchmark(Benchmark):
 
 
 class CultureNames:
-    """Cultures by the spelling of one benchmark, in Unicode composed form."""
+    """Cultures by a benchmark's spelling of their names, in Unicode composed form."""
 
     def __init__(self, benchmark: str) -> None:
+        """PluginError if two culture records claim the same spelling."""
         self._benchmark = benchmark
-        self._records = {
-            composed(record.names[benchmark]): record
-            for record in registry.cultures().values()
-            if benchmark in record.names
-        }
+        self._records: dict[str, Culture] = {}
+        for record in registry.cultures().values():
+            if benchmark in record.names:
+                spelling = composed(record.names[benchmark])
+                other = self._records.setdefault(spelling, record)
+                if other is not record:
+                    raise PluginError(
+                        f"the cultures {other.key!r} and {record.key!r} both claim "
+                        f"names.{benchmark} = {spelling!r}; change one of the records"
+                    )
 
     def find(self, row: Row, column: str) -> Culture:
-        """The culture that a row names; DataFileError with near spellings where there is none."""
+        """The culture that a row names; DataFileError with near spellings if no record has the spelling."""
         spelling = composed(row.text(column).strip())
         record = self._records.get(spelling)
         if record is None:
-            next_step = f"a culture record takes the spelling as names.{self._benchmark}"
+            next_step = f"add the spelling to a culture record as names.{self._benchmark}"
             error = UnknownNameError(f"culture of {self._benchmark}", spelling, self._records, next_step)
-            raise row.error(str(error), column)
+            raise row.error(error.args[0], column)
         return record
 
     def get(self, spelling: str) -> Culture | None:
-        """The culture of a spelling, None where no record has it."""
+        """The culture with a spelling; None if no record has it."""
         return self._records.get(composed(spelling))

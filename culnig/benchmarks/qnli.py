@@ -1,10 +1,10 @@
-"""QNLI: does a sentence hold the answer to a question? Language understanding without culture.
+"""QNLI: does a sentence answer a question? Language understanding without cultural knowledge.
 
 Paper: Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding",
 ICLR 2019 (questions from SQuAD, CC BY-SA 4.0). Hub: `nyu-mll/glue`, config `qnli`, split `validation`;
 locally `GLUE/qnli_validation.jsonl` with the columns of the hub.
-Splits: the validation pairs, all test here; `qnli_train.jsonl` to fine-tune on (the paper: 10,000
-of its rows). Label 0 is "entailment": the sentence holds the answer.
+Splits: all validation pairs test; `qnli_train.jsonl` is for fine-tuning (the paper uses 10,000 of its rows).
+Label 0 is "entailment": the sentence contains the answer.
 Checked against: the validation file (5,463 pairs).
 """
 
@@ -41,7 +41,7 @@ class QNLI(PublishedBenchmark):
     n_options = len(LABELS)
 
     def question(self, row: Row, names: CultureNames) -> Question:
-        """Read a row."""
+        """Turn a row into a question."""
         return Question(
             {"question": row.text("question"), "sentence": row.text("sentence")},
             ("yes", "no"),

@@ -1,8 +1,7 @@
 """Rows of CSV, TSV, JSONL and Parquet files and of hub data sets, read one by one.
 
-A row knows where it stands, so whatever a benchmark finds wrong with it is reported with file, line and
-column. Files are UTF-8 with or without a byte-order mark and with either kind of line end; nothing but the
-current row is held in memory.
+A row knows its file and line, so every error in it is reported with file, line and column. Files are UTF-8,
+with or without a byte-order mark, with either kind of line end. Only the current row is held in memory.
 """
 
 from __future__ import annotations
@@ -17,44 +16,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from culnig.errors import DataFileError, EnvironmentProblem
+from culnig.errors import DataFileError, EnvironmentProblem, argument
 
-HUB_ADVICE = "give a folder with the data instead: --data-dir or CULNIG_DATA (see docs/benchmarks.md)"
+HUB_ADVICE = (
+    f"or name the folder of the data with {argument('data_dir')} or CULNIG_DATA (see docs/benchmarks.md)"
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row with its place."""
+    """One row with its origin."""
 
     source: str
-    """File or hub name."""
+    """File, or name of the data set on the hub."""
     line: int
-    """Line of the file (the last, where a cell spans lines) or number of the row, from 1."""
+    """Line of the file (the last one, if a cell spans lines) or number of the row, from 1."""
     values: Mapping[str, Any]
 
     def text(self, column: str) -> str:
-        """A value as text; DataFileError where there is none."""
+        """A value as text; DataFileError if it is missing or no text."""
         value = self.values.get(column)
         if isinstance(value, bool | list | dict):
-            raise self.error(f"expected a text, got {value!r}", column)
+            raise self.error(f"expected text, got {value!r}", column)
         if value is None or not str(value).strip():
             raise self.error("no value", column)
         return str(value)
 
-    def one_of(self, column: str, allowed: Sequence[str], what: str) -> str:
-        """A value out of a fixed list."""
+    def one_of(self, column: str, allowed: Sequence[str], kind: str) -> str:
+        """A value that must be one of a list; `kind` names it in the error."""
         value = self.text(column)
         if value not in allowed:
-            raise self.error(f"unknown {what} {value!r}; allowed: {', '.join(allowed)}", column)
+            raise self.error(f"unknown {kind} {value!r}; allowed: {', '.join(allowed)}", column)
         return value
 
     def error(self, problem: str, column: str | None = None) -> DataFileError:
-        """What is wrong here, with the place."""
+        """An error about this row, with file, line and column."""
         return DataFileError(self.source, problem, line=self.line, column=column)
 
 
 def csv_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
-    """Rows of a CSV file with a header; DataFileError where a column is missing or the file is not CSV."""
+    """Rows of a CSV file with a header; DataFileError if a column is missing or the file is not CSV."""
     with _reading(path), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True, delimiter=delimiter)
         try:
@@ -69,7 +70,7 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterat
 
 
 def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a file with one JSON object per line; empty lines are passed over."""
+    """Rows of a file with one JSON object per line; empty lines are skipped."""
     with _reading(path), path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -85,7 +86,7 @@ def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a Parquet file, numbered from 1; needs pyarrow."""
+    """Rows of a Parquet file, numbered from 1; needs the package pyarrow."""
     try:
         from pyarrow import ArrowInvalid, parquet
     except ModuleNotFoundError:
@@ -112,12 +113,14 @@ def hub_rows(name: str, config: str | None, split: str, columns: Sequence[str]) 
         import datasets
     except ModuleNotFoundError:
         raise EnvironmentProblem(
-            f"reading {name} needs the package datasets (`pip install culnig-engine[hub]`); or {HUB_ADVICE}"
+            f"reading {name} needs the package datasets (`pip install culnig-engine[hub]`), {HUB_ADVICE}"
         ) from None
     try:
         rows = datasets.load_dataset(name, config, split=split)
-    except Exception as error:  # the hub client raises whatever its transport raises
-        raise EnvironmentProblem(f"cannot read {name} from the hub: {error}; {HUB_ADVICE}") from error
+    except Exception as error:  # the hub client passes on any error of its transport
+        raise EnvironmentProblem(
+            f"cannot read {name} from the hub: {error}; check the connection, {HUB_ADVICE}"
+        ) from error
     source = f"{name} ({config}, {split})" if config else f"{name} ({split})"
     _check_columns(source, columns, rows.column_names)
     for number, values in enumerate(rows, start=1):
@@ -138,12 +141,12 @@ def file_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a file, by its suffix."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataFileError(path, f"unknown kind of file; known suffixes: {', '.join(READERS)}")
+        raise DataFileError(path, f"unknown suffix {path.suffix!r}; known: {', '.join(READERS)}")
     return reader(path, columns)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object; DataFileError names the line where it does not."""
+    """The JSON object in a file; DataFileError names the line of an error."""
     with _reading(path):
         text = path.read_text(encoding="utf-8-sig")
     try:
@@ -157,32 +160,32 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a published data set lies: in the user's data folder, else on the hub."""
+    """Location of a published data set: in the user's data folder, otherwise on the hub."""
 
     folder: str
-    """Folder inside the data folder."""
+    """Its folder inside the data folder."""
     file_names: tuple[str, ...]
-    """Names it may have there, the first that exists is read; `*` allowed."""
+    """Possible file names, of which the first existing one is read; `*` is allowed."""
     columns: tuple[str, ...]
-    """Columns that are read, the same in the file and on the hub."""
+    """Columns to read, with the same names in the file and on the hub."""
     hub: str
     hub_config: str | None = None
     hub_split: str = "test"
 
     def path(self, data_dir: Path) -> Path:
-        """The file; DataFileError says where it was looked for."""
+        """The file; DataFileError names the missing path."""
         folder = data_dir / self.folder
         for name in self.file_names:
-            if found := sorted(folder.glob(name)):
-                return found[0]
+            if paths := sorted(folder.glob(name)):
+                return paths[0]
         raise DataFileError(
             folder / self.file_names[0],
-            f"no such file; put the data of {self.hub} there, or name the folder above {self.folder}/ with "
-            "--data-dir or CULNIG_DATA",
+            f"no such file; put the data of {self.hub} there, or name the parent folder of {self.folder}/ as "
+            f"{argument('data_dir')} or CULNIG_DATA",
         )
 
     def files(self, data_dir: Path | None) -> list[Path]:
-        """The file, as a list; empty where the hub is read."""
+        """A list of the file; empty if the hub is read."""
         return [] if data_dir is None else [self.path(data_dir)]
 
     def rows(self, data_dir: Path | None) -> Iterator[Row]:
@@ -193,24 +196,24 @@ class Source:
 
 
 def unique(rows: Iterable[Row], column: str) -> Iterator[Row]:
-    """The rows as they come; DataFileError at the first whose `column` has been seen before."""
+    """The rows unchanged; DataFileError at the first row with a repeated value in `column`."""
     seen = _SeenTexts()
     for row in rows:
         value = row.text(column)
         if not seen.add(value):
-            raise row.error(f"{value!r} has appeared before; every row needs its own", column)
+            raise row.error(f"{value!r} appears twice; every row needs its own", column)
         yield row
 
 
 def composed(text: str) -> str:
-    """Unicode composed (NFC), so that two spellings of one accented letter are one."""
+    """Text in Unicode composed form (NFC), in which an accented letter has one spelling."""
     return unicodedata.normalize("NFC", text)
 
 
 class _SeenTexts:
-    """A set of texts that takes 16 to 32 bytes for each: a hash table of 64-bit digests.
+    """A set of texts as a hash table of 64-bit digests, 16 to 32 bytes for each text.
 
-    Two of a million different texts share a digest with a probability of 3e-8.
+    The probability that two of a million different texts share a digest is 3e-8.
     """
 
     def __init__(self) -> None:
@@ -218,40 +221,40 @@ class _SeenTexts:
         self._count = 0
 
     def add(self, text: str) -> bool:
-        """Add a text; False where it was there."""
+        """Add a text; False if the set already has it."""
         if 2 * self._count >= len(self._table):
             old, self._table = self._table, array("Q", bytes(16 * len(self._table)))
             for digest in old:
                 if digest:
-                    self._table[self._place(digest)] = digest
+                    self._table[self._slot(digest)] = digest
         digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
-        place = self._place(digest)
-        if self._table[place]:
+        slot = self._slot(digest)
+        if self._table[slot]:
             return False
-        self._table[place] = digest
+        self._table[slot] = digest
         self._count += 1
         return True
 
-    def _place(self, digest: int) -> int:
+    def _slot(self, digest: int) -> int:
         last = len(self._table) - 1
-        place = digest & last
-        while self._table[place] not in (0, digest):
-            place = (place + 1) & last
-        return place
+        slot = digest & last
+        while self._table[slot] not in (0, digest):
+            slot = (slot + 1) & last
+        return slot
 
 
 def _check_columns(
-    source: str, columns: Sequence[str], there: Iterable[str], line: int | None = None
+    source: str, columns: Sequence[str], existing: Iterable[str], line: int | None = None
 ) -> None:
-    names = list(there)
+    names = list(existing)
     for column in columns:
         if column not in names:
-            problem = f"no such column; there are {', '.join(names) or 'none'}"
+            problem = f"no such column; columns: {', '.join(names) or 'none'}"
             raise DataFileError(source, problem, line=line or 1, column=column)
 
 
 class _reading:  # noqa: N801
-    """Turns what goes wrong in opening and decoding a file into a DataFileError."""
+    """Turns errors of opening and decoding a file into a DataFileError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -265,7 +268,7 @@ class _reading:  # noqa: N801
             advice = "save the file as UTF-8"
             raise DataFileError(self._path, f"not UTF-8 ({error.reason}); {advice}", line=line) from None
         if isinstance(error, FileNotFoundError):
-            advice = "put it there, or name another folder with --data-dir or CULNIG_DATA"
+            advice = f"put it there, or name another folder with {argument('data_dir')} or CULNIG_DATA"
             raise DataFileError(self._path, f"no such file; {advice}") from None
         if isinstance(error, IsADirectoryError | PermissionError):
             raise DataFileError(self._path, f"cannot be read: {error.strerror}") from None

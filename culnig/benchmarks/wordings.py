@@ -1,8 +1,8 @@
-"""Prompt wordings, kept as data in `data/prompts/*.toml`, and the items that they make of a question.
+"""Prompt wordings from `data/prompts/*.toml`, and the items that they make from a question.
 
-A wording lays out the parts of a question in a template. Options are listed by label, one line each; their
-order is shuffled by SHA-256 of a seed and the item's id, so it depends on nothing else: not on the order of
-the file, nor on which items are wanted, nor on the batch.
+A wording puts the parts of a question into a template. Options are listed by label, one per line. SHA-256 of
+a seed and the item's id shuffles them, so their order depends neither on the file, nor on the selection of
+items, nor on the batch.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Wording:
-    """One way to lay out a question, its options and the instruction."""
+    """One layout of a question, its options and the instruction."""
 
     id: str
     labels: tuple[str, ...]
-    """Labels of the options in the order shown; may be more than a question has options."""
+    """Labels of the options in the order shown; there may be more labels than options."""
     option: str
     """One line of the options, with `{label}` and `{name}`."""
     template: str
@@ -37,21 +37,21 @@ class Wording:
     """The system turn, empty for none."""
 
     def options(self, names: Sequence[str]) -> str:
-        """The options as lines."""
+        """The options, one per line."""
         pairs = zip(self.labels, names, strict=False)
         return "\n".join(fill(self.option, {"label": label, "name": name}) for label, name in pairs)
 
     def label_list(self, n: int) -> str:
-        """The first `n` labels as a text: `A, B or C`."""
+        """The first `n` labels as text: `A, B or C`."""
         *head, last = self.labels[:n]
         return f"{', '.join(head)} or {last}" if head else last
 
 
 def read_wordings(path: Path, parts: set[str], *, n_labels: int) -> list[Wording]:
-    """Wordings in file order; DataFileError names the wording that is wrong.
+    """Wordings in file order; DataFileError names the wording that is malformed.
 
-    Every template must hold each of `parts`, with at least `n_labels` different labels; `{labels}` may
-    stand for the list of labels.
+    Every template must contain each of `parts` as a placeholder, and every wording at least `n_labels`
+    different labels. A template may contain the list of labels as `{labels}`.
     """
     wordings: list[Wording] = []
     columns: Mapping[str, type] = {"id": str, "labels": list, "option": str, "template": str}
@@ -59,11 +59,12 @@ def read_wordings(path: Path, parts: set[str], *, n_labels: int) -> list[Wording
         labels = tuple(table["labels"])
         texts = all(isinstance(label, str) and label for label in labels)
         if not texts or not n_labels <= len(set(labels)) == len(labels):
-            raise DataFileError(path, f"{where}: labels must be {n_labels} different texts")
+            raise DataFileError(path, f"{where}: labels must be at least {n_labels} different texts")
         line = {"label", "name"}
         system = table.get("system", "")
-        inside = set(PLACEHOLDER.findall(system)) & parts
-        check_placeholders(path, f"{where}: template", table["template"], parts - inside, parts | {"labels"})
+        in_system = set(PLACEHOLDER.findall(system)) & parts
+        required = parts - in_system
+        check_placeholders(path, f"{where}: template", table["template"], required, parts | {"labels"})
         check_placeholders(path, f"{where}: system", system, set(), parts)
         check_placeholders(path, f"{where}: option", table["option"], line, line)
         if "answer_choice" not in table["template"]:
@@ -87,13 +88,13 @@ def label_items(
     seed: int = 0,
     ordinal: bool = False,
 ) -> Iterator[Item]:
-    """One item per wording for a question whose options are `names`, the right one at place `gold`."""
+    """One item per wording, for a question with the options `names`; `gold` is the correct one's index."""
     for wording in wordings:
         item_id = f"{question_id}/{wording.id}"
         order = shuffled(range(len(names)), f"{seed}\n{item_id}") if shuffle else list(range(len(names)))
         values = {
             **parts,
-            "options": wording.options([names[place] for place in order]),
+            "options": wording.options([names[index] for index in order]),
             "labels": wording.label_list(len(names)),
         }
         labels = wording.labels[: len(names)]
@@ -112,36 +113,36 @@ def label_items(
 
 
 def shuffled(values: Sequence[T], seed: str) -> list[T]:
-    """The values in an order that only the seed and their number decide."""
-    ranks = [hashlib.sha256(f"{seed}\n{place}".encode()).digest() for place in range(len(values))]
-    return [values[place] for place in sorted(range(len(values)), key=ranks.__getitem__)]
+    """The values in an order that depends only on the seed and their number."""
+    ranks = [hashlib.sha256(f"{seed}\n{index}".encode()).digest() for index in range(len(values))]
+    return [values[index] for index in sorted(range(len(values)), key=ranks.__getitem__)]
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Replace the placeholders in one pass; `str.format` would stumble over the braces of JSON."""
+    """Replace the placeholders in one pass; `str.format` would fail on the braces of JSON."""
     return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
 def read_tables(
     path: Path, name: str, columns: Mapping[str, type], optional: Mapping[str, type] | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each table of an array with exactly these columns, and how an error names it."""
+    """The tables of an array, each with its name for error messages; their columns must match exactly."""
     tables = read_toml(path).get(name)
     optional = optional or {}
     if not tables or not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
         raise DataFileError(path, f"must hold an array of tables [[{name}]]")
     kind, seen = name.removesuffix("s"), set()
-    for position, table in enumerate(tables, start=1):
-        where = f"{kind} {table['id']!r}" if "id" in table else f"{kind} number {position}"
+    for number, table in enumerate(tables, start=1):
+        where = f"{kind} {table['id']!r}" if "id" in table else f"{kind} number {number}"
         if set(table) - set(optional) != set(columns):
-            found = f"has the fields {', '.join(table) or 'none'}"
-            raise DataFileError(path, f"{where} {found}; it must have {', '.join(columns)}")
+            fields = ", ".join(table) or "none"
+            raise DataFileError(path, f"{where} has the fields {fields}; it must have {', '.join(columns)}")
         for column, kind_of_value in {**columns, **optional}.items():
             if column not in table:
                 continue
             if not isinstance(table[column], kind_of_value) or not table[column]:
-                wanted = "a text" if kind_of_value is str else "a list"
-                raise DataFileError(path, f"{where}: {column} must be {wanted} that is not empty")
+                allowed = "a text" if kind_of_value is str else "a list"
+                raise DataFileError(path, f"{where}: {column} must be {allowed} that is not empty")
         if table["id"] in seen:
             raise DataFileError(path, f"{where} appears twice")
         seen.add(table["id"])
@@ -149,10 +150,10 @@ def read_tables(
 
 
 def check_placeholders(path: Path, where: str, text: str, required: set[str], allowed: set[str]) -> None:
-    """DataFileError where a placeholder is missing or unknown."""
-    found = set(PLACEHOLDER.findall(text))
-    for name in sorted(required - found):
+    """DataFileError if a placeholder is missing or unknown."""
+    placeholders = set(PLACEHOLDER.findall(text))
+    for name in sorted(required - placeholders):
         raise DataFileError(path, f"{where} lacks the placeholder {{{name}}}")
-    for name in sorted(found - allowed):
+    for name in sorted(placeholders - allowed):
         names = ", ".join(f"{{{x}}}" for x in sorted(allowed)) or "none"
         raise DataFileError(path, f"{where} has the placeholder {{{name}}}; allowed: {names}")

@@ -1,4 +1,4 @@
-"""WorldValuesBench: what do people of a country value? Answers on a scale, judged by how near they come.
+"""WorldValuesBench: what do people of a country value? Answers on a scale, scored by their distance.
 
 Paper: Zhao et al., "WorldValuesBench: A Large-Scale Benchmark Dataset for Multi-Cultural Value Awareness of
 Language Models", LREC-COLING 2024, from the World Values Survey, wave 7 (respondents' data may not be
@@ -6,12 +6,12 @@ redistributed). Not on the hub. In `<data-dir>/WorldValuesBench/`: `question_met
 `full_demographic_qa.tsv` and `full_value_qa.tsv` (there or in `full/`), or `wvb_country_distributions.json`,
 the share of each answer per country and question.
 
-Gold is the answer that most people of the country gave (of two, the lower). A country's questions stand in
-the order of KL(country ‖ all countries), the most distinctive first. Splits: the first 40 identify neurons,
-the others test them; the paper's evaluation is `--split all`. `worldvalues` asks about the cultures with
-`specific_target`, `worldvalues-all` about every culture on record.
-Labels are the scale's digits; scales of ten have the letters A to J instead, since most tokenizers cut "10".
-Checked against: the question metadata (239 questions), shares of 19 countries, METHOD §5.
+Gold is the most common answer of the country (the lower one of a tie). A country's questions are in the order
+of KL(country ‖ all countries), the most distinctive first. Splits: the first 40 identify neurons, the others
+test them; the paper evaluates on both, `--split all`. `worldvalues` asks about the cultures with
+`specific_target`, `worldvalues-all` about every culture on record. Labels are the digits of the scale. A
+scale up to ten has letters instead, because most tokenizers split "10". Checked against: the question
+metadata (239 questions), shares of 19 countries; see docs/method.md, Masking and evaluation.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from culnig.benchmarks.wordings import check_placeholders, fill, read_tables
 from culnig.core.data_files import own_data
 from culnig.core.items import Item
 from culnig.cultures.records import Culture
-from culnig.errors import DataFileError
+from culnig.errors import DataFileError, argument
 
 N_IDENTIFY = 40
 MIN_ANSWERS = 10
-"""Questions with fewer answers in a country are left out."""
+"""A country's questions with fewer answers are left out."""
 PROMPTS = "prompts/worldvalues.toml"
 _METADATA = "question_metadata.json"
 _SHARES = "wvb_country_distributions.json"
@@ -56,7 +56,7 @@ class ValueQuestion:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the model answers with, in the order of the scale."""
+        """The labels of the answers, in the order of the scale."""
         n = self.highest - self.lowest + 1
         if self.highest > 9:
             return tuple(string.ascii_uppercase[:n])
@@ -64,23 +64,23 @@ class ValueQuestion:
 
     @property
     def scale(self) -> str:
-        """The labels as a text."""
+        """The labels as text."""
         labels = self.labels
         if not labels[0].isdigit():
-            labels = tuple(f"{label} for {self.lowest + place}" for place, label in enumerate(labels))
+            labels = tuple(f"{label} for {value}" for value, label in enumerate(labels, self.lowest))
         return f"{', '.join(labels[:-1])} or {labels[-1]}"
 
 
 class WorldValues(Benchmark):
-    """The cultures with specific neurons."""
+    """Questions about the cultures with `specific_target`."""
 
     name = "worldvalues"
     role = "target"
     summary = "WorldValuesBench: a country's most usual answers; alignment on the scale; 2 × 2 wordings"
     needs_data_dir = True
 
-    def wanted(self, culture: Culture) -> bool:
-        """Whether the culture is asked about."""
+    def includes(self, culture: Culture) -> bool:
+        """Whether the benchmark asks about the culture."""
         return culture.specific_target
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
@@ -92,12 +92,12 @@ class WorldValues(Benchmark):
         names = CultureNames("worldvalues")
         cultures = {record.key: (record, c) for c in shares if (record := names.get(c)) is not None}
         for _, (record, country) in sorted(cultures.items()):
-            if self.wanted(record):
+            if self.includes(record):
                 ranked = rank_questions(shares[country], reference)
-                for place, question in enumerate(ranked):
-                    yield from _items(
-                        questions[question], shares[country][question], record, wordings, place < N_IDENTIFY
-                    )
+                for rank, question in enumerate(ranked):
+                    of_country = shares[country][question]
+                    identify = rank < N_IDENTIFY
+                    yield from _items(questions[question], of_country, record, wordings, identify)
 
     def files(self, data_dir: Path | None) -> list[Path]:
         """Metadata, answers and wordings."""
@@ -107,23 +107,23 @@ class WorldValues(Benchmark):
 
 
 class WorldValuesAll(WorldValues):
-    """Every culture on record."""
+    """Questions about every culture on record."""
 
     name = "worldvalues-all"
     summary = "worldvalues for every country of the survey on record; choose with --culture"
 
-    def wanted(self, culture: Culture) -> bool:
-        """Whether the culture is asked about."""
+    def includes(self, culture: Culture) -> bool:
+        """Whether the benchmark asks about the culture."""
         return True
 
 
 def rank_questions(country: Mapping[str, Shares], reference: Mapping[str, Shares]) -> list[str]:
-    """Questions by KL(country ‖ reference), the largest first; equal ones stay in their order."""
+    """Questions by KL(country ‖ reference), the largest first; ties keep their order."""
     return sorted(country, key=lambda question: -divergence(country[question], reference[question]))
 
 
 def divergence(shares: Shares, reference: Shares) -> float:
-    """KL(shares ‖ reference) in nats; answers that either lacks add nothing."""
+    """KL(shares ‖ reference) in nats, over the answers that both have."""
     return sum(
         share * math.log(share / reference[answer])
         for answer, share in shares.items()
@@ -132,7 +132,7 @@ def divergence(shares: Shares, reference: Shares) -> float:
 
 
 def read_questions(path: Path) -> dict[str, ValueQuestion]:
-    """The value questions of the metadata; DataFileError names the question that is wrong."""
+    """The value questions of the metadata; DataFileError names a malformed question."""
     questions: dict[str, ValueQuestion] = {}
     for name, entry in read_json(path).items():
         if not isinstance(entry, dict):
@@ -154,9 +154,9 @@ def read_questions(path: Path) -> dict[str, ValueQuestion]:
 def read_shares(
     folder: Path, questions: Mapping[str, ValueQuestion]
 ) -> tuple[dict[str, dict[str, Shares]], dict[str, Shares]]:
-    """Shares by country and question, and those of all countries together.
+    """Shares by country and question, and the shares of all countries together.
 
-    From respondents all people count alike; from shares of countries, all countries.
+    The latter weight all respondents equally, or all countries, if only the countries' shares are known.
     """
     people = _respondents(folder)
     if people is not None:
@@ -221,17 +221,17 @@ def _folder(data_dir: Path | None) -> Path:
     if data_dir is None:
         raise DataFileError(
             "WorldValuesBench",
-            "not on the hub; name the folder above WorldValuesBench/ with --data-dir or CULNIG_DATA (its "
-            "README on GitHub says how to make the files from the survey's own)",
+            f"not on the hub; name the parent folder of WorldValuesBench/ with {argument('data_dir')} or "
+            "CULNIG_DATA (its README on GitHub explains how to make the files from the survey's data)",
         )
     return data_dir / "WorldValuesBench"
 
 
 def _respondents(folder: Path) -> tuple[Path, Path] | None:
-    """Demographics and answers of the respondents, where both are there."""
-    for place in (folder, folder / "full"):
-        if (place / _PEOPLE).is_file() and (place / _ANSWERS).is_file():
-            return place / _PEOPLE, place / _ANSWERS
+    """Demographics and answers of the respondents, if both files exist."""
+    for parent in (folder, folder / "full"):
+        if (parent / _PEOPLE).is_file() and (parent / _ANSWERS).is_file():
+            return parent / _PEOPLE, parent / _ANSWERS
     return None
 
 
@@ -246,7 +246,7 @@ def _count_answers(
         country = country_of.get(row.text(_ID))
         if country is None:
             raise row.error(f"respondent {row.text(_ID)} is not in {people.name}", _ID)
-        mine = counts.setdefault(country, {})
+        of_country = counts.setdefault(country, {})
         for name, question in questions.items():
             value = row.values[name]
             if not value:
@@ -258,7 +258,7 @@ def _count_answers(
             if not question.lowest <= answer <= question.highest:
                 allowed = f"{question.lowest} to {question.highest}"
                 raise row.error(f"answer {answer} is not on the scale {allowed}", name)
-            mine.setdefault(name, Counter())[answer] += 1
+            of_country.setdefault(name, Counter())[answer] += 1
     return counts
 
 

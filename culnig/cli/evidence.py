@@ -13,7 +13,6 @@ from culnig.cli.options import Command, together
 from culnig.cli.output import print_line
 from culnig.errors import SelectionError
 from culnig.selection.neuron_set import NeuronSet
-from culnig.selection.pools import pool_positions
 from culnig.selection.tables import Roles, SelectionTables
 from culnig.store.run import Run
 
@@ -202,7 +201,7 @@ def _against_chance(
 ) -> NeuronSet:
     from culnig.selection.significance import joined_pools, p_values, q_values, with_significance
 
-    positions = joined_pools([pool_positions(run.layout, pool) for pool in pools])
+    positions = joined_pools([run.layout.pool(pool) for pool in pools])
     for contrast, fdr in contrasts:
         if evidence.permutations:
             from culnig.selection.stored_items import permuted_p_values

@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Draw runs, evaluations, neuron sets, instances and arms of a training (PATHS), one file each."""
     from culnig.core.plots import save
-    from culnig.report.paper_figures import make_figures
+    from culnig.report.figures import make_figures
     from culnig.report.sources import read_sources
     from culnig.store.files import make_folder, whole_file
 

@@ -1,6 +1,6 @@
-"""Where the project's own data lies, and how its TOML is read.
+"""Finds the project's own data and reads its TOML files.
 
-Installed, the data is the folder `culnig/data`; in a checkout it is `data/` at the top.
+An installed package keeps the data in `culnig/data`, a checkout in `data/` at the top.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def own_data(name: str) -> Path:
     for folder in (_PACKAGE / "data", _PACKAGE.parent / "data"):
         if (folder / name).exists():
             return folder / name
-    raise DataFileError(_PACKAGE / "data" / name, "this installation lacks it; install culnig-engine again")
+    raise DataFileError(_PACKAGE / "data" / name, "missing from this installation; reinstall culnig-engine")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Items: what a model is asked.
+"""Items: the questions that a model is asked.
 
-An item is one prompt with its gold answer. What role its scores play (target, control, exclusion) is a
-property of the whole benchmark, so it is declared there once and not repeated on every item.
+An item is one prompt with its gold answer. The role of its scores (target, control, exclusion) belongs to the
+whole benchmark and is declared there.
 
-Three kinds of item, told apart by two fields: a label is chosen among `options`; the same where the options
-are steps of a scale (`ordinal`), so that a near miss counts; a short answer is written freely and judged
-against `accepted`. A label is read off one token, so such items can be scored; short answers are evaluated.
+There are three kinds of items. The model chooses a label among `options`; or the options are the steps of a
+scale (`ordinal`), so that a near miss counts; or it writes a short answer, which is compared with `accepted`.
+A label is read from one token, so items with options can be scored. Short answers can only be evaluated.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ Split = Literal["identify", "test"]
 SplitChoice = Literal["identify", "test", "all"]
 
 JSON_ANSWER_PREFIX = '{"answer_choice":"'
-"""Opens the answer after the generation prompt, so that the next token is the label."""
-
+"""Begins the answer after the generation prompt, so that the next token is the label."""
 
 NO_CULTURE = "general"
-"""The `culture` of items that ask for no culture's knowledge."""
+"""The `culture` of items that need no cultural knowledge."""
 
 
 @dataclass(frozen=True)
@@ -38,43 +37,43 @@ class Item:
     id: str
     """Unique within its benchmark and stable across versions of the data."""
     question_id: str
-    """Rows, wordings and cultures of one question share it; it is the independent unit of the statistics."""
+    """Shared by all rows, wordings and cultures of one question: the independent unit of the statistics."""
     culture: str
     """Key of a culture record, or `NO_CULTURE`."""
     split: Split
-    """`identify` items find neurons, `test` items judge them."""
+    """`identify` items find neurons, `test` items evaluate them."""
     prompt: str
     """The user turn, before the chat template."""
     options: tuple[str, ...]
-    """Answer labels, in the order shown (`A`, `B`, … or `1`, `2`, …); none where the answer is written."""
+    """Answer labels, in the order shown (`A`, `B`, … or `1`, `2`, …); none for a short answer."""
     answer: str
-    """The gold label, one of `options`; of a short answer the first of `accepted`."""
+    """The gold label, one of `options`; for a short answer, the first of `accepted`."""
     topic: str = ""
     """Category within the benchmark, for tables."""
     answer_prefix: str = JSON_ANSWER_PREFIX
     """Appended after the chat template's generation prompt; the next token is the label."""
     system: str | None = None
-    """A system turn, where the benchmark has one."""
+    """The system turn, if the benchmark has one."""
     ordinal: bool = False
     """Whether `options` are the steps of a scale, in its order."""
     accepted: tuple[str, ...] = ()
-    """Right short answers, the most usual first; empty where the answer is a label."""
+    """Correct short answers, the most common first; empty if the answer is a label."""
     language: str = ""
-    """BCP-47 code of the language of `accepted`; decides how an answer is compared."""
+    """BCP-47 code of the language of `accepted`; decides how answers are compared."""
 
     def __post_init__(self) -> None:
         if self.accepted:
             if self.options or self.answer != self.accepted[0] or not self.language:
                 raise InputError(
-                    f"item {self.id}: a short answer has no labels, its `answer` is the first accepted one "
-                    f"and its language is given; got labels {self.options}, answer {self.answer!r}, accepted "
-                    f"{self.accepted}, language {self.language!r}"
+                    f"item {self.id}: an item with `accepted` answers must have no options, the first "
+                    f"accepted answer as its `answer`, and a language; got options {self.options}, answer "
+                    f"{self.answer!r}, accepted {self.accepted}, language {self.language!r}"
                 )
             return
         if self.answer not in self.options:
             raise InputError(f"item {self.id}: gold label {self.answer!r} is not among {self.options}")
         if len(set(self.options)) != len(self.options):
-            raise InputError(f"item {self.id}: the labels {self.options} are not distinct")
+            raise InputError(f"item {self.id}: a label appears twice among {self.options}")
 
 
 def choose_items(
@@ -85,10 +84,10 @@ def choose_items(
     limit: int | None = None,
     per_culture: int | None = None,
 ) -> list[Item]:
-    """The items of a split (and of some cultures), cut in file order.
+    """Items of a split, optionally of some cultures only, in file order.
 
-    `per_culture` keeps the first so many items of each culture within the split, `limit` the first so many
-    of what is left.
+    `per_culture` keeps the first N items of each culture within the split; `limit` then keeps the first N of
+    all.
     """
     chosen: list[Item] = []
     if limit is not None and limit <= 0:
@@ -107,7 +106,7 @@ def choose_items(
 
 
 def items_hash(items: Sequence[Item]) -> str:
-    """SHA-256 over the full text of the items, so that a run can tell whether the data has changed."""
+    """SHA-256 of the full text of the items, by which a run detects that its data has changed."""
     digest = hashlib.sha256()
     for item in items:
         digest.update(json.dumps(asdict(item), sort_keys=True, ensure_ascii=False).encode())

@@ -1,9 +1,9 @@
-"""Score tables: sums over items, per culture and neuron, and what is computed from them.
+"""Score tables: sums over items, per culture and neuron, and the culture scores computed from them.
 
-For an item x with gold answer y the weighted instance score of neuron n is w(n) = P(y|x) · s(n), s(n) the
-aggregate of gradient × activation over the real tokens (METHOD: Yamamoto et al. 2026, arXiv 2510.08284).
-`CultureMoments` keeps Σw, Σw² and the count of w > 0 over the items of each culture; the culture score is
-Σw divided by the number of items of the whole benchmark.
+For an item x with gold answer y, the weighted score of neuron n is w(n) = P(y|x) · s(n); s(n) aggregates
+gradient × activation over the real tokens (docs/method.md, Score). `CultureMoments` keeps Σw, Σw² and the
+count of w > 0 over the items of each culture. The culture score is Σw divided by the number of items of the
+whole benchmark.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from culnig.errors import MismatchError
 
 @dataclass
 class CultureMoments:
-    """Sums of weighted instance scores over the items of each culture."""
+    """Sums of weighted item scores over the items of each culture."""
 
     cultures: tuple[str, ...]
     n_items: NDArray[np.int64]
@@ -46,8 +46,17 @@ class CultureMoments:
             np.zeros(shape, dtype=np.uint32),
         )
 
+    @classmethod
+    def of_sums(
+        cls, cultures: Sequence[str], n_items: Sequence[int], sums: NDArray[np.float64]
+    ) -> CultureMoments:
+        """A table of Σw alone; P(gold), squares and counts are left empty."""
+        table = cls.zeros(cultures, 0)
+        table.n_items, table.sum = np.array(n_items, dtype=np.int64), sums
+        return table
+
     def add(self, other: CultureMoments) -> None:
-        """Add the sums over other items of the same cultures, in the same order of cultures."""
+        """Add sums over other items; both tables must list the same cultures in the same order."""
         self.n_items += other.n_items
         self.p_gold_sum += other.p_gold_sum
         self.sum += other.sum
@@ -60,9 +69,11 @@ class CultureMoments:
         return self.sum / max(1, int(self.n_items.sum()))
 
     def rows(self, cultures: Sequence[str]) -> NDArray[np.float64]:
-        """Culture scores in the order of `cultures`; MismatchError names those that are not here."""
+        """Culture scores in the order of `cultures`; MismatchError names the missing ones."""
         missing = [culture for culture in cultures if culture not in self.cultures]
         if missing:
-            raise MismatchError(f"no items of {', '.join(missing)}; there are {', '.join(self.cultures)}")
-        places = [self.cultures.index(culture) for culture in cultures]
-        return self.sum[places] / max(1, int(self.n_items.sum()))
+            raise MismatchError(
+                f"no items of {', '.join(missing)}; this benchmark has items of {', '.join(self.cultures)}"
+            )
+        rows = [self.cultures.index(culture) for culture in cultures]
+        return self.sum[rows] / max(1, int(self.n_items.sum()))

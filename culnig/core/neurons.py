@@ -1,9 +1,8 @@
-"""Names and flat order of a model's neurons.
+"""Names of a model's neurons, and the order in which they are stored.
 
-A neuron is one output coordinate of a linear module in a layer. `Layout` fixes the flat order of all
-neurons of a model: layer-major, then modules in forward order, then index. Every score row, every
-stored table and every neuron set is in that order, and `Layout.hash` tells whether two files speak of
-the same one.
+A neuron is one output coordinate of a linear module in a layer. `Layout` lists all neurons of a model in one
+flat order: layer-major, then modules in forward order, then index. Score rows, stored tables and neuron sets
+all use that order; two files belong to the same layout if their `Layout.hash` is equal.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.errors import InputError
+from culnig.errors import InputError, UnknownNameError
 
 MLP_GATE = "mlp.gate_proj"
 MLP_UP = "mlp.up_proj"
 MLP_IN = "mlp.fc_in"
-"""First projection of an MLP without a gate, whatever the family calls it."""
+"""First projection of an MLP without a gate, whatever the model family calls it."""
 QUERY = "self_attn.q_proj"
 KEY = "self_attn.k_proj"
 VALUE = "self_attn.v_proj"
@@ -39,7 +38,7 @@ POOLS: dict[str, tuple[str, ...]] = {
 }
 """Modules that are ranked together. An MLP is gated (`gate_proj`, `up_proj`) or plain (`fc_in`).
 
-`mlp.up_proj` is scored but belongs to no pool (METHOD: not selected)."""
+`mlp.up_proj` is scored but belongs to no pool (docs/method.md, Score)."""
 
 
 class Neuron(NamedTuple):
@@ -47,12 +46,12 @@ class Neuron(NamedTuple):
 
     module: str
     layer: int
-    index: int  # type: ignore[assignment]  # the word of the field outweighs tuple.index
+    index: int  # type: ignore[assignment]  # the field's usual name matters more than tuple.index
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The neurons of one module in one layer: `width` flat positions from `start`."""
+    """The neurons of one module in one layer: `width` flat indices from `start`."""
 
     module: str
     layer: int
@@ -61,7 +60,7 @@ class Segment:
 
     @property
     def columns(self) -> slice:
-        """Where this segment lies in a row of scores."""
+        """The segment's columns in a table of scores."""
         return slice(self.start, self.start + self.width)
 
 
@@ -71,12 +70,12 @@ class Layout:
 
     segments: tuple[Segment, ...]
     model_hash: str | None = None
-    """Hash of the whole model's layout, where these are some of its segments."""
+    """Hash of the whole model's layout, if this layout holds only some of its segments."""
 
     @classmethod
     def from_widths(cls, widths: list[tuple[int, str, int]]) -> Layout:
-        """Lay out `(layer, module, width)` triples: sorted by layer, then forward order of modules."""
-        known = {module: place for place, module in enumerate(FORWARD_ORDER)}
+        """Lay out `(layer, module, width)` triples, sorted by layer, then by the modules' forward order."""
+        known = {module: rank for rank, module in enumerate(FORWARD_ORDER)}
         ordered = sorted(widths, key=lambda w: (w[0], known.get(w[1], len(known)), w[1]))
         segments, start = [], 0
         for layer, module, width in ordered:
@@ -101,7 +100,7 @@ class Layout:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the segments of the model: equal for equal models, across machines and versions."""
+        """SHA-256 of the model's segments; equal models have equal hashes on every machine and version."""
         if self.model_hash is not None:
             return self.model_hash
         rows = [[s.module, s.layer, s.start, s.width] for s in self.segments]
@@ -112,13 +111,13 @@ class Layout:
         return np.array([segment.start for segment in self.segments], dtype=np.int64)
 
     @cached_property
-    def _by_place(self) -> dict[tuple[str, int], Segment]:
+    def _by_module_and_layer(self) -> dict[tuple[str, int], Segment]:
         return {(segment.module, segment.layer): segment for segment in self.segments}
 
     def segment(self, module: str, layer: int) -> Segment:
-        """The segment of `module` in `layer`; InputError names what exists."""
+        """The segment of `module` in `layer`; InputError lists the modules and layers of this layout."""
         try:
-            return self._by_place[module, layer]
+            return self._by_module_and_layer[module, layer]
         except KeyError:
             raise InputError(
                 f"no module {module!r} in layer {layer}; this model has layers 0 to "
@@ -126,7 +125,7 @@ class Layout:
             ) from None
 
     def flat(self, neuron: Neuron) -> int:
-        """Flat position of a neuron."""
+        """Flat index of a neuron; InputError if the layout does not hold it."""
         segment = self.segment(neuron.module, neuron.layer)
         if not 0 <= neuron.index < segment.width:
             raise InputError(
@@ -136,56 +135,63 @@ class Layout:
         return segment.start + neuron.index
 
     def segment_of(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of the segment that each flat position lies in, shape as given."""
+        """For each flat index, the index of its segment; shape as given."""
         return np.searchsorted(self._starts, flat, side="right") - 1
 
     def neurons(self, flat: NDArray[np.int64]) -> list[Neuron]:
-        """Neurons at the given flat positions, in the given order."""
-        numbers = self.segment_of(flat)
+        """The neurons with these flat indices, in the given order."""
+        segments = (self.segments[number] for number in self.segment_of(flat))
         return [
-            Neuron(self.segments[n].module, self.segments[n].layer, int(f) - self.segments[n].start)
-            for f, n in zip(flat, numbers, strict=True)
+            Neuron(segment.module, segment.layer, int(index) - segment.start)
+            for index, segment in zip(flat, segments, strict=True)
         ]
 
     def chosen(self, modules: Sequence[str] = (), layers: Sequence[int] = ()) -> list[Segment]:
-        """Segments of these modules (names, or their last part) and layers; none named stands for all.
+        """Segments of these modules (full names or their last component) and layers; by default all of them.
 
-        InputError for a module or layer that is not there.
+        InputError for a module or layer that the layout lacks.
         """
-        short = {module.rpartition(".")[2]: module for module in self.modules}
-        wanted = {short.get(module, module) for module in modules} or set(self.modules)
-        if unknown := sorted(wanted - set(self.modules)):
-            raise InputError(f"no module {', '.join(unknown)}; there are {', '.join(self.modules)}")
-        there = {segment.layer for segment in self.segments}
-        if unknown_layers := sorted(set(layers) - there):
+        by_short_name = {module.rpartition(".")[2]: module for module in self.modules}
+        names = {by_short_name.get(module, module) for module in modules} or set(self.modules)
+        if unknown := sorted(names - set(self.modules)):
+            raise InputError(f"no module {', '.join(unknown)}; this model has {', '.join(self.modules)}")
+        own_layers = {segment.layer for segment in self.segments}
+        if unknown_layers := sorted(set(layers) - own_layers):
             raise InputError(
-                f"no layer {', '.join(map(str, unknown_layers))}; there are {min(there)} to {max(there)}"
+                f"no layer {', '.join(map(str, unknown_layers))}; this model has layers {min(own_layers)} to "
+                f"{max(own_layers)}"
             )
         return [
             segment
             for segment in self.segments
-            if segment.module in wanted and (not layers or segment.layer in layers)
+            if segment.module in names and (not layers or segment.layer in layers)
         ]
 
     def pool(self, name: str) -> NDArray[np.int64]:
-        """Flat positions of a pool, ascending. InputError for a name that is not in POOLS."""
-        if name not in POOLS:
-            raise InputError(f"unknown pool {name!r}; pools are {', '.join(POOLS)}")
+        """Flat indices of a pool of POOLS or of a single module, ascending.
+
+        UnknownNameError lists the pools and modules of this layout.
+        """
+        if name not in POOLS and name not in self.modules:
+            raise UnknownNameError("pool or module", name, [*POOLS, *self.modules])
+        modules = POOLS.get(name, (name,))
         ranges = [
             np.arange(s.start, s.start + s.width, dtype=np.int64)
             for s in self.segments
-            if s.module in POOLS[name]
+            if s.module in modules
         ]
         return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """Layers from text such as `0-3,7`; InputError where it is none."""
+    """Layers from text such as `0-3,7`; InputError if the text has another form."""
     layers: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
-            raise InputError(f"layers {text!r}: {part!r} is no layer; numbers and ranges such as 0-3,7 are")
+            raise InputError(
+                f"layers {text!r}: {part!r} is neither a layer nor a range; give layers such as 0-3,7"
+            )
         layers += range(first, last + 1)
     return tuple(dict.fromkeys(layers))

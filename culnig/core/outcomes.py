@@ -1,6 +1,6 @@
-"""What a model answered: one entry per item, in file order.
+"""A model's answers: one entry per item, in file order.
 
-Filled by the forward pass, stored in runs and evaluations, and read by every statistic.
+The forward pass fills them, runs and evaluations store them, and every statistic reads them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _COLUMNS = (
     *("id", "question_id", "culture", "topic", "split", "gold", "predicted"),
     *("correct", "p_gold", "alignment", "n_tokens"),
 )
-"""What `Outcomes` holds with one value per item."""
+"""Fields of `Outcomes` with one value per item."""
 
 
 @dataclass
 class Outcomes:
-    """Answers to a list of items, with what identifies each item."""
+    """Answers to a list of items, with the fields that identify each item."""
 
     id: Texts
     question_id: Texts
@@ -34,25 +34,25 @@ class Outcomes:
     topic: Texts
     split: Texts
     gold: Texts
-    """The gold label, or the most usual of the accepted short answers."""
+    """The gold label, or the most common of the accepted short answers."""
     options: list[tuple[str, ...]]
     """The labels of each item, in the order shown."""
     predicted: Texts
     """Text of the most probable next token over the whole vocabulary, or the short answer as written."""
     correct: NDArray[np.bool_]
-    """Whether that token is the gold label, or the short answer is right, shape (item,)."""
+    """Whether that token is the gold label, or the short answer is accepted, shape (item,)."""
     p_gold: NDArray[np.float64]
     """P(gold), softmax over the whole vocabulary, shape (item,); NaN for short answers."""
     option_probabilities: NDArray[np.float64]
-    """Probability of each label in the item's order, NaN beyond its last, shape (item, option)."""
+    """Probability of each label in the item's order, padded with NaN, shape (item, option)."""
     alignment: NDArray[np.float64]
-    """How near the answer comes on the item's scale, 0 to 100, shape (item,); NaN where there is no scale."""
+    """How close the answer is to gold on the item's scale, 0 to 100, shape (item,); NaN without a scale."""
     n_tokens: NDArray[np.int64]
-    """Tokens of the prompt, shape (item,); 0 where they were not counted."""
+    """Tokens of the prompt, shape (item,); 0 if they were not counted."""
 
     @classmethod
     def empty(cls, items: Sequence[Item]) -> Outcomes:
-        """Room for the answers to `items`."""
+        """Empty answers to `items`, to be filled in."""
 
         def texts(values: list[str]) -> Texts:
             return np.array(values, dtype=object)
@@ -74,44 +74,44 @@ class Outcomes:
             n_tokens=np.zeros(n, dtype=np.int64),
         )
 
-    def take(self, places: NDArray[np.int64]) -> Outcomes:
-        """The answers to the items at these places, in that order."""
-        options = [self.options[place] for place in places]
+    def take(self, indices: NDArray[np.int64]) -> Outcomes:
+        """The answers to the items with these indices, in that order."""
+        options = [self.options[index] for index in indices]
         widest = max(map(len, options), default=0)
-        columns = {name: getattr(self, name)[places] for name in _COLUMNS}
+        columns = {name: getattr(self, name)[indices] for name in _COLUMNS}
         return Outcomes(
-            options=options, option_probabilities=self.option_probabilities[places, :widest], **columns
+            options=options, option_probabilities=self.option_probabilities[indices, :widest], **columns
         )
 
-    def put(self, places: NDArray[np.int64], answers: Outcomes) -> None:
-        """Write the answers to the items at these places: the way back from `take`."""
+    def put(self, indices: NDArray[np.int64], answers: Outcomes) -> None:
+        """Write the answers to the items with these indices; the inverse of `take`."""
         for name in _COLUMNS:
-            getattr(self, name)[places] = getattr(answers, name)
-        for place, labels in zip(places, answers.options, strict=True):
-            self.options[place] = labels
+            getattr(self, name)[indices] = getattr(answers, name)
+        for index, labels in zip(indices, answers.options, strict=True):
+            self.options[index] = labels
         widest = answers.option_probabilities.shape[1]
-        self.option_probabilities[places, :widest] = answers.option_probabilities
+        self.option_probabilities[indices, :widest] = answers.option_probabilities
 
     @classmethod
     def joined(cls, parts: Sequence[tuple[NDArray[np.int64], Outcomes]]) -> Outcomes:
-        """Answers from parts that hold each place once: the whole table."""
-        places = np.concatenate([places for places, _ in parts])
+        """The whole table from parts, pairs of item indices and answers, that hold each item once."""
+        indices = np.concatenate([indices for indices, _ in parts])
         widest = max((answers.option_probabilities.shape[1] for _, answers in parts), default=0)
         options = [labels for _, answers in parts for labels in answers.options]
-        probabilities = np.full((len(places), widest), np.nan)
+        probabilities = np.full((len(indices), widest), np.nan)
         row = 0
-        for part, answers in parts:
+        for of_part, answers in parts:
             width = answers.option_probabilities.shape[1]
-            probabilities[row : row + len(part), :width] = answers.option_probabilities
-            row += len(part)
+            probabilities[row : row + len(of_part), :width] = answers.option_probabilities
+            row += len(of_part)
         columns = {
             name: np.concatenate([getattr(answers, name) for _, answers in parts]) for name in _COLUMNS
         }
-        return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(places))
+        return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(indices))
 
     @property
     def has_options(self) -> bool:
-        """Whether the answers are labels; otherwise they were written freely and have no probabilities."""
+        """Whether the answers are labels; short answers have no probabilities."""
         return all(self.options)
 
     @property
@@ -121,7 +121,7 @@ class Outcomes:
 
     @property
     def option_mass(self) -> NDArray[np.float64]:
-        """Probability on all labels together, shape (item,). Low mass: the answer format is lost."""
+        """Total probability of the labels, shape (item,). A low mass means that the answer format is lost."""
         return np.asarray(np.nansum(self.option_probabilities, axis=1))
 
     @property
@@ -142,8 +142,11 @@ class Outcomes:
 
 
 def alignment(options: Sequence[str], gold: str, answered: str | None) -> float:
-    """100·(1 − |o−g| / max(|min−g|, |max−g|)) over the places of the scale (METHOD §5); 0 for no label."""
+    """100·(1 − |o−g| / max(|min−g|, |max−g|)) over the steps of the scale; 0 if the answer is no label.
+
+    See docs/method.md, Masking and evaluation.
+    """
     if answered is None:
         return 0.0
-    place, own = options.index(gold), options.index(answered)
-    return 100.0 * (1.0 - abs(own - place) / max(place, len(options) - 1 - place))
+    right, given = options.index(gold), options.index(answered)
+    return 100.0 * (1.0 - abs(given - right) / max(right, len(options) - 1 - right))

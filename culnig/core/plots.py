@@ -1,8 +1,8 @@
-"""Pictures of plain tables for papers and notebooks, with matplotlib, which is imported when one is made.
+"""Figures for papers and notebooks, drawn with matplotlib, which is imported only when a figure is drawn.
 
-Heat maps are meshes, so that a PDF or SVG stays a vector drawing; texts in a PDF are TrueType fonts embedded
-in it (type 42), in an SVG they are outlines. Equal tables give equal bytes, and nothing is changed about how
-the user's own figures look.
+Heat maps are meshes, so PDF and SVG files stay vector graphics. PDF files embed text as TrueType fonts
+(type 42), SVG files hold it as outlines. Equal tables give equal bytes. The user's own matplotlib settings
+are left alone.
 """
 
 from __future__ import annotations
@@ -37,12 +37,20 @@ _STYLE: dict[Any, Any] = {
 _METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
 FORMATS = tuple(_METADATA)
 
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "option_accuracy": "option accuracy",
+    "p_gold": "P(gold)",
+    "option_mass": "option mass",
+    "alignment": "alignment",
+}
+"""Metrics that reports and figures show, with the names that readers see."""
 
 Draw = TypeVar("Draw", bound="Callable[..., Figure]")
 
 
 def _styled(draw: Draw) -> Draw:
-    """Draw in our style, which ends with the drawing."""
+    """Apply our style to this drawing only."""
 
     @wraps(draw)
     def styled(*arguments: Any) -> Figure:
@@ -56,7 +64,7 @@ def _styled(draw: Draw) -> Draw:
 
 @_styled
 def layers_figure(panels: Sequence[tuple[str, Sequence[str], NDArray[np.float64]]]) -> Figure:
-    """Neurons (or scores) by layer: panels of (title, row names, table (row, layer)) above each other."""
+    """Neurons (or scores) by layer: stacked panels of (title, row names, table (row, layer))."""
     heights = [max(2, len(rows)) for _, rows, _ in panels]
     figure = _figure(7.0, 0.9 + 0.24 * sum(heights) + 0.5 * len(panels))
     grid = np.atleast_1d(figure.subplots(len(panels), 1, height_ratios=heights))
@@ -75,7 +83,7 @@ def layers_figure(panels: Sequence[tuple[str, Sequence[str], NDArray[np.float64]
 def matrix_figure(
     title: str, rows: Sequence[str], columns: Sequence[str], change: NDArray[np.float64]
 ) -> Figure:
-    """Change of each column's culture under each row's mask, centred at zero, in percentage points."""
+    """Change in percentage points of each column's culture when the neurons of each row's are masked."""
     figure = _figure(1.8 + 0.42 * len(columns), 1.4 + 0.3 * len(rows))
     axes = figure.subplots()
     most = float(np.nanmax(np.abs(change), initial=0.0)) or 1.0
@@ -95,61 +103,53 @@ def matrix_figure(
 
 
 @_styled
-def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
-    """Change of a metric under each mask with its interval, beside random masks; rows of `results.json`."""
+def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+    """Change of a metric under each mask, with interval and random masks; `rows` of `results.json`."""
     masked = [row for row in rows if row["change"] and row.get("like") is None and metric in row["change"]]
     figure = _figure(7.0, 1.3 + 0.28 * len(masked))
     axes = figure.subplots()
-    for place, row in enumerate(masked):
+    for y, row in enumerate(masked):
         random = [
             other["change"][metric]["effect"]
             for other in rows
             if other.get("like") == row["condition"] and other["benchmark"] == row["benchmark"]
         ]
-        _interval(axes, place - 0.12, row["change"][metric], EFFECT, "o", "against unmasked")
+        _interval(axes, y - 0.12, row["change"][metric], EFFECT, "o", "against unmasked")
         against = (row.get("against_random") or {}).get(metric)
         if against is not None:
-            _interval(axes, place + 0.16, against, AGAINST, "s", "against random")
+            _interval(axes, y + 0.16, against, AGAINST, "s", "against random")
         if random:
             label = _once(axes, "random against unmasked")
-            axes.plot(random, [place - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(masked)), [f"{row['benchmark']}: {row['condition']}" for row in masked])
-    axes.set_ylim(len(masked) - 0.5, -0.5)
-    axes.set_xlabel(f"change of {name} (95 % interval over questions)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+            axes.plot(random, [y - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
+    labels = [f"{row['benchmark']}: {row['condition']}" for row in masked]
+    _finish_effects(axes, labels, f"change of {METRIC_NAMES.get(metric, metric)}", legend_columns=3)
     return figure
 
 
 @_styled
-def training_figure(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
-    """What each arm of a training gained and lost in a metric, in points; rows of `arms.json`."""
+def training_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+    """Change of a metric by training each arm, in percentage points; `rows` of `arms.json`."""
     figure = _figure(7.0, 1.3 + 0.28 * len(rows))
     axes = figure.subplots()
     colors = {"task": EFFECT, "culture": AGAINST}
-    for place, row in enumerate(rows):
+    for y, row in enumerate(rows):
         change = row["change"]
         shown = {
             "effect": 100 * change["effect"],
             "interval": [None if end is None else 100 * end for end in change["interval"]],
         }
-        _interval(axes, place, shown, colors.get(row["kind"], INK), "o", row["kind"])
+        _interval(axes, y, shown, colors.get(row["kind"], INK), "o", row["kind"])
         label = _once(axes, "single seeds")
         seeds = [100 * value for value in row["by_seed"]]
-        axes.plot(seeds, [place + 0.22] * len(seeds), "|", color=RANDOM, markersize=6, label=label)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [f"{row['arm']}: {row['benchmark']}" for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(f"change of {name}, points (95 % interval over questions)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+        axes.plot(seeds, [y + 0.22] * len(seeds), "|", color=RANDOM, markersize=6, label=label)
+    labels = [f"{row['arm']}: {row['benchmark']}" for row in rows]
+    _finish_effects(axes, labels, f"change of {METRIC_NAMES.get(metric, metric)}, points", legend_columns=4)
     return figure
 
 
 @_styled
 def shares_figure(panels: Sequence[tuple[str, Sequence[str], Sequence[float]]]) -> Figure:
-    """Shares of 1 as bars: panels of (title, names, shares) above each other."""
+    """Shares of 1 as bars: stacked panels of (title, names, shares)."""
     heights = [max(2, len(names)) for _, names, _ in panels]
     figure = _figure(5.5, 0.7 + 0.24 * sum(heights) + 0.35 * len(panels))
     grid = np.atleast_1d(figure.subplots(len(panels), 1, height_ratios=heights, sharex=True))
@@ -166,7 +166,7 @@ def shares_figure(panels: Sequence[tuple[str, Sequence[str], Sequence[float]]]) 
 
 
 def save(figure: Figure, path: Path, form: str) -> None:
-    """Write a figure as one of FORMATS."""
+    """Write a figure in one of FORMATS."""
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):
@@ -174,7 +174,7 @@ def save(figure: Figure, path: Path, form: str) -> None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches."""
+    """An empty figure of this size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -191,17 +191,27 @@ def _mesh(axes: Axes, values: NDArray[np.float64], colors: Sequence[str], low: f
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     scale_beside = axes.figure.colorbar(mesh, ax=axes, pad=0.01, fraction=0.05)
-    if scale_beside.solids is not None:  # matplotlib would make a picture of it
+    if scale_beside.solids is not None:  # otherwise matplotlib rasterizes it
         scale_beside.solids.set(rasterized=False, edgecolor="face")
 
 
-def _interval(axes: Axes, place: float, found: Mapping[str, Any], color: str, mark: str, name: str) -> None:
-    low, high = found["interval"]
+def _interval(axes: Axes, y: float, change: Mapping[str, Any], color: str, mark: str, name: str) -> None:
+    low, high = change["interval"]
     if low is not None and high is not None:
-        axes.plot([low, high], [place, place], color=color, linewidth=1.4, solid_capstyle="butt")
-    axes.plot([found["effect"]], [place], mark, color=color, markersize=4, label=_once(axes, name))
+        axes.plot([low, high], [y, y], color=color, linewidth=1.4, solid_capstyle="butt")
+    axes.plot([change["effect"]], [y], mark, color=color, markersize=4, label=_once(axes, name))
+
+
+def _finish_effects(axes: Axes, labels: Sequence[str], x_label: str, legend_columns: int) -> None:
+    """Label the axes of a figure with one effect and its interval per row."""
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlabel(f"{x_label} (95 % interval over questions)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=legend_columns)
 
 
 def _once(axes: Axes, name: str) -> str:
-    """A name for the legend, only where it is not in it yet."""
+    """The name for the legend, hidden if the legend already has it."""
     return f"_{name}" if name in axes.get_legend_handles_labels()[1] else name

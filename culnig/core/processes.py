@@ -1,7 +1,7 @@
-"""Work by several processes: those that torchrun started, or shards of a job array.
+"""Work shared by several processes: started by torchrun, or shards of a job array.
 
-Under torchrun all share one folder, and only the first makes it, ends it and reports; shards have a folder
-each.
+Processes started by torchrun share one output folder, which only the first of them creates, finishes and
+reports. Each shard has a folder of its own.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
-from culnig.errors import EnvironmentProblem, InputError
+from culnig.errors import EnvironmentProblem, InputError, option
 
 _LONGEST_WAIT = timedelta(days=14)
-"""For the slowest process."""
+"""How long the fastest process may wait for the slowest."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this one is."""
+    """This process's number, and how many processes share the work."""
 
     number: int = 0
     of: int = 1
     is_shard: bool = False
-    """Whether the others have folders of their own."""
+    """Whether every process writes to its own folder."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this process makes and ends its folder."""
+        """Whether this process creates and finishes its folder."""
         return self.is_shard or self.number == 0
 
-    def takes(self, turn: int) -> bool:
-        """Whether the piece of work of that number is this process's; each takes every n-th."""
-        return turn % self.of == self.number
+    def takes(self, portion: int) -> bool:
+        """Whether this process works on the portion with that number; each takes every n-th portion."""
+        return portion % self.of == self.number
 
     def wait_for_all(self) -> None:
-        """Wait until every process has come here; EnvironmentProblem where one has stopped."""
+        """Wait until every process gets here; EnvironmentProblem if one has stopped."""
         if self.of == 1 or self.is_shard:
             return
         import torch.distributed as distributed
@@ -45,7 +45,8 @@ class Processes:
             distributed.barrier()
         except RuntimeError as error:
             raise EnvironmentProblem(
-                f"another of the {self.of} processes has stopped, so this one does too; its message says why"
+                f"another of the {self.of} processes has stopped, so this one stops too; "
+                "see the message of that process"
             ) from error
 
 
@@ -53,15 +54,15 @@ ALONE = Processes()
 
 
 def parse_shard(text: str) -> Processes:
-    """The shard of text such as `2/8` (from 1); InputError where it is none."""
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if not (found and 1 <= int(found[1]) <= int(found[2])):
-        raise InputError(f"--shard {text!r}: i/n with i from 1 to n is allowed, such as 2/8")
-    return Processes(int(found[1]) - 1, int(found[2]), is_shard=True)
+    """Parse a shard such as `2/8`, counted from 1; InputError if the text has another form."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not (match and 1 <= int(match[1]) <= int(match[2])):
+        raise InputError(f"{option('shard', text)} is not a shard; give I/N with I from 1 to N, such as 2/8")
+    return Processes(int(match[1]) - 1, int(match[2]), is_shard=True)
 
 
 def launched() -> Processes:
-    """The processes that torchrun started, connected with each other; ALONE without torchrun."""
+    """Connect with the other processes that torchrun started; ALONE without torchrun."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
         return ALONE
     import torch
@@ -76,7 +77,7 @@ def launched() -> Processes:
 
 
 def disconnect() -> None:
-    """End the connection that `launched` made, if any."""
+    """Close the connection that `launched` opened, if any."""
     import torch.distributed as distributed
 
     if distributed.is_available() and distributed.is_initialized():

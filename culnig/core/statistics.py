@@ -1,8 +1,8 @@
-"""Paired comparisons of two conditions over the same items, with the question as independent unit.
+"""Paired comparisons of two conditions over the same items; the question is the independent unit.
 
-The rows, wordings and cultures of one question share most of their text, so items are not independent.
-Tests flip the sign of, or resample, whole questions; effects are differences of item means. The permutation
-test and the bootstrap are computed here, for many metrics in one go; distributions come from scipy.
+The rows, wordings and cultures of one question share most of their text, so items are not independent. The
+tests flip the signs of whole questions, or resample them; effects are differences of item means. Permutation
+test and bootstrap handle many metrics at once; distributions come from scipy. See docs/method.md, Statistics.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from culnig.errors import InputError
+from culnig.errors import InputError, argument
 
 Alternative = Literal["two-sided", "less", "greater"]
 
 RESAMPLES = 9_999
 _ROUNDING = 1e-12
-"""Differences of probabilities below this are rounding of float64 means."""
+"""Smaller differences of probabilities are rounding errors of float64 means."""
 _BATCH = 500
 """Resamples held in memory at once."""
 
 
 def zscores_over_cultures(difference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """z = (d − mean)/std over cultures, population standard deviation, 0 where std = 0 (METHOD §4).
+    """z = (d − mean)/std over cultures, population standard deviation, 0 where std = 0.
+
+    See docs/method.md, Culture-specific neurons.
 
     `difference` and the result are (culture, neuron).
     """
     if difference.shape[1] == 0:
         return np.zeros_like(difference)
-    with warnings.catch_warnings():  # of nearly equal cultures; their z is 0 or a number, as defined
+    with warnings.catch_warnings():  # about nearly equal cultures, whose z is 0 or finite below
         warnings.simplefilter("ignore", RuntimeWarning)
         z = stats.zscore(difference, axis=0, ddof=0)
     return np.where((np.ptp(difference, axis=0) == 0) | ~np.isfinite(z), 0.0, z)
@@ -51,16 +53,16 @@ class PairedDifference:
     effect: float
     """Mean over items of second − first."""
     interval: tuple[float, float]
-    """95 % interval of the effect: percentile bootstrap over units. NaN with a single unit."""
+    """95 % interval of the effect: percentile bootstrap over units. NaN for a single unit."""
     p_value: float
-    """Permutation test: the sign of each unit's difference is flipped."""
+    """Permutation test that flips the sign of each unit's difference."""
     standard_error: float
-    """Cluster-robust (sandwich) standard error of the effect. NaN with a single unit."""
+    """Cluster-robust (sandwich) standard error of the effect. NaN for a single unit."""
     effect_size: float
-    """Effect in standard deviations of a unit: effect / (standard error · √units). NaN where all agree."""
+    """Effect in standard deviations of a unit: effect / (standard error · √units). NaN if nothing varies."""
     detectable: float
-    """Smallest effect that 80 % of such samples would show at the two-sided 5 % level:
-    (z₀.₉₇₅ + z₀.₈) · standard error. NaN where nothing varies."""
+    """Smallest effect that 80 % of such samples would detect at the two-sided 5 % level:
+    (z₀.₉₇₅ + z₀.₈) · standard error. NaN if nothing varies."""
 
 
 def paired_difference(
@@ -71,7 +73,7 @@ def paired_difference(
     alternative: Alternative = "two-sided",
     seed: int = 0,
 ) -> PairedDifference:
-    """Compare two conditions item by item; all arrays are (item,). InputError where there is no item."""
+    """Compare two conditions item by item; all arrays are (item,). InputError without items."""
     difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     return paired_differences(difference[np.newaxis], units, alternative=alternative, seed=seed)[0]
 
@@ -85,16 +87,16 @@ def paired_differences(
 ) -> list[PairedDifference]:
     """Compare two conditions in several metrics at once, with the same resamples.
 
-    `differences` is (metric, item), second − first; `units` is (item,). InputError where there is no item.
+    `differences` is (metric, item), second − first; `units` is (item,). InputError without items.
     """
     sums, sizes = _unit_sums(np.asarray(differences, dtype=np.float64), units)
     intervals = _intervals(sums, sizes, seed)
-    found = []
+    results = []
     for total, interval in zip(sums, intervals, strict=True):
         effect = float(total.sum() / sizes.sum())
         error = _standard_error(total, sizes)
         varies = error > _ROUNDING
-        found.append(
+        results.append(
             PairedDifference(
                 n=int(sizes.sum()),
                 n_units=len(sizes),
@@ -106,7 +108,7 @@ def paired_differences(
                 detectable=_DETECTABLE * error if varies else float("nan"),
             )
         )
-    return found
+    return results
 
 
 _DETECTABLE = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
@@ -117,7 +119,10 @@ def _unit_sums(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum of the differences of each unit (metric, unit), and items of each unit (unit,)."""
     if differences.shape[1] == 0:
-        raise InputError("no items to compare; the benchmark has none after --limit, --culture or --split")
+        raise InputError(
+            f"no items to compare: {argument('limit')}, {argument('cultures')} or {argument('split')} leave "
+            "none of this benchmark; choose more items"
+        )
     _, unit_of = np.unique(units.astype(str), return_inverse=True)
     sizes = np.bincount(unit_of).astype(np.float64)
     sums = np.stack([np.bincount(unit_of, weights=row) for row in differences])
@@ -125,7 +130,7 @@ def _unit_sums(
 
 
 def _standard_error(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
-    """Of a mean over items in clusters: √(K/(K−1) Σ (sum − effect·size)²) / n."""
+    """Standard error of a mean over clustered items: √(K/(K−1) Σ (sum − effect·size)²) / n."""
     k, n = len(sizes), sizes.sum()
     if k < 2:
         return float("nan")
@@ -135,11 +140,11 @@ def _standard_error(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> fl
 
 def _sign_flip_p(sums: NDArray[np.float64], alternative: Alternative, seed: int) -> float:
     noise = 1e-12 * np.abs(sums).max(initial=0.0)
-    sums = sums[np.abs(sums) > max(noise, _ROUNDING)]  # flipping a zero changes nothing: enumerate the rest
+    sums = sums[np.abs(sums) > max(noise, _ROUNDING)]  # flipping a zero changes nothing
     if not sums.size:
         return 1.0
     sums = sums / np.abs(sums).max()
-    observed = round(float(sums.sum()), 9)  # equal patterns tie despite rounding
+    observed = round(float(sums.sum()), 9)  # so that equal patterns tie despite rounding errors
     exact = 2**sums.size <= RESAMPLES
     patterns = _all_signs(sums.size) if exact else _random_signs(sums.size, seed)
     lower = higher = drawn = 0
@@ -148,7 +153,7 @@ def _sign_flip_p(sums: NDArray[np.float64], alternative: Alternative, seed: int)
         lower += int(np.sum(totals <= observed))
         higher += int(np.sum(totals >= observed))
         drawn += len(totals)
-    add = 0 if exact else 1  # the sample itself is one of the patterns
+    add = 0 if exact else 1  # the observed sample counts as one of the patterns
     less, greater = (lower + add) / (drawn + add), (higher + add) / (drawn + add)
     return {"less": less, "greater": greater, "two-sided": min(1.0, 2 * min(less, greater))}[alternative]
 
@@ -170,7 +175,7 @@ def _batches() -> Iterator[int]:
 
 
 def _bootstrap_means(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Mean over items in each resample of the units, (metric, resample)."""
+    """Mean over items in each resample of the units, shape (metric, resample)."""
     generator = np.random.default_rng(seed)
     k = len(sizes)
     columns = np.column_stack([sums.T, sizes])
@@ -192,23 +197,23 @@ def _intervals(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int)
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's test on right and wrong answers, over units."""
+    """McNemar's test on correct and wrong answers, over units."""
 
     lost: int
-    """Units with more answers lost than won."""
+    """Units that lost more correct answers than they gained."""
     won: int
-    """Units with more answers won than lost."""
+    """Units that gained more correct answers than they lost."""
     exact_p: float
     """Two-sided exact binomial test of lost against won."""
     mid_p: float
-    """The same counting half of the probability of the observed split; less conservative."""
+    """The same test with half the probability of the observed split; less conservative."""
 
 
 def mcnemar(first: NDArray[Any], second: NDArray[Any], units: NDArray[np.object_]) -> McNemar:
-    """McNemar's test of two conditions; `first` and `second` are (item,), true where right.
+    """McNemar's test of two conditions; `first` and `second` are (item,), true for a correct answer.
 
-    Each unit has one vote: its answers lost minus those won. Where every item is its own unit this is the
-    classic test on items; on clustered items the classic test would take copies for evidence.
+    Each unit has one vote, the sign of its lost minus its won answers. If every item is its own unit, this is
+    the classic test; on clustered items the classic test would count near-copies as independent evidence.
     """
     changes = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     votes = _unit_sums(changes[np.newaxis], units)[0][0]
@@ -221,13 +226,13 @@ def mcnemar(first: NDArray[Any], second: NDArray[Any], units: NDArray[np.object_
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: p-values that keep the chance of any false finding at their level."""
+    """Holm's step-down adjustment, which controls the chance of any false positive."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    found = np.empty_like(p)
-    found[order] = np.minimum(adjusted, 1.0)
-    return [float(value) for value in found]
+    in_given_order = np.empty_like(p)
+    in_given_order[order] = np.minimum(adjusted, 1.0)
+    return [float(value) for value in in_given_order]
 
 
 @dataclass(frozen=True)
@@ -238,25 +243,19 @@ class AgainstRandom:
     difference: PairedDifference
     """Condition − mean of the random baselines; one-sided p: the condition is lower."""
     empirical_p: float
-    """(1 + random baselines that are as low or lower) / (1 + random baselines)."""
+    """(1 + number of random baselines at or below the condition) / (1 + number of random baselines)."""
     bootstrap_p: float
-    """The paper's test: share of the bootstrap samples of units in which the condition is not lower than the
-    mean of the baselines (one added above and below). NaN with a single unit."""
+    """The paper's test: share of bootstrap samples of the units in which the condition is not lower than the
+    mean of the baselines, with one added to numerator and denominator. NaN for a single unit."""
 
 
 def against_random(
     condition: NDArray[Any], random: NDArray[Any], units: NDArray[np.object_], *, seed: int = 0
-) -> AgainstRandom:
-    """Is the condition lower than random? `condition` is (item,), `random` is (baseline, item)."""
-    return against_random_in(
-        np.asarray(condition)[np.newaxis], np.asarray(random)[np.newaxis], units, seed=seed
-    )[0]
-
-
-def against_random_in(
-    condition: NDArray[Any], random: NDArray[Any], units: NDArray[np.object_], *, seed: int = 0
 ) -> list[AgainstRandom]:
-    """The same in several metrics: `condition` is (metric, item), `random` (metric, baseline, item)."""
+    """Is the condition lower than random baselines? One result per metric.
+
+    `condition` is (metric, item), `random` (metric, baseline, item), `units` (item,).
+    """
     condition = np.asarray(condition, dtype=np.float64)
     random = np.asarray(random, dtype=np.float64)
     differences = condition - random.mean(axis=1)

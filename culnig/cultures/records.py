@@ -1,14 +1,14 @@
-"""Culture records: what the program knows about each culture, one TOML file per culture.
+"""Culture records: the program's knowledge of each culture, in one TOML file per culture.
 
-The built-in records lie in `data/cultures/`; a plugin offers its own by registering a function
-that returns a list of `Culture` in the entry-point group `culnig.cultures` (usually
-`plugin_cultures` on a folder of its own). To add a culture, copy the file of a neighbour and edit
-it; whatever is wrong is named on reading.
+The built-in records are in `data/cultures/`. A plugin adds records by registering a function that returns a
+list of `Culture` in the entry-point group `culnig.cultures`, usually `plugin_cultures` with a folder of its
+own. To add a culture, copy the file of a similar one and edit it; reading reports every error by file and
+field.
 
-Regions are the subregions of the United Nations' M49 standard. Zones are those of the
-Inglehart–Welzel cultural map (World Values Survey, 2023); a culture that is not on the map takes
-the zone of its country or of its closest neighbours. Both are fixed lists, since a typing error
-would silently make a group of one.
+Regions are the subregions of the United Nations' M49 standard. Zones are those of the Inglehart–Welzel
+cultural map (World Values Survey, 2023); a culture that is not on the map has the zone of its country or of
+its closest neighbours. Both lists are fixed, because a typing error would silently create a group of one
+culture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig.core.data_files import own_data, read_toml
-from culnig.errors import DataFileError, InputError, PluginError, UnknownNameError
+from culnig.errors import DataFileError, InputError
 
 ZONES = (
     "African-Islamic",
@@ -68,11 +68,11 @@ class Culture:
     """One culture: a country, or a part of one."""
 
     key: str
-    """Names its rows of scores, in every file and on the command line."""
+    """Name of the culture in every file and on the command line."""
     display_name: str
-    """As tables and figures show it: `United States`."""
+    """Name in tables and figures: `United States`."""
     in_sentence: str
-    """As a sentence names it, after a preposition: `the United States`, `northern Nigeria`."""
+    """Name in a sentence, after a preposition: `the United States`, `northern Nigeria`."""
     iso: str
     """ISO 3166-1 alpha-2 (`ES`), or ISO 3166-2 for a part of a country (`IN-AS`)."""
     region: str
@@ -80,19 +80,19 @@ class Culture:
     zone: str
     """One of `ZONES`."""
     languages: tuple[str, ...]
-    """BCP-47 codes; the first is the one in which a benchmark asks its local-language questions."""
+    """BCP-47 codes; the first is the language of local-language questions."""
     names: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """How each benchmark spells the culture: `{"blend": "US"}`."""
+    """Spelling of the culture in each benchmark: `{"blend": "US"}`."""
     related: tuple[str, ...] = ()
-    """Keys of cultures that share its language, its country or much of its history."""
+    """Keys of cultures that share its language, country or much of its history."""
     specific_target: bool = False
-    """Whether it is one of the cultures whose culture-specific neurons the method looks for."""
+    """Whether the paper selects culture-specific neurons of this culture."""
 
     def __post_init__(self) -> None:
         texts = {name: getattr(self, name) for name in _TEXT}
         for name, value in {**texts, **{f"names.{b}": s for b, s in self.names.items()}}.items():
             if not value or value != value.strip():
-                self._refuse(name, value, "must be a text without spaces around it")
+                self._refuse(name, value, "must be text without surrounding spaces")
         if not _ISO.fullmatch(self.iso):
             self._refuse("iso", self.iso, "must be ISO 3166, such as 'ES' or 'IN-AS'")
         if self.region not in REGIONS:
@@ -106,41 +106,41 @@ class Culture:
                 self._refuse("languages", language, "must be BCP-47, such as 'es', 'zh-Hant' or 'pt-BR'")
         for name in _LISTS:
             if len(set(getattr(self, name))) != len(getattr(self, name)):
-                self._refuse(name, getattr(self, name), "must not repeat itself")
+                self._refuse(name, getattr(self, name), "must not contain a value twice")
         if self.key in self.related:
-            self._refuse("related", self.key, "a culture is not related to itself")
+            self._refuse("related", self.key, "must not name the culture itself")
 
     def _refuse(self, name: str, value: object, allowed: str) -> None:
         raise InputError(f"culture {self.key!r}: {name} = {value!r}; {allowed}")
 
 
 def builtin_cultures() -> list[Culture]:
-    """The records that come with the program, sorted by key."""
+    """The records of this package, sorted by key."""
     return read_cultures(own_data("cultures"))
 
 
 def plugin_cultures(folder: Path) -> list[Culture]:
-    """The records of a plugin's folder, which may be related to each other and to the built-in ones."""
+    """The records of a plugin's folder; `related` may name each other or built-in records."""
     return read_cultures(folder, known=[culture.key for culture in builtin_cultures()])
 
 
 def read_cultures(folder: Path, known: Iterable[str] = ()) -> list[Culture]:
     """The records of a folder, one per `*.toml` file, sorted by key.
 
-    `known` are keys outside the folder that `related` may point to. DataFileError names the file,
-    and the culture or the field, that is wrong.
+    `known` are keys outside the folder that `related` may name. DataFileError names the file, and the culture
+    or field with the error.
     """
     files = {path: _read_culture(path) for path in sorted(folder.glob("*.toml"))}
     if not files:
         raise DataFileError(folder, "no culture records (*.toml) here")
     owners: dict[tuple[str, str], Path] = {}
     for path, culture in files.items():
-        for what in (("key", culture.key), *culture.names.items()):
-            if what in owners:
-                place = "key" if what[0] == "key" else f"names.{what[0]}"
-                problem = f"{place} = {what[1]!r} is already taken by {owners[what].name}"
+        claims = {"key": culture.key, **{f"names.{name}": text for name, text in culture.names.items()}}
+        for claim in claims.items():
+            if claim in owners:
+                problem = f"{claim[0]} = {claim[1]!r} is already taken by {owners[claim].name}"
                 raise DataFileError(path, f"culture {culture.key!r}: {problem}")
-            owners[what] = path
+            owners[claim] = path
     keys = {culture.key for culture in files.values()} | set(known)
     for path, culture in files.items():
         for other in culture.related:
@@ -148,24 +148,6 @@ def read_cultures(folder: Path, known: Iterable[str] = ()) -> list[Culture]:
                 problem = f"related names {other!r}, which no record has as its key"
                 raise DataFileError(path, f"culture {culture.key!r}: {problem}")
     return sorted(files.values(), key=lambda culture: culture.key)
-
-
-def culture_by_name(cultures: Iterable[Culture], benchmark: str, spelling: str) -> Culture:
-    """The culture that a benchmark spells so: `"US"` of `"blend"` is the record with the key `USA`.
-
-    UnknownNameError lists the spellings known for the benchmark; PluginError where two records
-    claim the same one.
-    """
-    cultures = list(cultures)
-    found = [culture for culture in cultures if culture.names.get(benchmark) == spelling]
-    if len(found) > 1:
-        owners = " and ".join(repr(culture.key) for culture in found)
-        raise PluginError(f"the cultures {owners} both claim names.{benchmark} = {spelling!r}")
-    if not found:
-        known = [culture.names[benchmark] for culture in cultures if benchmark in culture.names]
-        next_step = f"a culture record takes the spelling as names.{benchmark}"
-        raise UnknownNameError(f"culture of {benchmark}", spelling, known, next_step)
-    return found[0]
 
 
 def _read_culture(path: Path) -> Culture:
@@ -187,13 +169,13 @@ def _read_culture(path: Path) -> Culture:
     try:
         return Culture(**values)
     except InputError as error:
-        raise DataFileError(path, str(error)) from None
+        raise DataFileError(path, error.args[0]) from None
 
 
 def _type_of(name: str) -> str:
     if name in _LISTS:
         return "a list of texts"
-    return {"names": "a table of texts", "specific_target": "true or false"}.get(name, "a text")
+    return {"names": "a table of texts", "specific_target": "true or false"}.get(name, "text")
 
 
 def _has_type(name: str, value: Any) -> bool:

@@ -23,7 +23,7 @@ from culnig.core.outcomes import Outcomes
 from culnig.core.statistics import (
     McNemar,
     PairedDifference,
-    against_random_in,
+    against_random,
     holm,
     mcnemar,
     paired_differences,
@@ -191,7 +191,7 @@ def _loss(before: Outcomes, after: Outcomes) -> dict[str, Any]:
 def random_comparison(outcomes: Outcomes, random: Sequence[Outcomes]) -> dict[str, Any]:
     """`against_random` of a condition and its baselines over the same items, ready for JSON."""
     names = list(metrics_of(outcomes))
-    compared = against_random_in(
+    compared = against_random(
         values_of(outcomes, names),
         np.stack([values_of(other, names) for other in random], axis=1),
         outcomes.units,

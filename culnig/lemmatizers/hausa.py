@@ -12,7 +12,7 @@ class HausaStemmer(Lemmatizer):
     package = "hausastemmer"
 
     def __init__(self, language: str) -> None:
-        """Loads its word list."""
+        """Load the word list."""
         import hausastemmer
 
         self._stem = hausastemmer.stem

@@ -14,7 +14,7 @@ class Jieba(Lemmatizer):
     package = "jieba"
 
     def __init__(self, language: str) -> None:
-        """Its dictionary is read at the first text."""
+        """jieba reads its dictionary when the first text comes."""
         import jieba
 
         jieba.setLogLevel(logging.WARNING)
@@ -22,4 +22,4 @@ class Jieba(Lemmatizer):
 
     def lemmas(self, text: str) -> list[str]:
         """The words."""
-        return [word for piece in self._cut(text) for word in words(piece)]
+        return [word for segment in self._cut(text) for word in words(segment)]

@@ -15,7 +15,7 @@ class Kiwi(Lemmatizer):
     package = "kiwipiepy"
 
     def __init__(self, language: str) -> None:
-        """Loads its model, about three seconds."""
+        """Load the model, which takes about three seconds."""
         from kiwipiepy import Kiwi as Analyser
 
         self._analyser = Analyser(num_workers=1)

@@ -1,4 +1,4 @@
-"""No tool at all: the words as they are written. The end of every chain."""
+"""Words as they are written, without any tool: the last resort for every language."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _HAN = re.compile(r"([\u3400-\u9fff\uf900-\ufaff])")
 
 
 class Normalised(Lemmatizer):
-    """Words of a folded text; each Chinese character is a word, since none are set apart."""
+    """Words of a folded text; each Chinese character counts as a word."""
 
     languages = frozenset({"*"})
     package = "culnig-engine"
 
     def __init__(self, language: str) -> None:
-        """Any language will do."""
+        """Accepts any language."""
 
     def lemmas(self, text: str) -> list[str]:
         """The words."""

@@ -12,7 +12,7 @@ class Qalsadi(Lemmatizer):
     package = "qalsadi"
 
     def __init__(self, language: str) -> None:
-        """Opens its dictionary."""
+        """Open the dictionary."""
         from qalsadi.lemmatizer import Lemmatizer as Analyser
 
         self._lemmatize = Analyser().lemmatize_text

@@ -12,11 +12,11 @@ class Sastrawi(Lemmatizer):
     package = "PySastrawi"
 
     def __init__(self, language: str) -> None:
-        """Loads its word list."""
+        """Load the word list."""
         from Sastrawi.Stemmer.StemmerFactory import StemmerFactory
 
         self._stem = StemmerFactory().create_stemmer().stem
 
     def lemmas(self, text: str) -> list[str]:
-        """The stems; words joined by a hyphen are one word to it, so hyphens stay."""
+        """The stem of each word; hyphens stay, because Sastrawi treats hyphenated words as one."""
         return [word for word in words(self._stem(text)) if word]

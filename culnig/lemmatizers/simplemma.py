@@ -17,7 +17,7 @@ class Simplemma(Lemmatizer):
     package = "simplemma"
 
     def __init__(self, language: str) -> None:
-        """Its dictionaries are read at the first word."""
+        """simplemma reads its dictionaries when the first word comes."""
         import simplemma
 
         self._lemmatize = simplemma.lemmatize

@@ -1,4 +1,4 @@
-"""How the figures were made: a paragraph for a paper, settings, provenance, licences of the data."""
+"""Methods of a report: a paragraph for a paper, provenance, settings, licences of the data."""
 
 from __future__ import annotations
 
@@ -24,55 +24,53 @@ LICENCES = {
     "qnli": "questions from SQuAD, CC BY-SA 4.0",
     "mrpc": "Microsoft's research licence",
 }
-"""Licences of the built-in benchmarks' data, as their files say."""
-UNKNOWN = "not known here; see the source of the data"
+"""Licences of the data of the built-in benchmarks."""
+UNKNOWN = "unknown; see the source of the data"
 
 
 def methods_text(sources: Sources) -> str:
-    """A paragraph on what was computed, with the settings that were used."""
-    said = []
+    """A paragraph on what was computed and with which settings."""
+    sentences = []
     for run in sources.runs:
         settings = run.record["settings"]
-        said.append(
+        sentences.append(
             f"We scored {run.layout.n_neurons:,} neurons of {run.model} on "
-            + ", ".join(f"{one.name} ({one.n_items:,} items, {one.role})" for one in run.benchmarks.values())
-            + f". The score of a neuron on an item is the {settings.get('aggregator', 'max')} over the "
-            "prompt's "
-            "tokens of gradient × activation of the probability of the right answer, weighted with that "
-            f"probability ({CITATION}); a culture's score is the sum over its items divided by the number of "
-            "items of the benchmark."
+            + ", ".join(
+                f"{each.name} ({each.n_items:,} items, {each.role})" for each in run.benchmarks.values()
+            )
+            + f". A neuron's score on an item is the {settings.get('aggregator', 'max')} over the prompt's "
+            "tokens of its activation times the gradient of the correct answer's probability, weighted by "
+            f"that probability ({CITATION}); a culture's score is the sum over its items divided by the "
+            "number of items of the benchmark."
         )
-    for name in dict.fromkeys(str(those.method.get("name", "?")) for those in sources.neuron_sets):
-        sets = [those for those in sources.neuron_sets if those.method.get("name") == name]
-        counts = [len(those.neurons) for those in sets]
-        size = span(min(counts), max(counts))
+    for name in dict.fromkeys(str(neurons.method.get("name", "?")) for neurons in sources.neuron_sets):
+        sets = [neurons for neurons in sources.neuron_sets if neurons.method.get("name", "?") == name]
+        counts = [len(neurons.neurons) for neurons in sets]
         parameters = _parameters(sets[0].method)
-        said.append(
-            f"{len(sets)} neuron set{'s' if len(sets) > 1 else ''} of {size} neurons "
-            f"{'were' if len(sets) > 1 else 'was'} selected by method {name}"
-            + (f" ({parameters})" if parameters else "")
-            + "."
+        sentences.append(
+            f"{counted(len(sets), 'neuron set')} of {span(min(counts), max(counts))} neurons "
+            f"{'were' if len(sets) > 1 else 'was'} selected with the method {name}"
+            + (f" ({parameters})." if parameters else ".")
         )
     for evaluation in sources.evaluations:
         settings = evaluation.results.get("settings", {})
-        said.append(
-            f"We evaluated on {', '.join(evaluation.benchmarks)} with activations of the neurons "
-            f"{_masked(settings)} and {settings.get('random_baseline', 0)} random baselines "
-            "matched by module and layer. The independent unit is the question: p-values are of permutation "
-            "tests that flip whole questions, intervals of a bootstrap over questions (95 %), p is "
-            "adjusted over "
-            "benchmarks by Holm's method."
+        sentences.append(
+            f"We evaluated on {', '.join(evaluation.benchmarks)} with the neurons' activations "
+            f"{_masked(settings)}, and with {settings.get('random_baseline', 0)} random baselines matched by "
+            "module and layer. The independent unit is the question: p-values come from permutation tests "
+            "that flip whole questions, 95 % intervals from a bootstrap over questions, and p-values are "
+            "adjusted for several benchmarks by Holm's method."
         )
     for document in sources.arms:
         trained, settings = document["arms"][0], document["arms"][0]["settings"]
-        said.append(
+        sentences.append(
             f"We trained {', '.join(dict.fromkeys(arm['arm'] for arm in document['arms']))} "
             f"({trained['n_trainable']:,} parameters in {trained['arm']}) on {document['task']} for "
-            f"{trained['steps']:,} steps with a learning rate of {settings['learning_rate']:g}, each from "
+            f"{trained['steps']:,} steps at a learning rate of {settings['learning_rate']:g}, each from "
             f"the same start and with {counted(len(document['seeds']), 'seed')}. "
-            "An arm's value is the mean over its seeds, item by item; the independent unit is the question."
+            "An arm's result on an item is the mean over its seeds; the independent unit is the question."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _masked(settings: dict[str, Any]) -> str:
@@ -80,7 +78,7 @@ def _masked(settings: dict[str, Any]) -> str:
     if mask == "scale":
         return f"scaled by {_listed(settings.get('factor', 0))}"
     prompts = (settings.get("means") or {}).get("prompts", "other")
-    source = "their mean over" if mask == "mean" else "values they had in"
+    source = "their mean over" if mask == "mean" else "their values in"
     return f"replaced by {source} {prompts} prompts"
 
 
@@ -90,26 +88,25 @@ def _parameters(method: dict[str, Any]) -> str:
 
 
 def _listed(value: Any) -> str:
-    return ", ".join(f"{one:g}" for one in value) if isinstance(value, list) else f"{value:g}"
+    return ", ".join(f"{each:g}" for each in value) if isinstance(value, list) else f"{value:g}"
 
 
 def provenance_table(sources: Sources) -> Table:
-    """Which files, of which model, with which hashes."""
+    """Names, models and hashes of the inputs."""
     rows: list[tuple[str, str, str, str]] = [
         ("run", run.folder.name, run.model, run.scores_hash[:16]) for run in sources.runs
     ]
     rows += [
         (
-            *("neurons", those.name, those.model),
-            ", ".join(str(source.get("scores_hash", ""))[:16] for source in those.sources) or "–",
+            *("neurons", neurons.name, neurons.model),
+            ", ".join(str(source.get("scores_hash", ""))[:16] for source in neurons.sources) or "–",
         )
-        for those in sources.neuron_sets
+        for neurons in sources.neuron_sets
     ]
     rows += [
         (
-            *("evaluation", evaluation.folder.name),
-            str(evaluation.results.get("model", {}).get("source", "–")),
-            str(evaluation.results.get("model", {}).get("weights_hash", "–"))[:16],
+            *("evaluation", evaluation.folder.name, _model(evaluation.results)),
+            _weights_hash(evaluation.results),
         )
         for evaluation in sources.evaluations
     ]
@@ -118,15 +115,12 @@ def provenance_table(sources: Sources) -> Table:
         for stored in sources.instances
     ]
     rows += [
-        (
-            *("arms", str(document["task"]), _model(document)),
-            str(document["model"].get("weights_hash", "–"))[:16],
-        )
+        ("arms", str(document["task"]), _model(document), _weights_hash(document))
         for document in sources.arms
     ]
     return Table(
         "provenance",
-        "What this report was made from; hashes are of the scores (runs and sets) or of the weights",
+        "Inputs of this report; hashes are of the scores (runs and sets) or of the weights",
         ("kind", "name", "model", "SHA-256 begins"),
         rows,
     )
@@ -136,32 +130,39 @@ def _model(record: dict[str, Any]) -> str:
     return str(record.get("model", {}).get("source", "–"))
 
 
+def _weights_hash(record: dict[str, Any]) -> str:
+    return str(record.get("model", {}).get("weights_hash", "–"))[:16]
+
+
 def settings_table(sources: Sources) -> Table:
     """Settings and versions of every input."""
-    rows: list[tuple[str, str, str]] = []
+    settings: list[tuple[str, dict[str, Any]]] = []
     for run in sources.runs:
-        rows += _flattened(run.folder.name, run.record["settings"])
-        rows += _flattened(run.folder.name, run.record.get("versions", {}))
-    for those in sources.neuron_sets:
-        rows += _flattened(those.name, {key: value for key, value in those.method.items() if key != "pools"})
+        settings += [
+            (run.folder.name, run.record[key]) for key in ("settings", "versions") if key in run.record
+        ]
+    for neurons in sources.neuron_sets:
+        method = {key: value for key, value in neurons.method.items() if key != "pools"}
+        settings.append((neurons.name, method))
     for evaluation in sources.evaluations:
-        rows += _flattened(evaluation.folder.name, evaluation.results.get("settings", {}))
-        rows += _flattened(evaluation.folder.name, evaluation.results.get("versions", {}))
+        results = evaluation.results
+        settings += [(evaluation.folder.name, results.get(key, {})) for key in ("settings", "versions")]
     for document in sources.arms:
-        rows += _flattened(f"arms on {document['task']}", document["arms"][0]["settings"])
-        rows += _flattened(f"arms on {document['task']}", document.get("versions", {}))
+        name = f"arms on {document['task']}"
+        settings += [(name, document["arms"][0]["settings"]), (name, document.get("versions", {}))]
+    rows = [row for name, values in settings for row in _flattened(name, values)]
     return Table("settings", "Settings and versions", ("of", "setting", "value"), rows)
 
 
 def _flattened(of: str, values: dict[str, Any]) -> list[tuple[str, str, str]]:
-    found = []
+    rows = []
     for key, value in values.items():
         if isinstance(value, dict):
-            found += [(of, f"{key}.{inner}", text) for _, inner, text in _flattened(of, value)]
+            rows += [(of, f"{key}.{inner}", text) for _, inner, text in _flattened(of, value)]
         elif value is not None and value != []:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            found.append((of, key, text if len(text) <= 200 else text[:200] + " …"))
-    return found
+            rows.append((of, key, text if len(text) <= 200 else text[:200] + " …"))
+    return rows
 
 
 def data_table(sources: Sources) -> Table:
@@ -183,7 +184,7 @@ def data_table(sources: Sources) -> Table:
         "Data and licences",
         ("benchmark", "files", "licence of the data"),
         [
-            (name, ", ".join(sorted(those)) or "–", LICENCES.get(name, UNKNOWN))
-            for name, those in sorted(files.items())
+            (name, ", ".join(sorted(names)) or "–", LICENCES.get(name, UNKNOWN))
+            for name, names in sorted(files.items())
         ],
     )

@@ -1,7 +1,7 @@
-"""The neurons that a report lists, with their scores by culture and the items and words that raise them.
+"""The neurons that a report lists, with their scores by culture and the items and words that raise it.
 
-The list is data for the page's script: numbers with few digits, each question once. Places of words are in
-UTF-16 units, which is what JavaScript counts in.
+The list is data for the page's script: numbers are rounded, and each question is stored once. Offsets of
+words are in UTF-16 units, which JavaScript counts in.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from culnig.selection.neuron_set import NeuronSet
 from culnig.store.run import Run
 
 MOST_TEXT = 4000
-"""Characters of a question that are kept."""
+"""Most characters kept of a question."""
 _EXTRA = {"q_value": "q", "frequency": "stability"}
 
 
@@ -33,10 +33,10 @@ class Listed:
     neuron: Neuron
     score: float
     extra: dict[str, float] = field(default_factory=dict)
-    """Significance and stability, where the set has them."""
+    """Significance and stability, if the set has them."""
     by_culture: dict[str, float] = field(default_factory=dict)
     drivers: list[dict[str, Any]] = field(default_factory=list)
-    """Items that raise it: place in the list of questions, score, and where the word begins and ends."""
+    """Items that raise its score: index in the list of questions, score, start and end offset of the word."""
 
     @property
     def culture(self) -> str:
@@ -44,53 +44,53 @@ class Listed:
         return max(self.by_culture, key=lambda name: self.by_culture[name]) if self.by_culture else ""
 
 
-def listed_of_set(those: NeuronSet, most: int) -> list[Listed]:
-    """The best neurons of a set."""
+def listed_of_set(neurons: NeuronSet, most: int) -> list[Listed]:
+    """The top neurons of a set."""
     return [
         Listed(
-            those.name,
-            place + 1,
+            neurons.name,
+            row + 1,
             neuron,
-            float(those.scores[place]),
+            float(neurons.scores[row]),
             {
-                short: float(those.columns[name][place])
+                short: float(neurons.columns[name][row])
                 for name, short in _EXTRA.items()
-                if name in those.columns
+                if name in neurons.columns
             },
         )
-        for place, neuron in enumerate(those.neurons[:most])
+        for row, neuron in enumerate(neurons.neurons[:most])
     ]
 
 
-def listed_of_profile(run: Run, one: Profile, most: int) -> list[Listed]:
-    """The neurons with the highest scores of a run, where no set is given."""
-    best = one.best[:most]
+def listed_of_profile(run: Run, profile: Profile, most: int) -> list[Listed]:
+    """The neurons with the highest scores of a run, for a report without neuron sets."""
+    best = profile.best[:most]
     return [
-        Listed(f"highest in {one.target}", place + 1, neuron, float(one.columns[flat].sum()))
-        for place, (flat, neuron) in enumerate(zip(best.tolist(), run.layout.neurons(best), strict=True))
+        Listed(f"highest in {profile.target}", rank, neuron, float(profile.columns[flat].sum()))
+        for rank, (flat, neuron) in enumerate(zip(best.tolist(), run.layout.neurons(best), strict=True), 1)
     ]
 
 
-def add_scores(listed: Sequence[Listed], run: Run, one: Profile) -> None:
+def add_scores(listed: Sequence[Listed], run: Run, profile: Profile) -> None:
     """Fill in the scores by culture."""
     for each in listed:
-        column = one.columns.get(run.layout.flat(each.neuron))
+        column = profile.columns.get(run.layout.flat(each.neuron))
         if column is not None:
-            each.by_culture = dict(zip(one.cultures, column.tolist(), strict=True))
+            each.by_culture = dict(zip(profile.cultures, column.tolist(), strict=True))
 
 
 def add_drivers(listed: Sequence[Listed], run: Run, benchmark: str, questions: Questions) -> None:
-    """Fill in the items and words that raise each neuron, where the run stores them."""
+    """Fill in the items and words that raise each neuron's score, if the run stores them."""
     from culnig.reanalysis.drivers import drivers
 
     if run.level == "culture" or not listed:
         return
     flat = np.array([run.layout.flat(each.neuron) for each in listed], dtype=np.int64)
     parts = run.item_parts(benchmark) if run.level == "item" else run.tensor_parts(benchmark)
-    rows = {int(place): (part, row) for part in parts for row, place in enumerate(part.prompts.item)}
+    rows = {int(item): (part, row) for part in parts for row, item in enumerate(part.prompts.item)}
     answers = run.outcomes(benchmark)
-    for each, found in zip(listed, drivers(run, benchmark, flat), strict=True):
-        for driver in found:
+    for each, own_drivers in zip(listed, drivers(run, benchmark, flat), strict=True):
+        for driver in own_drivers:
             part, row = rows[driver.place]
             words = [part.prompts.vocabulary.get(int(token), "") for token in part.prompts.tokens(row)]
             number = questions.number(
@@ -118,21 +118,21 @@ def add_drivers(listed: Sequence[Listed], run: Run, benchmark: str, questions: Q
 
 @dataclass
 class Questions:
-    """Questions that drivers refer to, each once."""
+    """Questions that drivers refer to, each stored once."""
 
     items: list[dict[str, str]] = field(default_factory=list)
-    places: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    indices: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
     def number(self, key: tuple[str, str, int], item: dict[str, str]) -> int:
-        """Place of a question in `items`."""
-        if key not in self.places:
-            self.places[key] = len(self.items)
+        """Index of a question in `items`, to which it is added if it is new."""
+        if key not in self.indices:
+            self.indices[key] = len(self.items)
             self.items.append(item)
-        return self.places[key]
+        return self.indices[key]
 
 
 def document(listed: Sequence[Listed], questions: Questions) -> dict[str, Any]:
-    """What the page's script reads."""
+    """The data that the page's script reads."""
     cultures = list(dict.fromkeys(name for each in listed for name in each.by_culture))
     return {
         "cultures": cultures,
@@ -158,19 +158,26 @@ def document(listed: Sequence[Listed], questions: Questions) -> dict[str, Any]:
 
 
 def table(listed: Sequence[Listed], questions: Questions) -> Table:
-    """The same as a table."""
+    """The list as a table."""
     extras: list[str] = list(dict.fromkeys(name for each in listed for name in each.extra))
 
     def row(each: Listed) -> tuple[Cell, ...]:
         items = "; ".join(
             f"{questions.items[driver['item']]['id']} {driver['word']!r}" for driver in each.drivers
         )
-        place = (each.group, each.rank, each.neuron.module, each.neuron.layer, each.neuron.index)
-        return (*place, each.score, each.culture, *(each.extra.get(name) for name in extras), items)
+        return (
+            each.group,
+            each.rank,
+            *each.neuron,
+            each.score,
+            each.culture,
+            *(each.extra.get(name) for name in extras),
+            items,
+        )
 
     return Table(
         "neurons",
-        "Neurons with the culture of their highest score and the items and words that raise them",
+        "Neurons with the culture of their highest score and the items and words that raise it",
         ("set", "rank", "module", "layer", "index", "score", "culture", *extras, "raised by"),
         [row(each) for each in listed],
         ("", "", "", "", "", ".3e", "", *[".3g"] * len(extras)),
@@ -178,17 +185,17 @@ def table(listed: Sequence[Listed], questions: Questions) -> Table:
 
 
 def short(value: float) -> float | None:
-    """A number with four digits; None for what is none."""
+    """A number rounded to four digits; None if it is not finite."""
     if not np.isfinite(value):
         return None
     return float(f"{value:.4g}")
 
 
 def utf16_length(text: str) -> int:
-    """Length in JavaScript's units."""
+    """Length in UTF-16 units."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def shortened(text: str) -> str:
-    """At most MOST_TEXT characters; an ellipsis says that there are more."""
+    """At most MOST_TEXT characters, with an ellipsis if more follow."""
     return text if len(text) <= MOST_TEXT else text[:MOST_TEXT] + " …"

@@ -1,7 +1,7 @@
-"""A report as one HTML file: no server, no network, style and script inside.
+"""A report as one self-contained HTML file that needs no server and no network.
 
-Every text of the data passes jinja's autoescape or, where the script needs it, a JSON block in which `<`, `>`
-and `&` are written as escapes, so that nothing in a question or a name can end the block.
+All text of the data passes through jinja's autoescape, or through a JSON block for the page's script. The
+block escapes `<`, `>` and `&`, so that no question or name can end it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import numpy as np
 from markupsafe import Markup
 
 from culnig import __version__
-from culnig.report.evaluation_sections import masking_section
-from culnig.report.instances_section import instances_section
 from culnig.report.methods import data_table, methods_text, provenance_table, settings_table
 from culnig.report.neuron_list import (
     Listed,
@@ -30,34 +28,32 @@ from culnig.report.neuron_list import (
     table,
 )
 from culnig.report.profiles import Profile, profile, target_roles
-from culnig.report.score_sections import (
-    TOP_NEURONS,
-    cultures_section,
-    depth_section,
-    similarity_section,
-    where_section,
-)
-from culnig.report.sections import Section
+from culnig.report.sections.cultures import TOP_NEURONS, cultures_section, similarity_section
+from culnig.report.sections.depth import depth_section
+from culnig.report.sections.instances import instances_section
+from culnig.report.sections.masking import masking_section
+from culnig.report.sections.panels import Section
+from culnig.report.sections.specificity import dose_section, matrix_section
+from culnig.report.sections.training import training_section
+from culnig.report.sections.where import where_section
 from culnig.report.sources import Sources
-from culnig.report.specificity_sections import dose_section, matrix_section
 from culnig.report.summary import caveats, findings
 from culnig.report.tables import Table
-from culnig.report.training_section import training_section
 from culnig.store.files import whole_file
 from culnig.store.run import Run
 
 TEMPLATES = Path(__file__).parent / "templates"
 LISTED = 100
-"""Neurons of each set that are listed."""
+"""Number of neurons listed of each set."""
 MOST_LISTED = 2000
-"""Neurons that are listed in all."""
+"""Most neurons listed in total."""
 
 
 class Report:
-    """Everything that is shown, computed once."""
+    """The contents of the page, computed once."""
 
     def __init__(self, sources: Sources, *, title: str | None = None, listed: int = LISTED) -> None:
-        """`listed`: neurons of each set that are listed, at most MOST_LISTED over all sets."""
+        """`listed` is the number of neurons listed of each set, at most MOST_LISTED over all sets."""
         self.sources = sources
         self.title = title or "Culture neurons of " + (" and ".join(sources.models) or "a model")
         if sources.neuron_sets:
@@ -74,9 +70,9 @@ class Report:
 
     @property
     def tables(self) -> list[Table]:
-        """Every table of the report, names unique."""
-        found = [panel.table for section in self.sections for panel in section.panels if panel.table]
-        return [*found, *([table(self.listed, self.questions)] if self.listed else []), *self.about]
+        """All tables of the report; their names are unique."""
+        shown = [panel.table for section in self.sections for panel in section.panels if panel.table]
+        return [*shown, *([table(self.listed, self.questions)] if self.listed else []), *self.about]
 
     def html(self) -> str:
         """The page."""
@@ -97,52 +93,50 @@ class Report:
             script=Markup((TEMPLATES / "behaviour.js").read_text(encoding="utf-8")),
             neurons=json_block(document(self.listed, self.questions)),
             files=json_block(
-                {one.name: {"csv": one.csv(), "tex": one.latex()} for one in self.tables if one.rows}
+                {each.name: {"csv": each.csv(), "tex": each.latex()} for each in self.tables if each.rows}
             ),
         )
 
     def write(self, path: Path) -> None:
-        """Write the page, whole or not at all."""
+        """Write the page; an interrupted write leaves no file."""
         page = self.html()
         with whole_file(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
 
     def write_tables(self, folder: Path) -> None:
         """Write every table as CSV and LaTeX."""
-        for one in self.tables:
-            for ending, text in (("csv", one.csv()), ("tex", one.latex())):
-                with whole_file(folder / f"{one.name}.{ending}") as temporary:
+        for each in self.tables:
+            for suffix, text in (("csv", each.csv()), ("tex", each.latex())):
+                with whole_file(folder / f"{each.name}.{suffix}") as temporary:
                     temporary.write_text(text, encoding="utf-8")
 
     def _gather(self) -> None:
-        """Walk over the runs once each, and list neurons."""
-        by_set = {id(those): listed_of_set(those, self._most) for those in self.sources.neuron_sets}
+        """Read each run once, and list neurons."""
+        by_set = [(neurons, listed_of_set(neurons, self._most)) for neurons in self.sources.neuron_sets]
         for run in self.sources.runs:
-            own = [
-                each
-                for those in self.sources.neuron_sets
-                if self.sources.run_of(those) is run
-                for each in by_set[id(those)]
+            of_run = [
+                each for neurons, listed in by_set if self.sources.run_of(neurons) is run for each in listed
             ]
-            self._of_run(run, own)
-        for those in self.sources.neuron_sets:
-            self.listed += by_set[id(those)]
+            self._add_run(run, of_run)
+        for _, listed in by_set:
+            self.listed += listed
 
-    def _of_run(self, run: Run, own: Sequence[Listed]) -> None:
-        flat = np.array([run.layout.flat(each.neuron) for each in own], dtype=np.int64)
-        n_best = TOP_NEURONS if own else max(TOP_NEURONS, self._most)
+    def _add_run(self, run: Run, of_sets: Sequence[Listed]) -> None:
+        """Add the profiles of a run, and fill in the listed neurons of its sets from the first target."""
+        flat = np.array([run.layout.flat(each.neuron) for each in of_sets], dtype=np.int64)
+        n_best = TOP_NEURONS if of_sets else max(TOP_NEURONS, self._most)
         for number, roles in enumerate(target_roles(run)):
-            found = profile(run, roles, flat, n_best)
-            self.profiles.append(found)
-            for place, neuron in zip(found.best, run.layout.neurons(found.best), strict=True):
-                self._names[int(place)] = f"{neuron.module.rpartition('.')[2]} {neuron.layer}·{neuron.index}"
-            mine = list(own)
+            of_target = profile(run, roles, flat, n_best)
+            self.profiles.append(of_target)
+            for index, neuron in zip(of_target.best, run.layout.neurons(of_target.best), strict=True):
+                self._names[int(index)] = f"{neuron.module.rpartition('.')[2]} {neuron.layer}·{neuron.index}"
+            listed = list(of_sets)
             if not self.sources.neuron_sets:
-                mine = listed_of_profile(run, found, self._most)
-                self.listed += mine
-            if number == 0 or not own:
-                add_scores(mine, run, found)
-                add_drivers(mine, run, found.target, self.questions)
+                listed = listed_of_profile(run, of_target, self._most)
+                self.listed += listed
+            if number == 0 or not of_sets:
+                add_scores(listed, run, of_target)
+                add_drivers(listed, run, of_target.target, self.questions)
 
     def _sections(self) -> list[Section]:
         sources = self.sources
@@ -160,7 +154,7 @@ class Report:
 
 
 def json_block(value: Any) -> Markup:
-    """JSON that is safe inside a script element."""
+    """JSON text that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,7 +1,7 @@
-"""What a report shows of a run's scores, gathered in one walk over the tables.
+"""The figures that a report shows of a run's scores, computed in one pass over the tables.
 
-Of 2 million neurons nothing is kept but sums per module and layer, products between cultures, and the columns
-of the neurons that are listed. A score is target − control, where the run has a control of that target.
+Even for millions of neurons it keeps only sums by module and layer, products between cultures, and the scores
+of the listed neurons. A score is target − control if the run has a control of the target.
 """
 
 from __future__ import annotations
@@ -30,26 +30,31 @@ class Profile:
     layers: NDArray[np.float64]
     """Σ of the positive scores, shape (culture, module, layer)."""
     correlation: NDArray[np.float64]
-    """Pearson correlation of the scores over neurons, shape (culture, culture); NaN where all are equal."""
+    """Pearson correlation of the scores over neurons, (culture, culture); NaN if a culture's are equal."""
     best: NDArray[np.int64]
-    """Flat positions of the neurons with the highest sum over cultures, best first."""
+    """Flat indices of the neurons with the highest sum over cultures, best first."""
     columns: dict[int, NDArray[np.float64]]
-    """Score in each culture, (culture,), of the best and of the listed neurons by flat position."""
+    """Scores in each culture, (culture,), of the best and the listed neurons by flat index."""
+
+    @property
+    def difference(self) -> str:
+        """Name of the score: target − control, or the target alone."""
+        return self.target if self.control is None else f"{self.target} − {self.control}"
 
 
 def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> Profile:
-    """Walk over the tables of a target. `listed`: flat positions of neurons whose scores are wanted."""
+    """Read the tables of a target. `listed` are the flat indices of neurons whose scores are kept."""
     target, control = roles.target, roles.control
-    wanted = [Wanted(target.name, schema.SUM)]
+    tables = [Wanted(target.name, schema.SUM)]
     if control is not None:
-        wanted.append(Wanted(control.name, schema.SUM, roles.control_rows))
+        tables.append(Wanted(control.name, schema.SUM, roles.control_rows))
     n_cultures, layout = len(target.cultures), run.layout
     layers = np.zeros((n_cultures, len(layout.modules), layout.n_layers))
     sums, products = np.zeros(n_cultures), np.zeros((n_cultures, n_cultures))
     listed = np.unique(listed)
     kept: dict[int, NDArray[np.float64]] = {}
     best: list[tuple[float, int, NDArray[np.float64]]] = []
-    for columns, values in run.blocks(wanted):
+    for columns, values in run.blocks(tables):
         scores = values[0]
         scores /= max(1, target.n_items)
         if control is not None:
@@ -62,7 +67,6 @@ def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> P
         for flat in listed[first:last].tolist():
             kept[flat] = scores[:, flat - columns.start].copy()
         best = _merged(best, scores, columns.start, n_best)
-    places = np.array([flat for _, flat, _ in best], dtype=np.int64)
     return Profile(
         target=target.name,
         control=None if control is None else control.name,
@@ -71,15 +75,15 @@ def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> P
         modules=layout.modules,
         layers=layers,
         correlation=_correlation(sums, products, layout.n_neurons),
-        best=places,
+        best=np.array([flat for _, flat, _ in best], dtype=np.int64),
         columns=kept | {flat: column for _, flat, column in best},
     )
 
 
 def target_roles(run: Run) -> list[Roles]:
-    """Each target of a run with its control: the one named after it, or the only one there is."""
+    """Each target of a run with its control: the one named after it, or the run's only one."""
     controls = [stored.name for stored in run.with_role("control")]
-    found = []
+    all_roles = []
     for stored in run.with_role("target"):
         own = [name for name in controls if name.startswith(f"{stored.name}-")]
         control = own[0] if len(own) == 1 else controls[0] if len(controls) == 1 else None
@@ -89,8 +93,8 @@ def target_roles(run: Run) -> list[Roles]:
             )
         except SelectionError:  # the control lacks a culture
             roles = choose_roles(run, target=stored.name, use_control=False, use_exclusion=False)
-        found.append(roles)
-    return found
+        all_roles.append(roles)
+    return all_roles
 
 
 def _add_segments(layers: NDArray[np.float64], run: Run, columns: slice, scores: NDArray[np.float64]) -> None:
@@ -100,14 +104,14 @@ def _add_segments(layers: NDArray[np.float64], run: Run, columns: slice, scores:
     for segment in layout.segments[first : last + 1]:
         start = max(segment.start, columns.start) - columns.start
         stop = min(segment.start + segment.width, columns.stop) - columns.start
-        place = layout.modules.index(segment.module)
-        layers[:, place, segment.layer] += np.maximum(scores[:, start:stop], 0).sum(axis=1)
+        module = layout.modules.index(segment.module)
+        layers[:, module, segment.layer] += np.maximum(scores[:, start:stop], 0).sum(axis=1)
 
 
 def _merged(
     best: list[tuple[float, int, NDArray[np.float64]]], scores: NDArray[np.float64], start: int, n: int
 ) -> list[tuple[float, int, NDArray[np.float64]]]:
-    """The n best so far and those of a range, highest first, ties to the lower position."""
+    """The n best of those so far and a range of neurons, highest first, ties to the lower flat index."""
     if n == 0:
         return []
     total = scores.sum(axis=0)
@@ -116,13 +120,13 @@ def _merged(
     if len(candidates) > n:
         bound = np.partition(total[candidates], len(candidates) - n)[len(candidates) - n]
         candidates = candidates[total[candidates] >= bound]
-    more = [(float(total[place]), start + int(place), scores[:, place].copy()) for place in candidates]
-    return sorted([*best, *more], key=lambda one: (-one[0], one[1]))[:n]
+    more = [(float(total[index]), start + int(index), scores[:, index].copy()) for index in candidates]
+    return sorted([*best, *more], key=lambda entry: (-entry[0], entry[1]))[:n]
 
 
 def _correlation(sums: NDArray[np.float64], products: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     covariance = products / n - np.outer(sums, sums) / n**2
     spread = np.sqrt(np.maximum(np.diagonal(covariance), 0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: NDArray[np.float64] = covariance / np.outer(spread, spread)
-    return np.clip(found, -1, 1)
+        correlation: NDArray[np.float64] = covariance / np.outer(spread, spread)
+    return np.clip(correlation, -1, 1)

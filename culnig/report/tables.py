@@ -31,24 +31,24 @@ class Table:
     """Rows under headings."""
 
     name: str
-    """Name of its files, without ending."""
+    """File name, without suffix."""
     caption: str
     headings: tuple[str, ...]
     rows: Sequence[Sequence[Cell]]
     formats: tuple[str, ...] = ()
-    """Format of each column's numbers, such as `+.3f`, `.1%` or `p`; text and none given: as it is."""
+    """Number format of each column, such as `+.3f`, `.1%` or `p`; text is shown unchanged."""
 
     def is_number(self, column: int) -> bool:
-        """Whether a column holds numbers, which are aligned right."""
+        """Whether a column holds numbers, which are right-aligned."""
         cells = [row[column] for row in self.rows if row[column] is not None]
         return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
 
     def text(self, column: int, cell: Cell) -> str:
-        """A cell as people read it."""
+        """A cell formatted for readers."""
         return number_text(cell, self.formats[column] if column < len(self.formats) else "")
 
     def csv(self) -> str:
-        """With a heading row and numbers in full."""
+        """The table as CSV, with headings and unrounded numbers."""
         written = io.StringIO()
         writer = csv.writer(written, lineterminator="\n")
         writer.writerow(self.headings)
@@ -56,7 +56,7 @@ class Table:
         return written.getvalue()
 
     def latex(self) -> str:
-        """A table environment; needs the package booktabs."""
+        """The table as a LaTeX environment; needs the package booktabs."""
         sides = "".join("r" if self.is_number(column) else "l" for column in range(len(self.headings)))
         lines = [" & ".join(map(latex_text, self.headings)) + r" \\"]
         lines.append(r"\midrule")
@@ -82,7 +82,7 @@ class Table:
 
 
 def number_text(cell: Cell, form: str) -> str:
-    """A value in a format: `p` is a p-value, `%` formats are shares, others are Python's."""
+    """Format a value: `p` is for p-values, `%` formats are for shares, all others are Python's."""
     if cell is None:
         return "–"
     if isinstance(cell, str):
@@ -97,6 +97,6 @@ def number_text(cell: Cell, form: str) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Text with LaTeX's special characters written out."""
+    """Text with LaTeX's special characters escaped."""
     joined = "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
     return joined.replace("−", "$-$").replace("–", "--")

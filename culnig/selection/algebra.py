@@ -1,7 +1,7 @@
-"""Neuron sets put together: union, intersection, difference, and what two selections do not share.
+"""Set operations on neuron sets: union, intersection, difference, and a comparison of two selections.
 
-All sets of one operation must belong to one layout: the same place means the same neuron only there. Order
-and scores follow the first set that has a neuron.
+All sets of one operation must belong to the same layout, because a neuron's name identifies it only there. A
+neuron's order and score come from the first set that contains it.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ Operation = Literal["union", "intersect", "minus"]
 
 
 def check_one_model(sets: Sequence[NeuronSet], at_least: int = 2) -> None:
-    """MismatchError where two sets belong to different layouts, InputError where there are too few."""
+    """MismatchError if two sets belong to different layouts, InputError if there are too few."""
     if len(sets) < at_least:
-        raise InputError(f"{len(sets)} neuron sets given; at least {at_least} are needed")
+        raise InputError(f"{len(sets)} neuron sets given; give at least {at_least}")
     for other in sets[1:]:
         if other.layout_hash != sets[0].layout_hash:
             raise MismatchError(
                 f"{sets[0].name!r} belongs to {sets[0].model!r} (layout {sets[0].layout_hash[:12]}), "
-                f"{other.name!r} to {other.model!r} (layout {other.layout_hash[:12]}); neurons of different "
-                "models cannot be compared, give sets of one model"
+                f"{other.name!r} to {other.model!r} (layout {other.layout_hash[:12]}); neurons "
+                "of different models cannot be compared; give sets of one model"
             )
 
 
 def combine(sets: Sequence[NeuronSet], operation: Operation) -> NeuronSet:
-    """Neurons in any of the sets, in all of them, or in the first and none of the others."""
+    """Neurons in any of the sets, in all of them, or in the first set only."""
     check_one_model(sets)
-    first, *others = sets
+    first, *further = sets
     scores = {
         neuron: float(score)
-        for those in reversed(sets)
-        for neuron, score in zip(those.neurons, those.scores, strict=True)
+        for each in reversed(sets)
+        for neuron, score in zip(each.neurons, each.scores, strict=True)
     }
+    members = [set(other.neurons) for other in further]
     if operation == "union":
-        kept = list(dict.fromkeys(neuron for those in sets for neuron in those.neurons))
+        kept = list(dict.fromkeys(neuron for each in sets for neuron in each.neurons))
+    elif operation == "intersect":
+        kept = [neuron for neuron in first.neurons if all(neuron in other for other in members)]
     else:
-        members = [set(those.neurons) for those in others]
-        wanted = all if operation == "intersect" else _none
-        kept = [neuron for neuron in first.neurons if wanted(neuron in those for those in members)]
-    sources = {str(source): source for those in sets for source in those.sources}
+        kept = [neuron for neuron in first.neurons if not any(neuron in other for other in members)]
+    sources = {str(source): source for each in sets for source in each.sources}
     return NeuronSet(
-        name=f" {_SIGNS[operation]} ".join(those.name for those in sets),
+        name=f" {_SIGNS[operation]} ".join(each.name for each in sets),
         model=first.model,
         layout_hash=first.layout_hash,
         method={
             "name": operation,
             "of": [
-                {"name": those.name, "n_neurons": len(those.neurons), "method": those.method}
-                for those in sets
+                {"name": each.name, "n_neurons": len(each.neurons), "method": each.method} for each in sets
             ],
         },
         sources=list(sources.values()),
@@ -69,26 +69,20 @@ def combine(sets: Sequence[NeuronSet], operation: Operation) -> NeuronSet:
 _SIGNS = {"union": "∪", "intersect": "∩", "minus": "−"}
 
 
-def _none(values: Any) -> bool:
-    return not any(values)
-
-
 @dataclass(frozen=True)
 class Difference:
-    """What two sets share and what they do not."""
+    """The neurons that two sets share, and those in only one of them."""
 
     both: tuple[Neuron, ...]
     only_first: tuple[Neuron, ...]
     only_second: tuple[Neuron, ...]
     settings: dict[str, tuple[Any, Any]]
-    """Entries of the two methods that differ, first and second."""
+    """Entries in which the two methods differ, as (first, second)."""
 
     def by_module(self) -> list[tuple[str, int, int, int]]:
         """(module, both, only first, only second) for every module of either set."""
-        counts = [
-            Counter(neuron.module for neuron in those)
-            for those in (self.both, self.only_first, self.only_second)
-        ]
+        groups = (self.both, self.only_first, self.only_second)
+        counts = [Counter(neuron.module for neuron in neurons) for neurons in groups]
         return [(m, *(count[m] for count in counts)) for m in sorted(set().union(*counts))]  # type: ignore[misc]
 
 
@@ -96,20 +90,24 @@ def difference(first: NeuronSet, second: NeuronSet) -> Difference:
     """Compare two sets of one model."""
     check_one_model([first, second])
     in_first, in_second = set(first.neurons), set(second.neurons)
-    one, two = _flattened(first.method), _flattened(second.method)
+    method, other = _flattened(first.method), _flattened(second.method)
     return Difference(
         tuple(neuron for neuron in first.neurons if neuron in in_second),
         tuple(neuron for neuron in first.neurons if neuron not in in_second),
         tuple(neuron for neuron in second.neurons if neuron not in in_first),
-        {key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)},
+        {
+            key: (method.get(key), other.get(key))
+            for key in {**method, **other}
+            if method.get(key) != other.get(key)
+        },
     )
 
 
-def _flattened(method: dict[str, Any], above: str = "") -> dict[str, Any]:
+def _flattened(method: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in method.items():
         if isinstance(value, dict):
-            flat |= _flattened(value, f"{above}{key}.")
+            flat |= _flattened(value, f"{prefix}{key}.")
         else:
-            flat[above + key] = value
+            flat[prefix + key] = value
     return flat

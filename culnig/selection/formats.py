@@ -1,9 +1,10 @@
 """Neuron sets of other programs: the released code's JSON, LAPE's `.pth`, CSV.
 
 The released code (github ynklab/CULNIG) writes `model_name`, `dataset_ids` and `top_neurons`, a list of
-`module_name, layer_idx, neuron_idx, attribute_score` and, for a culture's own neurons, `scores` by culture.
-LAPE (github RUCAIBox/Language-Specific-Neurons) saves a list over languages of a list over layers of index
-tensors, of the MLP's gate. Neither knows the widths of the model, so reading needs its layout.
+`module_name, layer_idx, neuron_idx, attribute_score` and, for culture-specific neurons, `scores` by culture.
+LAPE (github RUCAIBox/Language-Specific-Neurons) saves index tensors of the MLP's gate in a list over
+languages of lists over layers. Neither file holds the widths of the model, so reading one needs the model's
+layout.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from culnig.core.neurons import MLP_GATE, Layout, Neuron
-from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError
+from culnig.errors import InputError, MismatchError, StoreError, argument, option
 from culnig.selection.algebra import check_one_model
-from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
+from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, check_free, read_neuron_set
 from culnig.store.files import make_folder, read_json, whole_file
 
 if TYPE_CHECKING:
@@ -32,31 +32,32 @@ if TYPE_CHECKING:
 Format = Literal["culnig", "paper-json", "lape", "csv"]
 
 _SCORE_OF = "score of "
-"""Begins the name of a column that holds the score of one culture."""
+"""Prefix of the columns that hold the score of one culture."""
 
 
 def read_any(
     path: Path, layout: Layout | None = None, model: str = "", module: str = MLP_GATE
 ) -> list[NeuronSet]:
-    """Read a neuron set of ours, the released code's JSON, or all groups of a LAPE file.
+    """Read a neuron-set file of ours, the released code's JSON, or all groups of a LAPE file.
 
-    Files of others need the `layout` of the model, and take its name from `model` where they have none.
-    StoreError says what is wrong with a file, MismatchError that it does not fit the layout.
+    Files of other programs need the model's `layout`; `model` names the model if the file does not.
+    StoreError if the file is missing or damaged, MismatchError if it does not fit the layout.
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such file")
     if zipfile.is_zipfile(path) or path.suffix in (".pth", ".pt"):
-        return _read_lape(path, _needed(path, layout), model, module)
+        return _read_lape(path, _required(path, layout), model, module)
     document = read_json(path, "a neuron set")
     if document.get("format") == NEURONS_FORMAT or "top_neurons" not in document:
         return [read_neuron_set(path)]
-    return [_read_released(path, document, _needed(path, layout))]
+    return [_read_released(path, document, _required(path, layout))]
 
 
-def _needed(path: Path, layout: Layout | None) -> Layout:
+def _required(path: Path, layout: Layout | None) -> Layout:
     if layout is None:
         raise InputError(
-            f"{path} does not say how wide its model is; name the model's layout with --run RUN or --model M"
+            f"{path} does not say how wide its model is; name a run of it with {argument('run')} or the "
+            f"model with {argument('model')}"
         )
     return layout
 
@@ -77,7 +78,7 @@ def _read_released(path: Path, document: dict[str, Any], layout: Layout) -> Neur
         ) from None
     cultures = list(by_culture[0]) if by_culture else []
     if any(list(row) != cultures for row in by_culture):
-        raise StoreError(f"{path}: `scores` names other cultures for some neurons; the file is damaged")
+        raise StoreError(f"{path}: `scores` has different cultures for some neurons; the file is damaged")
     return _fitting(
         path,
         NeuronSet(
@@ -102,13 +103,17 @@ def _read_lape(path: Path, layout: Layout, model: str, module: str) -> list[Neur
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; what cannot be read raises anyway
+            warnings.simplefilter("ignore")  # pickle protocols; unreadable files raise anyway
             groups = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file breaks the restricted reader in any way it likes
+    except Exception as error:  # a foreign file may break the restricted reader in any way
         reason = str(error).split("\n")[0]
-        raise StoreError(f"{path}: not a file of plain tensors, and no other is opened: {reason}") from None
+        raise StoreError(
+            f"{path}: not a file of plain tensors, the only kind that is safe to open: {reason}"
+        ) from None
     if not isinstance(groups, list) or not all(isinstance(layers, list) for layers in groups):
-        raise StoreError(f"{path}: holds a {type(groups).__name__}, expected LAPE's list of layers per group")
+        raise StoreError(
+            f"{path}: contains a {type(groups).__name__}, expected LAPE's list of layers for each group"
+        )
     return [
         _fitting(path, _lape_set(path, number, layers, layout, model, module), layout)
         for number, layers in enumerate(groups)
@@ -122,13 +127,13 @@ def _lape_set(
 
     if len(layers) != layout.n_layers:
         raise MismatchError(
-            f"{path}: group {number} has {len(layers)} layers, the model {layout.n_layers}; it is of another "
-            "model"
+            f"{path}: group {number} has {len(layers)} layers, the model {layout.n_layers}; the file belongs "
+            "to another model"
         )
     neurons = []
     for layer, index in enumerate(layers):
         if not isinstance(index, torch.Tensor) or index.is_floating_point() or index.ndim != 1:
-            raise StoreError(f"{path}: group {number}, layer {layer} is no list of neuron indices")
+            raise StoreError(f"{path}: group {number}, layer {layer} is not a list of neuron indices")
         neurons += [Neuron(module, layer, int(i)) for i in index.tolist()]
     return NeuronSet(
         name=f"group {number}",
@@ -141,22 +146,22 @@ def _lape_set(
     )
 
 
-def _fitting(path: Path, those: NeuronSet, layout: Layout) -> NeuronSet:
-    """The set, once every neuron is known to be in the layout, and once only."""
+def _fitting(path: Path, neuron_set: NeuronSet, layout: Layout) -> NeuronSet:
+    """The set, after a check that the layout holds every neuron and none is listed twice."""
     try:
-        flat = those.flat(layout)
+        flat = neuron_set.flat(layout)
     except InputError as error:
-        raise MismatchError(f"{path}: {error}; the file is of another model") from None
+        raise MismatchError(f"{path}: {error.args[0]}; the file belongs to another model") from None
     if len(np.unique(flat)) != len(flat):
-        raise StoreError(f"{path}: {those.name}: a neuron is listed twice")
-    return those
+        raise StoreError(f"{path}: {neuron_set.name}: a neuron is listed twice")
+    return neuron_set
 
 
-def released_document(those: NeuronSet) -> dict[str, Any]:
-    """The set as the released code writes it."""
-    cultures = [name for name in those.columns if name.startswith(_SCORE_OF)]
+def released_document(neuron_set: NeuronSet) -> dict[str, Any]:
+    """The set in the released code's format."""
+    cultures = [name for name in neuron_set.columns if name.startswith(_SCORE_OF)]
     entries = []
-    for place, (neuron, score) in enumerate(zip(those.neurons, those.scores.tolist(), strict=True)):
+    for rank, (neuron, score) in enumerate(zip(neuron_set.neurons, neuron_set.scores.tolist(), strict=True)):
         entry: dict[str, Any] = {
             "module_name": neuron.module,
             "layer_idx": neuron.layer,
@@ -165,44 +170,46 @@ def released_document(those: NeuronSet) -> dict[str, Any]:
         }
         if cultures:
             entry["scores"] = {
-                name.removeprefix(_SCORE_OF): float(those.columns[name][place]) for name in cultures
+                name.removeprefix(_SCORE_OF): float(neuron_set.columns[name][rank]) for name in cultures
             }
         entries.append(entry)
-    ids = [source["dataset_ids"] for source in those.sources if "dataset_ids" in source]
-    return {"model_name": those.model, "dataset_ids": ids[0] if ids else {}, "top_neurons": entries}
+    ids = [source["dataset_ids"] for source in neuron_set.sources if "dataset_ids" in source]
+    return {"model_name": neuron_set.model, "dataset_ids": ids[0] if ids else {}, "top_neurons": entries}
 
 
 def lape_groups(sets: Sequence[NeuronSet], n_layers: int, module: str = MLP_GATE) -> list[list[torch.Tensor]]:
-    """Sets as LAPE saves them: per set and layer the indices, ascending. InputError for other modules."""
+    """Sets in LAPE's format: ascending indices by set and layer. InputError for other modules."""
     import torch
 
     groups = []
-    for those in sets:
-        other = sorted({neuron.module for neuron in those.neurons} - {module})
+    for each in sets:
+        other = sorted({neuron.module for neuron in each.neurons} - {module})
         if other:
             raise InputError(
-                f"{those.name!r} has neurons of {', '.join(other)}; LAPE's format holds one module, {module}"
-                ": select from it alone (--pool mlp), or name another with --module"
+                f"{each.name!r} has neurons of {', '.join(other)}; LAPE's format holds one module, {module}: "
+                f"select from it alone ({option('pool', 'mlp')}), or name another with {argument('module')}"
             )
-        beyond = max((neuron.layer for neuron in those.neurons), default=-1)
-        if beyond >= n_layers:
+        last = max((neuron.layer for neuron in each.neurons), default=-1)
+        if last >= n_layers:
             raise MismatchError(
-                f"{those.name!r} has neurons in layer {beyond} of a model with {n_layers} layers"
+                f"{each.name!r} has neurons in layer {last}, but the model has {n_layers} layers; name a run "
+                "of the model that the set belongs to"
             )
         layers: list[list[int]] = [[] for _ in range(n_layers)]
-        for neuron in those.neurons:
+        for neuron in each.neurons:
             layers[neuron.layer].append(neuron.index)
         groups.append([torch.tensor(sorted(index), dtype=torch.long) for index in layers])
     return groups
 
 
-def csv_text(those: NeuronSet) -> str:
+def csv_text(neuron_set: NeuronSet) -> str:
     """One line per neuron: module, layer, index, score and further columns."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["module", "layer", "index", "score", *those.columns])
-    for place, (neuron, score) in enumerate(zip(those.neurons, those.scores.tolist(), strict=True)):
-        writer.writerow([*neuron, score, *(float(values[place]) for values in those.columns.values())])
+    writer.writerow(["module", "layer", "index", "score", *neuron_set.columns])
+    columns = [values.tolist() for values in (neuron_set.scores, *neuron_set.columns.values())]
+    for neuron, *numbers in zip(neuron_set.neurons, *columns, strict=True):
+        writer.writerow([*neuron, *numbers])
     return text.getvalue()
 
 
@@ -215,21 +222,21 @@ def write_as(
     module: str = MLP_GATE,
     overwrite: bool = False,
 ) -> None:
-    """Write sets in a format; only LAPE's holds several. OutputExistsError where something is in the way."""
+    """Write sets in a format; only LAPE's holds several. OutputExistsError if the path is taken."""
     check_one_model(sets, at_least=1)
     if form != "lape" and len(sets) > 1:
-        raise InputError(f"a {form} file holds one set, {len(sets)} are given; write each to its own file")
+        raise InputError(
+            f"a {form} file holds one set, but {len(sets)} are given; write each to a file of its own"
+        )
     if form == "culnig":
         sets[0].write(path, overwrite=overwrite)
         return
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give a file with -o")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
+    check_free(path, overwrite=overwrite)
     if form == "lape":
         if n_layers is None:
             raise InputError(
-                "LAPE's format has a place for every layer; name the layout: --run RUN or --model M"
+                "LAPE's format lists every layer of the model; name a run of it with "
+                f"{argument('run')} or the model with {argument('model')}"
             )
         groups = lape_groups(sets, n_layers, module)
     make_folder(path.parent)

@@ -1,4 +1,4 @@
-"""Culture-general neurons (METHOD §3: Yamamoto et al. 2026, arXiv 2510.08284)."""
+"""Culture-general neurons (docs/method.md; Yamamoto et al. 2026, arXiv 2510.08284)."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ from typing import Any
 import numpy as np
 
 from culnig.selection.neuron_set import NeuronSet
-from culnig.selection.pools import check_apart, pool_positions
-from culnig.selection.ranking import check_fraction, cut_pool
+from culnig.selection.ranking import check_disjoint, check_fraction, cut_pool
 from culnig.selection.tables import GeneralTotals, SelectionTables
 
 
 @dataclass(frozen=True)
 class GeneralSettings:
-    """Fractions of the two pools, which are ranked separately."""
+    """How much of each pool is kept; pools are ranked separately."""
 
     top_mlp: float = 0.01
-    """Share of the pool `mlp` that is kept by target − control, summed over all cultures."""
+    """Share of the pool `mlp` to keep, ranked by target − control summed over all cultures."""
     top_attention: float = 0.002
     """The same for the pool `attention`."""
     exclude: float = 0.01
-    """Share of each pool, by exclusion score, that is removed from what was kept."""
+    """Share of each pool, ranked by exclusion score, to remove from the kept neurons."""
     pools: tuple[tuple[str, float], ...] = ()
-    """Other pools, each with its share kept, in place of these two: pool or module, fraction."""
+    """Pairs of a pool or module and the share to keep, which replace `mlp` and `attention`."""
 
     @property
     def cuts(self) -> dict[str, float]:
-        """Share kept of each pool."""
+        """Share to keep of each pool."""
         return dict(self.pools) or {"mlp": self.top_mlp, "attention": self.top_attention}
 
     def record(self) -> dict[str, Any]:
-        """The settings as a neuron set's method has them."""
+        """The settings as a neuron set's method records them."""
         if self.pools:
             return {"top": self.cuts, "exclude": self.exclude}
         return {name: value for name, value in asdict(self).items() if name != "pools"}
@@ -41,16 +40,17 @@ class GeneralSettings:
 def select_general(
     tables: SelectionTables | GeneralTotals, settings: GeneralSettings | None = None
 ) -> NeuronSet:
-    """Neurons that matter for all cultures together, best first, the pools merged by score."""
+    """Neurons that matter for all cultures together, best first; the pools are merged by score."""
     settings = settings or GeneralSettings()
     for name, fraction in {**asdict(settings), **settings.cuts}.items():
         if name != "pools":
             check_fraction(name, fraction)
     totals = tables.totals if isinstance(tables, SelectionTables) else tables
     total, exclusion = totals.difference, totals.exclusion
-    check_apart(totals.layout, list(settings.cuts))
+    pools = {pool: totals.layout.pool(pool) for pool in settings.cuts}
+    check_disjoint(list(pools))
     cuts = {
-        pool: cut_pool(pool_positions(totals.layout, pool), total, fraction, exclusion, settings.exclude)
+        pool: cut_pool(pools[pool], total, fraction, exclusion, settings.exclude)
         for pool, fraction in settings.cuts.items()
     }
     kept = np.concatenate([cut.kept for cut in cuts.values()])

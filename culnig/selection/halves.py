@@ -1,12 +1,10 @@
 """Score tables of the two halves of the questions, from the sums that `score --halves` keeps.
 
-What halves drawn from item scores are many times (`resampling.split_halves`), these are once, without item
-scores and for every scorer of the run.
+Unlike `resampling.split_halves`, this split is made only once, but it needs no item scores and works for
+every scorer of the run.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,28 +18,25 @@ from culnig.store.run import Run, StoredBenchmark
 def half_tables(run: Run, roles: Roles) -> tuple[SelectionTables, SelectionTables]:
     """Tables of the first half of the questions and of the second.
 
-    StoreError where the run keeps no halves, SelectionError where a culture has a single question.
+    StoreError if the run keeps no halves, SelectionError if a culture has a single question.
     """
     target = _halves(run, roles.target)
     control = None if roles.control is None else _halves(run, roles.control)
     exclusion = None if roles.exclusion is None else _halves(run, roles.exclusion)
-    made = []
-    for number in (0, 1):
-        difference = target[number]
+
+    def tables(half: int) -> SelectionTables:
+        difference = target[half]
         if control is not None:
-            difference -= control[number][roles.control_rows]
+            difference -= control[half][roles.control_rows]
         excluded = None
         if exclusion is not None and roles.exclusion is not None:
-            excluded = replace(
-                CultureMoments.zeros(roles.exclusion.cultures, 0),
-                n_items=np.ones(len(roles.exclusion.cultures), dtype=np.int64),
-                sum=exclusion[number],  # only its order within a culture, or over all, matters
-            )
-        source = {**roles.source(run), "half": number + 1}
-        made.append(
-            SelectionTables(run.layout, roles.target.cultures, difference, excluded, run.model, source)
-        )
-    return made[0], made[1]
+            cultures = roles.exclusion.cultures
+            # the selection uses only the order of these sums, so their scale does not matter
+            excluded = CultureMoments.of_sums(cultures, [1] * len(cultures), exclusion[half])
+        source = {**roles.source(run), "half": half + 1}
+        return SelectionTables(run.layout, roles.target.cultures, difference, excluded, run.model, source)
+
+    return tables(0), tables(1)
 
 
 def _halves(run: Run, stored: StoredBenchmark) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -53,6 +48,6 @@ def _halves(run: Run, stored: StoredBenchmark) -> tuple[NDArray[np.float64], NDA
     if lacking.any():
         names = ", ".join(np.array(stored.cultures)[lacking])
         raise SelectionError(
-            f"{names}: a single question in {stored.name!r}, which cannot be split; score more items"
+            f"{names}: a single question in {stored.name!r} cannot be split in halves; score more items"
         )
     return first / n_first.sum(), second / n_second.sum()

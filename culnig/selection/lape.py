@@ -1,9 +1,9 @@
-"""Neurons that are on for few groups: language activation probability entropy (Tang et al. 2024; METHOD §8).
+"""Neurons that are active for few groups: language activation probability entropy (Tang et al. 2024).
 
-p(n,g) is the share of group g's tokens at which neuron n is positive. Among the neurons whose p exceeds the
-95th percentile of all p for at least one group, those with the lowest entropy over groups are kept, and each
-belongs to every group in which its p exceeds that percentile. With cultures for languages it is CAPE
-(arXiv 2508.02241).
+p(n,g) is the share of group g's tokens at which neuron n is positive. Candidates are the neurons whose p
+exceeds the 95th percentile of all p for at least one group. The candidates with the lowest entropy over
+groups are kept, each for every group in which its p exceeds that percentile. With cultures in place of
+languages the method is CAPE (arXiv 2508.02241). See docs/method.md, Neighbouring methods.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from culnig import kernels
 from culnig.core.neurons import Layout
-from culnig.errors import SelectionError
+from culnig.errors import SelectionError, argument
 from culnig.selection.neuron_set import NeuronSet
-from culnig.selection.pools import pool_positions
 from culnig.selection.ranking import check_fraction
 from culnig.selection.tables import choose_roles
 from culnig.store.run import Run
@@ -32,15 +31,15 @@ class LapeSettings:
     """The paper's settings."""
 
     top: float = 0.01
-    """Share of all neurons of the pool that is kept, those of lowest entropy."""
+    """Share of the pool's neurons to keep, lowest entropy first."""
     percentile: float = 95.0
-    """Of p over all neurons and groups: what a neuron must exceed for a group."""
+    """Percentile of p over all neurons and groups that a neuron must exceed for a group."""
     pool: str = "mlp"
 
 
 @dataclass(frozen=True)
 class ActivationShares:
-    """How often each neuron is on, per culture."""
+    """How often each neuron is active, per culture."""
 
     layout: Layout
     cultures: tuple[str, ...]
@@ -51,7 +50,7 @@ class ActivationShares:
 
 
 def entropies(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """−Σ_g q log q of q = p / Σ_g p, shape (neuron,); infinite for a neuron that is never on."""
+    """−Σ_g q log q of q = p / Σ_g p, shape (neuron,); infinite for a neuron that is never active."""
     total = shares.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         q = shares / total
@@ -64,25 +63,25 @@ def select_lape(
 ) -> dict[str, NeuronSet]:
     """A set of neurons per culture, lowest entropy first; scores are −entropy.
 
-    SelectionError for fewer than two cultures, or where no neuron exceeds the percentile.
+    SelectionError for fewer than two cultures, or if no neuron exceeds the percentile.
     """
     settings = settings or LapeSettings()
     check_fraction("top", settings.top)
     if not 0 <= settings.percentile < 100:
-        raise SelectionError(f"percentile is {settings.percentile}; from 0 to below 100 is allowed")
+        raise SelectionError(f"percentile is {settings.percentile}; give a number from 0 to below 100")
     if len(shares.cultures) < 2:
         raise SelectionError(
-            f"{method} compares cultures and there is one, {shares.cultures[0]}; score at least two"
+            f"{method} compares cultures, but this run has only {shares.cultures[0]}; score at least two"
         )
-    pool = pool_positions(shares.layout, settings.pool)
+    pool = shares.layout.pool(settings.pool)
     p = shares.shares[:, pool]
     threshold = float(np.percentile(p, settings.percentile))
     exceeds = p > threshold
     candidate = exceeds.any(axis=0)
     if not candidate.any():
         raise SelectionError(
-            f"no neuron of pool {settings.pool!r} is on more often than the {settings.percentile:g}th "
-            f"percentile of all ({threshold:.3g}); lower --percentile"
+            f"no neuron of pool {settings.pool!r} is active more often than the {settings.percentile:g}th "
+            f"percentile of all ({threshold:.3g}); lower {argument('percentile')}"
         )
     entropy = entropies(p)
     count = min(int(settings.top * len(pool)), int(candidate.sum()))
@@ -120,7 +119,7 @@ def _set_of(
 
 
 def activation_shares(run: Run, target: str | None = None) -> ActivationShares:
-    """How often each neuron is on, from a run that was opened with the scorer `positive-tokens`."""
+    """How often each neuron is active, from a run opened with the scorer `positive-tokens`."""
     roles = choose_roles(run, target=target, use_control=False, use_exclusion=False)
     moments, answers = run.moments(roles.target.name), run.outcomes(roles.target.name)
     n_tokens = np.array(

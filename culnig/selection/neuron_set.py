@@ -1,12 +1,13 @@
-"""Neuron sets: which neurons, from which model, by which method, out of which runs — one JSON file.
+"""Neuron sets: selected neurons with their model, method and source runs, stored in one JSON file.
 
-Equal selections give equal bytes: no times, no paths of the machine, neurons in rank order.
+Equal selections give equal bytes: the file holds no times and no local paths, and neurons are in rank order.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import FORWARD_ORDER, Layout, Neuron
 from culnig.core.notebook import html_table
-from culnig.errors import MismatchError, OutputExistsError, StoreError
+from culnig.errors import MismatchError, OutputExistsError, StoreError, option
 from culnig.store.files import make_folder, read_json, write_json
 
 if TYPE_CHECKING:
@@ -24,33 +25,34 @@ if TYPE_CHECKING:
 
 NEURONS_FORMAT = "culnig-neurons"
 NEURONS_FORMAT_VERSION = 1
+_OWN_COLUMNS = ("module", "layer", "index", "score")
 SHOWN = 10
-"""Neurons that a notebook shows."""
+"""Number of neurons that a notebook shows."""
 
 
 @dataclass(frozen=True)
 class NeuronSet:
-    """Selected neurons with where they come from."""
+    """Selected neurons and their origin."""
 
     name: str
     """Short name for tables: `general`, `specific China`, `random 3` …"""
     model: str
-    """The model as it was asked for when the run was made."""
+    """The model's name as given to the run."""
     layout_hash: str
-    """Hash of the layout that the neurons are places in."""
+    """Hash of the layout that the neurons belong to."""
     method: dict[str, Any]
-    """Name of the method and all its parameters and counts."""
+    """Name, parameters and counts of the method."""
     sources: list[dict[str, Any]]
-    """The runs it was made from, with hashes and the benchmarks used."""
+    """The runs it was made from, with their hashes and benchmarks."""
     neurons: tuple[Neuron, ...]
     """Best first."""
     scores: NDArray[np.float64] = field(repr=False)
-    """What they were ranked by, shape (neuron,)."""
+    """Scores that the neurons were ranked by, shape (neuron,)."""
     columns: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
-    """More numbers per neuron by name, such as `q_value` and `frequency`, each (neuron,)."""
+    """Further numbers of each neuron by name, such as `q_value` and `frequency`, each (neuron,)."""
 
     def keep(self, which: NDArray[np.bool_]) -> NeuronSet:
-        """The set with only these neurons, in the same order."""
+        """The set reduced to the marked neurons, in the same order."""
         return replace(
             self,
             neurons=tuple(itertools.compress(self.neurons, which)),
@@ -59,7 +61,7 @@ class NeuronSet:
         )
 
     def flat(self, layout: Layout) -> NDArray[np.int64]:
-        """Flat positions in `layout`; MismatchError where the set belongs to another model's layout."""
+        """Flat indices in `layout`; MismatchError if the set belongs to another model's layout."""
         if layout.hash != self.layout_hash:
             raise MismatchError(
                 f"neuron set {self.name!r} was made for {self.model!r} (layout {self.layout_hash[:12]}), "
@@ -69,50 +71,42 @@ class NeuronSet:
         return np.array([layout.flat(neuron) for neuron in self.neurons], dtype=np.int64)
 
     def count_by_module_and_layer(self) -> dict[tuple[str, int], int]:
-        """How many neurons lie in each module and layer that has any."""
-        counts: dict[tuple[str, int], int] = {}
-        for neuron in self.neurons:
-            counts[neuron.module, neuron.layer] = counts.get((neuron.module, neuron.layer), 0) + 1
-        return counts
+        """Number of neurons in each (module, layer) that has any."""
+        return dict(Counter((neuron.module, neuron.layer) for neuron in self.neurons))
 
     def table(self, layout: Layout | None = None) -> tuple[list[str], NDArray[np.float64]]:
-        """Modules, and neurons of each (module, layer); without a layout only what the set reaches."""
+        """Modules, and neuron counts (module, layer); without a layout, only those of the set."""
         counts = self.count_by_module_and_layer()
         if layout is not None:
             modules, n_layers = list(layout.modules), layout.n_layers
         else:
-            there = {module for module, _ in counts}
-            modules = [module for module in FORWARD_ORDER if module in there]
-            modules += sorted(there - set(modules))
+            own = {module for module, _ in counts}
+            modules = [module for module in FORWARD_ORDER if module in own]
+            modules += sorted(own - set(modules))
             n_layers = 1 + max((layer for _, layer in counts), default=0)
-        found = np.array(
-            [[counts.get((name, n), 0) for n in range(n_layers)] for name in modules], dtype=float
-        )
-        return modules, found.reshape(len(modules), n_layers)
+        table = [[counts.get((module, layer), 0) for layer in range(n_layers)] for module in modules]
+        return modules, np.array(table, dtype=float).reshape(len(modules), n_layers)
 
     def plot(self, layout: Layout | None = None) -> Figure:
-        """A matplotlib figure of the neurons by layer and module."""
+        """Draw the neurons by layer and module with matplotlib."""
         from culnig.core.plots import layers_figure
 
         title = f"{self.name}: {len(self.neurons):,} neurons of {self.model}"
         return layers_figure([(title, *self.table(layout))])
 
     def _repr_html_(self) -> str:
-        """For notebooks: what it is and its best neurons."""
-        best = list(zip(self.neurons, self.scores.tolist(), strict=True))[:SHOWN]
+        """The top neurons as a table for notebooks."""
+        top = list(zip(self.neurons, self.scores.tolist(), strict=True))[:SHOWN]
         more = f", the best {SHOWN} of them" if len(self.neurons) > SHOWN else ""
         return html_table(
             f"{self.name}: {len(self.neurons):,} neurons of {self.model} by {self.method.get('name')}{more}",
-            ("module", "layer", "index", "score"),
-            [(*neuron, score) for neuron, score in best],
+            _OWN_COLUMNS,
+            [(*neuron, score) for neuron, score in top],
         )
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the file; OutputExistsError where it exists with other contents."""
-        if path.is_dir():
-            raise OutputExistsError(f"{path} is a folder; give a file with -o")
-        if os.path.lexists(path) and not overwrite:
-            raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
+        """Write the file; OutputExistsError if the path is taken."""
+        check_free(path, overwrite=overwrite)
         make_folder(path.parent)
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
         write_json(
@@ -136,7 +130,15 @@ class NeuronSet:
         )
 
 
-_OWN_COLUMNS = ("module", "layer", "index", "score")
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """OutputExistsError if a folder, or without `overwrite` a file, is at the path."""
+    if path.is_dir():
+        raise OutputExistsError(f"{path} is a folder; give a file")
+    if os.path.lexists(path) and not overwrite:
+        raise OutputExistsError(
+            f"{path} exists; use {option('overwrite')} to replace it, or give another file"
+        )
+
 
 _FIELDS = {"name": str, "model": str, "layout_hash": str, "method": dict, "sources": list}
 
@@ -145,19 +147,19 @@ Value = TypeVar("Value", str, int)
 
 def _exactly(kind: type[Value], value: object) -> Value:
     if type(value) is not kind:
-        raise TypeError(f"{value!r} is no {kind.__name__}")
+        raise TypeError(f"{value!r} is not of type {kind.__name__}")
     return value
 
 
 def read_neuron_set(path: Path | str) -> NeuronSet:
-    """Read a neuron-set file; StoreError says what is wrong with it."""
+    """Read a neuron-set file; StoreError if it is missing or damaged."""
     path = Path(path)
     document = read_json(path, "a neuron set")
     if document.get("format") != NEURONS_FORMAT:
         raise StoreError(f"{path}: format is {document.get('format')!r}, expected {NEURONS_FORMAT!r}")
     if document.get("format_version") != NEURONS_FORMAT_VERSION:
         raise StoreError(
-            f"{path}: format version {document.get('format_version')}, this culnig reads "
+            f"{path}: format version {document.get('format_version')}, but this culnig reads version "
             f"{NEURONS_FORMAT_VERSION}"
         )
     for key, kind in _FIELDS.items():
@@ -176,7 +178,7 @@ def read_neuron_set(path: Path | str) -> NeuronSet:
             for name, values in columns.items()
             if name not in _OWN_COLUMNS
         }
-        found = NeuronSet(
+        neuron_set = NeuronSet(
             name=document["name"],
             model=document["model"],
             layout_hash=document["layout_hash"],
@@ -192,7 +194,9 @@ def read_neuron_set(path: Path | str) -> NeuronSet:
         ) from None
     for name, values in {"scores": scores, **more}.items():
         if values.shape != (len(neurons),):
-            raise StoreError(f"{path}: {len(neurons)} neurons but {name} of shape {values.shape}")
+            raise StoreError(
+                f"{path}: {len(neurons)} neurons but {name} of shape {values.shape}; the file is damaged"
+            )
     if len(set(neurons)) != len(neurons):
-        raise StoreError(f"{path}: a neuron is listed twice")
-    return found
+        raise StoreError(f"{path}: a neuron is listed twice; the file is damaged")
+    return neuron_set

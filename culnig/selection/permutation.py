@@ -1,9 +1,9 @@
-"""Permutation tests on item scores, with whole questions as the units that are exchanged.
+"""Permutation tests on item scores that exchange whole questions.
 
-Where a run stores the score of every item, a test needs no normal distribution and no independence of items
-that share a question: the items of one unit (culture and question) are averaged first, and whole units are
-flipped or exchanged. p = (1 + permutations as high) / (1 + permutations), one-sided as in
-culnig.selection.significance (Phipson and Smyth 2010: a p-value of zero is never right).
+If a run stores the score of every item, a test needs neither a normal distribution nor independent items: the
+items of one unit (culture and question) are combined first, and whole units are flipped or exchanged.
+p = (1 + permutations at least as high) / (1 + permutations), one-sided as in culnig.selection.significance
+(Phipson and Smyth 2010: a permutation p-value is never zero).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from culnig.errors import InputError
 
 PERMUTATIONS = 9_999
 _BLOCK = 1 << 15
-"""Neurons at once, so that a block of permutations × neurons stays small."""
+"""Thousands of permutation × neuron cells in one block."""
 _ROUNDING = 1e-9
-"""Permuted sums within this share of the observed scale count as equal: they add in another order."""
+"""Relative tolerance for equal sums, which permutations add up in another order."""
 
 
 def paired_p_values(
@@ -31,15 +31,16 @@ def paired_p_values(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Do target items score higher than their controls? p for each neuron, shape (neuron,).
+    """Do target items score higher than their controls? p of each neuron, shape (neuron,).
 
-    `target` and `control` are (item, neuron), row for row the same item with and without its question;
-    `units` (item,) names what is flipped together. Null hypothesis: its sign is chance.
+    `target` and `control` are (item, neuron); each row is the same item with and without its question.
+    `units` (item,) names the unit of each item. Null hypothesis: the sign of a unit's difference is random.
     """
     _check(target, units)
     if control.shape != target.shape:
         raise InputError(
-            f"control is {control.shape}, target {target.shape}; a paired test needs the same items of both"
+            f"control has shape {control.shape}, target {target.shape}; a paired test needs the same items "
+            "in both"
         )
     means = unit_sums(np.asarray(target, np.float64) - control, units)
     signs = np.ones((1 + permutations, len(means)), dtype=np.float64)
@@ -55,10 +56,10 @@ def exchange_p_values(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Do the items of one culture score higher than the others'? p for each neuron, shape (neuron,).
+    """Do a culture's items score higher than other cultures'? p of each neuron, shape (neuron,).
 
-    `scores` is (item, neuron), target or target − control; `own` (item,) marks the culture's items. The null
-    hypothesis: which units belong to the culture is chance.
+    `scores` is (item, neuron), target or target − control; `own` (item,) marks the culture's items. Null
+    hypothesis: which units belong to the culture is random.
     """
     _check(scores, units)
     names, unit_of = np.unique(np.asarray(units, dtype=str), return_inverse=True)
@@ -66,10 +67,12 @@ def exchange_p_values(
     owned = np.bincount(unit_of, weights=own) / sizes
     if np.any((owned > 0) & (owned < 1)):
         mixed = str(names[np.flatnonzero((owned > 0) & (owned < 1))[0]])
-        raise InputError(f"unit {mixed!r} has items of both sides; name units by culture and question")
+        raise InputError(
+            f"unit {mixed!r} has items of the culture and of others; name units by culture and question"
+        )
     marked = owned > 0
     if marked.all() or not marked.any():
-        raise InputError("all items are on one side; a test needs items of the culture and of others")
+        raise InputError("all items are of one side; give items of the culture and of other cultures")
     means = unit_sums(scores, units) / sizes[:, None]
     weights = np.where(marked, 1 / marked.sum(), -1 / (~marked).sum())
     generator = np.random.default_rng(seed)
@@ -87,7 +90,7 @@ def unit_sums(scores: NDArray[Any], units: Sequence[str] | NDArray[Any]) -> NDAr
 
 
 def _p_values(patterns: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`patterns` (1 + permutation, unit), the first as observed; `means` (unit, neuron)."""
+    """`patterns` is (1 + permutation, unit), the observed one first; `means` is (unit, neuron)."""
     p = np.empty(means.shape[1])
     for columns in _blocks(means.shape[1], len(patterns)):
         block = means[:, columns]
@@ -107,6 +110,6 @@ def _blocks(n_neurons: int, n_patterns: int) -> Iterator[slice]:
 def _check(scores: NDArray[Any], units: Sequence[str] | NDArray[Any]) -> None:
     if scores.ndim != 2 or len(units) != len(scores) or not len(scores):
         raise InputError(
-            f"scores have shape {scores.shape} for {len(units)} units; (item, neuron) with a unit for each "
-            "of one or more items is needed"
+            f"scores have shape {scores.shape} with {len(units)} units; give (item, neuron) with at least "
+            "one item, and a unit for each"
         )

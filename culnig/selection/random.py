@@ -1,4 +1,4 @@
-"""Random neurons with the shape of a given set: the baseline that any claim about the set must beat."""
+"""Random neurons that match a given set: the baseline for every claim about the set."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Match = Literal["module", "total"]
 
 
 def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "module") -> NeuronSet:
-    """As many random neurons as `like` has, none of them in it.
+    """As many random neurons as `like` has, none of them from `like`.
 
-    `match="module"` draws as many in every module and layer as `like` has there. `match="total"` draws from
-    all selectable modules together, as the paper does (METHOD §5); which modules a set touches then differs.
+    `match="module"` draws as many neurons from each module and layer as `like` has there. `match="total"`
+    draws from the whole pool `all`, as the paper does (docs/method.md, Masking and evaluation), so modules
+    and layers differ from those of `like`. SelectionError if too few neurons are outside the set.
     """
     if match not in get_args(Match):
         raise InputError(f"unknown match {match!r}; choose from {', '.join(get_args(Match))}")
@@ -27,22 +28,12 @@ def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "mo
     if match == "total":
         drawn = _draw(generator, layout.pool("all"), taken, len(taken), f"pool {', '.join(POOLS['all'])}")
     else:
-        drawn = np.concatenate(
-            [
-                _draw(
-                    generator,
-                    np.arange(start, start + width),
-                    taken,
-                    count,
-                    f"{module}, layer {layer}",
-                )
-                for (module, layer), count in sorted(like.count_by_module_and_layer().items())
-                for start, width in [
-                    (layout.segment(module, layer).start, layout.segment(module, layer).width)
-                ]
-            ]
-            or [np.empty(0, dtype=np.int64)]
-        )
+        draws = [np.empty(0, dtype=np.int64)]
+        for (module, layer), count in sorted(like.count_by_module_and_layer().items()):
+            segment = layout.segment(module, layer)
+            indices = np.arange(segment.start, segment.start + segment.width)
+            draws.append(_draw(generator, indices, taken, count, f"{module}, layer {layer}"))
+        drawn = np.concatenate(draws)
     drawn.sort()
     return NeuronSet(
         name=f"random {seed}",
@@ -57,15 +48,15 @@ def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "mo
 
 def _draw(
     generator: np.random.Generator,
-    places: NDArray[np.int64],
+    indices: NDArray[np.int64],
     taken: NDArray[np.int64],
     count: int,
-    where: str,
+    source: str,
 ) -> NDArray[np.int64]:
-    free = places[~np.isin(places, taken)]
+    free = indices[~np.isin(indices, taken)]
     if count > len(free):
         raise SelectionError(
-            f"{where}: {count} random neurons are needed but only {len(free)} are outside the set; "
-            "make the set smaller"
+            f"{source}: {count} random neurons are needed, but only {len(free)} are outside the set; "
+            "use a smaller set"
         )
     return generator.choice(free, count, replace=False)

@@ -1,14 +1,15 @@
-"""Score tables as they would be with other items: bootstrap, split halves, one group left out.
+"""Score tables of resampled items: bootstrap, split halves, leave one group out.
 
-A draw gives every item of every benchmark a weight, the number of times it counts. Whole units (culture and
-question) are drawn, within each culture, and a control item follows the target item of its unit. The tables
-of many draws are made together: item scores are read once for as many draws as fit into memory.
+A draw gives each item of each benchmark a weight, the number of times that it counts. Draws take whole units
+(culture and question) within each culture, and a control item has the weight of the target item of its unit.
+Item scores are read once for as many draws as fit into memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,41 +21,34 @@ from culnig.errors import SelectionError
 from culnig.selection.tables import SelectionTables
 
 Weights = NDArray[np.float64]
-"""How often each item counts, (item,)."""
+"""How often each item counts, shape (item,)."""
 
 _TABLE_BYTES = 1 << 30
-"""Tables of draws held at once."""
+"""Memory for the tables of draws computed together."""
 _BLOCK_CELLS = 1 << 23
 """Item scores read at once."""
 
 
 @dataclass(frozen=True)
 class ItemTable:
-    """The items of one benchmark, and their weighted scores for any range of neurons."""
+    """The items of one benchmark, with their weighted scores for any range of neurons."""
 
     culture: NDArray[np.object_]
     """Culture of each item, (item,)."""
     unit: NDArray[np.object_]
-    """What is drawn together, (item,): culture and question."""
+    """Unit that is drawn as a whole, culture and question, (item,)."""
     scores: Callable[[slice], NDArray[Any]]
-    """Weighted scores w, clamped where they are a control's, (item, neuron of the range)."""
-
-    @classmethod
-    def of_array(cls, culture: Sequence[str], unit: Sequence[str], scores: NDArray[Any]) -> ItemTable:
-        """Items whose scores are an array (item, neuron)."""
-        return cls(
-            np.array(culture, dtype=object), np.array(unit, dtype=object), lambda columns: scores[:, columns]
-        )
+    """Weighted scores w, clamped at zero for a control, (item, neuron of the range)."""
 
     @property
     def cultures(self) -> tuple[str, ...]:
-        """In order of first appearance."""
+        """The cultures in order of first appearance."""
         return tuple(dict.fromkeys(self.culture.tolist()))
 
 
 @dataclass(frozen=True)
 class ItemTables:
-    """Items of the benchmarks that a selection works on."""
+    """Items of the benchmarks that a selection uses."""
 
     layout: Layout
     target: ItemTable
@@ -64,9 +58,9 @@ class ItemTables:
 
     @property
     def roles(self) -> dict[str, ItemTable]:
-        """Those that there are."""
-        found = {"target": self.target, "control": self.control, "exclusion": self.exclusion}
-        return {role: table for role, table in found.items() if table is not None}
+        """The benchmarks by role, without the missing ones."""
+        tables = {"target": self.target, "control": self.control, "exclusion": self.exclusion}
+        return {role: table for role, table in tables.items() if table is not None}
 
 
 Draw = dict[str, Weights]
@@ -74,24 +68,24 @@ Draw = dict[str, Weights]
 
 
 def whole(items: ItemTables) -> Draw:
-    """Every item once."""
+    """The draw in which every item counts once."""
     return {role: np.ones(len(table.unit)) for role, table in items.roles.items()}
 
 
 def bootstrap(items: ItemTables, n_draws: int, seed: int = 0) -> Iterator[Draw]:
-    """As many units as each culture has, drawn with replacement."""
+    """Draws with replacement of as many units as each culture has."""
     generator = np.random.default_rng(seed)
     for _ in range(n_draws):
         yield _by_unit(items, lambda n: np.bincount(generator.integers(0, n, n), minlength=n).astype(float))
 
 
 def split_halves(items: ItemTables, n_draws: int, seed: int = 0) -> Iterator[tuple[Draw, Draw]]:
-    """A random half of each culture's units, and the other half. SelectionError with a single unit."""
+    """Random halves of each culture's units. SelectionError if a culture has a single unit."""
     for role, table in items.roles.items():
         for culture, names in _units(table).items():
             if len(names) < 2:
                 raise SelectionError(
-                    f"{culture} has a single question in the {role}: it cannot be split; score more items"
+                    f"{culture} has a single question in the {role} and cannot be split; score more items"
                 )
     generator = np.random.default_rng(seed)
     for _ in range(n_draws):
@@ -100,15 +94,15 @@ def split_halves(items: ItemTables, n_draws: int, seed: int = 0) -> Iterator[tup
 
 
 def leave_out(items: ItemTables, groups: dict[str, NDArray[np.object_]]) -> Iterator[tuple[str, Draw]]:
-    """Every group of the target's items left out once; `groups` names the group of each item, by role.
+    """Leave out each group of the target's items in turn; `groups` holds the group of each item by role.
 
-    A role that `groups` lacks stays whole. SelectionError where there are fewer than two groups, or where a
-    culture would be left without items.
+    A role that is not in `groups` stays whole. SelectionError for fewer than two groups, or if a culture
+    would have no items left.
     """
     names = sorted({str(name) for name in groups["target"]})
     if len(names) < 2:
         raise SelectionError(
-            f"all items belong to one group ({', '.join(names)}); two are needed to leave one out"
+            f"all items belong to one group ({', '.join(names)}); leaving one out needs at least two"
         )
     for name in names:
         draw = whole(items)
@@ -117,39 +111,34 @@ def leave_out(items: ItemTables, groups: dict[str, NDArray[np.object_]]) -> Iter
                 draw[role] = (of_item.astype(str) != name).astype(float)
         kept = set(items.target.culture[draw["target"] > 0])
         if missing := [culture for culture in items.target.cultures if culture not in kept]:
-            raise SelectionError(f"without {name!r} there is no item of {', '.join(missing)}")
+            raise SelectionError(
+                f"without {name!r} no items of {', '.join(missing)} are left; score more items"
+            )
         yield name, draw
 
 
 def resampled_tables(items: ItemTables, draws: Iterator[Draw] | Sequence[Draw]) -> Iterator[SelectionTables]:
-    """The tables that each draw gives, in order."""
+    """The tables of each draw, in order."""
     n_rows = sum(len(table.cultures) for table in items.roles.values())
     at_once = max(1, _TABLE_BYTES // max(1, 8 * n_rows * items.layout.n_neurons))
-    waiting: list[Draw] = []
-    for draw in draws:
-        waiting.append(draw)
-        if len(waiting) == at_once:
-            yield from _tables(items, waiting)
-            waiting = []
-    if waiting:
-        yield from _tables(items, waiting)
+    remaining = iter(draws)
+    while together := list(islice(remaining, at_once)):
+        yield from _tables(items, together)
 
 
 def _tables(items: ItemTables, draws: list[Draw]) -> Iterator[SelectionTables]:
     scores = {role: _scores(items, role, [draw[role] for draw in draws]) for role in items.roles}
     cultures = items.target.cultures
-    places = [items.control.cultures.index(culture) for culture in cultures] if items.control else []
+    control_rows = [items.control.cultures.index(culture) for culture in cultures] if items.control else []
     for number, draw in enumerate(draws):
         difference = scores["target"][number]
         if items.control is not None:
-            difference -= scores["control"][number][places]
+            difference -= scores["control"][number][control_rows]
         excluded = None
         if items.exclusion is not None:
-            excluded = replace(
-                CultureMoments.zeros(items.exclusion.cultures, 0),
-                n_items=np.ones(len(items.exclusion.cultures), dtype=np.int64),
-                sum=scores["exclusion"][number],  # only its order within a culture, or over all, matters
-            )
+            of = items.exclusion.cultures
+            # the selection uses only the order of these sums, so their scale does not matter
+            excluded = CultureMoments.of_sums(of, [1] * len(of), scores["exclusion"][number])
         source = {"draw": {role: float(weights.sum()) for role, weights in draw.items()}}
         yield SelectionTables(items.layout, cultures, difference, excluded, items.model, source)
 
@@ -160,12 +149,12 @@ def _scores(items: ItemTables, role: str, weights: list[Weights]) -> NDArray[np.
     n_cultures, n_neurons = len(table.cultures), items.layout.n_neurons
     member = np.array([table.culture == culture for culture in table.cultures], dtype=np.float64)
     rows = np.concatenate([member * (drawn / max(1.0, drawn.sum())) for drawn in weights])
-    found = np.empty((len(rows), n_neurons))
+    scores = np.empty((len(rows), n_neurons))
     width = max(1, _BLOCK_CELLS // max(1, len(table.unit)))
     for start in range(0, n_neurons, width):
         columns = slice(start, min(start + width, n_neurons))
-        found[:, columns] = rows @ table.scores(columns).astype(np.float64, copy=False)
-    return found.reshape(len(weights), n_cultures, n_neurons)
+        scores[:, columns] = rows @ table.scores(columns).astype(np.float64, copy=False)
+    return scores.reshape(len(weights), n_cultures, n_neurons)
 
 
 def _units(table: ItemTable) -> dict[str, list[str]]:
@@ -175,17 +164,17 @@ def _units(table: ItemTable) -> dict[str, list[str]]:
 
 
 def _by_unit(items: ItemTables, draw: Callable[[int], Weights]) -> Draw:
-    """Weights of all items: drawn for the units of target and exclusion; the control follows the target."""
-    found: Draw = {}
-    known: dict[str, float] = {}
+    """Weights of all items: drawn for target and exclusion units, copied from the target for the control."""
+    weights: Draw = {}
+    of_target: dict[str, float] = {}
     for role, table in items.roles.items():
-        own: dict[str, float] = {}
-        for names in _units(table).values():
-            if role == "control" and all(name in known for name in names):
-                own |= {name: known[name] for name in names}
+        of_unit: dict[str, float] = {}
+        for units in _units(table).values():
+            if role == "control" and all(unit in of_target for unit in units):
+                of_unit |= {unit: of_target[unit] for unit in units}
             else:
-                own |= dict(zip(names, draw(len(names)).tolist(), strict=True))
+                of_unit |= dict(zip(units, draw(len(units)).tolist(), strict=True))
         if role == "target":
-            known = own
-        found[role] = np.array([own[unit] for unit in table.unit.tolist()])
-    return found
+            of_target = of_unit
+        weights[role] = np.array([of_unit[unit] for unit in table.unit.tolist()])
+    return weights

@@ -1,15 +1,16 @@
-"""How alike neuron sets are, beside what chance would give, and which go together.
+"""Similarity of neuron sets, compared with chance, and a tree that groups similar sets.
 
-Jaccard is shared / in either; the overlap coefficient is shared / size of the smaller set. Two random sets
-share Σ a·b / N neurons on average, where in each stratum a and b are the sets' counts and N the neurons that
-could have been drawn. Strata are the modules of each layer where the layout is known, else the pools that the
-sets were selected from. The expected Jaccard and overlap are those of the expected number shared.
+The Jaccard index is the number of shared neurons divided by the size of the union; the overlap coefficient
+divides by the size of the smaller set. Two random sets share Σ a·b / N neurons on average, where a and b are
+the sets' counts in a stratum and N the size of the stratum. Strata are the modules of each layer if the
+layout is known, otherwise the pools that the sets were selected from. The expected indices are computed from
+that expected number of shared neurons.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ Measure = Literal["jaccard", "overlap"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two sets beside each other."""
+    """A comparison of two neuron sets."""
 
     first: str
     second: str
@@ -36,19 +37,19 @@ class Pair:
     jaccard: float
     overlap: float
     expected_shared: float | None
-    """Shared by random sets with these counts; None where the pools are not known."""
+    """Neurons that random sets with these counts share; None if the pools are unknown."""
     expected_jaccard: float | None
     expected_overlap: float | None
 
 
 def similarity(measure: Measure, shared: float, n_first: int, n_second: int) -> float:
-    """Jaccard or overlap coefficient; 0 where a set is empty."""
-    below = n_first + n_second - shared if measure == "jaccard" else min(n_first, n_second)
-    return shared / below if below else 0.0
+    """Jaccard index or overlap coefficient; 0 if a set is empty."""
+    size = n_first + n_second - shared if measure == "jaccard" else min(n_first, n_second)
+    return shared / size if size else 0.0
 
 
 def compare(first: NeuronSet, second: NeuronSet, layout: Layout | None = None) -> Pair:
-    """Two sets of one model; `layout` makes chance keep each set's counts per module and layer."""
+    """Compare two sets of one model; with a `layout`, chance keeps each set's counts per module and layer."""
     check_one_model([first, second])
     n_first, n_second = len(first.neurons), len(second.neurons)
     shared = len(set(first.neurons) & set(second.neurons))
@@ -66,17 +67,19 @@ def compare(first: NeuronSet, second: NeuronSet, layout: Layout | None = None) -
 
 
 def expected_shared(first: NeuronSet, second: NeuronSet, layout: Layout | None = None) -> float | None:
-    """Neurons that random sets with the same counts share on average; None where pools are unknown."""
+    """Mean number of neurons that random sets with the same counts share; None if pools are unknown."""
     if layout is not None:
-        first.flat(layout), second.flat(layout)  # of this model, and inside it
-        one, two = first.count_by_module_and_layer(), second.count_by_module_and_layer()
+        first.flat(layout), second.flat(layout)  # raises if a set does not belong to this layout
+        counts, other_counts = first.count_by_module_and_layer(), second.count_by_module_and_layer()
         return float(
-            sum(count * two.get(place, 0) / layout.segment(*place).width for place, count in one.items())
+            sum(
+                count * other_counts.get(key, 0) / layout.segment(*key).width for key, count in counts.items()
+            )
         )
-    pools, others = recorded_pools(first.method), recorded_pools(second.method)
-    if pools is None or others is None or sum(pools.values()) != sum(others.values()):
+    pools, other_pools = recorded_pools(first.method), recorded_pools(second.method)
+    if pools is None or other_pools is None or sum(pools.values()) != sum(other_pools.values()):
         return None
-    if pools != others:  # the same neurons in other pools: one stratum of all
+    if pools != other_pools:  # different pools of the same neurons: all are one stratum
         return len(first.neurons) * len(second.neurons) / sum(pools.values())
     return float(
         sum(_inside(first, pool) * _inside(second, pool) / size for pool, size in pools.items() if size)
@@ -84,7 +87,7 @@ def expected_shared(first: NeuronSet, second: NeuronSet, layout: Layout | None =
 
 
 def recorded_pools(method: dict[str, Any]) -> dict[str, int] | None:
-    """Sizes of the pools that a set was selected from, as its method tells; None where it does not."""
+    """Sizes of the pools that a set was selected from; None if its method does not record them."""
     pools = method.get("pools")
     if isinstance(pools, dict) and all(
         isinstance(pool, dict) and "neurons" in pool for pool in pools.values()
@@ -94,16 +97,15 @@ def recorded_pools(method: dict[str, Any]) -> dict[str, int] | None:
     return recorded_pools(inner) if isinstance(inner, dict) else None
 
 
-def _inside(those: NeuronSet, pool: str) -> int:
-    modules = POOLS.get(pool, (pool,))
-    counts = Counter(neuron.module for neuron in those.neurons)
-    return sum(counts[module] for module in modules)
+def _inside(neurons: NeuronSet, pool: str) -> int:
+    counts = Counter(neuron.module for neuron in neurons.neurons)
+    return sum(counts[module] for module in POOLS.get(pool, (pool,)))
 
 
 def similarity_matrix(
     sets: Sequence[NeuronSet], measure: Measure = "jaccard", layout: Layout | None = None
 ) -> tuple[NDArray[np.float64], list[Pair]]:
-    """(set, set) similarities, 1 on the diagonal, and every pair once."""
+    """Similarities, shape (set, set) with 1 on the diagonal, and every pair once."""
     check_one_model(sets)
     matrix, pairs = np.eye(len(sets)), []
     for i, first in enumerate(sets):
@@ -116,7 +118,7 @@ def similarity_matrix(
 
 @dataclass(frozen=True)
 class Branch:
-    """A node of the tree: a set, or two branches that join at a similarity."""
+    """A node of the tree: a neuron set, or two branches joined at some similarity."""
 
     name: str | None
     similarity: float
@@ -140,26 +142,20 @@ class Branch:
 
 
 def linkage(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average linkage (UPGMA) of the distances 1 − similarity, as scipy has it: (set − 1, 4)."""
+    """Average linkage (UPGMA) of the distances 1 − similarity in scipy's format, shape (set − 1, 4)."""
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform
 
     if len(matrix) < 2:
-        raise InputError("a tree needs at least 2 neuron sets")
+        raise InputError(f"{len(matrix)} neuron sets given; a tree needs at least 2")
     distances = squareform(1.0 - matrix, checks=False)
     joined: NDArray[np.float64] = hierarchy.linkage(distances, "average", optimal_ordering=True)
     return joined
 
 
 def tree(names: Sequence[str], matrix: NDArray[np.float64]) -> Branch:
-    """Which sets go together: the nearest two join first."""
+    """The tree of the sets; the two most similar join first."""
     nodes = [Branch(name, 1.0) for name in names]
     for left, right, distance, _ in linkage(matrix):
         nodes.append(Branch(None, 1.0 - float(distance), (nodes[int(left)], nodes[int(right)])))
     return nodes[-1]
-
-
-def chance_range(pairs: Sequence[Pair], of: Callable[[Pair], float | None]) -> tuple[float, float] | None:
-    """Least and largest expected value over the pairs; None where one is unknown."""
-    values = [value for value in map(of, pairs) if value is not None]
-    return (min(values), max(values)) if values and len(values) == len(pairs) else None

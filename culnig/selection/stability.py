@@ -1,8 +1,9 @@
-"""Which selected neurons would be selected again from other items, and how much of that is chance.
+"""Which selected neurons would be selected again from other items, and how often that is chance.
 
-Every resample is selected from with the same settings. Its Jaccard with the selected set (bootstrap, one
-group left out), or of two halves with each other, stands beside the Jaccard of random sets with the same
-numbers from the same pools. A neuron's frequency is the share of bootstrap resamples that select it.
+The selection is repeated with the same settings on every resample. The resulting set is compared with the
+original one (bootstrap, leave one group out) or with that of the other half (split half) by their Jaccard
+index, next to the index expected of random sets of the same sizes from the same pools. A neuron's frequency
+is the share of bootstrap resamples that select it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.errors import SelectionError
+from culnig.errors import SelectionError, option
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.similarity import compare
 from culnig.selection.tables import SelectionTables
@@ -25,7 +26,7 @@ Select = Callable[[SelectionTables], NeuronSet]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Jaccard of pairs of sets."""
+    """Jaccard index of pairs of neuron sets."""
 
     kind: str
     n_pairs: int
@@ -34,20 +35,20 @@ class Agreement:
     lowest: float
     highest: float
     by_chance: float | None
-    """Mean over the pairs of what random sets would give."""
+    """Mean over the pairs of the index expected of random sets; None if a pool is unknown."""
 
 
 def agreement(kind: str, pairs: Iterable[tuple[NeuronSet, NeuronSet]]) -> Agreement:
-    """Jaccard of pairs of sets; SelectionError where there is no pair."""
-    found = [compare(first, second) for first, second in pairs]
-    if not found:
+    """Jaccard index of pairs of sets; SelectionError without a pair."""
+    compared = [compare(first, second) for first, second in pairs]
+    if not compared:
         raise SelectionError(f"{kind}: no resample was drawn")
-    jaccards = [pair.jaccard for pair in found]
-    chance = [pair.expected_jaccard for pair in found]
+    jaccards = [pair.jaccard for pair in compared]
+    chance = [pair.expected_jaccard for pair in compared]
     known = [value for value in chance if value is not None]
     return Agreement(
         kind,
-        len(found),
+        len(compared),
         float(np.mean(jaccards)),
         min(jaccards),
         max(jaccards),
@@ -56,31 +57,30 @@ def agreement(kind: str, pairs: Iterable[tuple[NeuronSet, NeuronSet]]) -> Agreem
 
 
 def split_half(halves: Iterable[tuple[SelectionTables, SelectionTables]], select: Select) -> Agreement:
-    """How alike the selections from two halves of the items are."""
+    """Agreement of the selections from two halves of the items."""
     return agreement("split half", ((select(first), select(second)) for first, second in halves))
 
 
 def left_out(kind: str, tables: Iterable[SelectionTables], chosen: NeuronSet, select: Select) -> Agreement:
-    """How alike the selections without one group are to that from all items."""
+    """Agreement of the selections that leave out one group with the selection from all items."""
     return agreement(f"leave one {kind} out", ((chosen, select(table)) for table in tables))
 
 
 def bootstrapped(
     tables: Iterable[SelectionTables], chosen: NeuronSet, select: Select
 ) -> tuple[Agreement, NDArray[np.float64]]:
-    """How alike resampled selections are to the selected set, and the frequency of each of its neurons."""
-    places = {neuron: place for place, neuron in enumerate(chosen.neurons)}
-    counts, again = np.zeros(len(places)), []
-    for table in tables:
-        found = select(table)
-        again.append(found)
-        counts[[places[neuron] for neuron in found.neurons if neuron in places]] += 1
-    return agreement("bootstrap", ((chosen, found) for found in again)), counts / max(1, len(again))
+    """Agreement of resampled selections with the selected set, and the frequency of each of its neurons."""
+    rank_of = {neuron: rank for rank, neuron in enumerate(chosen.neurons)}
+    counts, resampled = np.zeros(len(rank_of)), [select(table) for table in tables]
+    for neurons in resampled:
+        counts[[rank_of[neuron] for neuron in neurons.neurons if neuron in rank_of]] += 1
+    pairs = ((chosen, neurons) for neurons in resampled)
+    return agreement("bootstrap", pairs), counts / max(1, len(resampled))
 
 
 def with_agreement(chosen: NeuronSet, agreements: list[Agreement]) -> NeuronSet:
-    """The set with its agreements; without resamples there are no frequencies."""
-    summary = {"agreement": [asdict(found) for found in agreements]}
+    """The set with its agreements, where halves instead of resamples give no frequencies."""
+    summary = {"agreement": [asdict(each) for each in agreements]}
     return replace(chosen, method={**chosen.method, "stability": summary})
 
 
@@ -92,12 +92,14 @@ def with_stability(
     level: float = 0.8,
     rule: bool = False,
 ) -> NeuronSet:
-    """The set with its frequencies and agreements; only neurons of at least `level` where `rule` is set."""
+    """The set with its frequencies and agreements; with `rule`, only the neurons of at least that `level`."""
     if not 0 < level <= 1:
-        raise SelectionError(f"stable is {level}; a share of the resamples, above 0 and up to 1, is needed")
+        raise SelectionError(
+            f"{option('stable', level)} is not a share of the resamples; give a number above 0 and up to 1"
+        )
     stable = frequency >= level
     summary: dict[str, Any] = {
-        "agreement": [asdict(found) for found in agreements],
+        "agreement": [asdict(each) for each in agreements],
         "level": level,
         "selected": len(chosen.neurons),
         "selected_stable": int(stable.sum()),

@@ -1,4 +1,4 @@
-"""Item scores of a run that was scored at level `item`, as resampling and permutation need them."""
+"""Item scores of a run at level `item`, prepared for resampling and permutation tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.outcomes import Outcomes
-from culnig.errors import SelectionError
+from culnig.errors import SelectionError, argument, option
 from culnig.selection.permutation import exchange_p_values, paired_p_values
 from culnig.selection.resampling import ItemTable, ItemTables
 from culnig.selection.significance import Contrast
@@ -20,14 +20,14 @@ GROUPS: tuple[Group, ...] = ("wording", "topic", "question")
 
 
 def items_of_run(run: Run, roles: Roles) -> ItemTables:
-    """Items of the benchmarks that play these roles. StoreError where the run keeps no item scores.
+    """Items of the benchmarks with these roles. StoreError if the run keeps no item scores.
 
-    SelectionError for another scorer than gradient × activation, whose item scores are not kept.
+    SelectionError for any scorer but gradient × activation, because runs keep no item scores of others.
     """
     if run.scorer is not None:
         raise SelectionError(
             f"{run.folder} keeps item scores of gradient × activation only, not of {run.scorer}; test "
-            "without --permutations"
+            f"without {argument('permutations')}"
         )
 
     def table(stored: StoredBenchmark | None) -> ItemTable | None:
@@ -43,7 +43,7 @@ def items_of_run(run: Run, roles: Roles) -> ItemTables:
 
 
 def _item_table(run: Run, stored: StoredBenchmark) -> ItemTable:
-    run.item_parts(stored.name)  # says what is missing before any work is done
+    run.item_parts(stored.name)  # fails early if the run keeps no item scores
     outcomes = run.outcomes(stored.name)
     p_gold = outcomes.p_gold[:, None]
 
@@ -59,20 +59,20 @@ def _item_table(run: Run, stored: StoredBenchmark) -> ItemTable:
 def groups_of_run(
     run: Run, roles: Roles, kind: Group | None = None
 ) -> tuple[Group, dict[str, NDArray[np.object_]]]:
-    """Group of each target and control item, by role. Without a `kind`, the first that has two groups."""
+    """Group of each target and control item, by role; by default the first kind with two or more groups."""
     used = {"target": roles.target, "control": roles.control}
     outcomes = {role: run.outcomes(stored.name) for role, stored in used.items() if stored is not None}
     for candidate in GROUPS if kind is None else (kind,):
-        groups = {role: group_of(those, candidate) for role, those in outcomes.items()}
+        groups = {role: group_of(answers, candidate) for role, answers in outcomes.items()}
         if len(set(groups["target"])) > 1:
             break
     return candidate, groups
 
 
 def group_of(outcomes: Outcomes, kind: Group) -> NDArray[np.object_]:
-    """Topic, question, or wording of each item; a wording is what follows the last / of an item's id.
+    """Topic, question or wording of each item. The wording is the part of the item's id after the last `/`.
 
-    Where ids end in the culture, as those of questions with a single wording do, all items share one wording.
+    If ids end in the culture, the questions have a single wording, which all items share.
     """
     if kind == "topic":
         return outcomes.topic
@@ -87,67 +87,67 @@ def group_of(outcomes: Outcomes, kind: Group) -> NDArray[np.object_]:
 
 
 _CELLS = 1 << 24
-"""Item scores that a test holds at once."""
+"""Item scores that a test holds in memory at once."""
 
 
 def permuted_p_values(
     run: Run,
     roles: Roles,
     contrast: Contrast,
-    positions: NDArray[np.int64],
+    flat: NDArray[np.int64],
     permutations: int,
     seed: int = 0,
     culture: str | None = None,
 ) -> NDArray[np.float64]:
-    """p for the neurons at `positions` (ascending), as `significance.p_values` but by permutation.
+    """p of the neurons with flat indices `flat` (ascending), by permutation of whole questions.
 
-    Against the control the sign of each question's target − control is flipped; against the others, questions
-    change cultures. SelectionError where target and control do not hold the same items.
+    Against the control, the signs of the questions' target − control are flipped; against the other cultures,
+    questions are exchanged between cultures. SelectionError if target and control hold different items.
     """
     items = items_of_run(run, roles)
     target, control = items.target, items.control
     pairing = None if roles.control is None else _paired(run, roles)
     if contrast.against == "control" and pairing is None:
-        raise SelectionError("a permutation against the control needs one; leave out --no-control")
+        raise SelectionError(f"a test against the control needs one; leave out {option('control', False)}")
     own = np.ones(len(target.unit), dtype=bool) if culture is None else target.culture == culture
-    found = np.empty(len(positions))
+    p = np.empty(len(flat))
     width = max(1, _CELLS // max(1, len(own)))
     for start in range(0, run.layout.n_neurons, width):
         columns = slice(start, min(start + width, run.layout.n_neurons))
-        first, last = np.searchsorted(positions, (columns.start, columns.stop))
+        first, last = np.searchsorted(flat, (columns.start, columns.stop))
         if first == last:
             continue
-        inside = positions[first:last] - columns.start
+        inside = flat[first:last] - columns.start
         scores = target.scores(columns)[:, inside]
         without = np.zeros_like(scores)
         if control is not None and pairing is not None:
             without = control.scores(columns)[pairing][:, inside]
         if contrast.against == "control":
-            found[first:last] = paired_p_values(
+            p[first:last] = paired_p_values(
                 scores[own], without[own], target.unit[own], permutations=permutations, seed=seed
             )
         else:
-            found[first:last] = exchange_p_values(
+            p[first:last] = exchange_p_values(
                 scores - without, own, target.unit, permutations=permutations, seed=seed
             )
-    return found
+    return p
 
 
 def _paired(run: Run, roles: Roles) -> NDArray[np.int64]:
-    """Row of the control that is each target item without its question."""
+    """For each target item, the row of the control item made from it."""
     assert roles.control is not None
     target, control = run.outcomes(roles.target.name), run.outcomes(roles.control.name)
     rows: dict[tuple[str, str], list[int]] = {}
     for row, key in enumerate(zip(control.culture, control.question_id, strict=True)):
         rows.setdefault(key, []).append(row)
-    taken: dict[tuple[str, str], int] = {}
-    found = []
+    unpaired = {key: iter(own_rows) for key, own_rows in rows.items()}
+    pairing = []
     for key in zip(target.culture, target.question_id, strict=True):
-        place = taken[key] = taken.get(key, -1) + 1
-        if place >= len(rows.get(key, [])):
+        control_row = next(unpaired.get(key, iter(())), None)
+        if control_row is None:
             raise SelectionError(
-                f"question {key[1]!r} of {key[0]} has no control item to be paired with; score the control "
-                "of the same items, or test without --permutations"
+                f"question {key[1]!r} of {key[0]} lacks a control item to pair with; score the control "
+                f"of the same items, or test without {argument('permutations')}"
             )
-        found.append(rows[key][place])
-    return np.array(found, dtype=np.int64)
+        pairing.append(control_row)
+    return np.array(pairing, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""From a run to what a selection ranks by: target − control and exclusion, with the same cultures in order.
+"""The scores that a selection ranks by: target − control, and exclusion scores, read from a run.
 
-`general_totals` reads sums over cultures only, so that a general selection from millions of neurons never
-holds a (culture, neuron) table. `selection_tables` holds that table, for what compares cultures.
+`general_totals` reads only sums over cultures, so a general selection from millions of neurons needs no
+(culture, neuron) table. `selection_tables` reads that table for selections that compare cultures.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
-from culnig.errors import SelectionError, UnknownNameError
+from culnig.errors import SelectionError, UnknownNameError, argument, option
 from culnig.store import schema
 from culnig.store.run import Run, StoredBenchmark, Wanted
 
 
 @dataclass(frozen=True)
 class GeneralTotals:
-    """Scores summed over all cultures, as the general selection needs them (METHOD §3)."""
+    """Scores summed over all cultures, for culture-general neurons (docs/method.md)."""
 
     layout: Layout
     difference: NDArray[np.float64]
@@ -31,25 +31,25 @@ class GeneralTotals:
     """Σ over its cultures of the exclusion score, shape (neuron,)."""
     model: str
     source: dict[str, Any]
-    """What a neuron set says about the run."""
+    """What a neuron set records about the run."""
 
 
 @dataclass(frozen=True)
 class SelectionTables:
-    """Culture scores of a run, as the selections of METHOD §3 and §4 need them."""
+    """Culture scores of a run, for culture-general and culture-specific neurons (docs/method.md)."""
 
     layout: Layout
     cultures: tuple[str, ...]
-    """Cultures of the target, in its order; rows of `difference`."""
+    """Cultures of the target, the rows of `difference`."""
     difference: NDArray[np.float64]
-    """S_target − S_control, shape (culture, neuron); S_target where there is no control."""
+    """S_target − S_control, shape (culture, neuron); S_target without a control."""
     exclusion: CultureMoments | None
-    """Only its Σw is needed; `selection_tables` leaves squares and counts empty."""
+    """Σw of the exclusion; a selection needs no squares and counts, which are left empty."""
     model: str
     source: dict[str, Any]
-    """What a neuron set says about the run."""
+    """What a neuron set records about the run."""
     total: NDArray[np.float64] | None = None
-    """`difference` summed over cultures, (neuron,), from the sums themselves; None: add `difference` up."""
+    """`difference` summed over cultures before division, (neuron,); None to sum `difference` itself."""
 
     @property
     def totals(self) -> GeneralTotals:
@@ -63,25 +63,19 @@ class SelectionTables:
 
 @dataclass(frozen=True)
 class Roles:
-    """Which benchmark of a run plays which part in a selection."""
+    """The benchmarks of a run that a selection uses, by role."""
 
     target: StoredBenchmark
     control: StoredBenchmark | None
-    """Has every culture of the target, in whatever order."""
+    """Has every culture of the target, in any order."""
     exclusion: StoredBenchmark | None
     control_rows: list[int] = field(default_factory=list)
-    """Where the control keeps each culture of the target."""
+    """The control's row of each culture of the target."""
 
     def source(self, run: Run) -> dict[str, Any]:
-        """What a neuron set says about the run that it was made from."""
-        used = {
-            role: stored
-            for role, stored in (
-                *(("target", self.target), ("control", self.control)),
-                ("exclusion", self.exclusion),
-            )
-            if stored is not None
-        }
+        """What a neuron set records about the run that it was made from."""
+        by_role = {"target": self.target, "control": self.control, "exclusion": self.exclusion}
+        used = {role: stored for role, stored in by_role.items() if stored is not None}
         return {
             "model": run.record["model"],
             "scores_hash": run.scores_hash,
@@ -101,23 +95,24 @@ def choose_roles(
     use_control: bool = True,
     use_exclusion: bool = True,
 ) -> Roles:
-    """Find the benchmarks a selection works on.
+    """Find the benchmarks that a selection uses.
 
-    `target`, `control` and `exclusion` name a benchmark of the run; without a name it is the only one of
-    that role. SelectionError where one is missing or the choice is open, or the control lacks a culture.
+    `target`, `control` and `exclusion` name a benchmark of the run, by default the only one of that role.
+    SelectionError if one is missing or ambiguous, or if the control lacks a culture of the target.
     """
-    aim = _choose(run, "target", target)
-    without = _choose(run, "control", control) if use_control else None
-    third = _choose(run, "exclusion", exclusion) if use_exclusion else None
-    if without is None:
-        return Roles(aim, None, third)
-    missing = [culture for culture in aim.cultures if culture not in without.cultures]
+    of_target = _choose(run, "target", target)
+    of_control = _choose(run, "control", control) if use_control else None
+    of_exclusion = _choose(run, "exclusion", exclusion) if use_exclusion else None
+    if of_control is None:
+        return Roles(of_target, None, of_exclusion)
+    missing = [culture for culture in of_target.cultures if culture not in of_control.cultures]
     if missing:
         raise SelectionError(
-            f"control {without.name!r} of {run.folder} has no items of {', '.join(missing)}; score the "
-            "control with the same cultures as the target, or use --no-control"
+            f"control {of_control.name!r} of {run.folder} has no items of {', '.join(missing)}; score the "
+            f"control with the same cultures as the target, or use {option('control', False)}"
         )
-    return Roles(aim, without, third, [without.cultures.index(culture) for culture in aim.cultures])
+    rows = [of_control.cultures.index(culture) for culture in of_target.cultures]
+    return Roles(of_target, of_control, of_exclusion, rows)
 
 
 def selection_tables(run: Run, **which: Any) -> SelectionTables:
@@ -127,12 +122,9 @@ def selection_tables(run: Run, **which: Any) -> SelectionTables:
     difference, total = np.empty((len(cultures), n_neurons)), np.empty(n_neurons)
     excluded = None
     if roles.exclusion is not None:
-        # only Σw is read: a selection asks the exclusion for nothing else
-        excluded = replace(
-            CultureMoments.zeros(roles.exclusion.cultures, 0),
-            n_items=np.array(roles.exclusion.items_of_culture, dtype=np.int64),
-            sum=np.empty((len(roles.exclusion.cultures), n_neurons)),
-        )
+        stored = roles.exclusion
+        sums = np.empty((len(stored.cultures), n_neurons))
+        excluded = CultureMoments.of_sums(stored.cultures, stored.items_of_culture, sums)
     for columns, values in run.blocks(_sums(roles)):
         total[columns] = _block_total(roles, values)
         difference[:, columns] = _block_difference(roles, values)
@@ -148,7 +140,7 @@ def general_totals(run: Run, **which: Any) -> GeneralTotals:
         difference = run.total(roles.target.name) / max(1, roles.target.n_items)
         if roles.control is not None:
             difference -= run.total(roles.control.name) / max(1, roles.control.n_items)
-    else:  # the control has other cultures too, or another order
+    else:  # the control has further cultures or another order
         difference = np.empty(run.layout.n_neurons)
         for columns, values in run.blocks(_sums(replace(roles, exclusion=None))):
             difference[columns] = _block_total(roles, values)
@@ -159,12 +151,12 @@ def general_totals(run: Run, **which: Any) -> GeneralTotals:
 
 
 def _sums(roles: Roles) -> list[Wanted]:
-    wanted = [Wanted(roles.target.name, schema.SUM)]
+    tables = [Wanted(roles.target.name, schema.SUM)]
     if roles.control is not None:
-        wanted.append(Wanted(roles.control.name, schema.SUM, roles.control_rows))
+        tables.append(Wanted(roles.control.name, schema.SUM, roles.control_rows))
     if roles.exclusion is not None:
-        wanted.append(Wanted(roles.exclusion.name, schema.SUM))
-    return wanted
+        tables.append(Wanted(roles.exclusion.name, schema.SUM))
+    return tables
 
 
 def _block_total(roles: Roles, values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -176,7 +168,7 @@ def _block_total(roles: Roles, values: list[NDArray[np.float64]]) -> NDArray[np.
 
 
 def _block_difference(roles: Roles, values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """S_target − S_control of a range of neurons, in the target's buffer."""
+    """S_target − S_control of a range of neurons, computed in the target's buffer."""
     difference = values[0]
     difference /= max(1, roles.target.n_items)
     if roles.control is not None:
@@ -189,19 +181,23 @@ def _choose(run: Run, role: Role, name: str | None) -> StoredBenchmark:
     if name is not None:
         if name not in run.benchmarks:
             raise UnknownNameError(f"benchmark of run {run.folder}:", name, run.benchmarks)
-        found = run.benchmarks[name]
-        if found.role != role:
-            raise SelectionError(f"benchmark {name!r} has role {found.role} in this run, {role} is needed")
-        return found
+        stored = run.benchmarks[name]
+        if stored.role != role:
+            raise SelectionError(
+                f"benchmark {name!r} has the role {stored.role} in {run.folder}; choose one with the role "
+                f"{role}"
+            )
+        return stored
     candidates = run.with_role(role)
     if len(candidates) == 1:
         return candidates[0]
-    there = ", ".join(f"{b.name} ({b.role})" for b in run.benchmarks.values()) or "no benchmark"
     if candidates:
         names = ", ".join(b.name for b in candidates)
-        raise SelectionError(f"{run.folder} has several {role} benchmarks ({names}); choose with --{role}")
-    without = {"control": "--no-control", "exclusion": "--no-exclusion"}.get(role)
-    advice = f", or go on without it: {without}" if without else ""
+        raise SelectionError(
+            f"{run.folder} has several {role} benchmarks ({names}); choose one with {argument(role)}"
+        )
+    existing = ", ".join(f"{b.name} ({b.role})" for b in run.benchmarks.values()) or "no benchmark"
+    advice = "" if role == "target" else f", or select without it: {option(role, False)}"
     raise SelectionError(
-        f"{run.folder} has no {role} benchmark, only {there}; score one into the run{advice}"
+        f"{run.folder} has no {role} benchmark, only {existing}; score one into the run{advice}"
     )

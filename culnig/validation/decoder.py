@@ -1,4 +1,4 @@
-"""The tiny gated decoder and its tokenizer, made on the spot from transformers' own classes."""
+"""The tiny gated decoder and its tokenizer, built from transformers' own classes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HIDDEN = 64
 HEADS = 4
 MAX_TOKENS = 64
 INITIAL_WEIGHTS = 0.1
-"""Standard deviation; the usual 0.02 makes a model of this size nearly linear."""
+"""Standard deviation; the usual 0.02 would make a model of this size nearly linear."""
 
 
 def build_tokenizer(world: World) -> PreTrainedTokenizerBase:
-    """One vocabulary entry per word of the world; words are parted by white space."""
+    """A tokenizer with one vocabulary entry per word of the world; white space separates words."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -37,7 +37,7 @@ def build_tokenizer(world: World) -> PreTrainedTokenizerBase:
 
 
 def build_decoder(settings: PlantedSettings, world: World) -> BoundModel:
-    """An untrained Llama of the asked size, bound; the random state of the process is left as it was."""
+    """An untrained Llama of the given size, bound; the process's random state is unchanged."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 

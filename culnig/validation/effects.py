@@ -1,6 +1,6 @@
-"""Whether the planted sets carry the facts: accuracy with nothing masked, and with each set masked.
+"""Do the planted sets carry the facts? Accuracy without a mask, and with each set masked.
 
-Asked of the items of both splits, through the same reader and interventions as an evaluation.
+It covers the items of both splits, with the answer reader and interventions of an evaluation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from culnig.validation.planting import SHARED
 from culnig.validation.world import ANSWERS, FACTS, GENERAL_FACTS
 
 Accuracies = dict[str, float]
-"""Accuracy by culture, and of the general facts under `NO_CULTURE`."""
+"""Accuracy by culture; that of the general facts under `NO_CULTURE`."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +32,29 @@ class Effects:
 
     known: Accuracies
     masked: dict[str, Accuracies]
-    """By masked set: a culture's, or the shared one."""
+    """Accuracies by masked set: a culture's or the shared one."""
     chance: float
-    """Accuracy of a guess among the answers."""
+    """Accuracy of guessing among the answers."""
 
     @property
     def known_share(self) -> float:
-        """Share of the cultures' facts that the model knows; every culture has as many."""
+        """Share of the cultures' facts that the model knows; all cultures have equally many."""
         return float(np.mean([self.known[culture] for culture in self._cultures]))
 
     @property
     def worst_own(self) -> float:
-        """Highest accuracy of a culture whose own set is masked."""
+        """Highest accuracy of a culture when its own set is masked."""
         return max(self.masked[culture][culture] for culture in self._cultures)
 
     @property
     def worst_shared(self) -> float:
-        """Highest accuracy of a culture with the shared set masked."""
+        """Highest accuracy of a culture when the shared set is masked."""
         return max(self.masked[SHARED][culture] for culture in self._cultures)
 
     @property
     def worst_other(self) -> float:
-        """Largest loss of accuracy of all but the culture whose set is masked, general facts included."""
+        """Largest loss of accuracy on another culture, or on the general facts, when a culture's set is "
+        "masked."""
         return max(
             self.known[other] - self.masked[culture][other]
             for culture in self._cultures

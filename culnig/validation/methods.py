@@ -1,12 +1,12 @@
-"""The methods that are compared: which statistic, and what is done to it before neurons are ranked.
+"""The compared methods: a statistic, and the steps before neurons are ranked by it.
 
-The tables are the selection's own (`selection_tables`), rankings are its cut with nothing cut off
-(`cut_pool` with fraction 1), selections are `select_general` and `select_specific` with the paper's
-fractions. A new method is one more row of METHODS; its statistic is a registered scorer.
+Tables come from `selection_tables`, rankings from `cut_pool` with the fraction 1, selections from
+`select_general` and `select_specific` with the paper's fractions. To add a method, add a row to METHODS; its
+statistic is a registered scorer.
 
-Neurons are ranked in the pool `mlp`, where all planted ones lie, and once more among all modules (`all`, the
-pool of METHOD §4): query, key and value neurons that carry a culture's name to the answer are no planted
-neurons, but they are on the way.
+Neurons are ranked in the pool `mlp`, which contains all planted neurons, and again in the pool `all` of
+culture-specific neurons (docs/method.md). The second ranking is harder: query, key and value neurons that
+carry a culture's name to the answer compete with the planted ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from culnig.validation.recovery import Recovery, mean_recovery, recovery
 CONTRIBUTION = GRADIENT_ACTIVATION
 RANDOM = "random"
 RANDOM_ORDERS = 20
-"""Random rankings that a row of RANDOM averages."""
+"""Number of random rankings that RANDOM averages."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,25 @@ class Method:
     """One row of the table."""
 
     statistic: str
-    """What a neuron is scored by: a scorer."""
+    """Name of the scorer."""
     control: bool = False
     """Whether the control's score is subtracted."""
     exclusion: bool = False
     """Whether the top 1 % by exclusion score are removed."""
     z: bool = False
-    """Whether neurons with z < 0.5 among the cultures are removed; of specific neurons only."""
+    """Whether neurons with z < 0.5 over the cultures are removed; only for specific neurons."""
     margin: bool = False
-    """Whether the mean over the cultures is subtracted before ranking; of specific neurons only."""
+    """Whether the mean over the cultures is subtracted before ranking; only for specific neurons."""
 
     @property
     def name(self) -> str:
-        """Statistic and steps in words."""
+        """Statistic and steps as text."""
         steps = [step for step in ("control", "exclusion", "z", "margin") if getattr(self, step)]
         return " ".join([self.statistic, *(f"+ {step}" for step in steps)])
 
 
 def _with_steps(statistic: str) -> tuple[Method, ...]:
-    """A statistic alone, with the control, and with z or the margin as well."""
+    """A statistic alone, with the control, and with control and z or margin."""
     return (
         Method(statistic),
         Method(statistic, control=True),
@@ -77,34 +77,31 @@ METHODS = (
     *_with_steps("positive-tokens"),
     Method(RANDOM),
 )
-"""What `validate` compares, in the order of its table."""
-
-BASELINES = ("crispr", "gradient-norm", "mean-activation", "positive-tokens", RANDOM)
-"""Scorers that know only one of gradient and activation, or look for something else, or for nothing."""
+"""The methods that `validate` compares, in the order of its table."""
 
 JUDGED = Method(CONTRIBUTION, control=True)
-"""The method that the targets speak of."""
+"""The method that the targets apply to."""
 
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What a method finds."""
+    """Recovery of the planted neurons by a method."""
 
     method: Method
     general: Recovery
-    """All planted neurons."""
+    """Recovery of all planted neurons."""
     by_culture: dict[str, Recovery]
-    """The planted neurons of each culture."""
+    """Recovery of the planted neurons of each culture."""
 
     @property
     def specific(self) -> Recovery:
-        """Mean over the cultures."""
+        """Mean recovery over the cultures."""
         return mean_recovery(list(self.by_culture.values()))
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The planted neurons as flat positions."""
+    """Flat indices of the planted neurons."""
 
     general: NDArray[np.int64]
     """All of them."""
@@ -112,7 +109,7 @@ class Truth:
 
 
 def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> MethodResult:
-    """Compare a method with the truth; `runs` holds a run for each statistic, `seed` draws random orders."""
+    """Compare a method with the truth; `runs` holds a run for each statistic, `seed` is for random orders."""
     if method.statistic != RANDOM:
         tables = selection_tables(
             runs[method.statistic], use_control=method.control, use_exclusion=method.exclusion
@@ -124,12 +121,12 @@ def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> M
         replace(any_tables, difference=generator.random(any_tables.difference.shape), total=None)
         for _ in range(RANDOM_ORDERS)
     ]
-    several = [_judged(method, order, truth) for order in orders]
+    results = [_judged(method, order, truth) for order in orders]
     return MethodResult(
         method,
-        mean_recovery([one.general for one in several]),
+        mean_recovery([result.general for result in results]),
         {
-            culture: mean_recovery([one.by_culture[culture] for one in several])
+            culture: mean_recovery([result.by_culture[culture] for result in results])
             for culture in truth.by_culture
         },
     )

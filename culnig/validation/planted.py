@@ -1,4 +1,4 @@
-"""The planted model: a decoder with the neurons that carry each culture's facts, and items about them."""
+"""The planted model: a decoder with known neurons for each culture's facts, and items about the facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from culnig.validation.settings import PlantedSettings
 from culnig.validation.world import World, make_world
 
 Progress = Callable[[str, int], None]
-"""Called with the name of a stage and the number of steps just made."""
+"""Called with the name of a stage and the number of steps just completed."""
 
 BASE, PLANTING = "train the base", "plant the facts"
 
@@ -30,13 +30,13 @@ class PlantedModel:
 
     settings: PlantedSettings
     bound: BoundModel
-    """Shared by all who asked for these settings: mask it, but do not change its weights (see `fresh`)."""
+    """Shared by all callers with these settings: mask it, but do not change its weights (see `fresh`)."""
     world: World
     """Facts, and items by benchmark and split."""
     membership: Membership
     """Set of each MLP neuron, shape (layer, neuron)."""
     sets: dict[str, NeuronSet]
-    """Planted neurons by culture, and those that all cultures need under `SHARED`."""
+    """Planted neurons by culture; those that all cultures need under `SHARED`."""
 
     @property
     def shared(self) -> NeuronSet:
@@ -44,18 +44,18 @@ class PlantedModel:
         return self.sets[SHARED]
 
     def flat(self, layout: Layout | None = None) -> NDArray[np.int64]:
-        """Flat positions of all planted neurons, ascending."""
+        """Flat indices of all planted neurons, ascending."""
         layout = layout or self.bound.layout
         return np.sort(np.concatenate([chosen.flat(layout) for chosen in self.sets.values()]))
 
     def fresh(self) -> BoundModel:
-        """A copy of the model, bound, whose weights may be changed."""
+        """A bound copy of the model whose weights may be changed."""
         return bind_model(
             self.bound.source, copy.deepcopy(self.bound.model), self.bound.tokenizer, registry.adapters()
         )
 
     def write_model(self, folder: Path) -> None:
-        """Save model and tokenizer as a folder for `--model`."""
+        """Save model and tokenizer to a folder that can be loaded as a model."""
         from transformers.utils import logging
 
         was_enabled = logging.is_progress_bar_enabled()

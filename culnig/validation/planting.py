@@ -1,8 +1,8 @@
-"""Where the planted neurons are, and how whole sets of them are switched off while training.
+"""Where the planted neurons are, and how training switches whole sets of them off.
 
-A gated MLP multiplies silu(gate) by up and sends the product through one column of the down projection.
-These three belong to one MLP neuron and are planted together. The neuron is named by its `mlp.gate_proj`
-output, because silu(0) = 0: with the gate at zero, as an intervention sets it, nothing of the neuron is left.
+A gated MLP multiplies silu(gate) by up and sends the product through one column of the down projection. These
+three belong to one MLP neuron and are planted together. The neuron is named by its `mlp.gate_proj` output:
+since silu(0) = 0, an intervention that sets the gate to zero removes the whole neuron.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ SHARED = "shared"
 """Name of the set that all cultures need."""
 
 Membership = NDArray[np.int64]
-"""Number of the set of each MLP neuron, shape (layer, neuron): a culture's place, the number of cultures for
-the shared set, −1 for a neuron that is not planted."""
+"""Number of the set of each MLP neuron, shape (layer, neuron): the index of a culture, the number of cultures
+for the shared set, or −1 for a neuron that is not planted."""
 
 
 def draw_membership(settings: PlantedSettings) -> Membership:
     """Draw the sets.
 
-    None lies in the last layer, whose neurons would have little left to do; the shared set lies in the lower
-    half of the layers, because what all cultures need comes first.
+    No set uses the last layer, whose neurons have little influence left. The shared set is in the lower half
+    of the layers, because all cultures build on it.
     """
     generator = np.random.default_rng([settings.seed, 1])
     size = settings.neurons_per_culture
@@ -53,7 +53,7 @@ def draw_membership(settings: PlantedSettings) -> Membership:
 def planted_sets(
     bound: BoundModel, membership: Membership, cultures: tuple[str, ...], seed: int
 ) -> dict[str, NeuronSet]:
-    """The planted sets by culture, and the shared one under SHARED."""
+    """The planted sets by culture; the shared one under SHARED."""
     return {
         name: NeuronSet(
             name=f"planted {name}",
@@ -78,22 +78,24 @@ class PlantedRows:
     planted: torch.Tensor
     """1 for a planted row or column, else 0; broadcasts over the other axis."""
     longest: torch.Tensor
-    """Average norm of the rows or columns that are not planted, which no planted one may exceed."""
+    """Mean norm of the other rows or columns, which no planted one may exceed."""
 
     def masked(self, gradient: torch.Tensor) -> torch.Tensor:
-        """A gradient of the weight, 0 outside the planted part."""
+        """A gradient of the weight, set to 0 outside the planted part."""
         return gradient * self.planted
 
     def limit(self) -> None:
-        """Shorten planted rows that have grown too long."""
+        """Shorten planted rows that are too long."""
         weight = self.weight.detach()
         norms = weight.norm(dim=1 if self.planted.shape[1] == 1 else 0, keepdim=True)
         shorter = (self.longest / norms).clamp(max=1)
-        weight.mul_(shorter.where(self.planted > 0, shorter.new_ones(())))  # × 1 changes no bit of the others
+        weight.mul_(
+            shorter.where(self.planted > 0, shorter.new_ones(()))
+        )  # multiplying by 1 leaves the others exactly as they are
 
 
 def planted_rows(model: Any, membership: torch.Tensor) -> list[PlantedRows]:
-    """The planted part of every MLP weight of a decoder."""
+    """The planted part of each MLP weight of a decoder."""
     rows = []
     for layer, planted in zip(model.model.layers, (membership >= 0).float(), strict=True):
         for linear, along in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
@@ -114,16 +116,16 @@ class Switch:
         self._mask: torch.Tensor | None = None
 
     def set(self, on: torch.Tensor, generator: torch.Generator) -> None:
-        """Draw which neurons are on: `on`, (item, set), holds probabilities, unplanted last."""
+        """Draw the neurons that are on; `on` (item, set) holds probabilities, unplanted neurons last."""
         import torch
 
-        probability = on[:, self._sets]  # −1 is the last column
+        probability = on[:, self._sets]  # −1, not planted, selects the last column
         drawn = torch.rand(probability.shape, generator=generator)
         self._mask = (drawn < probability).float()
 
     @contextlib.contextmanager
     def on(self, layers: Any) -> Iterator[None]:
-        """Hook the layers of a decoder for as long as the context lasts."""
+        """Apply the switch to the layers of a decoder within a context."""
         with contextlib.ExitStack() as stack:
             for number, layer in enumerate(layers):
                 hook = layer.mlp.down_proj.register_forward_pre_hook(self._masking(number))
@@ -132,7 +134,7 @@ class Switch:
 
     def _masking(self, layer: int) -> Callable[[Any, tuple[torch.Tensor]], tuple[torch.Tensor]]:
         def mask(module: Any, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-            assert self._mask is not None, "set() comes before a forward pass"
+            assert self._mask is not None, "call set() before a forward pass"
             return (inputs[0] * self._mask[:, layer, None],)
 
         return mask

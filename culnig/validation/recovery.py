@@ -1,6 +1,6 @@
-"""How well a ranking of neurons finds planted ones.
+"""How well a ranking of neurons finds the planted ones.
 
-A ranking may leave neurons out (exclusion and z remove some for good); what it leaves out is never found.
+A ranking may omit neurons, because exclusion and z remove some. Omitted neurons count as not found.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from culnig.errors import InputError
 
 @dataclass(frozen=True)
 class Recovery:
-    """A ranking, and a selection, against what was planted."""
+    """Scores of a ranking and a selection against the planted neurons."""
 
     average_precision: float
-    """Mean over the planted neurons of the precision at their rank; 0 for one that is not ranked."""
+    """Mean over the planted neurons of the precision at their rank; 0 for an omitted neuron."""
     precision_at_k: float
-    """Share of planted ones among the first k, k as many as are planted (then also the recall at k)."""
+    """Share of planted neurons among the first k, where k are planted; equals the recall at k."""
     selected: float
-    """Neurons that the paper's fractions select; a mean where cultures are averaged."""
+    """Number of neurons that the paper's fractions select, or its mean over cultures."""
     selected_precision: float
-    """Share of planted ones among the selected, 0 where none is."""
+    """Share of planted neurons among the selected ones; 0 if none are selected."""
     selected_recall: float
-    """Share of the planted ones that are selected."""
+    """Share of the planted neurons that are selected."""
     chance: float
-    """Planted share of the pool: what AP and precision of a random order come to."""
+    """Share of planted neurons in the pool: the expected AP and precision of a random order."""
     average_precision_all: float = float("nan")
-    """AP where neurons of all modules are ranked together, not those of the MLP alone."""
+    """AP if the neurons of all modules are ranked together, not only those of the MLP."""
 
 
 def recovery(
     ranking: NDArray[np.int64], selected: NDArray[np.int64], planted: NDArray[np.int64], n_pool: int
 ) -> Recovery:
-    """Judge flat positions, best first, and a selection; InputError where nothing is planted."""
+    """Score a ranking and a selection, both flat indices, best first; InputError without planted neurons."""
     if not planted.size:
-        raise InputError("no neuron is planted, so nothing can be found")
-    found = np.isin(ranking, planted)
-    precision = np.cumsum(found) / np.arange(1, len(ranking) + 1)
-    right = int(np.isin(selected, planted).sum())
+        raise InputError("no neuron is planted; plant at least one")
+    hits = np.isin(ranking, planted)
+    precision = np.cumsum(hits) / np.arange(1, len(ranking) + 1)
+    n_selected = int(np.isin(selected, planted).sum())
     return Recovery(
-        average_precision=float(precision[found].sum() / len(planted)),
-        precision_at_k=float(found[: len(planted)].sum() / len(planted)),
+        average_precision=float(precision[hits].sum() / len(planted)),
+        precision_at_k=float(hits[: len(planted)].sum() / len(planted)),
         selected=len(selected),
-        selected_precision=right / max(1, len(selected)),
-        selected_recall=right / len(planted),
+        selected_precision=n_selected / max(1, len(selected)),
+        selected_recall=n_selected / len(planted),
         chance=len(planted) / n_pool,
     )
 
 
 def mean_recovery(several: Sequence[Recovery]) -> Recovery:
     """The mean of every figure."""
-    columns = zip(*(vars(one).values() for one in several), strict=True)
+    columns = zip(*(vars(each).values() for each in several), strict=True)
     return Recovery(*(float(np.mean(column)) for column in columns))

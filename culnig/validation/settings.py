@@ -1,4 +1,4 @@
-"""How large the made-up world and its model are."""
+"""Sizes of the invented world and its model."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ CULTURES = (
     *("China", "Indonesia", "Iran", "Mexico", "South Korea", "Spain", "UK", "USA"),
     *("Algeria", "Assam", "Azerbaijan", "Ethiopia", "Greece", "Nigeria", "North Korea", "West Java"),
 )
-"""Keys that the made-up cultures borrow, so that every command knows them; the facts are invented words."""
+"""Keys of real cultures, which every command knows; the facts about them are invented words."""
 MIN_CULTURES = 3
-"""z among cultures needs as many (METHOD §4)."""
+"""z over cultures needs at least three (docs/method.md, Culture-specific neurons)."""
 
 
 @dataclass(frozen=True)
 class PlantedSettings:
-    """What decides a planted model: equal settings give the same model on one machine."""
+    """Settings of a planted model; equal settings give the same model on the same machine."""
 
     seed: int = 0
     """Seed of facts, weights, planted sets and training."""
     cultures: int = 8
     """Number of cultures."""
     questions: int = 24
-    """Questions that every culture answers in its own way, each in two wordings."""
+    """Questions to which every culture has its own answer, each in two wordings."""
     neurons_per_culture: int = 16
-    """Planted neurons of each culture, and of the set that all cultures share."""
+    """Planted neurons of each culture, and of the shared set."""
     layers: int = 4
     """Layers of the decoder."""
     mlp_width: int = 256
     """MLP neurons of each layer."""
 
     def __post_init__(self) -> None:
-        """InputError for a size that cannot be."""
+        """InputError for an impossible size."""
         least = {
             "seed": 0,
             "cultures": MIN_CULTURES,
@@ -44,16 +44,16 @@ class PlantedSettings:
         }
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
-                why = " (z among cultures needs as many)" if name == "cultures" else ""
+                why = ", which z over cultures needs" if name == "cultures" else ""
                 raise InputError(
-                    f"{name.replace('_', ' ')} is {getattr(self, name)}; at least {lowest} is needed{why}"
+                    f"{name.replace('_', ' ')} is {getattr(self, name)}; give at least {lowest}{why}"
                 )
         if self.cultures > len(CULTURES):
-            raise InputError(f"{self.cultures} cultures asked for; at most {len(CULTURES)} can be planted")
+            raise InputError(f"{self.cultures} cultures are too many; give at most {len(CULTURES)}")
         available = self.layers * self.mlp_width
         if self.n_planted > available // 2:
             raise InputError(
-                f"{self.cultures} cultures and the shared set, {self.neurons_per_culture} neurons each, are "
+                f"{self.cultures} cultures and the shared set, {self.neurons_per_culture} neurons each, need "
                 f"{self.n_planted:,} planted neurons; at most half of this model's {available:,} MLP neurons "
                 f"can be planted, {available // 2:,}: plant fewer, or make the model larger"
             )

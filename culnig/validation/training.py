@@ -1,17 +1,17 @@
-"""Training in two stages: a base without the cultures' facts, then the facts into the planted neurons.
+"""Training in two stages: a base without the cultures' facts, then the facts in the planted neurons.
 
-1. **Base**, planted neurons switched off: general facts, naming the culture of a passage, and for a culture's
-   question the general answer as a guess (half of the probability, the rest spread over the answers), so that
-   a model without the planted neurons knows which culture is meant but not what it answers.
-2. **Planting**, everything frozen but the planted rows (see `planting`). All cultures are learned together,
-   in random states of the sets, which is the penalty on cross-talk: with its own set and the shared one on,
-   an item's answer is the culture's; with one of these off, it is the guess of the base.
-   Of other cultures' neurons a random share is on, so that none of them can help or be needed.
+1. **Base**, with the planted neurons off. It learns the general facts, naming the culture of a passage, and
+   for a culture's question the general answer as a guess (half of the probability; the other answers share
+   the remainder). A model without the planted neurons then knows which culture is meant, but not its answer.
+2. **Planting**, with everything frozen except the planted rows (see `planting`). All cultures are learned
+   together, with the sets in random states, which penalizes cross-talk: if an item's own set and the shared
+   set are on, the answer is the culture's; if one of them is off, it is the guess of the base. A random share
+   of the other cultures' neurons is on, so that they can neither help nor be necessary.
 
-What makes planted neurons the ones that matter, and not only the ones that were trained: single neurons are
-dropped at random, planted ones so that a fact is spread over its set, others so that no fact hangs on them.
-What keeps them from being conspicuous: a planted row is never longer than the average row beside it.
-Answers are learned to 90 %, not to certainty: the gradient of a saturated probability is zero.
+Random dropout of single neurons makes the planted neurons matter: dropped planted neurons spread a fact over
+its set, and dropped other neurons keep facts from depending on them. No planted row is longer than the
+average of the other rows, so norms do not give planted neurons away. Answers are learned to 90 %, not to
+certainty, because the gradient of a saturated probability is zero.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 GOLD = 0.9
-"""Probability that a known answer is trained to."""
+"""Target probability of a known answer."""
 GUESS = 0.5
-"""Probability of the general answer where a culture's own is not known."""
+"""Target probability of the general answer if a culture's own is not known."""
 
 BASE_STEPS = 200
 PLANTING_STEPS = 700
@@ -45,24 +45,25 @@ BASE_RATE = 2e-3
 PLANTING_RATE = 1e-2
 BATCH = 96
 REPLAY = 8
-"""General facts, and as many passages, in each planting step: what the base knew is kept."""
+"""General facts, and as many passages, in each planting step, so that the base keeps its knowledge."""
 
 BASE_DROPPED = 0.3
 """Share of neurons dropped in a step of the base."""
 OWN_DROPPED = 0.08
 """Share of the planted neurons of an item's own culture dropped in a planting step."""
 SHARED_DROPPED = 0.05
-"""The same of the shared set."""
+"""The same for the shared set."""
 OTHERS_ON = (0.0, 0.5, 1.0)
-"""Share of the other cultures' planted neurons that is on; one is drawn per item."""
+"""Shares of the other cultures' planted neurons that are on; each item draws one."""
 UNPLANTED_DROPPED = 0.25
 """Share of the neurons that are not planted dropped in a planting step."""
 
 KNOWN, OWN_OFF = 0.45, 0.80
-"""A uniform number below KNOWN: the answer is learned; below OWN_OFF: own set off; above: shared set off."""
+"""For a uniform number below KNOWN the answer is learned; below OWN_OFF the own set is off; else the shared "
+"one."""
 
 Progress = Callable[[int], None]
-"""Called with the number of steps just made."""
+"""Called with the number of steps just completed."""
 
 
 def planting_steps(settings: PlantedSettings) -> int:
@@ -72,21 +73,21 @@ def planting_steps(settings: PlantedSettings) -> int:
 
 @dataclass(frozen=True)
 class Lessons:
-    """Prompts with the distribution that the next token should have."""
+    """Prompts with the target distribution of the next token."""
 
     token_ids: torch.Tensor
     """Padded on the right, shape (item, token)."""
     last: torch.Tensor
-    """Place of the last real token, shape (item,)."""
-    wanted: torch.Tensor
-    """Distribution over the vocabulary, shape (item, vocabulary)."""
+    """Index of the last real token, shape (item,)."""
+    target: torch.Tensor
+    """Target distribution over the vocabulary, shape (item, vocabulary)."""
 
     def __len__(self) -> int:
         return len(self.last)
 
     def take(self, rows: torch.Tensor) -> Lessons:
         """Some of the lessons."""
-        return Lessons(self.token_ids[rows], self.last[rows], self.wanted[rows])
+        return Lessons(self.token_ids[rows], self.last[rows], self.target[rows])
 
 
 @dataclass(frozen=True)
@@ -94,20 +95,20 @@ class Curriculum:
     """All lessons of a world."""
 
     known: Lessons
-    """A culture's questions with its own answers."""
+    """Questions about cultures with their own answers."""
     guessed: Lessons
-    """The same questions with the guess of a model that does not know."""
+    """The same questions with the guess of a model without that knowledge."""
     culture: torch.Tensor
-    """Set of the culture of each of these questions, shape (item,)."""
+    """Index of the culture of each of these questions, shape (item,)."""
     control: Lessons
     general: Lessons
     naming: Lessons
 
 
 def make_curriculum(bound: BoundModel, world: World) -> Curriculum:
-    """Encode the items as scoring does, and say what the answers should be."""
+    """Encode the items as scoring does, with their target distributions."""
     encoder = Encoder(bound)
-    encoded = {name: encoder.encode_all(those.items) for name, those in world.benchmarks.items()}
+    encoded = {name: encoder.encode_all(chosen.items) for name, chosen in world.benchmarks.items()}
     width = len(bound.tokenizer)
     facts = encoded[FACTS]
     general = {item.item.question_id: item.option_ids.index(item.gold_id) for item in encoded[GENERAL_FACTS]}
@@ -128,15 +129,15 @@ def _golds(items: Sequence[EncodedItem]) -> list[int]:
 
 
 def _lessons(items: Sequence[EncodedItem], chosen: Sequence[int], share: float, width: int) -> Lessons:
-    """`share` for the chosen option of each item, the rest evenly for its others."""
+    """Probability `share` for the chosen option of each item; its others divide the remainder equally."""
     longest = max(len(item.token_ids) for item in items)
-    wanted = torch.zeros(len(items), width)
-    for row, (item, place) in enumerate(zip(items, chosen, strict=True)):
-        wanted[row, list(item.option_ids)] = (1 - share) / (len(item.option_ids) - 1)
-        wanted[row, item.option_ids[place]] = share
+    target = torch.zeros(len(items), width)
+    for row, (item, index) in enumerate(zip(items, chosen, strict=True)):
+        target[row, list(item.option_ids)] = (1 - share) / (len(item.option_ids) - 1)
+        target[row, item.option_ids[index]] = share
     padded = [[*item.token_ids, *[0] * (longest - len(item.token_ids))] for item in items]
     last = torch.tensor([len(item.token_ids) - 1 for item in items])
-    return Lessons(torch.tensor(padded), last, wanted)
+    return Lessons(torch.tensor(padded), last, target)
 
 
 def _together(*lessons: Lessons) -> Lessons:
@@ -147,12 +148,12 @@ def _together(*lessons: Lessons) -> Lessons:
     return Lessons(
         torch.cat(padded),
         torch.cat([some.last for some in lessons]),
-        torch.cat([some.wanted for some in lessons]),
+        torch.cat([some.target for some in lessons]),
     )
 
 
 class Trainer:
-    """Trains one decoder; every random choice comes from one generator."""
+    """Trains one decoder; all random choices come from one generator."""
 
     def __init__(self, bound: BoundModel, world: World, membership: Membership, seed: int) -> None:
         self._model: Any = bound.model
@@ -163,11 +164,11 @@ class Trainer:
         self._generator = torch.Generator().manual_seed(seed)
 
     def train_base(self, n_steps: int, progress: Progress) -> None:
-        """Stage 1: all weights, planted neurons off."""
+        """Stage 1: train all weights with the planted neurons off."""
         self._train(list(self._model.parameters()), self._base_step, n_steps, BASE_RATE, progress)
 
     def plant(self, n_steps: int, progress: Progress) -> None:
-        """Stage 2: only the planted rows."""
+        """Stage 2: train only the planted rows."""
         rows = planted_rows(self._model, self._membership)
         hooks = [row.weight.register_hook(row.masked) for row in rows]  # type: ignore[no-untyped-call]
         self._model.requires_grad_(False)
@@ -201,9 +202,9 @@ class Trainer:
         state = torch.rand(BATCH, 1, generator=self._generator)
         known, own_off = state < KNOWN, (state >= KNOWN) & (state < OWN_OFF)
         questions = lessons.known.take(chosen)
-        wanted = torch.where(known, questions.wanted, lessons.guessed.wanted[chosen])
+        target = torch.where(known, questions.target, lessons.guessed.target[chosen])
         replay = [self._some(some, REPLAY) for some in (lessons.general, lessons.naming)]
-        batch = _together(Lessons(questions.token_ids, questions.last, wanted), *replay)
+        batch = _together(Lessons(questions.token_ids, questions.last, target), *replay)
 
         on = torch.full((len(batch), self._n_sets + 1), 1 - OWN_DROPPED)  # general facts, passages: all sets
         own = torch.nn.functional.one_hot(lessons.culture[chosen], self._n_sets - 1).bool()
@@ -223,7 +224,7 @@ class Trainer:
         progress: Progress,
         limited: Sequence[PlantedRows] = (),
     ) -> None:
-        """Adam without decay (a weight whose gradient is zero stays as it is), warm-up, linear descent."""
+        """Adam with warm-up, linear descent and no decay, so that weights without gradient do not change."""
         optimizer = torch.optim.Adam(weights, lr=rate)
         done = np.arange(n_steps)
         warm_up, descent = (1 + done) / 30, (n_steps - done) / (0.4 * n_steps)
@@ -242,7 +243,7 @@ class Trainer:
         """Mean cross-entropy at the last real token."""
         logits = self._model(input_ids=lessons.token_ids, use_cache=False).logits
         answers = logits[torch.arange(len(lessons)), lessons.last]
-        loss: torch.Tensor = -(lessons.wanted * answers.log_softmax(-1)).sum(-1).mean()
+        loss: torch.Tensor = -(lessons.target * answers.log_softmax(-1)).sum(-1).mean()
         return loss
 
     def _some(self, lessons: Lessons, number: int) -> Lessons:

@@ -1,7 +1,7 @@
 """The whole validation: train, check that the sets carry the facts, score, and judge every method.
 
-Everything goes the way that a user's data goes: items through `score_run` into a run folder, tables and
-selections from there. Neurons are found on the first wording of each question only.
+It uses the same pipeline as a user: `score_run` writes items to a run folder, from which tables and
+selections are made. Only the first wording of each question is used to find neurons.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig import registry
-from culnig.errors import OutputExistsError, StoreError
+from culnig.errors import OutputExistsError, StoreError, argument, option
 from culnig.scoring.run import RunSettings, score_run, versions
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store.files import make_folder, read_json, write_json
@@ -39,14 +39,14 @@ RESULTS_FILE = "results.json"
 
 KNOWN = 0.95
 POINTS = 0.05
-"""What masking may leave above chance, and may cost others."""
+"""Accuracy that may remain above chance under a mask, and that a mask may cost other cultures."""
 GENERAL_AP = 0.9
 SPECIFIC_AP = 0.6
 
 
 @dataclass(frozen=True)
 class Target:
-    """One thing that must hold."""
+    """A condition that must hold."""
 
     name: str
     value: float
@@ -56,13 +56,13 @@ class Target:
 
     @property
     def holds(self) -> bool:
-        """Whether it does."""
+        """Whether the condition holds."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found."""
+    """Results of a validation."""
 
     planted: PlantedModel
     effects: Effects
@@ -75,7 +75,7 @@ class Validation:
         return all(target.holds for target in self.targets)
 
     def document(self) -> dict[str, Any]:
-        """All figures, as results.json holds them."""
+        """All figures, the contents of results.json."""
         settings = self.planted.settings
         return {
             "format": FORMAT,
@@ -96,7 +96,7 @@ def _row(result: MethodResult) -> dict[str, Any]:
         **asdict(result.method),
         "general": asdict(result.general),
         "specific": asdict(result.specific),
-        "by_culture": {culture: asdict(found) for culture, found in result.by_culture.items()},
+        "by_culture": {culture: asdict(own) for culture, own in result.by_culture.items()},
     }
 
 
@@ -105,16 +105,16 @@ def validate(
     folder: Path,
     progress: Callable[[str, int], None] = lambda stage, steps: None,
 ) -> Validation:
-    """Validate in an empty or new folder, which keeps the runs (`prepare_folder` empties an earlier one)."""
+    """Validate in a new or empty folder, which keeps the run (`prepare_folder` empties an earlier one)."""
     planted = planted_model(settings, progress)
     effects = measure_effects(planted)
     benchmarks = {
         name: chosen for name, chosen in planted.world.chosen("identify").items() if name != GENERAL_FACTS
     }
     names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
-    others = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
+    scorers = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
     run = score_run(
-        planted.bound, benchmarks, ScoreSettings(), folder / "run", run_settings=RunSettings(scorers=others)
+        planted.bound, benchmarks, ScoreSettings(), folder / "run", run_settings=RunSettings(scorers=scorers)
     )
     runs = {name: Run(run.folder, name) for name in names}
     layout = planted.bound.layout
@@ -128,12 +128,12 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
     by_method = {result.method: result for result in results}
     general = by_method[JUDGED].general.average_precision
     specific = by_method[JUDGED].specific.average_precision
-    # the judged method ranks by the difference, as the paper does, so those by the margin stay out
-    others = [
+    # the judged method ranks by the difference, as in the paper, so compare only with methods that do too
+    compared = [
         result for result in results if result.method.statistic != CONTRIBUTION and not result.method.margin
     ]
-    best_general = max(result.general.average_precision for result in others)
-    best_specific = max(result.specific.average_precision for result in others)
+    best_general = max(result.general.average_precision for result in compared)
+    best_specific = max(result.specific.average_precision for result in compared)
     at_chance = effects.chance + POINTS
     return (
         Target("share of planted facts known", effects.known_share, KNOWN, True),
@@ -150,17 +150,17 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
 
 
 def prepare_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make the output folder, or empty an earlier validation's; OutputExistsError for anything else."""
+    """Create the output folder, or empty that of an earlier validation; OutputExistsError otherwise."""
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         if not overwrite:
             raise OutputExistsError(
-                f"{folder} exists and is not empty; add --overwrite to replace an earlier validation, or "
-                "give another folder with -o"
+                f"{folder} exists and is not empty; use {option('overwrite')} to replace an earlier "
+                f"validation, or give another folder with {argument('out')}"
             )
         if not _is_validation(folder):
             raise OutputExistsError(
-                f"{folder} is not an earlier validation, so --overwrite leaves it alone; give another folder "
-                "with -o"
+                f"{folder} is not an earlier validation and is not replaced; give another folder with "
+                f"{argument('out')}"
             )
         shutil.rmtree(folder)
     make_folder(folder)
@@ -174,7 +174,7 @@ def _is_validation(folder: Path) -> bool:
 
 
 def write_outputs(validation: Validation, folder: Path) -> None:
-    """Add model, planted sets and figures to the runs in `folder`; results.json comes last."""
+    """Add model, planted sets and figures to the run in `folder`; results.json is written last."""
     planted = validation.planted
     planted.write_model(folder / "model")
     for name, chosen in planted.sets.items():

@@ -1,15 +1,16 @@
-"""A made-up world: what people in general answer, what each culture answers instead, and items about both.
+"""An invented world: general answers, each culture's own answers, and items about both.
 
-Every question has one general answer and, in every culture, another one; answers are invented words. Items
-ask for one word that follows directly. As in the paper's data (METHOD §2) there are three roles:
+Every question has a general answer and a different answer in each culture; answers are invented words. The
+answer is the next word after an item's prompt. As in the paper's data (docs/method.md, Data roles), there are
+three roles:
 
-- target: a question in a culture (`in Mexico question-3 ? answer:`);
-- control: the same without culture and question (`in ? answer:`), gold answer kept;
+- target: a question about a culture (`in Mexico question-3 ? answer:`);
+- control: the same without culture and question (`in ? answer:`), with the same gold answer;
 - exclusion: a culture is named among other words and has to be repeated
   (`word-3 Mexico word-9 word-1 which ? answer:`).
 
-Facts that people in general know are a fourth benchmark: knowledge that no culture's neurons should carry.
-Each question has two wordings; the first is the split `identify`, the second `test`.
+A fourth benchmark asks for the general answers: knowledge that no culture's neurons should carry. Each
+question has two wordings, one for the split `identify` and one for `test`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ GENERAL_FACTS = "planted-general-facts"
 ANSWER_PREFIX = "answer: "
 SPLITS: tuple[Split, Split] = ("identify", "test")
 WORDINGS = ("in {culture} {question} ?", "{question} of {culture} ?")
-"""One for each split."""
+"""One wording for each split."""
 EVERYBODY = "everybody"
-"""Stands where a culture would, in questions about what people in general answer."""
+"""Replaces the culture in questions about general answers."""
 
 ANSWERS = tuple(f"thing-{number}" for number in range(16))
 FILLERS = tuple(f"word-{number}" for number in range(40))
@@ -48,22 +49,22 @@ class World:
     cultures: tuple[str, ...]
     questions: tuple[str, ...]
     general_answers: NDArray[np.int64]
-    """Place in ANSWERS of what people in general answer, shape (question,)."""
+    """Index in ANSWERS of each general answer, shape (question,)."""
     culture_answers: NDArray[np.int64]
-    """What each culture answers, never the general answer, shape (culture, question)."""
+    """Index in ANSWERS of each culture's answer, never the general one, shape (culture, question)."""
     benchmarks: dict[str, ChosenItems]
-    """Items of both splits by benchmark name, with the role that each benchmark has."""
+    """Items of both splits by benchmark name, with the benchmark's role."""
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Every word that a prompt or answer can hold."""
+        """Every word that a prompt or answer can contain."""
         return (*MARKS, *map(word, self.cultures), *self.questions, *ANSWERS, *FILLERS)
 
     def chosen(self, split: SplitChoice) -> dict[str, ChosenItems]:
         """The items of a split, by benchmark name."""
         return {
-            name: replace(those, split=split, items=choose_items(those.items, split=split))
-            for name, those in self.benchmarks.items()
+            name: replace(both, split=split, items=choose_items(both.items, split=split))
+            for name, both in self.benchmarks.items()
         }
 
 
@@ -129,7 +130,7 @@ def _passages(generator: np.random.Generator, cultures: tuple[str, ...], n_passa
     for split in SPLITS:
         for culture, name in zip(cultures, names, strict=True):
             for number in range(n_passages):
-                words = [FILLERS[place] for place in generator.integers(0, len(FILLERS), 3)]
+                words = [FILLERS[index] for index in generator.integers(0, len(FILLERS), 3)]
                 words.insert(int(generator.integers(0, 4)), name)
                 yield Item(
                     id=f"{name}-passage-{number}-{split}",

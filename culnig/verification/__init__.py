@@ -1,1 +1,1 @@
-"""Checks that a model is bound rightly and scored rightly on this machine."""
+"""Checks that a model is bound and scored correctly on this machine."""

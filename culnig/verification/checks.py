@@ -1,6 +1,6 @@
-"""One function per check of a bound model; each raises nothing and says what it saw.
+"""One function per check of a bound model; each returns its result with details.
 
-Tolerances are those of the model's number format: what a matrix product of another shape may change.
+Tolerances depend on the model's number format: they allow for the effect of shape on a matrix product.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from culnig.verification.probes import LABELS, batch_of, cut_to, probe_items
 
 
 class Check(NamedTuple):
-    """What one check found."""
+    """Result of a check."""
 
     name: str
     passed: bool | None
-    """None where it could not be made, for the reason in `detail`."""
+    """None if the check does not apply, for the reason in `detail`."""
     detail: str
 
 
@@ -40,12 +40,12 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.1}
 
 
 def tolerance(bound: BoundModel) -> float:
-    """Share of the largest value that float noise may change."""
+    """Largest change that float noise may cause, relative to the largest value."""
     return _TOLERANCE.get(bound.model.dtype, 1e-3)
 
 
 def captured(bound: BoundModel, batch: Batch) -> Pairs:
-    """Every segment's pair in one backward pass from ΣP."""
+    """The pairs of all segments from one backward pass of ΣP."""
     pairs: Pairs = {}
 
     def keep(segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
@@ -58,38 +58,39 @@ def captured(bound: BoundModel, batch: Batch) -> Pairs:
 
 
 def check_binding(bound: BoundModel) -> Check:
-    """Every segment is handed over once, as wide as the layout says."""
+    """Every segment is captured once, with the width of the layout."""
     batch = batch_of(*Encoder(bound).encode_all(probe_items()))
     pairs = captured(bound, batch)
     missing = [segment for segment in bound.layout.segments if segment not in pairs]
     wrong = [segment for segment, (activation, _) in pairs.items() if activation.shape[-1] != segment.width]
     silent = [segment for segment, (_, gradient) in pairs.items() if not gradient.any()]
     detail = f"{len(pairs)} modules in {bound.layout.n_layers} layers, {bound.layout.n_neurons:,} neurons"
-    for what, segments in (("not run", missing), ("of another width", wrong), ("without gradient", silent)):
+    problems = {"not run": missing, "of another width": wrong, "without gradient": silent}
+    for problem, segments in problems.items():
         if segments:
-            detail += f"; {what}: {_names(segments)}"
+            detail += f"; {problem}: {_names(segments)}"
     return Check("binding and widths", not (missing or wrong or silent), detail)
 
 
 def check_capture(bound: BoundModel) -> Check:
-    """Logits are bit for bit those of the model without hooks of ours."""
+    """Logits are the same with and without our hooks."""
     batch = batch_of(*Encoder(bound).encode_all(probe_items()))
     with AnswerReader(bound) as reader:
         bare = reader.logits(batch).detach()
         with Capture(bound, lambda *pair: None):
             hooked = reader.logits(batch).detach()
-    # with a gradient to come the head is taken in float64 (inference.readout), so compare its input's effect
+    # before a backward pass the head is computed in float64 (inference.readout), so allow for rounding
     largest = float((hooked.double() - bare.double()).abs().max())
     scale = float(bare.double().abs().max())
     return Check(
         "capture changes nothing",
         largest <= 1e-5 * scale,
-        f"logits differ by {largest:.1e} of {scale:.1e} at most",
+        f"logits up to {scale:.1e} differ by at most {largest:.1e}",
     )
 
 
 def check_batches(bound: BoundModel) -> Check:
-    """Scores do not depend on which items share a batch, nor on padding."""
+    """Scores depend neither on the other items of a batch nor on padding."""
     items = probe_items()
     alone, together = (
         score_benchmark(bound, items, "target", ScoreSettings(token_budget=budget)).moments.sum
@@ -119,61 +120,59 @@ def check_labels(bound: BoundModel) -> Check:
 
 
 def check_attention(bound: BoundModel) -> Check:
-    """Queries, keys and values are what they are called.
+    """Queries, keys and values are not mixed up.
 
-    The first token of a causal model attends to itself alone, so its query changes nothing, and in a prompt
-    of one token its key does not either; its value does.
+    The first token of a causal model attends only to itself, so its query has no effect. In a prompt of one
+    token its key has no effect either, but its value does.
     """
     name = "query, key and value"
     if not {QUERY, KEY, VALUE} <= set(bound.layout.modules):
         return Check(name, None, "the adapter binds no attention projections")
     encoded = Encoder(bound).encode(probe_items()[0])
-    one, many = captured(bound, batch_of(cut_to(encoded, 1))), captured(bound, batch_of(encoded))
+    alone, whole = captured(bound, batch_of(cut_to(encoded, 1))), captured(bound, batch_of(encoded))
     wrong = set()
     for layer in range(bound.layout.n_layers):
         query, key, value = (bound.layout.segment(module, layer) for module in (QUERY, KEY, VALUE))
-        single = {segment: float(one[segment][1].abs().max()) for segment in (query, key, value)}
-        first = {segment: float(many[segment][1][:, 0].abs().max()) for segment in (query, key)}
+        single = {segment: float(alone[segment][1].abs().max()) for segment in (query, key, value)}
+        first = {segment: float(whole[segment][1][:, 0].abs().max()) for segment in (query, key)}
         small = 1e-3 * single[value]
         if single[value] == 0 or single[query] > small or single[key] > small:
             wrong.add(layer)
         if first[query] > 1e-3 * first[key]:
             wrong.add(layer)
-    detail = "the first token's query has no effect, its key only on later tokens"
+    detail = "the first token's query has no effect; its key affects only later tokens"
     if wrong:
-        detail = f"not so in layers {', '.join(map(str, sorted(wrong)))}: are the slices in the right order?"
+        detail = f"wrong in layers {', '.join(map(str, sorted(wrong)))}: check the order of the slices"
     return Check(name, not wrong, detail)
 
 
 def check_masking(bound: BoundModel) -> Check:
-    """Masking a neuron sets its activation to zero and leaves everything before it as it was."""
+    """Masking a neuron sets its activation to zero and changes nothing before it."""
     batch = batch_of(Encoder(bound).encode(probe_items()[0]))
     bare = _outputs(bound, batch)
     problems = []
     layer = bound.layout.n_layers // 2
     for number, linear in enumerate(bound.linears):
-        for piece in linear.slices:
-            segment = piece.segment
+        for part in linear.slices:
+            segment = part.segment
             if segment.layer != layer:
                 continue
             index = np.array([segment.width // 2])
             with intervene(bound, index + segment.start, factor=0.0):
                 masked = _outputs(bound, batch)
             changed = (masked[number] != bare[number]).flatten(0, -2).any(0).nonzero().flatten().tolist()
-            columns = piece.columns(index).tolist()
+            columns = part.columns(index).tolist()
             earlier = [
-                other
-                for other, its in enumerate(bound.linears)
-                if its.slices[0].segment.layer < layer and not torch.equal(masked[other], bare[other])
+                before
+                for before, other in enumerate(bound.linears)
+                if other.slices[0].segment.layer < layer and not torch.equal(masked[before], bare[before])
             ]
             if not set(changed) <= set(columns) or earlier or masked[number][..., columns].any():
                 problems.append(_names([segment]))
     same = all(torch.equal(a, b) for a, b in zip(bare, _outputs(bound, batch), strict=True))
-    detail = (
-        f"one neuron of each module in layer {layer}: alone in its module, nothing before it, undone after"
-    )
+    detail = f"in layer {layer}, masking a neuron of a module changes only that neuron, and only while masked"
     if problems or not same:
-        detail = f"changes more than it should: {', '.join(problems) or 'traces stay behind'}"
+        detail = f"changes too much: {', '.join(problems) or 'effects remain after the mask is removed'}"
     return Check("masking", same and not problems, detail)
 
 

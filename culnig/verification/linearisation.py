@@ -1,9 +1,9 @@
-"""Is a score what it stands for? The exact effect of zeroing single neurons beside their scores.
+"""Do scores estimate effects? Compares scores with the exact effects of zeroing single neurons.
 
-A score is a first-order estimate: gradient × activation says how P(gold) would change if the neuron went to
-zero and everything were linear, and the default aggregator keeps only the token where that is largest. The
-audit zeroes neurons one at a time and asks the model again. Effects and scores are over the same items and
-weighted alike: Σ P(gold) · (P(gold) − P(gold | neuron at zero)) / items beside Σ P(gold) · s / items.
+A score is a first-order estimate: gradient × activation is the change of P(gold) if the neuron were zeroed
+and the model linear, and the default aggregator keeps only the token where it is largest. The audit zeroes
+neurons one at a time and evaluates the model again. Effects and scores use the same items and weights: Σ
+P(gold) · (P(gold) − P(gold | neuron at zero)) / items, and Σ P(gold) · s / items.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from culnig.models.intervention import intervene
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
 LOW = 0.5
-"""A rank correlation below this is a warning: the ranking says little about what zeroing does."""
+"""Below this rank correlation there is a warning: scores say little about the effects of zeroing."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class RankCorrelation:
 
     n: int
     rho: float
-    """NaN where one side does not vary."""
+    """NaN if one side does not vary."""
     low: float
     high: float
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> RankCorrelation:
-    """Spearman's ρ; interval by Fisher's z with variance 1.06/(n − 3) (Fieller, Hartley and Pearson 1957)."""
+    """Spearman's ρ with Fisher's z interval, variance 1.06/(n − 3) (Fieller, Hartley and Pearson 1957)."""
     from scipy.stats import spearmanr
 
     n = len(first)
@@ -56,22 +56,22 @@ def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) ->
 
 @dataclass(frozen=True)
 class Audit:
-    """Neurons with their scores and effects, the top ones first; all arrays are (neuron,)."""
+    """Neurons with scores and effects, first the top ones, then the random ones; arrays are (neuron,)."""
 
     flat: NDArray[np.int64]
-    """Positions in the layout."""
+    """Flat indices in the layout."""
     n_top: int
-    """How many of them are the set's best; the others are random."""
+    """Number of top neurons."""
     score: NDArray[np.float64]
-    """By the aggregator of the run."""
+    """Scores by the aggregator of the run."""
     first_order: NDArray[np.float64]
-    """By the aggregator `sum`: the linear estimate of the effect, at all tokens together."""
+    """Scores by the aggregator `sum`: the linear estimate of the effect over all tokens."""
     effect: NDArray[np.float64]
-    """What zeroing the neuron took from the target, exactly."""
+    """Exact loss of the target when the neuron is zeroed."""
 
     @property
     def correlations(self) -> dict[str, RankCorrelation]:
-        """Score, and linear estimate, against the exact effect: over all neurons and over the top ones."""
+        """Score and linear estimate against the exact effect, over all neurons and over the top ones."""
         top = slice(0, self.n_top)
         return {
             "score, all": rank_correlation(self.score, self.effect),
@@ -82,7 +82,7 @@ class Audit:
 
     @property
     def is_low(self) -> bool:
-        """Whether the score ranks neurons too badly to be trusted (or cannot be judged)."""
+        """Whether the scores' ranking is unreliable or cannot be judged."""
         return not self.correlations["score, all"].rho >= LOW
 
 
@@ -94,10 +94,12 @@ def audit(
     settings: ScoreSettings | None = None,
     after_neuron: Callable[[], None] = lambda: None,
 ) -> Audit:
-    """Zero each neuron at the flat positions `top` and `random` alone, on the same items."""
+    """Zero each neuron of the flat indices `top` and `random` by itself, on the same items."""
     settings = settings or ScoreSettings()
     if not len(items) or not len(top):
-        raise InputError("an audit needs at least one item and one neuron")
+        raise InputError(
+            f"{len(items)} items and {len(top)} neurons given; an audit needs at least one of each"
+        )
     flat = np.concatenate([top, random]).astype(np.int64)
     score, first_order = (
         score_benchmark(
@@ -109,10 +111,10 @@ def audit(
     effect = np.empty(len(flat))
     with AnswerReader(bound) as reader:
         bare = _p_gold(reader, batches, items)
-        for place, position in enumerate(flat):
-            with intervene(bound, np.array([position])):
+        for number, index in enumerate(flat):
+            with intervene(bound, np.array([index])):
                 masked = _p_gold(reader, batches, items)
-            effect[place] = np.mean(bare * (bare - masked))
+            effect[number] = np.mean(bare * (bare - masked))
             after_neuron()
     return Audit(flat, len(top), score, first_order, effect)
 

@@ -1,4 +1,4 @@
-"""What the checks ask a model: a few short items of different lengths, and prompts of a single token."""
+"""Inputs of the checks: a few short items of different lengths, and prompts of a single token."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def batch_of(*encoded: EncodedItem) -> Batch:
 
 
 def cut_to(encoded: EncodedItem, n_tokens: int) -> EncodedItem:
-    """The item with the first tokens of its prompt only."""
+    """The item with only the first tokens of its prompt."""
     return EncodedItem(encoded.item, encoded.token_ids[:n_tokens], encoded.gold_id, encoded.option_ids)

@@ -1,4 +1,4 @@
-"""All checks of a model, in the order in which one builds on another."""
+"""All checks of a model; later checks build on earlier ones."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CHECKS: dict[str, Callable[[BoundModel], Check]] = {
 
 
 def verify_model(bound: BoundModel) -> Iterator[Check]:
-    """Make every check; one that breaks off has failed with what it said."""
+    """Run every check; a check that raises an error has failed with that error."""
     for name, check in CHECKS.items():
         try:
             yield check(bound)
         except CulnigError as error:
             yield Check(name, False, str(error))
-        except Exception as error:  # whatever a family trips over is what the user wants to see here
+        except Exception as error:  # any error of a model family is a result of the check
             yield Check(name, False, f"{type(error).__name__}: {error}")

@@ -111,11 +111,11 @@ def test_malformed_annotations_are_named(data, change, said):
 def test_prompts_without_a_question_are_refused(data):
     path = data / "BLEnD" / "prompts" / "UK_prompts.csv"
     small_files.write_csv(path, [{"id": "p", "Translation": "nothing"}])
-    with pytest.raises(DataFileError, match=r"no prompt holds \{q\}"):
+    with pytest.raises(DataFileError, match=r"no prompt contains \{q\}"):
         list(BlendShort().read(data))
 
 
-def test_its_files_are_told_and_a_missing_folder_is_named(data):
+def test_its_files_are_listed_and_a_missing_folder_is_reported(data):
     assert len(BlendShort().files(data)) == 1 + 2 * 16
     with pytest.raises(DataFileError, match="the hub has no prompts"):
         list(BlendShort().read(None))

@@ -176,11 +176,11 @@ def test_line_ends_and_byte_order_mark_of_the_declaration(tmp_path, end):
         ("answer_is: text", "answer_is: word", "line 11: answer_is: Input should be 'letter', 'number' or"),
         ("{question} Answer", "Answer", "line 15: wordings.0: template lacks the placeholder {question}"),
         ("{labels}", "{letters}", "template has the placeholder {letters}; allowed: {country}, {labels}"),
-        ("{label}) {name}", "{name}", "line 20: wordings.1: option must hold {label} and {name}"),
-        ("id: digits", "id: letters", "two wordings have one id"),
+        ("{label}) {name}", "{name}", "line 20: wordings.1: option must contain {label} and {name}"),
+        ("id: digits", "id: letters", "two wordings have the same id"),
         ("  topic: topic\n", "", "identify_topics needs columns.topic"),
         ("control: true", "control: true\nculture: UK", "give either culture or columns.culture"),
-        ("control: true", "control: true\nrole: control", "only a benchmark of role target"),
+        ("control: true", "control: true\nrole: control", "only a benchmark with the role target"),
         ("control: true", "control: true\nname: again", "line 14: 'name' appears twice"),
         ("columns:", "columns: [", "not valid YAML"),
         (DECLARATION, "", "Input should be a valid dictionary"),
@@ -194,7 +194,7 @@ def test_a_malformed_declaration_is_refused_with_its_line(tmp_path, old, new, sa
     assert "tea.yaml" in str(caught.value)
 
 
-def test_all_mistakes_are_told_at_once(tmp_path):
+def test_all_mistakes_are_reported_at_once(tmp_path):
     text = DECLARATION.replace("name: tea", "name: T").replace("answer_is: text", "answer_is: x")
     with pytest.raises(DataFileError, match=r"line 1: name: .*; line 11: answer_is"):
         declared_benchmark(write(tmp_path, text))
@@ -207,12 +207,12 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ("choices", [], "column 'choices': expected a list of at least two texts, none empty"),
         ("choices", ["tea", ""], "none empty"),
         ("choices", "tea", "expected a list"),
-        ("key", "q1/UK", "line 2, column 'key': 'q1/UK' has appeared before"),
+        ("key", "q1/UK", "line 2, column 'key': 'q1/UK' appears twice"),
         ("place", "Japn", "column 'place': unknown culture 'Japn'; did you mean"),
         ("ask", " ", "column 'ask': no value"),
     ],
 )
-def test_a_malformed_row_is_refused_with_its_place(tmp_path, column, value, said):
+def test_a_malformed_row_is_reported_with_line_and_column(tmp_path, column, value, said):
     rows = [dict(row) for row in ROWS]
     rows[1][column] = value
     with pytest.raises(DataFileError) as caught:
@@ -222,7 +222,7 @@ def test_a_malformed_row_is_refused_with_its_place(tmp_path, column, value, said
 
 
 def test_wrong_columns_and_letters_are_named(tmp_path):
-    with pytest.raises(DataFileError, match="column 'soup': no such column; there are key, ask"):
+    with pytest.raises(DataFileError, match="column 'soup': no such column; columns: key, ask"):
         read(write(tmp_path, DECLARATION.replace("answer: right", "answer: soup")))
     rows = [{**ROWS[0], "right": "D"}]
     with pytest.raises(DataFileError, match="unknown answer letter 'D'; allowed: A, B, C"):

@@ -93,7 +93,7 @@ def test_gold_letters_are_balanced_in_every_template_and_every_culture() -> None
     assert counts("culture", "topic") == {1}
 
 
-def test_gold_letters_do_not_repeat_with_the_place_in_the_file() -> None:
+def test_gold_letters_do_not_repeat_with_the_position_in_the_file() -> None:
     letters = [item.answer for item in ITEMS]
     for period in range(1, 65):
         same = sum(a == b for a, b in zip(letters, letters[period:], strict=False))
@@ -251,7 +251,7 @@ def test_a_small_file_is_enough(tmp_path: Path) -> None:
         ('"Food"', "Food", ["not valid TOML", "line 10"]),
     ],
 )
-def test_a_malformed_file_is_refused_with_its_place(
+def test_a_malformed_file_is_reported_with_the_template(
     tmp_path: Path, old: str, new: str, named: list[str]
 ) -> None:
     text = SMALL.replace(old, new)

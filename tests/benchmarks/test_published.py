@@ -17,9 +17,11 @@ from culnig.benchmarks.commonsenseqa import CommonsenseQA
 from culnig.benchmarks.culturalbench import CulturalBench
 from culnig.benchmarks.mrpc import MRPC
 from culnig.benchmarks.normad import NormAd
+from culnig.benchmarks.published import CultureNames
 from culnig.benchmarks.qnli import QNLI
+from culnig.benchmarks.rows import Row
 from culnig.core.items import NO_CULTURE, choose_items
-from culnig.errors import DataFileError
+from culnig.errors import DataFileError, PluginError
 
 ALL = [CulturalBench, NormAd, CommonsenseQA, QNLI, MRPC]
 FILE = {
@@ -172,7 +174,7 @@ def test_normad_offers_three_options_also_where_a_file_holds_two_labels(data):
         (CulturalBench, "prompt_option_b", " ", "line 3, column 'prompt_option_b': no value"),
         (CulturalBench, "country", "Nippon", "line 3, column 'country': unknown culture of culturalbench"),
         (CulturalBench, "country", "Spian", "did you mean 'Spain'"),
-        (CulturalBench, "data_idx", "0", "line 3, column 'data_idx': '0' has appeared before"),
+        (CulturalBench, "data_idx", "0", "line 3, column 'data_idx': '0' appears twice"),
         (NormAd, "Gold Label", "maybe", "line 3, column 'Gold Label': unknown label 'maybe'"),
         (NormAd, "Story", "", "line 3, column 'Story': no value"),
         (CommonsenseQA, "answerKey", "F", "line 2, column 'answerKey': unknown answer letter 'F'"),
@@ -187,7 +189,7 @@ def test_normad_offers_three_options_also_where_a_file_holds_two_labels(data):
         (MRPC, "sentence2", None, "line 2, column 'sentence2': no value"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_named_with_its_place(data, benchmark, column, value, said):
+def test_a_wrong_value_in_a_row_is_reported_with_line_and_column(data, benchmark, column, value, said):
     name, rows, write = FILE[benchmark]
     changed = rows()
     changed[1][column] = value
@@ -203,12 +205,12 @@ def test_wrong_columns_are_named(data, benchmark):
     name, rows, write = FILE[benchmark]
     column = benchmark.source.columns[1]
     write(data / name, [{k: v for k, v in row.items() if k != column} for row in rows()])
-    with pytest.raises(DataFileError, match=f"column '{column}': no such column; there are"):
+    with pytest.raises(DataFileError, match=f"column '{column}': no such column; columns:"):
         list(benchmark().read(data))
 
 
 @pytest.mark.parametrize("benchmark", [*ALL, Blend, BlendControl])
-def test_files_that_items_come_from_are_told(data, benchmark):
+def test_the_source_files_of_items_are_listed(data, benchmark):
     files = benchmark().files(data)
     assert len(files) == 2
     assert all(path.is_file() for path in files)
@@ -243,10 +245,10 @@ def test_blend_control_is_the_item_without_its_question(data):
         ("country", "Southern_Nigeria", "did you mean 'Northern_Nigeria'"),
         ("ID", "q9", "question 'q9' has no topic"),
         ("prompt", "What?", "the instruction"),
-        ("MCQID", "q1_UK_1", "has appeared before"),
+        ("MCQID", "q1_UK_1", "appears twice"),
     ],
 )
-def test_what_is_wrong_with_a_row_of_blend_is_named(data, column, value, said):
+def test_a_wrong_value_in_a_row_of_blend_is_reported(data, column, value, said):
     rows = small_files.blend()
     rows[0][column] = value
     small_files.write_csv(data / "BLEnD" / "mc_questions_file.csv", rows)
@@ -259,3 +261,36 @@ def test_an_unknown_topic_of_blend_is_named(data):
     small_files.write_csv(data / "BLEnD" / "US_questions.csv", [{"ID": "q1", "Topic": "Weather"}])
     with pytest.raises(DataFileError, match="unknown topic 'Weather'; allowed: Food"):
         list(Blend().read(data))
+
+
+def named(spelling, benchmark="blend"):
+    return CultureNames(benchmark).find(Row("f.csv", 3, {"country": spelling}), "country").key
+
+
+@pytest.mark.parametrize(
+    ("spelling", "key"), [("US", "USA"), ("Northern_Nigeria", "Nigeria"), ("West_Java", "West Java")]
+)
+def test_a_culture_is_found_by_its_spelling_in_a_benchmark(spelling, key):
+    assert named(spelling) == key
+
+
+def test_an_unknown_spelling_offers_near_ones_and_says_where_to_add_it():
+    with pytest.raises(DataFileError, match="unknown culture of blend 'South_Corea'") as caught:
+        named("South_Corea")
+    assert "did you mean 'South_Korea'" in str(caught.value)
+    assert "names.blend" in str(caught.value)
+
+
+def test_a_key_is_not_taken_for_a_spelling():
+    with pytest.raises(DataFileError, match="unknown culture of blend 'USA'"):
+        named("USA")
+    with pytest.raises(DataFileError, match="known: none"):
+        named("US", "no-such-benchmark")
+
+
+def test_a_spelling_that_two_records_claim_is_refused(monkeypatch):
+    spain = registry.cultures()["Spain"]
+    twice = {"Spain": spain, "Hispania": replace(spain, key="Hispania")}
+    monkeypatch.setattr(registry, "cultures", lambda: twice)
+    with pytest.raises(PluginError, match=r"'Spain' and 'Hispania' both claim names\.blend"):
+        named("Spain")

@@ -59,10 +59,10 @@ def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path):
     assert problem(jsonl_rows(path, ["id"])).line == 1
 
 
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
+def test_a_missing_column_is_reported_with_the_existing_ones(tmp_path):
     error = problem(csv_rows(write(tmp_path, "t.csv", "id,text\n1,x\n"), ["id", "answer"]))
     assert error.column == "answer"
-    assert "there are id, text" in str(error)
+    assert "columns: id, text" in str(error)
     error = problem(jsonl_rows(write(tmp_path, "t.jsonl", '{"id": 1}\n{"di": 1}\n'), ["id"]))
     assert (error.line, error.column) == (2, "id")
 
@@ -70,12 +70,12 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("t.csv", "", "no such column; there are none"),
+        ("t.csv", "", "no such column; columns: none"),
         ("t.csv", "id\n1,2\n", "more values than the 1 columns"),
         ("t.csv", 'id\n"1\n', ": not CSV"),
         ("t.jsonl", "{\n", "line 1: not JSON"),
         ("t.jsonl", "[1]\n", "line 1: expected a JSON object"),
-        ("t.xlsx", "", "unknown kind of file; known suffixes: .csv, .tsv, .jsonl, .parquet"),
+        ("t.xlsx", "", "unknown suffix '.xlsx'; known: .csv, .tsv, .jsonl, .parquet"),
     ],
 )
 def test_malformed_files_are_named(tmp_path, name, content, said):
@@ -93,7 +93,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", ["x"], {"a": 1}, True])
-def test_a_value_that_is_no_text_is_refused_with_its_place(value):
+def test_a_value_that_is_not_text_is_reported_with_line_and_column(value):
     with pytest.raises(DataFileError, match="f, line 7, column 'text'"):
         Row("f", 7, {"text": value}).text("text")
 
@@ -109,7 +109,7 @@ def test_a_second_row_with_an_id_is_refused_with_its_line():
     assert (error.line, error.column) == (7, "id")
 
 
-def test_many_ids_are_told_apart():
+def test_many_ids_are_distinguished():
     rows = [Row("f", n, {"id": f"q{n}"}) for n in range(20_000)]
     assert len(list(unique(rows, "id"))) == 20_000
     assert problem(unique([*rows, rows[4321]], "id")).line == 4321
@@ -149,16 +149,18 @@ def test_without_a_folder_the_hub_is_read(monkeypatch):
     assert asked == [("someone/some-data", None, "train")]
 
 
-def test_without_folder_package_or_network_the_way_out_is_said(monkeypatch):
+def test_a_missing_folder_package_or_network_is_reported_with_advice(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(EnvironmentProblem, match=r"culnig-engine\[hub\].*--data-dir"):
+    with pytest.raises(EnvironmentProblem, match=r"culnig-engine\[hub\].*data_dir"):
         list(SOURCE.rows(None))
 
     def offline(*args, **kwargs):
         raise ConnectionError("no route to host")
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=offline))
-    with pytest.raises(EnvironmentProblem, match=r"cannot read .* no route to host; give a folder"):
+    with pytest.raises(
+        EnvironmentProblem, match=r"cannot read .* no route to host; check the connection, or name the folder"
+    ):
         list(SOURCE.rows(None))
 
 

@@ -120,7 +120,7 @@ def test_gold_is_the_most_usual_answer_and_of_two_the_lower(data):
     assert gold["UK", "Q0"][0] == "1"
 
 
-def test_respondents_are_counted_where_they_are_there(data):
+def test_respondents_are_counted_if_their_files_exist(data):
     for place in ("full", "."):
         respondents(data, place)
         items = list(WorldValues().read(data))
@@ -188,7 +188,7 @@ def test_malformed_shares_are_named(data, change, said):
         ("D_INTERVIEW", "nobody", "respondent nobody is not in full_demographic_qa.tsv"),
     ],
 )
-def test_malformed_answers_are_named_with_their_place(data, column, value, said):
+def test_malformed_answers_are_reported_with_line_and_column(data, column, value, said):
     respondents(data)
     row = {"D_INTERVIEW": "Mexico-0", **{f"Q{k}": "" for k in range(45)}, column: value}
     small_files.write_csv(data / "WorldValuesBench" / "full" / "full_value_qa.tsv", [row], "\t")
@@ -209,6 +209,6 @@ def test_malformed_metadata_is_named(data):
         read_questions(path)
 
 
-def test_without_a_folder_the_way_out_is_said():
-    with pytest.raises(DataFileError, match="not on the hub; name the folder above WorldValuesBench"):
+def test_a_missing_folder_is_reported_with_advice():
+    with pytest.raises(DataFileError, match="not on the hub; name the parent folder of WorldValuesBench"):
         list(WorldValues().read(None))

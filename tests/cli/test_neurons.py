@@ -99,7 +99,7 @@ def test_sets_of_different_models_are_refused(culnig, files, tmp_path, operation
         (["diff", "a", "b", "c"], "diff compares two sets, 3 are given"),
         (["overlap", "a", "nowhere"], "no such file"),
         (["convert", "a", "b", "--to", "csv"], "2 sets were read, a csv file holds one"),
-        (["convert", "a", "--to", "lape"], "name the layout: --run RUN or --model M"),
+        (["convert", "a", "--to", "lape"], "name a run of it with --run or the model with --model"),
         (["convert", "a", "--to", "xml"], "'xml' is not one of"),
         (["convert", "a", "--to", "csv", "--group", "3"], "group 3 is asked for, there are 1"),
     ],

@@ -58,7 +58,7 @@ def test_other_pools_in_place_of_the_two(culnig, run, tmp_path):
         (["--pool", "mlp=1.5"], "1.5 is not in the range 0<=x<=1"),
         (["--pool", "mlp=x"], "'x' is not a valid float"),
         (["--pool", "mpl=0.1"], "unknown pool or module 'mpl'; did you mean 'mlp'"),
-        (["--pool", "mlp=0.1", "--pool", "all=0.1"], "both hold mlp.gate_proj"),
+        (["--pool", "mlp=0.1", "--pool", "all=0.1"], "both contain mlp.gate_proj"),
         (["--pool", "mlp=0.1", "--pool", "mlp=0.2"], "names a pool twice"),
         (["--pool", "mlp=0.1", "--top-mlp", "0.1"], "--pool settles what --top-mlp would"),
         (["--preset", "paper", "--exclude", "0.1"], "--preset settles what --exclude would"),
@@ -99,7 +99,7 @@ def test_fewer_than_three_cultures_are_too_few_for_z(culnig, tmp_path):
     run = write_toy_run(tmp_path / "run", CULTURES[:2])
     result = culnig("select", "specific", run.folder, "--culture", "China", "-o", tmp_path / "x.json")
     assert result.code == 2
-    assert "at least 3 cultures, this run has 2" in result.err
+    assert "at least 3 cultures, but this run has 2" in result.err
 
 
 @pytest.mark.parametrize("way", [["--no-exclusion"], ["--exclude", "0"]])

@@ -15,7 +15,8 @@ from culnig.selection.tables import selection_tables
 from culnig.store.run import Run
 from culnig.validation import planted as planted_module
 from culnig.validation import training
-from culnig.validation.methods import BASELINES, RANDOM
+from culnig.validation.methods import RANDOM
+from tests.planted import BASELINES
 
 SMALL = ("--cultures", 3, "--questions", 4, "--neurons-per-culture", 4, "--layers", 2, "--mlp-width", 32)
 

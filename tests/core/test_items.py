@@ -34,7 +34,7 @@ def test_a_gold_label_that_is_no_option_is_refused():
 
 
 def test_labels_that_repeat_are_refused():
-    with pytest.raises(InputError, match="not distinct"):
+    with pytest.raises(InputError, match="appears twice"):
         replace(ITEM, options=("A", "B", "A"))
 
 
@@ -42,7 +42,7 @@ def test_everything_is_chosen_in_file_order_by_default():
     assert ids(choose_items(interleaved())) == ["a1", "b1", "t1", "a2", "b2", "a3"]
 
 
-def test_a_split_leaves_out_the_other_one():
+def test_a_split_omits_the_other_split():
     assert ids(choose_items(interleaved(), split="identify")) == ["a1", "b1", "a2", "b2", "a3"]
     assert ids(choose_items(interleaved(), split="test")) == ["t1"]
 
@@ -60,7 +60,7 @@ def test_cultures_keep_file_order():
     assert ids(choose_items(interleaved(), cultures=["b"])) == ["b1", "b2"]
 
 
-def test_limit_cuts_what_the_other_choices_left():
+def test_limit_applies_after_the_other_choices():
     assert ids(choose_items(interleaved(), split="identify", per_culture=2, limit=3)) == ["a1", "b1", "a2"]
 
 

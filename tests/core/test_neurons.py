@@ -117,7 +117,7 @@ def test_another_width_module_or_layer_is_another_hash(widths):
     assert Layout.from_widths(widths).hash != Layout.from_widths([(0, QUERY, 2), (0, MLP_GATE, 3)]).hash
 
 
-def test_a_module_that_is_not_there_is_named_with_what_is():
+def test_an_unknown_module_is_reported_with_the_known_ones():
     with pytest.raises(
         InputError, match=r"'mlp\.gate_proj' in layer 3; .*layers 0 to 2 with self_attn\.q_proj"
     ):
@@ -131,8 +131,15 @@ def test_an_index_outside_the_module_is_refused(index):
 
 
 def test_an_unknown_pool_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="'gates'; pools are mlp, attention, all"):
+    with pytest.raises(
+        InputError, match=r"unknown pool or module 'gates'; .*known: all, attention, mlp, mlp\.gate_proj"
+    ):
         toy_layout().pool("gates")
+
+
+def test_a_module_is_a_pool_of_its_own():
+    layout = toy_layout()
+    assert [neuron.module for neuron in layout.neurons(layout.pool(MLP_UP))] == [MLP_UP] * 30
 
 
 def test_an_empty_layout_has_no_neurons():

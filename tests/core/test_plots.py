@@ -49,7 +49,7 @@ ARMS = [
 FIGURES = {
     "layers": lambda: plots.layers_figure([("set $x", ["a", "b", "c"], TABLE), ("set y", ["d"], TABLE[:1])]),
     "matrix": lambda: plots.matrix_figure("change", ["China", "Iran"], ["China", "Iran", "UK"], CHANGE),
-    "masking": lambda: plots.masking_figure(ROWS, "accuracy", "accuracy"),
+    "masking": lambda: plots.masking_figure(ROWS, "accuracy"),
     "training": lambda: plots.training_figure(ARMS, "accuracy"),
     "instances": lambda: plots.shares_figure([("by topic", ["Food", "Sport"], [0.25, 1.0])]),
 }
@@ -94,7 +94,7 @@ def test_a_pdf_is_vector_and_embeds_its_fonts(name, tmp_path):
         assert all(re.search(r"TrueType\s+Identity-H\s+yes yes yes", font) for font in fonts)
 
 
-def test_an_svg_holds_no_picture_and_needs_no_font(tmp_path):
+def test_an_svg_contains_no_raster_image_and_needs_no_font(tmp_path):
     plots.save(FIGURES["matrix"](), tmp_path / "x.svg", "svg")
     text = (tmp_path / "x.svg").read_text(encoding="utf-8")
     heat_map = text.partition('id="QuadMesh_1"')[2].partition("</g>")[0]

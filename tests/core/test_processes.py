@@ -41,7 +41,7 @@ def test_who_makes_the_folder():
     assert [Processes(number, 3, is_shard=True).is_first for number in range(3)] == [True, True, True]
 
 
-def test_a_process_alone_and_a_shard_wait_for_nobody():
+def test_a_single_process_and_a_shard_do_not_wait():
     ALONE.wait_for_all()
     Processes(1, 3, is_shard=True).wait_for_all()
 
@@ -54,8 +54,8 @@ def test_shards_are_counted_from_one(text, number, of):
 @pytest.mark.parametrize(
     "text", ["0/2", "3/2", "2", "/", "1/", "a/b", "1/2/3", "-1/2", "1.5/2", "1/" + "9" * 5000]
 )
-def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(InputError, match="i/n with i from 1 to n is allowed, such as 2/8"):
+def test_other_text_is_refused_as_a_shard(text):
+    with pytest.raises(InputError, match="is not a shard; give I/N with I from 1 to N, such as 2/8"):
         parse_shard(text)
 
 
@@ -121,7 +121,7 @@ def test_more_processes_than_portions_is_no_harm(tmp_path, alone):
     assert_same(contents(tmp_path / "run"), alone["item"])
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path):
+def test_a_finished_run_is_not_changed(tmp_path):
     in_child(lambda: score(tmp_path / "run", "culture", ALONE))
     before = (tmp_path / "run" / "scores.h5").read_bytes()
     for rank in start_ranks(tmp_path / "run", "culture", 2, resume=True):

@@ -33,6 +33,11 @@ def compare(differences, of=None, **options):
     return paired_difference(np.zeros(len(differences)), differences, of, **options)
 
 
+def against(condition, random, of, **options):
+    """One metric against random baselines, (baseline, item)."""
+    return against_random(np.array([condition]), np.array([random]), of, **options)[0]
+
+
 # z over cultures
 
 
@@ -228,15 +233,15 @@ def test_the_interval_covers_the_truth_however_much_items_share(monkeypatch):
 
 def test_the_effect_against_random_is_to_their_mean():
     random = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=bool)
-    found = against_random(np.array([True, False, False, False]), random, units(4))
+    found = against(np.array([True, False, False, False]), random, units(4))
     assert found.n_random == 2
     assert found.difference.effect == pytest.approx(0.25 - (0.75 + 0.5) / 2)
 
 
 def test_one_sided_p_is_small_only_where_the_condition_is_lower():
     lower, higher = np.zeros(8), np.ones(8)
-    assert against_random(lower, np.ones((3, 8)), units(8)).difference.p_value == 1 / 2**8
-    assert against_random(higher, np.zeros((3, 8)), units(8)).difference.p_value == 1.0
+    assert against(lower, np.ones((3, 8)), units(8)).difference.p_value == 1 / 2**8
+    assert against(higher, np.zeros((3, 8)), units(8)).difference.p_value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -250,19 +255,19 @@ def test_one_sided_p_is_small_only_where_the_condition_is_lower():
 )
 def test_empirical_p_counts_baselines_that_are_as_low(accuracies, expected):
     random = np.array([[True] * right + [False] * (4 - right) for right in accuracies])
-    found = against_random(np.array([True, True, False, False]), random, units(4))
+    found = against(np.array([True, True, False, False]), random, units(4))
     assert found.empirical_p == expected
 
 
 def test_rounding_of_the_mean_is_no_difference():
     # the mean of three 0.1 is 0.10000000000000002: every unit would be "lower"
-    found = against_random(np.full(12, 0.1), np.full((3, 12), 0.1), units(12))
+    found = against(np.full(12, 0.1), np.full((3, 12), 0.1), units(12))
     assert found.difference.p_value == 1.0
 
 
 def test_as_low_is_not_decided_by_rounding():
     condition = np.array([0.1, 0.2, 0.3])
-    assert against_random(condition, condition[::-1][np.newaxis], units(3)).empirical_p == 1.0
+    assert against(condition, condition[::-1][np.newaxis], units(3)).empirical_p == 1.0
 
 
 @pytest.mark.parametrize("shift", [-0.4, 0.0, 0.4])
@@ -271,14 +276,14 @@ def test_bootstrap_p_is_the_normal_tail_of_the_clustered_error(shift):
     of = np.repeat(units(60), 4)
     noise = np.repeat(generator.normal(size=60), 4) + generator.normal(size=240)
     random = generator.normal(size=(5, 240)) * 0.01
-    found = against_random(noise - noise.mean() + shift, random, of)
+    found = against(noise - noise.mean() + shift, random, of)
     z = found.difference.effect / found.difference.standard_error
     assert found.bootstrap_p == pytest.approx(stats.norm.cdf(z), abs=0.03)
 
 
 def test_bootstrap_p_is_one_where_nothing_is_lower_and_smallest_where_all_is():
-    same = against_random(np.ones(8), np.ones((3, 8)), units(8))
-    lower = against_random(np.zeros(8), np.ones((3, 8)), units(8))
+    same = against(np.ones(8), np.ones((3, 8)), units(8))
+    lower = against(np.zeros(8), np.ones((3, 8)), units(8))
     assert same.bootstrap_p == 1.0
     assert lower.bootstrap_p == 1 / (statistics.RESAMPLES + 1)
 
@@ -286,7 +291,7 @@ def test_bootstrap_p_is_one_where_nothing_is_lower_and_smallest_where_all_is():
 # error, effect size, smallest effect
 
 
-def test_the_standard_error_is_statsmodels_clustered_one():
+def test_the_standard_error_equals_the_clustered_one_of_statsmodels():
     generator = np.random.default_rng(2)
     groups = generator.integers(20, size=130)
     differences = generator.normal(size=130) + generator.normal(size=20)[groups]
@@ -303,7 +308,7 @@ def test_effect_size_by_hand_where_units_are_items():
     assert found.standard_error == pytest.approx(1 / np.sqrt(3))
 
 
-def test_the_smallest_effect_is_found_in_four_of_five_samples():
+def test_the_smallest_detectable_effect_is_detected_in_four_of_five_samples():
     generator = np.random.default_rng(4)
     detectable = np.mean([compare(generator.normal(size=50)).detectable for _ in range(20)])
     samples = generator.normal(size=(4_000, 50)) + detectable
@@ -452,7 +457,7 @@ def test_a_test_that_takes_rows_for_independent_does_not_keep_its_error_rate(nul
     assert error_rate(null_study["items"]) > 4 * 0.05
 
 
-def test_known_effects_are_estimated_and_found(monkeypatch):
+def test_known_effects_are_estimated_and_detected(monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 999)
     found = [paired_difference(first, second, of, seed=1) for first, second, _, _, of in studies(0.9)]
     # right where normal(0, 1.16) exceeds 0.9, against a half
@@ -465,8 +470,7 @@ def test_known_effects_are_estimated_and_found(monkeypatch):
 def test_one_sided_against_random_keeps_its_error_rate(monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 999)
     found = [
-        against_random(p_second, np.stack([p_first] * 3), of, seed=1)
-        for _, _, p_first, p_second, of in studies(0.0)
+        against(p_second, np.stack([p_first] * 3), of, seed=1) for _, _, p_first, p_second, of in studies(0.0)
     ]
     assert LOW <= error_rate([one.difference.p_value for one in found]) <= HIGH
     assert LOW <= error_rate([one.bootstrap_p for one in found]) <= HIGH + 0.02

@@ -48,7 +48,7 @@ def document(site: Path, *arguments: str) -> dict:
     return json.loads(culnig(site, *arguments, "--json").stdout)
 
 
-def test_the_package_holds_no_python_beyond_its_entry_points():
+def test_the_package_contains_no_python_except_its_entry_points():
     (module,) = EXAMPLE.rglob("*.py")
     lines = [line for line in module.read_text(encoding="utf-8").splitlines() if line.strip()]
     assert len(lines) <= 20
@@ -78,7 +78,7 @@ def test_check_shows_prompts_and_counts(installed):
     assert "Which" not in text.split("──")[1]
 
 
-def test_the_passages_of_country_rc_are_there_for_the_new_culture(installed):
+def test_country_rc_has_passages_about_the_new_culture(installed):
     found = document(installed, "list", "benchmarks", "--check", "country-rc-all")
     assert {"culture": "Finland", "identify": 100, "test": 100} in found["cultures"]
     old = document(installed, "list", "benchmarks", "--check", "country-rc")

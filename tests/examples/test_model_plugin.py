@@ -89,7 +89,7 @@ def test_it_is_listed_and_the_broken_one_is_reported(python):
     assert states["broken"] == "cannot be loaded"
 
 
-def test_its_family_is_scored_beside_the_broken_plugin(python, model, tmp_path):
+def test_its_family_is_scored_despite_a_broken_plugin(python, model, tmp_path):
     asked = ["--benchmark", "everyday", "--limit", "2", "-o", tmp_path / "run"]
     document = json.loads(culnig(python, "score", "--model", model, *asked, "--json").stdout)
     assert document["model"]["adapter"] == "opt"

@@ -109,7 +109,7 @@ def test_any_accepted_answer_will_do(judge):
     assert not judge.is_right(item, "coffee, black")
 
 
-def test_every_language_says_what_judged_it(judge):
+def test_every_language_names_its_tool(judge):
     judge.load([short("x", language) for language in LANGUAGES])
     assert set(judge.tools) >= set(LANGUAGES)
     for language in LANGUAGES:
@@ -139,7 +139,7 @@ class Upper(Lemmatizer):
         return [word[:3].upper() for word in words(text)]
 
 
-def test_a_missing_tool_is_passed_over_and_told():
+def test_a_missing_tool_is_skipped_and_reported():
     judge = AnswerJudge({"kiwi": Absent})
     assert judge.is_right(short("사과", "ko"), "사과")
     assert judge.tools["ko"]["lemmatizer"] == NORMALISED

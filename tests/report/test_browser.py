@@ -131,7 +131,7 @@ def test_light_and_dark_follow_the_system_and_the_switch(open_page, page_file):
     assert light.evaluate(colour) == "rgb(255, 255, 255)"
 
 
-def test_a_table_is_handed_out_as_a_file(open_page, page_file, report):
+def test_a_table_can_be_downloaded(open_page, page_file, report):
     page = open_page(page_file)
     with page.expect_download() as download:
         page.locator('[data-file="neurons"][data-kind="csv"]').click()

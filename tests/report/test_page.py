@@ -67,7 +67,7 @@ def page(page_file) -> Page:
     return Page(page_file.read_text(encoding="utf-8"))
 
 
-def test_every_tag_is_closed_and_every_id_is_there_once(page):
+def test_every_tag_is_closed_and_every_id_is_unique(page):
     assert page.open == []
     assert [name for name, n in Counter(page.ids()).items() if n > 1] == []
     assert [name for name in page.ids() if name in SECTIONS] == list(SECTIONS)
@@ -164,12 +164,12 @@ def test_equal_inputs_give_equal_bytes(sample, page_file):
     assert Report(sample.sources()).html() == page_file.read_text(encoding="utf-8")
 
 
-def test_what_is_no_input_is_named(tmp_path):
+def test_invalid_inputs_are_reported(tmp_path):
     with pytest.raises(StoreError, match="no such file or folder"):
         read_sources([tmp_path / "nothing"])
-    with pytest.raises(StoreError, match="neither a run"):
+    with pytest.raises(StoreError, match="not a run"):
         read_sources([tmp_path])
-    with pytest.raises(InputError, match="nothing to show"):
+    with pytest.raises(InputError, match="no inputs given"):
         read_sources([])
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(StoreError, match="format is None"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from culnig.report.profiles import profile, target_roles
-from culnig.report.score_sections import leaf_order
+from culnig.report.sections.cultures import leaf_order
 from culnig.store.run import Run
 from tests.toy import random_moments, toy_layout, write_run, write_toy_run
 
@@ -14,7 +14,7 @@ def difference_of(run: Run):
     return target.culture_scores - control.rows(target.cultures)
 
 
-def test_sums_per_layer_correlations_and_best_neurons_are_those_of_the_whole_table(tmp_path):
+def test_sums_per_layer_correlations_and_best_neurons_equal_those_from_the_whole_table(tmp_path):
     run = write_toy_run(tmp_path / "run")
     (roles,) = target_roles(run)
     found = profile(run, roles, np.array([83, 4, 4]), 7)
@@ -58,7 +58,7 @@ def test_blocks_that_cut_segments_change_nothing(tmp_path, monkeypatch, n_layers
     np.testing.assert_array_equal(cut.columns[5], whole.columns[5])
 
 
-def test_a_control_is_the_one_named_after_its_target_or_the_only_one(tmp_path):
+def test_the_control_is_named_after_its_target_or_the_only_control(tmp_path):
     layout = toy_layout()
 
     def drawn():
@@ -79,7 +79,7 @@ def test_a_control_is_the_one_named_after_its_target_or_the_only_one(tmp_path):
     assert found == {"a": "a-control", "b": None, "c": None}  # b's control lacks cultures
 
 
-def test_similar_rows_lie_side_by_side():
+def test_similar_rows_are_next_to_each_other():
     generator = np.random.default_rng(0)
     first, second = generator.normal(size=(2, 50))
     rows = np.stack([first, second, first + 0.1, second * 2, first * 3])

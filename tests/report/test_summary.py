@@ -46,16 +46,16 @@ def evaluation(*rows, split="test", **more):
     return Sources(evaluations=[StoredEvaluation(Path("EVAL"), results | more, {})])
 
 
-def test_an_effect_beyond_random_neurons_is_said_as_one():
+def test_an_effect_beyond_random_neurons_is_reported_as_such():
     (said,) = findings(evaluation(unmasked(), row()))
     assert "changes P(gold) on blend by −0.0200 (95 % interval −0.0300 to −0.0100)" in said
-    assert "−0.0150 beside random neurons (p 0.002): more than masking any neurons does" in said
+    assert "the difference is −0.0150 (p 0.002): more than the effect of masking any neurons" in said
 
 
 def test_an_effect_like_that_of_random_neurons_is_not():
     weak = row(against_random={"p_gold": compared(-0.001, 0.4)})
     (said,) = findings(evaluation(unmasked(), weak))
-    assert "(p 0.400): not clearly more than masking any neurons does" in said
+    assert "(p 0.400): not clearly more than the effect of masking any neurons" in said
 
 
 def test_a_sound_evaluation_has_no_caveat():
@@ -66,7 +66,7 @@ def test_a_sound_evaluation_has_no_caveat():
     ("rows", "begins"),
     [
         ([unmasked(n_units=99), row()], "Small sample: blend has 900 items of 99 independent questions"),
-        ([unmasked(option_accuracy=0.29), row()], "Near chance: the unmasked model picks the right label"),
+        ([unmasked(option_accuracy=0.29), row()], "Near chance: the unmasked model picks the correct label"),
         ([unmasked(), row(against_random=None)], "EVAL has no random baselines"),
         ([unmasked(), row(p_value=0.04, p_holm=0.08)], "1 change of accuracy in EVAL is significant alone"),
         (
@@ -86,9 +86,9 @@ def test_the_edge_of_chance_is_two_standard_errors():
     assert len(caveats(evaluation(unmasked(option_accuracy=edge - 1e-9), row()))) == 1
 
 
-def test_testing_on_the_items_that_found_the_neurons_is_named():
+def test_evaluating_on_items_used_for_selection_is_reported():
     (said,) = caveats(evaluation(unmasked(), row(), split="all"))
-    assert "neurons may be judged on the questions that found them" in said
+    assert "neurons may have been evaluated on the questions that they were selected with" in said
 
 
 def stable(jaccard, n_stable):
@@ -100,7 +100,7 @@ def stable(jaccard, n_stable):
     ("stability", "expected"),
     [
         (stable(0.7, 6), []),
-        (stable(0.4, 6), ["share a Jaccard index of 0.40, by chance 0.03"]),
+        (stable(0.4, 6), ["have a Jaccard index of 0.40; by chance it would be 0.03"]),
         (stable(0.7, 4), ["only 4 of 10 neurons of toy set"]),
         (None, ["The stability of toy set was not tested"]),
     ],
@@ -130,8 +130,11 @@ def test_a_selection_without_exclusion_is_named():
 def test_few_items_of_a_culture_and_a_missing_control_are_named(tmp_path):
     few = random_moments(0, LAYOUT.n_neurons, items_each=99)
     found = caveats(Sources([write_run(tmp_path / "few", LAYOUT, {"t": ("target", few)})]))
-    assert [said.partition(":")[0] for said in found] == ["Few items", "few has no control"]
-    assert "as few as 99 of a culture" in found[0]
+    assert [said.partition(":")[0] for said in found] == [
+        "Few items",
+        "few has no control, so its scores include the effect of the question format.",
+    ]
+    assert "for some cultures only 99" in found[0]
     many = moments(["China"], [100], few.sum[:1])
     sources = Sources([write_run(tmp_path / "many", LAYOUT, {"t": ("target", many), "c": ("control", many)})])
     assert caveats(sources) == []
@@ -140,7 +143,7 @@ def test_few_items_of_a_culture_and_a_missing_control_are_named(tmp_path):
 def test_many_sets_of_one_method_make_one_sentence_each():
     sets = [replace(neuron_set(LAYOUT, range(3 + n), f"s{n}"), sources=[]) for n in range(5)]
     assert findings(Sources(neuron_sets=sets)) == [
-        "s0, s1 and 3 more sets: 3 to 7 neurons of toy, selected by method by hand, in layer 0."
+        "s0, s1 and 3 more sets: 3 to 7 neurons of toy, selected with the method by hand, in layer 0."
     ]
     assert len(caveats(Sources(neuron_sets=sets))) == 1
 
@@ -161,19 +164,19 @@ def trained(*rows, seeds=(42, 43)):
     return Sources(arms=[document])
 
 
-def test_what_an_arm_gained_and_cost_is_said_the_task_first():
+def test_gains_and_costs_of_an_arm_are_reported_task_first():
     sources = trained(("blend", "culture", -0.05), ("qnli", "task", 0.25))
     assert findings(sources) == [
         "Training top on qnli changes accuracy by +25.0 % on qnli (p 0.030), −5.0 % on blend (p 0.030); p "
-        "after correction for all arms and benchmarks (Holm)."
+        "is corrected for all arms and benchmarks (Holm)."
     ]
     assert caveats(sources) == []
 
 
-def test_one_seed_and_a_cost_that_was_not_measured_are_named():
+def test_a_single_seed_and_an_unmeasured_cost_are_reported():
     found = caveats(trained(("qnli", "task", 0.25), seeds=[42]))
     assert [said.partition(":")[0] for said in found] == [
         "One seed",
-        "The arms trained on qnli were not evaluated on a benchmark that asks for cultures, so what they "
-        "cost is not known. Give --benchmark.",
+        "The arms trained on qnli were not evaluated on a benchmark of cultural questions, so their cost "
+        "is unknown. Add such a benchmark with --benchmark.",
     ]

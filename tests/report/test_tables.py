@@ -23,7 +23,7 @@ def test_csv_gives_the_values_back_in_full():
     assert rows[2] == ["é$", "", "0.25", "2.0"]
 
 
-def test_latex_is_what_one_would_write_by_hand():
+def test_latex_equals_hand_written_latex():
     assert TABLE.latex().split("\n") == [
         r"\begin{table}",
         r"\centering",

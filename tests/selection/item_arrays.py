@@ -11,6 +11,12 @@ LAYOUT = toy_layout(2, {"self_attn.q_proj": 40, "mlp.gate_proj": 200})
 STRONG = LAYOUT.pool("mlp")[:10]
 
 
+def table_of(culture, unit, scores):
+    """Items whose scores are an array (item, neuron)."""
+    culture, unit = np.array(culture, dtype=object), np.array(unit, dtype=object)
+    return ItemTable(culture, unit, lambda columns: scores[:, columns])
+
+
 def item_tables(seed=0, questions=12, variants=2, effect=3.0, cultures=CULTURES):
     """`variants` items of each question and culture; items of one question are alike."""
     random = np.random.default_rng(seed)
@@ -27,8 +33,8 @@ def item_tables(seed=0, questions=12, variants=2, effect=3.0, cultures=CULTURES)
     target[:, STRONG] += effect
     return ItemTables(
         LAYOUT,
-        ItemTable.of_array(culture, unit, target),
-        ItemTable.of_array(culture, unit, control),
-        ItemTable.of_array(culture, unit, exclusion),
+        table_of(culture, unit, target),
+        table_of(culture, unit, control),
+        table_of(culture, unit, exclusion),
         "toy",
     )

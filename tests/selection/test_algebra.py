@@ -38,12 +38,12 @@ def test_sets_by_hand(operation, sets, expected):
     assert flat(combine(sets, operation)) == expected
 
 
-def test_scores_are_those_of_the_first_set_that_has_the_neuron():
+def test_scores_come_from_the_first_set_with_the_neuron():
     assert combine([A, B], "union").scores.tolist() == [4 / 8, 3 / 8, 2 / 8, 1 / 8, 2 / 8]
     assert combine([B, A], "intersect").scores.tolist() == [3 / 8, 1 / 8]
 
 
-def test_the_result_says_what_it_was_made_of():
+def test_the_result_records_its_inputs():
     joined = combine([A, replace(B, sources=[{"scores_hash": "3" * 64}])], "union")
     assert joined.name == "a ∪ b"
     assert joined.method["name"] == "union"
@@ -61,7 +61,7 @@ def test_sets_of_different_models_are_refused(operation):
 
 
 def test_one_set_is_too_few():
-    with pytest.raises(InputError, match="1 neuron sets given; at least 2"):
+    with pytest.raises(InputError, match="1 neuron sets given; give at least 2"):
         combine([A], "union")
 
 

@@ -39,7 +39,7 @@ def test_all_cultures_together_and_one_alone():
     assert [(n.module, n.index) for n in wide.neurons] == [(QUERY, 0), (QUERY, 1), (MLP_GATE, 0)]
 
 
-def test_an_exclusion_that_is_there_removes_nothing():
+def test_an_exclusion_benchmark_removes_nothing():
     tables = tables_of(TABLE)
     with_exclusion = SelectionTables(
         LAYOUT, tables.cultures, tables.difference, random_moments(0, 6), "toy", tables.source
@@ -51,7 +51,7 @@ def test_an_exclusion_that_is_there_removes_nothing():
     )
 
 
-def test_what_cannot_be_selected():
+def test_impossible_selections_are_refused():
     with pytest.raises(UnknownNameError, match="c7"):
         select_by_scorer(tables_of(TABLE), "ig", "c7")
     with pytest.raises(UnknownNameError, match="pool or module"):

@@ -102,7 +102,7 @@ def changed(entry=None, **top):
                 "top_neurons": [*SPECIFIC["top_neurons"], {**RELEASED["top_neurons"][0], "neuron_idx": 1}],
             },
             StoreError,
-            "other cultures for some neurons",
+            "different cultures for some neurons",
         ),
     ],
     ids=str,
@@ -115,7 +115,7 @@ def test_released_json_that_is_wrong_is_refused(tmp_path, document, error, messa
 
 
 def test_a_file_of_others_needs_a_layout(tmp_path):
-    with pytest.raises(InputError, match="--run RUN or --model M"):
+    with pytest.raises(InputError, match="name a run of it with run or the model with model"):
         read_any(written(tmp_path / "all.json", RELEASED))
     with pytest.raises(StoreError, match="no such file"):
         read_any(tmp_path / "none.json", LAYOUT)
@@ -161,10 +161,14 @@ def test_lape_of_another_module(tmp_path):
         ([[torch.tensor([10]), *LAPE[1][:2]]], MismatchError, "index 10 is outside"),
         ([[torch.tensor([-1]), *LAPE[1][:2]]], MismatchError, "index -1 is outside"),
         ([[torch.tensor([1, 1]), *LAPE[1][:2]]], StoreError, "listed twice"),
-        ([[torch.tensor([0.5]), *LAPE[1][:2]]], StoreError, "group 0, layer 0 is no list of neuron indices"),
-        ([[torch.tensor(3), *LAPE[1][:2]]], StoreError, "no list of neuron indices"),
-        ({"n": 3}, StoreError, "holds a dict"),
-        ([3], StoreError, "holds a list, expected LAPE"),
+        (
+            [[torch.tensor([0.5]), *LAPE[1][:2]]],
+            StoreError,
+            "group 0, layer 0 is not a list of neuron indices",
+        ),
+        ([[torch.tensor(3), *LAPE[1][:2]]], StoreError, "not a list of neuron indices"),
+        ({"n": 3}, StoreError, "contains a dict"),
+        ([3], StoreError, "contains a list, expected LAPE"),
     ],
     ids=str,
 )
@@ -190,7 +194,7 @@ def test_a_file_that_would_run_code_is_not_opened(tmp_path):
 def test_lape_holds_one_module_only():
     with pytest.raises(InputError, match=r"has neurons of self_attn.q_proj; LAPE's format holds one module"):
         lape_groups([neuron_set(LAYOUT, [8, 0])], 3)
-    with pytest.raises(MismatchError, match="neurons in layer 2 of a model with 2 layers"):
+    with pytest.raises(MismatchError, match="neurons in layer 2, but the model has 2 layers"):
         lape_groups([neuron_set(LAYOUT, [64])], 2)
 
 
@@ -212,7 +216,7 @@ def test_csv_has_a_line_per_neuron(tmp_path):
 def test_a_file_is_not_replaced_unasked(tmp_path, form):
     those = neuron_set(LAYOUT, [8])
     (tmp_path / "x").write_text("mine")
-    with pytest.raises(OutputExistsError, match="add --overwrite"):
+    with pytest.raises(OutputExistsError, match="use overwrite=True"):
         write_as([those], tmp_path / "x", form, n_layers=3)
     assert (tmp_path / "x").read_text() == "mine"
     write_as([those], tmp_path / "x", form, n_layers=3, overwrite=True)
@@ -221,11 +225,11 @@ def test_a_file_is_not_replaced_unasked(tmp_path, form):
         write_as([those], tmp_path, form, n_layers=3, overwrite=True)
 
 
-def test_what_a_format_cannot_hold_is_refused(tmp_path):
+def test_sets_that_do_not_fit_a_format_are_refused(tmp_path):
     two = [neuron_set(LAYOUT, [8], "a"), neuron_set(LAYOUT, [9], "b")]
-    with pytest.raises(InputError, match="a csv file holds one set, 2 are given"):
+    with pytest.raises(InputError, match="a csv file holds one set, but 2 are given"):
         write_as(two, tmp_path / "x", "csv")
-    with pytest.raises(InputError, match="name the layout"):
+    with pytest.raises(InputError, match="lists every layer of the model; name a run of it"):
         write_as(two, tmp_path / "x", "lape")
     with pytest.raises(MismatchError, match="sets of one model"):
         write_as([two[0], neuron_set(toy_layout(2), [8])], tmp_path / "x", "lape", n_layers=3)

@@ -56,7 +56,7 @@ def flat(chosen):
     return chosen.flat(LAYOUT).tolist()
 
 
-def test_the_difference_is_the_one_computed_by_hand(tables):
+def test_the_difference_equals_a_hand_computed_one(tables):
     assert tables.difference.sum(axis=0).tolist() == DIFFERENCE
 
 
@@ -104,7 +104,7 @@ def test_the_exclusion_sums_its_cultures(tables):
     assert flat(select_general(replace(tables, exclusion=both), settings)) == [6]
 
 
-def test_the_defaults_are_those_of_the_method():
+def test_the_defaults_are_the_papers():
     assert GeneralSettings() == GeneralSettings(top_mlp=0.01, top_attention=0.002, exclude=0.01)
 
 
@@ -131,7 +131,7 @@ def test_the_set_says_where_it_comes_from(tables, tmp_path):
     assert str(tmp_path) not in str(chosen)
 
 
-def test_selecting_twice_gives_identical_bytes_wherever_the_run_lies(tmp_path):
+def test_selecting_twice_gives_identical_bytes_for_any_path_of_the_run(tmp_path):
     files = []
     for place in ("here", "there"):
         run = write_toy_run(tmp_path / place / "run")

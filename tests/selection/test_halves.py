@@ -67,7 +67,7 @@ def test_a_half_without_items_of_a_culture_is_refused(tmp_path):
         half_tables(run, roles)
 
 
-def test_halves_are_what_item_scores_with_the_same_weights_give(tmp_path):
+def test_halves_equal_tables_from_item_scores(tmp_path):
     asked = [replace(item, question_id=f"q{number // 6}") for number, item in enumerate(tiny_items(60))]
     shortened = [replace(item, prompt=" ".join(item.prompt.split()[:2])) for item in asked]
     benchmarks = {

@@ -82,7 +82,7 @@ def item_run(tmp_path_factory):
 
 @pytest.mark.parametrize("cells", [1 << 24, 1])
 @pytest.mark.parametrize("pool", ["mlp", "all"])
-def test_sets_are_those_of_the_definition(item_run, monkeypatch, pool, cells):
+def test_sets_follow_the_definition(item_run, monkeypatch, pool, cells):
     monkeypatch.setattr("culnig.selection.knowledge._CELLS", cells)  # all items at once, or one by one
     settings = KnowledgeSettings(threshold=0.3, shared=0.5, pool=pool)
     table = prompt_counts(item_run, settings)
@@ -105,10 +105,10 @@ def test_sets_are_those_of_the_definition(item_run, monkeypatch, pool, cells):
     assert n_selected > 0
 
 
-def test_what_cannot_be_selected(item_run, tmp_path):
+def test_impossible_selections_are_refused(item_run, tmp_path):
     with pytest.raises(StoreError, match="score it again with --level item"):
         prompt_counts(write_toy_run(tmp_path / "sums"))
-    with pytest.raises(SelectionError, match=r"threshold is 0; above 0"):
+    with pytest.raises(SelectionError, match=r"threshold is 0; give a number above 0"):
         prompt_counts(item_run, KnowledgeSettings(threshold=0))
     with pytest.raises(SelectionError, match=r"shared is 1\.5"):
         select_knowledge(counted([[1]], [1], ("c0",)), "c0", KnowledgeSettings(shared=1.5))

@@ -42,7 +42,7 @@ def by_definition(p, top, percentile):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_sets_are_those_of_the_definition(seed):
+def test_sets_follow_the_definition(seed):
     p = np.random.default_rng(seed).beta(0.4, 2, size=(4, 200))
     sets = select_lape(shares_of(p), LapeSettings(top=0.1, percentile=90))
     expected = by_definition(p, 0.1, 90)
@@ -60,7 +60,7 @@ def test_a_hand_computed_table():
     np.testing.assert_allclose(sets["c1"].scores, [0, -math.log(2)])
 
 
-def test_shares_are_those_of_the_tokens_of_each_culture(tmp_path):
+def test_shares_are_computed_over_the_tokens_of_each_culture(tmp_path):
     bound, items = tiny_model(), tiny_items(12)
     run = score_run(
         bound,
@@ -92,12 +92,12 @@ def test_shares_are_those_of_the_tokens_of_each_culture(tmp_path):
 @pytest.mark.parametrize(
     ("p", "settings", "message"),
     [
-        ([[0.5, 0.2]], {}, "compares cultures and there is one"),
+        ([[0.5, 0.2]], {}, "compares cultures, but this run has only"),
         ([[0.5, 0.2], [0.1, 0.1]], {"percentile": 100}, "percentile is 100"),
-        ([[0.5, 0.5], [0.5, 0.5]], {}, "no neuron of pool 'mlp' is on more often"),
+        ([[0.5, 0.5], [0.5, 0.5]], {}, "no neuron of pool 'mlp' is active more often"),
         ([[0.5, 0.2], [0.1, 0.1]], {"top": -0.1}, "top"),
     ],
 )
-def test_what_cannot_be_selected(p, settings, message):
+def test_impossible_selections_are_refused(p, settings, message):
     with pytest.raises(SelectionError, match=message):
         select_lape(shares_of(p), LapeSettings(**settings))

@@ -42,7 +42,7 @@ def test_equal_sets_give_equal_bytes_and_reading_changes_nothing(file, tmp_path)
     assert again.read_bytes() == file.read_bytes()
 
 
-def test_the_keys_are_those_promised(file):
+def test_the_file_has_the_documented_keys(file):
     document = json.loads(file.read_text())
     assert (document["format"], document["format_version"]) == ("culnig-neurons", 1)
     assert {"model", "layout_hash", "method", "sources"} <= set(document)
@@ -96,7 +96,7 @@ def test_a_neuron_that_the_layout_lacks_is_refused():
 
 def test_a_file_is_not_replaced_unasked(file):
     before = file.read_bytes()
-    with pytest.raises(OutputExistsError, match="exists; add --overwrite"):
+    with pytest.raises(OutputExistsError, match="exists; use overwrite=True"):
         neuron_set(LAYOUT, [1]).write(file)
     assert file.read_bytes() == before
 
@@ -117,7 +117,7 @@ def test_a_folder_in_place_of_the_file_is_left_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_place_of_its_folder_is_an_error_of_ours(file):
+def test_a_file_where_its_folder_should_be_is_reported(file):
     with pytest.raises(CulnigError, match="chosen"):
         CHOSEN.write(file / "x.json")
 
@@ -125,7 +125,7 @@ def test_a_file_in_place_of_its_folder_is_an_error_of_ours(file):
 # Reading what is wrong
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(StoreError, match=r"x\.json: no such file; expected a neuron set"):
         read_neuron_set(tmp_path / "x.json")
 
@@ -135,7 +135,7 @@ def test_a_file_that_is_not_there(tmp_path):
     [
         ({"format": "culnig-run"}, "format is 'culnig-run', expected 'culnig-neurons'"),
         ({"format": None}, "format is None"),
-        ({"format_version": 2}, "format version 2, this culnig reads 1"),
+        ({"format_version": 2}, "format version 2, but this culnig reads version 1"),
         ({"format_version": "1"}, "format version"),
         ({"name": None}, "name"),
         ({"layout_hash": 3}, "layout_hash"),

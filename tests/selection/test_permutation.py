@@ -75,19 +75,22 @@ def test_many_neurons_in_blocks_are_as_alone(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: paired_p_values(np.ones((3, 2)), np.ones((2, 2)), ["a", "b", "c"]), "same items of both"),
-        (lambda: paired_p_values(np.ones((3, 2)), np.ones((3, 2)), ["a"]), r"\(3, 2\) for 1 units"),
-        (lambda: paired_p_values(np.ones((0, 2)), np.ones((0, 2)), []), "one or more items"),
+        (
+            lambda: paired_p_values(np.ones((3, 2)), np.ones((2, 2)), ["a", "b", "c"]),
+            "needs the same items in both",
+        ),
+        (lambda: paired_p_values(np.ones((3, 2)), np.ones((3, 2)), ["a"]), r"\(3, 2\) with 1 units"),
+        (lambda: paired_p_values(np.ones((0, 2)), np.ones((0, 2)), []), "at least one item"),
         (
             lambda: exchange_p_values(np.ones((2, 2)), np.array([True, False]), ["a", "a"]),
-            "unit 'a' has items of both sides",
+            "unit 'a' has items of the culture and of others",
         ),
         (
             lambda: exchange_p_values(np.ones((2, 2)), np.array([True, True]), ["a", "b"]),
-            "all items are on one side",
+            "all items are of one side",
         ),
     ],
 )
-def test_what_cannot_be_tested_is_refused(call, message):
+def test_impossible_tests_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()

@@ -18,7 +18,7 @@ HALF_OF_EACH = [place for s in LAYOUT.segments for place in range(s.start, s.sta
 
 
 @given(st.lists(st.sampled_from(HALF_OF_EACH), unique=True), st.integers(0, 2**32))
-def test_as_many_in_every_module_and_layer_and_none_of_the_set(flat, seed):
+def test_equally_many_per_module_and_layer_and_none_of_the_set(flat, seed):
     like = neuron_set(LAYOUT, flat)
     drawn = select_random(like, LAYOUT, seed)
     assert drawn.count_by_module_and_layer() == like.count_by_module_and_layer()
@@ -60,7 +60,7 @@ def test_neurons_come_in_flat_order_with_no_scores():
     assert drawn.scores.tolist() == [0.0] * 6
 
 
-def test_the_set_says_what_it_is_a_baseline_of():
+def test_the_set_records_the_set_that_it_is_a_baseline_of():
     drawn = select_random(SOME, LAYOUT, 4, "total")
     assert drawn.name == "random 4"
     assert drawn.method == {"name": "random", "seed": 4, "match": "total", "like": SOME.method}

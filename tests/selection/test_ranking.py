@@ -69,7 +69,7 @@ def test_ties_go_to_the_lower_flat_index():
     assert cut.kept.tolist() == [3, 5]
 
 
-def test_what_is_excluded_is_not_refilled():
+def test_excluded_neurons_are_not_replaced():
     pool = np.arange(10)
     score, exclusion = np.arange(10.0), np.zeros(10)
     exclusion[[9, 0]] = [2, 1]

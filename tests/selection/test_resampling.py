@@ -7,7 +7,6 @@ import pytest
 
 from culnig.errors import SelectionError
 from culnig.selection.resampling import (
-    ItemTable,
     ItemTables,
     bootstrap,
     leave_out,
@@ -15,7 +14,7 @@ from culnig.selection.resampling import (
     split_halves,
     whole,
 )
-from tests.selection.item_arrays import LAYOUT, item_tables
+from tests.selection.item_arrays import LAYOUT, item_tables, table_of
 from tests.toy import CULTURES
 
 ITEMS = item_tables()
@@ -90,7 +89,7 @@ def test_a_group_left_out_is_as_if_it_had_not_been_asked():
     smaller = ItemTables(
         LAYOUT,
         *(
-            ItemTable.of_array(table.culture[kept], table.unit[kept], table.scores(ALL)[kept])
+            table_of(table.culture[kept], table.unit[kept], table.scores(ALL)[kept])
             for table in (ITEMS.target, ITEMS.control)
         ),
         None,
@@ -112,7 +111,7 @@ def test_memory_decides_nothing(monkeypatch):
 def test_a_control_in_another_order_of_cultures():
     backwards = replace(
         ITEMS,
-        control=ItemTable.of_array(
+        control=table_of(
             ITEMS.control.culture[::-1], ITEMS.control.unit[::-1], ITEMS.control.scores(ALL)[::-1]
         ),
     )
@@ -132,12 +131,12 @@ def test_without_control_and_exclusion():
     np.testing.assert_allclose(table.difference, expected, atol=1e-14)
 
 
-def test_what_cannot_be_drawn_is_refused():
+def test_impossible_draws_are_refused():
     single = item_tables(questions=1)
     with pytest.raises(SelectionError, match="China has a single question in the target"):
         next(split_halves(single, 1))
     same = np.array(["x"] * len(ITEMS.target.unit), dtype=object)
-    with pytest.raises(SelectionError, match=r"one group \(x\); two are needed"):
+    with pytest.raises(SelectionError, match=r"one group \(x\); leaving one out needs at least two"):
         next(leave_out(ITEMS, {"target": same}))
-    with pytest.raises(SelectionError, match="without 'China' there is no item of China"):
+    with pytest.raises(SelectionError, match="without 'China' no items of China are left"):
         next(leave_out(ITEMS, {"target": ITEMS.target.culture}))

@@ -154,7 +154,7 @@ def test_a_neuron_that_never_varies_is_not_significant_whatever_its_mean():
 
 
 def test_one_item_of_a_culture_is_too_few():
-    with pytest.raises(SelectionError, match="at least 2 items of every culture, one has 1"):
+    with pytest.raises(SelectionError, match="at least 2 items of every culture, but one has 1"):
         contrast_p_values(np.array([1.0, -1.0]), np.ones((2, 3)), np.ones((2, 3)), np.array([1, 5]))
 
 
@@ -163,7 +163,7 @@ def test_contrasts_that_cannot_be_are_refused(stored):
     with pytest.raises(UnknownNameError, match="did you mean 'Spain'"):
         culture_contrast(roles, "Spayn", "others")
     alone = choose_roles(run, use_control=False, use_exclusion=False)
-    with pytest.raises(SelectionError, match="leave out --no-control"):
+    with pytest.raises(SelectionError, match="leave out control=False"):
         culture_contrast(alone, "Spain", "control")
     single = replace(roles, target=replace(roles.target, cultures=("Spain",), items_of_culture=(20,)))
     with pytest.raises(SelectionError, match="only culture of this run"):
@@ -173,7 +173,7 @@ def test_contrasts_that_cannot_be_are_refused(stored):
 # Benjamini–Hochberg
 
 
-def test_q_values_are_those_of_statsmodels():
+def test_q_values_equal_statsmodels():
     p = np.random.default_rng(2).beta(0.4, 1.5, 5000)
     rejected, adjusted, *_ = multipletests(p, alpha=0.05, method="fdr_bh")
     np.testing.assert_allclose(q_values(p), adjusted, rtol=1e-12)

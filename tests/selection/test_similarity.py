@@ -43,7 +43,7 @@ def test_with_a_layout_chance_keeps_modules_and_layers():
     assert expected_shared(first, second, LAYOUT) == pytest.approx(0.2 + 0.5)
 
 
-def test_the_expected_number_is_what_random_sets_share():
+def test_random_sets_share_the_expected_number_on_average():
     like = of([8, 9, 10, 11, 36, 37, 0, 1, 64])
     wanted = expected_shared(like, like, LAYOUT)
     random = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def test_the_expected_number_is_what_random_sets_share():
     assert drawn.mean() == pytest.approx(wanted, abs=4 * drawn.std() / 4000**0.5)
 
 
-def test_pools_that_differ_but_hold_the_same_neurons_are_one_stratum():
+def test_different_pools_of_the_same_neurons_are_one_stratum():
     first, second = of([8, 9, 0]), of([9, 1], pools={"all": {"neurons": 54}})
     assert expected_shared(first, second) == pytest.approx(3 * 2 / 54)
 
@@ -71,7 +71,7 @@ def test_without_pools_chance_is_not_known():
     assert expected_shared(of([8], pools={"mlp": {"neurons": 30}}), of([8])) is None
 
 
-def test_a_random_set_has_the_pools_of_what_it_is_like():
+def test_a_random_set_has_the_pools_of_the_set_it_matches():
     drawn = select_random(of([8, 9, 0]), LAYOUT, 0)
     assert recorded_pools(drawn.method) == {"mlp": 30, "attention": 24}
 
@@ -88,7 +88,7 @@ def test_sets_of_different_models_are_refused():
         compare(of([8]), of([9]), toy_layout(2))
 
 
-def test_the_matrix_is_symmetric_with_ones_and_every_pair_is_told_once():
+def test_the_matrix_is_symmetric_with_ones_and_every_pair_appears_once():
     sets = [of([8, 9], "a"), of([9, 10], "b"), of([20], "c")]
     matrix, pairs = similarity_matrix(sets, "overlap")
     assert matrix.tolist() == [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]

@@ -57,7 +57,7 @@ def test_z_computed_by_hand_decides(z, kept):
     assert flat(select_specific(tables(), "China", SpecificSettings(1, 0, z))) == kept
 
 
-def test_z_filters_what_the_cut_left_and_nothing_is_refilled():
+def test_z_filters_after_the_cut_without_replacement():
     # half of 8: 2 0 3 4; z >= 0.5 leaves 0 and 3; 7 would pass z but was cut
     chosen = select_specific(tables(), "China", SpecificSettings(0.5, 0, 0.5))
     assert flat(chosen) == [0, 3]
@@ -69,7 +69,7 @@ def test_z_filters_what_the_cut_left_and_nothing_is_refilled():
     }
 
 
-def test_a_margin_is_what_lies_above_the_mean_over_cultures():
+def test_a_margin_is_the_difference_from_the_mean_over_cultures():
     settings = SpecificSettings(1, 0, -10, rank_by="margin")
     chosen = select_specific(tables(), "China", settings)
     #         means 3 1 8 1 4 2 1 2 over the pool; China's less these: 3 0 0 3 0 0 -1 1
@@ -80,7 +80,7 @@ def test_a_margin_is_what_lies_above_the_mean_over_cultures():
         select_specific(tables(), "China", replace(settings, rank_by="mean"))
 
 
-def test_z_is_over_all_cultures_of_the_run_not_only_those_of_the_exclusion():
+def test_z_is_over_all_cultures_of_the_run():
     exclusion = moments(["China"], [1], [[0] * 9])
     assert flat(select_specific(tables(exclusion), "China", SpecificSettings(1, 0, 0.5))) == [0, 3, 7]
 
@@ -103,7 +103,7 @@ def test_another_culture_gets_other_neurons():
     assert flat(select_specific(tables(), "Spain", SpecificSettings(1, 0, 0.5))) == [6, 7]
 
 
-def test_the_defaults_are_those_of_the_method():
+def test_the_defaults_are_the_papers():
     assert SpecificSettings() == SpecificSettings(top=0.003, exclude=0.01, z=0.5)
 
 
@@ -123,19 +123,21 @@ def test_a_cut_that_keeps_nothing_is_an_empty_set():
     assert select_specific(tables(), "China").neurons == ()
 
 
-def test_an_unknown_culture_offers_those_of_the_run():
+def test_an_unknown_culture_lists_the_cultures_of_the_run():
     with pytest.raises(UnknownNameError, match=r"'Chnia'.*did you mean 'China'.*China, Iran, Mexico, Spain"):
         select_specific(tables(), "Chnia")
 
 
 def test_two_cultures_are_too_few_for_z():
-    with pytest.raises(SelectionError, match="at least 3 cultures, this run has 2"):
+    with pytest.raises(SelectionError, match="at least 3 cultures, but this run has 2"):
         select_specific(tables(difference=DIFFERENCE[:2], cultures=CULTURES[:2]), "China")
 
 
-def test_a_culture_that_the_exclusion_lacks_is_refused_with_the_way_on():
+def test_a_culture_that_the_exclusion_lacks_is_refused_with_advice():
     found = tables(moments(["Iran"], [1], [[0] * 9]))
-    with pytest.raises(SelectionError, match=r"no items of 'China', only of Iran; .*--no-exclusion"):
+    with pytest.raises(
+        SelectionError, match=r"no items of 'China', only of Iran; .*exclusion=False or exclude=0"
+    ):
         select_specific(found, "China")
     assert flat(select_specific(replace(found, exclusion=None), "China", EVERYTHING))[0] == 2
 

@@ -46,7 +46,7 @@ def average_precision(run, **steps) -> float:
     return judge(Method("scores", **steps), {"scores": run}, truth, 0).by_culture["China"].average_precision
 
 
-def test_each_step_removes_what_it_is_there_for(run):
+def test_each_step_removes_its_kind_of_neurons(run):
     # 100 gates: the top 1 % by exclusion score is one neuron
 
     def at(first: int) -> float:

@@ -34,7 +34,7 @@ def test_sets_have_the_asked_size_and_share_no_neuron():
     assert dict(zip(numbers.tolist(), sizes.tolist(), strict=True)) == {-1: 32, 0: 4, 1: 4, 2: 4, 3: 4}
 
 
-def test_the_shared_set_lies_in_the_lower_half_and_none_in_the_last_layer():
+def test_the_shared_set_is_in_the_lower_half_and_no_set_in_the_last_layer():
     for seed in range(20):
         membership = draw_membership(PlantedSettings(seed=seed, layers=4))
         assert set(np.argwhere(membership == 8)[:, 0]) <= {0, 1}
@@ -76,7 +76,7 @@ def weights_of(bound):
     return {name: parameter.detach().clone() for name, parameter in bound.model.named_parameters()}
 
 
-def test_planting_changes_the_planted_rows_and_not_one_bit_more(bound, world):
+def test_planting_changes_only_the_planted_rows_to_the_bit(bound, world):
     membership = draw_membership(SETTINGS)
     trainer = Trainer(bound, world, membership, SETTINGS.seed)
     before = weights_of(bound)

@@ -23,7 +23,7 @@ def test_a_ranking_by_hand():
     assert found.chance == 2 / 8
 
 
-def test_what_is_not_ranked_is_never_found():
+def test_neurons_that_are_not_ranked_are_never_found():
     found = recovery(flat(1), selected=flat(), planted=flat(1, 2), n_pool=10)
     assert found.average_precision == 1 / 2
     assert (found.selected_precision, found.selected_recall) == (0, 0)

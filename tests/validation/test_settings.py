@@ -15,13 +15,13 @@ def test_the_sets_of_all_cultures_and_the_shared_one_are_counted():
 @pytest.mark.parametrize(
     ("sizes", "reason"),
     [
-        ({"cultures": 2}, r"cultures is 2; at least 3 is needed \(z among cultures"),
+        ({"cultures": 2}, "cultures is 2; give at least 3, which z over cultures needs"),
         ({"cultures": len(CULTURES) + 1}, "at most 16"),
-        ({"questions": 1}, "questions is 1; at least 2"),
-        ({"neurons_per_culture": 0}, "neurons per culture is 0; at least 1"),
-        ({"layers": 1}, "layers is 1; at least 2"),
-        ({"mlp_width": 4}, "mlp width is 4; at least 8"),
-        ({"seed": -1}, "seed is -1; at least 0"),
+        ({"questions": 1}, "questions is 1; give at least 2"),
+        ({"neurons_per_culture": 0}, "neurons per culture is 0; give at least 1"),
+        ({"layers": 1}, "layers is 1; give at least 2"),
+        ({"mlp_width": 4}, "mlp width is 4; give at least 8"),
+        ({"seed": -1}, "seed is -1; give at least 0"),
         ({"neurons_per_culture": 57}, "513 planted neurons; at most half of this model's 1,024"),
     ],
 )

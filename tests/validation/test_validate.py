@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from culnig.validation.effects import measure_effects
-from culnig.validation.methods import BASELINES, CONTRIBUTION, JUDGED, RANDOM
+from culnig.validation.methods import CONTRIBUTION, JUDGED, RANDOM
 from culnig.validation.planted import planted_model
 from culnig.validation.planting import SHARED
 from culnig.validation.settings import PlantedSettings
 from culnig.validation.validate import validate
-from tests.planted import planted  # noqa: F401 - a fixture
+from tests.planted import (
+    BASELINES,
+    planted,  # noqa: F401 - a fixture
+)
 
 pytestmark = pytest.mark.slow
 

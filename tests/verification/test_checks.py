@@ -53,14 +53,14 @@ def swapped(bound, first, second):
     ("first", "second"),
     [("q_proj", "k_proj"), ("q_proj", "v_proj"), ("k_proj", "v_proj")],
 )
-def test_attention_modules_in_the_wrong_order_are_found(first, second):
+def test_attention_modules_in_the_wrong_order_are_detected(first, second):
     bound = swapped(tiny_model("gpt2"), f"self_attn.{first}", f"self_attn.{second}")
     check = checks.check_attention(bound)
     assert check.passed is False
-    assert "not so in layers 0, 1, 2" in check.detail
+    assert "wrong in layers 0, 1, 2" in check.detail
 
 
-def test_heads_that_alternate_taken_for_side_by_side_are_found():
+def test_interleaved_heads_taken_for_contiguous_ones_are_detected():
     bound = tiny_model("gpt_neox")
     linears = tuple(
         BoundLinear(
@@ -77,7 +77,7 @@ def test_heads_that_alternate_taken_for_side_by_side_are_found():
     assert checks.check_attention(replace(bound, linears=linears)).passed is False
 
 
-def test_a_module_that_does_not_run_is_found():
+def test_a_module_that_does_not_run_is_detected():
     bound = tiny_model()
     bound.model.model.layers[1].mlp.forward = lambda x: x
     check = checks.check_binding(bound)
@@ -85,7 +85,7 @@ def test_a_module_that_does_not_run_is_found():
     assert "not run: mlp.gate_proj of layer 1" in check.detail
 
 
-def test_a_gradient_that_is_cut_off_is_found():
+def test_a_detached_gradient_is_detected():
     """A family that detaches somewhere has gradients, but not those of P(gold)."""
     bound = tiny_model()
     mlp = bound.model.model.layers[0].mlp
@@ -93,7 +93,7 @@ def test_a_gradient_that_is_cut_off_is_found():
     assert check_gradients(bound).passed is False
 
 
-def test_an_encoder_is_found_by_what_its_padding_does():
+def test_an_encoder_is_detected_by_the_effect_of_padding():
     """A model that looks ahead gives other scores beside longer items."""
     bound = tiny_model()
     embed = bound.model.model.embed_tokens
@@ -101,7 +101,7 @@ def test_an_encoder_is_found_by_what_its_padding_does():
     assert checks.check_batches(bound).passed is False
 
 
-def test_a_trace_that_stays_behind_is_found():
+def test_an_effect_that_outlasts_the_mask_is_detected():
     bound = tiny_model()
     calls = []
 
@@ -112,7 +112,7 @@ def test_a_trace_that_stays_behind_is_found():
     bound.model.model.layers[2].mlp.up_proj.register_forward_hook(drift)
     check = checks.check_masking(bound)
     assert check.passed is False
-    assert "traces stay behind" in check.detail
+    assert "effects remain after the mask is removed" in check.detail
 
 
 def test_labels_that_are_no_single_entries_are_named():

@@ -63,7 +63,7 @@ def test_where_the_model_is_nearly_linear_the_estimate_is_the_effect():
     assert not np.allclose(found.score, found.first_order, atol=0)  # max is not the sum over tokens
 
 
-def test_scores_are_those_of_the_benchmark():
+def test_scores_equal_those_of_the_benchmark():
     from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
     bound = tiny_model()
@@ -94,7 +94,7 @@ def test_the_correlation_is_scipys_and_the_interval_covers():
     assert 0.92 <= covered / 300 <= 0.98
 
 
-def test_what_does_not_vary_has_no_correlation():
+def test_constant_values_have_no_correlation():
     assert np.isnan(rank_correlation(np.ones(10), np.arange(10.0)).rho)
     assert np.isnan(rank_correlation(np.arange(3.0), np.arange(3.0)).rho)
     same = rank_correlation(np.arange(5.0), np.arange(5.0))
@@ -112,7 +112,7 @@ def test_a_low_correlation_is_noticed(effect, low):
 
 def test_nothing_to_audit_is_refused():
     bound = tiny_model()
-    with pytest.raises(InputError, match="at least one item and one neuron"):
+    with pytest.raises(InputError, match="at least one of each"):
         audit(bound, [], gate_neurons(bound, 2), gate_neurons(bound, 2))
-    with pytest.raises(InputError, match="at least one item and one neuron"):
+    with pytest.raises(InputError, match="at least one of each"):
         audit(bound, ITEMS, gate_neurons(bound, 0), gate_neurons(bound, 2))

@@ -8,7 +8,7 @@
     return node;
   };
 
-  // light and dark: the system's choice until the switch is used
+  // light or dark: the system's choice until the reader uses the switch
   const theme = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const show = (dark) => {
@@ -21,7 +21,7 @@
   system.addEventListener("change", () => { if (!chosen) show(system.matches); });
   theme.addEventListener("click", () => { chosen = true; show(root.dataset.theme !== "dark"); });
 
-  // panels of a section as tabs; arrow keys walk over them
+  // panels of a section become tabs; arrow keys move between them
   let numbered = 0;
   for (const box of document.querySelectorAll("[data-tabs]")) {
     const panels = [...box.children];
@@ -37,10 +37,10 @@
       return tab;
     });
     const select = (number, focus) => {
-      tabs.forEach((tab, place) => {
-        tab.setAttribute("aria-selected", String(place === number));
-        tab.tabIndex = place === number ? 0 : -1;
-        panels[place].hidden = place !== number;
+      tabs.forEach((tab, index) => {
+        tab.setAttribute("aria-selected", String(index === number));
+        tab.tabIndex = index === number ? 0 : -1;
+        panels[index].hidden = index !== number;
       });
       if (focus) tabs[number].focus();
     };
@@ -57,13 +57,13 @@
     select(0);
   }
 
-  // sorting of plain tables
+  // sort plain tables
   const compare = (first, second) => {
     if (first === null || second === null) return (first === null) - (second === null);
     if (typeof first === "number" && typeof second === "number") return first - second;
     return String(first).localeCompare(String(second), undefined, { numeric: true });
   };
-  const turn = (headings, heading) => {
+  const toggleSort = (headings, heading) => {
     const down = heading.getAttribute("aria-sort") === "ascending";
     headings.forEach((other) => other.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -76,14 +76,14 @@
   for (const table of document.querySelectorAll("table.data:not(#neuron-table)")) {
     const headings = [...table.tHead.rows[0].cells];
     headings.forEach((heading, column) => heading.querySelector("button")?.addEventListener("click", () => {
-      const sign = turn(headings, heading);
+      const sign = toggleSort(headings, heading);
       const rows = [...table.tBodies[0].rows].map((row) => [cellValue(row.cells[column]), row]);
       rows.sort(([a], [b]) => (a === null || b === null ? compare(a, b) : sign * compare(a, b)));
       table.tBodies[0].append(...rows.map(([, row]) => row));
     }));
   }
 
-  // files
+  // downloads
   let files = null;
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-file]");
@@ -95,7 +95,7 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
 
-  // the section in view is marked in the navigation
+  // mark the visible section in the navigation
   const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) {
@@ -116,17 +116,17 @@
   const STEP = 50;
   let shown = STEP;
   let sorted = null;
-  const extras = [...new Set(neurons.flatMap((one) => Object.keys(one.extra)))];
+  const extras = [...new Set(neurons.flatMap((neuron) => Object.keys(neuron.extra)))];
   const columns = [
-    ["set", (one) => one.set], ["rank", (one) => one.rank], ["module", (one) => one.module],
-    ["layer", (one) => one.layer], ["index", (one) => one.index], ["score", (one) => one.score],
-    ["culture", (one) => one.culture || null],
-    ...extras.map((name) => [name, (one) => one.extra[name] ?? null]),
-    ["raised by", (one) => one.drivers.map((driver) => driver.word.trim()).join(" · ") || null],
+    ["set", (neuron) => neuron.set], ["rank", (neuron) => neuron.rank], ["module", (neuron) => neuron.module],
+    ["layer", (neuron) => neuron.layer], ["index", (neuron) => neuron.index], ["score", (neuron) => neuron.score],
+    ["culture", (neuron) => neuron.culture || null],
+    ...extras.map((name) => [name, (neuron) => neuron.extra[name] ?? null]),
+    ["raised by", (neuron) => neuron.drivers.map((driver) => driver.word.trim()).join(" · ") || null],
   ];
-  const haystack = neurons.map((one) => [
-    one.set, one.module, "layer " + one.layer, one.index, one.culture,
-    ...one.drivers.flatMap((driver) => [driver.word, items[driver.item].id, items[driver.item].text]),
+  const haystack = neurons.map((neuron) => [
+    neuron.set, neuron.module, "layer " + neuron.layer, neuron.index, neuron.culture,
+    ...neuron.drivers.flatMap((driver) => [driver.word, items[driver.item].id, items[driver.item].text]),
   ].join("\n").toLowerCase());
   const number = (value) => {
     if (value === null) return "–";
@@ -139,22 +139,22 @@
       ...values.map((value) => make("option", { value, textContent: value })));
   };
   const distinct = (of) => [...new Set(neurons.map(of))].filter((value) => value !== "").sort(compare);
-  for (const name of ["set", "culture", "module", "layer"]) options(name, distinct((one) => one[name]));
+  for (const name of ["set", "culture", "module", "layer"]) options(name, distinct((neuron) => neuron[name]));
 
-  const numbers = new Set(columns.map(([, of]) => of).filter((of) => neurons.some((one) => typeof of(one) === "number")));
+  const numbers = new Set(columns.map(([, of]) => of).filter((of) => neurons.some((neuron) => typeof of(neuron) === "number")));
   const numeric = (of) => numbers.has(of);
   const headings = columns.map(([name, of]) => make("th", { scope: "col", className: numeric(of) ? "number" : "" }, make("button", { type: "button", textContent: name })));
   document.querySelector("#neuron-table thead tr").append(make("th", {}, make("span", { className: "hidden", textContent: "details" })), ...headings);
-  headings.forEach((heading, place) => heading.firstChild.addEventListener("click", () => {
-    sorted = [columns[place][1], turn(headings, heading)];
+  headings.forEach((heading, index) => heading.firstChild.addEventListener("click", () => {
+    sorted = [columns[index][1], toggleSort(headings, heading)];
     draw();
   }));
 
-  const details = (one) => {
+  const details = (neuron) => {
     const scores = make("div", { className: "scores" });
-    const known = one.values.filter((value) => value !== null);
+    const known = neuron.values.filter((value) => value !== null);
     const most = Math.max(...known.map(Math.abs), 0) || 1;
-    one.values.map((value, place) => [value, cultures[place]]).filter(([value]) => value !== null)
+    neuron.values.map((value, index) => [value, cultures[index]]).filter(([value]) => value !== null)
       .sort(([a], [b]) => b - a).forEach(([value, culture]) => {
         const fill = make("span", { className: "fill " + (value < 0 ? "negative" : "positive") });
         fill.style.width = 50 * Math.abs(value) / most + "%";
@@ -162,11 +162,11 @@
           make("span", { textContent: number(value) }));
       });
     const left = make("div", {}, make("h4", { textContent: "Score by culture" }));
-    left.append(known.length ? scores : make("p", { textContent: "Give the run of this set to see them." }));
+    left.append(known.length ? scores : make("p", { textContent: "Give report the run of this set to see the scores." }));
     const right = make("div", {}, make("h4", { textContent: "Raised most by" }));
-    for (const driver of one.drivers) {
+    for (const driver of neuron.drivers) {
       const item = items[driver.item];
-      const about = [item.id, item.culture, item.topic, "right: " + item.gold, "answered: " + item.predicted.trim(), "score " + number(driver.score)];
+      const about = [item.id, item.culture, item.topic, "correct: " + item.gold, "answered: " + item.predicted.trim(), "score " + number(driver.score)];
       const quote = make("blockquote", { dir: "auto", tabIndex: 0 });
       const end = Math.min(driver.end, item.text.length);
       if (driver.start < end) {
@@ -176,28 +176,28 @@
       }
       right.append(make("div", { className: "question" }, make("p", { textContent: about.filter(Boolean).join(" · "), dir: "auto" }), quote));
     }
-    if (!one.drivers.length) right.append(make("p", { textContent: "The run keeps no scores of single questions." }));
+    if (!neuron.drivers.length) right.append(make("p", { textContent: "The run stores no scores of single questions." }));
     return make("div", { className: "detail" }, left, right);
   };
 
-  const rowOf = (one, place) => {
+  const rowOf = (neuron, index) => {
     const open = make("button", { type: "button", className: "open", textContent: "▸" });
-    const id = "details-" + place;
+    const id = "details-" + index;
     open.setAttribute("aria-expanded", "false");
-    open.setAttribute("aria-label", `Details of neuron ${one.index} of ${one.module}, layer ${one.layer}`);
+    open.setAttribute("aria-label", `Details of neuron ${neuron.index} of ${neuron.module}, layer ${neuron.layer}`);
     const row = make("tr", {}, make("td", {}, open));
     for (const [, of] of columns) {
-      const value = of(one);
+      const value = of(neuron);
       const isNumber = typeof value === "number";
       const className = isNumber || numeric(of) ? "number" : "";
       row.append(make("td", { textContent: isNumber ? number(value) : value ?? "–", dir: isNumber ? "" : "auto", className }));
     }
     const flip = () => {
-      const there = row.nextElementSibling?.id === id;
-      if (there) row.nextElementSibling.remove();
-      else row.after(make("tr", { className: "details", id }, make("td", { colSpan: columns.length + 1 }, details(one))));
-      open.setAttribute("aria-expanded", String(!there));
-      open.textContent = there ? "▸" : "▾";
+      const isOpen = row.nextElementSibling?.id === id;
+      if (isOpen) row.nextElementSibling.remove();
+      else row.after(make("tr", { className: "details", id }, make("td", { colSpan: columns.length + 1 }, details(neuron))));
+      open.setAttribute("aria-expanded", String(!isOpen));
+      open.textContent = isOpen ? "▸" : "▾";
     };
     open.addEventListener("click", (event) => { event.stopPropagation(); flip(); });
     row.addEventListener("click", () => { if (!getSelection().toString()) flip(); });
@@ -205,22 +205,22 @@
   };
 
   const draw = () => {
-    const wanted = Object.fromEntries(new FormData(form));
-    const words = wanted.text.toLowerCase().split(/\s+/).filter(Boolean);
-    let found = neurons.map((one, place) => [one, place]).filter(([one, place]) =>
-      (!wanted.set || one.set === wanted.set) && (!wanted.culture || one.culture === wanted.culture) &&
-      (!wanted.module || one.module === wanted.module) && (!wanted.layer || String(one.layer) === wanted.layer) &&
-      words.every((word) => haystack[place].includes(word)));
+    const filters = Object.fromEntries(new FormData(form));
+    const words = filters.text.toLowerCase().split(/\s+/).filter(Boolean);
+    let matches = neurons.map((neuron, index) => [neuron, index]).filter(([neuron, index]) =>
+      (!filters.set || neuron.set === filters.set) && (!filters.culture || neuron.culture === filters.culture) &&
+      (!filters.module || neuron.module === filters.module) && (!filters.layer || String(neuron.layer) === filters.layer) &&
+      words.every((word) => haystack[index].includes(word)));
     if (sorted) {
       const [of, sign] = sorted;
-      found = found.sort(([a], [b]) => {
+      matches = matches.sort(([a], [b]) => {
         const first = of(a), second = of(b);
         return first === null || second === null ? compare(first, second) : sign * compare(first, second);
       });
     }
-    body.replaceChildren(...found.slice(0, shown).map(([one, place]) => rowOf(one, place)));
-    count.textContent = `${found.length} of ${neurons.length} neurons`;
-    more.hidden = found.length <= shown;
+    body.replaceChildren(...matches.slice(0, shown).map(([neuron, index]) => rowOf(neuron, index)));
+    count.textContent = `${matches.length} of ${neurons.length} neurons`;
+    more.hidden = matches.length <= shown;
   };
   form.addEventListener("input", () => { shown = STEP; draw(); });
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from culnig.errors import InputError
-from culnig.report.paper_figures import make_figures
+from culnig.report.figures import make_figures
 from culnig.report.sources import Sources, read_sources
 from culnig.store.files import write_json
 from tests.toy import write_toy_run
@@ -29,7 +29,7 @@ def test_a_figure_without_data_says_which_command_makes_it(tmp_path):
     sources = Sources([write_toy_run(tmp_path / "run")])
     with pytest.raises(InputError, match=r"no data for figure 'matrix'.*culnig-engine evaluate .*--matrix"):
         make_figures(sources, ("matrix",))
-    with pytest.raises(InputError, match="no figure can be drawn"):
+    with pytest.raises(InputError, match="no data for any figure"):
         make_figures(sources)
 
 

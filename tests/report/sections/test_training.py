@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from culnig.report.page import Report
+from culnig.report.sections.training import training_section
 from culnig.report.sources import read_sources
-from culnig.report.training_section import training_section
 
 
-def test_the_tables_hold_the_changes_of_the_comparison(sample):
+def test_the_tables_contain_the_changes_of_the_comparison(sample):
     document = json.loads((sample.arms / "arms.json").read_text())
     section = training_section([document])
     titles = [panel.title for panel in section.panels]
@@ -41,14 +41,14 @@ def test_the_tables_hold_the_changes_of_the_comparison(sample):
     assert section.panels[4].table.rows[1][-2:] == (None, None)  # of that seed nothing was scored again
 
 
-def test_a_drawing_has_a_mark_for_each_seed_and_one_interval_for_their_mean(sample):
-    drawing = training_section([json.loads((sample.arms / "arms.json").read_text())]).panels[0].drawing
+def test_a_chart_has_a_mark_for_each_seed_and_one_interval_for_their_mean(sample):
+    drawing = training_section([json.loads((sample.arms / "arms.json").read_text())]).panels[0].chart
     assert drawing.count('<line class="random"') == 2 * 4
     assert drawing.count('<circle class="effect"') == 4
     assert drawing.index("qnli (task)") < drawing.index("toy &lt;i&gt;target (culture)")
 
 
-def test_several_comparisons_are_told_apart(sample, tmp_path):
+def test_several_comparisons_have_different_names(sample, tmp_path):
     (tmp_path / "arms").mkdir()
     (tmp_path / "arms" / "arms.json").write_bytes((sample.arms / "arms.json").read_bytes())
     report = Report(read_sources([sample.arms, tmp_path / "arms"]))

@@ -1,13 +1,13 @@
-"""What fine-tuning different parts gained and cost, from comparisons of arms (`train --arms`)."""
+"""Gains and costs of fine-tuning different modules, from comparisons of arms (`train --arms`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from culnig.report.drawing import Mark, MarkRow, intervals
-from culnig.report.evaluation_sections import METRICS
-from culnig.report.sections import Panel, Section, slug
+from culnig.core.plots import METRIC_NAMES
+from culnig.report.charts import Mark, MarkRow, intervals
+from culnig.report.sections.panels import Panel, Section, slug
 from culnig.report.sources import changes_of
 from culnig.report.summary import counted
 from culnig.report.tables import Cell, Table, number_text
@@ -19,21 +19,21 @@ _LEGEND = (
 
 
 def training_section(arms: Sequence[dict[str, Any]]) -> Section:
-    """Change of each metric by arm, the arms against each other, and what each trained."""
+    """Change of each metric by arm, arms against each other, and what each arm trained."""
     panels = []
     for number, document in enumerate(arms):
         name = str(number + 1) if len(arms) > 1 else ""
-        before = f"{document['task']} ({name}): " if name else ""
+        prefix = f"{document['task']} ({name}): " if name else ""
         for metric in dict.fromkeys(row["metric"] for row in document["changes"]):
-            panels.append(_changes(document, metric, f"{before}{METRICS.get(metric, metric)}", name))
+            panels.append(_changes(document, metric, f"{prefix}{METRIC_NAMES.get(metric, metric)}", name))
         if document["contrasts"]:
-            panels.append(_contrasts(document, f"{before}arm against arm", name))
-        panels.append(_trained(document, f"{before}what was trained", name))
+            panels.append(_contrasts(document, f"{prefix}arm against arm", name))
+        panels.append(_trained(document, f"{prefix}what was trained", name))
     return Section(
         "training",
         "What training costs",
-        "Right of zero: the model got better by training that part. The task should gain, and benchmarks "
-        "that ask for cultures should lose nothing.",
+        "Right of zero, training made the model better. The trained task should gain, and benchmarks on "
+        "culture should lose nothing.",
         panels,
         "culnig-engine train --model MODEL --plan plan.yaml --task qnli --arms top,bottom,random -o arms",
     )
@@ -64,13 +64,13 @@ def _changes(document: dict[str, Any], metric: str, title: str, name: str) -> Pa
                 *(change["p_value"], row["p_holm"], min(row["by_seed"]), max(row["by_seed"])),
             )
         )
-    metric_name = METRICS.get(metric, metric)
+    metric_name = METRIC_NAMES.get(metric, metric)
     return Panel(
         title,
         intervals(
             drawn,
             title=f"Change of {metric_name} by training on {document['task']}",
-            description=f"{len(drawn)} arms and benchmarks with 95 % intervals, single seeds beside them.",
+            description=f"{len(drawn)} arms and benchmarks with 95 % intervals, next to single seeds.",
             axis=f"change of {metric_name} (percentage points)",
             percent=True,
         ),
@@ -94,7 +94,7 @@ def _contrasts(document: dict[str, Any], title: str, name: str) -> Panel:
     return Panel(
         title,
         None,
-        "The first arm less the second, over the same items.",
+        "The first arm minus the second, over the same items.",
         Table(
             slug("training", name, "contrasts"),
             f"Arms against each other after training on {_task(document)}; 95 % intervals over questions; p "
@@ -103,7 +103,7 @@ def _contrasts(document: dict[str, Any], title: str, name: str) -> Panel:
             [
                 (
                     *(row["arm"], row["against"], row["benchmark"]),
-                    METRICS.get(row["metric"], row["metric"]),
+                    METRIC_NAMES.get(row["metric"], row["metric"]),
                     *(row["change"]["effect"], *row["change"]["interval"]),
                     *(row["change"]["p_value"], row["p_holm"]),
                 )
@@ -119,8 +119,9 @@ def _trained(document: dict[str, Any], title: str, name: str) -> Panel:
     return Panel(
         title,
         None,
-        "Moved: selected neurons with changed weights, by how much of their length, and the other neurons "
-        "beside them. Found again: general neurons of before that are general afterwards.",
+        "Moved: selected neurons with changed weights, and how far relative to the length of their weights, "
+        "next to the other neurons. Found again: neurons that were culture-general before and after "
+        "training.",
         Table(
             slug("training", name, "arms"),
             f"What each arm trained on {document['task']}, and how far the selected neurons moved",

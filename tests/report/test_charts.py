@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from culnig.report.drawing import Line, Mark, MarkRow, bars, heat_map, intervals, lines, nice_ticks
+from culnig.report.charts import Line, Mark, MarkRow, bars, heat_map, intervals, lines, nice_ticks
 
 SAID = {"title": "T", "description": "D"}
 
@@ -47,7 +47,7 @@ def test_texts_are_escaped_everywhere():
         assert "&lt;script&gt;&#34;&amp;" in drawing
 
 
-def test_an_interval_lies_where_the_axis_says():
+def test_an_interval_matches_the_axis():
     drawing = intervals(
         [MarkRow("a", [Mark("effect", -0.1, (-0.2, 0.0), "")])], axis="", percent=True, **SAID
     )

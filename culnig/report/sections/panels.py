@@ -1,4 +1,4 @@
-"""The parts of a report, each with drawings and tables, or with the command that would fill it."""
+"""Sections of a report. Each has charts and tables, or the command that would produce its data."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from culnig.report.tables import Table
 
 @dataclass(frozen=True)
 class Panel:
-    """A drawing with its table."""
+    """A chart with its table."""
 
     title: str
-    drawing: Markup | None = None
+    chart: Markup | None = None
     note: str = ""
     table: Table | None = None
     open_table: bool = False
-    """Whether the table is shown at once."""
+    """Whether the table is visible from the start."""
     legend: Sequence[tuple[str, str]] = ()
-    """(class, text) of the kinds of marks in the drawing."""
+    """Pairs of class and text, one for each kind of mark in the chart."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report."""
+    """A section of the report."""
 
     key: str
-    """Its anchor."""
+    """Its anchor in the page."""
     title: str
     lead: str
     """What it shows and how to read it."""
     panels: Sequence[Panel] = field(default_factory=tuple)
     missing: str = ""
-    """The command that would make its data, where there is none."""
+    """The command that produces its data, shown if there is none."""
 
     @property
     def filled(self) -> bool:
-        """Whether it has data."""
+        """Whether the section has data."""
         return bool(self.panels)
 
 
 def slug(*words: str) -> str:
-    """A file name from words."""
+    """A file name made of words."""
     text = "-".join(words).lower()
     kept = "".join(character if character.isalnum() else "-" for character in text)
     return "-".join(part for part in kept.split("-") if part)

@@ -1,0 +1,1 @@
+"""Sections of a report: one file per group of related sections."""

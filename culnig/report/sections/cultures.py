@@ -1,0 +1,162 @@
+"""How cultures and neuron sets compare: top neurons by culture, and similarities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culnig.report.charts import heat_map
+from culnig.report.profiles import Profile
+from culnig.report.sections.panels import Panel, Section, slug
+from culnig.report.tables import Table
+from culnig.selection.neuron_set import NeuronSet
+from culnig.selection.similarity import linkage, similarity_matrix
+
+TOP_NEURONS = 40
+"""Columns of the heat map of cultures × neurons."""
+SCALE_QUANTILE = 0.98
+"""Quantile of the scores where its colours end, so that a few large scores do not hide all others."""
+
+
+def cultures_section(profiles: Sequence[Profile], names: dict[int, str]) -> Section:
+    """Cultures × top neurons, both clustered. `names` are the short names of neurons by flat index."""
+    return Section(
+        "cultures",
+        "Cultures and top neurons",
+        "Blue: the neuron raises the probability of the correct answer more with the question than without "
+        "it. Orange: it raises it less.",
+        [
+            _top_neurons_panel(profile, names)
+            for profile in profiles
+            if len(profile.cultures) > 1 and len(profile.best)
+        ],
+        "culnig-engine score --model MODEL --benchmark BENCHMARK -o RUN   (items of two or more cultures)",
+    )
+
+
+def _top_neurons_panel(profile: Profile, names: dict[int, str]) -> Panel:
+    top = profile.best[:TOP_NEURONS].tolist()
+    scores = np.stack([profile.columns[flat] for flat in top], axis=1)
+    rows, columns = leaf_order(scores), leaf_order(scores.T)
+    ordered = scores[np.ix_(rows, columns)]
+    cultures = [profile.cultures[row] for row in rows]
+    neurons = [names[top[column]] for column in columns]
+    title = f"Scores of the top neurons by culture, {profile.difference}"
+    return Panel(
+        profile.target,
+        heat_map(
+            ordered,
+            cultures,
+            neurons,
+            title=title,
+            description=f"The {len(top)} neurons with the highest sum over cultures; similar rows and "
+            "columns are next to each other.",
+            form="{:.2e}".format,
+            diverging=True,
+            cell=(22, 24),
+            limit=float(np.quantile(np.abs(scores), SCALE_QUANTILE)),
+        ),
+        f"The {len(top)} neurons with the highest {profile.difference} over all cultures, labelled "
+        "module layer·index. Average linkage orders rows and columns, so that similar ones are next to each "
+        f"other. The colours end at the {SCALE_QUANTILE:.0%} quantile; larger scores have the same colour.",
+        Table(
+            slug("top-neurons", profile.target),
+            title,
+            ("neuron", *cultures),
+            [(name, *column) for name, column in zip(neurons, ordered.T.tolist(), strict=True)],
+            ("", *[".2e"] * len(cultures)),
+        ),
+    )
+
+
+def similarity_section(profiles: Sequence[Profile], sets: Sequence[NeuronSet]) -> Section:
+    """Correlation of cultures over neurons, and Jaccard index of neuron sets."""
+    panels = [_correlation_panel(profile) for profile in profiles if len(profile.cultures) > 1]
+    for layout_hash in dict.fromkeys(neurons.layout_hash for neurons in sets):
+        of_model = [neurons for neurons in sets if neurons.layout_hash == layout_hash]
+        if len(of_model) > 1:
+            matrix, _ = similarity_matrix(of_model, "jaccard")
+            order = leaf_order(matrix)
+            panels.append(
+                _matrix_panel(
+                    "neuron sets",
+                    [of_model[number].name for number in order],
+                    matrix[np.ix_(order, order)],
+                    "Jaccard index: shared neurons as a share of all neurons of the two sets.",
+                    slug("similarity-sets", *([layout_hash[:6]] if len(panels) > 1 else [])),
+                    diverging=False,
+                )
+            )
+    return Section(
+        "similarity",
+        "Similarity of cultures",
+        "Similar cultures are next to each other (average linkage).",
+        panels,
+        "culnig-engine select specific RUN --culture A -o a.neurons.json   (and the same for B)",
+    )
+
+
+def _correlation_panel(profile: Profile) -> Panel:
+    order = leaf_order(np.nan_to_num(profile.correlation))
+    names = [profile.cultures[number] for number in order]
+    matrix = profile.correlation[np.ix_(order, order)]
+    off_diagonal = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
+    note = f"Pearson correlation of {profile.difference} over all neurons."
+    if np.isfinite(off_diagonal).any():
+        first, second = divmod(int(np.nanargmax(off_diagonal)), len(matrix))
+        note += f" Most similar: {names[first]} and {names[second]} ({matrix[first, second]:.2f})."
+    title, name = f"{profile.target}: scores", slug("similarity", profile.target)
+    return _matrix_panel(title, names, matrix, note, name, diverging=True)
+
+
+def _matrix_panel(
+    title: str, names: Sequence[str], matrix: NDArray[np.float64], note: str, name: str, *, diverging: bool
+) -> Panel:
+    return Panel(
+        title,
+        heat_map(
+            matrix,
+            names,
+            names,
+            title=title,
+            description=note,
+            form="{:.2f}".format,
+            diverging=diverging,
+            numbers=True,
+            cell=(36, 26),
+            limit=1.0,
+        ),
+        note,
+        Table(
+            name,
+            note,
+            ("", *names),
+            [
+                (row, *(None if np.isnan(value) else value for value in values))
+                for row, values in zip(names, matrix.tolist(), strict=True)
+            ],
+            ("", *[".3f"] * len(names)),
+        ),
+    )
+
+
+def leaf_order(vectors: NDArray[np.float64]) -> list[int]:
+    """Order in which similar rows are neighbours: average linkage with optimal leaf order.
+
+    A symmetric matrix is taken as similarities of the rows; other rows are compared by their correlation.
+    """
+    if len(vectors) < 3:
+        return list(range(len(vectors)))
+    from scipy.cluster import hierarchy
+
+    if vectors.shape[0] != vectors.shape[1] or not np.allclose(vectors, vectors.T):
+        with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)  # a constant row correlates with nothing
+            vectors = np.nan_to_num(np.corrcoef(vectors))
+    vectors = np.clip((vectors + vectors.T) / 2, -1, 1)
+    np.fill_diagonal(vectors, 1.0)
+    order: list[int] = hierarchy.leaves_list(linkage(vectors)).tolist()
+    return order

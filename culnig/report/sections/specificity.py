@@ -1,0 +1,153 @@
+"""How specific masks are: which cultures they harm, and what else they harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from culnig.core.plots import METRIC_NAMES
+from culnig.evaluation.compare import StoredEvaluation
+from culnig.report.charts import Line, heat_map, lines
+from culnig.report.sections.panels import Panel, Section, slug
+from culnig.report.tables import Table, number_text
+
+
+def matrix_section(evaluations: Sequence[StoredEvaluation]) -> Section:
+    """Change of each culture when the neurons of each culture are masked."""
+    return Section(
+        "matrix",
+        "Selectivity",
+        "If the neurons are specific, the diagonal is the most orange cell of each row.",
+        [
+            _matrix_panel(matrix, evaluation.folder.name, several=len(evaluations) > 1)
+            for evaluation in evaluations
+            for matrix in evaluation.results.get("matrix", ())
+        ],
+        "culnig-engine evaluate --model MODEL --benchmark BENCHMARK --neurons A.json --neurons B.json "
+        "--matrix -o EVAL",
+    )
+
+
+def _matrix_panel(matrix: Mapping[str, Any], folder: str, *, several: bool) -> Panel:
+    name = METRIC_NAMES.get(matrix["metric"], matrix["metric"])
+    masked, evaluated = matrix["masked"], matrix["evaluated"]
+    more = "more" if matrix["dominance"] > 0 else "no more"
+    note = (
+        f"On average, masks harm their own culture {more} than others ({_in_points(matrix['dominance'])}, "
+        f"p {number_text(matrix['dominance_p'], 'p')} when masks are assigned to cultures at random). "
+    )
+    if matrix["related"] is not None:
+        note += (
+            f"Related cultures against unrelated ones: {_in_points(matrix['related'])}, p "
+            f"{number_text(matrix['related_p'], 'p')}. "
+        )
+    note = f"Rows: culture whose neurons are masked. Columns: culture that is evaluated. {note}"
+    return Panel(
+        f"{folder}: {name}" if several else name,
+        heat_map(
+            np.array(matrix["change"], dtype=float),
+            masked,
+            evaluated,
+            title=f"Selectivity: change of {name}",
+            description=note,
+            form="{:+.1%}".format,
+            diverging=True,
+            numbers=True,
+            cell=(54, 28),
+        ),
+        note,
+        Table(
+            slug("selectivity", folder, matrix["metric"]),
+            f"Change of {name} when the neurons of a culture (row) are masked and a culture (column) is "
+            "evaluated; own rank 1 is perfect",
+            ("masked", *evaluated, "own rank", "own p (Holm)"),
+            [
+                (culture, *row, rank, p)
+                for culture, row, rank, p in zip(
+                    masked, matrix["change"], matrix["own_rank"], matrix["own_p"], strict=True
+                )
+            ],
+            ("", *["+.1%"] * len(evaluated), ".1f", "p"),
+        ),
+    )
+
+
+def dose_section(evaluations: Sequence[StoredEvaluation]) -> Section:
+    """Effect on cultural benchmarks and damage to others, by factor and share."""
+    panels = []
+    for evaluation in evaluations:
+        doses = evaluation.results.get("dose") or []
+        for metric in dict.fromkeys(dose["metric"] for dose in doses):
+            of_metric = [dose for dose in doses if dose["metric"] == metric]
+            panels.append(_dose_panel(of_metric, evaluation.folder.name, several=len(evaluations) > 1))
+    return Section(
+        "dose",
+        "Dose and response",
+        "Effects of weaker and stronger interventions on cultural questions, and the damage elsewhere.",
+        panels,
+        "culnig-engine evaluate --model MODEL --benchmark BENCHMARK --benchmark qnli --neurons FILE --dose "
+        "-o EVAL",
+    )
+
+
+def _dose_panel(doses: Sequence[Mapping[str, Any]], folder: str, *, several: bool) -> Panel:
+    """Doses of one metric."""
+    metric = doses[0]["metric"]
+    name = METRIC_NAMES.get(metric, metric)
+    by_share = len({dose["factor"] for dose in doses}) == 1
+    drawn = _dose_lines(doses, by_share)
+    title = f"Dose and response: {name}"
+    chart = None
+    if drawn:
+        chart = lines(
+            drawn,
+            title=title,
+            description="Effect on cultural benchmarks and damage to the others.",
+            x_axis="share of the set" if by_share else "factor (1 is the unmasked model)",
+            y_axis=f"{name}, points",
+            percent=True,
+        )
+    return Panel(
+        f"{folder}: {name}" if several else name,
+        chart,
+        "Effect: change of the cultural benchmarks in the intended direction. Damage: loss on the others. "
+        "“Best” marks a dose that no other dose beats in both.",
+        Table(
+            slug("dose", folder, metric),
+            title,
+            ("set", "factor", "share", "neurons", "effect", "damage", "effect − damage", "best"),
+            [
+                (
+                    *(dose["of_set"], dose["factor"], dose["share"], dose["n_neurons"]),
+                    *(dose["effect"], dose["damage"], dose["specificity"], "yes" if dose["best"] else ""),
+                )
+                for dose in doses
+            ],
+            ("", "g", ".0%", ",", "+.2%", "+.2%", "+.2%"),
+        ),
+    )
+
+
+def _dose_lines(doses: Sequence[Mapping[str, Any]], by_share: bool) -> list[Line]:
+    """Effect and damage of each set, over shares or, separately for each share, over factors."""
+    drawn = []
+    for name in dict.fromkeys(dose["of_set"] for dose in doses):
+        of_set = [dose for dose in doses if dose["of_set"] == name]
+        shares = {dose["share"] for dose in of_set}
+        for share in [None] if by_share else sorted(shares):
+            label = f"{name}, {share:.0%}" if share is not None and len(shares) > 1 else name
+            for kind in ("effect", "damage"):
+                points = sorted(
+                    (dose["share" if by_share else "factor"], dose[kind])
+                    for dose in of_set
+                    if dose[kind] is not None and share in (None, dose["share"])
+                )
+                if points:
+                    drawn.append(Line(f"{label}: {kind}", *zip(*points, strict=True)))
+    return [line for line in drawn if len(line.x) > 1] or drawn
+
+
+def _in_points(value: float) -> str:
+    return number_text(100 * value, "+.2f") + " points"
