@@ -18,11 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from culnig.benchmarks.base import ChosenItems
 from measuring import Row, in_turns, quotients, show
 
 from culnig import kernels, registry
 from culnig.api import load_model
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import Item, choose_items
 from culnig.models.base import BoundModel
 from culnig.planning.plan import benchmark_sizes

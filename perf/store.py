@@ -22,11 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-from culnig.benchmarks.base import ChosenItems
 from measuring import Row, in_turns, quotients, show, time_row
 
 from culnig import registry
 from culnig.api import load_model
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import choose_items
 from culnig.inference.memory import keep_freed_memory
 from culnig.models.base import BoundModel

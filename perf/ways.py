@@ -28,12 +28,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from culnig.benchmarks.base import ChosenItems
 from measuring import Row, machine, quotients, show, speed_row
 from numpy.typing import NDArray
 
 from culnig import registry
 from culnig.api import load_model
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import Item, choose_items
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder

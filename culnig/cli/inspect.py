@@ -16,7 +16,8 @@ from culnig.core.items import Role
 from culnig.errors import StoreError
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.store import schema
-from culnig.store.run import Run, read_run_record
+from culnig.store.record import read_run_record
+from culnig.store.run import Run
 
 EXIT_DAMAGED = 1
 

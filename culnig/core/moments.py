@@ -60,9 +60,9 @@ class CultureMoments:
         return self.sum / max(1, int(self.n_items.sum()))
 
     def rows(self, cultures: Sequence[str]) -> NDArray[np.float64]:
-        """Culture scores in the order of `cultures`; MismatchError names those that are not here."""
+        """Culture scores in the order of `cultures`; MismatchError names missing cultures."""
         missing = [culture for culture in cultures if culture not in self.cultures]
         if missing:
             raise MismatchError(f"no items of {', '.join(missing)}; there are {', '.join(self.cultures)}")
-        places = [self.cultures.index(culture) for culture in cultures]
-        return self.sum[places] / max(1, int(self.n_items.sum()))
+        rows = [self.cultures.index(culture) for culture in cultures]
+        return self.sum[rows] / max(1, int(self.n_items.sum()))

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.items import Item
+from culnig.core.notebook import optional_package
 
 Texts = NDArray[np.object_]
 """One string per item, shape (item,)."""
@@ -74,31 +76,31 @@ class Outcomes:
             n_tokens=np.zeros(n, dtype=np.int64),
         )
 
-    def take(self, places: NDArray[np.int64]) -> Outcomes:
-        """The answers to the items at these places, in that order."""
-        options = [self.options[place] for place in places]
+    def take(self, indices: NDArray[np.int64]) -> Outcomes:
+        """The answers to the items at these indices, in that order."""
+        options = [self.options[index] for index in indices]
         widest = max(map(len, options), default=0)
-        columns = {name: getattr(self, name)[places] for name in _COLUMNS}
+        columns = {name: getattr(self, name)[indices] for name in _COLUMNS}
         return Outcomes(
-            options=options, option_probabilities=self.option_probabilities[places, :widest], **columns
+            options=options, option_probabilities=self.option_probabilities[indices, :widest], **columns
         )
 
-    def put(self, places: NDArray[np.int64], answers: Outcomes) -> None:
-        """Write the answers to the items at these places: the way back from `take`."""
+    def put(self, indices: NDArray[np.int64], answers: Outcomes) -> None:
+        """Write the answers to the items at these indices: the inverse of `take`."""
         for name in _COLUMNS:
-            getattr(self, name)[places] = getattr(answers, name)
-        for place, labels in zip(places, answers.options, strict=True):
-            self.options[place] = labels
+            getattr(self, name)[indices] = getattr(answers, name)
+        for index, labels in zip(indices, answers.options, strict=True):
+            self.options[index] = labels
         widest = answers.option_probabilities.shape[1]
-        self.option_probabilities[places, :widest] = answers.option_probabilities
+        self.option_probabilities[indices, :widest] = answers.option_probabilities
 
     @classmethod
     def joined(cls, parts: Sequence[tuple[NDArray[np.int64], Outcomes]]) -> Outcomes:
-        """Answers from parts that hold each place once: the whole table."""
-        places = np.concatenate([places for places, _ in parts])
+        """Answers from parts that hold each item once, given with their indices: the whole table."""
+        indices = np.concatenate([indices for indices, _ in parts])
         widest = max((answers.option_probabilities.shape[1] for _, answers in parts), default=0)
         options = [labels for _, answers in parts for labels in answers.options]
-        probabilities = np.full((len(places), widest), np.nan)
+        probabilities = np.full((len(indices), widest), np.nan)
         row = 0
         for part, answers in parts:
             width = answers.option_probabilities.shape[1]
@@ -107,7 +109,14 @@ class Outcomes:
         columns = {
             name: np.concatenate([getattr(answers, name) for _, answers in parts]) for name in _COLUMNS
         }
-        return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(places))
+        return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(indices))
+
+    def to_pandas(self) -> Any:
+        """One row per item as a pandas DataFrame; EnvironmentProblem where pandas is not installed."""
+        pandas = optional_package("pandas")
+        columns = ("id", "question_id", "culture", "topic", "split", "gold", "predicted", "correct")
+        numbers = ("p_gold", "option_mass", "alignment")
+        return pandas.DataFrame({column: getattr(self, column) for column in (*columns, *numbers)})
 
     @property
     def has_options(self) -> bool:
@@ -142,8 +151,8 @@ class Outcomes:
 
 
 def alignment(options: Sequence[str], gold: str, answered: str | None) -> float:
-    """100·(1 − |o−g| / max(|min−g|, |max−g|)) over the places of the scale (METHOD §5); 0 for no label."""
+    """100·(1 − |o−g| / max(|min−g|, |max−g|)) over the steps of the scale (METHOD §5); 0 for no label."""
     if answered is None:
         return 0.0
-    place, own = options.index(gold), options.index(answered)
-    return 100.0 * (1.0 - abs(own - place) / max(place, len(options) - 1 - place))
+    right, own = options.index(gold), options.index(answered)
+    return 100.0 * (1.0 - abs(own - right) / max(right, len(options) - 1 - right))

@@ -100,19 +100,19 @@ def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str, name: str) ->
     masked = [row for row in rows if row["change"] and row.get("like") is None and metric in row["change"]]
     figure = _figure(7.0, 1.3 + 0.28 * len(masked))
     axes = figure.subplots()
-    for place, row in enumerate(masked):
+    for y, row in enumerate(masked):
         random = [
             other["change"][metric]["effect"]
             for other in rows
             if other.get("like") == row["condition"] and other["benchmark"] == row["benchmark"]
         ]
-        _interval(axes, place - 0.12, row["change"][metric], EFFECT, "o", "against unmasked")
+        _interval(axes, y - 0.12, row["change"][metric], EFFECT, "o", "against unmasked")
         against = (row.get("against_random") or {}).get(metric)
         if against is not None:
-            _interval(axes, place + 0.16, against, AGAINST, "s", "against random")
+            _interval(axes, y + 0.16, against, AGAINST, "s", "against random")
         if random:
             label = _once(axes, "random against unmasked")
-            axes.plot(random, [place - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
+            axes.plot(random, [y - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(masked)), [f"{row['benchmark']}: {row['condition']}" for row in masked])
     axes.set_ylim(len(masked) - 0.5, -0.5)
@@ -128,16 +128,16 @@ def training_figure(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
     figure = _figure(7.0, 1.3 + 0.28 * len(rows))
     axes = figure.subplots()
     colors = {"task": EFFECT, "culture": AGAINST}
-    for place, row in enumerate(rows):
+    for y, row in enumerate(rows):
         change = row["change"]
         shown = {
             "effect": 100 * change["effect"],
             "interval": [None if end is None else 100 * end for end in change["interval"]],
         }
-        _interval(axes, place, shown, colors.get(row["kind"], INK), "o", row["kind"])
+        _interval(axes, y, shown, colors.get(row["kind"], INK), "o", row["kind"])
         label = _once(axes, "single seeds")
         seeds = [100 * value for value in row["by_seed"]]
-        axes.plot(seeds, [place + 0.22] * len(seeds), "|", color=RANDOM, markersize=6, label=label)
+        axes.plot(seeds, [y + 0.22] * len(seeds), "|", color=RANDOM, markersize=6, label=label)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f"{row['arm']}: {row['benchmark']}" for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -195,11 +195,11 @@ def _mesh(axes: Axes, values: NDArray[np.float64], colors: Sequence[str], low: f
         scale_beside.solids.set(rasterized=False, edgecolor="face")
 
 
-def _interval(axes: Axes, place: float, found: Mapping[str, Any], color: str, mark: str, name: str) -> None:
-    low, high = found["interval"]
+def _interval(axes: Axes, y: float, effect: Mapping[str, Any], color: str, mark: str, name: str) -> None:
+    low, high = effect["interval"]
     if low is not None and high is not None:
-        axes.plot([low, high], [place, place], color=color, linewidth=1.4, solid_capstyle="butt")
-    axes.plot([found["effect"]], [place], mark, color=color, markersize=4, label=_once(axes, name))
+        axes.plot([low, high], [y, y], color=color, linewidth=1.4, solid_capstyle="butt")
+    axes.plot([effect["effect"]], [y], mark, color=color, markersize=4, label=_once(axes, name))
 
 
 def _once(axes: Axes, name: str) -> str:

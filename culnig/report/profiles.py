@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from culnig.errors import SelectionError
 from culnig.selection.tables import Roles, choose_roles
 from culnig.store import schema
-from culnig.store.run import Run, Wanted
+from culnig.store.run import Run, TableRows
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Profile:
 def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> Profile:
     """Walk over the tables of a target. `listed`: flat positions of neurons whose scores are wanted."""
     target, control = roles.target, roles.control
-    wanted = [Wanted(target.name, schema.SUM)]
+    wanted = [TableRows(target.name, schema.SUM)]
     if control is not None:
-        wanted.append(Wanted(control.name, schema.SUM, roles.control_rows))
+        wanted.append(TableRows(control.name, schema.SUM, roles.control_rows))
     n_cultures, layout = len(target.cultures), run.layout
     layers = np.zeros((n_cultures, len(layout.modules), layout.n_layers))
     sums, products = np.zeros(n_cultures), np.zeros((n_cultures, n_cultures))

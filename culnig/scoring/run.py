@@ -197,7 +197,7 @@ def _score_portion(
     if stored is not None:
         scores.moments, scores.batches_done = stored.moments, stored.batches_done
         scores.scorers = dict(stored.scorers)
-        scores.outcomes.put(stored.places, stored.outcomes)
+        scores.outcomes.put(stored.indices, stored.outcomes)
         progress(name, int(stored.moments.n_items.sum()))
     if how.level != "culture":
         writer.discard_data(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -21,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from culnig.core.neurons import MLP_GATE, Layout, Neuron
-from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError
+from culnig.errors import InputError, MismatchError, StoreError
 from culnig.selection.algebra import check_one_model
 from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
 from culnig.store.files import make_folder, read_json, whole_file
+from culnig.store.output_folder import check_file
 
 if TYPE_CHECKING:
     import torch
@@ -222,10 +222,7 @@ def write_as(
     if form == "culnig":
         sets[0].write(path, overwrite=overwrite)
         return
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give a file with -o")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
+    check_file(path, overwrite=overwrite)
     if form == "lape":
         if n_layers is None:
             raise InputError(

@@ -6,7 +6,6 @@ Equal selections give equal bytes: no times, no paths of the machine, neurons in
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import FORWARD_ORDER, Layout, Neuron
 from culnig.core.notebook import html_table
-from culnig.errors import MismatchError, OutputExistsError, StoreError
+from culnig.errors import MismatchError, StoreError
 from culnig.store.files import make_folder, read_json, write_json
+from culnig.store.output_folder import check_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,10 +109,7 @@ class NeuronSet:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError where it exists with other contents."""
-        if path.is_dir():
-            raise OutputExistsError(f"{path} is a folder; give a file with -o")
-        if os.path.lexists(path) and not overwrite:
-            raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
+        check_file(path, overwrite=overwrite)
         make_folder(path.parent)
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
         write_json(

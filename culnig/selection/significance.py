@@ -24,7 +24,7 @@ from culnig.errors import SelectionError, UnknownNameError
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.tables import Roles
 from culnig.store import schema
-from culnig.store.run import Run, Wanted
+from culnig.store.run import Run, TableRows
 
 LEVEL = 0.05
 """False discovery rate at which survivors are counted where the user names none."""
@@ -139,7 +139,9 @@ def p_values(run: Run, roles: Roles, contrast: Contrast, positions: NDArray[np.i
     return found
 
 
-def _cells(roles: Roles, contrast: Contrast) -> tuple[NDArray[np.float64], NDArray[np.int64], list[Wanted]]:
+def _cells(
+    roles: Roles, contrast: Contrast
+) -> tuple[NDArray[np.float64], NDArray[np.int64], list[TableRows]]:
     """Weights and items of the cells that take part, and where their sums, then their squares, are stored."""
     weights: list[float] = []
     n_items: list[int] = []
@@ -155,7 +157,7 @@ def _cells(roles: Roles, contrast: Contrast) -> tuple[NDArray[np.float64], NDArr
         n_items += [stored.items_of_culture[row] for row in rows]
         tables.append((stored.name, rows))
     wanted = [
-        Wanted(name, table, rows) for table in (schema.SUM, schema.SUM_OF_SQUARES) for name, rows in tables
+        TableRows(name, table, rows) for table in (schema.SUM, schema.SUM_OF_SQUARES) for name, rows in tables
     ]
     return np.array(weights), np.array(n_items, dtype=np.int64), wanted
 

@@ -304,9 +304,9 @@ def read_p_gold_sum(group: h5py.Group) -> NDArray[np.float64]:
     return _numbers(group, schema.P_GOLD_SUM, (len(read_cultures(group)[0]),), "f")
 
 
-def read_places(group: h5py.Group, name: str, n: int) -> NDArray[np.int64]:
-    """Places of `n` items in their benchmark's item table."""
-    return _numbers(group, name, (n,), "i")
+def read_item_indices(group: h5py.Group, n_items: int) -> NDArray[np.int64]:
+    """Indices of a part's items in the benchmark's item table."""
+    return _numbers(group, schema.ITEM_INDEX, (n_items,), "i")
 
 
 def count_attribute(group: h5py.Group, name: str) -> int:

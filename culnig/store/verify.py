@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +10,13 @@ import h5py
 
 from culnig.core.neurons import Layout
 from culnig.errors import StoreError
+from culnig.provenance import file_hash
 from culnig.store import schema, tables
 from culnig.store.data_parts import read_part
-from culnig.store.files import file_hash, open_hdf5
+from culnig.store.files import open_hdf5
 from culnig.store.pairs import for_each_pair
-from culnig.store.run import Run, read_run_record
+from culnig.store.record import read_run_record
+from culnig.store.run import Run
 from culnig.store.tensors import Tensors
 
 _READ_BYTES = 64 << 20
@@ -132,8 +133,8 @@ def _check_tensors(file: h5py.File) -> None:
         raise StoreError(
             f"{file.filename}: /{schema.STORED_MODULES} names other modules than /{schema.LAYERS} holds"
         )
-    with contextlib.closing(Tensors(file, prompts, Layout.from_widths(widths))) as tensors:
-        for_each_pair(tensors, tensors.segments, lambda *pair: None, memory=_READ_BYTES, threads=_THREADS)
+    tensors = Tensors(file, prompts, Layout.from_widths(widths))
+    for_each_pair(tensors, tensors.segments, lambda *pair: None, memory=_READ_BYTES, threads=_THREADS)
 
 
 def _read_through(dataset: h5py.Dataset) -> None:
