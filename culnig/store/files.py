@@ -127,8 +127,8 @@ def require_space(folder: Path, n_bytes: int) -> None:
     if n_bytes > free:
         raise EnvironmentProblem(
             f"{folder} needs about {n_bytes / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free; free "
-            f"some, store less ({', '.join(map(argument, ('level', 'modules', 'layers', 'items')))}), or write "
-            f"all the same with {option('force')}"
+            f"some, store less ({argument('level')}, {argument('modules')}, {argument('layers')}, "
+            f"{argument('items')}), or write all the same with {option('force')}"
         )
 
 

@@ -213,7 +213,7 @@ def _locked(folder: Path) -> Callable[[], None]:
     except BlockingIOError:
         os.close(descriptor)
         raise StoreError(
-            f"{folder}: another process is writing there; wait for it, or give another folder with "
+            f"{folder}: another process is writing this folder; wait for it, or give another folder with "
             f"{argument('out')}"
         ) from None
     except OSError:  # a file system without locks

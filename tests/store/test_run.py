@@ -98,7 +98,7 @@ def test_any_name_that_the_file_system_takes_will_do(tmp_path, name):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(StoreError, match="no such run; make one with `culnig-engine score"):
+    with pytest.raises(StoreError, match="no such run; make one with `culnig\.score"):
         Run(tmp_path / "nothing")
 
 
@@ -148,7 +148,7 @@ def test_a_record_without_its_model(folder, model):
 
 def test_scores_that_are_not_there_yet(folder):
     (folder / "scores.h5").unlink()
-    with pytest.raises(StoreError, match="not finished; run the same `score` command with --resume"):
+    with pytest.raises(StoreError, match="not finished; score the same with resume=True"):
         Run(folder)
 
 
