@@ -91,8 +91,8 @@ def _show_top(run: Run, n: int, benchmark: str | None, as_json: bool) -> None:
             "score": difference,
             "items": [
                 {
-                    "id": answers.id[driver.place],
-                    "culture": answers.culture[driver.place],
+                    "id": answers.id[driver.item],
+                    "culture": answers.culture[driver.item],
                     "score": driver.score,
                     "token": driver.token,
                     "text": driver.text,

@@ -4,9 +4,9 @@ One file holds `neuron_scores` (by `module_layer_index`, then by culture, the su
 `total_probabilities_per_country` and `dataset_ids` (the items of each data set), in any order. A file of a
 12 B model is over 1 GB, so it is read once, event by event, straight into one table of numbers.
 
-What such a file does not tell is left open: Σw² is NaN, which forbids tests of significance, positive counts
-are 0, there is no item table, and the items, of which only the total is known, are spread evenly over the
-cultures (a culture score is divided by the total, so no score depends on it).
+Such a file does not hold everything that a run does: Σw² is NaN, which forbids tests of significance, positive
+counts are 0, there is no item table, and the items, of which only the total is known, are spread evenly over
+the cultures (a culture score is divided by the total, so no score depends on it).
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
 from culnig.core.outcomes import Outcomes
-from culnig.errors import DataFileError, InputError, MismatchError, OutputExistsError
+from culnig.errors import DataFileError, InputError, MismatchError
+from culnig.store.output_folder import check_folder
+from culnig.store.record import RUN
 from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
 
@@ -54,7 +56,7 @@ class ScoreFile:
 
     @property
     def role(self) -> Role:
-        """Told by the names: …control is a control, countryrc the exclusion, everything else a target."""
+        """By the names: …control is a control, countryrc the exclusion, everything else a target."""
         roles = {role_of(name) for name in self.n_items}
         if len(roles) > 1:
             raise DataFileError(
@@ -70,7 +72,7 @@ class ScoreFile:
         unknown = np.broadcast_to(np.float64(np.nan), self.sums.shape)
         return CultureMoments(
             self.cultures,
-            np.array([each + (place < more) for place in range(n_cultures)], dtype=np.int64),
+            np.array([each + (number < more) for number in range(n_cultures)], dtype=np.int64),
             self.p_gold_sum,
             self.sums,
             unknown,
@@ -92,12 +94,11 @@ def import_scores(
 
     `model` names the model; without it, it is taken from the folder the released code writes to
     (`outputs/MODEL/cultural_neuron`). DataFileError where a file is damaged, MismatchError where files are of
-    different models, OutputExistsError where the folder is in the way.
+    different models where the folder is in the way.
     """
     if not paths:
         raise InputError("no score file given")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise OutputExistsError(f"{folder} is not empty; add --overwrite to replace the run in it")
+    check_folder(folder, RUN, overwrite=overwrite)
     writer: RunWriter | None = None
     layout: Layout | None = None
     read: dict[str, ScoreFile] = {}
@@ -200,7 +201,7 @@ class _Table:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.cultures: list[str] = []
-        self._places: dict[tuple[str, int], _Rows] = {}
+        self._rows: dict[tuple[str, int], _Neurons] = {}
 
     def read(self, events: Events) -> None:
         """Read the object `neuron_scores`."""
@@ -236,38 +237,34 @@ class _Table:
                     f"{', '.join(self.cultures)}",
                 )
             values = [values[names.index(culture)] for culture in self.cultures]
-        module, layer, index = _place(self._path, key)
-        rows = self._places.get((module, layer))
+        module, layer, index = _neuron(self._path, key)
+        rows = self._rows.get((module, layer))
         if rows is None:
-            rows = self._places[module, layer] = _Rows(len(self.cultures))
+            rows = self._rows[module, layer] = _Neurons(len(self.cultures))
         if not rows.put(index, values):
             raise DataFileError(self._path, f"{key!r} is there twice")
 
     def finish(self) -> tuple[Layout, NDArray[np.float64]]:
         """Layout and (culture, neuron) table; DataFileError where a neuron is missing."""
-        if not self._places:
+        if not self._rows:
             raise DataFileError(self._path, "`neuron_scores` holds no neuron")
-        for (module, layer), rows in self._places.items():
+        for (module, layer), rows in self._rows.items():
             if rows.n_filled < rows.n_rows:
                 missing = f"{module}_{layer}_{rows.first_missing()}"
                 raise DataFileError(self._path, f"{missing!r} is missing, though later neurons are there")
-        layers = {layer for _, layer in self._places}
-        for module, layer in itertools.product(
-            {module for module, _ in self._places}, range(max(layers) + 1)
-        ):
-            if (module, layer) not in self._places:
+        layers = {layer for _, layer in self._rows}
+        for module, layer in itertools.product({module for module, _ in self._rows}, range(max(layers) + 1)):
+            if (module, layer) not in self._rows:
                 raise DataFileError(self._path, f"{module} of layer {layer} is missing")
-        layout = Layout.from_widths(
-            [(layer, module, r.n_rows) for (module, layer), r in self._places.items()]
-        )
+        layout = Layout.from_widths([(layer, module, r.n_rows) for (module, layer), r in self._rows.items()])
         sums = np.empty((len(self.cultures), layout.n_neurons))
         for segment in layout.segments:
-            rows = self._places.pop((segment.module, segment.layer))
+            rows = self._rows.pop((segment.module, segment.layer))
             sums[:, segment.columns] = rows.values[: rows.n_rows].T
         return layout, sums
 
 
-class _Rows:
+class _Neurons:
     """(index, culture) scores of one module and layer; grows by doubling."""
 
     def __init__(self, n_cultures: int) -> None:
@@ -295,15 +292,15 @@ class _Rows:
 
 
 _MOST_NEURONS = 1 << 22
-"""Of one module in one layer; a larger index is a damaged name, not a wider model."""
+"""In one module and layer; a larger index is a damaged name, not a wider model."""
 
 
-def _place(path: Path, key: str) -> tuple[str, int, int]:
-    module, _, rest = key.rpartition("_")
+def _neuron(path: Path, key: str) -> tuple[str, int, int]:
+    module, _, index = key.rpartition("_")
     module, _, layer = module.rpartition("_")
-    if not (module and layer.isdecimal() and rest.isdecimal() and int(rest) < _MOST_NEURONS):
+    if not (module and layer.isdecimal() and index.isdecimal() and int(index) < _MOST_NEURONS):
         raise DataFileError(path, f"{key!r} names no neuron; module_layer_index is expected")
-    return module, int(layer), int(rest)
+    return module, int(layer), int(index)
 
 
 def _numbers(path: Path, what: str, events: Events) -> dict[str, float]:

@@ -40,7 +40,9 @@ def test_without_resume_parts_are_forgotten(tmp_path):
 def test_another_request_cannot_go_on(tmp_path):
     begin(tmp_path)
     other = {**RECORD, "settings": {"shares": (0.5,)}}
-    with pytest.raises(MismatchError, match=r"cannot be resumed.*settings\.shares is \[1.0\] there and \[0.5\] in"):
+    with pytest.raises(
+        MismatchError, match=r"cannot be resumed.*settings\.shares is \[1.0\] there and \[0.5\] in"
+    ):
         begin(tmp_path, other, resume=True)
 
 

@@ -132,7 +132,9 @@ def test_other_scorers_are_merged_too_and_halves_are_not(tmp_path):
 
 def test_an_item_in_two_runs_is_refused_unless_allowed(halves, tmp_path):
     copy = shutil.copytree(halves[0].folder, tmp_path / "copy")
-    with pytest.raises(MismatchError, match=r"item 'item-\d' of 'toy-\w+' is in .* and in .*allow_overlap=True"):
+    with pytest.raises(
+        MismatchError, match=r"item 'item-\d' of 'toy-\w+' is in .* and in .*allow_overlap=True"
+    ):
         merge([halves[0].folder, copy], tmp_path / "run")
     twice = merge([halves[0].folder, copy], tmp_path / "run", allow_overlap=True)
     np.testing.assert_array_equal(twice.moments(NAME).sum, 2 * halves[0].moments(NAME).sum)

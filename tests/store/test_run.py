@@ -98,7 +98,7 @@ def test_any_name_that_the_file_system_takes_will_do(tmp_path, name):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(StoreError, match="no such run; make one with `culnig\.score"):
+    with pytest.raises(StoreError, match=r"no such run; make one with `culnig\.score"):
         Run(tmp_path / "nothing")
 
 

@@ -145,7 +145,10 @@ def test_a_kill_after_the_scores_were_there_only_needs_the_record(tmp_path):
             {"settings": {"aggregator": "mean", "token_budget": 64}},
             "settings.aggregator is 'max' there and 'mean' in this request",
         ),
-        ({"settings": {"aggregator": "max"}}, "settings.token_budget is 64 there and not set in this request"),
+        (
+            {"settings": {"aggregator": "max"}},
+            "settings.token_budget is 64 there and not set in this request",
+        ),
         ({"model": {"source": "other", "weights_hash": "0" * 64}}, "model.source is 'toy' there"),
         ({"benchmarks": {}}, "benchmarks.toy-target is"),
     ],
