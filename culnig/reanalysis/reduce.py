@@ -19,7 +19,7 @@ import numpy as np
 from culnig import kernels
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout, Segment
-from culnig.errors import InputError, StoreError, argument, command, option
+from culnig.errors import InputError, StoreError, argument, option
 from culnig.reanalysis.aggregation import Aggregation
 from culnig.reanalysis.choice import Counts, ItemChoice
 from culnig.reanalysis.items import ChosenParts
@@ -73,7 +73,7 @@ class Reducer:
     """A stored run and what to make of it, checked and ready."""
 
     def __init__(self, run: Run, reduction: Reduction, memory: int = DEFAULT_MEMORY) -> None:
-        """Arrays take at most `memory` bytes together. InputError or StoreError: the run cannot be so reduced."""
+        """Arrays take at most `memory` bytes together. InputError or StoreError where the run does not allow it."""
         self.run = run
         self.reduction = reduction
         self._memory = memory
@@ -246,8 +246,8 @@ class Reducer:
         counts = self.reduction.items.counts(self._answers[name]) * is_stored
         if not counts.any():
             raise InputError(
-                f"no stored item of benchmark {name!r} in {self.run.folder} is chosen; `{command('inspect')}` "
-                "shows its items"
+                f"no stored item of benchmark {name!r} in {self.run.folder} is chosen; choose other "
+                "cultures or items"
             )
         return counts
 

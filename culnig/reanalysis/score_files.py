@@ -4,9 +4,9 @@ One file holds `neuron_scores` (by `module_layer_index`, then by culture, the su
 `total_probabilities_per_country` and `dataset_ids` (the items of each data set), in any order. A file of a
 12 B model is over 1 GB, so it is read once, event by event, straight into one table of numbers.
 
-Such a file does not hold everything that a run does: Σw² is NaN, which forbids tests of significance, positive
-counts are 0, there is no item table, and the items, of which only the total is known, are spread evenly over
-the cultures (a culture score is divided by the total, so no score depends on it).
+Such a file does not hold everything that a run does: Σw² is NaN, which forbids tests of significance,
+positive counts are 0, there is no item table, and the items, of which only the total is known, are spread
+evenly over the cultures (a culture score is divided by the total, so no score depends on it).
 """
 
 from __future__ import annotations

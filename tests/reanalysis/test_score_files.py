@@ -189,7 +189,7 @@ def test_an_output_in_the_way_is_left_alone(tmp_path):
             import_scores([file], tmp_path / "mine", overwrite=overwrite)
     assert (tmp_path / "mine" / "notes").read_text() == "important"
     first = import_scores([file], tmp_path / "run")
-    with pytest.raises(OutputExistsError, match="add --overwrite"):
+    with pytest.raises(OutputExistsError, match="add overwrite=True"):
         import_scores([file], tmp_path / "run")
     assert import_scores([file], tmp_path / "run", overwrite=True).scores_hash == first.scores_hash
 
