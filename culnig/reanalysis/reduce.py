@@ -1,8 +1,8 @@
 """A run made from a stored run: other aggregators, modules, items or cultures, and no model.
 
-It works through the neurons in blocks, and through the stored parts once per block, so that memory stays below
-a limit whatever the size of the store. Items are added in the order of scoring, portion by portion, by the
-kernels that scored them: with the settings of the stored run the result is that run, to the bit.
+It works through the neurons in blocks, and through the stored parts once per block, so that memory stays
+below a limit whatever the size of the store. Items are added in the order of scoring, portion by portion, by
+the kernels that scored them: with the settings of the stored run the result is that run, to the bit.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Reducer:
     """A stored run and what to make of it, checked and ready."""
 
     def __init__(self, run: Run, reduction: Reduction, memory: int = DEFAULT_MEMORY) -> None:
-        """Arrays take at most `memory` bytes together. InputError or StoreError where the run does not allow it."""
+        """Arrays take at most `memory` bytes. InputError or StoreError where the run does not allow it."""
         self.run = run
         self.reduction = reduction
         self._memory = memory
@@ -216,8 +216,8 @@ class Reducer:
         if self.run.level == "culture":
             raise StoreError(
                 f"{self.run.folder} was scored at level 'culture', which keeps sums only; score it again "
-                f"with {option('level', 'item')} (other items or cultures) or {option('level', 'token')} (other "
-                "aggregators too)"
+                f"with {option('level', 'item')} (other items or cultures) or {option('level', 'token')} "
+                "(other aggregators too)"
             )
         if self.run.level == "item" and asked != stored:
             raise StoreError(

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Segment
 from culnig.store.data_parts import Prompts
+from culnig.store.direct import new_buffer
 from culnig.store.tensors import ITEM_SIZES, Tensors
 
 _BLOCK_BYTES = 8 << 20
@@ -37,12 +37,12 @@ def for_each_pair(
     largest = max((_n_bytes(stored.prompts, *block) for block in blocks), default=0)
     n_threads = max(1, min(n_threads, memory // max(largest, 1)))
     # new memory for each block would cost as much as the reading
-    buffers = [tuple(np.empty((2, largest // 2), dtype=np.uint8)) for _ in range(n_threads)]
+    buffers = [(new_buffer(largest // 2), new_buffer(largest // 2)) for _ in range(n_threads)]
     computing = threading.Semaphore(threads or 1)
 
     def read(block: tuple[Segment, range]) -> None:
         buffer = buffers.pop()
-        pair = stored.pair(*block, (buffer[0], buffer[1]))
+        pair = stored.pair(*block, buffer)
         with computing:
             use(*block, *pair)
         buffers.append(buffer)

@@ -23,7 +23,7 @@ from culnig.errors import StoreError, argument
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, packed, tall_chunks, write_column
 from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
-from culnig.store.direct import contiguous, offset_in_file, read_at, write_at
+from culnig.store.direct import DirectReader, contiguous, new_buffer, offset_in_file, write_at
 from culnig.store.files import disk_errors, temporary_path
 
 ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -114,7 +114,7 @@ class TensorsWriter:
 
 
 Buffer = NDArray[np.uint8]
-"""Memory to read into, of at least the bytes that are read."""
+"""Memory to read into: `new_buffer` of at least the bytes that are read."""
 
 
 class _Stored(NamedTuple):
@@ -142,7 +142,7 @@ class Tensors:
         shape = (len(stored), 2, prompts.n_items)
         self._hashes = tables.read_cells(tables.table_at(file, schema.HASHES, shape, "u"))
         self._opened: dict[int, dict[str, _Stored]] = {}
-        self._descriptor = file.id.get_vfd_handle()
+        self._reader = DirectReader(file.id.get_vfd_handle())
 
     def open(self, segments: Iterable[Segment]) -> None:
         """Open their datasets now: threads that do so later hinder each other in HDF5."""
@@ -178,12 +178,13 @@ class Tensors:
         shape = last - first, segment.width
         token_bytes = segment.width * dtype.itemsize
         n_bytes = (last - first) * token_bytes
-        as_bytes = np.empty(n_bytes, dtype=np.uint8) if buffer is None else buffer[:n_bytes]
+        buffer = new_buffer(n_bytes) if buffer is None else buffer
         if offset is None:
+            as_bytes = buffer[:n_bytes]
             tables.read_into(as_bytes.view(dtype).reshape(shape), dataset, np.s_[first:last])
         else:
             try:
-                read_at(self._descriptor, offset + first * token_bytes, as_bytes)
+                as_bytes = self._reader.read(offset + first * token_bytes, n_bytes, buffer)
             except EOFError:
                 raise tables.unreadable(dataset, "the file ends in it") from None
         hashes = self._hashes[self._rows[_name(segment)], (schema.ACTIVATION, schema.GRADIENT).index(which)]

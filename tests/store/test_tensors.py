@@ -13,6 +13,7 @@ from culnig.errors import StoreError
 from culnig.store import schema
 from culnig.store.compression import COMPRESSIONS
 from culnig.store.data_parts import PartName, Prompts, read_part
+from culnig.store.direct import new_buffer
 from culnig.store.files import open_hdf5
 from culnig.store.tensors import Tensors, TensorsWriter
 from tests.toy import toy_layout
@@ -159,7 +160,7 @@ def test_a_flipped_bit_is_named_with_its_item(tmp_path, which):
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_pairs_are_read_into_the_buffers_they_are_given(tmp_path, compression):
-    buffers = tuple(np.empty((2, 5 * 20 * 4), np.uint8))
+    buffers = new_buffer(5 * 20 * 4), new_buffer(5 * 20 * 4)
     with opened(write(tmp_path / "x.h5", compression=compression)) as stored:
         stored.open(CHOSEN)
         for segment in CHOSEN:
