@@ -104,21 +104,21 @@ def import_scores(
     layout: Layout | None = None
     read: dict[str, ScoreFile] = {}
     for path in paths:
-        found = read_score_file(path)
-        if found.name in read:
-            raise InputError(f"{path} and {read[found.name].path} both hold {found.name!r}; give each once")
-        if layout is not None and found.layout.hash != layout.hash:
+        scores = read_score_file(path)
+        if scores.name in read:
+            raise InputError(f"{path} and {read[scores.name].path} both hold {scores.name!r}; give each once")
+        if layout is not None and scores.layout.hash != layout.hash:
             raise MismatchError(
-                f"{path} has {found.layout.n_neurons:,} neurons in {found.layout.n_layers} layers, "
+                f"{path} has {scores.layout.n_neurons:,} neurons in {scores.layout.n_layers} layers, "
                 f"{paths[0]} {layout.n_neurons:,} in {layout.n_layers}; give score files of one model"
             )
-        layout, role = found.layout, found.role
+        layout, role = scores.layout, scores.role
         if writer is None:
             writer = RunWriter.open(folder, _record(paths, layout, model), layout, overwrite=overwrite)
-        state = PortionState(found.moments(), Outcomes.empty([]), np.empty(0, dtype=np.int64), 1)
-        writer.save_part(Portion(found.name, 0, 1, 1), role, "identify", state)
-        found.sums = found.sums[:, :0]  # written; the next file needs the room
-        read[found.name] = found
+        state = PortionState(scores.moments(), Outcomes.empty([]), np.empty(0, dtype=np.int64), 1)
+        writer.save_part(Portion(scores.name, 0, 1, 1), role, "identify", state)
+        scores.sums = scores.sums[:, :0]  # written; the next file needs the memory
+        read[scores.name] = scores
     assert writer is not None
     writer.finish(dict.fromkeys(read, 1))
     return Run(folder)

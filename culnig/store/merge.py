@@ -65,10 +65,10 @@ def _merge_shards(
     first = records[0]
     of = int(first["shard"]["of"])
     for folder, record in zip(folders[1:], records[1:], strict=True):
-        if found := differences(record, first, RECORD_SECTIONS):
+        if differing := differences(record, first, RECORD_SECTIONS):
             raise MismatchError(
                 f"{folder} is not of the same run as {folders[0]}: "
-                + "; ".join(f"{name} is {own} and {other}" for name, own, other in found)
+                + "; ".join(f"{name} is {own} and {other}" for name, own, other in differing)
             )
     numbers = Counter(int(record["shard"]["number"]) for record in records)
     missing = [str(number + 1) for number in range(of) if number not in numbers]

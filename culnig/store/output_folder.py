@@ -56,18 +56,18 @@ class Difference(NamedTuple):
 
 def differences(stored: Request, asked: Request, sections: Iterable[str]) -> list[Difference]:
     """How two requests differ in some sections; those that are objects are compared entry by entry."""
-    found = []
+    result = []
     for section in sections:
         before, now = stored.get(section), asked.get(section)
         if isinstance(before, dict) and isinstance(now, dict):
-            found += [
+            result += [
                 Difference(f"{section}.{key}", _brief(before.get(key)), _brief(now.get(key)))
                 for key in sorted({*before, *now})
                 if before.get(key) != now.get(key)
             ]
         elif before != now:
-            found.append(Difference(section, _brief(before), _brief(now)))
-    return found
+            result.append(Difference(section, _brief(before), _brief(now)))
+    return result
 
 
 def _brief(value: Any) -> str:
@@ -121,9 +121,9 @@ class OutputFolder:
 
     def _remove(self, kind: OutputKind) -> None:
         """Remove what a command of this kind wrote."""
-        found = {path for pattern in kind.contents for path in self.path.glob(pattern)}
+        contents = {path for pattern in kind.contents for path in self.path.glob(pattern)}
         marks = [self.path / name for name in kind.marks]
-        for path in sorted(found - set(marks)):
+        for path in sorted(contents - set(marks)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -168,9 +168,9 @@ def _is_free(path: Path) -> bool:
 def check_same_request(path: Path, kind: OutputKind, request: Request) -> None:
     """MismatchError, naming every difference, where the folder was made for another request."""
     stored = kind.read_request(path)
-    if stored and (found := differences(stored, as_stored(request), kind.sections)):
+    if stored and (differing := differences(stored, as_stored(request), kind.sections)):
         raise MismatchError(
-            f"{path} cannot be resumed, it was made for something else: {'; '.join(map(str, found))}. Ask "
+            f"{path} cannot be resumed, it was made for something else: {'; '.join(map(str, differing))}. Ask "
             f"for the same, or add {option('overwrite')}"
         )
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +79,14 @@ def _check_format(path: Path, name: Any, version: Any) -> None:
             f"{path}: format version {version}, this culnig reads {schema.RUN_FORMAT_VERSION}; "
             f"use the version of culnig-engine that {schema.RUN_FILE} names"
         )
+
+
+def one_of(group: h5py.Group, attribute: str, allowed: Sequence[str]) -> str:
+    """An attribute that is one of some texts; StoreError where it is not."""
+    value = group.attrs.get(attribute)
+    if not isinstance(value, str) or value not in allowed:
+        raise StoreError(
+            f"{group.file.filename}: {group.name}: {attribute} is {value!r}, expected one of "
+            f"{', '.join(allowed)}"
+        )
+    return value

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import h5py
 import numpy as np
@@ -26,14 +26,11 @@ from culnig.store import schema, tables
 from culnig.store.data_parts import Part, benchmark_of, read_part
 from culnig.store.files import open_hdf5
 from culnig.store.item_scores import ItemScores
-from culnig.store.record import open_scores, read_run_record, run_id
+from culnig.store.record import one_of, open_scores, read_run_record, run_id
 from culnig.store.tensors import Tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_ROLES = ("target", "control", "exclusion")
-_SPLITS = ("identify", "test", "all")
 
 
 @dataclass(frozen=True)
@@ -345,15 +342,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def _describe(name: str, group: h5py.Group) -> StoredBenchmark:
-    role, split = group.attrs.get(schema.ROLE), group.attrs.get(schema.SPLIT)
-    if not isinstance(role, str) or role not in _ROLES:
-        raise StoreError(
-            f"{group.file.filename}: {group.name}: role is {role!r}, expected one of {', '.join(_ROLES)}"
-        )
-    if split not in _SPLITS:
-        raise StoreError(
-            f"{group.file.filename}: {group.name}: split is {split!r}, expected one of {', '.join(_SPLITS)}"
-        )
+    role, split = (
+        one_of(group, schema.ROLE, get_args(Role)),
+        one_of(group, schema.SPLIT, ("identify", "test", "all")),
+    )
     cultures, n_items = tables.read_cultures(group)
     counts = tuple(n_items.tolist())
-    return StoredBenchmark(name, role, str(split), cultures, sum(counts), counts)  # type: ignore[arg-type]
+    return StoredBenchmark(name, role, split, cultures, sum(counts), counts)  # type: ignore[arg-type]

@@ -64,6 +64,14 @@ def test_a_run_says_what_it_holds(finished):
     assert run.record["complete"] is True
 
 
+def test_a_run_prints_as_one_line(finished):
+    n_items = sum(stored.n_items for stored in Run(finished).benchmarks.values())
+    assert repr(Run(finished)) == (
+        f"<Run {finished}: 3 benchmarks, {n_items} items, {len(CULTURES)} cultures, 84 neurons of toy, "
+        "level culture>"
+    )
+
+
 def test_tables_come_back_to_the_bit(finished):
     expected, found = random_moments(0, 84), Run(finished).moments("toy-target")
     for name in ("n_items", "p_gold_sum", "sum", "sum_of_squares", "positive_count"):
