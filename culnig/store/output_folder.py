@@ -170,8 +170,8 @@ def check_same_request(path: Path, kind: OutputKind, request: Request) -> None:
     stored = kind.read_request(path)
     if stored and (differing := differences(stored, as_stored(request), kind.sections)):
         raise MismatchError(
-            f"{path} cannot be resumed, it was made for something else: {'; '.join(map(str, differing))}. Ask "
-            f"for the same, or add {option('overwrite')}"
+            f"{path} cannot be resumed, it was made for something else: {'; '.join(map(str, differing))}. "
+            f"Ask for the same, or add {option('overwrite')}"
         )
 
 

@@ -342,10 +342,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _describe(name: str, group: h5py.Group) -> StoredBenchmark:
-    role, split = (
-        one_of(group, schema.ROLE, get_args(Role)),
-        one_of(group, schema.SPLIT, ("identify", "test", "all")),
-    )
+    role: Role = one_of(group, schema.ROLE, get_args(Role))  # type: ignore[assignment]
+    split = one_of(group, schema.SPLIT, ("identify", "test", "all"))
     cultures, n_items = tables.read_cultures(group)
     counts = tuple(n_items.tolist())
-    return StoredBenchmark(name, role, split, cultures, sum(counts), counts)  # type: ignore[arg-type]
+    return StoredBenchmark(name, role, split, cultures, sum(counts), counts)

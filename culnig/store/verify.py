@@ -60,8 +60,8 @@ def verify_run(folder: Path) -> Iterator[FileState]:
         yield _state(folder, path, _problem(partial(_check_data, path)) if name in present else "is missing")
     if scores.exists() and _problem(lambda: Run(folder)) is None:  # else scores.h5 was named above
         run = Run(folder)
-        read_parts = {"item": run.item_parts, "token": run.tensor_parts}.get(run.level)
-        for name in run.benchmarks if read_parts is not None else ():
+        read_parts = run.item_parts if run.level == "item" else run.tensor_parts
+        for name in run.benchmarks if run.level != "culture" else ():
             if problem := _problem(partial(read_parts, name)):
                 yield FileState(f"items of {name}", 0, problem)
 
