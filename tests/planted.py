@@ -16,5 +16,6 @@ def planted() -> PlantedModel:
     """The planted model of the default size and seed."""
     return planted_model()
 
+
 BASELINES = ("crispr", "gradient-norm", "mean-activation", "positive-tokens", "random")
 """Statistics that use only one of gradient and activation, look for something else, or for nothing."""

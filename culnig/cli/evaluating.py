@@ -90,36 +90,36 @@ def evaluate_into(
         },
         "versions": versions(bound),
     }
-    parts = EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume)
-    if parts.finished:
+    with EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume) as parts:
+        if parts.finished:
+            return read_results(folder)
+        for name, those in chosen.items():
+            view.add(f"evaluate {name}, {len(conditions)} conditions", len(those.items) * len(conditions))
+        replacements = None
+        if prompts is not None:
+            view.say(f"activations in {len(prompts)} prompts of {means.folder if means else ''}")
+            replacements = Replacements.of(bound, prompts, conditions, token_budget=token_budget)
+        answers = run_conditions(
+            bound,
+            {name: those.items for name, those in chosen.items()},
+            conditions,
+            token_budget=token_budget,
+            max_new_tokens=max_new_tokens,
+            judge=judge,
+            prefix_sharing=prefix_sharing,
+            replacements=replacements,
+            parts=parts,
+            say=view.say,
+            after_batch=lambda name, condition, n_items: view.advance(
+                f"evaluate {name}, {len(conditions)} conditions", n_items
+            ),
+        )
+        for line in lemmatizer_lines(judge.tools):
+            view.say(line)
+        tables = _tables(answers, record, conditions, masks)
+        write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
+        parts.clear()
         return read_results(folder)
-    for name, those in chosen.items():
-        view.add(f"evaluate {name}, {len(conditions)} conditions", len(those.items) * len(conditions))
-    replacements = None
-    if prompts is not None:
-        view.say(f"activations in {len(prompts)} prompts of {means.folder if means else ''}")
-        replacements = Replacements.of(bound, prompts, conditions, token_budget=token_budget)
-    answers = run_conditions(
-        bound,
-        {name: those.items for name, those in chosen.items()},
-        conditions,
-        token_budget=token_budget,
-        max_new_tokens=max_new_tokens,
-        judge=judge,
-        prefix_sharing=prefix_sharing,
-        replacements=replacements,
-        parts=parts,
-        say=view.say,
-        after_batch=lambda name, condition, n_items: view.advance(
-            f"evaluate {name}, {len(conditions)} conditions", n_items
-        ),
-    )
-    for line in lemmatizer_lines(judge.tools):
-        view.say(line)
-    tables = _tables(answers, record, conditions, masks)
-    write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
-    parts.clear()
-    return read_results(folder)
 
 
 def _is_cultural(chosen: ChosenItems) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from culnig.cli.options import json_option, overwrite_option
 from culnig.cli.output import print_json, print_line
-from culnig.errors import OutputExistsError
 
 
 @click.command("figures")
@@ -37,16 +35,12 @@ def command(
     from culnig.core.plots import save
     from culnig.report.figures import make_figures
     from culnig.report.sources import read_sources
-    from culnig.store.files import make_folder, whole_file
+    from culnig.store.files import whole_file
+    from culnig.store.output_folder import files_in
 
-    if output.exists() and not output.is_dir():
-        raise OutputExistsError(f"{output} is a file; give a folder with -o")
     figures = make_figures(read_sources(paths), names)
-    files = {name: output / f"{name}.{form}" for name in figures}
-    for path in files.values():
-        if os.path.lexists(path) and not overwrite:
-            raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another folder")
-    make_folder(output)
+    written = files_in(output, [f"{name}.{form}" for name in figures], overwrite=overwrite)
+    files = dict(zip(figures, written, strict=True))
     for name, path in files.items():
         with whole_file(path) as temporary:
             save(figures[name], temporary, form)

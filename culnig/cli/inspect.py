@@ -16,7 +16,8 @@ from culnig.core.items import Role
 from culnig.errors import StoreError
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.store import schema
-from culnig.store.run import Run, read_run_record
+from culnig.store.record import read_run_record
+from culnig.store.run import Run
 
 EXIT_DAMAGED = 1
 
@@ -90,8 +91,8 @@ def _show_top(run: Run, n: int, benchmark: str | None, as_json: bool) -> None:
             "score": difference,
             "items": [
                 {
-                    "id": answers.id[driver.place],
-                    "culture": answers.culture[driver.place],
+                    "id": answers.id[driver.item],
+                    "culture": answers.culture[driver.item],
                     "score": driver.score,
                     "token": driver.token,
                     "text": driver.text,

@@ -50,16 +50,17 @@ def command(
     as_json: bool,
 ) -> None:
     """Score the neurons of a set on every problem, and say which topics and cultures they serve."""
-    from culnig.evaluation.instances.file import check_free, write_instances
+    from culnig.evaluation.instances.file import write_instances
     from culnig.evaluation.instances.scores import instance_scores
     from culnig.evaluation.instances.summary import summary
     from culnig.scoring.run import describe_model, versions
+    from culnig.store.output_folder import check_file
 
     if len(benchmarks) != 1:
         raise click.UsageError("instances are of one benchmark; give --benchmark once")
     if control is not None and no_control:
         raise click.UsageError("--control names a control, --no-control goes without; give one of them")
-    check_free(output, overwrite=overwrite)
+    check_file(output, overwrite=overwrite)
     chosen_set = read_neuron_set(neuron_file)
     own_control = None if no_control else control or registry.benchmark(benchmarks[0]).control
     names = (*benchmarks, *([own_control] if own_control else []))

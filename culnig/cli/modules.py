@@ -11,8 +11,9 @@ from culnig import registry
 from culnig.cli.model_options import ModelChoice, model_options
 from culnig.cli.output import Cell, print_json, print_line, print_table
 from culnig.cli.selected import output_options
-from culnig.errors import CulnigError, InputError, OutputExistsError
+from culnig.errors import CulnigError, InputError
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+from culnig.store.output_folder import check_file
 
 if TYPE_CHECKING:
     from culnig.models.base import BoundModel
@@ -75,8 +76,7 @@ def command(
     """
     from culnig.training.plan import PlanSettings, make_plan
 
-    if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output} exists; add --overwrite to replace it, or give another file")
+    check_file(output, overwrite=overwrite)
     chosen = read_neuron_set(neurons)
     plan = make_plan(_skeleton(model, chosen), chosen, PlanSettings(**settings))
     plan.write(output, overwrite=overwrite)

@@ -15,9 +15,10 @@ from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table, print_tree
 from culnig.cli.selected import print_counts
 from culnig.core.neurons import MLP_GATE, Layout
-from culnig.errors import InputError, OutputExistsError
+from culnig.errors import InputError
 from culnig.selection.algebra import Operation, combine, difference
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+from culnig.store.output_folder import check_file
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -144,8 +145,8 @@ def overlap(
     """How alike sets are, beside what chance would give, and which of them go together."""
     from culnig.selection.similarity import similarity_matrix, tree
 
-    if figure is not None and figure.exists() and not overwrite:
-        raise OutputExistsError(f"{figure} exists; add --overwrite to replace it, or give another file")
+    if figure is not None:
+        check_file(figure, overwrite=overwrite)
     layout = None if run_folder is None else Run(run_folder).layout
     matrix, pairs = similarity_matrix(sets, measure, layout)
     names = [those.name for those in sets]

@@ -11,9 +11,9 @@ import click
 
 from culnig import registry
 from culnig.benchmarks.base import ChosenItems
-from culnig.core.data_files import content_hash
 from culnig.core.items import SplitChoice, choose_items
 from culnig.errors import DataFileError, InputError
+from culnig.provenance import file_hash
 
 if TYPE_CHECKING:
     from culnig.models.base import BoundModel
@@ -152,4 +152,4 @@ def read_benchmarks(
 
 
 def _hashes(files: Sequence[Path]) -> dict[str, str]:
-    return {f"{path.parent.name}/{path.name}": content_hash(path) for path in files}
+    return {f"{path.parent.name}/{path.name}": file_hash(path) for path in files}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from culnig.cli.options import json_option, overwrite_option
 from culnig.cli.output import print_json, print_line, size_text
-from culnig.errors import OutputExistsError
 
 
 @click.command("report")
@@ -44,12 +42,11 @@ def command(
     from culnig.report.page import Report
     from culnig.report.sources import read_sources
     from culnig.store.files import make_folder
+    from culnig.store.output_folder import check_file, check_free
 
-    if output.is_dir():
-        raise OutputExistsError(f"{output} is a folder; give a file with -o")
-    for path in (output, tables):
-        if path is not None and os.path.lexists(path) and not overwrite:
-            raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another name")
+    check_file(output, overwrite=overwrite)
+    if tables is not None:
+        check_free(tables, overwrite=overwrite)
     report = Report(read_sources(paths), title=title, listed=neurons_listed)
     make_folder(output.parent)
     report.write(output)

@@ -12,10 +12,10 @@ import click
 from culnig.cli.evidence import evidence_cells, evidence_headings, print_evidence
 from culnig.cli.options import Command, json_option, overwrite_option, together
 from culnig.cli.output import print_json, print_line, print_table
-from culnig.errors import OutputExistsError, UnknownNameError
+from culnig.errors import UnknownNameError
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.presets import PublishedModel
-from culnig.store.files import make_folder
+from culnig.store.output_folder import files_in
 
 ALL = "all"
 _UNUSUAL = re.compile(r"[^\w-]+")
@@ -33,14 +33,8 @@ def output_options(what: str = "Neuron-set file.") -> Callable[[Command], Comman
 
 def culture_files(folder: Path, cultures: tuple[str, ...], overwrite: bool) -> list[Path]:
     """A file per culture in a folder; OutputExistsError before anything is written."""
-    if folder.is_file():
-        raise OutputExistsError(f"{folder} is a file; several cultures need a folder: give one with -o")
-    files = [folder / f"{_UNUSUAL.sub('_', culture)}.neurons.json" for culture in cultures]
-    there = [file for file in files if file.exists()]
-    if there and not overwrite:
-        raise OutputExistsError(f"{there[0]} exists; add --overwrite to replace it, or give another folder")
-    make_folder(folder)
-    return files
+    names = [f"{_UNUSUAL.sub('_', culture)}.neurons.json" for culture in cultures]
+    return files_in(folder, names, overwrite=overwrite)
 
 
 def each_culture_option() -> Callable[[Command], Command]:

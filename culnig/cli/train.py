@@ -128,7 +128,7 @@ def command(
         for name in benchmarks:
             evaluated |= read_benchmarks((name,), data_dir, split, cultures, limit, per_culture)
         again = read_benchmarks(rescored, data_dir, "identify", cultures, limit, per_culture)
-    with progress_view(quiet=not processes.is_first) as view:
+    with folder, progress_view(quiet=not processes.is_first) as view:
         view.say(f"loading {model.source}")
         bound = model.load()
         plan.check(bound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,16 +49,17 @@ def command(output: Path | None, overwrite: bool, as_json: bool, **sizes: int) -
 
     About a minute. Exit code 1 if the method misses a target.
     """
+    from culnig.store.output_folder import OutputFolder
     from culnig.validation.settings import PlantedSettings
-    from culnig.validation.validate import prepare_folder, write_outputs
+    from culnig.validation.validate import VALIDATION, write_outputs
 
     settings = PlantedSettings(**sizes)
     with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
         folder = output or Path(temporary)
-        prepare_folder(folder, overwrite=overwrite)
-        validation = _validate(settings, folder)
-        if output is not None:
-            write_outputs(validation, output)
+        with contextlib.closing(OutputFolder.open(folder, VALIDATION, {}, overwrite=overwrite)):
+            validation = _validate(settings, folder)
+            if output is not None:
+                write_outputs(validation, output)
     document = validation.document()
     if as_json:
         print_json(document)

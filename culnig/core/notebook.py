@@ -1,9 +1,13 @@
-"""Objects as HTML in notebooks."""
+"""Objects in notebooks: as HTML, and as tables of packages that the engine does not need itself."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from html import escape
+from typing import Any
+
+from culnig.errors import EnvironmentProblem
 
 Cell = str | int | float | None
 
@@ -24,3 +28,11 @@ def _text(cell: Cell) -> str:
     if cell is None:
         return "–"
     return f"{cell:.4g}" if isinstance(cell, float) else f"{cell}"
+
+
+def optional_package(name: str) -> Any:
+    """A package that the engine does not need itself; EnvironmentProblem where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise EnvironmentProblem(f"this needs the package {name}; run `pip install {name}`") from None

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.items import Item
+from culnig.core.notebook import optional_package
 
 Texts = NDArray[np.object_]
 """One string per item, shape (item,)."""
@@ -108,6 +110,13 @@ class Outcomes:
             name: np.concatenate([getattr(answers, name) for _, answers in parts]) for name in _COLUMNS
         }
         return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(indices))
+
+    def to_pandas(self) -> Any:
+        """One row per item as a pandas DataFrame; EnvironmentProblem where pandas is not installed."""
+        pandas = optional_package("pandas")
+        columns = ("id", "question_id", "culture", "topic", "split", "gold", "predicted", "correct")
+        numbers = ("p_gold", "option_mass", "alignment")
+        return pandas.DataFrame({column: getattr(self, column) for column in (*columns, *numbers)})
 
     @property
     def has_options(self) -> bool:

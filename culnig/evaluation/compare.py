@@ -19,7 +19,6 @@ from culnig.errors import InputError, MismatchError, UnknownNameError
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.folder import read_answers, read_results
 from culnig.evaluation.results import comparison, random_comparison
-from culnig.store.run import item_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +65,7 @@ class StoredEvaluation:
         if benchmark not in self.benchmarks:
             raise UnknownNameError(f"benchmark of {self.folder}:", benchmark, self.benchmarks)
         self.check(condition)
-        return item_frame(self.answers[benchmark, condition])
+        return self.answers[benchmark, condition].to_pandas()
 
     def plot(self, metric: str = "accuracy") -> Figure:
         """A matplotlib figure of what each mask did to a metric; UnknownNameError for another metric."""

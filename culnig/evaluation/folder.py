@@ -9,17 +9,17 @@ EVAL/parts/*.h5        while it is not finished: answers of one benchmark under 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from culnig.errors import OutputExistsError, StoreError
+from culnig.errors import StoreError, option
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.store import tables
-from culnig.store.files import make_folder, read_json, whole_hdf5, write_json
+from culnig.store.files import make_folder, open_hdf5, read_json, whole_hdf5, write_json
+from culnig.store.output_folder import OutputKind, check_folder
 
 if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers
@@ -29,37 +29,17 @@ EVALUATION_FORMAT_VERSION = 1
 RESULTS_FILE = "results.json"
 REQUEST_FILE = "request.json"
 ITEMS_FILE = "items.h5"
+PARTS_FOLDER = "parts"
 
 
 def prepare_evaluation_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
-    """See that the folder is free, may be replaced or gone on with; OutputExistsError where it is not."""
-    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        unfinished = (folder / REQUEST_FILE).is_file()
-        if not overwrite and not resume:
-            go_on = "--resume to go on with it, " if unfinished else ""
-            raise OutputExistsError(
-                f"{folder} exists and is not empty; add {go_on}--overwrite to replace it, or give another "
-                "folder with -o"
-            )
-        try:
-            if unfinished:
-                read_request(folder)
-            elif not _holds_only_our_items(folder):
-                read_results(folder)
-        except StoreError as error:
-            if resume:
-                raise OutputExistsError(
-                    f"{folder} is not an evaluation that can be resumed: {error}"
-                ) from None
-            raise OutputExistsError(
-                f"{folder} is not an evaluation of culnig, so --overwrite leaves it alone; give another "
-                "folder with -o"
-            ) from None
+    """OutputExistsError where the folder is neither free, nor to be replaced, nor to be resumed."""
+    check_folder(folder, EVALUATION, resume=resume, overwrite=overwrite)
 
 
 def _holds_only_our_items(folder: Path) -> bool:
-    """What a kill between the two files of `write_evaluation` leaves."""
-    if not folder.is_dir() or [path.name for path in folder.iterdir()] != [ITEMS_FILE]:
+    """Whether a kill between the two files of `write_evaluation` left the folder."""
+    if [path.name for path in folder.iterdir()] != [ITEMS_FILE]:
         return False
     try:
         with h5py.File(folder / ITEMS_FILE) as file:
@@ -95,34 +75,51 @@ def read_results(folder: Path) -> dict[str, Any]:
     """Read `results.json`; StoreError where it is missing, foreign or of another version."""
     if (folder / REQUEST_FILE).is_file() and not (folder / RESULTS_FILE).exists():
         raise StoreError(
-            f"{folder} is an evaluation that is not finished; run the same `evaluate` command with --resume"
+            f"{folder} is an evaluation that is not finished; evaluate the same with {option('resume')}"
         )
-    results: dict[str, Any] = _in_todays_words(
+    results: dict[str, Any] = _with_todays_names(
         _read_document(folder / RESULTS_FILE, "the results of an evaluation")
     )
     return results
 
 
 _FIRST_EDITION = {"confidence": "p_gold"}
-"""Keys of `results.json` that have another name today."""
+"""Keys of `results.json` that were renamed."""
 _UNMASKED_BEFORE = "none"
 
 
-def _in_todays_words(value: Any) -> Any:
-    """What the first edition wrote, with the keys and the name of the unmasked condition of today."""
+def _with_todays_names(value: Any) -> Any:
+    """A document of the first edition with today's keys and today's name of the unmasked condition."""
     if isinstance(value, list):
-        return [_in_todays_words(inner) for inner in value]
+        return [_with_todays_names(inner) for inner in value]
     if not isinstance(value, dict):
         return value
-    renamed = {_FIRST_EDITION.get(key, key): _in_todays_words(inner) for key, inner in value.items()}
+    renamed = {_FIRST_EDITION.get(key, key): _with_todays_names(inner) for key, inner in value.items()}
     if renamed.get("condition") == _UNMASKED_BEFORE:
         renamed["condition"] = UNMASKED
     return renamed
 
 
 def read_request(folder: Path) -> dict[str, Any]:
-    """What an unfinished evaluation was asked for; StoreError as for the results."""
-    return _read_document(folder / REQUEST_FILE, "the request of an evaluation")
+    """What an evaluation was asked for; StoreError as for the results."""
+    if (folder / REQUEST_FILE).is_file():
+        return _read_document(folder / REQUEST_FILE, "the request of an evaluation")
+    return {} if _holds_only_our_items(folder) else read_results(folder)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the results are there, and nothing is under way to replace them."""
+    return (folder / RESULTS_FILE).exists() and not (folder / REQUEST_FILE).exists()
+
+
+EVALUATION = OutputKind(
+    "an evaluation",
+    read_request,
+    is_finished,
+    marks=(REQUEST_FILE,),
+    contents=(PARTS_FOLDER,),  # earlier results stay until new ones replace them
+    sections=("model", "neuron_sets", "settings", "benchmarks"),
+)
 
 
 def document_of(record: dict[str, Any]) -> dict[str, Any]:
@@ -133,18 +130,14 @@ def document_of(record: dict[str, Any]) -> dict[str, Any]:
 def read_answers(folder: Path) -> Answers:
     """Outcomes by (benchmark, condition) from `items.h5`; StoreError where it is missing or damaged."""
     path = folder / ITEMS_FILE
-    try:
-        file = h5py.File(path)
-    except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; expected the items of an evaluation") from None
-    except OSError as error:
-        raise StoreError(f"{path}: not an HDF5 file or damaged: {error}") from None
-    with file:
+    if not path.exists():
+        raise StoreError(f"{path}: no such file; expected the items of an evaluation")
+    answers: dict[int, tuple[str, str, Any]] = {}
+    with open_hdf5(path) as file:
         if file.attrs.get("format") != EVALUATION_FORMAT:
             raise StoreError(
                 f"{path}: format is {file.attrs.get('format')!r}, expected {EVALUATION_FORMAT!r}"
             )
-        found: dict[int, tuple[str, str, Any]] = {}
         benchmarks = tables.group_at(file, "benchmarks")
         for name in benchmarks:
             groups = tables.group_at(benchmarks, name)
@@ -154,8 +147,8 @@ def read_answers(folder: Path) -> Answers:
                 if not isinstance(condition, str) or not number.isdecimal():
                     raise StoreError(f"{path}: {group.name} names no condition; the file is damaged")
                 condition = UNMASKED if condition == _UNMASKED_BEFORE else condition
-                found[int(number)] = (name, condition, tables.read_outcomes(group))
-    return {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(found.items())}
+                answers[int(number)] = (name, condition, tables.read_outcomes(group))
+    return {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(answers.items())}
 
 
 def _read_document(path: Path, what: str) -> dict[str, Any]:

@@ -7,41 +7,39 @@ files as one that was never interrupted.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from culnig.core.outcomes import Outcomes
-from culnig.errors import MismatchError, StoreError
+from culnig.errors import StoreError, option
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.folder import (
+    EVALUATION,
     EVALUATION_FORMAT,
+    PARTS_FOLDER,
     REQUEST_FILE,
-    RESULTS_FILE,
     document_of,
-    read_request,
-    read_results,
+    is_finished,
 )
 from culnig.store import tables
-from culnig.store.files import make_folder, whole_hdf5, write_json
-
-PARTS_FOLDER = "parts"
-_MUST_AGREE = ("model", "neuron_sets", "settings", "benchmarks")
+from culnig.store.files import make_folder, open_hdf5, whole_hdf5, write_json
+from culnig.store.output_folder import OutputFolder
 
 
 class EvaluationParts:
     """Owns an evaluation folder until its results are written."""
 
-    def __init__(self, folder: Path, benchmarks: Sequence[str], conditions: Sequence[Condition]) -> None:
-        self.folder = folder
+    def __init__(
+        self, output: OutputFolder, benchmarks: Sequence[str], conditions: Sequence[Condition]
+    ) -> None:
+        self.folder = output.path
+        self._output = output
         self._numbers = {
-            (benchmark, condition.name): (place, number)
-            for place, benchmark in enumerate(benchmarks)
-            for number, condition in enumerate(conditions)
+            (benchmark, condition.name): (first, second)
+            for first, benchmark in enumerate(benchmarks)
+            for second, condition in enumerate(conditions)
         }
 
     @classmethod
@@ -54,28 +52,31 @@ class EvaluationParts:
         *,
         resume: bool = False,
     ) -> EvaluationParts:
-        """Start, or go on with what is there; MismatchError where that was asked for something else.
+        """Start, or resume what is there; MismatchError where that was asked for something else.
 
         Without `resume`, parts in the folder are removed; earlier results stay until new ones replace them.
         """
-        parts = cls(folder, benchmarks, conditions)
-        request: dict[str, Any] = json.loads(json.dumps(document_of(record)))  # as it will be read back
-        make_folder(folder)
-        for leftover in folder.rglob("*.tmp"):
-            leftover.unlink()
-        if resume and parts.finished:
-            _check_same_request(folder, read_results(folder), request)
-        elif resume and (folder / REQUEST_FILE).exists():
-            _check_same_request(folder, read_request(folder), request)
-        else:
-            parts.clear()
+        request = document_of(record)
+        output = OutputFolder.open(folder, EVALUATION, request, resume=resume, overwrite=not resume)
+        parts = cls(output, benchmarks, conditions)
+        if not (resume and parts.finished):
             write_json(folder / REQUEST_FILE, request)
         return parts
+
+    def __enter__(self) -> EvaluationParts:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes at the folder."""
+        self._output.close()
 
     @property
     def finished(self) -> bool:
         """Whether the results are there, and nothing is under way to replace them."""
-        return (self.folder / RESULTS_FILE).exists() and not (self.folder / REQUEST_FILE).exists()
+        return is_finished(self.folder)
 
     def read(self, benchmark: str, condition: str) -> Outcomes | None:
         """Finished answers, or None; StoreError where the part is damaged."""
@@ -83,14 +84,15 @@ class EvaluationParts:
         if not path.exists():
             return None
         try:
-            file = h5py.File(path)
-        except OSError as error:
-            raise StoreError(f"{path}: damaged ({error}); delete it and --resume computes it again") from None
-        with file:
-            named = (file.attrs.get("benchmark"), file.attrs.get("condition"))
-            if named != (benchmark, condition):
-                raise StoreError(f"{path}: is of {named}, expected {(benchmark, condition)}; delete it")
-            return tables.read_outcomes(file)
+            with open_hdf5(path) as file:
+                names = (file.attrs.get("benchmark"), file.attrs.get("condition"))
+                if names != (benchmark, condition):
+                    raise StoreError(f"{path}: is of {names}, expected {(benchmark, condition)}")
+                return tables.read_outcomes(file)
+        except StoreError as error:
+            raise StoreError(
+                f"{error.args[0]}; delete the file, and {option('resume')} computes it again"
+            ) from None
 
     def save(self, benchmark: str, condition: str, outcomes: Outcomes) -> None:
         """Keep the answers of one benchmark under one condition."""
@@ -102,28 +104,11 @@ class EvaluationParts:
             tables.write_outcomes(file, outcomes)
 
     def clear(self) -> None:
-        """Remove request and parts: the results are written, or all begins anew."""
+        """Remove request and parts, for the results are written, and let other processes at the folder."""
         shutil.rmtree(self.folder / PARTS_FOLDER, ignore_errors=True)
         (self.folder / REQUEST_FILE).unlink(missing_ok=True)
+        self.close()
 
     def _path(self, benchmark: str, condition: str) -> Path:
-        place, number = self._numbers[benchmark, condition]
-        return self.folder / PARTS_FOLDER / f"{place:03d}-{number:04d}.h5"
-
-
-def _check_same_request(folder: Path, stored: dict[str, Any], request: dict[str, Any]) -> None:
-    differences = [
-        f"{section}: it has {_brief(stored.get(section))}, asked for is {_brief(request.get(section))}"
-        for section in _MUST_AGREE
-        if stored.get(section) != request.get(section)
-    ]
-    if differences:
-        raise MismatchError(
-            f"{folder} cannot be resumed, it was made for something else: {'; '.join(differences)}. Give the "
-            "command it was made with, or --overwrite"
-        )
-
-
-def _brief(value: Any, limit: int = 300) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= limit else text[:limit] + " …"
+        first, second = self._numbers[benchmark, condition]
+        return self.folder / PARTS_FOLDER / f"{first:03d}-{second:04d}.h5"

@@ -62,7 +62,7 @@ class Aggregation:
         number_format: str,
         offsets: NDArray[np.int64],
     ) -> Scored:
-        """All items in one call: each sees all tokens of the piece, and those of others as padding."""
+        """All items in one call: each sees all tokens, and those of other items as padding."""
         n_tokens, n_neurons = activation.shape
         n_items = len(offsets) - 1
         token = np.arange(n_tokens)

@@ -77,7 +77,7 @@ class ItemChoice:
             order = generator.permutation(len(names))
             half = order[: (len(names) + 1) // 2] if self.half == 1 else order[(len(names) + 1) // 2 :]
             chosen = set(half.tolist())
-            often = {name: int(place in chosen) for place, name in enumerate(names)}
+            often = {name: int(number in chosen) for number, name in enumerate(names)}
         else:
             drawn = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
             often = dict(zip(names, drawn.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What drove a neuron: the items, and the tokens in them, that gave it its highest scores."""
+"""What drives a neuron: the items, and the tokens in them, that give it its highest scores."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _MEMORY = 256 << 20
 class Driver(NamedTuple):
     """One item's score for a neuron."""
 
-    place: int
-    """In the benchmark's item table."""
+    item: int
+    """Index in the benchmark's item table."""
     score: float
     """Weighted with P(gold)."""
     token: int
-    """Place of the token that gave it, in the prompt."""
+    """Index of the token that gave it, in the prompt."""
     text: str
     """That token."""
 
 
 def drivers(run: Run, benchmark: str, flat: NDArray[np.int64], n_items: int = 3) -> list[list[Driver]]:
-    """The items that raise each neuron (flat positions) most, best first.
+    """The items that raise each neuron (flat indices) most, best first.
 
     StoreError where the run stores neither item scores nor tensors.
     """
@@ -42,25 +42,25 @@ def drivers(run: Run, benchmark: str, flat: NDArray[np.int64], n_items: int = 3)
     else:
         source = StoredScores(run, benchmark)
     p_gold = run.outcomes(benchmark).p_gold
-    found: list[list[Driver]] = [[] for _ in flat]
+    best: list[list[Driver]] = [[] for _ in flat]
     numbers = run.layout.segment_of(flat)
-    held = set(run.stored_segments(benchmark)) if run.level == "token" else set(run.layout.segments)
+    stored = set(run.stored_segments(benchmark)) if run.level == "token" else set(run.layout.segments)
     for number in np.unique(numbers).tolist():
         segment = run.layout.segments[number]
-        if segment not in held:
+        if segment not in stored:
             continue
         own = np.flatnonzero(numbers == number)
         for part in source.parts:
             scores, peaks = source.scores(part, [segment])
             weighted = scores * p_gold[part.prompts.item][:, None]
-            for place in own.tolist():
-                column = int(flat[place]) - segment.start
-                best = np.argsort(-weighted[:, column], kind="stable")[:n_items]
-                found[place] += [
+            for neuron in own.tolist():
+                column = int(flat[neuron]) - segment.start
+                rows = np.argsort(-weighted[:, column], kind="stable")[:n_items]
+                best[neuron] += [
                     _driver(part.prompts, int(row), float(weighted[row, column]), int(peaks[row, column]))
-                    for row in best
+                    for row in rows
                 ]
-    return [sorted(each, key=lambda driver: (-driver.score, driver.place))[:n_items] for each in found]
+    return [sorted(each, key=lambda driver: (-driver.score, driver.item))[:n_items] for each in best]
 
 
 def _driver(prompts: Prompts, row: int, score: float, token: int) -> Driver:
@@ -72,7 +72,7 @@ def _driver(prompts: Prompts, row: int, score: float, token: int) -> Driver:
 def best_neurons(
     run: Run, benchmark: str, control: str | None, n: int
 ) -> tuple[NDArray[np.int64], Sequence[float]]:
-    """Flat positions and differences of the neurons with the highest target − control, over all cultures."""
+    """Flat indices and differences of the neurons with the highest target − control, over all cultures."""
     target = run.moments(benchmark)
     total = target.culture_scores.sum(axis=0)
     if control is not None:

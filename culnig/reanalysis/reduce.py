@@ -1,6 +1,6 @@
 """A run made from a stored run: other aggregators, modules, items or cultures, and no model.
 
-Works through the neurons in blocks, and through the parts of the store once per block, so that memory stays
+It works through the neurons in blocks, and through the stored parts once per block, so that memory stays
 below a limit whatever the size of the store. Items are added in the order of scoring, portion by portion, by
 the kernels that scored them: with the settings of the stored run the result is that run, to the bit.
 """
@@ -13,21 +13,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from culnig import kernels
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout, Segment
-from culnig.core.outcomes import Outcomes
-from culnig.errors import InputError, StoreError
+from culnig.errors import InputError, StoreError, argument, option
 from culnig.reanalysis.aggregation import Aggregation
 from culnig.reanalysis.choice import Counts, ItemChoice
+from culnig.reanalysis.items import ChosenParts
 from culnig.reanalysis.sources import Source, StoredScores, StoredTensors
 from culnig.store import schema, tables
 from culnig.store.compression import Compression
 from culnig.store.data_parts import PartName, Prompts
 from culnig.store.item_scores import ItemScoresWriter
 from culnig.store.run import Run
+from culnig.store.sums import TablesWriter
 from culnig.store.writer import Portion, RunWriter
 
 DEFAULT_MEMORY = 1 << 30
@@ -43,7 +45,7 @@ class Reduction:
     """What to make of a stored run."""
 
     aggregator: str | None = None
-    """From tensors: how contributions become scores; None takes the stored run's."""
+    """How contributions become scores (from tensors only); None takes the stored run's."""
     confidence: bool = True
     """Whether scores are weighted with P(gold)."""
     padding: str = "exclude"
@@ -71,7 +73,7 @@ class Reducer:
     """A stored run and what to make of it, checked and ready."""
 
     def __init__(self, run: Run, reduction: Reduction, memory: int = DEFAULT_MEMORY) -> None:
-        """`memory` in bytes is kept by all arrays together. InputError, StoreError: what does not fit."""
+        """Arrays take at most `memory` bytes. InputError or StoreError where the run does not allow it."""
         self.run = run
         self.reduction = reduction
         self._memory = memory
@@ -98,7 +100,9 @@ class Reducer:
     ) -> Run:
         """Make the new run. OutputExistsError where the folder is in the way."""
         if folder.resolve() == self.run.folder.resolve():
-            raise InputError(f"{folder} is the run that is reduced; give another folder with -o")
+            raise InputError(
+                f"{folder} is the run that is reduced; give another folder with {argument('out')}"
+            )
         record = self._record()
         with RunWriter.open(
             folder, record, self._layout, overwrite=overwrite, compression=compression
@@ -109,60 +113,50 @@ class Reducer:
             writer.complete()
         return Run(folder)
 
-    def _write_benchmark(self, writer: RunWriter, group: Any, name: str, progress: Progress) -> None:
+    def _write_benchmark(self, writer: RunWriter, group: h5py.Group, name: str, progress: Progress) -> None:
         stored = self.run.benchmarks[name]
         group.attrs[schema.ROLE], group.attrs[schema.SPLIT] = stored.role, stored.split
-        items = _Items.of(self._answers[name], self._counts[name], self._sources[name])
-        n_items, p_gold_sum = items.totals()
-        tables.write_counts(group, items.cultures, n_items, p_gold_sum)
-        shape = (len(items.cultures), self._layout.n_neurons)
-        moments = CultureMoments.zeros(items.cultures, 0)
-        datasets = {
-            table: tables.create_table(group, table, shape, getattr(moments, table).dtype, writer.compression)
-            for table in schema.TABLES
-        }
+        items = ChosenParts.of(self._answers[name], self._counts[name], self._sources[name].parts)
+        tables.write_counts(group, items.cultures, *items.totals())
+        written = TablesWriter(group, items.cultures, self._layout.n_neurons, writer.compression)
         with self._item_writers(writer, name) as keepers:
             start = 0
-            over_cultures = np.zeros(self._layout.n_neurons)
-            for block in self._blocks(len(items.cultures), items.most_items):
-                width = sum(segment.width for segment in block)
-                made = self._reduce_block(name, items, block, keepers, start)
-                for table, dataset in datasets.items():
-                    dataset[:, start : start + width] = getattr(made, table)
-                np.add.reduce(made.sum, axis=0, out=over_cultures[start : start + width])
-                start += width
-                progress(width)
-        tables.write_total(group, over_cultures, writer.compression)
-        tables.write_outcomes(group, self._answers[name].take(items.places))
+            for segments in self._blocks(len(items.cultures), items.most_items):
+                columns = slice(start, start + sum(segment.width for segment in segments))
+                sums = self._reduce_block(name, items, segments, keepers, columns)
+                for table in schema.TABLES:
+                    written.write(table, slice(None), columns, getattr(sums, table))
+                progress(columns.stop - start)
+                start = columns.stop
+        written.close()
+        tables.write_outcomes(group, self._answers[name].take(items.indices))
 
     def _reduce_block(
         self,
         name: str,
-        items: _Items,
-        block: Sequence[Segment],
+        items: ChosenParts,
+        segments: Sequence[Segment],
         keepers: Mapping[Path, ItemScoresWriter],
-        start: int,
+        columns: slice,
     ) -> CultureMoments:
         """Sums of one block of neurons, portion by portion."""
-        width = sum(segment.width for segment in block)
-        source, clamp = self._sources[name], self.run.benchmarks[name].role == "control"
+        width = columns.stop - columns.start
         total = CultureMoments.zeros(items.cultures, width)
-        for portion in items.portions:
+        for portion in items.portions():
             sums = CultureMoments.zeros(items.cultures, width)
-            for part in source.parts:
-                rows = items.rows[part.path]
-                if part.name.portion != portion or not len(rows):
-                    continue
-                scores, peaks = source.scores(part, block)
+            for part, rows, indices in portion:
+                scores, peaks = self._sources[name].scores(part, segments)
                 if self.reduction.padding == "zero":
                     np.maximum(scores, 0, out=scores)
                 if part.path in keepers:
-                    keepers[part.path].write_columns(start, scores[rows], peaks[rows])
-                places = part.prompts.item[rows]
-                weight = items.p_gold[places] if self.reduction.confidence else np.ones(len(rows))
+                    keepers[part.path].write_columns(columns.start, scores[rows], peaks[rows])
                 kernels.add_scores(
                     scores[rows],
-                    kernels.ScoreBatch(None, weight, items.culture_index[places], clamp),
+                    kernels.ScoreBatch(
+                        weight=items.p_gold[indices] if self.reduction.confidence else np.ones(len(rows)),
+                        culture_index=items.culture_index[indices],
+                        clamp_at_zero=self.run.benchmarks[name].role == "control",
+                    ),
                     kernels.ScoreTables(sums.sum, sums.sum_of_squares, sums.positive_count),
                 )
             total.add(sums)
@@ -176,14 +170,14 @@ class Reducer:
             yield made
             return
         counts = self._counts[name]
-        new_places = {place: number for number, place in enumerate(np.flatnonzero(counts).tolist())}
+        new_index = {item: number for number, item in enumerate(np.flatnonzero(counts).tolist())}
         try:
             for part in self._sources[name].parts:
-                rows = [row for row, place in enumerate(part.prompts.item.tolist()) if counts[place]]
+                rows = np.flatnonzero(counts[part.prompts.item]).tolist()
                 if not rows:
                     continue
                 prompts = Prompts.of(
-                    [new_places[int(part.prompts.item[row])] for row in rows],
+                    [new_index[int(part.prompts.item[row])] for row in rows],
                     [part.prompts.tokens(row).tolist() for row in rows],
                     part.prompts.vocabulary.__getitem__,
                 )
@@ -222,12 +216,13 @@ class Reducer:
         if self.run.level == "culture":
             raise StoreError(
                 f"{self.run.folder} was scored at level 'culture', which keeps sums only; score it again "
-                "with --level item (other items or cultures) or --level token (other aggregators too)"
+                f"with {option('level', 'item')} (other items or cultures) or {option('level', 'token')} "
+                "(other aggregators too)"
             )
         if self.run.level == "item" and asked != stored:
             raise StoreError(
                 f"{self.run.folder} keeps item scores made with aggregator {stored!r}; for {asked!r} score "
-                "it again with --level token"
+                f"it again with {option('level', 'token')}"
             )
         if self.reduction.padding == "zero" and asked != "max":
             raise InputError(f"padding 'zero' has a meaning for aggregator max only, not for {asked!r}")
@@ -246,22 +241,22 @@ class Reducer:
 
     def _chosen_items(self, name: str) -> Counts:
         stored = [part.prompts.item for part in self._sources[name].parts]
-        there = np.zeros(len(self._answers[name].id), dtype=np.int64)
-        there[np.concatenate(stored) if stored else np.zeros(0, dtype=np.int64)] = 1
-        counts = self.reduction.items.counts(self._answers[name]) * there
+        is_stored = np.zeros(len(self._answers[name].id), dtype=np.int64)
+        is_stored[np.concatenate(stored) if stored else np.zeros(0, dtype=np.int64)] = 1
+        counts = self.reduction.items.counts(self._answers[name]) * is_stored
         if not counts.any():
             raise InputError(
-                f"no stored item of benchmark {name!r} in {self.run.folder} is chosen; `inspect` shows "
-                "what is there"
+                f"no stored item of benchmark {name!r} in {self.run.folder} is chosen; choose other "
+                "cultures or items"
             )
         return counts
 
     def _chosen_segments(self) -> list[Segment]:
-        there = list(self.run.layout.segments)
+        segments = list(self.run.layout.segments)
         if self.run.level == "token":
-            held = set(self.run.stored_segments(self._benchmarks[0]))
-            there = [segment for segment in there if segment in held]
-        return Layout(tuple(there)).chosen(self.reduction.modules, self.reduction.layers)
+            stored = set(self.run.stored_segments(self._benchmarks[0]))
+            segments = [segment for segment in segments if segment in stored]
+        return Layout(tuple(segments)).chosen(self.reduction.modules, self.reduction.layers)
 
     def _record(self) -> dict[str, Any]:
         reduction = self.reduction
@@ -304,55 +299,3 @@ class Reducer:
             ],
             "complete": False,
         }
-
-
-@dataclass(frozen=True)
-class _Items:
-    """The items of one benchmark that take part, as the sums need them."""
-
-    cultures: tuple[str, ...]
-    culture_index: Any
-    """Row of each item's culture by place, -1 for none."""
-    p_gold: Any
-    """P(gold) by place."""
-    places: Any
-    """Places that take part in file order, as often as they do."""
-    rows: Mapping[Path, Any]
-    """Rows of each part that take part, in the order of scoring, as often as they do."""
-    portions: tuple[int, ...]
-    most_items: int
-    """Of one part."""
-    source: Source
-
-    @classmethod
-    def of(cls, answers: Outcomes, counts: Counts, source: Source) -> _Items:
-        places = np.repeat(np.arange(len(counts)), counts)
-        cultures = tuple(dict.fromkeys(answers.culture[places].tolist()))
-        index = {culture: row for row, culture in enumerate(cultures)}
-        rows = {
-            part.path: np.repeat(np.arange(part.prompts.n_items), counts[part.prompts.item])
-            for part in source.parts
-        }
-        return cls(
-            cultures,
-            np.array([index.get(culture, -1) for culture in answers.culture.tolist()], dtype=np.int64),
-            answers.p_gold,
-            places,
-            rows,
-            tuple(dict.fromkeys(part.name.portion for part in source.parts)),
-            max((max(part.prompts.n_items, len(rows[part.path])) for part in source.parts), default=0),
-            source,
-        )
-
-    def totals(self) -> tuple[Any, Any]:
-        """Items and Σ P(gold) of each culture, added in the order of scoring."""
-        n_items, p_gold = np.zeros(len(self.cultures), np.int64), np.zeros(len(self.cultures))
-        for portion in self.portions:
-            own = np.zeros(len(self.cultures))
-            for part in self.source.parts:
-                if part.name.portion == portion:
-                    places = part.prompts.item[self.rows[part.path]]
-                    np.add.at(n_items, self.culture_index[places], 1)
-                    np.add.at(own, self.culture_index[places], self.p_gold[places])
-            p_gold += own
-        return n_items, p_gold

@@ -4,14 +4,15 @@ One file holds `neuron_scores` (by `module_layer_index`, then by culture, the su
 `total_probabilities_per_country` and `dataset_ids` (the items of each data set), in any order. A file of a
 12 B model is over 1 GB, so it is read once, event by event, straight into one table of numbers.
 
-What such a file does not tell is left open: Σw² is NaN, which forbids tests of significance, positive counts
-are 0, there is no item table, and the items, of which only the total is known, are spread evenly over the
-cultures (a culture score is divided by the total, so no score depends on it).
+Such a file does not hold everything that a run does: Σw² is NaN, which forbids tests of significance,
+positive counts are 0, there is no item table, and the items, of which only the total is known, are spread
+evenly over the cultures (a culture score is divided by the total, so no score depends on it).
 """
 
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,9 @@ from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
 from culnig.core.outcomes import Outcomes
-from culnig.errors import DataFileError, InputError, MismatchError, OutputExistsError
+from culnig.errors import DataFileError, InputError, MismatchError
+from culnig.store.output_folder import check_folder
+from culnig.store.record import RUN
 from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
 
@@ -54,7 +57,7 @@ class ScoreFile:
 
     @property
     def role(self) -> Role:
-        """Told by the names: …control is a control, countryrc the exclusion, everything else a target."""
+        """By the names: …control is a control, countryrc the exclusion, everything else a target."""
         roles = {role_of(name) for name in self.n_items}
         if len(roles) > 1:
             raise DataFileError(
@@ -70,7 +73,7 @@ class ScoreFile:
         unknown = np.broadcast_to(np.float64(np.nan), self.sums.shape)
         return CultureMoments(
             self.cultures,
-            np.array([each + (place < more) for place in range(n_cultures)], dtype=np.int64),
+            np.array([each + (number < more) for number in range(n_cultures)], dtype=np.int64),
             self.p_gold_sum,
             self.sums,
             unknown,
@@ -92,31 +95,30 @@ def import_scores(
 
     `model` names the model; without it, it is taken from the folder the released code writes to
     (`outputs/MODEL/cultural_neuron`). DataFileError where a file is damaged, MismatchError where files are of
-    different models, OutputExistsError where the folder is in the way.
+    different models where the folder is in the way.
     """
     if not paths:
         raise InputError("no score file given")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise OutputExistsError(f"{folder} is not empty; add --overwrite to replace the run in it")
+    check_folder(folder, RUN, overwrite=overwrite)
     writer: RunWriter | None = None
     layout: Layout | None = None
     read: dict[str, ScoreFile] = {}
     for path in paths:
-        found = read_score_file(path)
-        if found.name in read:
-            raise InputError(f"{path} and {read[found.name].path} both hold {found.name!r}; give each once")
-        if layout is not None and found.layout.hash != layout.hash:
+        scores = read_score_file(path)
+        if scores.name in read:
+            raise InputError(f"{path} and {read[scores.name].path} both hold {scores.name!r}; give each once")
+        if layout is not None and scores.layout.hash != layout.hash:
             raise MismatchError(
-                f"{path} has {found.layout.n_neurons:,} neurons in {found.layout.n_layers} layers, "
+                f"{path} has {scores.layout.n_neurons:,} neurons in {scores.layout.n_layers} layers, "
                 f"{paths[0]} {layout.n_neurons:,} in {layout.n_layers}; give score files of one model"
             )
-        layout, role = found.layout, found.role
+        layout, role = scores.layout, scores.role
         if writer is None:
             writer = RunWriter.open(folder, _record(paths, layout, model), layout, overwrite=overwrite)
-        state = PortionState(found.moments(), Outcomes.empty([]), np.empty(0, dtype=np.int64), 1)
-        writer.save_part(Portion(found.name, 0, 1, 1), role, "identify", state)
-        found.sums = found.sums[:, :0]  # written; the next file needs the room
-        read[found.name] = found
+        state = PortionState(scores.moments(), Outcomes.empty([]), np.empty(0, dtype=np.int64), 1)
+        writer.save_part(Portion(scores.name, 0, 1, 1), role, "identify", state)
+        scores.sums = scores.sums[:, :0]  # written; the next file needs the memory
+        read[scores.name] = scores
     assert writer is not None
     writer.finish(dict.fromkeys(read, 1))
     return Run(folder)
@@ -165,9 +167,7 @@ def read_score_file(path: Path) -> ScoreFile:
             events: Events = ijson.basic_parse(file, use_float=True, buf_size=_BUFFER)
             if next(events) != ("start_map", None):
                 raise DataFileError(path, "not a score file: a JSON object is expected")
-            for kind, key in events:
-                if kind == "end_map":
-                    break
+            for key in _keys(path, "the file", itertools.chain([("start_map", None)], events)):
                 if key == "neuron_scores":
                     table.read(events)
                 elif key == "total_probabilities_per_country":
@@ -195,148 +195,96 @@ def read_score_file(path: Path) -> ScoreFile:
 
 
 class _Table:
-    """Scores of all neurons, filled as they come."""
+    """Scores of all neurons, collected as they come."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.cultures: list[str] = []
-        self._places: dict[tuple[str, int], _Rows] = {}
+        self._neurons: dict[tuple[str, int], tuple[array[int], array[float]]] = {}
+        """By module and layer: indices, and scores of all cultures neuron after neuron."""
 
     def read(self, events: Events) -> None:
         """Read the object `neuron_scores`."""
-        self._expect(next(events), "start_map", "neuron_scores")
-        for kind, key in events:
-            if kind == "end_map":
-                return
-            self._expect(next(events), "start_map", key)
-            names: list[str] = []
-            values: list[float] = []
-            for inner, name in events:
-                if inner == "end_map":
-                    break
-                names.append(name)
-                what, value = next(events)
-                if what not in ("number", "double", "integer"):
-                    raise DataFileError(self._path, f"{key!r} of {name!r} is a {what}, not a number")
-                values.append(value)
-            self._add(key, names, values)
-
-    def _expect(self, event: tuple[str, Any], kind: str, key: str) -> None:
-        if event[0] != kind:
-            raise DataFileError(self._path, f"{key!r} holds {event[1]!r}, an object is expected")
-
-    def _add(self, key: str, names: list[str], values: list[float]) -> None:
-        if not self.cultures:
-            self.cultures = names
-        if names != self.cultures:
-            if sorted(names) != sorted(self.cultures):
+        for key in _keys(self._path, "neuron_scores", events):
+            scores = _numbers(self._path, key, events)
+            if not self.cultures:
+                self.cultures = list(scores)
+            if not scores or sorted(scores) != sorted(self.cultures):
                 raise DataFileError(
                     self._path,
-                    f"{key!r} has scores of {', '.join(names) or 'no culture'}, the first neuron of "
-                    f"{', '.join(self.cultures)}",
+                    f"{key!r} has scores of {', '.join(scores) or 'no culture'}, the first neuron of "
+                    f"{', '.join(self.cultures) or 'none'}",
                 )
-            values = [values[names.index(culture)] for culture in self.cultures]
-        module, layer, index = _place(self._path, key)
-        rows = self._places.get((module, layer))
-        if rows is None:
-            rows = self._places[module, layer] = _Rows(len(self.cultures))
-        if not rows.put(index, values):
-            raise DataFileError(self._path, f"{key!r} is there twice")
+            module, layer, index = _neuron(self._path, key)
+            indices, values = self._neurons.setdefault((module, layer), (array("q"), array("d")))
+            indices.append(index)
+            values.extend(scores[culture] for culture in self.cultures)
 
     def finish(self) -> tuple[Layout, NDArray[np.float64]]:
-        """Layout and (culture, neuron) table; DataFileError where a neuron is missing."""
-        if not self._places:
+        """Layout and (culture, neuron) table; DataFileError where a neuron is missing or stored twice."""
+        if not self._neurons:
             raise DataFileError(self._path, "`neuron_scores` holds no neuron")
-        for (module, layer), rows in self._places.items():
-            if rows.n_filled < rows.n_rows:
-                missing = f"{module}_{layer}_{rows.first_missing()}"
-                raise DataFileError(self._path, f"{missing!r} is missing, though later neurons are there")
-        layers = {layer for _, layer in self._places}
-        for module, layer in itertools.product(
-            {module for module, _ in self._places}, range(max(layers) + 1)
-        ):
-            if (module, layer) not in self._places:
-                raise DataFileError(self._path, f"{module} of layer {layer} is missing")
-        layout = Layout.from_widths(
-            [(layer, module, r.n_rows) for (module, layer), r in self._places.items()]
-        )
+        for (module, layer), (indices, _) in self._neurons.items():
+            counts = np.bincount(indices)
+            for problem, wrong in (("is there twice", counts > 1), ("is missing", counts == 0)):
+                if wrong.any():
+                    raise DataFileError(self._path, f"'{module}_{layer}_{np.argmax(wrong)}' {problem}")
+        n_layers = max(layer for _, layer in self._neurons) + 1
+        for module in {module for module, _ in self._neurons}:
+            for layer in range(n_layers):
+                if (module, layer) not in self._neurons:
+                    raise DataFileError(self._path, f"{module} of layer {layer} is missing")
+        widths = [(layer, module, len(indices)) for (module, layer), (indices, _) in self._neurons.items()]
+        layout = Layout.from_widths(widths)
         sums = np.empty((len(self.cultures), layout.n_neurons))
         for segment in layout.segments:
-            rows = self._places.pop((segment.module, segment.layer))
-            sums[:, segment.columns] = rows.values[: rows.n_rows].T
+            indices, values = self._neurons.pop((segment.module, segment.layer))
+            rows = np.frombuffer(values).reshape(segment.width, -1)
+            sums[:, segment.start + np.frombuffer(indices, dtype=np.int64)] = rows.T
         return layout, sums
 
 
-class _Rows:
-    """(index, culture) scores of one module and layer; grows by doubling."""
-
-    def __init__(self, n_cultures: int) -> None:
-        self.values = np.empty((1024, n_cultures))
-        self._filled = np.zeros(1024, dtype=bool)
-        self.n_rows = 0
-        self.n_filled = 0
-
-    def put(self, index: int, values: list[float]) -> bool:
-        """Store a neuron; False where it has been stored before."""
-        while index >= len(self._filled):
-            self.values = np.concatenate([self.values, np.empty_like(self.values)])
-            self._filled = np.concatenate([self._filled, np.zeros_like(self._filled)])
-        if self._filled[index]:
-            return False
-        self.values[index] = values
-        self._filled[index] = True
-        self.n_rows = max(self.n_rows, index + 1)
-        self.n_filled += 1
-        return True
-
-    def first_missing(self) -> int:
-        """Least index that was not stored."""
-        return int(np.argmin(self._filled))
-
-
 _MOST_NEURONS = 1 << 22
-"""Of one module in one layer; a larger index is a damaged name, not a wider model."""
+"""In one module and layer; a larger index is a damaged name, not a wider model."""
 
 
-def _place(path: Path, key: str) -> tuple[str, int, int]:
-    module, _, rest = key.rpartition("_")
+def _neuron(path: Path, key: str) -> tuple[str, int, int]:
+    module, _, index = key.rpartition("_")
     module, _, layer = module.rpartition("_")
-    if not (module and layer.isdecimal() and rest.isdecimal() and int(rest) < _MOST_NEURONS):
+    if not (module and layer.isdecimal() and index.isdecimal() and int(index) < _MOST_NEURONS):
         raise DataFileError(path, f"{key!r} names no neuron; module_layer_index is expected")
-    return module, int(layer), int(rest)
+    return module, int(layer), int(index)
 
 
-def _numbers(path: Path, what: str, events: Events) -> dict[str, float]:
-    if next(events)[0] != "start_map":
-        raise DataFileError(path, f"{what!r} is no object")
-    found = {}
+def _keys(path: Path, name: str, events: Events) -> Iterator[str]:
+    """Keys of an object, one by one; the value of each is read from `events` before the next is asked for."""
+    kind, value = next(events)
+    if kind != "start_map":
+        raise DataFileError(path, f"{name!r} holds {value!r}, an object is expected")
     for kind, key in events:
         if kind == "end_map":
-            break
-        inner, value = next(events)
-        if inner not in ("number", "double", "integer"):
-            raise DataFileError(path, f"{what!r} of {key!r} is {value!r}, not a number")
-        found[key] = float(value)
-    return found
+            return
+        yield key
+
+
+def _numbers(path: Path, name: str, events: Events) -> dict[str, float]:
+    numbers = {}
+    for key in _keys(path, name, events):
+        kind, value = next(events)
+        if kind not in ("number", "double", "integer"):
+            raise DataFileError(path, f"{name!r} of {key!r} is a {kind}, not a number")
+        numbers[key] = float(value)
+    return numbers
 
 
 def _counts(path: Path, events: Events) -> dict[str, int]:
     """How many items each data set of `dataset_ids` lists."""
-    if next(events)[0] != "start_map":
-        raise DataFileError(path, "'dataset_ids' is no object")
-    found = {}
-    for kind, key in events:
-        if kind == "end_map":
-            break
+    counts = {}
+    for key in _keys(path, "dataset_ids", events):
         if next(events)[0] != "start_array":
             raise DataFileError(path, f"'dataset_ids' of {key!r} is no list")
-        n_items = 0
-        for inner, _ in events:
-            if inner == "end_array":
-                break
-            n_items += 1
-        found[key] = n_items
-    return found
+        counts[key] = sum(1 for _ in itertools.takewhile(lambda event: event[0] != "end_array", events))
+    return counts
 
 
 def _skip(event: tuple[str, Any], events: Events) -> None:

@@ -1,4 +1,4 @@
-"""Where scores of items come from: stored as they are, or made again from tensors."""
+"""Sources of item scores: stored ones, or tensors that are reduced again."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ class StoredScores(Source):
         self.parts = run.item_parts(benchmark)
 
     def scores(self, part: Part, segments: Sequence[Segment]) -> Scored:
-        """See `Source`; of segments that lie side by side."""
-        pieces = []
+        """See `Source`."""
+        blocks = []
         with self._run.open_item_scores(part) as stored:
-            for columns in side_by_side(segments):
-                pieces.append(
+            for columns in merged_columns(segments):
+                blocks.append(
                     (stored.scores(columns=columns), stored.peak_tokens(columns=columns).astype(np.int32))
                 )
-        scores, peaks = zip(*pieces, strict=True)
+        scores, peaks = zip(*blocks, strict=True)
         return np.concatenate(scores, axis=1), np.concatenate(peaks, axis=1)
 
 
 class StoredTensors(Source):
-    """Level `token`: read and scored side by side, each piece in one thread."""
+    """Level `token`: read and scored in parallel, each block in one thread."""
 
     def __init__(self, run: Run, benchmark: str, aggregation: Aggregation, memory: int) -> None:
-        """`memory` in bytes is kept by what is read; an item's own pair may be larger."""
+        """What is read takes at most `memory` bytes, or one item's pair where that is larger."""
         self._run = run
         self._aggregation = aggregation
         self._memory = memory
@@ -71,16 +71,16 @@ class StoredTensors(Source):
             ) -> None:
                 number_format = stored.number_format(segment)
                 made = self._aggregation.score(activation, gradient, number_format, part.prompts, rows)
-                place = slice(rows.start, rows.stop), columns[segment]
-                scores[place], peaks[place] = made
+                cells = slice(rows.start, rows.stop), columns[segment]
+                scores[cells], peaks[cells] = made
 
             threads = thread_count() if self._aggregation.is_parallel else None
             for_each_pair(stored, segments, score, memory=self._memory, threads=threads)
         return scores, peaks
 
 
-def side_by_side(segments: Sequence[Segment]) -> list[slice]:
-    """Columns of segments, those that touch as one."""
+def merged_columns(segments: Sequence[Segment]) -> list[slice]:
+    """Columns of segments, those that touch merged."""
     columns: list[slice] = []
     for segment in segments:
         own = segment.columns

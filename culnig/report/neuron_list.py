@@ -91,16 +91,16 @@ def add_drivers(listed: Sequence[Listed], run: Run, benchmark: str, questions: Q
     answers = run.outcomes(benchmark)
     for each, own_drivers in zip(listed, drivers(run, benchmark, flat), strict=True):
         for driver in own_drivers:
-            part, row = rows[driver.place]
+            part, row = rows[driver.item]
             words = [part.prompts.vocabulary.get(int(token), "") for token in part.prompts.tokens(row)]
             number = questions.number(
-                (run.run_id, benchmark, driver.place),
+                (run.run_id, benchmark, driver.item),
                 {
-                    "id": str(answers.id[driver.place]),
-                    "culture": str(answers.culture[driver.place]),
-                    "topic": str(answers.topic[driver.place]),
-                    "gold": str(answers.gold[driver.place]),
-                    "predicted": str(answers.predicted[driver.place]),
+                    "id": str(answers.id[driver.item]),
+                    "culture": str(answers.culture[driver.item]),
+                    "topic": str(answers.topic[driver.item]),
+                    "gold": str(answers.gold[driver.item]),
+                    "predicted": str(answers.predicted[driver.item]),
                     "text": shortened("".join(words)),
                 },
             )

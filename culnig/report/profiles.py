@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from culnig.errors import SelectionError
 from culnig.selection.tables import Roles, choose_roles
 from culnig.store import schema
-from culnig.store.run import Run, Wanted
+from culnig.store.run import Run, TableRows
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Profile:
 def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> Profile:
     """Read the tables of a target. `listed` are the flat indices of neurons whose scores are kept."""
     target, control = roles.target, roles.control
-    tables = [Wanted(target.name, schema.SUM)]
+    tables = [TableRows(target.name, schema.SUM)]
     if control is not None:
-        tables.append(Wanted(control.name, schema.SUM, roles.control_rows))
+        tables.append(TableRows(control.name, schema.SUM, roles.control_rows))
     n_cultures, layout = len(target.cultures), run.layout
     layers = np.zeros((n_cultures, len(layout.modules), layout.n_layers))
     sums, products = np.zeros(n_cultures), np.zeros((n_cultures, n_cultures))

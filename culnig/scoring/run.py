@@ -23,7 +23,8 @@ from culnig.scoring.scoring import ScoreSettings, Scoring
 from culnig.store import schema
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
-from culnig.store.run import Run, read_run_record
+from culnig.store.record import read_run_record
+from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
 
 _RECORDED_PACKAGES = ("culnig-engine", "torch", "transformers", "numpy", "h5py")
@@ -221,7 +222,7 @@ def _score_portion(
     if stored is not None:
         scores.moments, scores.batches_done = stored.moments, stored.batches_done
         scores.scorers = dict(stored.scorers)
-        scores.outcomes.put(stored.places, stored.outcomes)
+        scores.outcomes.put(stored.indices, stored.outcomes)
         progress(name, int(stored.moments.n_items.sum()))
     if run_settings.level != "culture":
         writer.discard_data(_KEEPERS[run_settings.level].folder, portion, numbers.start + scores.batches_done)

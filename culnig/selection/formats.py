@@ -23,8 +23,9 @@ import numpy as np
 from culnig.core.neurons import MLP_GATE, Layout, Neuron
 from culnig.errors import InputError, MismatchError, StoreError, argument, option
 from culnig.selection.algebra import check_one_model
-from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, check_free, read_neuron_set
+from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
 from culnig.store.files import make_folder, read_json, whole_file
+from culnig.store.output_folder import check_file
 
 if TYPE_CHECKING:
     import torch
@@ -231,7 +232,7 @@ def write_as(
     if form == "culnig":
         sets[0].write(path, overwrite=overwrite)
         return
-    check_free(path, overwrite=overwrite)
+    check_file(path, overwrite=overwrite)
     if form == "lape":
         if n_layers is None:
             raise InputError(

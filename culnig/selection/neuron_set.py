@@ -6,19 +6,19 @@ Equal selections give equal bytes: the file holds no times and no local paths, a
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import FORWARD_ORDER, Layout, Neuron
 from culnig.core.notebook import html_table
-from culnig.errors import MismatchError, OutputExistsError, StoreError, option
+from culnig.errors import MismatchError, StoreError
 from culnig.store.files import make_folder, read_json, write_json
+from culnig.store.output_folder import check_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +106,7 @@ class NeuronSet:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError if the path is taken."""
-        check_free(path, overwrite=overwrite)
+        check_file(path, overwrite=overwrite)
         make_folder(path.parent)
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
         write_json(
@@ -127,16 +127,6 @@ class NeuronSet:
                     **{name: values.tolist() for name, values in self.columns.items()},
                 },
             },
-        )
-
-
-def check_free(path: Path, *, overwrite: bool) -> None:
-    """OutputExistsError if a folder, or without `overwrite` a file, is at the path."""
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give a file")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(
-            f"{path} exists; use {option('overwrite')} to replace it, or give another file"
         )
 
 

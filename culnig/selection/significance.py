@@ -24,7 +24,7 @@ from culnig.errors import SelectionError, UnknownNameError, option
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.tables import Roles
 from culnig.store import schema
-from culnig.store.run import Run, Wanted
+from culnig.store.run import Run, TableRows
 
 LEVEL = 0.05
 """Default false discovery rate at which survivors are counted."""
@@ -142,7 +142,9 @@ def p_values(run: Run, roles: Roles, contrast: Contrast, flat: NDArray[np.int64]
     return p
 
 
-def _cells(roles: Roles, contrast: Contrast) -> tuple[NDArray[np.float64], NDArray[np.int64], list[Wanted]]:
+def _cells(
+    roles: Roles, contrast: Contrast
+) -> tuple[NDArray[np.float64], NDArray[np.int64], list[TableRows]]:
     """Weights and item counts of the cells with a weight, and the tables of their sums, then squares."""
     weights: list[float] = []
     n_items: list[int] = []
@@ -158,7 +160,7 @@ def _cells(roles: Roles, contrast: Contrast) -> tuple[NDArray[np.float64], NDArr
         n_items += [stored.items_of_culture[row] for row in rows]
         tables.append((stored.name, rows))
     sums_and_squares = [
-        Wanted(name, table, rows) for table in (schema.SUM, schema.SUM_OF_SQUARES) for name, rows in tables
+        TableRows(name, table, rows) for table in (schema.SUM, schema.SUM_OF_SQUARES) for name, rows in tables
     ]
     return np.array(weights), np.array(n_items, dtype=np.int64), sums_and_squares
 

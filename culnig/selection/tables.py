@@ -17,7 +17,7 @@ from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
 from culnig.errors import SelectionError, UnknownNameError, argument, option
 from culnig.store import schema
-from culnig.store.run import Run, StoredBenchmark, Wanted
+from culnig.store.run import Run, StoredBenchmark, TableRows
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,12 @@ def general_totals(run: Run, **which: Any) -> GeneralTotals:
     return GeneralTotals(run.layout, difference, excluded, run.model, roles.source(run))
 
 
-def _sums(roles: Roles) -> list[Wanted]:
-    tables = [Wanted(roles.target.name, schema.SUM)]
+def _sums(roles: Roles) -> list[TableRows]:
+    tables = [TableRows(roles.target.name, schema.SUM)]
     if roles.control is not None:
-        tables.append(Wanted(roles.control.name, schema.SUM, roles.control_rows))
+        tables.append(TableRows(roles.control.name, schema.SUM, roles.control_rows))
     if roles.exclusion is not None:
-        tables.append(Wanted(roles.exclusion.name, schema.SUM))
+        tables.append(TableRows(roles.exclusion.name, schema.SUM))
     return tables
 
 

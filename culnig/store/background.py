@@ -1,76 +1,51 @@
-"""Writing beside computing: one thread, one queue with a limit, work done in the order it was given."""
+"""Writing in the background: one thread that does its jobs in the order in which they were given."""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 DEFAULT_LIMIT = 256 << 20
 
 
 class BackgroundWriter:
-    """Runs jobs in a thread; `submit` waits while more than `limit` bytes are on their way.
+    """Runs jobs in a thread; `submit` waits while more than `limit` bytes are pending.
 
-    An error of a job is raised by the next `submit` or `drain`, and the jobs after it are dropped.
+    The next `submit` or `drain` raises the error of a job, and the jobs after it are dropped.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
         self._limit = limit
-        self._jobs: deque[tuple[Callable[[], None], int]] = deque()
-        self._bytes = 0
+        self._thread = ThreadPoolExecutor(1, "culnig-writer")
+        self._pending: deque[tuple[Future[None], int]] = deque()
         self._error: BaseException | None = None
-        self._changed = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="culnig-writer", daemon=True)
-        self._thread.start()
 
     def submit(self, job: Callable[[], None], n_bytes: int = 0) -> None:
-        """Queue a job that holds `n_bytes`; waits for room."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._error or self._bytes == 0 or self._fits(n_bytes))
-            self._raise()
-            self._jobs.append((job, n_bytes))
-            self._bytes += n_bytes
-            self._changed.notify_all()
+        """Queue a job that holds `n_bytes`; a job above the limit waits for all others."""
+        self._wait(max(0, self._limit - n_bytes))
+        self._pending.append((self._thread.submit(self._run, job), n_bytes))
 
     def drain(self) -> None:
         """Wait until everything is done."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._error or not self._jobs)
-            self._raise()
+        self._wait(-1)
 
     def close(self) -> None:
-        """Stop; jobs that wait are dropped."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join()
+        """Stop after the present job; the others are dropped."""
+        self._thread.shutdown(cancel_futures=True)
 
-    def _fits(self, n_bytes: int) -> bool:
-        return self._bytes + n_bytes <= self._limit
-
-    def _raise(self) -> None:
+    def _wait(self, limit: int) -> None:
+        """Until at most `limit` bytes are pending; -1: until no job is."""
+        while self._pending and (
+            self._pending[0][0].done() or sum(n_bytes for _, n_bytes in self._pending) > limit
+        ):
+            self._pending.popleft()[0].result()
         if self._error is not None:
             raise self._error
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._jobs)
-                if self._closing:
-                    return
-                job, n_bytes = self._jobs[0]
+    def _run(self, job: Callable[[], None]) -> None:
+        if self._error is None:
             try:
                 job()
             except BaseException as error:
-                with self._changed:
-                    self._error = error
-                    self._jobs.clear()
-                    self._changed.notify_all()
-                return
-            del job  # and what it holds
-            with self._changed:
-                self._jobs.popleft()
-                self._bytes -= n_bytes
-                self._changed.notify_all()
+                self._error = error

@@ -1,4 +1,4 @@
-"""How datasets are packed, and how damage to them is found.
+"""Compression and checksums of datasets.
 
 Datasets are in chunks with a Fletcher-32 checksum over the packed bytes: a flipped bit is an error on
 reading, not another number. Tensors have hashes of their own (culnig.store.tensors).

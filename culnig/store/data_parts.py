@@ -1,4 +1,4 @@
-"""What item scores and tensors have in common: files of a few batches each, with the items' tokens."""
+"""Files of item scores and of tensors: parts of a few batches each, with the items' tokens."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Prompts:
     """Items of a part, in the order of scoring, with the tokens of their prompts."""
 
     item: NDArray[np.int64]
-    """Place of each item in its benchmark's item table, shape (item,)."""
+    """Index of each item in its benchmark's item table, shape (item,)."""
     offsets: NDArray[np.int64]
-    """Where the tokens of each item begin, and where the last end, shape (item + 1,)."""
+    """Offset of each item's first token, then the number of all tokens, shape (item + 1,)."""
     token_ids: NDArray[np.int32]
     """Tokens of all items, one after the other, shape (token,)."""
     vocabulary: Mapping[int, str] = field(default_factory=dict)
@@ -38,14 +38,14 @@ class Prompts:
     @classmethod
     def of(
         cls,
-        places: Sequence[int],
+        indices: Sequence[int],
         token_ids: Sequence[Sequence[int]],
         text_of: Callable[[int], str] = str,
     ) -> Prompts:
         """From lists; `text_of` gives the text of a token."""
         lengths = [len(ids) for ids in token_ids]
         return cls(
-            np.array(places, dtype=np.int64),
+            np.array(indices, dtype=np.int64),
             np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
             np.array([token for ids in token_ids for token in ids], dtype=np.int32),
             {token: text_of(token) for token in sorted({token for ids in token_ids for token in ids})},
@@ -87,12 +87,12 @@ class PartName:
 
 
 class Abandoned(Exception):
-    """Thrown into the context of a new part to end it; nothing of it is left."""
+    """Raised in the context of a new part to remove it."""
 
 
 @contextlib.contextmanager
 def new_part(path: Path, kind: str, name: PartName, prompts: Prompts) -> Iterator[h5py.File]:
-    """A part to be filled; it appears when the context ends."""
+    """A part to fill; it appears when the context ends."""
     with whole_hdf5(path) as file:
         file.attrs[schema.FORMAT], file.attrs[schema.FORMAT_VERSION] = kind, PART_VERSIONS[kind]
         file.attrs[schema.RUN_ID], file.attrs[schema.BENCHMARK] = name.run_id, name.benchmark
@@ -107,7 +107,7 @@ def new_part(path: Path, kind: str, name: PartName, prompts: Prompts) -> Iterato
 
 @dataclass(frozen=True)
 class Part:
-    """A part that is there: where, what it belongs to, and its items."""
+    """A stored part: its path, what it belongs to, and its items."""
 
     path: Path
     name: PartName
@@ -115,7 +115,7 @@ class Part:
 
 
 def read_part(path: Path, kind: str, n_items: int) -> Part:
-    """What a part is about, without its data. `n_items` is the number of items of its benchmark.
+    """Name and items of a part, without its data. `n_items` is the number of items of its benchmark.
 
     StoreError where it is of another kind or version, or damaged.
     """
@@ -124,9 +124,9 @@ def read_part(path: Path, kind: str, n_items: int) -> Part:
 
 
 def _read_name(file: h5py.File, kind: str) -> PartName:
-    found = file.attrs.get(schema.FORMAT)
-    if not isinstance(found, str) or found != kind:
-        raise StoreError(f"{file.filename}: format is {found!r}, expected {kind!r}")
+    stored = file.attrs.get(schema.FORMAT)
+    if not isinstance(stored, str) or stored != kind:
+        raise StoreError(f"{file.filename}: format is {stored!r}, expected {kind!r}")
     version = file.attrs.get(schema.FORMAT_VERSION)
     if np.ndim(version) or version != PART_VERSIONS[kind]:
         raise StoreError(

@@ -1,62 +1,114 @@
-"""Values of unchunked datasets at their place in the file: read and written past HDF5 and the file cache.
+"""Values of unchunked datasets, read and written at their offset in the file, past HDF5.
 
-HDF5 lets one thread in at a time and copies what it is given; the operating system takes and gives pieces as
-they lie in memory, for any thread. What is stored is the same HDF5 file. Past the system's file cache too,
-because filling it takes a core 0.4 to 3 s a GB: in whole blocks, where the file system allows it.
+HDF5 admits one thread at a time and copies what it is given; the operating system serves any thread, from and
+into the caller's memory. The file stays an ordinary HDF5 file. Reading goes past the system's file cache too,
+because filling it takes a core about 0.3 s per GB (docs/store.md).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import mmap
 import os
-from pathlib import Path
+import weakref
+from collections.abc import Iterable
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 4096
-"""Bytes; what goes past the cache begins and ends at a multiple, in the file and in memory."""
+_BLOCK = 4096
+"""Bytes; reads past the cache begin and end at a multiple, in the file and in memory."""
 _LARGE_PAGE = 2 << 20
 
 
-def in_one_piece() -> h5py.h5p.PropDCID:
-    """How a dataset is made that has its place in the file from the start."""
-    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    return how
+def contiguous() -> h5py.h5p.PropDCID:
+    """Properties of a dataset whose values have a fixed offset in the file from the start."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return properties
 
 
-def place_in_file(dataset: h5py.Dataset) -> int | None:
-    """Where the values begin, in bytes; None where they are in chunks, empty or in other files."""
-    how = dataset.id.get_create_plist()
-    if how.get_layout() != h5py.h5d.CONTIGUOUS or how.get_external_count():
+def offset_in_file(dataset: h5py.Dataset) -> int | None:
+    """Offset of the first value in bytes; None for a dataset in chunks, empty, or stored in another file."""
+    properties = dataset.id.get_create_plist()
+    if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
         return None
-    place = dataset.id.get_offset()
-    return None if place is None else int(place)
+    offset = dataset.id.get_offset()
+    return None if offset is None else int(offset)
 
 
-def opened_past_cache(path: Path, access: int) -> int | None:
-    """A descriptor past the file cache with that access (`os.O_RDONLY`), or None where that cannot be."""
-    how = getattr(os, "O_DIRECT", None)  # Linux
-    try:
-        return None if how is None else os.open(path, access | how)
-    except OSError:  # such as a file system in memory
-        return None
-
-
-def large_pages(n_bytes: int) -> NDArray[np.uint8]:
-    """Memory that begins at a page, in large pages where the system has them.
-
-    Every page is a request of its own to many disks: 2.4 GB took 0.5 s in large and 0.8 s in small ones.
-    """
-    if not hasattr(mmap, "MADV_HUGEPAGE"):  # Linux
-        return np.frombuffer(mmap.mmap(-1, n_bytes), dtype=np.uint8)
-    memory = mmap.mmap(-1, n_bytes + _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
+def new_buffer(n_bytes: int) -> NDArray[np.uint8]:
+    """Memory for `DirectReader.read` of `n_bytes`: whole blocks, in large pages where the system has them."""
+    size = (n_bytes // _BLOCK + 2) * _BLOCK
+    memory = mmap.mmap(-1, size + _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # Linux
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
     whole = np.frombuffer(memory, dtype=np.uint8)
     begin = -whole.ctypes.data % _LARGE_PAGE
-    return whole[begin : begin + n_bytes]
+    return whole[begin : begin + size]
+
+
+class DirectReader:
+    """Reads an open file from any thread, past the file cache where the file system allows it."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Of a file that stays open."""
+        self._descriptor = descriptor
+        self._uncached: int | None = None
+        with contextlib.suppress(OSError, AttributeError):  # a file system in memory; not Linux
+            self._uncached = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_DIRECT)
+            weakref.finalize(self, os.close, self._uncached)
+
+    def read(self, offset: int, n_bytes: int, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The bytes from `offset` on, in `buffer` (`new_buffer` of as many); errors as of `read_at`."""
+        before = offset % _BLOCK
+        blocks = buffer[: -(-(before + n_bytes) // _BLOCK) * _BLOCK]
+        n_read = 0
+        if self._uncached is not None:
+            with contextlib.suppress(OSError, OverflowError):  # no such offset, or no blocks of this size
+                n_read = os.preadv(self._uncached, [blocks.data], offset - before)
+        if n_read < before + n_bytes:
+            read_at(self._descriptor, offset, buffer[:n_bytes])
+        elif before:  # HDF5 aligns nothing, and unaligned numbers would be copied again by every user
+            ctypes.memmove(buffer.ctypes.data, buffer.ctypes.data + before, n_bytes)
+        return buffer[:n_bytes]
+
+
+def read_at(descriptor: int, offset: int, values: NDArray[np.uint8]) -> None:
+    """Fill `values` with the bytes from `offset` on; from any thread.
+
+    EOFError where the file ends before, OSError where the disk fails.
+    """
+    view = values.data
+    while view:
+        try:
+            n_read = os.preadv(descriptor, [view], offset)
+        except OverflowError:  # an offset that no file has
+            n_read = 0
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            n_read = 0
+        if not n_read:
+            raise EOFError
+        offset += n_read
+        view = view[n_read:]
+
+
+def write_at(descriptor: int, offset: int, arrays: Iterable[NDArray[Any]]) -> None:
+    """Write arrays one after the other from `offset` on. OSError where the disk refuses.
+
+    Each is asked for when it is written: the hash taken just before left it in the CPU's cache.
+    """
+    for array in arrays:
+        view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        while view:
+            n_written = os.pwritev(descriptor, [view], offset)
+            offset += n_written
+            view = view[n_written:]

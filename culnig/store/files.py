@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import hashlib
 import io
 import json
 import os
@@ -16,7 +14,7 @@ from typing import Any
 
 import h5py
 
-from culnig.errors import EnvironmentProblem, StoreError
+from culnig.errors import EnvironmentProblem, StoreError, argument, option
 
 
 def temporary_path(path: Path) -> Path:
@@ -45,7 +43,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """What the disk refuses at `path`, in our words: EnvironmentProblem, or StoreError for a bad name."""
+    """Errors of the disk at `path` as our own: EnvironmentProblem, or StoreError for a bad name."""
     try:
         yield
     except OSError as error:
@@ -55,7 +53,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise EnvironmentProblem(
-                f"cannot write {path}: {error.strerror}; give another output with -o"
+                f"cannot write {path}: {error.strerror}; give another output with {argument('out')}"
             ) from error
         raise StoreError(f"cannot write {path}: {error.strerror or error}; give another output") from error
 
@@ -120,40 +118,17 @@ def whole_hdf5(path: Path) -> Iterator[h5py.File]:
             raise target.failure
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other writers of this machine out of a folder; StoreError where one is in it.
-
-    The lock is on the folder itself, so that nothing is left behind, and ends with the process.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreError(
-            f"{folder}: another process is writing this run; wait for it, or give another folder with -o"
-        ) from None
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def require_space(folder: Path, n_bytes: int) -> None:
     """EnvironmentProblem where the disk of `folder` has less than `n_bytes` free."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    parent = folder.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    free = shutil.disk_usage(parent).free
     if n_bytes > free:
         raise EnvironmentProblem(
             f"{folder} needs about {n_bytes / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free; free "
-            "some, store less (--level, --modules, --layers, --items), or write all the same with --force"
+            f"some, store less ({argument('level')}, {argument('modules')}, {argument('layers')}, "
+            f"{argument('items')}), or write all the same with {option('force')}"
         )
 
 
@@ -184,12 +159,3 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise StoreError(f"{path}: not {what}: a JSON {type(document).__name__}, expected an object")
     return document
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,6 +1,6 @@
-"""Level `item`: the score that each item gave each neuron, before P(gold) and clamp.
+"""Level `item`: the score of each item and neuron, before P(gold) and clamp.
 
-As float16 a score is stored as a share of the largest of its item, so that small ones do not vanish.
+A float16 score is divided by the largest of its item, so that small scores do not vanish.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ SCORE_TYPES: tuple[ScoreType, ...] = ("float32", "float16")
 
 def item_bytes(n_neurons: int, score_type: ScoreType, n_tokens: int) -> int:
     """Bytes of one item, uncompressed."""
-    return n_neurons * (np.dtype(score_type).itemsize + _place_type(n_tokens).itemsize)
+    return n_neurons * (np.dtype(score_type).itemsize + _peak_type(n_tokens).itemsize)
 
 
-def _place_type(most_tokens: int) -> np.dtype[np.unsignedinteger]:
+def _peak_type(most_tokens: int) -> np.dtype[np.unsignedinteger]:
     return np.dtype(np.uint16 if most_tokens <= np.iinfo(np.uint16).max else np.uint32)
 
 
@@ -48,7 +48,7 @@ class ItemScoresWriter:
         shape = (prompts.n_items, n_neurons)
         longest = int(np.diff(prompts.offsets).max(initial=0))
         self._scores = tables.create_table(file, schema.SCORES, shape, score_type, compression)
-        self._peaks = tables.create_table(file, schema.PEAK_TOKEN, shape, _place_type(longest), compression)
+        self._peaks = tables.create_table(file, schema.PEAK_TOKEN, shape, _peak_type(longest), compression)
         self._scale: NDArray[np.float32] | None = None
         if score_type == "float16":
             self._scale = np.zeros(prompts.n_items, dtype=np.float32)
@@ -79,7 +79,7 @@ class ItemScoresWriter:
         self._stack.close()
 
     def abandon(self) -> None:
-        """Leave nothing of the part."""
+        """Remove the part."""
         with contextlib.suppress(Abandoned), self._stack:
             raise Abandoned
 
@@ -107,5 +107,5 @@ class ItemScores:
         return values if self._scale is None else values * self._scale[rows, None]
 
     def peak_tokens(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.int64]:
-        """Place of the token that gave each score, (item, neuron)."""
+        """Index of the token that gave each score, (item, neuron)."""
         return tables.read_cells(self._peaks, rows, columns).astype(np.int64)

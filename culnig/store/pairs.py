@@ -1,4 +1,4 @@
-"""Stored pairs of activation and gradient, piece by piece: threads wait for the disk while others compute."""
+"""Stored pairs of activation and gradient, in blocks: some threads wait for the disk while others compute."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import Segment
 from culnig.store.data_parts import Prompts
-from culnig.store.piece_reader import room_for
+from culnig.store.direct import new_buffer
 from culnig.store.tensors import ITEM_SIZES, Tensors
 
-_PIECE_BYTES = 8 << 20
-"""A pair is read at once up to this size: long enough for the disk, short enough for the CPU's caches."""
+_BLOCK_BYTES = 8 << 20
+"""Of a pair that is read at once: long enough for the disk, short enough for the CPU's caches."""
 _MORE_THREADS = 2
-"""Than may compute, to wait for the disk."""
+"""That wait for the disk, beside those that compute."""
 
 Use = Callable[[Segment, range, NDArray[Any], NDArray[Any]], None]
-"""What is done with the activation and gradient (token, neuron) of a segment for some rows of items."""
+"""Takes the activation and gradient (token, neuron) of a segment for some rows of items."""
 
 
 def for_each_pair(
@@ -28,41 +28,38 @@ def for_each_pair(
 ) -> None:
     """Read everything of some segments and hand it to `use`, from at most `threads` threads at once.
 
-    With None all happens in the caller's thread. `memory` in bytes is kept by what is read; an item's own
-    pair may be larger. StoreError as of `Tensors.pair`.
+    With None all happens in the caller's thread. What is read takes at most `memory` bytes, or one item's
+    pair where that is larger. StoreError as of `Tensors.pair`.
     """
     stored.open(segments)
-    most_threads = 1 if threads is None else threads + _MORE_THREADS
-    pieces = list(_pieces(stored.prompts, segments, min(_PIECE_BYTES, memory // most_threads)))
-    most = max((_n_bytes(stored.prompts, *piece) for piece in pieces), default=0)
-    n_rooms = max(1, min(most_threads, memory // max(most, 1)))
-    # fresh memory for each piece would cost as much as the reading
-    rooms = [(room_for(most // 2), room_for(most // 2)) for _ in range(n_rooms)]
+    n_threads = 1 if threads is None else threads + _MORE_THREADS
+    blocks = list(_blocks(stored.prompts, segments, min(_BLOCK_BYTES, memory // n_threads)))
+    largest = max((_n_bytes(stored.prompts, *block) for block in blocks), default=0)
+    n_threads = max(1, min(n_threads, memory // max(largest, 1)))
+    # new memory for each block would cost as much as the reading
+    buffers = [(new_buffer(largest // 2), new_buffer(largest // 2)) for _ in range(n_threads)]
     computing = threading.Semaphore(threads or 1)
 
-    def read(piece: tuple[Segment, range]) -> None:
-        own = rooms.pop()
-        pair = stored.pair(*piece, own)
+    def read(block: tuple[Segment, range]) -> None:
+        buffer = buffers.pop()
+        pair = stored.pair(*block, buffer)
         with computing:
-            use(*piece, *pair)
-        rooms.append(own)
+            use(*block, *pair)
+        buffers.append(buffer)
 
     if threads is None:
-        for piece in pieces:
-            read(piece)
+        for block in blocks:
+            read(block)
         return
-    for piece in pieces[:1]:  # shows where the file is
-        read(piece)
-    n_threads = n_rooms if stored.waits_for_disk else min(n_rooms, threads)
     with ThreadPoolExecutor(n_threads) as workers:
-        for _ in workers.map(read, pieces[1:]):
+        for _ in workers.map(read, blocks):
             pass
 
 
-def _pieces(
+def _blocks(
     prompts: Prompts, segments: Sequence[Segment], most_bytes: int
 ) -> Iterator[tuple[Segment, range]]:
-    """Every segment for all items, in rows of items that stay below a size where one item does."""
+    """All items of every segment, in rows of items that stay below a size, or of one item."""
     for segment in segments:
         begin = 0
         for row in range(prompts.n_items):
@@ -74,6 +71,6 @@ def _pieces(
 
 
 def _n_bytes(prompts: Prompts, segment: Segment, rows: range) -> int:
-    """Of a pair in the widest format."""
+    """Of a pair in the widest number format."""
     n_tokens = int(prompts.offsets[rows.stop] - prompts.offsets[rows.start])
     return 2 * n_tokens * segment.width * max(ITEM_SIZES.values())

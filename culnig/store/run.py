@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import h5py
 import numpy as np
@@ -20,23 +17,20 @@ from numpy.typing import NDArray
 from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout, Segment
-from culnig.core.notebook import html_table
+from culnig.core.notebook import html_table, optional_package
 from culnig.core.outcomes import Outcomes
-from culnig.errors import EnvironmentProblem, StoreError, UnknownNameError
+from culnig.errors import StoreError, UnknownNameError, argument, command, option
+from culnig.provenance import file_hash
 from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store import schema, tables
 from culnig.store.data_parts import Part, benchmark_of, read_part
-from culnig.store.files import file_hash, open_hdf5, read_json
+from culnig.store.files import open_hdf5
 from culnig.store.item_scores import ItemScores
+from culnig.store.record import one_of, open_scores, read_run_record, run_id
 from culnig.store.tensors import Tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-RECORD_SECTIONS = ("model", "settings", "benchmarks")
-"""Objects that every run.json has, and that a resumed run must share with the request."""
-_ROLES = ("target", "control", "exclusion")
-_SPLITS = ("identify", "test", "all")
 
 
 @dataclass(frozen=True)
@@ -52,14 +46,14 @@ class StoredBenchmark:
     """Items of each culture, in the order of `cultures`."""
 
 
-class Wanted(NamedTuple):
-    """A table that `Run.blocks` shall walk over."""
+class TableRows(NamedTuple):
+    """Rows of a table that `Run.blocks` walks over."""
 
     benchmark: str
     table: str
     """`schema.SUM` or `schema.SUM_OF_SQUARES`."""
     rows: Sequence[int] | None = None
-    """Which cultures, by number and in which order; None for all."""
+    """Index of each culture, in this order; None for all cultures."""
 
 
 class Run:
@@ -74,20 +68,20 @@ class Run:
         self.folder = Path(folder)
         self.scorer = None if scorer == GRADIENT_ACTIVATION else scorer
         if not os.path.lexists(self.folder):
-            raise StoreError(f"{self.folder}: no such run; make one with `culnig-engine score … -o {folder}`")
+            raise StoreError(f"{self.folder}: no such run; make one with `{command('score')}`")
         self.record = read_run_record(self.folder)
-        there = self.record["settings"].get("scorers", [])
-        if self.scorer is not None and self.scorer not in there:
+        stored = self.record["settings"].get("scorers", [])
+        if self.scorer is not None and self.scorer not in stored:
             raise UnknownNameError(
                 f"scorer of run {self.folder}:",
                 self.scorer,
-                [GRADIENT_ACTIVATION, *there],
-                "score with --scorer to have others",
+                [GRADIENT_ACTIVATION, *stored],
+                f"score with {argument('scorers')} to have others",
             )
         self.scores_file = self.folder / schema.SCORES_FILE
         if not self.scores_file.exists():
             raise StoreError(
-                f"{self.folder}: the run is not finished; run the same `score` command with --resume"
+                f"{self.folder}: the run is not finished; score the same with {option('resume')}"
             )
         with open_scores(self.scores_file) as file:
             segments = tables.read_layout(file).segments
@@ -136,21 +130,21 @@ class Run:
             group = self._tables(benchmark)
             return tables.read_moments(group, self.layout.n_neurons)
 
-    def blocks(self, wanted: Sequence[Wanted]) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:
+    def blocks(self, chosen: Sequence[TableRows]) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:
         """Walk over tables of all neurons, a range of neurons at a time, so that memory stays small.
 
-        Yields the columns and, for each wanted table, the values (row, neuron of the range). They lie in
+        Yields the columns and, for each of the tables, the values (row, neuron of the range). They are in
         buffers that the next step overwrites, so a caller may change them in place.
         """
         with open_scores(self.scores_file) as file:
             group = tables.group_at(file, schema.BENCHMARKS)
-            found = []
-            for name, table, rows in wanted:
+            datasets = []
+            for name, table, rows in chosen:
                 benchmark = self._tables(tables.group_at(group, name))
                 n_cultures = len(tables.read_cultures(benchmark)[0])
                 dataset = tables.table_at(benchmark, table, (n_cultures, self.layout.n_neurons))
-                found.append((dataset, range(dataset.shape[0]) if rows is None else rows))
-            yield from tables.read_blocks(found, self.layout.n_neurons)
+                datasets.append((dataset, range(dataset.shape[0]) if rows is None else rows))
+            yield from tables.read_blocks(datasets, self.layout.n_neurons)
 
     def total(self, name: str) -> NDArray[np.float64]:
         """Σw over all items of a benchmark, cultures added in their order, shape (neuron,)."""
@@ -159,7 +153,7 @@ class Run:
         if stored is not None:
             return stored
         added = np.empty(self.layout.n_neurons)
-        for columns, (sums,) in self.blocks([Wanted(name, schema.SUM)]):
+        for columns, (sums,) in self.blocks([TableRows(name, schema.SUM)]):
             sums.sum(axis=0, out=added[columns])
         return added
 
@@ -169,18 +163,18 @@ class Run:
         StoreError where the run does not keep it.
         """
         with self._benchmark(name) as benchmark:
-            found = tables.read_first_half(self._tables(benchmark), self.layout.n_neurons)
-        if found is None and self.scorer is not None:
+            half = tables.read_first_half(self._tables(benchmark), self.layout.n_neurons)
+        if half is None and self.scorer is not None:
             raise StoreError(
                 f"{self.folder} keeps no halves of {name!r}, and item scores of gradient × activation only, "
-                f"not of {self.scorer}; score it again with --halves"
+                f"not of {self.scorer}; score it again with {option('halves')}"
             )
-        if found is None:
+        if half is None:
             raise StoreError(
                 f"{self.folder} keeps neither item scores nor halves of {name!r}; score it again with "
-                "--level item, or with --halves for split halves alone"
+                f"{option('level', 'item')}, or with {option('halves')} for split halves alone"
             )
-        return found
+        return half
 
     def outcomes(self, name: str) -> Outcomes:
         """Item table of a benchmark."""
@@ -188,22 +182,22 @@ class Run:
             return tables.read_outcomes(group)
 
     def item_parts(self, name: str) -> list[Part]:
-        """Where the scores of all items of a benchmark are, in the order of scoring.
+        """Parts with the scores of all items of a benchmark, in the order of scoring.
 
         StoreError where the run has none, or a part is missing, damaged or another run's.
         """
         parts = self._parts(name, schema.ITEMS_FOLDER, "item")
         n_items = self.stored(name).n_items
-        places = np.concatenate([part.prompts.item for part in parts]) if parts else np.zeros(0)
-        if not np.array_equal(np.sort(places), np.arange(n_items)):
+        indices = np.concatenate([part.prompts.item for part in parts]) if parts else np.zeros(0)
+        if not np.array_equal(np.sort(indices), np.arange(n_items)):
             raise StoreError(
-                f"{self.folder / schema.ITEMS_FOLDER}: the parts of {name!r} hold {len(set(places))} of "
-                f"{n_items} items; one is missing or there twice"
+                f"{self.folder / schema.ITEMS_FOLDER}: the parts of {name!r} hold {len(set(indices))} of "
+                f"{n_items} items; a part is missing or stored twice"
             )
         return parts
 
     def tensor_parts(self, name: str) -> list[Part]:
-        """Where the tensors of the chosen items of a benchmark are, in the order of scoring.
+        """Parts with the tensors of the chosen items of a benchmark, in the order of scoring.
 
         StoreError where the run has none, or a part is missing, damaged or another run's.
         """
@@ -226,14 +220,11 @@ class Run:
     @contextlib.contextmanager
     def open_tensors(self, part: Part) -> Iterator[Tensors]:
         """Open one of `tensor_parts`."""
-        with (
-            open_hdf5(part.path) as file,
-            contextlib.closing(Tensors(file, part.prompts, self.layout)) as stored,
-        ):
-            yield stored
+        with open_hdf5(part.path) as file:
+            yield Tensors(file, part.prompts, self.layout)
 
     def item_scores(self, name: str, columns: slice = slice(None)) -> NDArray[np.float32]:
-        """Score of every item for some neurons (flat positions), before P(gold) and clamp.
+        """Score of every item for some neurons (flat indices), before P(gold) and clamp.
 
         Shape (item, neuron), items in file order. StoreError as for `item_parts`.
         """
@@ -254,14 +245,12 @@ class Run:
         n_items = self.stored(name).n_items
         if self.level != level:
             raise StoreError(
-                f"{self.folder} was scored at level {self.level!r}; score it again with --level {level}"
+                f"{self.folder} was scored at level {self.level!r}; score it again with "
+                f"{option('level', level)}"
             )
-        kind = {schema.ITEMS_FOLDER: schema.ITEMS_FORMAT, schema.TENSORS_FOLDER: schema.TENSORS_FORMAT}[
-            folder
-        ]
-        parts = [
-            read_part(path, kind, n_items) for path in self._data_files(folder) if benchmark_of(path) == name
-        ]
+        kind = schema.ITEMS_FORMAT if level == "item" else schema.TENSORS_FORMAT
+        paths = [path for path in self._data_files(folder) if benchmark_of(path) == name]
+        parts = [read_part(path, kind, n_items) for path in paths]
         for part in parts:
             if part.name.run_id != self.run_id or part.name.benchmark != name:
                 raise StoreError(
@@ -274,8 +263,9 @@ class Run:
         files = sorted((self.folder / folder).glob("part-*.h5"))
         recorded = self.record.get(schema.DATA_FILES)
         if isinstance(recorded, list):
-            there = {path.relative_to(self.folder).as_posix() for path in files}
-            if missing := sorted({str(name) for name in recorded if str(name).startswith(folder)} - there):
+            present = {path.relative_to(self.folder).as_posix() for path in files}
+            expected = {str(name) for name in recorded if str(name).startswith(folder)}
+            if missing := sorted(expected - present):
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise StoreError(f"{self.folder / missing[0]} is missing{more}; put it back or score again")
         return files
@@ -285,14 +275,14 @@ class Run:
 
         EnvironmentProblem where pandas is not installed.
         """
-        return item_frame(self.outcomes(name))
+        return self.outcomes(name).to_pandas()
 
     def to_xarray(self, name: str) -> Any:
         """Score tables of a benchmark as an xarray Dataset with dimensions culture and neuron.
 
         Neurons carry module, layer and index. EnvironmentProblem where xarray is not installed.
         """
-        xarray = _optional("xarray")
+        xarray = optional_package("xarray")
         moments = self.moments(name)
         neurons = self.layout.neurons(np.arange(self.layout.n_neurons))
         return xarray.Dataset(
@@ -311,7 +301,7 @@ class Run:
         )
 
     def plot(self, name: str) -> Figure:
-        """A matplotlib figure of a benchmark's scores: Σ of what is positive, by module and layer."""
+        """A matplotlib figure of a benchmark: the sum of positive scores, by module and layer."""
         from culnig.core.plots import layers_figure
 
         total = np.maximum(self.total(name), 0) / max(1, self.stored(name).n_items)
@@ -321,14 +311,24 @@ class Run:
         title = f"positive scores of {self.model} on {name}, all cultures"
         return layers_figure([(title, self.layout.modules, table)])
 
+    def __repr__(self) -> str:
+        n_items = sum(stored.n_items for stored in self.benchmarks.values())
+        cultures = {culture for stored in self.benchmarks.values() for culture in stored.cultures}
+        scorer = "" if self.scorer is None else f", scorer {self.scorer}"
+        return (
+            f"<Run {self.folder}: {_count(len(self.benchmarks), 'benchmark')}, {_count(n_items, 'item')}, "
+            f"{_count(len(cultures), 'culture')}, {_count(self.layout.n_neurons, 'neuron')} of {self.model}, "
+            f"level {self.level}{scorer}>"
+        )
+
     def _repr_html_(self) -> str:
         """For notebooks: what was scored."""
         return html_table(
             f"{self.model}: {self.layout.n_neurons:,} neurons scored, level {self.level}",
             ("benchmark", "role", "split", "items", "cultures"),
             [
-                (one.name, one.role, one.split, one.n_items, ", ".join(one.cultures))
-                for one in self.benchmarks.values()
+                (stored.name, stored.role, stored.split, stored.n_items, ", ".join(stored.cultures))
+                for stored in self.benchmarks.values()
             ],
         )
 
@@ -337,71 +337,13 @@ class Run:
         return [stored for _, stored in sorted(self.benchmarks.items()) if stored.role == role]
 
 
-def item_frame(outcomes: Outcomes) -> Any:
-    """Answered items as a pandas DataFrame; EnvironmentProblem where pandas is not installed."""
-    pandas = _optional("pandas")
-    columns = ("id", "question_id", "culture", "topic", "split", "gold", "predicted", "correct")
-    numbers = ("p_gold", "option_mass", "alignment")
-    return pandas.DataFrame({column: getattr(outcomes, column) for column in (*columns, *numbers)})
-
-
-def _optional(package: str) -> Any:
-    """A package that the engine does not need itself."""
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError:
-        raise EnvironmentProblem(f"this needs the package {package}; run `pip install {package}`") from None
-
-
-def run_id(record: Mapping[str, Any]) -> str:
-    """SHA-256 over what was asked for."""
-    asked = {section: record[section] for section in RECORD_SECTIONS}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def read_run_record(folder: Path) -> dict[str, Any]:
-    """Read `run.json`; StoreError where it is missing, foreign or of another version."""
-    if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path.is_dir, never raises
-        raise StoreError(f"{folder}: not a folder; a run is a folder with {schema.RUN_FILE} in it")
-    record = read_json(folder / schema.RUN_FILE, "the record of a run")
-    path = folder / schema.RUN_FILE
-    _check_format(path, record.get(schema.FORMAT), record.get(schema.FORMAT_VERSION))
-    for section in RECORD_SECTIONS:
-        if not isinstance(record.get(section), dict):
-            raise StoreError(f"{path}: {section!r} is {record.get(section)!r}, expected an object")
-    if not isinstance(record["model"].get("source"), str):
-        raise StoreError(f"{path}: 'model' names no source")
-    return record
-
-
-@contextlib.contextmanager
-def open_scores(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file of a run for reading and check its format attributes."""
-    with open_hdf5(path) as file:
-        _check_format(path, file.attrs.get(schema.FORMAT), file.attrs.get(schema.FORMAT_VERSION))
-        yield file
-
-
-def _check_format(path: Path, found: Any, version: Any) -> None:
-    if not isinstance(found, str) or found != schema.RUN_FORMAT:
-        raise StoreError(f"{path}: format is {found!r}, expected {schema.RUN_FORMAT!r}; not a run of culnig")
-    if np.ndim(version) or version != schema.RUN_FORMAT_VERSION:
-        raise StoreError(
-            f"{path}: format version {version}, this culnig reads {schema.RUN_FORMAT_VERSION}; "
-            "use the version of culnig-engine that run.json names"
-        )
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _describe(name: str, group: h5py.Group) -> StoredBenchmark:
-    role, split = group.attrs.get(schema.ROLE), group.attrs.get(schema.SPLIT)
-    if not isinstance(role, str) or role not in _ROLES:
-        raise StoreError(
-            f"{group.file.filename}: {group.name}: role is {role!r}, expected one of {', '.join(_ROLES)}"
-        )
-    if split not in _SPLITS:
-        raise StoreError(
-            f"{group.file.filename}: {group.name}: split is {split!r}, expected one of {', '.join(_SPLITS)}"
-        )
+    role: Role = one_of(group, schema.ROLE, get_args(Role))  # type: ignore[assignment]
+    split = one_of(group, schema.SPLIT, ("identify", "test", "all"))
     cultures, n_items = tables.read_cultures(group)
     counts = tuple(n_items.tolist())
-    return StoredBenchmark(name, role, str(split), cultures, sum(counts), counts)  # type: ignore[arg-type]
+    return StoredBenchmark(name, role, split, cultures, sum(counts), counts)

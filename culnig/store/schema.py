@@ -14,20 +14,20 @@ RUN/scores.h5                   attributes format, format_version
                alignment, n_tokens}             one row per item, file order
 RUN/items/part-*.h5             level `item`: what each item gave each neuron; attributes format,
                                 format_version, run, benchmark, portion, first_batch
-    item [n]                                    place in the benchmark's item table, in the order of scoring
+    item [n]                                    index in the benchmark's item table, in the order of scoring
     offsets [n+1]  token_ids [T]                the prompt's tokens, item after item
     vocabulary_ids [V]  vocabulary [V]          text of every token that occurs
-    scores [n, N] f32 or f16                    before confidence and clamp; f16 as a share of scale [n]
-    peak_token [n, N] u16 or u32                place of the token that gave the score
+    scores [n, N] f32 or f16                    before P(gold) and clamp; f16 as a fraction of scale [n]
+    peak_token [n, N] u16 or u32                index of the token that gave the score
 RUN/tensors/part-*.h5           level `token`: attributes and item, offsets, token_ids as above
     layers/<layer>/<module>/{activation,gradient} [T, width]    in the model's number format; bfloat16 as
                                                 uint16 bits with the attribute dtype="bfloat16"
     modules [S]  hashes [S, 2, n] u64           which <layer>/<module> there are; XXH3 of each item's values
 RUN/parts/<name>-<portion>.h5   a portion of a benchmark while the run is not finished: its group, with
                                 attributes batches_done, n_batches, portions, half (1 or 2, of the questions,
-                                where they are kept apart) and the places [n] of its items
+                                where they are kept apart) and place [n], the indices of its items
 
-Additions keep the version. A change of meaning raises it, and store/run.py goes on reading the older one.
+Additions keep the version. A change of meaning raises it, and the reader goes on reading the older one.
 """
 
 from __future__ import annotations
@@ -74,12 +74,13 @@ POSITIVE_COUNT = "positive_count"
 TABLES = (SUM, SUM_OF_SQUARES, POSITIVE_COUNT)
 
 FIRST_HALF = "first_half"
-"""Sums over the items of half of each culture's questions; those of the other half are what is left."""
+"""Sums over one half of each culture's questions; the other half's are the difference to all."""
 SCORERS = "scorers"
 ITEMS = "items"
 OPTION_SEPARATOR = "\t"
 """Joins an item's labels into one string; no label contains it."""
-PLACE = "place"
+ITEM_INDEX = "place"
+"""Index of each of a part's items in the benchmark's item table."""
 
 ITEM = "item"
 OFFSETS, TOKEN_IDS = "offsets", "token_ids"

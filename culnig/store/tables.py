@@ -1,7 +1,7 @@
-"""HDF5 groups for the three things a run holds: layout, culture moments, outcomes.
+"""HDF5 groups of a run: layout, culture moments, outcomes.
 
-Each has a writer and a reader; a reader checks presence, shape and kind of every dataset and names the one
-that is wrong, so that a damaged or foreign file is never half understood.
+Each has a writer and a reader. A reader checks presence, shape and kind of every dataset and names the wrong
+one, so that a damaged or foreign file is never half understood.
 """
 
 from __future__ import annotations
@@ -128,23 +128,20 @@ def read_first_half(
 
 
 def read_blocks(
-    found: Sequence[tuple[h5py.Dataset, Sequence[int]]], n_neurons: int
+    chosen: Sequence[tuple[h5py.Dataset, Sequence[int]]], n_neurons: int
 ) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:
     """Ranges of neurons of several tables, in order: (columns, chosen rows of each table).
 
-    The values (row, neuron of the range) lie in buffers that the next range overwrites.
+    The values (row, neuron of the range) are in buffers that the next range overwrites.
     """
-    width = next((dataset.chunks[1] for dataset, _ in found if dataset.chunks), max(1, n_neurons))
-    buffers = [np.empty((len(rows), width)) for _, rows in found]
+    width = next((dataset.chunks[1] for dataset, _ in chosen if dataset.chunks), max(1, n_neurons))
+    buffers = [np.empty((len(rows), width)) for _, rows in chosen]
     for start in range(0, n_neurons, width):
         columns = slice(start, min(start + width, n_neurons))
         held = [buffer[:, : columns.stop - start] for buffer in buffers]
-        for (dataset, rows), values in zip(found, held, strict=True):
-            try:
-                for row, out in zip(rows, values, strict=True):  # chunk by chunk, as HDF5 reads fastest
-                    dataset.read_direct(out, np.s_[row, columns])
-            except (OSError, RuntimeError) as error:
-                raise unreadable(dataset, error) from None
+        for (dataset, rows), values in zip(chosen, held, strict=True):
+            for row, out in zip(rows, values, strict=True):  # chunk by chunk, as HDF5 reads fastest
+                read_into(out, dataset, np.s_[row, columns])
         yield columns, held
 
 
@@ -201,39 +198,34 @@ def group_at(root: h5py.Group, name: str) -> h5py.Group:
     return _member(root, name, h5py.Group)
 
 
-def holds(root: h5py.Group, path: str) -> bool:
-    """Whether something is at `path` below `root`; StoreError where a link is on the way."""
-    return _found(root, path) is not None
-
-
-def _found(root: h5py.Group, path: str) -> Any:
-    """What h5py's lower level opens at `path`, or None; StoreError where a link is on the way."""
-    place: Any = root.id
+def _opened(root: h5py.Group, path: str) -> Any:
+    """The identifier of the object at `path`, or None; StoreError where a link is on the way."""
+    at: Any = root.id
     names = path.split("/")
     for depth, text in enumerate(names, start=1):
         name = text.encode()
-        if not isinstance(place, h5py.h5g.GroupID):
+        if not isinstance(at, h5py.h5g.GroupID):
             return None
         try:
-            kind = place.links.get_info(name).type
+            kind = at.links.get_info(name).type
         except (KeyError, RuntimeError):
             return None
         if kind != h5py.h5l.TYPE_HARD:  # culnig writes no other, and they lead anywhere
-            link = h5py.Group(place).get(name, getlink=True)
+            link = h5py.Group(at).get(name, getlink=True)
             to = getattr(link, "filename", "") or getattr(link, "path", "elsewhere")
             raise StoreError(
                 f"{_where(root, '/'.join(names[:depth]))} is a link, to {to}; links are not followed"
             )
-        place = h5py.h5o.open(place, name)
-    return place
+        at = h5py.h5o.open(at, name)
+    return at
 
 
 _KINDS = {h5py.Group: h5py.h5g.GroupID, h5py.Dataset: h5py.h5d.DatasetID}
 
 
 def _member(group: h5py.Group, name: str, kind: type) -> Any:
-    found = _found(group, name)
-    member = kind(found) if isinstance(found, _KINDS[kind]) else None
+    opened = _opened(group, name)
+    member = kind(opened) if isinstance(opened, _KINDS[kind]) else None
     if member is None:
         raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
     if isinstance(member, h5py.Dataset) and _is_elsewhere(member):
@@ -242,8 +234,8 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
 
 
 def _is_elsewhere(dataset: h5py.Dataset) -> bool:
-    how = dataset.id.get_create_plist()
-    return bool(how.get_layout() == h5py.h5d.VIRTUAL or how.get_external_count())
+    properties = dataset.id.get_create_plist()
+    return bool(properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count())
 
 
 def unreadable(dataset: h5py.Dataset, why: object) -> StoreError:
@@ -251,12 +243,12 @@ def unreadable(dataset: h5py.Dataset, why: object) -> StoreError:
     return StoreError(f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {why}")
 
 
-def read_into(values: NDArray[Any], dataset: h5py.Dataset, place: Any) -> None:
+def read_into(values: NDArray[Any], dataset: h5py.Dataset, cells: Any) -> None:
     """Read part of a dataset into an array of its shape; StoreError where it is damaged."""
     if not values.size:
         return
     try:
-        dataset.read_direct(values, place)
+        dataset.read_direct(values, cells)
     except (OSError, RuntimeError) as error:
         raise unreadable(dataset, error) from None
 
@@ -304,9 +296,9 @@ def read_p_gold_sum(group: h5py.Group) -> NDArray[np.float64]:
     return _numbers(group, schema.P_GOLD_SUM, (len(read_cultures(group)[0]),), "f")
 
 
-def read_places(group: h5py.Group, name: str, n: int) -> NDArray[np.int64]:
-    """Places of `n` items in their benchmark's item table."""
-    return _numbers(group, name, (n,), "i")
+def read_item_indices(group: h5py.Group, n_items: int) -> NDArray[np.int64]:
+    """Indices of a part's items in the benchmark's item table."""
+    return _numbers(group, schema.ITEM_INDEX, (n_items,), "i")
 
 
 def count_attribute(group: h5py.Group, name: str) -> int:
@@ -338,10 +330,10 @@ def column_at(group: h5py.Group, name: str, kinds: str) -> h5py.Dataset:
     return dataset
 
 
-def read_cells(dataset: h5py.Dataset, *place: Any) -> NDArray[Any]:
+def read_cells(dataset: h5py.Dataset, *cells: Any) -> NDArray[Any]:
     """Part of a dataset; StoreError where it is damaged."""
     try:
-        values: NDArray[Any] = dataset[place]
+        values: NDArray[Any] = dataset[cells]
     except (OSError, RuntimeError) as error:
         raise unreadable(dataset, error) from None
     return values

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,19 +11,21 @@ import h5py
 
 from culnig.core.neurons import Layout
 from culnig.errors import StoreError
+from culnig.provenance import file_hash
 from culnig.store import schema, tables
 from culnig.store.data_parts import read_part
-from culnig.store.files import file_hash, open_hdf5
+from culnig.store.files import open_hdf5
 from culnig.store.pairs import for_each_pair
-from culnig.store.run import Run, read_run_record
+from culnig.store.record import read_run_record
+from culnig.store.run import Run
 from culnig.store.tensors import Tensors
 
 _READ_BYTES = 64 << 20
-"""At once."""
+"""Read at once."""
 _THREADS = 2
 """One compares while another reads."""
 _ANY_NUMBER = 1 << 62
-"""Of items: a part is checked by itself, without its benchmark."""
+"""Of items in the benchmark: a part is checked by itself."""
 
 
 class FileState(NamedTuple):
@@ -38,28 +40,29 @@ class FileState(NamedTuple):
 def verify_run(folder: Path) -> Iterator[FileState]:
     """Read every file of a run to the last byte; StoreError only where run.json cannot be read.
 
-    `scores.h5` is compared with its SHA-256 in run.json; item scores carry a checksum in every
-    chunk, tensors a hash of every item. A run that is not finished is checked as far as it is.
+    `scores.h5` is compared with its SHA-256 in run.json; item scores have a checksum in every chunk, tensors
+    a hash of every item. An unfinished run is checked as far as it is.
     """
     record = read_run_record(folder)
     yield FileState(schema.RUN_FILE, (folder / schema.RUN_FILE).stat().st_size, None)
     scores = folder / schema.SCORES_FILE
     if scores.exists():
-        yield _state(folder, scores, _scores_problem(folder, record.get(schema.HASHES, {})))
+        expected = record.get(schema.HASHES, {}).get(schema.SCORES_FILE)
+        yield _state(folder, scores, _problem(lambda: _check_scores(folder, expected)))
     recorded = {str(name) for name in record.get(schema.DATA_FILES, [])}
-    there = {
+    present = {
         path.relative_to(folder).as_posix()
         for inner in (schema.PARTS_FOLDER, schema.ITEMS_FOLDER, schema.TENSORS_FOLDER)
         for path in (folder / inner).glob("*.h5")
     }
-    for name in sorted(recorded | there):
+    for name in sorted(recorded | present):
         path = folder / name
-        yield _state(folder, path, _data_problem(path) if name in there else "is missing")
-    run = _opened(folder) if scores.exists() else None
-    if run is not None:
-        for name in run.benchmarks:
-            problem = _parts_problem(run, name)
-            if problem:
+        yield _state(folder, path, _problem(partial(_check_data, path)) if name in present else "is missing")
+    if scores.exists() and _problem(lambda: Run(folder)) is None:  # else scores.h5 was named above
+        run = Run(folder)
+        read_parts = run.item_parts if run.level == "item" else run.tensor_parts
+        for name in run.benchmarks if run.level != "culture" else ():
+            if problem := _problem(partial(read_parts, name)):
                 yield FileState(f"items of {name}", 0, problem)
 
 
@@ -68,55 +71,34 @@ def _state(folder: Path, path: Path, problem: str | None) -> FileState:
     return FileState(path.relative_to(folder).as_posix(), size, problem)
 
 
-def _scores_problem(folder: Path, hashes: dict[str, str]) -> str | None:
-    expected = hashes.get(schema.SCORES_FILE)
+def _problem(check: Callable[[], object]) -> str | None:
+    """What a check complains about."""
+    try:
+        check()
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def _check_scores(folder: Path, expected: str | None) -> None:
     if expected is not None and file_hash(folder / schema.SCORES_FILE) != expected:
-        return f"is not the file that the run was finished with (SHA-256 {expected[:12]}…)"
-    try:
-        run = Run(folder)
-        for name in run.benchmarks:
-            run.moments(name)
-            run.outcomes(name)
-    except StoreError as error:
-        return str(error)
-    return None
+        raise StoreError(f"is not the file that the run was finished with (SHA-256 {expected[:12]}…)")
+    run = Run(folder)
+    for name in run.benchmarks:
+        run.moments(name)
+        run.outcomes(name)
 
 
-def _opened(folder: Path) -> Run | None:
-    """The run, or None where its scores are too damaged to open: that is told of `scores.h5` already."""
-    try:
-        return Run(folder)
-    except StoreError:
-        return None
-
-
-def _parts_problem(run: Run, name: str) -> str | None:
-    try:
-        if run.level == "item":
-            run.item_parts(name)
-        if run.level == "token":
-            run.tensor_parts(name)
-    except StoreError as error:
-        return str(error)
-    return None
-
-
-def _data_problem(path: Path) -> str | None:
-    try:
-        with open_hdf5(path) as file:
-            has_tensors = schema.LAYERS in file
-            datasets: list[h5py.Dataset] = []
-            file.visititems(
-                lambda _, thing: datasets.append(thing) if isinstance(thing, h5py.Dataset) else None
-            )
-            for dataset in datasets:
-                if not (has_tensors and dataset.name.startswith(f"/{schema.LAYERS}/")):
-                    _read_through(dataset)
-            if has_tensors:
-                _check_tensors(file)
-    except StoreError as error:
-        return str(error)
-    return None
+def _check_data(path: Path) -> None:
+    with open_hdf5(path) as file:
+        has_tensors = schema.LAYERS in file
+        datasets: list[h5py.Dataset] = []
+        file.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
+        for dataset in datasets:
+            if not (has_tensors and dataset.name.startswith(f"/{schema.LAYERS}/")):
+                _read_through(dataset)
+        if has_tensors:
+            _check_tensors(file)
 
 
 def _check_tensors(file: h5py.File) -> None:
@@ -132,8 +114,8 @@ def _check_tensors(file: h5py.File) -> None:
         raise StoreError(
             f"{file.filename}: /{schema.STORED_MODULES} names other modules than /{schema.LAYERS} holds"
         )
-    with contextlib.closing(Tensors(file, prompts, Layout.from_widths(widths))) as tensors:
-        for_each_pair(tensors, tensors.segments, lambda *pair: None, memory=_READ_BYTES, threads=_THREADS)
+    tensors = Tensors(file, prompts, Layout.from_widths(widths))
+    for_each_pair(tensors, tensors.segments, lambda *pair: None, memory=_READ_BYTES, threads=_THREADS)
 
 
 def _read_through(dataset: h5py.Dataset) -> None:

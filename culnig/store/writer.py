@@ -9,12 +9,10 @@ next batch, and it does not matter which process scored which portion: the numbe
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,18 +25,19 @@ from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
 from culnig.core.outcomes import Outcomes
-from culnig.errors import MismatchError, OutputExistsError, StoreError
+from culnig.errors import StoreError, option
+from culnig.provenance import file_hash
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, write_column
 from culnig.store.data_parts import part_file
-from culnig.store.files import disk_errors, file_hash, locked, make_folder, whole_hdf5, write_json
-from culnig.store.run import RECORD_SECTIONS, open_scores, read_run_record, run_id
+from culnig.store.files import disk_errors, whole_hdf5, write_json
+from culnig.store.output_folder import OutputFolder, as_stored, check_same_request
+from culnig.store.record import RUN, check_owner, open_scores, run_id
+from culnig.store.sums import add_benchmark
 
 CHECKPOINT_SECONDS = 30.0
 _WRITING_SHARE = 0.02
-"""Checkpoints may cost this share of the time at most."""
-_SUM_CELLS = 1 << 20
-"""Cells of a table that are added up at once."""
+"""Of the time, at most, that checkpoints may cost."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class PortionState:
     """Sums over the items so far."""
     outcomes: Outcomes
     """Answers of the portion's items, in file order."""
-    places: NDArray[np.int64]
-    """Place of each of them in the benchmark's item table, ascending."""
+    indices: NDArray[np.int64]
+    """Index of each of them in the benchmark's item table, ascending."""
     batches_done: int
     scorers: Mapping[str, CultureMoments] = field(default_factory=dict)
     """The sums of other scorers."""
@@ -83,10 +82,10 @@ class RunWriter:
         self.folder = folder
         self.run_id = run_id(record)
         self.compression = compression
-        self._record = record
+        self._record = _marked(as_stored(record))
         self._layout = layout
         self._next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
-        self._stack = contextlib.ExitStack()
+        self._output: OutputFolder | None = None
 
     @classmethod
     def open(
@@ -99,35 +98,19 @@ class RunWriter:
         overwrite: bool = False,
         compression: Compression = "default",
     ) -> RunWriter:
-        """Start a run folder, or go on with one.
-
-        OutputExistsError where something is in the way, MismatchError where a run to be resumed was asked
-        for something else, StoreError where another process is writing it.
-        """
-        record = _as_read_back(record)
-        if os.path.lexists(folder) and not (folder.is_dir() and _holds_nothing(folder)):
-            if overwrite:
-                _remove_run(folder)
-            elif resume:
-                check_same_request(folder, record)
-            else:
-                raise OutputExistsError(
-                    f"{folder} exists and is not empty; add --resume to go on with that run, --overwrite to "
-                    "replace it, or give another folder with -o"
-                )
-        make_folder(folder)
+        """Start a run folder, or go on with one; errors as of `OutputFolder.open`."""
         writer = cls(folder, record, layout, compression)
-        with contextlib.ExitStack() as unless_made, disk_errors(folder):
-            unless_made.callback(writer.close)
-            writer._stack.enter_context(locked(folder))
-            for leftover in folder.rglob("*.tmp"):
-                leftover.unlink()
-            if writer.finished:  # killed after the last rename, or resumed for nothing
-                writer.complete()
-            else:
-                write_json(folder / schema.RUN_FILE, record)
-                (folder / schema.PARTS_FOLDER).mkdir(exist_ok=True)
-            unless_made.pop_all()
+        writer._output = OutputFolder.open(folder, RUN, record, resume=resume, overwrite=overwrite)
+        try:
+            with disk_errors(folder):
+                if writer.finished:  # killed after the last rename, or resumed for nothing
+                    writer.complete()
+                else:
+                    writer.record_more()
+                    (folder / schema.PARTS_FOLDER).mkdir(exist_ok=True)
+        except BaseException:
+            writer.close()
+            raise
         return writer
 
     @classmethod
@@ -135,13 +118,13 @@ class RunWriter:
         cls, folder: Path, record: dict[str, Any], layout: Layout, *, compression: Compression = "default"
     ) -> RunWriter:
         """Write portions of a run that another process has opened with the same request."""
-        record = _as_read_back(record)
-        check_same_request(folder, record)
+        check_same_request(folder, RUN, record)
         return cls(folder, record, layout, compression)
 
     def close(self) -> None:
         """Let other processes at the folder."""
-        self._stack.close()
+        if self._output is not None:
+            self._output.close()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -162,7 +145,7 @@ class RunWriter:
         """Save how far a portion has come."""
         began = time.monotonic()
         with whole_hdf5(self._part(portion)) as file:
-            _mark(file)
+            file.attrs.update(_marked({}))
             file.attrs[schema.RUN_ID] = self.run_id
             tables.write_layout(file, self._layout)
             group = file.create_group(f"{schema.BENCHMARKS}/{portion.benchmark}")
@@ -172,7 +155,7 @@ class RunWriter:
             group.attrs[schema.PORTIONS] = portion.of
             if portion.half is not None:
                 group.attrs[schema.HALF] = portion.half
-            write_column(group, schema.PLACE, state.places)
+            write_column(group, schema.ITEM_INDEX, state.indices)
             tables.write_moments(group, state.moments, "fast")
             tables.write_scorers(group, state.scorers, "fast")
             tables.write_outcomes(group, state.outcomes)
@@ -186,31 +169,28 @@ class RunWriter:
             begun = path.exists()
         if not begun:
             return None
-        with open_scores(path) as file:
-            check_owner(file, self.run_id)
-            group = tables.group_at(tables.group_at(file, schema.BENCHMARKS), portion.benchmark)
+        with self._open_part(portion) as group:
             outcomes = tables.read_outcomes(group)
             return PortionState(
                 tables.read_moments(group, self._layout.n_neurons),
                 outcomes,
-                tables.read_places(group, schema.PLACE, len(outcomes.id)),
+                tables.read_item_indices(group, len(outcomes.id)),
                 tables.count_attribute(group, schema.BATCHES_DONE),
                 tables.read_scorers(group, self._layout.n_neurons),
             )
 
     def data_file(self, folder: str, portion: Portion, first_batch: int) -> Path:
         """Where the item scores or tensors of some batches of a portion go."""
-        place = self.folder / folder
-        with disk_errors(place):
-            place.mkdir(exist_ok=True)
-        return place / part_file(portion.benchmark, portion.number, first_batch)
+        parent = self.folder / folder
+        with disk_errors(parent):
+            parent.mkdir(exist_ok=True)
+        return parent / part_file(portion.benchmark, portion.number, first_batch)
 
     def discard_data(self, folder: str, portion: Portion, batches_done: int) -> None:
         """Remove item scores or tensors that are newer than the checkpoint: they are made again."""
-        place = self.folder / folder
-        for path in place.iterdir() if place.is_dir() else ():
-            found = re.fullmatch(rf"part-{re.escape(portion.name)}-(\d{{6,}})\.h5", path.name)
-            if found and int(found[1]) >= batches_done:
+        for path in (self.folder / folder).glob("part-*.h5"):
+            match = re.fullmatch(rf"part-{re.escape(portion.name)}-(\d{{6,}})\.h5", path.name)
+            if match and int(match[1]) >= batches_done:
                 path.unlink()
 
     def require_data(self, portion: Portion, paths: Iterable[Path]) -> None:
@@ -218,8 +198,8 @@ class RunWriter:
         for path in paths:
             if not path.exists():
                 raise StoreError(
-                    f"{path} is missing; put it back, or remove {self._part(portion)} and run the same "
-                    "`score` command with --resume, which scores that portion again"
+                    f"{path} is missing; put it back, or remove {self._part(portion)} and score the same "
+                    f"with {option('resume')}, which scores that portion again"
                 )
 
     def finish(self, portions: Mapping[str, int]) -> None:
@@ -229,34 +209,42 @@ class RunWriter:
         """
         with self.new_scores() as benchmarks:
             for name, count in portions.items():
-                paths = [self._part(Portion(name, number, count, 0)) for number in range(count)]
                 with contextlib.ExitStack() as stack:
-                    parts = [stack.enter_context(self._complete_part(path, name)) for path in paths]
-                    add_up(benchmarks.create_group(name), parts, self._layout.n_neurons, self.compression)
+                    parts = [
+                        stack.enter_context(self._complete_part(Portion(name, number, count, 0)))
+                        for number in range(count)
+                    ]
+                    group = benchmarks.create_group(name)
+                    for attribute in (schema.ROLE, schema.SPLIT):
+                        group.attrs[attribute] = parts[0].attrs[attribute]
+                    add_benchmark(group, parts, self._layout.n_neurons, self.compression)
         self.complete()
 
     @contextlib.contextmanager
     def new_scores(self) -> Iterator[h5py.Group]:
         """The group that the benchmarks of `scores.h5` go into; the file appears when the context ends."""
         with whole_hdf5(self.folder / schema.SCORES_FILE) as file:
-            _mark(file)
+            file.attrs.update(_marked({}))
             tables.write_layout(file, self._layout)
             yield file.create_group(schema.BENCHMARKS)
 
     @contextlib.contextmanager
-    def _complete_part(self, path: Path, name: str) -> Iterator[h5py.Group]:
+    def _complete_part(self, portion: Portion) -> Iterator[h5py.Group]:
+        path = self._part(portion)
+        advice = f"finish it: score the same with {option('resume')}"
         if not path.exists():
-            raise StoreError(f"{path} is missing; finish it with the same `score` command and --resume")
-        with open_scores(path) as file:
-            check_owner(file, self.run_id)
-            group = tables.group_at(tables.group_at(file, schema.BENCHMARKS), name)
+            raise StoreError(f"{path} is missing; {advice}")
+        with self._open_part(portion) as group:
             done, of = (tables.count_attribute(group, key) for key in (schema.BATCHES_DONE, schema.N_BATCHES))
             if done < of:
-                raise StoreError(
-                    f"{path}: {done} of {of} batches are scored; finish it with the same `score` command "
-                    "and --resume"
-                )
+                raise StoreError(f"{path}: {done} of {of} batches are scored; {advice}")
             yield group
+
+    @contextlib.contextmanager
+    def _open_part(self, portion: Portion) -> Iterator[h5py.Group]:
+        with open_scores(self._part(portion)) as file:
+            check_owner(file, self.run_id)
+            yield tables.group_at(tables.group_at(file, schema.BENCHMARKS), portion.benchmark)
 
     def record_more(self, **facts: Any) -> None:
         """Put facts into run.json that are no part of the request."""
@@ -280,124 +268,5 @@ class RunWriter:
         return self.folder / schema.PARTS_FOLDER / f"{portion.name}.h5"
 
 
-def check_owner(file: h5py.File, expected: str) -> None:
-    """StoreError where a part belongs to another run."""
-    owner = file.attrs.get(schema.RUN_ID)
-    if owner != expected:
-        raise StoreError(
-            f"{file.filename}: belongs to another run ({str(owner)[:12]}…, expected {expected[:12]}…); "
-            "put the right file back, or remove it and run the same `score` command with --resume"
-        )
-
-
-def add_up(target: h5py.Group, parts: list[h5py.Group], n_neurons: int, compression: Compression) -> None:
-    """Write a benchmark's group as the sum of its parts, which hold different items; in their order."""
-    for attribute in (schema.ROLE, schema.SPLIT):
-        target.attrs[attribute] = parts[0].attrs[attribute]
-    first = [number for number, part in enumerate(parts) if part.attrs.get(schema.HALF) == 1]
-    _add_moments(target, parts, n_neurons, compression, first)
-    for scorer in tables.scorer_names(parts[0]):
-        inner = f"{schema.SCORERS}/{scorer}"
-        sources = [tables.group_at(tables.group_at(part, schema.SCORERS), scorer) for part in parts]
-        _add_moments(target.create_group(inner), sources, n_neurons, compression, first)
-    answers = []
-    for part in parts:
-        outcomes = tables.read_outcomes(part)
-        answers.append((tables.read_places(part, schema.PLACE, len(outcomes.id)), outcomes))
-    tables.write_outcomes(target, Outcomes.joined(answers))
-
-
-def _add_moments(
-    target: h5py.Group,
-    parts: list[h5py.Group],
-    n_neurons: int,
-    compression: Compression,
-    first_half: Sequence[int],
-) -> None:
-    """Write the sum of the parts, and that of those that hold the first half of the questions, if any do."""
-    counts = [tables.read_cultures(part) for part in parts]
-    cultures = counts[0][0]
-    p_gold = sum(tables.read_p_gold_sum(part) for part in parts)
-    tables.write_counts(target, cultures, sum(n for _, n in counts), p_gold)  # type: ignore[arg-type]
-    shape = (len(cultures), n_neurons)
-    for name in schema.TABLES:
-        sources = [tables.table_at(part, name, shape) for part in parts]
-        over_cultures = _add_table(target, name, sources, compression)
-        if name == schema.SUM:
-            tables.write_total(target, over_cultures, compression)
-            if first_half:
-                half = target.create_group(schema.FIRST_HALF)
-                write_column(
-                    half, schema.N_ITEMS, np.sum([counts[number][1] for number in first_half], axis=0)
-                )
-                _add_table(half, name, [sources[number] for number in first_half], compression)
-
-
-def _add_table(
-    target: h5py.Group, name: str, sources: list[h5py.Dataset], compression: Compression
-) -> NDArray[np.float64]:
-    """Write the sum of tables of one shape, a few cells at a time; its sum over cultures, (neuron,)."""
-    n_cultures, n_neurons = sources[0].shape
-    dataset = tables.create_table(target, name, sources[0].shape, sources[0].dtype, compression)
-    over_cultures = np.zeros(n_neurons)
-    for row in range(n_cultures):
-        for start in range(0, n_neurons, _SUM_CELLS):
-            columns = slice(start, start + _SUM_CELLS)
-            total = tables.read_cells(sources[0], row, columns)
-            for source in sources[1:]:
-                total += tables.read_cells(source, row, columns)
-            dataset[row, columns] = total
-            over_cultures[columns] += total
-    return over_cultures
-
-
-def _as_read_back(record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        schema.FORMAT: schema.RUN_FORMAT,
-        schema.FORMAT_VERSION: schema.RUN_FORMAT_VERSION,
-        **json.loads(json.dumps(record)),  # tuples become lists
-    }
-
-
-def _mark(file: h5py.File) -> None:
-    file.attrs[schema.FORMAT] = schema.RUN_FORMAT
-    file.attrs[schema.FORMAT_VERSION] = schema.RUN_FORMAT_VERSION
-
-
-def _holds_nothing(folder: Path) -> bool:
-    return all(path.suffix == ".tmp" for path in folder.iterdir())
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove a run of ours; anything else is refused, whatever the user said."""
-    try:
-        read_run_record(folder)
-    except Exception:
-        raise OutputExistsError(
-            f"{folder} is not a run of culnig, so --overwrite leaves it alone; give another folder with -o"
-        ) from None
-    with locked(folder):
-        shutil.rmtree(folder)
-
-
-def request_differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """How two records differ in what was asked for, one text per difference."""
-    return [
-        f"{key}.{inner}: the run has {stored.get(key, {}).get(inner)!r}, "
-        f"asked for is {asked[key].get(inner)!r}"
-        for key in RECORD_SECTIONS
-        for inner in sorted({*asked[key], *stored.get(key, {})})
-        if stored.get(key, {}).get(inner) != asked[key].get(inner)
-    ]
-
-
-def check_same_request(folder: Path, record: Mapping[str, Any]) -> None:
-    """MismatchError, naming every difference, where the run in `folder` was made for something else."""
-    stored = read_run_record(folder)
-    differences = request_differences(stored, record)
-    if stored.get("shard") != record.get("shard"):
-        differences.append(f"shard: the run is {stored.get('shard')}, asked for is {record.get('shard')}")
-    if differences:
-        raise MismatchError(
-            f"{folder} cannot be resumed, it was made for something else: {'; '.join(differences)}"
-        )
+def _marked(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {schema.FORMAT: schema.RUN_FORMAT, schema.FORMAT_VERSION: schema.RUN_FORMAT_VERSION, **document}

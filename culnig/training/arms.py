@@ -117,21 +117,21 @@ def evaluated(
         "versions": versions(),
     }
     names = list(comparison.benchmarks)
-    parts = EvaluationParts.open(folder, record, names, [_UNMASKED], resume=True)
-    if parts.finished:
-        answers = read_answers(folder)
-    else:
-        watching.say(f"evaluating {', '.join(names)}")
-        answers = run_conditions(
-            bound,
-            {name: those.items for name, those in comparison.benchmarks.items()},
-            [_UNMASKED],
-            token_budget=comparison.token_budget,
-            parts=parts,
-            say=watching.say,
-        )
-        write_evaluation(folder, record, result_rows(answers, names, [_UNMASKED]), answers, [_UNMASKED])
-        parts.clear()
+    with EvaluationParts.open(folder, record, names, [_UNMASKED], resume=True) as parts:
+        if parts.finished:
+            answers = read_answers(folder)
+        else:
+            watching.say(f"evaluating {', '.join(names)}")
+            answers = run_conditions(
+                bound,
+                {name: those.items for name, those in comparison.benchmarks.items()},
+                [_UNMASKED],
+                token_budget=comparison.token_budget,
+                parts=parts,
+                say=watching.say,
+            )
+            write_evaluation(folder, record, result_rows(answers, names, [_UNMASKED]), answers, [_UNMASKED])
+            parts.clear()
     return {benchmark: outcomes for (benchmark, _), outcomes in answers.items()}
 
 
@@ -168,7 +168,7 @@ def run_arm(
         if watching.save is not None:
             watching.save(model, folder)
 
-    with given_back(bound, plan) as before:
+    with where, given_back(bound, plan) as before:
         trained = train(
             bound,
             plan,

@@ -11,16 +11,15 @@ A checkpoint counts once its mark is written, so that one cut off by a kill is p
 from __future__ import annotations
 
 import csv
-import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from culnig.errors import MismatchError, OutputExistsError, StoreError
-from culnig.store.files import make_folder, read_json, whole_file, write_json
+from culnig.errors import StoreError
+from culnig.store.files import read_json, whole_file, write_json
+from culnig.store.output_folder import OutputFolder, OutputKind, check_folder
 
 FORMAT = "culnig-training"
 FORMAT_VERSION = 1
@@ -36,16 +35,15 @@ LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 COMPLETE = "complete"
 """Name of the mark of a whole checkpoint."""
 
-_MUST_AGREE = ("model", "plan_hash", "task", "settings", "benchmarks", "rescored", "arms", "seeds")
-
 
 class TrainingFolder:
     """Owns the folder of a training."""
 
     def __init__(self, folder: Path, last: str = TRAINING_FILE) -> None:
+        """`last` is the file that is written when all is done."""
         self.path = folder
         self._last = last
-        """The file that is written when all is done."""
+        self._output: OutputFolder | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -57,63 +55,46 @@ class TrainingFolder:
         """Whether the training is done, and nothing is under way to replace it."""
         return (self.path / self._last).exists() and not (self.path / REQUEST_FILE).exists()
 
+    @property
+    def _kind(self) -> OutputKind:
+        return OutputKind(
+            "a training",
+            self._read_request,
+            lambda folder: self.finished,
+            marks=(self._last, REQUEST_FILE),
+            sections=("model", "plan_hash", "task", "settings", "benchmarks", "rescored", "arms", "seeds"),
+        )
+
+    def _read_request(self, folder: Path) -> dict[str, Any]:
+        path = folder / (REQUEST_FILE if (folder / REQUEST_FILE).exists() else self._last)
+        document = read_json(path, "a training")
+        if document.get("format") not in (FORMAT, ARMS_FORMAT):
+            raise StoreError(f"{path}: format is {document.get('format')!r}, expected {FORMAT!r}")
+        asked: dict[str, Any] = document.get(ASKED, document)
+        return asked
+
     def prepare(self, *, overwrite: bool, resume: bool) -> None:
-        """See that the folder is free, may be replaced or gone on with; OutputExistsError where it is not."""
-        if not os.path.lexists(self.path) or (self.path.is_dir() and not any(self.path.iterdir())):
-            return
-        unfinished = (self.path / REQUEST_FILE).is_file()
-        if not overwrite and not resume:
-            go_on = "--resume to go on with it, " if unfinished else ""
-            raise OutputExistsError(
-                f"{self.path} exists and is not empty; add {go_on}--overwrite to replace it, or give another "
-                "folder with -o"
-            )
-        name = REQUEST_FILE if unfinished else self._last
-        try:
-            ours = read_json(self.path / name, "a training").get("format") in (FORMAT, ARMS_FORMAT)
-        except StoreError:
-            ours = False
-        if not ours:
-            raise OutputExistsError(
-                f"{self.path} is not a training of culnig, so it is left alone; give another folder with -o"
-            )
+        """OutputExistsError where the folder is neither free, nor to be replaced, nor to be resumed."""
+        check_folder(self.path, self._kind, resume=resume, overwrite=overwrite)
 
     def open(self, record: dict[str, Any], *, resume: bool) -> None:
-        """Start anew, or go on with what is there; MismatchError where that was asked for something else.
+        """Start anew, or resume what is there; MismatchError where that was asked for something else.
 
         `prepare` comes before: what is in the folder is removed.
         """
-        request = json.loads(json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **record}))
-        make_folder(self.path)
-        there = next((n for n in (REQUEST_FILE, self._last) if (self.path / n).exists()), None)
-        if resume and there is not None:
-            before = read_json(self.path / there, "a training")
-            self._check_same(before.get(ASKED, before), request)
-            return
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        write_json(self.path / REQUEST_FILE, request)
-
-    def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        different = [name for name in _MUST_AGREE if before.get(name) != now.get(name)]
-        if different:
-            raise MismatchError(
-                f"{self.path} holds a training with other "
-                f"{', '.join(name.removesuffix('_hash') for name in different)}; give the same options to "
-                "--resume, or --overwrite to begin anew"
-            )
+        request = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
+        self._output = OutputFolder.open(self.path, self._kind, request, resume=resume, overwrite=not resume)
+        if not self.finished:
+            write_json(self.path / REQUEST_FILE, request)
 
     def last_checkpoint(self) -> Path | None:
-        """The whole checkpoint of most steps."""
-        found = [
+        """The whole checkpoint with the most steps."""
+        whole = [
             path
             for path in self.checkpoints.glob("checkpoint-*")
             if re.fullmatch(r"checkpoint-\d+", path.name) and (path / COMPLETE).exists()
         ]
-        return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+        return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
     def drop_broken_checkpoints(self) -> None:
         """Remove what a kill left half written."""
@@ -129,15 +110,27 @@ class TrainingFolder:
             writer.writerows(rows)
 
     def finish(self, record: dict[str, Any]) -> None:
-        """All else is written: say so."""
+        """Write the record of a finished training, after everything else."""
         document = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
         write_json(self.path / TRAINING_FILE, document)
         self.close()
 
     def close(self) -> None:
-        """Remove what only a resume needs."""
+        """Remove what only a resume needs, and let other processes at the folder."""
         (self.path / REQUEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.unlock()
+
+    def unlock(self) -> None:
+        """Let other processes at the folder."""
+        if self._output is not None:
+            self._output.close()
+
+    def __enter__(self) -> TrainingFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.unlock()
 
 
 def read_training(folder: Path) -> dict[str, Any]:

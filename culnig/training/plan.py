@@ -8,7 +8,6 @@ where only some are; `freeze` lists what is left alone as a whole, and `peft` sa
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,10 +19,11 @@ import yaml
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Neuron
-from culnig.errors import MismatchError, OutputExistsError, SelectionError, StoreError
+from culnig.errors import MismatchError, SelectionError, StoreError
 from culnig.models.base import BoundModel
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.files import make_folder, whole_file
+from culnig.store.output_folder import check_file
 from culnig.training.ranking import Direction, Granularity, RankBy, Unit, ranked, units, within_budget
 from culnig.training.weights import Part, Weights, joined
 
@@ -131,10 +131,7 @@ class Plan:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError where it exists."""
-        if path.is_dir():
-            raise OutputExistsError(f"{path} is a folder; give a file with -o")
-        if os.path.lexists(path) and not overwrite:
-            raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
+        check_file(path, overwrite=overwrite)
         make_folder(path.parent)
         with whole_file(path) as temporary:
             temporary.write_text(self.text(), encoding="utf-8")

@@ -6,18 +6,17 @@ selections are made. Only the first wording of each question is used to find neu
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from culnig import registry
-from culnig.errors import OutputExistsError, StoreError, argument, option
+from culnig.errors import StoreError
 from culnig.scoring.run import RunSettings, score_run, versions
 from culnig.scoring.scoring import ScoreSettings
-from culnig.store.files import make_folder, read_json, write_json
+from culnig.store.files import read_json, write_json
+from culnig.store.output_folder import OutputKind
 from culnig.store.run import Run
 from culnig.validation.effects import Effects, measure_effects
 from culnig.validation.methods import (
@@ -105,7 +104,7 @@ def validate(
     folder: Path,
     progress: Callable[[str, int], None] = lambda stage, steps: None,
 ) -> Validation:
-    """Validate in a new or empty folder, which keeps the run (`prepare_folder` empties an earlier one)."""
+    """Validate in an empty folder, which keeps the runs (`OutputFolder.open` empties an earlier one)."""
     planted = planted_model(settings, progress)
     effects = measure_effects(planted)
     benchmarks = {
@@ -149,28 +148,14 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
     )
 
 
-def prepare_folder(folder: Path, *, overwrite: bool) -> None:
-    """Create the output folder, or empty that of an earlier validation; OutputExistsError otherwise."""
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        if not overwrite:
-            raise OutputExistsError(
-                f"{folder} exists and is not empty; use {option('overwrite')} to replace an earlier "
-                f"validation, or give another folder with {argument('out')}"
-            )
-        if not _is_validation(folder):
-            raise OutputExistsError(
-                f"{folder} is not an earlier validation and is not replaced; give another folder with "
-                f"{argument('out')}"
-            )
-        shutil.rmtree(folder)
-    make_folder(folder)
+def _read_results(folder: Path) -> dict[str, Any]:
+    document = read_json(folder / RESULTS_FILE, "a validation")
+    if document.get("format") != FORMAT:
+        raise StoreError(f"{folder}: format is {document.get('format')!r}, expected {FORMAT!r}")
+    return document
 
 
-def _is_validation(folder: Path) -> bool:
-    try:
-        return read_json(folder / RESULTS_FILE, "a validation").get("format") == FORMAT
-    except StoreError:
-        return False
+VALIDATION = OutputKind("a validation", _read_results, lambda folder: True, marks=(RESULTS_FILE,))
 
 
 def write_outputs(validation: Validation, folder: Path) -> None:

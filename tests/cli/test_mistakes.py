@@ -92,7 +92,7 @@ def test_resume_of_another_request_says_what_differs(culnig, run_folder, model_f
     shutil.copytree(run_folder, copy)
     result = culnig(*score_arguments(model_folder, copy, "--resume", "--aggregator", "mean"))
     assert result.code == 2
-    assert "settings.aggregator: the run has 'max', asked for is 'mean'" in result.err
+    assert "settings.aggregator is 'max' there and 'mean' in this request" in result.err
 
 
 def test_resume_and_overwrite_together_are_refused(culnig, model_folder, tmp_path):

@@ -117,7 +117,7 @@ def test_another_level_does_not_go_on_with_a_run(culnig, model_folder, tmp_path)
     score(culnig, model_folder, tmp_path / "run")
     done = culnig(*arguments(model_folder, tmp_path / "run", "--level", "item", "--resume"))
     assert done.code == 2
-    assert "settings.level: the run has 'culture', asked for is 'item'" in done.err
+    assert "settings.level is 'culture' there and 'item' in this request" in done.err
 
 
 # The disk

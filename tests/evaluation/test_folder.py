@@ -69,7 +69,7 @@ def test_a_new_or_empty_folder_is_free(tmp_path, overwrite):
 
 def test_an_evaluation_is_never_replaced_unasked(tmp_path):
     folder = write(tmp_path / "eval")
-    with pytest.raises(OutputExistsError, match="add --overwrite"):
+    with pytest.raises(OutputExistsError, match="add overwrite=True"):
         prepare_evaluation_folder(folder)
 
 
@@ -84,7 +84,7 @@ def test_overwrite_replaces_an_evaluation_and_keeps_it_until_then(tmp_path):
 def test_overwrite_refuses_what_is_not_an_evaluation(tmp_path, content):
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(
-        OutputExistsError, match="not an evaluation of culnig, so --overwrite leaves it alone"
+        OutputExistsError, match="not an evaluation of culnig, so overwrite=True leaves it alone"
     ):
         prepare_evaluation_folder(tmp_path, overwrite=True)
     assert (tmp_path / "results.json").read_text() == content

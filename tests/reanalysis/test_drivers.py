@@ -21,9 +21,9 @@ def test_the_items_that_raise_a_neuron_most_and_their_tokens(runs, level):
         segment = run.layout.segments[int(run.layout.segment_of(np.array([neuron]))[0])]
         for driver in found:
             part, row = next(
-                (part, part.prompts.item.tolist().index(driver.place))
+                (part, part.prompts.item.tolist().index(driver.item))
                 for part in runs["token"].tensor_parts(NAME)
-                if driver.place in part.prompts.item
+                if driver.item in part.prompts.item
             )
             with runs["token"].open_tensors(part) as stored:
                 activation, gradient = stored.pair(segment)

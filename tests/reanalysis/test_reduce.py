@@ -17,7 +17,6 @@ from culnig.reanalysis.choice import ItemChoice
 from culnig.reanalysis.reduce import Reducer, Reduction
 from culnig.reanalysis.sources import StoredScores
 from culnig.scorers.builtin import MeanActivation
-from culnig.store.piece_reader import PieceReader
 from culnig.store.run import Run
 from tests.stored_runs import assert_same_scores, score_tiny
 
@@ -43,11 +42,6 @@ def sums_by_culture(run, values, counts, name=NAME):
 @pytest.mark.parametrize("level", ["item", "token"])
 def test_with_its_own_settings_it_is_the_scored_run_to_the_bit(runs, tmp_path, level):
     assert_same_scores(reduced(runs[level], tmp_path / "run"), runs["culture"])
-
-
-def test_tensors_that_are_not_in_memory_give_the_same_bits(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
-    assert_same_scores(reduced(runs["token"], tmp_path / "run"), runs["culture"])
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS)

@@ -112,7 +112,7 @@ def without(*names):
         ({}, "names no item"),
         (broken(dataset_ids={}), "names no item"),
         (broken(dataset_ids={"blend": []}), "names no item"),
-        (broken(dataset_ids=[]), "'dataset_ids' is no object"),
+        (broken(dataset_ids=[]), "'dataset_ids' holds None, an object is expected"),
         (broken(dataset_ids={"blend": 3}), "'dataset_ids' of 'blend' is no list"),
         (broken(neuron_scores={}), "holds no neuron"),
         (broken(neuron_scores=3), "'neuron_scores' holds 3"),
@@ -133,8 +133,8 @@ def without(*names):
             broken(neuron_scores={**scores(1), "mlp.gate_proj_1_7": {"China": 1.0}}),
             "'mlp.gate_proj_1_7' has scores of China, the first neuron of China, Indonesia",
         ),
-        (broken(total_probabilities_per_country=[]), "'total_probabilities_per_country' is no object"),
-        (broken(total_probabilities_per_country={"China": "x"}), "of 'China' is 'x', not a number"),
+        (broken(total_probabilities_per_country=[]), "'total_probabilities_per_country' holds None"),
+        (broken(total_probabilities_per_country={"China": "x"}), "of 'China' is a string, not a number"),
     ],
     ids=[f"case {number}" for number in range(19)],
 )
@@ -157,7 +157,7 @@ def test_text_that_is_no_json_or_cut_off(tmp_path):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(DataFileError, match="not valid JSON, or cut off"):
             read_score_file(tmp_path / "x.json")
-    twice = '{"neuron_scores": {"a_0_0": {"China": 1}, "a_0_0": {"China": 1}}}'
+    twice = '{"neuron_scores": {"a_0_0": {"China": 1}, "a_0_0": {"China": 1}}, "dataset_ids": {"x": [1]}}'
     (tmp_path / "x.json").write_text(twice)
     with pytest.raises(DataFileError, match="'a_0_0' is there twice"):
         read_score_file(tmp_path / "x.json")
@@ -189,7 +189,7 @@ def test_an_output_in_the_way_is_left_alone(tmp_path):
             import_scores([file], tmp_path / "mine", overwrite=overwrite)
     assert (tmp_path / "mine" / "notes").read_text() == "important"
     first = import_scores([file], tmp_path / "run")
-    with pytest.raises(OutputExistsError, match="add --overwrite"):
+    with pytest.raises(OutputExistsError, match="add overwrite=True"):
         import_scores([file], tmp_path / "run")
     assert import_scores([file], tmp_path / "run", overwrite=True).scores_hash == first.scores_hash
 

@@ -216,7 +216,7 @@ def test_csv_has_a_line_per_neuron(tmp_path):
 def test_a_file_is_not_replaced_unasked(tmp_path, form):
     those = neuron_set(LAYOUT, [8])
     (tmp_path / "x").write_text("mine")
-    with pytest.raises(OutputExistsError, match="use overwrite=True"):
+    with pytest.raises(OutputExistsError, match="add overwrite=True"):
         write_as([those], tmp_path / "x", form, n_layers=3)
     assert (tmp_path / "x").read_text() == "mine"
     write_as([those], tmp_path / "x", form, n_layers=3, overwrite=True)

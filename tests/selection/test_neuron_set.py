@@ -96,7 +96,7 @@ def test_a_neuron_that_the_layout_lacks_is_refused():
 
 def test_a_file_is_not_replaced_unasked(file):
     before = file.read_bytes()
-    with pytest.raises(OutputExistsError, match="exists; use overwrite=True"):
+    with pytest.raises(OutputExistsError, match="exists; add overwrite=True"):
         neuron_set(LAYOUT, [1]).write(file)
     assert file.read_bytes() == before
 

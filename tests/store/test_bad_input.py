@@ -227,7 +227,7 @@ def test_a_portion_that_is_missing_at_the_end_is_named(tmp_path, level, monkeypa
         finish(self, portions)
 
     monkeypatch.setattr(RunWriter, "finish", lose)
-    with pytest.raises(StoreError, match=r"toy-target-000\.h5 is missing; finish it with the same"):
+    with pytest.raises(StoreError, match=r"toy-target-000\.h5 is missing; finish it: score the same"):
         score(tmp_path / "run", level)
     assert not (tmp_path / "run" / "scores.h5").exists()
     monkeypatch.undo()
@@ -263,7 +263,7 @@ def test_stored_data_that_is_missing_when_a_run_is_resumed_is_named(tmp_path, le
     ) as caught:
         score(tmp_path / "run", level, resume=True)
     (tmp_path / "run" / "parts" / "toy-target-000.h5").unlink()  # as the message says
-    assert "--resume" in str(caught.value)
+    assert "resume=True" in str(caught.value)
     read(score(tmp_path / "run", level, resume=True).folder)
 
 
@@ -346,7 +346,7 @@ def test_a_second_writer_is_kept_out_until_the_first_has_gone(tmp_path, options)
             return str(error)
         return "opened"
 
-    assert "another process is writing this run; wait for it" in in_child(second)
+    assert "another process is writing this folder; wait for it" in in_child(second)
     first.close()
     assert in_child(second) == "opened"
 

@@ -10,7 +10,7 @@ import pytest
 
 from culnig.errors import StoreError
 from culnig.store import schema
-from culnig.store.run import Run, Wanted
+from culnig.store.run import Run, TableRows
 from tests.toy import random_moments, toy_layout, write_run, write_toy_run
 
 WIDE = toy_layout(3, {"self_attn.q_proj": 30_000, "mlp.gate_proj": 40_000})
@@ -27,7 +27,7 @@ def test_blocks_hold_every_cell_once_in_the_order_of_the_rows_asked_for(wide):
     whole = wide.moments("t")
     sums, squares = np.full((2, WIDE.n_neurons), np.nan), np.full((4, WIDE.n_neurons), np.nan)
     starts = []
-    wanted = [Wanted("t", schema.SUM, [3, 0]), Wanted("t", schema.SUM_OF_SQUARES)]
+    wanted = [TableRows("t", schema.SUM, [3, 0]), TableRows("t", schema.SUM_OF_SQUARES)]
     for columns, (first, second) in wide.blocks(wanted):
         sums[:, columns], squares[:, columns] = first, second
         starts.append(columns.start)
@@ -66,4 +66,4 @@ def test_damaged_cells_are_an_error_of_ours(tmp_path):
     content[chunk.byte_offset + chunk.size // 2] ^= 0xFF
     run.scores_file.write_bytes(content)
     with pytest.raises(StoreError, match=r"toy-target/sum.*damaged"):
-        list(Run(run.folder).blocks([Wanted("toy-target", schema.SUM)]))
+        list(Run(run.folder).blocks([TableRows("toy-target", schema.SUM)]))

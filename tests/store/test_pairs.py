@@ -15,7 +15,6 @@ from culnig.store import pairs, schema
 from culnig.store.data_parts import PartName, Prompts, read_part
 from culnig.store.files import open_hdf5
 from culnig.store.pairs import for_each_pair
-from culnig.store.piece_reader import PieceReader
 from culnig.store.tensors import Tensors, TensorsWriter
 
 LAYOUT = Layout.from_widths([(0, "mlp.gate_proj", 7), (0, "self_attn.q_proj", 3), (1, "mlp.gate_proj", 7)])
@@ -41,16 +40,13 @@ def path(tmp_path_factory):
 @contextlib.contextmanager
 def opened(path):
     part = read_part(path, schema.TENSORS_FORMAT, len(LENGTHS))
-    with open_hdf5(path) as file, contextlib.closing(Tensors(file, part.prompts, LAYOUT)) as stored:
-        yield stored
+    with open_hdf5(path) as file:
+        yield Tensors(file, part.prompts, LAYOUT)
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
-@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("memory", [1, 2000, 1 << 30])
-def test_every_pair_comes_once_and_whole(path, monkeypatch, memory, cached, threads):
-    if not cached:
-        monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
+def test_every_pair_comes_once_and_whole(path, memory, threads):
     found = {segment: np.zeros_like(values) for segment, values in VALUES.items()}
     visits = {segment: np.zeros(len(LENGTHS), int) for segment in VALUES}
 
@@ -66,7 +62,7 @@ def test_every_pair_comes_once_and_whole(path, monkeypatch, memory, cached, thre
         assert visits[segment].tolist() == [1] * len(LENGTHS)
 
 
-def test_pieces_stay_below_the_memory_where_an_item_does(path):
+def test_blocks_stay_below_the_memory_where_an_item_does(path):
     sizes = []
     with opened(path) as stored:
         for_each_pair(
@@ -81,7 +77,7 @@ def test_pieces_stay_below_the_memory_where_an_item_does(path):
 
 
 class AtOnce:
-    """How many threads were inside at most; they stay until so many came, or for a while."""
+    """How many threads were inside at most; they stay until that many came, or for a while."""
 
     def __init__(self, expected):
         self._expected = expected
@@ -98,7 +94,7 @@ class AtOnce:
             self._reached.set()
         self._reached.wait(10)
         self._reached.set()
-        time.sleep(0.02)  # for those who should not come
+        time.sleep(0.02)  # others must not come now
 
     def __exit__(self, *error):
         with self._lock:
@@ -108,20 +104,14 @@ class AtOnce:
 def at_once(path, monkeypatch, expected, memory):
     """Threads that read, and that compute, at the same time."""
     reading, computing, real = *map(AtOnce, expected), Tensors.pair
-    first = True
 
     def pair(*asked):
-        nonlocal first
-        if first:  # alone, before there are threads
-            first = False
-            return real(*asked)
         with reading:
             return real(*asked)
 
     def use(segment, rows, activation, gradient):
-        if not (segment == LAYOUT.segments[0] and rows.start == 0):
-            with computing:
-                pass
+        with computing:
+            pass
 
     with opened(path) as stored, monkeypatch.context() as patched:
         patched.setattr(Tensors, "pair", pair)
@@ -129,14 +119,8 @@ def at_once(path, monkeypatch, expected, memory):
     return reading.most, computing.most
 
 
-def test_more_threads_read_where_some_wait_for_the_disk_and_no_more_compute(path, monkeypatch):
-    monkeypatch.setattr(pairs, "_PIECE_BYTES", 1)
-    with opened(path) as stored:
-        stored.pair(LAYOUT.segments[0])
-        cached = not stored.waits_for_disk
-    if cached:
-        assert at_once(path, monkeypatch, (2, 2), 1 << 20) == (2, 2)
-    monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
+def test_more_threads_read_than_compute(path, monkeypatch):
+    monkeypatch.setattr(pairs, "_BLOCK_BYTES", 1)
     assert at_once(path, monkeypatch, (4, 2), 1 << 20) == (4, 2)
     assert at_once(path, monkeypatch, (3, 2), 3 * 9 * 56) == (3, 2)  # so many of the largest fit
     assert at_once(path, monkeypatch, (1, 1), 1) == (1, 1)
@@ -150,7 +134,7 @@ def test_nothing_is_read_of_no_segments(path):
 
 
 def test_without_threads_the_callers_thread_does_all(path, monkeypatch):
-    monkeypatch.setattr(pairs, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(pairs, "_BLOCK_BYTES", 1)
     seen = set()
     with opened(path) as stored:
         for_each_pair(

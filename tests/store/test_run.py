@@ -64,6 +64,14 @@ def test_a_run_says_what_it_holds(finished):
     assert run.record["complete"] is True
 
 
+def test_a_run_prints_as_one_line(finished):
+    n_items = sum(stored.n_items for stored in Run(finished).benchmarks.values())
+    assert repr(Run(finished)) == (
+        f"<Run {finished}: 3 benchmarks, {n_items} items, {len(CULTURES)} cultures, 84 neurons of toy, "
+        "level culture>"
+    )
+
+
 def test_tables_come_back_to_the_bit(finished):
     expected, found = random_moments(0, 84), Run(finished).moments("toy-target")
     for name in ("n_items", "p_gold_sum", "sum", "sum_of_squares", "positive_count"):
@@ -98,7 +106,7 @@ def test_any_name_that_the_file_system_takes_will_do(tmp_path, name):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(StoreError, match="no such run; make one with `culnig-engine score"):
+    with pytest.raises(StoreError, match=r"no such run; make one with `culnig\.score"):
         Run(tmp_path / "nothing")
 
 
@@ -148,7 +156,7 @@ def test_a_record_without_its_model(folder, model):
 
 def test_scores_that_are_not_there_yet(folder):
     (folder / "scores.h5").unlink()
-    with pytest.raises(StoreError, match="not finished; run the same `score` command with --resume"):
+    with pytest.raises(StoreError, match="not finished; score the same with resume=True"):
         Run(folder)
 
 

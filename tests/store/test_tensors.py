@@ -13,8 +13,8 @@ from culnig.errors import StoreError
 from culnig.store import schema
 from culnig.store.compression import COMPRESSIONS
 from culnig.store.data_parts import PartName, Prompts, read_part
+from culnig.store.direct import new_buffer
 from culnig.store.files import open_hdf5
-from culnig.store.piece_reader import PieceReader, room_for
 from culnig.store.tensors import Tensors, TensorsWriter
 from tests.toy import toy_layout
 
@@ -49,8 +49,8 @@ def write(path, dtype="float32", **options):
 @contextlib.contextmanager
 def opened(path):
     part = read_part(path, schema.TENSORS_FORMAT, 3)
-    with open_hdf5(path) as file, contextlib.closing(Tensors(file, part.prompts, LAYOUT)) as stored:
-        yield stored
+    with open_hdf5(path) as file:
+        yield Tensors(file, part.prompts, LAYOUT)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -99,7 +99,7 @@ def test_a_module_of_another_format_than_the_model_is_refused_and_not_rounded(tm
     writer.abandon()
 
 
-PLACE = "layers/0/mlp.gate_proj/gradient"
+GRADIENT = "layers/0/mlp.gate_proj/gradient"
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ PLACE = "layers/0/mlp.gate_proj/gradient"
 def test_a_dataset_that_is_wrong_is_named(tmp_path, values, dtype, message):
     path = write(tmp_path / "x.h5")
     with h5py.File(path, "a") as file:
-        del file[PLACE]
+        del file[GRADIENT]
         if values is not None:
-            file[PLACE] = values
+            file[GRADIENT] = values
             if dtype is not None:
-                file[PLACE].attrs["dtype"] = dtype
+                file[GRADIENT].attrs["dtype"] = dtype
     with pytest.raises(StoreError, match=message) as caught, opened(path) as stored:
         stored.pair(GATE)
     assert str(path) in str(caught.value)
@@ -147,9 +147,9 @@ def test_a_part_of_another_model_is_named(tmp_path):
 def test_a_flipped_bit_is_named_with_its_item(tmp_path, which):
     path = write(tmp_path / "x.h5")
     with h5py.File(path) as file:
-        place = file[f"layers/0/mlp.gate_proj/{which}"].id.get_offset()
+        offset = file[f"layers/0/mlp.gate_proj/{which}"].id.get_offset()
     content = bytearray(path.read_bytes())
-    content[place + 4 * 10 * 4] ^= 1  # in the second item
+    content[offset + 4 * 10 * 4] ^= 1  # in the second item
     path.write_bytes(content)
     with (
         pytest.raises(StoreError, match=f"gate_proj/{which} is damaged at item 0"),
@@ -159,24 +159,15 @@ def test_a_flipped_bit_is_named_with_its_item(tmp_path, which):
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_pairs_are_read_into_the_rooms_they_are_given(tmp_path, compression):
-    rooms = room_for(5 * 20 * 4), room_for(5 * 20 * 4)
+def test_pairs_are_read_into_the_buffers_they_are_given(tmp_path, compression):
+    buffers = new_buffer(5 * 20 * 4), new_buffer(5 * 20 * 4)
     with opened(write(tmp_path / "x.h5", compression=compression)) as stored:
         stored.open(CHOSEN)
         for segment in CHOSEN:
-            found = stored.pair(segment, range(2), rooms)
-            for values, room, expected in zip(found, rooms, pair(segment, "float32"), strict=True):
+            found = stored.pair(segment, range(2), buffers)
+            for values, buffer, expected in zip(found, buffers, pair(segment, "float32"), strict=True):
                 np.testing.assert_array_equal(values, expected)
-                assert np.shares_memory(values, room)
-
-
-def test_it_says_whether_it_waits_for_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(PieceReader, "_read_cached", lambda *asked: False)
-    with opened(write(tmp_path / "x.h5")) as stored:
-        assert not stored.waits_for_disk
-        for found, expected in zip(stored.pair(GATE), pair(GATE, "float32"), strict=True):
-            np.testing.assert_array_equal(found, expected)
-        assert stored.waits_for_disk
+                assert np.shares_memory(values, buffer)
 
 
 def test_a_file_that_ends_in_a_tensor_names_it(tmp_path):

@@ -84,7 +84,7 @@ def test_a_part_comes_back_to_the_bit(tmp_path):
     assert state.batches_done == 6
     assert state.moments.sum.tobytes() == random_moments(3, 84).sum.tobytes()
     assert state.outcomes.id.tolist() == OUTCOMES.id.tolist()
-    assert state.places.tolist() == list(range(len(ASKED)))
+    assert state.indices.tolist() == list(range(len(ASKED)))
 
 
 def test_a_later_part_replaces_the_earlier_one(tmp_path):
@@ -143,11 +143,14 @@ def test_a_kill_after_the_scores_were_there_only_needs_the_record(tmp_path):
     [
         (
             {"settings": {"aggregator": "mean", "token_budget": 64}},
-            "settings.aggregator: the run has 'max', asked for is 'mean'",
+            "settings.aggregator is 'max' there and 'mean' in this request",
         ),
-        ({"settings": {"aggregator": "max"}}, "settings.token_budget: the run has 64, asked for is None"),
-        ({"model": {"source": "other", "weights_hash": "0" * 64}}, "model.source: the run has 'toy'"),
-        ({"benchmarks": {}}, "benchmarks.toy-target: the run has"),
+        (
+            {"settings": {"aggregator": "max"}},
+            "settings.token_budget is 64 there and not set in this request",
+        ),
+        ({"model": {"source": "other", "weights_hash": "0" * 64}}, "model.source is 'toy' there"),
+        ({"benchmarks": {}}, "benchmarks.toy-target is"),
     ],
 )
 def test_resuming_with_other_settings_names_the_difference(tmp_path, changes, message):
@@ -206,11 +209,18 @@ def test_a_part_that_lacks_something_is_named(tmp_path, loss):
 # What is in the way
 
 
-@pytest.mark.parametrize("make", [finished_run, lambda folder: save(start(folder))], ids=["done", "half"])
-def test_a_run_is_never_overwritten_unasked(tmp_path, make):
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        (finished_run, "add overwrite=True"),
+        (lambda folder: save(start(folder)), "add resume=True .*, overwrite=True"),
+    ],
+    ids=["done", "half"],
+)
+def test_a_run_is_never_overwritten_unasked(tmp_path, make, advice):
     make(tmp_path / "run")
     before = contents(tmp_path / "run")
-    with pytest.raises(OutputExistsError, match=r"add --resume .*, --overwrite"):
+    with pytest.raises(OutputExistsError, match=advice):
         start(tmp_path / "run")
     assert contents(tmp_path / "run") == before
 
@@ -226,7 +236,7 @@ def test_overwrite_refuses_a_folder_that_is_not_a_run(tmp_path, name):
     folder = tmp_path / "papers"
     folder.mkdir()
     (folder / name).write_text("{}")
-    with pytest.raises(OutputExistsError, match="not a run of culnig, so --overwrite leaves it alone"):
+    with pytest.raises(OutputExistsError, match="not a run of culnig, so overwrite=True leaves it alone"):
         start(folder, overwrite=True)
     assert (folder / name).read_text() == "{}"
 

@@ -97,7 +97,7 @@ def test_a_plan_comes_back_as_it_was_written(family, tmp_path):
     assert again.n_trainable == plan.n_trainable
     again.write(tmp_path / "again.yaml")
     assert (tmp_path / "again.yaml").read_bytes() == (tmp_path / "plan.yaml").read_bytes()
-    with pytest.raises(OutputExistsError, match=r"plan\.yaml exists; add --overwrite"):
+    with pytest.raises(OutputExistsError, match=r"plan\.yaml exists; add overwrite=True"):
         plan.write(tmp_path / "plan.yaml")
 
 

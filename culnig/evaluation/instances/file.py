@@ -1,4 +1,4 @@
-"""The file of an instance-level analysis: every neuron on every item, so that any table can be redone.
+"""The file of an instance-level analysis: every neuron on every item, enough to redo any table.
 
 FILE.h5     attributes format, format_version, record (JSON: model, neuron set, benchmark, versions)
     /items/{id, question_id, culture, topic}    one row per item
@@ -9,7 +9,6 @@ FILE.h5     attributes format, format_version, record (JSON: model, neuron set, 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout, Neuron
-from culnig.errors import OutputExistsError, StoreError
+from culnig.errors import StoreError
 from culnig.store import tables
 from culnig.store.files import make_folder, open_hdf5, whole_hdf5
 
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 
 INSTANCES_FORMAT = "culnig-instances"
 INSTANCES_FORMAT_VERSION = 1
-
-
-def check_free(path: Path, *, overwrite: bool) -> None:
-    """OutputExistsError where the file may not be written."""
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give a file with -o")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
 
 
 def write_instances(path: Path, scores: InstanceScores, layout: Layout, record: dict[str, Any]) -> None:
@@ -48,10 +39,10 @@ def write_instances(path: Path, scores: InstanceScores, layout: Layout, record: 
         items = file.create_group("items")
         for name in ("id", "question_id", "culture", "topic"):
             items[name] = np.array([getattr(item, name) for item in scores.items], h5py.string_dtype())
-        places = file.create_group("neurons")
-        places["module"] = np.array([neuron.module for neuron in neurons], dtype=h5py.string_dtype())
+        columns = file.create_group("neurons")
+        columns["module"] = np.array([neuron.module for neuron in neurons], dtype=h5py.string_dtype())
         for name in ("layer", "index"):
-            places[name] = np.array([getattr(neuron, name) for neuron in neurons], dtype=np.int64)
+            columns[name] = np.array([getattr(neuron, name) for neuron in neurons], dtype=np.int64)
         file["raw"] = scores.raw
         if scores.control is not None:
             file["control"] = scores.control
@@ -69,7 +60,7 @@ class StoredInstances:
     """Topic of each item, shape (item,)."""
     neurons: tuple[Neuron, ...]
     raw: NDArray[np.float64]
-    """w(n) on the item as it is, shape (item, neuron)."""
+    """w(n) of the whole item, shape (item, neuron)."""
     control: NDArray[np.float64] | None
     """w(n), clamped at zero, without the question; None where there was no control."""
 
@@ -91,13 +82,13 @@ def read_instances(path: Path) -> StoredInstances:
             )
         try:
             record = json.loads(file.attrs["record"])
-            items, places = tables.group_at(file, "items"), tables.group_at(file, "neurons")
+            items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
             culture, topic = (
                 np.array(tables.read_texts(items, name), dtype=object) for name in ("culture", "topic")
             )
-            columns = [places[name][...].tolist() for name in ("layer", "index")]
-            modules = tables.read_texts(places, "module")
-            neurons = tuple(Neuron(*one) for one in zip(modules, *columns, strict=True))
+            columns = [chosen[name][...].tolist() for name in ("layer", "index")]
+            modules = tables.read_texts(chosen, "module")
+            neurons = tuple(Neuron(*row) for row in zip(modules, *columns, strict=True))
             raw = file["raw"][...]
             control = file["control"][...] if "control" in file else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from culnig.errors import InputError, NonFiniteError, OutputExistsError
-from culnig.evaluation.instances.file import check_free, write_instances
+from culnig.evaluation.instances.file import write_instances
 from culnig.evaluation.instances.scores import InstanceScores, instance_scores, score_items
 from culnig.evaluation.instances.summary import by_group, neuron_topics, overall, summary
 from culnig.inference.encoding import Encoder
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
+from culnig.store.output_folder import check_file
 from tests.tiny_models import tiny_items, tiny_model
 from tests.toy import items, toy_layout
 
@@ -195,8 +196,8 @@ def test_the_file_holds_every_score(tmp_path):
         assert list(file["items/culture"].asstr()) == ["China", "China", "Iran", "Iran"]
         assert list(file["neurons/module"].asstr()) == ["mlp.gate_proj", "mlp.gate_proj"]
         assert file["neurons/index"][()].tolist() == [0, 0]
-    with pytest.raises(OutputExistsError, match="add --overwrite"):
-        check_free(path, overwrite=False)
-    check_free(path, overwrite=True)
+    with pytest.raises(OutputExistsError, match="add overwrite=True"):
+        check_file(path, overwrite=False)
+    check_file(path, overwrite=True)
     with pytest.raises(OutputExistsError, match="is a folder"):
-        check_free(tmp_path, overwrite=True)
+        check_file(tmp_path, overwrite=True)

@@ -1,0 +1,222 @@
+"""Where commands write: free, locked, resumed or replaced, the same way for every command.
+
+A command whose output is a folder describes it by an `OutputKind` and opens it with `OutputFolder.open`. The
+first file it writes then is its request. A command whose output is a file asks `check_file`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from culnig.errors import MismatchError, OutputExistsError, StoreError, argument, option
+from culnig.store.files import disk_errors, make_folder
+
+Request = Mapping[str, Any]
+"""What a command was asked for, as JSON gives it back."""
+
+_BRIEF = 300
+"""Characters of a value in a message."""
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """What the folders of one command look like."""
+
+    name: str
+    """With its article: "a run"."""
+    read_request: Callable[[Path], Request]
+    """What a folder was asked for, empty where it does not say. StoreError: the folder is of another kind."""
+    is_finished: Callable[[Path], bool]
+    marks: tuple[str, ...]
+    """Files by which a folder is known to be ours; when it is replaced they are removed last."""
+    contents: tuple[str, ...] = ("*",)
+    """Patterns of what else is removed when the folder is replaced."""
+    sections: tuple[str, ...] = ()
+    """Entries of the request that a resumed command must share; none where the command cannot be resumed."""
+
+
+class Difference(NamedTuple):
+    """An entry in which two requests differ."""
+
+    name: str
+    stored: str
+    asked: str
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.stored} there and {self.asked} in this request"
+
+
+def differences(stored: Request, asked: Request, sections: Iterable[str]) -> list[Difference]:
+    """How two requests differ in some sections; those that are objects are compared entry by entry."""
+    result = []
+    for section in sections:
+        before, now = stored.get(section), asked.get(section)
+        if isinstance(before, dict) and isinstance(now, dict):
+            result += [
+                Difference(f"{section}.{key}", _brief(before.get(key)), _brief(now.get(key)))
+                for key in sorted({*before, *now})
+                if before.get(key) != now.get(key)
+            ]
+        elif before != now:
+            result.append(Difference(section, _brief(before), _brief(now)))
+    return result
+
+
+def _brief(value: Any) -> str:
+    text = "not set" if value is None else repr(value)
+    return text if len(text) <= _BRIEF else text[:_BRIEF] + " …"
+
+
+def as_stored(request: Request) -> dict[str, Any]:
+    """A request as JSON gives it back: tuples become lists."""
+    document: dict[str, Any] = json.loads(json.dumps(request))
+    return document
+
+
+class OutputFolder:
+    """The folder that a command writes, locked until it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        """Lock a folder; StoreError where another process writes it."""
+        self.path = path
+        self._unlock = weakref.finalize(self, _locked(path))
+
+    @classmethod
+    def open(
+        cls, path: Path, kind: OutputKind, request: Request, *, resume: bool = False, overwrite: bool = False
+    ) -> OutputFolder:
+        """Make and lock the folder; leave in it what can be resumed, and remove what is replaced.
+
+        OutputExistsError where something is in the way, MismatchError where what is to be resumed was asked
+        for something else, StoreError where another process writes the folder.
+        """
+        with disk_errors(path):
+            check_folder(path, kind, resume=resume, overwrite=overwrite)
+            make_folder(path)
+            folder = cls(path)
+            try:
+                check_folder(path, kind, resume=resume, overwrite=overwrite)  # nobody else changes it now
+                for leftover in path.rglob("*.tmp"):
+                    leftover.unlink()
+                if resume and any(path.iterdir()):
+                    check_same_request(path, kind, request)
+                else:
+                    folder._remove(kind)
+            except BaseException:
+                folder.close()
+                raise
+        return folder
+
+    def close(self) -> None:
+        """Let other processes at the folder."""
+        self._unlock()
+
+    def _remove(self, kind: OutputKind) -> None:
+        """Remove what a command of this kind wrote."""
+        contents = {path for pattern in kind.contents for path in self.path.glob(pattern)}
+        marks = [self.path / name for name in kind.marks]
+        for path in sorted(contents - set(marks)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        for path in marks:
+            path.unlink(missing_ok=True)
+
+
+def check_folder(path: Path, kind: OutputKind, *, resume: bool = False, overwrite: bool = False) -> None:
+    """OutputExistsError where the folder is neither free, nor to be resumed, nor ours to be replaced."""
+    if _is_free(path):
+        return
+    elsewhere = f"give another folder with {argument('out')}"
+    try:
+        if not path.is_dir():
+            raise StoreError(f"{path}: not a folder")
+        kind.read_request(path)
+        is_unfinished, problem = not kind.is_finished(path), None
+    except StoreError as error:
+        is_unfinished, problem = False, error.args[0]
+    if not (resume or overwrite):
+        resuming = f"{option('resume')} to go on with it, " if kind.sections and is_unfinished else ""
+        raise OutputExistsError(
+            f"{path} exists and is not empty; add {resuming}{option('overwrite')} to replace it, or "
+            f"{elsewhere}"
+        )
+    if problem and resume:
+        raise OutputExistsError(f"{path} is not {kind.name} that can be resumed: {problem}; {elsewhere}")
+    if problem:
+        raise OutputExistsError(
+            f"{path} is not {kind.name} of culnig, so {option('overwrite')} leaves it alone; {elsewhere}"
+        )
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing is there but what a kill before the first rename leaves."""
+    if not os.path.lexists(path):
+        return True
+    return path.is_dir() and all(inner.suffix == ".tmp" for inner in path.iterdir())
+
+
+def check_same_request(path: Path, kind: OutputKind, request: Request) -> None:
+    """MismatchError, naming every difference, where the folder was made for another request."""
+    stored = kind.read_request(path)
+    if stored and (differing := differences(stored, as_stored(request), kind.sections)):
+        raise MismatchError(
+            f"{path} cannot be resumed, it was made for something else: {'; '.join(map(str, differing))}. "
+            f"Ask for the same, or add {option('overwrite')}"
+        )
+
+
+def check_file(path: Path, *, overwrite: bool) -> None:
+    """OutputExistsError where a file may not be written."""
+    if path.is_dir():
+        raise OutputExistsError(f"{path} is a folder; give a file with {argument('out')}")
+    check_free(path, overwrite=overwrite)
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """OutputExistsError where something is at `path` and is not to be replaced."""
+    if os.path.lexists(path) and not overwrite:
+        raise OutputExistsError(
+            f"{path} exists; add {option('overwrite')} to replace it, or give another name with "
+            f"{argument('out')}"
+        )
+
+
+def files_in(folder: Path, names: Iterable[str], *, overwrite: bool) -> list[Path]:
+    """Paths of files to be written into a folder; OutputExistsError before any of them is."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file; give a folder with {argument('out')}")
+    files = [folder / name for name in names]
+    for file in files:
+        check_free(file, overwrite=overwrite)
+    make_folder(folder)
+    return files
+
+
+def _locked(folder: Path) -> Callable[[], None]:
+    """Keep other processes of this machine out of a folder; the function that lets them in again.
+
+    The lock is on the folder itself, so that nothing is left behind, and ends with the process.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(
+            f"{folder}: another process is writing this folder; wait for it, or give another folder with "
+            f"{argument('out')}"
+        ) from None
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        return lambda: None
+    return lambda: os.close(descriptor)

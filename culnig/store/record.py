@@ -1,0 +1,92 @@
+"""What a run is: its record `run.json`, its identity, and the checks that a file belongs to it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from culnig.errors import StoreError, option
+from culnig.store import schema
+from culnig.store.files import open_hdf5, read_json
+from culnig.store.output_folder import OutputKind
+
+RECORD_SECTIONS = ("model", "settings", "benchmarks")
+"""Objects that every run.json has, and that a resumed run must share with the request."""
+
+
+def run_id(record: Mapping[str, Any]) -> str:
+    """SHA-256 over what was asked for."""
+    asked = {section: record[section] for section in RECORD_SECTIONS}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def read_run_record(folder: Path) -> dict[str, Any]:
+    """Read `run.json`; StoreError where it is missing, foreign or of another version."""
+    if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path.is_dir, never raises
+        raise StoreError(f"{folder}: not a folder; a run is a folder with {schema.RUN_FILE} in it")
+    path = folder / schema.RUN_FILE
+    record = read_json(path, "the record of a run")
+    _check_format(path, record.get(schema.FORMAT), record.get(schema.FORMAT_VERSION))
+    for section in RECORD_SECTIONS:
+        if not isinstance(record.get(section), dict):
+            raise StoreError(f"{path}: {section!r} is {record.get(section)!r}, expected an object")
+    if not isinstance(record["model"].get("source"), str):
+        raise StoreError(f"{path}: 'model' names no source")
+    return record
+
+
+RUN = OutputKind(
+    "a run",
+    read_run_record,
+    lambda folder: (folder / schema.SCORES_FILE).exists(),
+    marks=(schema.RUN_FILE,),
+    contents=(schema.SCORES_FILE, schema.PARTS_FOLDER, schema.ITEMS_FOLDER, schema.TENSORS_FOLDER),
+    sections=(*RECORD_SECTIONS, "shard"),
+)
+
+
+@contextlib.contextmanager
+def open_scores(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file of a run for reading and check its format attributes."""
+    with open_hdf5(path) as file:
+        _check_format(path, file.attrs.get(schema.FORMAT), file.attrs.get(schema.FORMAT_VERSION))
+        yield file
+
+
+def check_owner(file: h5py.File, expected: str) -> None:
+    """StoreError where a part belongs to another run."""
+    owner = file.attrs.get(schema.RUN_ID)
+    if owner != expected:
+        raise StoreError(
+            f"{file.filename}: belongs to another run ({str(owner)[:12]}…, expected {expected[:12]}…); "
+            f"put the right file back, or remove it and score the same with {option('resume')}"
+        )
+
+
+def _check_format(path: Path, name: Any, version: Any) -> None:
+    if not isinstance(name, str) or name != schema.RUN_FORMAT:
+        raise StoreError(f"{path}: format is {name!r}, expected {schema.RUN_FORMAT!r}; not a run of culnig")
+    if np.ndim(version) or version != schema.RUN_FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: format version {version}, this culnig reads {schema.RUN_FORMAT_VERSION}; "
+            f"use the version of culnig-engine that {schema.RUN_FILE} names"
+        )
+
+
+def one_of(group: h5py.Group, attribute: str, allowed: Sequence[str]) -> str:
+    """An attribute that is one of some texts; StoreError where it is not."""
+    value = group.attrs.get(attribute)
+    if not isinstance(value, str) or value not in allowed:
+        raise StoreError(
+            f"{group.file.filename}: {group.name}: {attribute} is {value!r}, expected one of "
+            f"{', '.join(allowed)}"
+        )
+    return value
