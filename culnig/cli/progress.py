@@ -56,6 +56,13 @@ class ProgressView:
             self._last_line[name] = now
             self._console.print(f"{name}: {task.completed:.0f}/{task.total:.0f}", highlight=False)
 
+    def progress(self, name: str, done: int, total: int) -> None:
+        """Show that a task has come so far; a new name is a new task."""
+        if name not in self._tasks:
+            self.add(name, total)
+        task = next(task for task in self._bars.tasks if task.id == self._tasks[name])
+        self.advance(name, done - int(task.completed))
+
     def say(self, line: str) -> None:
         """Print a line beside the bars."""
         self._console.print(line, highlight=False)

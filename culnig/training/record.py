@@ -31,7 +31,7 @@ def request_record(bound: BoundModel, plan: Plan, task: Task, settings: TrainSet
 
 
 def result_record(plan: Plan, trained: Trained) -> dict[str, Any]:
-    """What a training came to."""
+    """The result of a training."""
     return {
         "n_trainable": trained.n_trainable,
         "planned": {"n_trainable": plan.n_trainable, "share": plan.share, "neurons": plan.n_neurons},

@@ -8,6 +8,7 @@ projection back, so these belong to it too.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,37 @@ class Part:
         mine = np.arange(self.shape[axis]) if self.places is None else self.places
         left = np.setdiff1d(mine, places)
         return self if len(left) == len(mine) else Part(self.parameter, self.shape, axis, left)
+
+    def document(self) -> dict[str, Any]:
+        """As a plan's file holds it."""
+        document: dict[str, Any] = {"parameter": self.parameter, "shape": list(self.shape)}
+        if self.places is not None:
+            document |= {"axis": self.axis, "places": ranges_text(self.places)}
+        return document
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Part:
+        """A part from its document; KeyError, TypeError or ValueError if it is damaged."""
+        shape, axis = tuple(map(int, document["shape"])), int(document.get("axis", 0))
+        indices = parse_ranges(str(document["places"])) if "places" in document else None
+        if indices is not None and indices[-1] >= shape[axis]:
+            raise ValueError(f"index {indices[-1]} of {document['parameter']} is beyond its shape {shape}")
+        return cls(document["parameter"], shape, axis, indices)
+
+
+def ranges_text(places: NDArray[np.int64]) -> str:
+    """Ascending numbers as text: `0-3,7`."""
+    runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs if len(run))
+
+
+def parse_ranges(text: str) -> NDArray[np.int64]:
+    """The way back from `ranges_text`; ValueError for any other text."""
+    ends = [[int(end) for end in run.split("-")] for run in text.split(",")]
+    places = list(itertools.chain.from_iterable(range(run[0], run[-1] + 1) for run in ends))
+    if not places or any(a >= b for a, b in itertools.pairwise(places)):
+        raise ValueError(f"{text!r} are no ascending ranges")
+    return np.array(places, dtype=np.int64)
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:

@@ -16,7 +16,7 @@ from culnig import registry
 from culnig.models.loading import load_model
 from culnig.training import arms as running
 from culnig.training.folder import COMPLETE
-from culnig.training.plan import read_plan
+from culnig.training.plan_file import read_plan
 from tests.cli.test_interruption import start, wait_for
 from tests.cli.test_torchrun import finish
 from tests.cli.test_torchrun import start as torchrun

@@ -8,8 +8,9 @@ import yaml
 
 from culnig.core.neurons import MLP_GATE, Neuron
 from culnig.errors import MismatchError, OutputExistsError, SelectionError, StoreError
-from culnig.training.plan import PlanSettings, make_plan, parse_ranges, ranges_text, read_plan, with_direction
-from culnig.training.weights import Weights
+from culnig.training.plan import PlanSettings, make_plan, with_direction
+from culnig.training.plan_file import read_plan
+from culnig.training.weights import Weights, parse_ranges, ranges_text
 from tests.tiny_models import ALL_CONFIGS, tiny_model
 from tests.training.chosen import neuron_set, random_set
 
@@ -97,7 +98,7 @@ def test_a_plan_comes_back_as_it_was_written(family, tmp_path):
     assert again.n_trainable == plan.n_trainable
     again.write(tmp_path / "again.yaml")
     assert (tmp_path / "again.yaml").read_bytes() == (tmp_path / "plan.yaml").read_bytes()
-    with pytest.raises(OutputExistsError, match=r"plan\.yaml exists; add --overwrite"):
+    with pytest.raises(OutputExistsError, match=r"plan\.yaml exists; add overwrite=True"):
         plan.write(tmp_path / "plan.yaml")
 
 
@@ -137,7 +138,7 @@ def test_another_models_plan_is_refused():
     plan = plan_of("llama")
     with pytest.raises(MismatchError, match=r"made for 'tiny-llama'.*'tiny-falcon3' has layout"):
         plan.check(tiny_model("falcon3"))
-    with pytest.raises(MismatchError, match=r"trains model\.layers.*not there"):
+    with pytest.raises(MismatchError, match=r"trains model\.layers.*does not exist"):
         plan.check(tiny_model("phi3"))  # the same neurons in fused projections
 
 

@@ -1,0 +1,43 @@
+"""The model that a public function is given: a loaded one, or the name of one to load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from culnig import registry
+from culnig.core.progress import Say, say_nothing
+from culnig.errors import InputError
+from culnig.models.settings import LoadSettings
+
+if TYPE_CHECKING:
+    from culnig.models.base import BoundModel
+
+
+def loaded_model(model: str | Path | BoundModel, say: Say = say_nothing, **loading: Any) -> BoundModel:
+    """The model with its weights; `loading` are fields of `LoadSettings`."""
+    if not isinstance(model, str | Path):
+        return _as_given(model, loading)
+    from culnig.models.loading import load_model
+
+    settings = LoadSettings(**loading)
+    say(f"loading {model}")
+    return load_model(str(model), registry.adapters(), settings)
+
+
+def model_without_weights(model: str | Path | BoundModel, **loading: Any) -> BoundModel:
+    """The model as its configuration describes it; a loaded model is taken as it is."""
+    if not isinstance(model, str | Path):
+        return _as_given(model, loading)
+    from culnig.models.skeleton import load_skeleton
+
+    return load_skeleton(str(model), registry.adapters(), LoadSettings(**loading)).bound
+
+
+def _as_given(model: BoundModel, loading: dict[str, Any]) -> BoundModel:
+    LoadSettings(**loading)
+    if loading:
+        raise InputError(
+            f"{', '.join(loading)}: the model is loaded already; say so when you load it, or give its name"
+        )
+    return model
