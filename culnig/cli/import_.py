@@ -13,7 +13,9 @@ from culnig.cli.output import print_json, print_line, print_table
 
 @click.command("import")
 @click.argument("files", metavar="SCORES.json...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model-name", help="The model the scores are of; the folder outputs/MODEL/… says it else.")
+@click.option(
+    "--model-name", help="The model of the scores; by default MODEL of their folder outputs/MODEL/…."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
 @overwrite_option()
 @json_option()
@@ -22,12 +24,12 @@ def command(
 ) -> None:
     """Turn score files of the released code (…_max_scores.json) into a run, to select from.
 
-    The role of each is told by its data sets: …control is the control, countryrc the exclusion, any other a
+    The names of their data sets give the roles: …control is the control, countryrc the exclusion, any other a
     target.
     """
     from culnig.reanalysis.score_files import import_scores
 
-    run = import_scores(files, output, model=model_name, overwrite=overwrite)
+    run = import_scores(files, output, model_name=model_name, overwrite=overwrite)
     rows: list[dict[str, Any]] = [
         {
             "benchmark": stored.name,

@@ -14,9 +14,7 @@ from culnig.cli.score import print_run, summary_rows
 @click.command("merge")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
-@click.option(
-    "--allow-overlap", is_flag=True, help="Let an item that several runs hold count as often as it is there."
-)
+@click.option("--allow-overlap", is_flag=True, help="Count an item once for each run that holds it.")
 @overwrite_option()
 @json_option()
 def command(
@@ -24,7 +22,7 @@ def command(
 ) -> None:
     """Make one run of several: all shards of a run (--shard), or finished runs over different items.
 
-    The order in which they are given does not matter.
+    The order of the runs does not matter.
     """
     from culnig.store.merge import merge
 

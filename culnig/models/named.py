@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from culnig import registry
 from culnig.core.progress import Say, say_nothing
 from culnig.errors import InputError
-from culnig.models.settings import LoadSettings
+from culnig.models.settings import LoadOptions, LoadSettings
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from culnig.models.base import BoundModel
 
 
-def loaded_model(model: str | Path | BoundModel, say: Say = say_nothing, **loading: Any) -> BoundModel:
-    """The model with its weights; `loading` are fields of `LoadSettings`."""
+def loaded_model(
+    model: str | Path | BoundModel, say: Say = say_nothing, **loading: Unpack[LoadOptions]
+) -> BoundModel:
+    """The model with its weights."""
     if not isinstance(model, str | Path):
         return _as_given(model, loading)
     from culnig.models.loading import load_model
@@ -25,7 +29,7 @@ def loaded_model(model: str | Path | BoundModel, say: Say = say_nothing, **loadi
     return load_model(str(model), registry.adapters(), settings)
 
 
-def model_without_weights(model: str | Path | BoundModel, **loading: Any) -> BoundModel:
+def model_without_weights(model: str | Path | BoundModel, **loading: Unpack[LoadOptions]) -> BoundModel:
     """The model as its configuration describes it; a loaded model is taken as it is."""
     if not isinstance(model, str | Path):
         return _as_given(model, loading)
@@ -34,10 +38,10 @@ def model_without_weights(model: str | Path | BoundModel, **loading: Any) -> Bou
     return load_skeleton(str(model), registry.adapters(), LoadSettings(**loading)).bound
 
 
-def _as_given(model: BoundModel, loading: dict[str, Any]) -> BoundModel:
-    LoadSettings(**loading)
-    if loading:
+def _as_given(model: BoundModel, loading: LoadOptions) -> BoundModel:
+    if given := [name for name, value in loading.items() if value != getattr(LoadSettings, name)]:
         raise InputError(
-            f"{', '.join(loading)}: the model is loaded already; say so when you load it, or give its name"
+            f"{model.source!r} is loaded already, so {', '.join(given)} cannot change it; leave them out, or "
+            "give the model's name"
         )
     return model

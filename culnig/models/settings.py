@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from culnig.errors import InputError
 
@@ -11,6 +12,19 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 ATTENTIONS = ("auto", "eager", "sdpa", "flash_attention_2", "flex_attention")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 QUANTIZATIONS = ("4bit", "8bit")
+
+
+class LoadOptions(TypedDict, total=False):
+    """Keyword arguments that say how to load a model; the fields of `LoadSettings`."""
+
+    revision: str | None
+    dtype: str
+    device: str
+    device_map: str | None
+    attention: str
+    quantize: str | None
+    adapter: Path | str | None
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ def _none(values: Any) -> bool:
 class Difference:
     """What two sets share and what they do not."""
 
+    names: tuple[str, str]
+    """Of the first and of the second set."""
     both: tuple[Neuron, ...]
     only_first: tuple[Neuron, ...]
     only_second: tuple[Neuron, ...]
@@ -98,6 +100,7 @@ def difference(first: NeuronSet, second: NeuronSet) -> Difference:
     in_first, in_second = set(first.neurons), set(second.neurons)
     one, two = _flattened(first.method), _flattened(second.method)
     return Difference(
+        (first.name, second.name),
         tuple(neuron for neuron in first.neurons if neuron in in_second),
         tuple(neuron for neuron in first.neurons if neuron not in in_second),
         tuple(neuron for neuron in second.neurons if neuron not in in_first),

@@ -16,7 +16,7 @@ from typing import Any
 
 import h5py
 
-from culnig.errors import EnvironmentProblem, OutputExistsError, StoreError, argument, option
+from culnig.errors import EnvironmentProblem, StoreError
 
 
 def temporary_path(path: Path) -> Path:
@@ -142,16 +142,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def check_free_file(path: Path, *, overwrite: bool) -> None:
-    """OutputExistsError if the path is a folder, or a file that may not be replaced."""
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give a file with {argument('out')}")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(
-            f"{path} exists; add {option('overwrite')} to replace it, or give another file"
-        )
 
 
 def require_space(folder: Path, n_bytes: int) -> None:

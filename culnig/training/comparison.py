@@ -28,9 +28,12 @@ from culnig.training.arms import (
 from culnig.training.arms_table import ARMS_FILE, TABLE_FILE, write_table
 from culnig.training.folder import TrainingFolder
 from culnig.training.plan import Plan
+from culnig.training.settings import TrainOptions
 from culnig.training.train import Training, save_model
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from culnig.models.base import BoundModel
 
 
@@ -55,7 +58,7 @@ def compare_arms(
     overwrite: bool = False,
     progress: Progress = no_progress,
     say: Say = say_nothing,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> dict[str, Any]:
     """Train arms such as ("top", "random") with `seeds` seeds each; returns what `arms.json` holds.
 

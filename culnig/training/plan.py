@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -20,10 +20,15 @@ from numpy.typing import NDArray
 from culnig.errors import CulnigError, InputError, MismatchError, SelectionError, argument, command
 from culnig.models.base import BoundModel
 from culnig.models.named import model_without_weights
+from culnig.models.settings import LoadOptions
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
-from culnig.store.files import check_free_file, make_folder, whole_file
+from culnig.store.files import make_folder, whole_file
+from culnig.store.output_folder import check_file
 from culnig.training.ranking import Direction, Granularity, RankBy, Unit, ranked, units, within_budget
 from culnig.training.weights import Part, Weights, joined
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FORMAT = "culnig-plan"
 FORMAT_VERSION = 1
@@ -129,7 +134,7 @@ class Plan:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError if it exists."""
-        check_free_file(path, overwrite=overwrite)
+        check_file(path, overwrite=overwrite)
         make_folder(path.parent)
         with whole_file(path) as temporary:
             temporary.write_text(self.text(), encoding="utf-8")
@@ -160,7 +165,7 @@ def plan_training(
     keep_neurons: bool = False,
     seed: int = 0,
     overwrite: bool = False,
-    **loading: Any,
+    **loading: Unpack[LoadOptions],
 ) -> Plan:
     """Rank modules by the culture neurons in them and plan which to fine-tune (the command `modules`).
 
@@ -170,7 +175,7 @@ def plan_training(
     """
     settings = PlanSettings(budget, direction, granularity, rank_by, keep_neurons, seed)
     if out is not None:
-        check_free_file(Path(out), overwrite=overwrite)
+        check_file(Path(out), overwrite=overwrite)
     chosen = neurons if isinstance(neurons, NeuronSet) else read_neuron_set(Path(neurons))
     plan = make_plan(_skeleton(model, chosen, loading), chosen, settings)
     if out is not None:
@@ -178,9 +183,7 @@ def plan_training(
     return plan
 
 
-def _skeleton(
-    model: str | Path | BoundModel | None, chosen: NeuronSet, loading: dict[str, Any]
-) -> BoundModel:
+def _skeleton(model: str | Path | BoundModel | None, chosen: NeuronSet, loading: LoadOptions) -> BoundModel:
     if model is not None:
         return model_without_weights(model, **loading)
     try:

@@ -5,7 +5,7 @@ Under torchrun every process calls `train` and takes a share of each step; the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,18 @@ from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.errors import InputError, TrainingError, option
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.models.named import loaded_model
+from culnig.models.settings import LoadOptions
 from culnig.training.folder import TRAINING_FILE, TrainingFolder, read_training
 from culnig.training.plan import PLAN_FILE, Plan
 from culnig.training.plan_file import read_plan
 from culnig.training.record import request_record, result_record
-from culnig.training.settings import TrainSettings
+from culnig.training.settings import TrainOptions, TrainSettings, split_options
 from culnig.training.tasks import Task, read_task
 from culnig.training.trainer import fit
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from culnig.models.base import BoundModel
 
 
@@ -34,8 +37,7 @@ class Training:
     plan: Plan
     task: Task
     settings: TrainSettings
-    loading: dict[str, Any]
-    """Fields of `LoadSettings`."""
+    loading: LoadOptions
     folder: TrainingFolder
     processes: Processes
 
@@ -49,7 +51,7 @@ class Training:
         data_dir: Path | None,
         resume: bool,
         overwrite: bool,
-        options: dict[str, Any],
+        options: TrainOptions,
     ) -> Training:
         """Read plan and task, and see that the folder is free; `options` are those of `train`."""
         if resume and overwrite:
@@ -57,10 +59,7 @@ class Training:
                 f"{option('resume')} continues a training and {option('overwrite')} starts it anew; give one "
                 "of them"
             )
-        options = {_FIELDS.get(name, name): value for name, value in options.items()}
-        names = {field.name for field in fields(TrainSettings)}
-        settings = TrainSettings(**{name: value for name, value in options.items() if name in names})
-        loading = {name: value for name, value in options.items() if name not in names}
+        settings, loading = split_options(options)
         if not isinstance(plan, Plan):
             plan = read_plan(Path(plan))
         benchmark = registry.benchmark(task)
@@ -83,10 +82,6 @@ class Training:
         self.processes.wait_for_all()
 
 
-_FIELDS = {"lora": "lora_rank"}
-"""Options of `train` that `TrainSettings` has under another name."""
-
-
 def train(
     model: str | Path | BoundModel,
     plan: Plan | Path | str,
@@ -98,7 +93,7 @@ def train(
     overwrite: bool = False,
     progress: Progress = no_progress,
     say: Say = say_nothing,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> dict[str, Any]:
     """Fine-tune the weights that a plan names on the label token of a task, and save a model folder.
 

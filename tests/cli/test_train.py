@@ -145,7 +145,9 @@ def test_mistakes_are_explained(culnig, model_folder, plan, data, tmp_path):
     )
     assert "unknown benchmark 'mrcp'" in refused(*arguments(model_folder, plan, data, out, task="mrcp"))
     assert "no such file; expected a plan" in refused(*arguments(model_folder, lost / "p", data, out))
-    assert "learning rate is 0" in refused(*arguments(model_folder, plan, data, out, "--learning-rate", "0"))
+    assert "--learning-rate is 0" in refused(
+        *arguments(model_folder, plan, data, out, "--learning-rate", "0")
+    )
     changed = tmp_path / "changed.yaml"
     changed.write_text(plan.read_text().replace("layout_hash: ", "layout_hash: x"))
     assert "the plan was made for" in refused(*arguments(model_folder, changed, data, out))

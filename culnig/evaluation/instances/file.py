@@ -9,7 +9,6 @@ FILE.h5     attributes format, format_version, record (JSON: model, neuron set, 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout, Neuron
-from culnig.errors import OutputExistsError, StoreError
+from culnig.errors import StoreError
 from culnig.store import tables
 from culnig.store.files import make_folder, open_hdf5, whole_hdf5
 
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 
 INSTANCES_FORMAT = "culnig-instances"
 INSTANCES_FORMAT_VERSION = 1
-
-
-def check_free(path: Path, *, overwrite: bool) -> None:
-    """OutputExistsError where the file may not be written."""
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give a file with -o")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
 
 
 def write_instances(path: Path, scores: InstanceScores, layout: Layout, record: dict[str, Any]) -> None:
