@@ -13,12 +13,68 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from culnig.api import load_model, open_run
+    # BEGIN commands
+    from culnig.evaluation.instances.instances import instances
+    from culnig.planning.request import plan
+    from culnig.reanalysis.offline import reduce
+    from culnig.reanalysis.score_files import import_scores
+    from culnig.report.inspect import inspect
+    from culnig.report.registered import (
+        check_benchmark,
+        list_benchmarks,
+        list_cultures,
+        list_models,
+        list_plugins,
+        list_scorers,
+    )
+    from culnig.report.similarity import neurons_overlap
+    from culnig.selection.sets import (
+        neurons_convert,
+        neurons_diff,
+        neurons_intersect,
+        neurons_minus,
+        neurons_union,
+    )
+    from culnig.store.merge import merge
+    from culnig.training.comparison import compare_arms
+    from culnig.training.plan import plan_training
+    from culnig.training.train import train
+    from culnig.validation.validate import validate
+    from culnig.verification.audit import audit
+    from culnig.verification.verify import verify
+    # END commands
     from culnig.core.neurons import Layout, Neuron
     from culnig.evaluation.compare import open_evaluation
     from culnig.models.intervention import Resample, Scale, SetTo, intervene
     from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 
 _HOME = {
+    # BEGIN commands
+    "audit": "culnig.verification.audit",
+    "check_benchmark": "culnig.report.registered",
+    "compare_arms": "culnig.training.comparison",
+    "import_scores": "culnig.reanalysis.score_files",
+    "inspect": "culnig.report.inspect",
+    "instances": "culnig.evaluation.instances.instances",
+    "list_benchmarks": "culnig.report.registered",
+    "list_cultures": "culnig.report.registered",
+    "list_models": "culnig.report.registered",
+    "list_plugins": "culnig.report.registered",
+    "list_scorers": "culnig.report.registered",
+    "merge": "culnig.store.merge",
+    "neurons_convert": "culnig.selection.sets",
+    "neurons_diff": "culnig.selection.sets",
+    "neurons_intersect": "culnig.selection.sets",
+    "neurons_minus": "culnig.selection.sets",
+    "neurons_overlap": "culnig.report.similarity",
+    "neurons_union": "culnig.selection.sets",
+    "plan": "culnig.planning.request",
+    "plan_training": "culnig.training.plan",
+    "reduce": "culnig.reanalysis.offline",
+    "train": "culnig.training.train",
+    "validate": "culnig.validation.validate",
+    "verify": "culnig.verification.verify",
+    # END commands
     "Layout": "culnig.core.neurons",
     "Neuron": "culnig.core.neurons",
     "NeuronSet": "culnig.selection.neuron_set",
@@ -33,6 +89,32 @@ _HOME = {
 }
 
 __all__ = [
+    # BEGIN commands
+    "audit",
+    "check_benchmark",
+    "compare_arms",
+    "import_scores",
+    "inspect",
+    "instances",
+    "list_benchmarks",
+    "list_cultures",
+    "list_models",
+    "list_plugins",
+    "list_scorers",
+    "merge",
+    "neurons_convert",
+    "neurons_diff",
+    "neurons_intersect",
+    "neurons_minus",
+    "neurons_overlap",
+    "neurons_union",
+    "plan",
+    "plan_training",
+    "reduce",
+    "train",
+    "validate",
+    "verify",
+    # END commands
     "Layout",
     "Neuron",
     "NeuronSet",

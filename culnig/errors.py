@@ -51,8 +51,12 @@ def argument(name: str) -> str:
 
 def command(name: str) -> str:
     """A command in a message: `culnig.select_general(...)` and `culnig-engine select general`."""
-    return f"\x02culnig.{name.replace(' ', '_')}(...)\x03culnig-engine {name}\x03"
+    function = _FUNCTIONS.get(name, name.replace(" ", "_"))
+    return f"\x02culnig.{function}(...)\x03culnig-engine {name}\x03"
 
+
+_FUNCTIONS = {"import": "import_scores", "modules": "plan_training"}
+"""Commands whose function has another name."""
 
 _FLAGS = {
     "out": "-o",

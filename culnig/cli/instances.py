@@ -48,7 +48,10 @@ def command(
         raise click.UsageError("--control names a control, --no-control goes without; give one of them")
     with progress_view() as view:
         document = instances(
-            *(model.source, benchmarks, neurons, output),
+            model.source,
+            benchmarks,
+            neurons,
+            output,
             control=not no_control if control is None else control,
             progress=view.progress,
             say=view.say,

@@ -46,7 +46,7 @@ class LoadSettings:
     """One of DEVICE_MAPS: accelerate spreads the layers over all devices; None keeps them on `device`."""
     quantize: str | None = None
     """One of QUANTIZATIONS: bitsandbytes holds the linear modules in so many bits; None leaves them."""
-    adapter: Path | None = None
+    adapter: Path | str | None = None
     """Folder of a PEFT adapter that is merged into the weights."""
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from culnig.core.items import Role
 from culnig.errors import InputError, StoreError, argument, option
@@ -52,7 +53,7 @@ def benchmark_rows(run: Run) -> list[dict[str, Any]]:
     for stored in run.benchmarks.values():
         outcomes = run.outcomes(stored.name)
         answered = len(outcomes.id) > 0  # imported scores come without answers
-        metrics = {
+        metrics: dict[str, NDArray[Any]] = {
             "accuracy": outcomes.correct,
             "option_accuracy": outcomes.option_correct,
             "p_gold": outcomes.p_gold,

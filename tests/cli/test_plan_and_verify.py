@@ -93,7 +93,7 @@ def test_verify_of_the_kernels(culnig, monkeypatch, agrees, code):
 def test_verify_of_nothing_is_a_usage_error(culnig):
     result = culnig("verify")
     assert result.code == 2
-    assert "--model M, --kernels" in result.err
+    assert "nothing to verify: give --model, --kernels, or both" in result.err
 
 
 # What `score` says of it afterwards
