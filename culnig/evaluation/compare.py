@@ -18,7 +18,7 @@ from culnig.core.statistics import holm
 from culnig.errors import InputError, MismatchError, UnknownNameError
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.folder import read_answers, read_results
-from culnig.evaluation.results import comparison, random_comparison
+from culnig.evaluation.results import comparison, metric_name, random_comparison
 from culnig.store.run import item_frame
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class StoredEvaluation:
         known = {name for row in self.results["rows"] for name in row["change"] or ()}
         if metric not in known:
             raise UnknownNameError(f"metric of {self.folder}:", metric, known)
-        return masking_figure(self.results["rows"], metric, metric.replace("_", " "))
+        return masking_figure(self.results["rows"], metric, metric_name(metric))
 
     def _repr_html_(self) -> str:
         """For notebooks: accuracy and P(gold) of every condition."""

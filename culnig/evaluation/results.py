@@ -49,6 +49,11 @@ METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
 CALIBRATION_BINS = 10
 
 
+def metric_name(metric: str) -> str:
+    """A metric's name for readers: `P(gold)`, `option accuracy`."""
+    return "P(gold)" if metric == "p_gold" else metric.replace("_", " ")
+
+
 def metrics_of(outcomes: Outcomes) -> dict[str, Callable[[Outcomes], NDArray[Any]]]:
     """The metrics that apply to these answers."""
     names = {"accuracy"}
