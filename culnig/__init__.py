@@ -1,7 +1,7 @@
 """culnig: find the neurons of a language model that carry cultural understanding.
 
-The names below are the public Python surface; each is imported when it is first used, so `import culnig`
-stays quick and does not import torch.
+The names below are the public Python surface. Each is imported when it is first used, so `import culnig` is
+quick and does not import torch.
 """
 
 from __future__ import annotations
@@ -12,39 +12,103 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from culnig.api import load_model, open_run
+    from culnig.api import demo, load_model, open_run, score
+    from culnig.benchmarks.base import Benchmark, ChosenItems
+    from culnig.core.items import Item
     from culnig.core.neurons import Layout, Neuron
-    from culnig.evaluation.compare import open_evaluation
+    from culnig.cultures.records import Culture
+    from culnig.errors import CulnigError
+    from culnig.evaluation.compare import compare
+    from culnig.evaluation.evaluate import evaluate
+    from culnig.evaluation.stored import Evaluation, open_evaluation
+    from culnig.lemmatizers.base import Lemmatizer
+    from culnig.models.base import BoundModel, ModelAdapter, ModuleSlice
     from culnig.models.intervention import Resample, Scale, SetTo, intervene
+    from culnig.report.make import figures, report
+    from culnig.scorers.base import Pair, Scorer
+    from culnig.selection.neighbours import (
+        select_cape,
+        select_crispr,
+        select_ig,
+        select_knowledge_neurons,
+        select_lape,
+    )
     from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+    from culnig.selection.select import (
+        select_general,
+        select_random,
+        select_specific,
+        select_specific_sets,
+    )
+    from culnig.store.run import Run
 
-_HOME = {
-    "Layout": "culnig.core.neurons",
-    "Neuron": "culnig.core.neurons",
-    "NeuronSet": "culnig.selection.neuron_set",
-    "Resample": "culnig.models.intervention",
-    "Scale": "culnig.models.intervention",
-    "SetTo": "culnig.models.intervention",
-    "intervene": "culnig.models.intervention",
-    "load_model": "culnig.api",
-    "open_evaluation": "culnig.evaluation.compare",
-    "open_run": "culnig.api",
-    "read_neuron_set": "culnig.selection.neuron_set",
+_NAMES = {
+    "culnig.api": ("demo", "load_model", "open_run", "score"),
+    "culnig.benchmarks.base": ("Benchmark", "ChosenItems"),
+    "culnig.core.items": ("Item",),
+    "culnig.core.neurons": ("Layout", "Neuron"),
+    "culnig.cultures.records": ("Culture",),
+    "culnig.errors": ("CulnigError",),
+    "culnig.evaluation.compare": ("compare",),
+    "culnig.evaluation.evaluate": ("evaluate",),
+    "culnig.evaluation.stored": ("Evaluation", "open_evaluation"),
+    "culnig.lemmatizers.base": ("Lemmatizer",),
+    "culnig.models.base": ("BoundModel", "ModelAdapter", "ModuleSlice"),
+    "culnig.models.intervention": ("Resample", "Scale", "SetTo", "intervene"),
+    "culnig.report.make": ("figures", "report"),
+    "culnig.scorers.base": ("Pair", "Scorer"),
+    "culnig.selection.neighbours": (
+        *("select_cape", "select_crispr", "select_ig", "select_knowledge_neurons", "select_lape"),
+    ),
+    "culnig.selection.neuron_set": ("NeuronSet", "read_neuron_set"),
+    "culnig.selection.select": (
+        *("select_general", "select_random", "select_specific", "select_specific_sets"),
+    ),
+    "culnig.store.run": ("Run",),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "Benchmark",
+    "BoundModel",
+    "ChosenItems",
+    "CulnigError",
+    "Culture",
+    "Evaluation",
+    "Item",
     "Layout",
+    "Lemmatizer",
+    "ModelAdapter",
+    "ModuleSlice",
     "Neuron",
     "NeuronSet",
+    "Pair",
     "Resample",
+    "Run",
     "Scale",
+    "Scorer",
     "SetTo",
     "__version__",
+    "compare",
+    "demo",
+    "evaluate",
+    "figures",
     "intervene",
     "load_model",
     "open_evaluation",
     "open_run",
     "read_neuron_set",
+    "report",
+    "score",
+    "select_cape",
+    "select_crispr",
+    "select_general",
+    "select_ig",
+    "select_knowledge_neurons",
+    "select_lape",
+    "select_random",
+    "select_specific",
+    "select_specific_sets",
 ]
 
 

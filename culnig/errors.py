@@ -65,6 +65,19 @@ _FLAGS = {
 """Options whose keyword argument has another name."""
 
 
+def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
+    """InputError unless the keyword argument `name` has one of the allowed values."""
+    if value not in (allowed := list(allowed)):
+        choices = ", ".join(str(choice) for choice in allowed if choice is not None)
+        raise InputError(f"unknown {argument(name)} {value!r}; choose from {choices}")
+
+
+def check_at_least(name: str, value: float | None, least: float) -> None:
+    """InputError where the keyword argument `name` is given and below `least`."""
+    if value is not None and value < least:
+        raise InputError(f"{argument(name)} is {value}; at least {least} is allowed")
+
+
 class CulnigError(Exception):
     """Base of all errors that culnig raises on purpose. Its text advises in Python's words."""
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from culnig.benchmarks.base import ChosenItems
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
 from culnig.scoring.run import RunSettings, score_share
 from culnig.scoring.scoring import ScoreSettings

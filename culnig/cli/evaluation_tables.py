@@ -196,3 +196,12 @@ def _p(value: float | None) -> str:
 
 def _signed(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:+.{digits}f}"
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Print all tables of an evaluation."""
+    print_rows(results["rows"])
+    for matrix in results.get("matrix", ()):
+        print_matrix(matrix)
+    if results.get("dose"):
+        print_doses(results["dose"])

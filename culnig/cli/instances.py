@@ -53,7 +53,8 @@ def command(
     from culnig.evaluation.instances.file import check_free, write_instances
     from culnig.evaluation.instances.scores import instance_scores
     from culnig.evaluation.instances.summary import summary
-    from culnig.scoring.run import describe_model, versions
+    from culnig.inference.products import products_of
+    from culnig.provenance import describe_model, versions
 
     if len(benchmarks) != 1:
         raise click.UsageError("instances are of one benchmark; give --benchmark once")
@@ -84,7 +85,7 @@ def command(
         "model": describe_model(bound),
         "neuron_set": {"name": chosen_set.name, "method": chosen_set.method},
         "benchmarks": {name: those.record() for name, those in chosen.items()},
-        "versions": versions(bound),
+        "versions": versions(products_of(bound.model)),
     }
     write_instances(output, scores, bound.layout, record)
     document = {"instances": str(output), "benchmark": name, "control": own_control}

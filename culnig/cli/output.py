@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from culnig.core.text import size_text as size_text
+
 Cell = str | int | float | None
 
 
@@ -73,11 +75,3 @@ def percent(share: float | None) -> str:
 def p_text(p: float) -> str:
     """A p-value, three decimals or a bound."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def size_text(n_bytes: int) -> str:
-    """Bytes for people."""
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if n_bytes >= factor:
-            return f"{n_bytes / factor:.2f} {unit}"
-    return f"{n_bytes / 1000:.0f} kB"

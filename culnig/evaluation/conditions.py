@@ -18,9 +18,16 @@ from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match, select_random
 
 UNMASKED = "unmasked"
+_FORMER_NAMES = {"none": UNMASKED}
+"""What the first edition called a condition."""
 Mask = Literal["scale", "mean", "resample"]
 """What is done to neurons: multiply by the factor, or replace by their mean or by values of other prompts."""
 DOSE_FACTORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
+
+
+def current_name(condition: str) -> str:
+    """The name of a condition today; the first edition called the unmasked model `none`."""
+    return _FORMER_NAMES.get(condition, condition)
 
 
 @dataclass(frozen=True)

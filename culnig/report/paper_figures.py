@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from culnig import plots
+from culnig.core import plots
 from culnig.errors import InputError
 from culnig.report.evaluation_sections import METRICS, masking_section
 from culnig.report.instances_section import instances_section, positive_shares

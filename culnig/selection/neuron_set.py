@@ -6,7 +6,6 @@ Equal selections give equal bytes: no times, no paths of the machine, neurons in
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import FORWARD_ORDER, Layout, Neuron
 from culnig.core.notebook import html_table
-from culnig.errors import MismatchError, OutputExistsError, StoreError
-from culnig.store.files import make_folder, read_json, write_json
+from culnig.errors import MismatchError, StoreError
+from culnig.store.files import check_free_file, make_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +27,7 @@ SHOWN = 10
 """Neurons that a notebook shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NeuronSet:
     """Selected neurons with where they come from."""
 
@@ -44,9 +43,9 @@ class NeuronSet:
     """The runs it was made from, with hashes and the benchmarks used."""
     neurons: tuple[Neuron, ...]
     """Best first."""
-    scores: NDArray[np.float64] = field(repr=False)
+    scores: NDArray[np.float64]
     """What they were ranked by, shape (neuron,)."""
-    columns: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    columns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """More numbers per neuron by name, such as `q_value` and `frequency`, each (neuron,)."""
 
     def keep(self, which: NDArray[np.bool_]) -> NeuronSet:
@@ -97,6 +96,9 @@ class NeuronSet:
         title = f"{self.name}: {len(self.neurons):,} neurons of {self.model}"
         return layers_figure([(title, *self.table(layout))])
 
+    def __repr__(self) -> str:
+        return f"<NeuronSet {self.name}: {len(self.neurons):,} neurons of {self.model}>"
+
     def _repr_html_(self) -> str:
         """For notebooks: what it is and its best neurons."""
         best = list(zip(self.neurons, self.scores.tolist(), strict=True))[:SHOWN]
@@ -109,10 +111,7 @@ class NeuronSet:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError where it exists with other contents."""
-        if path.is_dir():
-            raise OutputExistsError(f"{path} is a folder; give a file with -o")
-        if os.path.lexists(path) and not overwrite:
-            raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
+        check_free_file(path, overwrite=overwrite)
         make_folder(path.parent)
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
         write_json(

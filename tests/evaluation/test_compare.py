@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from culnig.errors import InputError, MismatchError, UnknownNameError
-from culnig.evaluation.compare import compare_between, compare_within, open_evaluation
+from culnig.evaluation.compare import compare_between, compare_within
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.folder import write_evaluation
 from culnig.evaluation.results import result_rows
+from culnig.evaluation.stored import open_evaluation
 from tests.toy import answered, items
 
 ASKED = items(["China"], questions=8)

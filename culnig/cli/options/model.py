@@ -1,0 +1,101 @@
+"""--model and the options that say how to load it, for every command that runs a model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from culnig import registry
+from culnig.cli.options.base import PATH, Command, together
+from culnig.models.settings import ATTENTIONS, DEVICE_MAPS, DTYPES, QUANTIZATIONS, LoadOptions, LoadSettings
+
+if TYPE_CHECKING:
+    from culnig.models.base import BoundModel
+    from culnig.models.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """The model that the options name, and how to load it."""
+
+    source: str
+    options: LoadOptions
+    """The keyword arguments of the library that say how."""
+
+    @property
+    def settings(self) -> LoadSettings:
+        """How to load it; InputError where options exclude each other."""
+        return LoadSettings(**self.options)
+
+    def skeleton(self) -> Skeleton:
+        """The model without its weights."""
+        from culnig.models.loading import load_skeleton
+
+        return load_skeleton(self.source, registry.adapters(), self.settings)
+
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        from culnig.models.loading import load_tokenizer
+
+        return load_tokenizer(self.source, self.settings)
+
+    def load(self, skeleton: Skeleton | None = None) -> BoundModel:
+        """The model; with a skeleton, its configuration is not read again."""
+        from culnig.models.loading import load_model
+
+        return load_model(self.source, registry.adapters(), self.settings, skeleton=skeleton)
+
+
+_LOADING = (
+    click.option("--revision", help="Branch, tag or commit on the hub."),
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default=LoadSettings.dtype,
+        show_default=True,
+        help="Number format of the weights; auto is the checkpoint's own.",
+    ),
+    click.option(
+        "--device", default=LoadSettings.device, show_default=True, help="auto, cpu, cuda or cuda:N."
+    ),
+    click.option(
+        "--device-map",
+        type=click.Choice(DEVICE_MAPS),
+        help="Spread the layers over all devices (accelerate).",
+    ),
+    click.option(
+        "--attention",
+        type=click.Choice(ATTENTIONS),
+        default=LoadSettings.attention,
+        show_default=True,
+        help="Attention implementation; auto is eager for Gemma and transformers' choice for others.",
+    ),
+    click.option(
+        "--quantize",
+        type=click.Choice(QUANTIZATIONS),
+        help="Hold the linear modules in few bits (bitsandbytes).",
+    ),
+    click.option("--adapter", type=PATH, help="Folder of a PEFT adapter to merge into the weights."),
+    click.option("--trust-remote-code", is_flag=True, help="Let code that comes with the model run."),
+)
+
+
+def model_options(*, required: bool = True) -> Callable[[Command], Command]:
+    """--model and how to load it; the command gets one `model: ModelChoice`, or None where none is named."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_choice(model: str | None, **options: Any) -> Any:
+            loading = cast(LoadOptions, {name: options.pop(name) for name in LoadOptions.__annotations__})
+            return command(model=None if model is None else ModelChoice(model, loading), **options)
+
+        model_option = click.option(
+            "--model", required=required, help="Hub name, model folder, .gguf file, or `embedded`."
+        )
+        return cast(Command, together(model_option, *_LOADING)(with_choice))
+
+    return decorate
