@@ -61,6 +61,10 @@ _FLAGS = {
     "neuron_sets": "--neurons",
     "factors": "--factor",
     "shares": "--share",
+    "pools": "--pool",
+    "scorers": "--scorer",
+    "conditions": "--condition",
+    "figures": "--figure",
 }
 """Options whose keyword argument has another name."""
 

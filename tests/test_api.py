@@ -72,9 +72,10 @@ def keywords(function):
     names = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
-            options, defaults = {"loading": (LoadOptions, LoadSettings), "evidence": (EvidenceOptions, Evidence)}[
-                name
-            ]
+            options, defaults = {
+                "loading": (LoadOptions, LoadSettings),
+                "evidence": (EvidenceOptions, Evidence),
+            }[name]
             names |= {option: getattr(defaults, option) for option in options.__annotations__}
         else:
             names[name] = parameter.default
@@ -102,7 +103,11 @@ def test_every_option_of_a_command_is_a_keyword_argument_with_the_same_default(p
         if option.required or option.name in SWITCHED_OFF or known[name] is inspect.Parameter.empty:
             continue
         expected = known[name]
-        assert shown in (expected, None) or tuple(shown) == tuple(expected or ()), (option.name, shown, expected)
+        assert shown in (expected, None) or tuple(shown) == tuple(expected or ()), (
+            option.name,
+            shown,
+            expected,
+        )
 
 
 # Work without the command line
@@ -138,13 +143,19 @@ def test_a_study_needs_no_command_line(model, tmp_path, monkeypatch):
     )
     assert tasks == {"score everyday": 16, "score everyday-control": 16, "score country-rc": 8}
     assert any(line.startswith("disk: up to") for line in lines)
-    general = culnig.select_general(run, top_mlp=0.1, stability=True, resamples=3, out=tmp_path / "general.json")
+    general = culnig.select_general(
+        run, top_mlp=0.1, stability=True, resamples=3, out=tmp_path / "general.json"
+    )
     sets = culnig.select_specific_sets(run, ["China", "Mexico"], top=0.3, z=0, exclusion=False)
     assert list(sets) == ["China", "Mexico"]
-    assert culnig.select_specific(run, "China", top=0.3, z=0, exclusion=False).neurons == sets["China"].neurons
+    assert (
+        culnig.select_specific(run, "China", top=0.3, z=0, exclusion=False).neurons == sets["China"].neurons
+    )
     drawn = culnig.select_random(run, general, seed=3)
     assert len(drawn.neurons) == len(general.neurons)
-    assert set(culnig.select_lape(run, ["China"], top=0.5)) == set(culnig.select_cape(run, ["China"], top=0.5))
+    assert set(culnig.select_lape(run, ["China"], top=0.5)) == set(
+        culnig.select_cape(run, ["China"], top=0.5)
+    )
     assert culnig.select_crispr(run, "China", top=0.1).method["culture"] == "China"
     assert set(culnig.select_knowledge_neurons(run)) == set(run.benchmarks["everyday"].cultures)
     evaluation = culnig.evaluate(
@@ -196,7 +207,9 @@ def test_a_benchmark_of_ones_own_needs_no_plugin(model, tmp_path):
 
         def read(self, data_dir):
             for number, answer in enumerate("AB"):
-                yield culnig.Item(f"q{number}", f"q{number}", "China", "identify", "Which?", ("A", "B"), answer)
+                yield culnig.Item(
+                    f"q{number}", f"q{number}", "China", "identify", "Which?", ("A", "B"), answer
+                )
 
     run = culnig.score(model, Own(), tmp_path / "run")
     assert run.benchmarks["own"].n_items == 2
@@ -235,7 +248,11 @@ def test_score_refuses_what_cannot_be(model, tmp_path, options, message):
         ([], {"random_baseline": 2}, "random_baseline needs sets to mask: give neuron_sets"),
         ([], {"matrix": True}, "matrix needs sets to mask"),
         ([], {"mask": "zero"}, "unknown mask 'zero'; choose from scale, mean, resample"),
-        ([], {"mask": "mean", "factors": 0}, "mask='mean' replaces activations: factors and dose do not go with it"),
+        (
+            [],
+            {"mask": "mean", "factors": 0},
+            "mask='mean' replaces activations: factors and dose do not go with it",
+        ),
         (["x.json"], {"mask": "mean"}, "need means='RUN'"),
         (["x.json"], {"matrix": True, "factors": (0, 2)}, "give one factors and one shares"),
         (["x.json"], {"baseline_match": "layer"}, "unknown baseline_match 'layer'"),
@@ -271,7 +288,10 @@ def test_outputs_are_kept_and_the_advice_is_pythons(tmp_path):
         culnig.select_general(run, out=tmp_path / "x.json")
     culnig.select_general(run, out=tmp_path / "x.json", overwrite=True)
     sets = culnig.select_specific_sets(run, ["China", "Iran"], top=0.5, out=tmp_path / "sets")
-    assert {path.name for path in (tmp_path / "sets").iterdir()} == {"China.neurons.json", "Iran.neurons.json"}
+    assert {path.name for path in (tmp_path / "sets").iterdir()} == {
+        "China.neurons.json",
+        "Iran.neurons.json",
+    }
     assert culnig.read_neuron_set(tmp_path / "sets" / "Iran.neurons.json").neurons == sets["Iran"].neurons
     with pytest.raises(InputError, match="select_specific_sets"):
         culnig.select_specific(run, "all")

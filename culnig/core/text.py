@@ -1,4 +1,4 @@
-"""Numbers as text."""
+"""Numbers and names as text."""
 
 from __future__ import annotations
 
@@ -9,3 +9,8 @@ def size_text(n_bytes: int) -> str:
         if n_bytes >= factor:
             return f"{n_bytes / factor:.2f} {unit}"
     return f"{n_bytes / 1000:.0f} kB"
+
+
+def metric_text(metric: str) -> str:
+    """A metric's name for people."""
+    return "P(gold)" if metric == "p_gold" else metric.replace("_", " ")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from culnig.core.notebook import html_table
+from culnig.core.text import metric_text
 from culnig.errors import UnknownNameError
 from culnig.evaluation.conditions import UNMASKED, current_name
 from culnig.evaluation.folder import read_answers, read_results
@@ -70,7 +71,7 @@ class Evaluation:
         known = {name for row in self.rows for name in row["change"] or ()}
         if metric not in known:
             raise UnknownNameError(f"metric of {self.folder}:", metric, known)
-        return masking_figure(self.rows, metric, metric.replace("_", " "))
+        return masking_figure(self.rows, metric, metric_text(metric))
 
     def __repr__(self) -> str:
         model = self.results.get("model", {}).get("source", "?")

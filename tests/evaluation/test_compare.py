@@ -66,7 +66,7 @@ def test_between_evaluations_the_same_conditions_are_paired(tmp_path):
     second = evaluation(tmp_path / "after", {"unmasked": 7, "general": 2}, ("blend", "extra"))
     rows = compare_between(first, second)
     assert [(row["condition"], row["against"]) for row in rows] == [
-        ("after: none", "before: none"),
+        ("after: unmasked", "before: unmasked"),
         ("after: general", "before: general"),
     ]
     assert [row["change"]["accuracy"]["effect"] for row in rows] == pytest.approx([-1 / 8, -4 / 8])
@@ -90,7 +90,7 @@ def test_nothing_in_common_is_an_error(tmp_path):
     second = evaluation(tmp_path / "b", {"unmasked": 8}, ("normad",))
     with pytest.raises(InputError, match="no benchmark is in both"):
         compare_between(first, second)
-    with pytest.raises(InputError, match="has the condition 'none' alone"):
+    with pytest.raises(InputError, match="has only the condition .unmasked."):
         compare_within(first)
     with pytest.raises(UnknownNameError, match="'generl'"):
         compare_within(first, ["generl"])

@@ -18,7 +18,10 @@ def test_the_script_is_short_and_imports_culnig_only():
     text = SCRIPT.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 25
     imported = {
-        alias.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import) for alias in node.names
+        alias.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import)
+        for alias in node.names
     }
     assert imported == {"culnig", "sys"}
 
