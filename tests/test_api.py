@@ -1,4 +1,4 @@
-"""The public Python surface: every name, every option of a command as a keyword, and a study without the command line."""
+"""The public Python surface: names, options of commands as keywords, and a study without the command line."""
 
 from __future__ import annotations
 
@@ -135,16 +135,16 @@ def test_a_study_needs_no_command_line(model, tmp_path, monkeypatch):
 
     run = culnig.score(
         *(model, BENCHMARKS, tmp_path / "run"),
-        per_culture=1,
+        per_culture=2,
         level="item",
         scorers=["positive-tokens", "crispr"],
         progress=progress,
         say=lines.append,
     )
-    assert tasks == {"score everyday": 16, "score everyday-control": 16, "score country-rc": 8}
+    assert tasks == {"score everyday": 32, "score everyday-control": 32, "score country-rc": 16}
     assert any(line.startswith("disk: up to") for line in lines)
     general = culnig.select_general(
-        run, top_mlp=0.1, stability=True, resamples=3, out=tmp_path / "general.json"
+        run, top_mlp=0.1, significance=True, out=tmp_path / "general.json"
     )
     sets = culnig.select_specific_sets(run, ["China", "Mexico"], top=0.3, z=0, exclusion=False)
     assert list(sets) == ["China", "Mexico"]

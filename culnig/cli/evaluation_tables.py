@@ -165,7 +165,8 @@ def print_doses(doses: Sequence[Mapping[str, Any]]) -> None:
     """Print effect and damage of every dose."""
     for metric in dict.fromkeys(dose["metric"] for dose in doses):
         print_table(
-            f"Dose and response in {metric_text(metric)}, points: effect on cultural benchmarks, damage on the others",
+            f"Dose and response in {metric_text(metric)}, points: effect on cultural benchmarks, "
+            "damage on the others",
             ("condition", "factor", "share", "neurons", "effect", "damage", "specificity", "Pareto"),
             [
                 (

@@ -290,7 +290,7 @@ def test_means_of_another_model_are_refused(culnig, sets, item_run, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--matrix"], "need sets to mask"),
+        (["--matrix"], "needs sets to mask"),
         (["--neurons", "general", "--matrix"], "at least two cultures"),
         (["--neurons", "Mexico", "--neurons", "Spain", "--matrix"], "no items in the"),
         (["--neurons", "China", "--neurons", "Spain", "--matrix", "--dose"], "compares one dose"),

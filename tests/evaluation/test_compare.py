@@ -90,7 +90,7 @@ def test_nothing_in_common_is_an_error(tmp_path):
     second = evaluation(tmp_path / "b", {"unmasked": 8}, ("normad",))
     with pytest.raises(InputError, match="no benchmark is in both"):
         compare_between(first, second)
-    with pytest.raises(InputError, match="has only the condition .unmasked."):
+    with pytest.raises(InputError, match=r"has only the condition .unmasked."):
         compare_within(first)
     with pytest.raises(UnknownNameError, match="'generl'"):
         compare_within(first, ["generl"])
