@@ -172,11 +172,11 @@ class NonFiniteError(InputError):
         where: str = "",
     ) -> None:
         self.count, self.item, self.token, self.neuron = count, item, token, neuron
-        place = f" of {where}" if where else ""
+        of_module = f" of {where}" if where else ""
         super().__init__(
-            f"{count} {what}{place} are NaN or infinite, the first at item {item}, token {token}, neuron "
-            f"{neuron}; scores made from them would be meaningless. Load the model with --dtype float32 and "
-            "check its weights"
+            f"{count} {what}{of_module} are NaN or infinite, the first at item {item}, token {token}, neuron "
+            f"{neuron}; scores made from them would be meaningless. Load the model with "
+            f"{option('dtype', 'float32')} and check its weights"
         )
 
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from culnig.errors import PluginError, UnknownNameError
+from culnig.errors import PluginError, UnknownNameError, command
 
 if TYPE_CHECKING:
     from culnig.benchmarks.base import Benchmark
@@ -128,7 +128,7 @@ def benchmark(name: str) -> Benchmark:
         return declared
     entries = _entries(BENCHMARKS)
     if name not in entries:
-        raise UnknownNameError("benchmark", name, entries, "see `culnig-engine list benchmarks`")
+        raise UnknownNameError("benchmark", name, entries, f"see {command('list benchmarks')}")
     made: Benchmark = _made(entries[name])
     return made
 
@@ -164,7 +164,7 @@ def scorer(name: str) -> Scorer:
     """A scorer by name; UnknownNameError lists what exists."""
     entries = _entries(SCORERS)
     if name not in entries:
-        raise UnknownNameError("scorer", name, entries, "see `culnig-engine list scorers`")
+        raise UnknownNameError("scorer", name, entries, f"see {command('list scorers')}")
     made: Scorer = _made(entries[name])
     return made
 
@@ -186,7 +186,7 @@ def check_cultures(keys: list[str]) -> None:
     """UnknownNameError for the first key that no record has."""
     for key in keys:
         if key not in cultures():
-            raise UnknownNameError("culture", key, cultures(), "see `culnig-engine list cultures`")
+            raise UnknownNameError("culture", key, cultures(), f"see {command('list cultures')}")
 
 
 def entries() -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from culnig.core.statistics import holm, paired_difference
-from culnig.errors import InputError
+from culnig.errors import InputError, command, option
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.evaluation.results import METRICS
 
@@ -102,8 +102,8 @@ def masks_by_culture(conditions: Sequence[Condition]) -> dict[str, str]:
         masks[condition.culture] = condition.name
     if len(masks) < 2:
         raise InputError(
-            "a matrix needs the sets of at least two cultures; make them with `select specific --culture C` "
-            "or say whose a set is: --neurons CULTURE=FILE"
+            f"a matrix needs the sets of at least two cultures; make them with {command('select specific')} "
+            f"or name the culture of each set: {option('neuron_sets', 'CULTURE=FILE')}"
         )
     return masks
 
