@@ -45,7 +45,7 @@ def assert_same_scores(found: Run, expected: Run) -> None:
     for name in expected.benchmarks:
         one, other = found.moments(name), expected.moments(name)
         assert one.cultures == other.cultures
-        for table in (*schema.TABLES, schema.N_ITEMS, schema.P_GOLD_SUM):
+        for table in (*schema.TABLES, schema.N_ITEMS, "p_gold_sum"):
             np.testing.assert_array_equal(
                 getattr(one, table), getattr(other, table), err_msg=f"{name} {table}"
             )

@@ -143,9 +143,7 @@ def test_a_study_needs_no_command_line(model, tmp_path, monkeypatch):
     )
     assert tasks == {"score everyday": 32, "score everyday-control": 32, "score country-rc": 16}
     assert any(line.startswith("disk: up to") for line in lines)
-    general = culnig.select_general(
-        run, top_mlp=0.1, significance=True, out=tmp_path / "general.json"
-    )
+    general = culnig.select_general(run, top_mlp=0.1, significance=True, out=tmp_path / "general.json")
     sets = culnig.select_specific_sets(run, ["China", "Mexico"], top=0.3, z=0, exclusion=False)
     assert list(sets) == ["China", "Mexico"]
     assert (

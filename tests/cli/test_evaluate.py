@@ -378,11 +378,11 @@ def test_compare_pairs_two_evaluations(culnig, whole, model_folder, sets, tmp_pa
     )
     assert done.code == 0, done.err
     rows = culnig("compare", whole, other, "--json").json["comparisons"]
-    assert [row["condition"] for row in rows] == ["enhanced: none", "enhanced: general"]
+    assert [row["condition"] for row in rows] == ["enhanced: unmasked", "enhanced: general"]
     assert rows[0]["change"]["p_gold"]["effect"] == 0
     assert rows[1]["change"]["p_gold"]["effect"] != 0
     one = culnig("compare", whole, other, "--condition", "general", "--against", "unmasked", "--json").json
-    assert [row["against"] for row in one["comparisons"]] == ["evaluation: none"]
+    assert [row["against"] for row in one["comparisons"]] == ["evaluation: unmasked"]
 
 
 def test_compare_says_what_is_wrong(culnig, whole, tmp_path):

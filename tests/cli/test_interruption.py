@@ -23,7 +23,7 @@ def equal_scores(first, second):
     with h5py.File(first / "scores.h5") as one, h5py.File(second / "scores.h5") as two:
         assert set(one["benchmarks"]) == set(two["benchmarks"])
         for name, group in one["benchmarks"].items():
-            for table in ("sum", "sum_of_squares", "positive_count", "n_items", "p_gold_sum"):
+            for table in ("sum", "sum_of_squares", "positive_count", "n_items", "confidence_sum"):
                 np.testing.assert_array_equal(group[table][()], two[f"benchmarks/{name}/{table}"][()])
             assert list(group["items/predicted"].asstr()) == list(
                 two[f"benchmarks/{name}/items/predicted"].asstr()

@@ -22,7 +22,7 @@ def test_score_writes_the_files_of_the_contract(run_folder):
         assert group["sum"].shape == (16, n_neurons)
         assert group["sum"].dtype == np.float64
         assert group["positive_count"].dtype == np.uint32
-        assert {"id", "culture", "gold", "predicted", "p_gold"} <= set(group["items"])
+        assert {"id", "culture", "gold", "predicted", "confidence"} <= set(group["items"])
         assert (file["benchmarks/everyday-control/sum"][:] >= 0).all()
     assert not (run_folder / "parts").exists()
     assert not list(run_folder.rglob("*.tmp"))

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from culnig import plots
+from culnig.core import plots
 from tests.reporting.test_summary import compared, row, unmasked
 
 REFERENCES = Path(__file__).parent / "references"

@@ -11,7 +11,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
-from culnig import statistics
+from culnig.core import statistics
 from culnig.core.statistics import (
     against_random,
     holm,

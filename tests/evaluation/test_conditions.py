@@ -79,7 +79,7 @@ def test_two_sets_of_one_name_are_refused():
 
 
 def test_a_set_may_not_take_the_name_of_the_unmasked_model():
-    with pytest.raises(InputError, match="named 'none'"):
+    with pytest.raises(InputError, match="named 'unmasked'"):
         make_conditions([neuron_set(LAYOUT, [1], name="unmasked")], LAYOUT)
 
 

@@ -88,7 +88,7 @@ def test_generation_inside_a_reader_sees_the_whole_head(bound):
 
 def test_labels_and_short_answers_share_a_run(bound):
     short, labelled = short_items(3), tiny_items(4)
-    condition = Condition("none", 1.0, np.empty(0, dtype=np.int64))
+    condition = Condition("unmasked", 1.0, np.empty(0, dtype=np.int64))
     answers = run_conditions(bound, {"a": short, "b": labelled}, [condition], max_new_tokens=4)
     rows = {row["benchmark"]: row for row in result_rows(answers, ["a", "b"], [condition])}
     none = [name for name, value in rows["a"].items() if value is None]
@@ -137,9 +137,9 @@ def test_ordinal_items_have_an_alignment(bound):
     from dataclasses import replace
 
     items = [replace(item, ordinal=True) for item in tiny_items(4)]
-    condition = Condition("none", 1.0, np.empty(0, dtype=np.int64))
+    condition = Condition("unmasked", 1.0, np.empty(0, dtype=np.int64))
     answers = run_conditions(bound, {"b": items}, [condition])
-    outcomes = answers["b", "none"]
+    outcomes = answers["b", "unmasked"]
     assert outcomes.is_ordinal
     assert np.all((outcomes.alignment >= 0) & (outcomes.alignment <= 100))
     assert np.all(outcomes.alignment[outcomes.correct] == 100)

@@ -89,6 +89,7 @@ def test_a_missing_core_asks_whether_it_was_built(monkeypatch: pytest.MonkeyPatc
         return real_import(name, *rest, **named)
 
     monkeypatch.delitem(sys.modules, "culnig.kernels")
+    monkeypatch.delitem(sys.modules, "culnig.kernels.arrays")
     monkeypatch.setattr(culnig, "kernels", kernels)  # put back what the failed import leaves
     monkeypatch.setattr(builtins, "__import__", without_core)
     with pytest.raises(ModuleNotFoundError, match=r"was the package built\? .*pip install -e"):

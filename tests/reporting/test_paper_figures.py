@@ -11,9 +11,9 @@ from tests.toy import write_toy_run
 
 def test_all_figures_that_have_data_are_made(sample):
     assert set(make_figures(sample.sources())) == {
-        *("layers", "matrix-accuracy", "matrix-p_gold", "instances"),
-        *("masking-accuracy", "masking-option-accuracy", "masking-p_gold", "masking-option-mass"),
-        *("training-accuracy", "training-option-accuracy", "training-p_gold"),
+        *("layers", "matrix-accuracy", "matrix-p-gold", "instances"),
+        *("masking-accuracy", "masking-option-accuracy", "masking-p-gold", "masking-option-mass"),
+        *("training-accuracy", "training-option-accuracy", "training-p-gold"),
     }
 
 
@@ -50,7 +50,7 @@ def test_arms_of_a_training_are_drawn_metric_by_metric_task_first(tmp_path):
     write_json(tmp_path / "arms.json", {"format": "culnig-arms", "format_version": 1, "changes": changes})
     sources = read_sources([tmp_path])
     figures = make_figures(sources)
-    assert set(figures) == {"training-accuracy", "training-p_gold"}
+    assert set(figures) == {"training-accuracy", "training-p-gold"}
     (axes,) = figures["training-accuracy"].axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         *("top: qnli", "bottom: qnli", "top: blend", "bottom: blend")
