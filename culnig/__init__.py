@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from culnig.lemmatizers.base import Lemmatizer
     from culnig.models.base import BoundModel, ModelAdapter, ModuleSlice
     from culnig.models.intervention import Resample, Scale, SetTo, intervene
-    from culnig.reporting.make import figures, report
+    from culnig.report.make import figures, report
     from culnig.scorers.base import Pair, Scorer
     from culnig.selection.neighbours import (
         select_cape,
@@ -55,7 +55,7 @@ _NAMES = {
     "culnig.lemmatizers.base": ("Lemmatizer",),
     "culnig.models.base": ("BoundModel", "ModelAdapter", "ModuleSlice"),
     "culnig.models.intervention": ("Resample", "Scale", "SetTo", "intervene"),
-    "culnig.reporting.make": ("figures", "report"),
+    "culnig.report.make": ("figures", "report"),
     "culnig.scorers.base": ("Pair", "Scorer"),
     "culnig.selection.neighbours": (
         *("select_cape", "select_crispr", "select_ig", "select_knowledge_neurons", "select_lape"),

@@ -151,7 +151,7 @@ def overlap(
     names = [those.name for those in sets]
     branch = tree(names, matrix)
     if figure is not None:
-        from culnig.reporting.similarity import similarity_figure
+        from culnig.report.similarity import similarity_figure
 
         similarity_figure(figure, names, matrix, measure)
     if as_json:

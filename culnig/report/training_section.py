@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from culnig.reporting.drawing import Mark, MarkRow, intervals
-from culnig.reporting.evaluation_sections import METRICS
-from culnig.reporting.sections import Panel, Section, slug
-from culnig.reporting.sources import changes_of
-from culnig.reporting.summary import counted
-from culnig.reporting.tables import Cell, Table, number_text
+from culnig.report.drawing import Mark, MarkRow, intervals
+from culnig.report.evaluation_sections import METRICS
+from culnig.report.sections import Panel, Section, slug
+from culnig.report.sources import changes_of
+from culnig.report.summary import counted
+from culnig.report.tables import Cell, Table, number_text
 
 _LEGEND = (
     ("effect", "mean over seeds against the untrained model, 95 % interval over questions"),

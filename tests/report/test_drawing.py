@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from culnig.reporting.drawing import Line, Mark, MarkRow, bars, heat_map, intervals, lines, nice_ticks
+from culnig.report.drawing import Line, Mark, MarkRow, bars, heat_map, intervals, lines, nice_ticks
 
 SAID = {"title": "T", "description": "D"}
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from culnig.evaluation.stored import Evaluation
-from culnig.reporting.drawing import Line, heat_map, lines
-from culnig.reporting.evaluation_sections import METRICS
-from culnig.reporting.sections import Panel, Section, slug
-from culnig.reporting.tables import Table, number_text
+from culnig.report.drawing import Line, heat_map, lines
+from culnig.report.evaluation_sections import METRICS
+from culnig.report.sections import Panel, Section, slug
+from culnig.report.tables import Table, number_text
 
 
 def matrix_section(evaluations: Sequence[Evaluation]) -> Section:

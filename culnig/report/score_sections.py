@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout
-from culnig.reporting.drawing import Line, heat_map, lines
-from culnig.reporting.profiles import Profile
-from culnig.reporting.sections import Panel, Section, slug
-from culnig.reporting.sources import Sources
-from culnig.reporting.tables import Table
+from culnig.report.drawing import Line, heat_map, lines
+from culnig.report.profiles import Profile
+from culnig.report.sections import Panel, Section, slug
+from culnig.report.sources import Sources
+from culnig.report.tables import Table
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.similarity import linkage, similarity_matrix
 

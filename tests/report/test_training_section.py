@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from culnig.reporting.page import Report
-from culnig.reporting.sources import read_sources
-from culnig.reporting.training_section import training_section
+from culnig.report.page import Report
+from culnig.report.sources import read_sources
+from culnig.report.training_section import training_section
 
 
 def test_the_tables_hold_the_changes_of_the_comparison(sample):

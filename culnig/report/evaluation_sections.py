@@ -7,10 +7,10 @@ from typing import Any
 
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.stored import Evaluation
-from culnig.reporting.drawing import Mark, MarkRow, intervals
-from culnig.reporting.sections import Panel, Section, slug
-from culnig.reporting.sources import rows_of
-from culnig.reporting.tables import Table, number_text
+from culnig.report.drawing import Mark, MarkRow, intervals
+from culnig.report.sections import Panel, Section, slug
+from culnig.report.sources import rows_of
+from culnig.report.tables import Table, number_text
 
 METRICS = {
     "accuracy": "accuracy",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from culnig.evaluation.instances.file import StoredInstances
-from culnig.reporting.drawing import bars
-from culnig.reporting.sections import Panel, Section, slug
-from culnig.reporting.tables import Cell, Table
+from culnig.report.drawing import bars
+from culnig.report.sections import Panel, Section, slug
+from culnig.report.tables import Cell, Table
 
 
 def positive_shares(stored: StoredInstances, by: str) -> tuple[list[str], list[float]]:

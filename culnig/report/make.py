@@ -9,9 +9,9 @@ from typing import Literal
 
 from culnig.core.plots import save
 from culnig.errors import OutputExistsError, argument, check_at_least, check_choice, option
-from culnig.reporting.page import LISTED, Report
-from culnig.reporting.paper_figures import FIGURES, make_figures
-from culnig.reporting.sources import Source, read_sources
+from culnig.report.page import LISTED, Report
+from culnig.report.paper_figures import FIGURES, make_figures
+from culnig.report.sources import Source, read_sources
 from culnig.store.files import check_free_file, make_folder, whole_file
 
 FORMATS = ("pdf", "svg", "png")

@@ -16,10 +16,10 @@ import numpy as np
 from markupsafe import Markup
 
 from culnig import __version__
-from culnig.reporting.evaluation_sections import masking_section
-from culnig.reporting.instances_section import instances_section
-from culnig.reporting.methods import data_table, methods_text, provenance_table, settings_table
-from culnig.reporting.neuron_list import (
+from culnig.report.evaluation_sections import masking_section
+from culnig.report.instances_section import instances_section
+from culnig.report.methods import data_table, methods_text, provenance_table, settings_table
+from culnig.report.neuron_list import (
     Listed,
     Questions,
     add_drivers,
@@ -29,20 +29,20 @@ from culnig.reporting.neuron_list import (
     listed_of_set,
     table,
 )
-from culnig.reporting.profiles import Profile, profile, target_roles
-from culnig.reporting.score_sections import (
+from culnig.report.profiles import Profile, profile, target_roles
+from culnig.report.score_sections import (
     TOP_NEURONS,
     cultures_section,
     depth_section,
     similarity_section,
     where_section,
 )
-from culnig.reporting.sections import Section
-from culnig.reporting.sources import Sources
-from culnig.reporting.specificity_sections import dose_section, matrix_section
-from culnig.reporting.summary import caveats, findings
-from culnig.reporting.tables import Table
-from culnig.reporting.training_section import training_section
+from culnig.report.sections import Section
+from culnig.report.sources import Sources
+from culnig.report.specificity_sections import dose_section, matrix_section
+from culnig.report.summary import caveats, findings
+from culnig.report.tables import Table
+from culnig.report.training_section import training_section
 from culnig.store.files import whole_file
 from culnig.store.run import Run
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from culnig.core import plots
 from culnig.errors import InputError
-from culnig.reporting.evaluation_sections import METRICS, masking_section
-from culnig.reporting.instances_section import instances_section, positive_shares
-from culnig.reporting.score_sections import by_culture, where_section
-from culnig.reporting.sections import Section, slug
-from culnig.reporting.sources import Sources, changes_of, rows_of
-from culnig.reporting.specificity_sections import matrix_section
-from culnig.reporting.training_section import training_section
+from culnig.report.evaluation_sections import METRICS, masking_section
+from culnig.report.instances_section import instances_section, positive_shares
+from culnig.report.score_sections import by_culture, where_section
+from culnig.report.sections import Section, slug
+from culnig.report.sources import Sources, changes_of, rows_of
+from culnig.report.specificity_sections import matrix_section
+from culnig.report.training_section import training_section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
