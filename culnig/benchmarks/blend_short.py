@@ -24,7 +24,7 @@ from culnig.benchmarks.rows import csv_rows, read_json
 from culnig.benchmarks.wordings import shuffled
 from culnig.core.items import Item
 from culnig.cultures.records import Culture
-from culnig.errors import DataFileError, argument
+from culnig.errors import DataFileError
 
 QUESTION = "{q}"
 """Where a prompt has the question; the few published prompts that lack it are not used."""
@@ -119,7 +119,7 @@ def _folder(data_dir: Path | None) -> Path:
         raise DataFileError(
             "BLEnD",
             "the hub has no prompts for short answers; name the folder above BLEnD/ (annotations, prompts, "
-            f"US_questions.csv of its repository) with {argument('data_dir')} or CULNIG_DATA",
+            "US_questions.csv of its repository) with --data-dir or CULNIG_DATA",
         )
     return data_dir / "BLEnD"
 

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from culnig.errors import DataFileError, EnvironmentProblem, argument
+from culnig.errors import DataFileError, EnvironmentProblem
 
-HUB_ADVICE = (
-    f"give a folder with the data instead: {argument('data_dir')} or CULNIG_DATA (see docs/benchmarks.md)"
-)
+HUB_ADVICE = "give a folder with the data instead: --data-dir or CULNIG_DATA (see docs/benchmarks.md)"
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ class Source:
         raise DataFileError(
             folder / self.file_names[0],
             f"no such file; put the data of {self.hub} there, or name the folder above {self.folder}/ with "
-            f"{argument('data_dir')} or CULNIG_DATA",
+            "--data-dir or CULNIG_DATA",
         )
 
     def files(self, data_dir: Path | None) -> list[Path]:
@@ -267,7 +265,7 @@ class _reading:  # noqa: N801
             advice = "save the file as UTF-8"
             raise DataFileError(self._path, f"not UTF-8 ({error.reason}); {advice}", line=line) from None
         if isinstance(error, FileNotFoundError):
-            advice = f"put it there, or name another folder with {argument('data_dir')} or CULNIG_DATA"
+            advice = "put it there, or name another folder with --data-dir or CULNIG_DATA"
             raise DataFileError(self._path, f"no such file; {advice}") from None
         if isinstance(error, IsADirectoryError | PermissionError):
             raise DataFileError(self._path, f"cannot be read: {error.strerror}") from None

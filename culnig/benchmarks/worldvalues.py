@@ -30,7 +30,7 @@ from culnig.benchmarks.wordings import check_placeholders, fill, read_tables
 from culnig.core.data_files import own_data
 from culnig.core.items import Item
 from culnig.cultures.records import Culture
-from culnig.errors import DataFileError, argument
+from culnig.errors import DataFileError
 
 N_IDENTIFY = 40
 MIN_ANSWERS = 10
@@ -221,8 +221,8 @@ def _folder(data_dir: Path | None) -> Path:
     if data_dir is None:
         raise DataFileError(
             "WorldValuesBench",
-            f"not on the hub; name the folder above WorldValuesBench/ with {argument('data_dir')} or "
-            "CULNIG_DATA (its README on GitHub says how to make the files from the survey's own)",
+            "not on the hub; name the folder above WorldValuesBench/ with --data-dir or CULNIG_DATA (its "
+            "README on GitHub says how to make the files from the survey's own)",
         )
     return data_dir / "WorldValuesBench"
 

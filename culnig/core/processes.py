@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
-from culnig.errors import EnvironmentProblem, InputError, option
+from culnig.errors import EnvironmentProblem, InputError
 
 _LONGEST_WAIT = timedelta(days=14)
 """For the slowest process."""
@@ -56,7 +56,7 @@ def parse_shard(text: str) -> Processes:
     """The shard of text such as `2/8` (from 1); InputError where it is none."""
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if not (found and 1 <= int(found[1]) <= int(found[2])):
-        raise InputError(f"{option('shard', text)}: i/n with i from 1 to n is allowed, such as 2/8")
+        raise InputError(f"--shard {text!r}: i/n with i from 1 to n is allowed, such as 2/8")
     return Processes(int(found[1]) - 1, int(found[2]), is_shard=True)
 
 

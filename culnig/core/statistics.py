@@ -117,7 +117,7 @@ def _unit_sums(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum of the differences of each unit (metric, unit), and items of each unit (unit,)."""
     if differences.shape[1] == 0:
-        raise InputError("no items to compare; choose more items of the benchmark")
+        raise InputError("no items to compare; the benchmark has none after --limit, --culture or --split")
     _, unit_of = np.unique(units.astype(str), return_inverse=True)
     sizes = np.bincount(unit_of).astype(np.float64)
     sums = np.stack([np.bincount(unit_of, weights=row) for row in differences])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from culnig import kernels
 from culnig.core.neurons import Layout
-from culnig.errors import SelectionError, argument
+from culnig.errors import SelectionError
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.pools import pool_positions
 from culnig.selection.ranking import check_fraction
@@ -82,7 +82,7 @@ def select_lape(
     if not candidate.any():
         raise SelectionError(
             f"no neuron of pool {settings.pool!r} is on more often than the {settings.percentile:g}th "
-            f"percentile of all ({threshold:.3g}); lower {argument('percentile')}"
+            f"percentile of all ({threshold:.3g}); lower --percentile"
         )
     entropy = entropies(p)
     count = min(int(settings.top * len(pool)), int(candidate.sum()))

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.errors import SelectionError, UnknownNameError, option
+from culnig.errors import SelectionError, UnknownNameError
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.tables import Roles
 from culnig.store import schema
@@ -69,9 +69,7 @@ def culture_contrast(roles: Roles, culture: str, against: Against) -> Contrast:
     own = np.array([float(name == culture) for name in cultures])
     if against == "control":
         if roles.control is None:
-            raise SelectionError(
-                f"a test against the control needs one; leave out {option('control', False)}"
-            )
+            raise SelectionError("a test against the control needs one; leave out --no-control")
         null = f"target items of {culture} do not score higher than its control items on average"
         return Contrast(null, "control", own, -own)
     if len(cultures) < 2:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.errors import SelectionError, UnknownNameError, option
+from culnig.errors import SelectionError, UnknownNameError
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.pools import pool_positions
 from culnig.selection.ranking import check_fraction, cut_pool
@@ -61,7 +61,7 @@ def select_specific(
             raise SelectionError(
                 f"the exclusion benchmark has no items of {culture!r}, only of "
                 f"{', '.join(tables.exclusion.cultures)}; choose one of these, or go on without it: "
-                f"{option('exclusion', False)} or {option('exclude', 0)}"
+                "--no-exclusion or --exclude 0"
             )
         exclusion = tables.exclusion.rows([culture])[0]
     from culnig.core.statistics import zscores_over_cultures  # scipy: a general selection starts without it

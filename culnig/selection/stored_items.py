@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.outcomes import Outcomes
-from culnig.errors import SelectionError, argument, option
+from culnig.errors import SelectionError
 from culnig.selection.permutation import exchange_p_values, paired_p_values
 from culnig.selection.resampling import ItemTable, ItemTables
 from culnig.selection.significance import Contrast
@@ -27,7 +27,7 @@ def items_of_run(run: Run, roles: Roles) -> ItemTables:
     if run.scorer is not None:
         raise SelectionError(
             f"{run.folder} keeps item scores of gradient × activation only, not of {run.scorer}; test "
-            f"without {argument('permutations')}"
+            "without --permutations"
         )
 
     def table(stored: StoredBenchmark | None) -> ItemTable | None:
@@ -108,9 +108,7 @@ def permuted_p_values(
     target, control = items.target, items.control
     pairing = None if roles.control is None else _paired(run, roles)
     if contrast.against == "control" and pairing is None:
-        raise SelectionError(
-            f"a permutation against the control needs one; leave out {option('control', False)}"
-        )
+        raise SelectionError("a permutation against the control needs one; leave out --no-control")
     own = np.ones(len(target.unit), dtype=bool) if culture is None else target.culture == culture
     found = np.empty(len(positions))
     width = max(1, _CELLS // max(1, len(own)))
@@ -149,7 +147,7 @@ def _paired(run: Run, roles: Roles) -> NDArray[np.int64]:
         if place >= len(rows.get(key, [])):
             raise SelectionError(
                 f"question {key[1]!r} of {key[0]} has no control item to be paired with; score the control "
-                f"of the same items, or test without {argument('permutations')}"
+                "of the same items, or test without --permutations"
             )
         found.append(rows[key][place])
     return np.array(found, dtype=np.int64)

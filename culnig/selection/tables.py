@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
-from culnig.errors import SelectionError, UnknownNameError, argument, option
+from culnig.errors import SelectionError, UnknownNameError
 from culnig.store import schema
 from culnig.store.run import Run, StoredBenchmark, Wanted
 
@@ -115,7 +115,7 @@ def choose_roles(
     if missing:
         raise SelectionError(
             f"control {without.name!r} of {run.folder} has no items of {', '.join(missing)}; score the "
-            f"control with the same cultures as the target, or use {option('control', False)}"
+            "control with the same cultures as the target, or use --no-control"
         )
     return Roles(aim, without, third, [without.cultures.index(culture) for culture in aim.cultures])
 
@@ -199,10 +199,9 @@ def _choose(run: Run, role: Role, name: str | None) -> StoredBenchmark:
     there = ", ".join(f"{b.name} ({b.role})" for b in run.benchmarks.values()) or "no benchmark"
     if candidates:
         names = ", ".join(b.name for b in candidates)
-        raise SelectionError(
-            f"{run.folder} has several {role} benchmarks ({names}); choose with {argument(role)}"
-        )
-    advice = f", or go on without it: {option(role, False)}" if role != "target" else ""
+        raise SelectionError(f"{run.folder} has several {role} benchmarks ({names}); choose with --{role}")
+    without = {"control": "--no-control", "exclusion": "--no-exclusion"}.get(role)
+    advice = f", or go on without it: {without}" if without else ""
     raise SelectionError(
         f"{run.folder} has no {role} benchmark, only {there}; score one into the run{advice}"
     )

@@ -151,7 +151,7 @@ def test_without_a_folder_the_hub_is_read(monkeypatch):
 
 def test_without_folder_package_or_network_the_way_out_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(EnvironmentProblem, match=r"culnig-engine\[hub\].*data_dir"):
+    with pytest.raises(EnvironmentProblem, match=r"culnig-engine\[hub\].*--data-dir"):
         list(SOURCE.rows(None))
 
     def offline(*args, **kwargs):

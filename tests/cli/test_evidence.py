@@ -109,7 +109,7 @@ def test_a_run_without_item_scores_says_what_to_do(culnig, tmp_path):
 
 def test_a_permutation_against_no_control_is_refused(item_run):
     roles = choose_roles(item_run, use_control=False)
-    with pytest.raises(SelectionError, match="leave out control=False"):
+    with pytest.raises(SelectionError, match="leave out --no-control"):
         permuted_p_values(item_run, roles, general_contrast(roles), item_run.layout.pool("mlp"), 9)
 
 

@@ -163,7 +163,7 @@ def test_contrasts_that_cannot_be_are_refused(stored):
     with pytest.raises(UnknownNameError, match="did you mean 'Spain'"):
         culture_contrast(roles, "Spayn", "others")
     alone = choose_roles(run, use_control=False, use_exclusion=False)
-    with pytest.raises(SelectionError, match="leave out control=False"):
+    with pytest.raises(SelectionError, match="leave out --no-control"):
         culture_contrast(alone, "Spain", "control")
     single = replace(roles, target=replace(roles.target, cultures=("Spain",), items_of_culture=(20,)))
     with pytest.raises(SelectionError, match="only culture of this run"):

@@ -57,8 +57,8 @@ def test_without_exclusion_there_is_none(make_run):
             {"c": CONTROL, "x": EXCLUSION},
             r"no target benchmark, only c \(control\), x \(exclusion\); score one",
         ),
-        ({"t": TARGET, "x": EXCLUSION}, "no control benchmark, .*go on without it: control=False"),
-        ({"t": TARGET, "c": CONTROL}, "no exclusion benchmark, .*go on without it: exclusion=False"),
+        ({"t": TARGET, "x": EXCLUSION}, "no control benchmark, .*go on without it: --no-control"),
+        ({"t": TARGET, "c": CONTROL}, "no exclusion benchmark, .*go on without it: --no-exclusion"),
     ],
 )
 def test_a_missing_role_is_named_with_the_way_on(make_run, tables, message):
@@ -74,7 +74,7 @@ def test_a_target_cannot_be_done_without(make_run):
 
 def test_two_benchmarks_of_a_role_are_a_choice_for_the_user(make_run):
     run = make_run(t=TARGET, a=CONTROL, b=CONTROL, x=EXCLUSION)
-    with pytest.raises(SelectionError, match=r"several control benchmarks \(a, b\); choose with control"):
+    with pytest.raises(SelectionError, match=r"several control benchmarks \(a, b\); choose with --control"):
         selection_tables(run)
     assert selection_tables(run, control="b").source["benchmarks"]["control"] == "b"
 
@@ -92,5 +92,5 @@ def test_a_benchmark_of_another_role_is_refused(make_run):
 
 def test_a_control_without_a_culture_of_the_target_is_refused_with_the_way_on(make_run):
     partial = ("control", moments(["China"], [1], [[1, 1]]))
-    with pytest.raises(SelectionError, match=r"no items of Iran; .* or use control=False"):
+    with pytest.raises(SelectionError, match=r"no items of Iran; .* or use --no-control"):
         selection_tables(make_run(t=TARGET, c=partial, x=EXCLUSION))
