@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from culnig.errors import OutputExistsError, argument, check_at_least, check_cho
 from culnig.report.page import LISTED, Report
 from culnig.report.paper_figures import FIGURES, make_figures
 from culnig.report.sources import Source, read_sources
-from culnig.store.files import check_free_file, make_folder, whole_file
+from culnig.store.files import make_folder, whole_file
 
 FORMATS = ("pdf", "svg", "png")
 
@@ -34,11 +34,9 @@ def report(
     """
     check_at_least("neurons_listed", neurons_listed, 1)
     out, tables = Path(out), None if tables is None else Path(tables)
-    check_free_file(out, overwrite=overwrite)
-    if tables is not None and os.path.lexists(tables) and not overwrite:
-        raise OutputExistsError(
-            f"{tables} exists; add {option('overwrite')} to replace it, or give another folder"
-        )
+    if out.is_dir():
+        raise OutputExistsError(f"{out} is a folder; give a file with {argument('out')}")
+    _check_free([out, *([] if tables is None else [tables])], overwrite)
     page = Report(read_sources(sources), title=title, listed=neurons_listed)
     make_folder(out.parent)
     page.write(out)
@@ -69,10 +67,17 @@ def figures(
         raise OutputExistsError(f"{folder} is a file; give a folder as {argument('out')}")
     drawn = make_figures(read_sources(sources), tuple(figures))
     files = {name: folder / f"{name}.{format}" for name in drawn}
-    for path in files.values():
-        check_free_file(path, overwrite=overwrite)
+    _check_free(files.values(), overwrite)
     make_folder(folder)
     for name, path in files.items():
         with whole_file(path) as temporary:
             save(drawn[name], temporary, format)
     return files
+
+
+def _check_free(paths: Iterable[Path], overwrite: bool) -> None:
+    for path in paths:
+        if os.path.lexists(path) and not overwrite:
+            raise OutputExistsError(
+                f"{path} exists; add {option('overwrite')} to replace it, or give another"
+            )

@@ -11,7 +11,8 @@ from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
 from culnig.inference.products import products_of
 from culnig.models.base import BoundModel
-from culnig.provenance import describe_model, versions
+from culnig.provenance import describe_model as describe_model
+from culnig.provenance import versions as versions
 from culnig.scorers.base import Scorer
 from culnig.scoring.keeping import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors

@@ -6,6 +6,7 @@ Equal selections give equal bytes: no times, no paths of the machine, neurons in
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import FORWARD_ORDER, Layout, Neuron
 from culnig.core.notebook import html_table
-from culnig.errors import MismatchError, StoreError
-from culnig.store.files import check_free_file, make_folder, read_json, write_json
+from culnig.errors import MismatchError, OutputExistsError, StoreError
+from culnig.store.files import make_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,9 +44,9 @@ class NeuronSet:
     """The runs it was made from, with hashes and the benchmarks used."""
     neurons: tuple[Neuron, ...]
     """Best first."""
-    scores: NDArray[np.float64]
+    scores: NDArray[np.float64] = field(repr=False)
     """What they were ranked by, shape (neuron,)."""
-    columns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    columns: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     """More numbers per neuron by name, such as `q_value` and `frequency`, each (neuron,)."""
 
     def keep(self, which: NDArray[np.bool_]) -> NeuronSet:
@@ -111,7 +112,10 @@ class NeuronSet:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError where it exists with other contents."""
-        check_free_file(path, overwrite=overwrite)
+        if path.is_dir():
+            raise OutputExistsError(f"{path} is a folder; give a file with -o")
+        if os.path.lexists(path) and not overwrite:
+            raise OutputExistsError(f"{path} exists; add --overwrite to replace it, or give another file")
         make_folder(path.parent)
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
         write_json(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 import h5py
 
-from culnig.errors import EnvironmentProblem, OutputExistsError, StoreError, argument, option
+from culnig.errors import EnvironmentProblem, StoreError
 
 
 def temporary_path(path: Path) -> Path:
@@ -143,16 +144,6 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def check_free_file(path: Path, *, overwrite: bool) -> None:
-    """OutputExistsError if the path is a folder, or a file that may not be replaced."""
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give a file with {argument('out')}")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(
-            f"{path} exists; add {option('overwrite')} to replace it, or give another file"
-        )
-
-
 def require_space(folder: Path, n_bytes: int) -> None:
     """EnvironmentProblem where the disk of `folder` has less than `n_bytes` free."""
     place = folder.absolute()
@@ -193,3 +184,12 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise StoreError(f"{path}: not {what}: a JSON {type(document).__name__}, expected an object")
     return document
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -23,11 +23,10 @@ from culnig.core.neurons import Layout, Segment
 from culnig.core.notebook import html_table
 from culnig.core.outcomes import Outcomes
 from culnig.errors import EnvironmentProblem, StoreError, UnknownNameError
-from culnig.provenance import file_hash
 from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store import schema, tables
 from culnig.store.data_parts import Part, benchmark_of, read_part
-from culnig.store.files import open_hdf5, read_json
+from culnig.store.files import file_hash, open_hdf5, read_json
 from culnig.store.item_scores import ItemScores
 from culnig.store.tensors import Tensors
 

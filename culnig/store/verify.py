@@ -11,10 +11,9 @@ import h5py
 
 from culnig.core.neurons import Layout
 from culnig.errors import StoreError
-from culnig.provenance import file_hash
 from culnig.store import schema, tables
 from culnig.store.data_parts import read_part
-from culnig.store.files import open_hdf5
+from culnig.store.files import file_hash, open_hdf5
 from culnig.store.pairs import for_each_pair
 from culnig.store.run import Run, read_run_record
 from culnig.store.tensors import Tensors

@@ -28,11 +28,10 @@ from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
 from culnig.core.outcomes import Outcomes
 from culnig.errors import MismatchError, OutputExistsError, StoreError
-from culnig.provenance import file_hash
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, write_column
 from culnig.store.data_parts import part_file
-from culnig.store.files import disk_errors, locked, make_folder, whole_hdf5, write_json
+from culnig.store.files import disk_errors, file_hash, locked, make_folder, whole_hdf5, write_json
 from culnig.store.run import RECORD_SECTIONS, open_scores, read_run_record, run_id
 
 CHECKPOINT_SECONDS = 30.0

@@ -15,8 +15,7 @@ from typing import Any
 
 from culnig import registry
 from culnig.errors import OutputExistsError, StoreError
-from culnig.provenance import versions
-from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.run import RunSettings, score_run, versions
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store.files import make_folder, read_json, write_json
 from culnig.store.run import Run

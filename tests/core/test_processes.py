@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.core.processes import ALONE, Processes, disconnect, launched, parse_shard
 from culnig.errors import InputError
 from culnig.scoring.levels import LEVELS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
-from culnig.benchmarks.base import ChosenItems
 from culnig.errors import PluginError, UnknownNameError
 from culnig.scorers.base import PATH_STEPS, Pair, Scorer
 from culnig.scoring.run import RunSettings, score_run

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
-from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import parse_shard
 from culnig.errors import StoreError
 from culnig.reanalysis.reduce import Reducer, Reduction

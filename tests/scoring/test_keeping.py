@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.core.neurons import MLP_GATE, QUERY
 from culnig.errors import EnvironmentProblem
 from culnig.scoring import keeping

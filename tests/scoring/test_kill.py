@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.inference.shared_batches import SharedBatch
 from culnig.scoring import keeping
 from culnig.scoring.levels import LEVELS

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.core.processes import Processes
 from culnig.errors import MismatchError, NonFiniteError
 from culnig.inference.encoding import Encoder

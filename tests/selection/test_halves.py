@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.errors import SelectionError
 from culnig.scoring.halving import half_of_items
 from culnig.scoring.run import RunSettings, score_run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import SelectionError, StoreError, UnknownNameError
 from culnig.scoring.run import RunSettings, score_run

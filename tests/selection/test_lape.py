@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from culnig.benchmarks.base import ChosenItems
 
 from culnig import registry
-from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import MLP_GATE, Layout
 from culnig.errors import SelectionError
 from culnig.scoring.run import RunSettings, score_run

@@ -14,8 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.errors import CulnigError, EnvironmentProblem, StoreError
 from culnig.scoring.levels import StoredTensors
 from culnig.scoring.run import RunSettings, score_run

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from culnig.errors import EnvironmentProblem, StoreError
-from culnig.provenance import file_hash
 from culnig.store import files
-from culnig.store.files import read_json, whole_file, write_json
+from culnig.store.files import file_hash, read_json, whole_file, write_json
 
 
 def names(folder):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.errors import CulnigError
 from culnig.scoring.levels import StoredTensors
 from culnig.scoring.run import RunSettings, score_run

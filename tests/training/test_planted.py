@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from culnig.benchmarks.base import ChosenItems
+
 from culnig.core.items import NO_CULTURE, Item
 from culnig.inference.encoding import Encoder
 from culnig.selection.neuron_set import NeuronSet
