@@ -1,4 +1,4 @@
-"""What commands print on standard output: tables for people, one JSON document for scripts."""
+"""Printing on standard output: tables for people, a JSON document for scripts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def print_json(document: Any) -> None:
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Print a table; numbers are aligned right."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    for place, heading in enumerate(headings):
-        numeric = any(isinstance(row[place], int | float) for row in rows)
+    for column, heading in enumerate(headings):
+        numeric = any(isinstance(row[column], int | float) for row in rows)
         table.add_column(heading, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(_text(cell) for cell in row))
@@ -48,7 +48,7 @@ def print_tree(title: str, root: tuple[str, list[Any]]) -> None:
 
 
 def print_line(line: str = "") -> None:
-    """Print a line as it is."""
+    """Print a line."""
     click.echo(line)
 
 
@@ -68,7 +68,7 @@ def _text(cell: Cell) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as percent, one decimal; a dash where there is none."""
+    """A share as percent with a decimal; a dash for None."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 

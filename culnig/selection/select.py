@@ -233,9 +233,9 @@ def _given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None and value != ()}
 
 
-def _refuse_beside(name: str, given: Mapping[str, Any], others: Sequence[str]) -> None:
+def _refuse_beside(name: str, given: Mapping[str, Any], settled: Sequence[str]) -> None:
     """InputError where settings were chosen beside an argument that determines them."""
-    if both := [other for other in others if other in given]:
+    if both := [setting for setting in settled if setting in given]:
         raise InputError(
             f"{argument(name)} settles what {', '.join(map(argument, both))} would; give one or the other"
         )
