@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import item_options, json_option
+from culnig.cli.options import PATH, ModelChoice, item_options, json_option, model_options
 from culnig.cli.output import print_json, print_table
 from culnig.cli.progress import progress_view
 
@@ -16,7 +15,7 @@ _SHOWN = 10
 
 
 @click.command("audit")
-@click.argument("neurons", type=click.Path(path_type=Path))
+@click.argument("neurons", type=PATH)
 @model_options()
 @item_options("identify")
 @click.option(

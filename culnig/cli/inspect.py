@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from culnig.cli.evaluate import print_results
-from culnig.cli.options import json_option
+from culnig.cli.options import PATH, json_option
 from culnig.cli.output import print_json, print_line, print_table, size_text
 from culnig.cli.selected import print_counts
 from culnig.report.inspect import inspect
@@ -19,7 +19,7 @@ _SHOWN = 10
 
 
 @click.command("inspect")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @click.option("--verify", is_flag=True, help="Read every file of a run and compare all checksums.")
 @click.option(
     "--top",

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import item_options, json_option, overwrite_option
+from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 
@@ -20,7 +19,7 @@ SHOWN_NEURONS = 10
 @item_options("test")
 @click.option(
     "--neurons",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="Neuron-set file to score.",
 )
@@ -28,16 +27,14 @@ SHOWN_NEURONS = 10
     "--control", help="Benchmark to subtract, item by item; by default the benchmark's own control."
 )
 @click.option("--no-control", is_flag=True, help="Subtract nothing: raw scores only.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="HDF5 file to write.")
-@overwrite_option()
-@json_option()
+@out_options("HDF5 file to write.")
 def command(
     model: ModelChoice,
     benchmarks: tuple[str, ...],
     neurons: Path,
     control: str | None,
     no_control: bool,
-    output: Path,
+    out: Path,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -51,7 +48,7 @@ def command(
             model.source,
             benchmarks,
             neurons,
-            output,
+            out,
             control=not no_control if control is None else control,
             progress=view.progress,
             say=view.say,
@@ -62,7 +59,7 @@ def command(
         print_json(document)
         return
     _print(document)
-    print_line(f"Written to {output}")
+    print_line(f"Written to {out}")
 
 
 def _print(document: dict[str, Any]) -> None:

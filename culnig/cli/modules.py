@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from culnig.cli.model_options import ModelChoice, model_options
+from culnig.cli.options import PATH, ModelChoice, model_options, out_options
 from culnig.cli.output import Cell, print_json, print_line, print_table
-from culnig.cli.selected import output_options
 
 if TYPE_CHECKING:
     from culnig.training.plan import Plan
@@ -19,7 +18,7 @@ _SHOWN = 20
 
 
 @click.command("modules")
-@click.argument("neurons", type=click.Path(path_type=Path))
+@click.argument("neurons", type=PATH)
 @click.option(
     "--budget",
     type=float,
@@ -55,8 +54,8 @@ _SHOWN = 20
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of --direction random.")
 @model_options(required=False)
-@output_options("Plan to write (YAML).")
-def command(neurons: Path, model: ModelChoice | None, output: Path, as_json: bool, **settings: Any) -> None:
+@out_options("Plan to write (YAML).")
+def command(neurons: Path, model: ModelChoice | None, out: Path, as_json: bool, **settings: Any) -> None:
     """Rank modules by the culture neurons in them (NEURONS, a neuron-set file) and plan what to train.
 
     Only the configuration of the model is read. It is the model that the neuron set names, unless --model
@@ -65,14 +64,14 @@ def command(neurons: Path, model: ModelChoice | None, output: Path, as_json: boo
     from culnig.training.plan import plan_training
 
     source, loading = (None, {}) if model is None else (model.source, model.options)
-    plan = plan_training(neurons, source, output, **settings, **loading)
+    plan = plan_training(neurons, source, out, **settings, **loading)
     if as_json:
         document = plan.document()
         names = ("model", "settings", "n_parameters", "n_trainable", "share", "n_neurons_in_chosen")
-        print_json({"plan": str(output), **{name: document[name] for name in (*names, "ranking", "peft")}})
+        print_json({"plan": str(out), **{name: document[name] for name in (*names, "ranking", "peft")}})
         return
     _print_plan(plan)
-    print_line(f"Written to {output}")
+    print_line(f"Written to {out}")
 
 
 def _print_plan(plan: Plan) -> None:

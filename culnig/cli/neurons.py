@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import Command, json_option, overwrite_option, together
+from culnig.cli.options import PATH, ModelChoice, json_option, model_options, out_options, overwrite_option
 from culnig.cli.output import print_json, print_line, print_table, print_tree
 from culnig.cli.selected import print_counts
 from culnig.core.neurons import MLP_GATE
@@ -19,7 +18,7 @@ from culnig.selection.neuron_set import NeuronSet
 _SHOWN = 12
 """Sets whose whole matrix is printed; more are in --json."""
 
-_FILES = click.argument("sets", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
+_FILES = click.argument("sets", metavar="FILE...", nargs=-1, type=PATH)
 
 
 @click.group("neurons")
@@ -27,25 +26,17 @@ def command() -> None:
     """Combine neuron sets, compare them, change their format."""
 
 
-def _output() -> Callable[[Command], Command]:
-    return together(
-        click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."),
-        overwrite_option(),
-    )
-
-
 def _combination(name: str, combine: Callable[..., NeuronSet], summary: str) -> None:
     @command.command(name, help=summary)
     @_FILES
-    @_output()
-    @json_option()
-    def run(sets: Sequence[Path], output: Path, overwrite: bool, as_json: bool) -> None:
-        combined = combine(sets, output, overwrite=overwrite)
+    @out_options("File to write.")
+    def run(sets: Sequence[Path], out: Path, overwrite: bool, as_json: bool) -> None:
+        combined = combine(sets, out, overwrite=overwrite)
         if as_json:
-            print_json({"neurons": str(output), "name": combined.name, "n_neurons": len(combined.neurons)})
+            print_json({"neurons": str(out), "name": combined.name, "n_neurons": len(combined.neurons)})
             return
         print_counts(combined)
-        print_line(f"Written to {output}")
+        print_line(f"Written to {out}")
 
 
 _combination("union", algebra.neurons_union, "Neurons in any of the sets.")
@@ -93,10 +84,10 @@ def diff(sets: Sequence[Path], as_json: bool) -> None:
 )
 @click.option(
     "--run",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A run of the model: chance then keeps each set's counts per module and layer.",
 )
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw matrix and tree into this PNG file.")
+@click.option("--figure", type=PATH, help="Draw matrix and tree into this PNG file.")
 @overwrite_option()
 @json_option()
 def overlap(sets: Sequence[Path], as_json: bool, **options: Any) -> None:
@@ -146,7 +137,7 @@ def _labels(branch: dict[str, Any]) -> tuple[str, list[Any]]:
 
 
 @command.command("convert")
-@click.argument("files", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", type=PATH, nargs=-1, required=True)
 @click.option(
     "--to",
     type=click.Choice(["culnig", "paper-json", "lape", "csv"]),
@@ -154,7 +145,7 @@ def _labels(branch: dict[str, Any]) -> tuple[str, list[Any]]:
     help="paper-json: the released code's. lape: a .pth file of index tensors, one group per set.",
 )
 @model_options(required=False)
-@click.option("--run", type=click.Path(path_type=Path), help="A run of the model, for its layout.")
+@click.option("--run", type=PATH, help="A run of the model, for its layout.")
 @click.option(
     "--module",
     default=MLP_GATE,
@@ -162,13 +153,12 @@ def _labels(branch: dict[str, Any]) -> tuple[str, list[Any]]:
     help="The module of a LAPE file.",
 )
 @click.option("--group", type=click.IntRange(min=0), help="Only this group of a LAPE file.")
-@_output()
-@json_option()
+@out_options("File to write.")
 def convert(
     files: tuple[Path, ...],
     to: Any,
     model: ModelChoice | None,
-    output: Path,
+    out: Path,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -177,9 +167,9 @@ def convert(
     Files of other programs do not say how wide their model is: give it with --run or --model.
     """
     source, loading = (None, {}) if model is None else (model.source, model.options)
-    sets = algebra.neurons_convert(files, to, output, model=source, **options, **loading)
+    sets = algebra.neurons_convert(files, to, out, model=source, **options, **loading)
     if as_json:
         written = [{"name": chosen.name, "n_neurons": len(chosen.neurons)} for chosen in sets]
-        print_json({"file": str(output), "format": to, "sets": written})
+        print_json({"file": str(out), "format": to, "sets": written})
         return
-    print_line(f"{sum(len(chosen.neurons) for chosen in sets):,} neurons written to {output}")
+    print_line(f"{sum(len(chosen.neurons) for chosen in sets):,} neurons written to {out}")

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import item_options, json_option
+from culnig.cli.options import ModelChoice, item_options, json_option, model_options
 from culnig.cli.output import print_json, print_line, print_table, size_text
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.options import PATH, out_options
 from culnig.cli.output import print_json
 from culnig.cli.progress import progress_view
-from culnig.cli.score import print_run, summary_rows
+from culnig.cli.score import print_run
+from culnig.report.inspect import benchmark_rows
 
 
 @click.command("reduce")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
+@click.argument("run", type=PATH)
 @click.option(
     "--aggregator",
     help="How the contributions of the tokens become one score (needs level token): max, absmax, sum, mean, "
@@ -58,9 +58,8 @@ from culnig.cli.score import print_run, summary_rows
     show_default=True,
     help="How files are packed.",
 )
-@overwrite_option()
-@json_option()
-def command(run: Path, output: Path, as_json: bool, **choice: Any) -> None:
+@out_options("Run folder to make.")
+def command(run: Path, out: Path, as_json: bool, **choice: Any) -> None:
     """Make a new run from what RUN stores of its items (levels item and token), without the model.
 
     With the settings of RUN, the new run equals RUN to the bit.
@@ -68,8 +67,8 @@ def command(run: Path, output: Path, as_json: bool, **choice: Any) -> None:
     from culnig.reanalysis.offline import reduce
 
     with progress_view() as view:
-        reduced = reduce(run, output, progress=view.progress, **choice)
+        reduced = reduce(run, out, progress=view.progress, **choice)
     if as_json:
-        print_json({"run": str(output), "benchmarks": summary_rows(reduced)})
+        print_json({"run": str(out), "benchmarks": benchmark_rows(reduced)})
         return
     print_run(reduced)

@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import item_options, json_option, overwrite_option
+from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options
 from culnig.cli.output import print_json, print_line
 from culnig.cli.progress import progress_view
 from culnig.cli.training_tables import print_arms
+from culnig.core.processes import disconnect
 
 
 @click.command("train")
 @model_options()
-@click.option("--plan", type=click.Path(path_type=Path), required=True, help="See `modules`.")
+@click.option("--plan", type=PATH, required=True, help="See `modules`.")
 @click.option(
     "--task",
     required=True,
@@ -56,14 +56,12 @@ from culnig.cli.training_tables import print_arms
     "--report-to", default="none", show_default=True, help="Trainer's trackers: wandb, tensorboard …"
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted training.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to make.")
-@overwrite_option()
-@json_option()
+@out_options("Folder to make.")
 def command(
     model: ModelChoice,
     plan: Path,
     task: str,
-    output: Path,
+    out: Path,
     as_json: bool,
     arms: str | None,
     **options: Any,
@@ -81,31 +79,32 @@ def command(
         if any(comparison[name] for name in _NEED_ARMS) or comparison["seeds"] > 1:
             raise click.UsageError("--benchmark, --rescore, --seeds and --keep-models belong to --arms")
     with progress_view() as view:
-        reporting = {"progress": view.progress, "say": view.say, **model.options}
+        reporting: dict[str, Any] = {"progress": view.progress, "say": view.say, **model.options}
         if arms is None:
-            document = train(model.source, plan, task, output, **options, **reporting)
+            document = train(model.source, plan, task, out, **options, **reporting)
         else:
             names = [name.strip() for name in arms.split(",")]
-            document = compare_arms(model.source, plan, task, names, output, **options, **reporting)
+            document = compare_arms(model.source, plan, task, names, out, **options, **reporting)
+    disconnect()
     if not document:  # a process of torchrun that does not write
         return
     if arms is None:
-        _print_training(document, output, as_json)
+        _print_training(document, out, as_json)
     elif as_json:
-        print_json({"arms": str(output), **document})
+        print_json({"arms": str(out), **document})
     else:
         print_arms(document)
-        print_line(f"Written to {output}")
+        print_line(f"Written to {out}")
 
 
 _NEED_ARMS = ("benchmarks", "rescore", "keep_models")
 _OF_ARMS = (*_NEED_ARMS, "seeds", "split", "cultures", "limit", "per_culture", "token_budget")
 
 
-def _print_training(record: dict[str, Any], output: Path, as_json: bool) -> None:
+def _print_training(record: dict[str, Any], out: Path, as_json: bool) -> None:
     if as_json:
         names = ("n_trainable", "steps", "log", "task")
-        print_json({"model": str(output), **{name: record[name] for name in names}})
+        print_json({"model": str(out), **{name: record[name] for name in names}})
         return
     losses = [row["loss"] for row in record["log"]]
     course = f", loss {losses[0]:.4f} at first, {losses[-1]:.4f} at last" if losses else ""
@@ -113,4 +112,4 @@ def _print_training(record: dict[str, Any], output: Path, as_json: bool) -> None
         f"{record['steps']:,} steps on {record['task']['examples']:,} examples of {record['task']['name']}: "
         f"{record['n_trainable']:,} parameters trained{course}"
     )
-    print_line(f"Written to {output}; --model {output} reads it")
+    print_line(f"Written to {out}; --model {out} reads it")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.options import out_options
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 
@@ -33,15 +33,8 @@ EXIT_FAILED = 1
 )
 @click.option("--layers", type=int, default=4, show_default=True, help="Layers of the model.")
 @click.option("--mlp-width", type=int, default=256, show_default=True, help="MLP neurons of each layer.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Folder to keep: model, planted neuron sets, runs, results.json.",
-)
-@overwrite_option()
-@json_option()
-def command(output: Path | None, as_json: bool, **settings: Any) -> int:
+@out_options("Folder to keep: model, planted neuron sets, runs, results.json.", required=False)
+def command(out: Path | None, as_json: bool, **settings: Any) -> int:
     """Train a tiny model with planted culture neurons and see which methods find them.
 
     It takes about a minute. Exit code 1 if the method misses a target.
@@ -49,13 +42,13 @@ def command(output: Path | None, as_json: bool, **settings: Any) -> int:
     from culnig.validation.validate import validate
 
     with progress_view() as view:
-        validation = validate(out=output, progress=view.progress, say=view.say, **settings)
+        validation = validate(out=out, progress=view.progress, say=view.say, **settings)
     if as_json:
         print_json(validation.document())
     else:
         _print(validation)
-        if output is not None:
-            print_line(f"Kept in {output}: model/, planted/, run/, results.json")
+        if out is not None:
+            print_line(f"Kept in {out}: model/, planted/, run/, results.json")
     return 0 if validation.holds else EXIT_FAILED
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import json_option
+from culnig.cli.options import ModelChoice, json_option, model_options
 from culnig.cli.output import print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 

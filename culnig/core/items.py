@@ -10,11 +10,9 @@ against `accepted`. A label is read off one token, so such items can be scored; 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from culnig.errors import InputError
@@ -104,11 +102,3 @@ def choose_items(
         if limit is not None and len(chosen) >= limit:
             break
     return chosen
-
-
-def items_hash(items: Sequence[Item]) -> str:
-    """SHA-256 over the full text of the items, so that a run can tell whether the data has changed."""
-    digest = hashlib.sha256()
-    for item in items:
-        digest.update(json.dumps(asdict(item), sort_keys=True, ensure_ascii=False).encode())
-    return digest.hexdigest()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from culnig.errors import OutputExistsError, StoreError
-from culnig.evaluation.conditions import UNMASKED, Condition
+from culnig.evaluation.conditions import Condition, current_name
 from culnig.store import tables
 from culnig.store.files import make_folder, read_json, whole_hdf5, write_json
 
@@ -105,7 +105,6 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 _FIRST_EDITION = {"confidence": "p_gold"}
 """Keys of `results.json` that have another name today."""
-_UNMASKED_BEFORE = "none"
 
 
 def _in_todays_words(value: Any) -> Any:
@@ -115,8 +114,8 @@ def _in_todays_words(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     renamed = {_FIRST_EDITION.get(key, key): _in_todays_words(inner) for key, inner in value.items()}
-    if renamed.get("condition") == _UNMASKED_BEFORE:
-        renamed["condition"] = UNMASKED
+    if isinstance(renamed.get("condition"), str):
+        renamed["condition"] = current_name(renamed["condition"])
     return renamed
 
 
@@ -153,8 +152,7 @@ def read_answers(folder: Path) -> Answers:
                 condition = group.attrs.get("condition")
                 if not isinstance(condition, str) or not number.isdecimal():
                     raise StoreError(f"{path}: {group.name} names no condition; the file is damaged")
-                condition = UNMASKED if condition == _UNMASKED_BEFORE else condition
-                found[int(number)] = (name, condition, tables.read_outcomes(group))
+                found[int(number)] = (name, current_name(condition), tables.read_outcomes(group))
     return {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(found.items())}
 
 

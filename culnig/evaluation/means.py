@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.items import Item
-from culnig.errors import InputError, MismatchError
+from culnig.errors import InputError, MismatchError, option
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, padded, split_by_budget
 from culnig.inference.encoding import Encoder
@@ -124,7 +124,7 @@ def check_keeps_prompts(run: Run) -> None:
     if run.level not in ("item", "token"):
         raise InputError(
             f"{run.folder} was scored at level {run.level!r}, which keeps no prompts to take means over; "
-            "score it with --level item"
+            f"score it with {option('level', 'item')}"
         )
     if not run.with_role("target"):
         raise InputError(f"{run.folder} has no target benchmark to take means over")

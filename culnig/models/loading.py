@@ -1,16 +1,17 @@
 """Load a model and its tokenizer: hub name, local folder, GGUF file, or `embedded`.
 
-The configuration comes first and is bound without weights (`skeleton`), so what cannot be scored is refused
-at once. transformers does the loading, accelerate spreads big models, bitsandbytes quantizes, peft
-merges adapters; this file says so to each and turns what can go wrong into errors that say what to do.
+The configuration is read and bound without weights first (`skeleton`), so a model that cannot be scored is
+refused at once. transformers loads the weights, accelerate spreads big models, bitsandbytes quantizes and
+peft merges adapters; failures become errors that say what to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.peft_adapter import check_adapter_folder, merge_adapter, with_base
 from culnig.models.settings import DTYPES, LoadSettings
@@ -20,7 +21,14 @@ from culnig.models.source import EMBEDDED, locate, reading, reading_options
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "EMBEDDED", "LoadSettings", "load_model", "load_skeleton", "load_tokenizer"]
+__all__ = [
+    "DTYPES",
+    "EMBEDDED",
+    "LoadSettings",
+    "load_model",
+    "load_skeleton",
+    "load_tokenizer",
+]
 
 SMALLEST_VOCABULARY = 64
 """Entries of the smallest tokenizer that can spell a prompt."""
@@ -44,7 +52,7 @@ def load_model(
     source, settings = with_base(source, settings or LoadSettings())
     device = _device(settings.device)
     if settings.adapter is not None:
-        check_adapter_folder(settings.adapter)
+        check_adapter_folder(Path(settings.adapter))
     if settings.quantize is not None:
         _check_bitsandbytes()
     skeleton = skeleton or load_skeleton(source, adapters, settings)
@@ -66,7 +74,7 @@ def load_model(
         model.to(device=device)
     _check_placed(source, model)
     if settings.adapter is not None:
-        model = merge_adapter(model, settings.adapter)
+        model = merge_adapter(model, Path(settings.adapter))
         source = asked if asked != source else f"{source} with adapter {settings.adapter}"
     model.eval()
     return bind_model(source, model, tokenizer, adapters)
@@ -101,7 +109,8 @@ def _device(name: str) -> torch.device:
         raise InputError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EnvironmentProblem(
-            f"device {name!r} is not here: {torch.cuda.device_count()} CUDA devices found; use --device cpu"
+            f"device {name!r} is not here: {torch.cuda.device_count()} CUDA devices found; use "
+            f"{option('device', 'cpu')}"
         )
     return device
 
@@ -111,7 +120,7 @@ def _check_bitsandbytes() -> None:
         import bitsandbytes  # noqa: F401
     except ModuleNotFoundError:
         raise EnvironmentProblem(
-            "--quantize needs the package bitsandbytes; run `pip install bitsandbytes`"
+            f"{argument('quantize')} needs the package bitsandbytes; run `pip install bitsandbytes`"
         ) from None
 
 
@@ -133,6 +142,6 @@ def _check_placed(source: str, model: Any) -> None:
     if any(parameter.is_meta for parameter in model.parameters()):
         raise EnvironmentProblem(
             f"model {source!r} does not fit on the devices here, so accelerate would keep a part of it "
-            "elsewhere and fetch it for every batch; use more devices, --dtype bfloat16 or --quantize 4bit. "
-            "`culnig-engine plan` says what fits"
+            f"elsewhere and fetch it for every batch; use more devices, {option('dtype', 'bfloat16')} or "
+            f"{option('quantize', '4bit')}; {command('plan')} says what fits"
         )

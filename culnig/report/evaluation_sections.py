@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from culnig.evaluation.compare import StoredEvaluation
 from culnig.evaluation.conditions import UNMASKED
+from culnig.evaluation.stored import Evaluation
 from culnig.report.drawing import Mark, MarkRow, intervals
 from culnig.report.sections import Panel, Section, slug
 from culnig.report.sources import rows_of
@@ -28,7 +28,7 @@ _LEGEND = (
 )
 
 
-def masking_section(evaluations: Sequence[StoredEvaluation]) -> Section:
+def masking_section(evaluations: Sequence[Evaluation]) -> Section:
     """Change of each metric under each mask, beside random masks."""
     panels = []
     for evaluation in evaluations:

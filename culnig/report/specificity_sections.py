@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from culnig.evaluation.compare import StoredEvaluation
+from culnig.evaluation.stored import Evaluation
 from culnig.report.drawing import Line, heat_map, lines
 from culnig.report.evaluation_sections import METRICS
 from culnig.report.sections import Panel, Section, slug
 from culnig.report.tables import Table, number_text
 
 
-def matrix_section(evaluations: Sequence[StoredEvaluation]) -> Section:
+def matrix_section(evaluations: Sequence[Evaluation]) -> Section:
     """Mask one culture's neurons, evaluate every culture."""
     panels = []
     for evaluation in evaluations:
@@ -81,7 +81,7 @@ def matrix_section(evaluations: Sequence[StoredEvaluation]) -> Section:
     )
 
 
-def dose_section(evaluations: Sequence[StoredEvaluation]) -> Section:
+def dose_section(evaluations: Sequence[Evaluation]) -> Section:
     """Effect on cultural benchmarks and damage elsewhere, by factor and share."""
     panels = []
     for evaluation in evaluations:

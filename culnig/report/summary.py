@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from culnig.evaluation.compare import StoredEvaluation
 from culnig.evaluation.conditions import UNMASKED
+from culnig.evaluation.stored import Evaluation
 from culnig.report.sources import Sources, changes_of, rows_of
 from culnig.report.tables import number_text
 from culnig.selection.neuron_set import NeuronSet
@@ -97,7 +97,7 @@ def _selected(sets: Sequence[NeuronSet]) -> str:
     )
 
 
-def _masked(evaluation: StoredEvaluation) -> Iterator[dict[str, Any]]:
+def _masked(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     for row in rows_of(evaluation):
         if row["change"] and row["like"] is None:
             yield row
@@ -211,7 +211,7 @@ def _of_stability(those: NeuronSet) -> Iterator[str]:
         )
 
 
-def _of_evaluation(evaluation: StoredEvaluation) -> Iterator[str]:
+def _of_evaluation(evaluation: Evaluation) -> Iterator[str]:
     rows = rows_of(evaluation)
     for row in rows:
         if row["condition"] == UNMASKED:

@@ -28,7 +28,7 @@ SHOWN = 10
 """Neurons that a notebook shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NeuronSet:
     """Selected neurons with where they come from."""
 
@@ -96,6 +96,9 @@ class NeuronSet:
 
         title = f"{self.name}: {len(self.neurons):,} neurons of {self.model}"
         return layers_figure([(title, *self.table(layout))])
+
+    def __repr__(self) -> str:
+        return f"<NeuronSet {self.name}: {len(self.neurons):,} neurons of {self.model}>"
 
     def _repr_html_(self) -> str:
         """For notebooks: what it is and its best neurons."""

@@ -25,7 +25,7 @@ from culnig.evaluation.results import result_rows
 from culnig.evaluation.runner import run_conditions
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
-from culnig.scoring.run import describe_model, versions
+from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.similarity import compare
 from culnig.training.arms_table import FORMAT_VERSION, After, change_rows, contrast_rows

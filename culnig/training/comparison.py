@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from culnig.benchmarks.choosing import read_benchmarks
 from culnig.core.items import SplitChoice
-from culnig.core.processes import disconnect
 from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.store.files import write_json
@@ -82,7 +81,7 @@ def compare_arms(
     say = say if first else say_nothing
     bound, encoded = training.load(model, say)
     settings = training.settings
-    document = run_comparison(
+    return run_comparison(
         bound,
         Comparison(training.plan, training.task, encoded, settings, evaluated, rescored, token_budget),
         names,
@@ -96,8 +95,6 @@ def compare_arms(
         ),
         resume=resume,
     )
-    disconnect()
-    return document
 
 
 def run_comparison(

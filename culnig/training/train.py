@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from culnig import registry
-from culnig.core.processes import Processes, disconnect, launched
+from culnig.core.processes import Processes, launched
 from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.errors import InputError, TrainingError, option
 from culnig.inference.encoding import EncodedItem, Encoder
@@ -130,7 +130,6 @@ def train(
         if first:
             training.plan.write(folder.path / PLAN_FILE, overwrite=True)
             folder.finish({**record, **result_record(training.plan, trained)})
-    disconnect()
     return read_training(folder.path) if first else {}
 
 

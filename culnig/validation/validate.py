@@ -17,7 +17,8 @@ from typing import Any
 from culnig import registry
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.errors import OutputExistsError, StoreError
-from culnig.scoring.run import RunSettings, score_run, versions
+from culnig.provenance import versions
+from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store.files import make_folder, read_json, write_json
 from culnig.store.run import Run

@@ -15,8 +15,9 @@ from culnig.evaluation.instances.file import write_instances
 from culnig.evaluation.instances.scores import instance_scores
 from culnig.evaluation.instances.summary import summary
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.inference.products import products_of
 from culnig.models.named import loaded_model
-from culnig.scoring.run import describe_model, versions
+from culnig.provenance import describe_model, versions
 from culnig.selection.sets import NeuronSetOrPath, as_neuron_set
 from culnig.store.output_folder import check_file
 
@@ -75,7 +76,7 @@ def instances(
         "model": describe_model(bound),
         "neuron_set": {"name": chosen_set.name, "method": chosen_set.method},
         "benchmarks": {name: chosen_items.record() for name, chosen_items in chosen.items()},
-        "versions": versions(bound),
+        "versions": versions(products_of(bound.model)),
     }
     write_instances(path, scores, bound.layout, record)
     return {
