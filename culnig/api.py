@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from culnig import registry
+from culnig.benchmarks.base import ChosenItems
 from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, without_too_long
 from culnig.core.items import SplitChoice
 from culnig.core.neurons import parse_layers
-from culnig.core.processes import launched, parse_shard
+from culnig.core.processes import Processes, launched, parse_shard
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.errors import InputError, argument, check_at_least, check_choice, option
 from culnig.evaluation.evaluate import evaluate
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from culnig.evaluation.stored import Evaluation
     from culnig.models.base import BoundModel
     from culnig.models.settings import LoadOptions
+    from culnig.models.skeleton import Skeleton
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import RunSettings
     from culnig.selection.neuron_set import NeuronSet
@@ -93,85 +95,134 @@ def score(
 ) -> Run:
     """Score every neuron of a model over benchmarks, per culture, into the run folder `out`, and open it.
 
-    Items: as in `read_benchmarks`; `skip_too_long` leaves out those that are longer than the model allows.
-    Numbers: `aggregator` makes one score of the contributions at the tokens; `scorers` names further ways to
-    score in the same pass; `compat="paper"` adds that of the
-    paper's released code. Storage: see `RunSettings`;
-    `modules`, `layers` and `items` choose the tensors of level `token`; `force` writes even where the disk
-    looks too small. `loading` says how to load a model given by name (`load_model`).
+    `read_benchmarks` says how items are chosen, `load_model` how a model given by name is loaded,
+    `RunSettings` what is stored. `modules`, `layers` and `items` choose the tensors of level `token`, `force`
+    writes even if the disk looks too small. `scorers` names further ways to score in the same pass,
+    `compat="paper"` adds that of the paper's released code. `skip_too_long` leaves out items that are longer
+    than the model allows.
 
     `resume` continues an interrupted run. The processes of torchrun share the work; `shard="2/8"` scores the
-    second of eight shares instead, to be joined by `culnig.merge`, and returns None.
-
-    OutputExistsError where the folder is in use, MismatchError where the run in it was made for something
-    else, InputError for what cannot be scored, EnvironmentProblem where memory or disk do not suffice.
+    second of eight shares, which `culnig.merge` joins, and returns None. OutputExistsError where the folder
+    is in use, MismatchError where it holds another run, EnvironmentProblem where memory or disk do not
+    suffice.
     """
-    from culnig.planning.disk import announce_disk, disk_need
-    from culnig.planning.plan import benchmark_sizes
-    from culnig.scoring.run import score_share
-    from culnig.scoring.scoring import ScoreSettings
-
-    check_choice("aggregator", aggregator, AGGREGATORS)
-    check_choice("compat", compat, (None, PAPER))
-    check_at_least("token_budget", token_budget, 1)
+    _check_numbers(aggregator, token_budget, resume, overwrite)
     settings = _run_settings(
-        [*scorers, *([RELEASED_CODE] if compat else [])],
-        StoredTensors(tuple(modules), _layers(layers), tuple(items)),
-        level=level,
-        score_type=score_type,
-        halves=halves,
-        compression=compression,
-        gradient_checkpointing=gradient_checkpointing,
+        *(level, score_type, halves, compression, gradient_checkpointing),
+        *(scorers, compat, StoredTensors(tuple(modules), _layers(layers), tuple(items))),
     )
     processes = launched() if shard is None else parse_shard(shard)
+    chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
+    bound, skeleton = model_and_skeleton(model, say, **loading)
+    numbers, keep = (aggregator, token_budget, prefix_sharing), {"resume": resume, "overwrite": overwrite}
+    work = _Work(bound, skeleton, loading.get("quantize"), settings, numbers, processes, progress, say)
+    return work.score(chosen, Path(out), skip_too_long, force, keep)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A run that is about to be made."""
+
+    bound: BoundModel
+    skeleton: Skeleton | None
+    quantize: str | None
+    settings: RunSettings
+    numbers: tuple[str, int, bool]
+    """Aggregator, token budget, prefix sharing."""
+    processes: Processes
+    progress: Progress
+    say: Say
+
+    def score(
+        self,
+        chosen: dict[str, ChosenItems],
+        folder: Path,
+        skip_too_long: bool,
+        force: bool,
+        keep: Mapping[str, bool],
+    ) -> Run:
+        """Check the disk, score the chosen items and open the run."""
+        from culnig.planning.disk import announce_disk, disk_need
+        from culnig.planning.plan import benchmark_sizes
+        from culnig.scoring.run import score_share
+        from culnig.scoring.scoring import ScoreSettings
+
+        bound, token_budget = self.bound, self.numbers[1]
+        skipped: dict[str, int] = {}
+        if skip_too_long:
+            chosen, skipped = without_too_long(chosen, Encoder(bound).fitting, bound.max_tokens, self.say)
+        self.say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
+        sizes = benchmark_sizes(bound, chosen)
+        need = disk_need(bound, chosen, sizes, self.settings, token_budget)
+        announce_disk(self.say, folder, need, force=force)
+        tasks = {name: Task(self.progress, f"score {name}", len(own.items)) for name, own in chosen.items()}
+        score_share(
+            bound,
+            chosen,
+            ScoreSettings(*self.numbers),
+            folder,
+            self.processes,
+            how=self.settings,
+            skipped=skipped,
+            planned_memory=self._planned_memory(sizes),
+            progress=lambda name, n_items: tasks[name].advance(n_items),
+            say=self.say,
+            **keep,
+        )
+        if self.processes.is_shard:
+            return None  # type: ignore[return-value]  # a share of a run is not a run yet
+        return Run(folder)
+
+    def _planned_memory(self, sizes: Mapping[str, BenchmarkSize]) -> dict[str, Any] | None:
+        """The memory that a plan expects, recorded beside the measured peak; None without a skeleton."""
+        from culnig.planning.plan import planned_memory
+
+        if self.skeleton is None:
+            return None
+        _, token_budget, sharing = self.numbers
+        checkpointing, scorers = self.settings.gradient_checkpointing, self.settings.scorers
+        return planned_memory(
+            self.skeleton.bound,
+            sizes,
+            token_budget=token_budget,
+            on_device=self.bound.model.device.type != "cpu",
+            quantize=self.quantize,
+            checkpointing=checkpointing,
+            n_scorers=1 + len(scorers),
+            sharing=sharing and not (checkpointing or scorers or self.settings.level == "token"),
+        ).record()
+
+
+def _check_numbers(aggregator: str, token_budget: int, resume: bool, overwrite: bool) -> None:
+    check_choice("aggregator", aggregator, AGGREGATORS)
+    check_at_least("token_budget", token_budget, 1)
     if resume and overwrite:
         raise InputError(
             f"{option('resume')} continues a run, {option('overwrite')} replaces it; give one of them"
         )
-    chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
-    bound, skeleton = model_and_skeleton(model, say, **loading)
-    skipped: dict[str, int] = {}
-    if skip_too_long:
-        chosen, skipped = without_too_long(chosen, Encoder(bound).fitting, bound.max_tokens, say)
-    say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
-    sizes = benchmark_sizes(bound, chosen)
-    announce_disk(say, Path(out), disk_need(bound, chosen, sizes, settings, token_budget), force=force)
-    tasks = {name: Task(progress, f"score {name}", len(own.items)) for name, own in chosen.items()}
-    score_share(
-        bound,
-        chosen,
-        ScoreSettings(aggregator, token_budget, prefix_sharing),
-        Path(out),
-        processes,
-        how=settings,
-        resume=resume,
-        overwrite=overwrite,
-        skipped=skipped,
-        planned_memory=None
-        if skeleton is None
-        else _planned_memory(
-            skeleton.bound, bound, sizes, settings, token_budget, prefix_sharing, loading.get("quantize")
-        ),
-        progress=lambda name, n_items: tasks[name].advance(n_items),
-        say=say,
-    )
-    if processes.is_shard:
-        return None  # type: ignore[return-value]  # a share of a run is not a run yet
-    return Run(out)
 
 
 def _layers(layers: str | Sequence[int]) -> tuple[int, ...]:
     return (parse_layers(layers) if layers else ()) if isinstance(layers, str) else tuple(layers)
 
 
-def _run_settings(scorers: Sequence[str], tensors: StoredTensors, **settings: Any) -> RunSettings:
+def _run_settings(
+    level: Level,
+    score_type: ScoreType,
+    halves: bool,
+    compression: Compression,
+    gradient_checkpointing: bool,
+    scorers: Sequence[str],
+    compat: str | None,
+    tensors: StoredTensors,
+) -> RunSettings:
     """How the run is made; InputError for options that do not fit each other."""
     from culnig.scoring.run import RunSettings
 
-    level, score_type = settings["level"], settings["score_type"]
+    check_choice("compat", compat, (None, PAPER))
     check_choice("level", level, LEVELS)
     check_choice("score_type", score_type, SCORE_TYPES)
-    check_choice("compression", settings["compression"], COMPRESSIONS)
+    check_choice("compression", compression, COMPRESSIONS)
     if tensors != StoredTensors() and level != "token":
         raise InputError(
             f"{argument('modules')}, {argument('layers')} and {argument('items')} choose the tensors of "
@@ -180,33 +231,16 @@ def _run_settings(scorers: Sequence[str], tensors: StoredTensors, **settings: An
         )
     if score_type != "float32" and level != "item":
         raise InputError(f"{argument('score_type')} is the number format of {option('level', 'item')}")
-    names = [name for name in dict.fromkeys(scorers) if name != GRADIENT_ACTIVATION]
-    return RunSettings(tensors=tensors, scorers=tuple(map(registry.scorer, names)), **settings)
-
-
-def _planned_memory(
-    skeleton: BoundModel,
-    bound: BoundModel,
-    sizes: Mapping[str, BenchmarkSize],
-    settings: RunSettings,
-    token_budget: int,
-    prefix_sharing: bool,
-    quantize: str | None,
-) -> dict[str, Any]:
-    """The memory that a plan expects, recorded beside the peak that is measured."""
-    from culnig.planning.plan import planned_memory
-
-    return planned_memory(
-        skeleton,
-        sizes,
-        token_budget=token_budget,
-        on_device=bound.model.device.type != "cpu",
-        quantize=quantize,
-        checkpointing=settings.gradient_checkpointing,
-        n_scorers=1 + len(settings.scorers),
-        sharing=prefix_sharing
-        and not (settings.gradient_checkpointing or settings.scorers or settings.level == "token"),
-    ).record()
+    names = dict.fromkeys([*scorers, *([RELEASED_CODE] if compat else [])])
+    return RunSettings(
+        level=level,
+        score_type=score_type,
+        tensors=tensors,
+        scorers=tuple(registry.scorer(name) for name in names if name != GRADIENT_ACTIVATION),
+        halves=halves,
+        compression=compression,
+        gradient_checkpointing=gradient_checkpointing,
+    )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ UNMASKED = "unmasked"
 _FORMER_NAMES = {"none": UNMASKED}
 """What the first edition called a condition."""
 Mask = Literal["scale", "mean", "resample"]
-"""How neurons are changed: multiplied by the factor, or replaced by their mean or by values of other prompts."""
+"""Neurons are multiplied by the factor, or replaced by their mean or by their values in other prompts."""
 DOSE_FACTORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 
 

@@ -13,7 +13,6 @@ from culnig.benchmarks.base import ChosenItems
 from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, without_too_long
 from culnig.core.items import NO_CULTURE, SplitChoice
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
-from culnig.errors import InputError, option
 from culnig.evaluation.conditions import Condition, Mask, make_conditions
 from culnig.evaluation.folder import prepare_evaluation_folder, write_evaluation
 from culnig.evaluation.parts import EvaluationParts
@@ -68,9 +67,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model under every condition, write the folder `out` and open it.
 
-    Items: `benchmarks`, `data_dir`, `split`, `cultures`, `limit` and `per_culture` choose them
-    (`read_benchmarks`); `skip_too_long` leaves out those that are longer than the model allows.
-
+    `read_benchmarks` says how items are chosen; `skip_too_long` leaves out items that the model cannot hold.
     Conditions: the unmasked model; each neuron set at each of `factors` (default 0; with `dose`, a series
     from 0 to 2) and `shares` (of its best neurons); and `random_baseline` random sets beside each, matched by
     `baseline_match`. `mask="mean"` or `"resample"` replaces activations by those in the prompts of the run
@@ -85,11 +82,7 @@ def evaluate(
         chosen_factors(factors, mask, dose), mask, tuple(shares), random_baseline, baseline_match,
         token_budget, max_new_tokens, prefix_sharing, matrix,
     )  # fmt: skip
-    asked.check(bool(sets.choices), means is not None, dose)
-    if resume and overwrite:
-        raise InputError(
-            f"{option('resume')} continues an evaluation, {option('overwrite')} replaces it; give one of them"
-        )
+    asked.check(bool(sets.choices), means is not None, dose, resume and overwrite)
     folder = Path(out)
     prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume)
     stored = run_with_prompts(means)
