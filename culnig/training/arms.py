@@ -110,7 +110,7 @@ def evaluated(
         "model": describe_model(bound),
         "neuron_sets": [],
         "settings": {"token_budget": comparison.token_budget},
-        "benchmarks": {name: those.record() for name, those in comparison.benchmarks.items()},
+        "benchmarks": {name: chosen.record() for name, chosen in comparison.benchmarks.items()},
         "versions": versions(),
     }
     names = list(comparison.benchmarks)
@@ -121,7 +121,7 @@ def evaluated(
         watching.say(f"evaluating {', '.join(names)}")
         answers = run_conditions(
             bound,
-            {name: those.items for name, those in comparison.benchmarks.items()},
+            {name: chosen.items for name, chosen in comparison.benchmarks.items()},
             [_UNMASKED],
             token_budget=comparison.token_budget,
             parts=parts,
@@ -206,8 +206,8 @@ def comparison_record(
     """What a comparison was asked for; a resumed one must be asked for the same."""
     return {
         **request_record(bound, comparison.plan, comparison.task, comparison.settings),
-        "benchmarks": {name: those.record() for name, those in comparison.benchmarks.items()},
-        "rescored": {name: those.record() for name, those in comparison.rescored.items()},
+        "benchmarks": {name: chosen.record() for name, chosen in comparison.benchmarks.items()},
+        "rescored": {name: chosen.record() for name, chosen in comparison.rescored.items()},
         "arms": list(arms),
         "seeds": list(seeds),
     }

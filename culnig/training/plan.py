@@ -237,9 +237,9 @@ def with_direction(bound: BoundModel, plan: Plan, **changes: Any) -> Plan:
 def _without_neurons(train: Sequence[Part], weights: Weights, flat: NDArray[np.int64]) -> list[Part]:
     parts = {part.parameter: part for part in train}
     for rows in weights.of_neurons(flat):
-        name, places = rows.part.parameter, rows.part.places
-        if name in parts and places is not None:
-            parts[name] = parts[name].without(rows.part.axis, places)
+        name, indices = rows.part.parameter, rows.part.indices
+        if name in parts and indices is not None:
+            parts[name] = parts[name].without(rows.part.axis, indices)
     left = [part for part in parts.values() if part.n_parameters]
     if not left:
         raise SelectionError(

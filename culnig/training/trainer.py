@@ -70,17 +70,8 @@ def fit(
         else:
             model = stack.enter_context(lora_weights(bound, plan, settings))
         stack.enter_context(loss.attached())
-        trainer = _LabelTrainer(
-            loss,
-            folder,
-            model=model,
-            args=_arguments(bound, settings, folder.checkpoints),
-            train_dataset=Examples(encoded),
-            data_collator=collate,
-            callbacks=[_Reporting(folder, progress, say)],
-        )
-        for name in ("PrinterCallback", "ProgressCallback"):
-            _remove(trainer, name)
+        reporting = _Reporting(folder, progress, say)
+        trainer = _label_trainer(model, loss, encoded, _arguments(bound, settings, folder), folder, reporting)
         n_trainable = (
             plan.n_trainable
             if settings.lora_rank is None
@@ -151,14 +142,14 @@ def _checkpointing_name() -> str:
     return newer if newer in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
 
 
-def _arguments(bound: BoundModel, settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
+def _arguments(bound: BoundModel, settings: TrainSettings, folder: TrainingFolder) -> TrainingArguments:
     checkpointing: dict[str, Any] = {}
     if settings.gradient_checkpointing:
         name = _checkpointing_name()
         checkpointing = {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     try:
         arguments = TrainingArguments(
-            output_dir=str(checkpoints),
+            output_dir=str(folder.checkpoints),
             per_device_train_batch_size=settings.batch_size,
             gradient_accumulation_steps=settings.accumulation,
             learning_rate=settings.learning_rate,
@@ -189,10 +180,28 @@ def _arguments(bound: BoundModel, settings: TrainSettings, checkpoints: Path) ->
     return arguments
 
 
-def _remove(trainer: Trainer, name: str) -> None:
+def _label_trainer(
+    model: Any,
+    loss: LabelLoss,
+    encoded: Sequence[EncodedItem],
+    arguments: TrainingArguments,
+    folder: TrainingFolder,
+    reporting: _Reporting,
+) -> _LabelTrainer:
+    """A trainer that reports to us and prints nothing itself."""
+    trainer = _LabelTrainer(
+        loss,
+        folder,
+        model=model,
+        args=arguments,
+        train_dataset=Examples(encoded),
+        data_collator=collate,
+        callbacks=[reporting],
+    )
     for callback in list(trainer.callback_handler.callbacks):
-        if type(callback).__name__ == name:
+        if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(callback)
+    return trainer
 
 
 def check_finite(model: Any, step: int, folder: TrainingFolder) -> None:
@@ -213,7 +222,7 @@ def not_a_number(problem: str, step: int, folder: TrainingFolder) -> TrainingErr
 
 
 class _LabelTrainer(Trainer):
-    """Trainer with the label's loss; checkpoints hold what is trained, the rest is the model's own."""
+    """Trainer with the label's loss; checkpoints hold only the trained weights."""
 
     def __init__(self, loss: LabelLoss, folder: TrainingFolder, **arguments: Any) -> None:
         super().__init__(**arguments)

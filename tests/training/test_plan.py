@@ -44,13 +44,13 @@ def test_row_masks_take_exactly_the_neurons_out(family):
     owned = {
         (rows.part.parameter, rows.part.axis, int(place))
         for rows in Weights(bound).of_neurons(chosen.flat(bound.layout))
-        for place in rows.part.places
+        for place in rows.part.indices
     }
     left_out = {
         (part.parameter, part.axis, place)
         for part in kept.train
-        if part.places is not None
-        for place in set(range(part.shape[part.axis])) - set(part.places.tolist())
+        if part.indices is not None
+        for place in set(range(part.shape[part.axis])) - set(part.indices.tolist())
     }
     assert left_out == owned
     assert {part.parameter for part in kept.train} == {part.parameter for part in whole.train}
