@@ -218,6 +218,13 @@ def test_a_benchmark_of_ones_own_needs_no_plugin(model, tmp_path):
 # What a Python user can do wrong
 
 
+def test_no_benchmark_is_refused(model, tmp_path):
+    with pytest.raises(InputError, match="no benchmark was asked for; give benchmarks"):
+        culnig.score(model, (), tmp_path / "run")
+    with pytest.raises(InputError, match="no benchmark was asked for"):
+        culnig.evaluate(model, (), (), tmp_path / "evaluation")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
