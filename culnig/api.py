@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from culnig import registry
 from culnig.benchmarks.base import ChosenItems
-from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, without_too_long
+from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require_items, without_too_long
 from culnig.core.items import SplitChoice
 from culnig.core.neurons import parse_layers
 from culnig.core.processes import Processes, launched, parse_shard
@@ -147,6 +147,7 @@ class _Work:
         from culnig.scoring.run import score_share
         from culnig.scoring.scoring import ScoreSettings
 
+        require_items(chosen)
         bound, token_budget = self.bound, self.numbers[1]
         skipped: dict[str, int] = {}
         if skip_too_long:

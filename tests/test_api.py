@@ -218,6 +218,13 @@ def test_a_benchmark_of_ones_own_needs_no_plugin(model, tmp_path):
 # What a Python user can do wrong
 
 
+def test_no_benchmark_is_refused(model, tmp_path):
+    with pytest.raises(InputError, match="no benchmark was asked for; give benchmarks"):
+        culnig.score(model, (), tmp_path / "run")
+    with pytest.raises(InputError, match="no benchmark was asked for"):
+        culnig.evaluate(model, (), (), tmp_path / "evaluation")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -282,7 +289,7 @@ def test_select_refuses_what_cannot_be(tmp_path, options, message):
 def test_outputs_are_kept_and_the_advice_is_pythons(tmp_path):
     run = write_toy_run(tmp_path / "run")
     culnig.select_general(run, out=tmp_path / "x.json")
-    with pytest.raises(OutputExistsError, match="x.json exists; add "):
+    with pytest.raises(OutputExistsError, match=r"x\.json exists; add "):
         culnig.select_general(run, out=tmp_path / "x.json")
     culnig.select_general(run, out=tmp_path / "x.json", overwrite=True)
     sets = culnig.select_specific_sets(run, ["China", "Iran"], top=0.5, out=tmp_path / "sets")

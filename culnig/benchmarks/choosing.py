@@ -61,9 +61,13 @@ def read_benchmarks(
             of_cultures = f" of {', '.join(cultures)}" if cultures else ""
             raise InputError(f"benchmark {name!r} has no items{of_cultures} in split {split!r}")
         chosen[name] = ChosenItems(benchmark.role, split, items, _hashes(benchmark.files(folder)))
-    if not chosen:
-        raise InputError(f"no benchmark to read; give {argument('benchmarks')}")
     return chosen
+
+
+def require_items(chosen: Mapping[str, ChosenItems]) -> None:
+    """InputError where no benchmark was asked for."""
+    if not chosen:
+        raise InputError(f"no benchmark was asked for; give {argument('benchmarks')}")
 
 
 def _data_folder(data_dir: Path | str | None) -> Path | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from culnig import registry
 from culnig.benchmarks.base import ChosenItems
-from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, without_too_long
+from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require_items, without_too_long
 from culnig.core.items import NO_CULTURE, SplitChoice
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.evaluation.conditions import Condition, Mask, make_conditions
@@ -110,6 +110,7 @@ def _evaluate(
     from culnig.evaluation.matrix import check_present, masks_by_culture
     from culnig.evaluation.means import stored_prompts
 
+    require_items(chosen)
     judge = AnswerJudge()
     judge.load([item for own in chosen.values() for item in own.items if item.accepted])
     conditions = make_conditions(

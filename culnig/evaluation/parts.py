@@ -17,7 +17,7 @@ import h5py
 
 from culnig.core.outcomes import Outcomes
 from culnig.errors import MismatchError, StoreError
-from culnig.evaluation.conditions import Condition
+from culnig.evaluation.conditions import Condition, current_name
 from culnig.evaluation.folder import (
     EVALUATION_FORMAT,
     REQUEST_FILE,
@@ -87,7 +87,7 @@ class EvaluationParts:
         except OSError as error:
             raise StoreError(f"{path}: damaged ({error}); delete it and --resume computes it again") from None
         with file:
-            named = (file.attrs.get("benchmark"), file.attrs.get("condition"))
+            named = (file.attrs.get("benchmark"), current_name(str(file.attrs.get("condition"))))
             if named != (benchmark, condition):
                 raise StoreError(f"{path}: is of {named}, expected {(benchmark, condition)}; delete it")
             return tables.read_outcomes(file)
