@@ -1,7 +1,7 @@
 """culnig: find the neurons of a language model that carry cultural understanding.
 
-The names below are the public Python surface; each is imported when it is first used, so `import culnig`
-stays quick and does not import torch.
+The names below are the public Python surface. Each is imported when it is first used, so `import culnig` is
+quick and does not import torch.
 """
 
 from __future__ import annotations
@@ -12,39 +12,181 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from culnig.api import load_model, open_run
+    from culnig.api import demo, load_model, open_run, score
+    from culnig.benchmarks.base import Benchmark, ChosenItems
+    from culnig.core.items import Item
     from culnig.core.neurons import Layout, Neuron
-    from culnig.evaluation.compare import open_evaluation
+    from culnig.cultures.records import Culture
+    from culnig.errors import CulnigError
+    from culnig.evaluation.compare import compare
+    from culnig.evaluation.evaluate import evaluate
+    from culnig.evaluation.instances.instances import instances
+    from culnig.evaluation.stored import Evaluation, open_evaluation
+    from culnig.lemmatizers.base import Lemmatizer
+    from culnig.models.base import BoundModel, ModelAdapter, ModuleSlice
     from culnig.models.intervention import Resample, Scale, SetTo, intervene
+    from culnig.planning.request import plan
+    from culnig.reanalysis.offline import reduce
+    from culnig.reanalysis.score_files import import_scores
+    from culnig.report.inspect import inspect
+    from culnig.report.make import figures, report
+    from culnig.report.registered import (
+        check_benchmark,
+        list_benchmarks,
+        list_cultures,
+        list_models,
+        list_plugins,
+        list_scorers,
+    )
+    from culnig.report.similarity import neurons_overlap
+    from culnig.scorers.base import Pair, Scorer
+    from culnig.selection.neighbours import (
+        select_cape,
+        select_crispr,
+        select_ig,
+        select_knowledge_neurons,
+        select_lape,
+    )
     from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+    from culnig.selection.select import (
+        select_general,
+        select_random,
+        select_specific,
+        select_specific_sets,
+    )
+    from culnig.selection.sets import (
+        neurons_convert,
+        neurons_diff,
+        neurons_intersect,
+        neurons_minus,
+        neurons_union,
+    )
+    from culnig.store.merge import merge
+    from culnig.store.run import Run
+    from culnig.training.comparison import compare_arms
+    from culnig.training.plan import plan_training
+    from culnig.training.train import train
+    from culnig.validation.validate import validate
+    from culnig.verification.audit import audit
+    from culnig.verification.verify import verify
 
-_HOME = {
-    "Layout": "culnig.core.neurons",
-    "Neuron": "culnig.core.neurons",
-    "NeuronSet": "culnig.selection.neuron_set",
-    "Resample": "culnig.models.intervention",
-    "Scale": "culnig.models.intervention",
-    "SetTo": "culnig.models.intervention",
-    "intervene": "culnig.models.intervention",
-    "load_model": "culnig.api",
-    "open_evaluation": "culnig.evaluation.compare",
-    "open_run": "culnig.api",
-    "read_neuron_set": "culnig.selection.neuron_set",
+_NAMES = {
+    "culnig.api": ("demo", "load_model", "open_run", "score"),
+    "culnig.benchmarks.base": ("Benchmark", "ChosenItems"),
+    "culnig.core.items": ("Item",),
+    "culnig.core.neurons": ("Layout", "Neuron"),
+    "culnig.cultures.records": ("Culture",),
+    "culnig.errors": ("CulnigError",),
+    "culnig.evaluation.compare": ("compare",),
+    "culnig.evaluation.evaluate": ("evaluate",),
+    "culnig.evaluation.instances.instances": ("instances",),
+    "culnig.evaluation.stored": ("Evaluation", "open_evaluation"),
+    "culnig.lemmatizers.base": ("Lemmatizer",),
+    "culnig.models.base": ("BoundModel", "ModelAdapter", "ModuleSlice"),
+    "culnig.models.intervention": ("Resample", "Scale", "SetTo", "intervene"),
+    "culnig.planning.request": ("plan",),
+    "culnig.reanalysis.offline": ("reduce",),
+    "culnig.reanalysis.score_files": ("import_scores",),
+    "culnig.report.inspect": ("inspect",),
+    "culnig.report.make": ("figures", "report"),
+    "culnig.report.registered": (
+        *(
+            "check_benchmark",
+            "list_benchmarks",
+            "list_cultures",
+            "list_models",
+            "list_plugins",
+            "list_scorers",
+        ),
+    ),
+    "culnig.report.similarity": ("neurons_overlap",),
+    "culnig.scorers.base": ("Pair", "Scorer"),
+    "culnig.selection.neighbours": (
+        *("select_cape", "select_crispr", "select_ig", "select_knowledge_neurons", "select_lape"),
+    ),
+    "culnig.selection.neuron_set": ("NeuronSet", "read_neuron_set"),
+    "culnig.selection.select": (
+        *("select_general", "select_random", "select_specific", "select_specific_sets"),
+    ),
+    "culnig.selection.sets": (
+        *("neurons_convert", "neurons_diff", "neurons_intersect", "neurons_minus", "neurons_union"),
+    ),
+    "culnig.store.merge": ("merge",),
+    "culnig.store.run": ("Run",),
+    "culnig.training.comparison": ("compare_arms",),
+    "culnig.training.plan": ("plan_training",),
+    "culnig.training.train": ("train",),
+    "culnig.validation.validate": ("validate",),
+    "culnig.verification.audit": ("audit",),
+    "culnig.verification.verify": ("verify",),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "Benchmark",
+    "BoundModel",
+    "ChosenItems",
+    "CulnigError",
+    "Culture",
+    "Evaluation",
+    "Item",
     "Layout",
+    "Lemmatizer",
+    "ModelAdapter",
+    "ModuleSlice",
     "Neuron",
     "NeuronSet",
+    "Pair",
     "Resample",
+    "Run",
     "Scale",
+    "Scorer",
     "SetTo",
     "__version__",
+    "audit",
+    "check_benchmark",
+    "compare",
+    "compare_arms",
+    "demo",
+    "evaluate",
+    "figures",
+    "import_scores",
+    "inspect",
+    "instances",
     "intervene",
+    "list_benchmarks",
+    "list_cultures",
+    "list_models",
+    "list_plugins",
+    "list_scorers",
     "load_model",
+    "merge",
+    "neurons_convert",
+    "neurons_diff",
+    "neurons_intersect",
+    "neurons_minus",
+    "neurons_overlap",
+    "neurons_union",
     "open_evaluation",
     "open_run",
+    "plan",
+    "plan_training",
     "read_neuron_set",
+    "reduce",
+    "report",
+    "score",
+    "select_cape",
+    "select_crispr",
+    "select_general",
+    "select_ig",
+    "select_knowledge_neurons",
+    "select_lape",
+    "select_random",
+    "select_specific",
+    "select_specific_sets",
+    "train",
+    "validate",
+    "verify",
 ]
 
 

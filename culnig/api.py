@@ -1,25 +1,320 @@
-"""Entry points of the Python surface that join what lies in several packages."""
+"""The public functions that join several rooms; `culnig` exports them beside those that a room has itself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from culnig import registry
+from culnig.benchmarks.base import ChosenItems
+from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require_items, without_too_long
+from culnig.core.items import SplitChoice
+from culnig.core.neurons import parse_layers
+from culnig.core.processes import Processes, launched, parse_shard
+from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
+from culnig.errors import InputError, argument, check_at_least, check_choice, option
+from culnig.evaluation.evaluate import evaluate
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.inference.encoding import Encoder
+from culnig.kernels import AGGREGATORS
+from culnig.models.named import loaded_model, model_and_skeleton
+from culnig.scorers.base import GRADIENT_ACTIVATION, RELEASED_CODE
+from culnig.scoring.levels import LEVELS, Level, StoredTensors
+from culnig.selection.select import PAPER, select_general
+from culnig.store.compression import COMPRESSIONS, Compression
+from culnig.store.item_scores import SCORE_TYPES, ScoreType
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from culnig.evaluation.stored import Evaluation
     from culnig.models.base import BoundModel
-    from culnig.models.loading import LoadSettings
+    from culnig.models.settings import LoadOptions
+    from culnig.models.skeleton import Skeleton
+    from culnig.planning.work import BenchmarkSize
+    from culnig.scoring.run import RunSettings
+    from culnig.scoring.scoring import ScoreSettings
+    from culnig.selection.neuron_set import NeuronSet
 
 
-def load_model(source: str, settings: LoadSettings | None = None) -> BoundModel:
-    """Load and bind a model: hub name, folder, .gguf file, or `embedded`."""
-    from culnig.models.loading import load_model as load
+def load_model(source: str | Path, **loading: Unpack[LoadOptions]) -> BoundModel:
+    """Load and bind a model: hub name, folder, .gguf file, or `embedded`.
 
-    return load(source, registry.adapters(), settings)
+    `dtype` is auto (the checkpoint's own), float32, float16 or bfloat16; `device` auto, cpu, cuda or cuda:N;
+    `device_map` spreads the layers over all devices; `attention` names transformers' implementation;
+    `quantize` is 4bit or 8bit; `adapter` the folder of a PEFT adapter to merge; `revision` a branch, tag or
+    commit on the hub; `trust_remote_code` lets code that comes with the model run.
+
+    InputError, BindingError or ModelLoadError where the model cannot be used, EnvironmentProblem where a
+    device or package is missing.
+    """
+    return loaded_model(source, **loading)
 
 
-def open_run(folder: Path | str) -> Run:
-    """Open a finished run folder; StoreError where there is none."""
-    return Run(folder)
+def open_run(folder: Path | str, scorer: str | None = None) -> Run:
+    """Open a finished run folder, with the scores of another scorer where `scorer` names one.
+
+    StoreError where the folder holds no finished run or is damaged.
+    """
+    return Run(folder, scorer)
+
+
+def score(
+    model: str | Path | BoundModel,
+    benchmarks: BenchmarkChoice,
+    out: Path | str,
+    *,
+    data_dir: Path | str | None = None,
+    split: SplitChoice = "identify",
+    cultures: Sequence[str] = (),
+    limit: int | None = None,
+    per_culture: int | None = None,
+    token_budget: int = DEFAULT_TOKEN_BUDGET,
+    aggregator: str = "max",
+    scorers: Sequence[str] = (),
+    compat: Literal["paper"] | None = None,
+    level: Level = "culture",
+    score_type: ScoreType = "float32",
+    halves: bool = False,
+    modules: Sequence[str] = (),
+    layers: str | Sequence[int] = (),
+    items: Sequence[str] = (),
+    compression: Compression = "default",
+    force: bool = False,
+    gradient_checkpointing: bool = False,
+    skip_too_long: bool = False,
+    shard: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+    say: Say = say_nothing,
+    **loading: Unpack[LoadOptions],
+) -> Run:
+    """Score every neuron of a model over benchmarks, per culture, into the run folder `out`, and open it.
+
+    `read_benchmarks` says how items are chosen, `load_model` how a model given by name is loaded,
+    `RunSettings` what is stored. `modules`, `layers` and `items` choose the tensors of level `token`, `force`
+    writes even if the disk looks too small. `scorers` names further ways to score in the same pass,
+    `compat="paper"` adds that of the paper's released code. `skip_too_long` leaves out items that are longer
+    than the model allows.
+
+    `resume` continues an interrupted run. The processes of torchrun share the work; `shard="2/8"` scores the
+    second of eight shares, which `culnig.merge` joins, and returns None. OutputExistsError where the folder
+    is in use, MismatchError where it holds another run, EnvironmentProblem where memory or disk do not
+    suffice.
+    """
+    from culnig.scoring.scoring import ScoreSettings
+
+    _check_numbers(aggregator, token_budget, resume, overwrite)
+    settings = _run_settings(
+        *(level, score_type, halves, compression, gradient_checkpointing),
+        *(scorers, compat, StoredTensors(tuple(modules), _layers(layers), tuple(items))),
+    )
+    processes = launched() if shard is None else parse_shard(shard)
+    chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
+    bound, skeleton = model_and_skeleton(model, say, **loading)
+    numbers, keep = ScoreSettings(aggregator, token_budget), {"resume": resume, "overwrite": overwrite}
+    work = _Work(bound, skeleton, loading.get("quantize"), settings, numbers, processes, progress, say)
+    return work.score(chosen, Path(out), skip_too_long, force, keep)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A run that is about to be made."""
+
+    bound: BoundModel
+    skeleton: Skeleton | None
+    quantize: str | None
+    settings: RunSettings
+    numbers: ScoreSettings
+    processes: Processes
+    progress: Progress
+    say: Say
+
+    def score(
+        self,
+        chosen: dict[str, ChosenItems],
+        folder: Path,
+        skip_too_long: bool,
+        force: bool,
+        keep: Mapping[str, bool],
+    ) -> Run:
+        """Check the disk, score the chosen items and open the run."""
+        from culnig.planning.disk import announce_disk, disk_need
+        from culnig.planning.work import BenchmarkSize
+        from culnig.scoring.run import score_portions
+
+        require_items(chosen)
+        bound, encoder = self.bound, Encoder(self.bound)
+        skipped: dict[str, int] = {}
+        if skip_too_long:
+            chosen, skipped = without_too_long(chosen, encoder.fitting, bound.max_tokens, self.say)
+        self.say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
+        encoded = {name: encoder.encode_all(own.items) for name, own in chosen.items()}
+        sizes = {name: BenchmarkSize.of(items) for name, items in encoded.items()}
+        need = disk_need(bound, chosen, sizes, self.settings, self.numbers.token_budget)
+        announce_disk(self.say, folder, need, force=force)
+        tasks = {name: Task(self.progress, f"score {name}", len(own.items)) for name, own in chosen.items()}
+        score_portions(
+            bound,
+            chosen,
+            self.numbers,
+            folder,
+            self.processes,
+            run_settings=self.settings,
+            encoded=encoded,
+            skipped=skipped,
+            planned_memory=self._planned_memory(sizes),
+            progress=lambda name, n_items: tasks[name].advance(n_items),
+            **keep,
+        )
+        if self.processes.is_shard:
+            return None  # type: ignore[return-value]  # a share of a run is not a run yet
+        return Run(folder)
+
+    def _planned_memory(self, sizes: Mapping[str, BenchmarkSize]) -> dict[str, Any] | None:
+        """The memory that a plan expects, recorded beside the measured peak; None without a skeleton."""
+        from culnig.planning.plan import planned_memory
+
+        if self.skeleton is None:
+            return None
+        return planned_memory(
+            self.skeleton.bound,
+            sizes,
+            token_budget=self.numbers.token_budget,
+            on_device=self.bound.model.device.type != "cpu",
+            quantize=self.quantize,
+            checkpointing=self.settings.gradient_checkpointing,
+            n_scorers=1 + len(self.settings.scorers),
+        ).record()
+
+
+def _check_numbers(aggregator: str, token_budget: int, resume: bool, overwrite: bool) -> None:
+    check_choice("aggregator", aggregator, AGGREGATORS)
+    check_at_least("token_budget", token_budget, 1)
+    if resume and overwrite:
+        raise InputError(
+            f"{option('resume')} continues a run, {option('overwrite')} replaces it; give one of them"
+        )
+
+
+def _layers(layers: str | Sequence[int]) -> tuple[int, ...]:
+    return (parse_layers(layers) if layers else ()) if isinstance(layers, str) else tuple(layers)
+
+
+def _run_settings(
+    level: Level,
+    score_type: ScoreType,
+    halves: bool,
+    compression: Compression,
+    gradient_checkpointing: bool,
+    scorers: Sequence[str],
+    compat: str | None,
+    tensors: StoredTensors,
+) -> RunSettings:
+    """How the run is made; InputError for options that do not fit each other."""
+    from culnig.scoring.run import RunSettings
+
+    check_choice("compat", compat, (None, PAPER))
+    check_choice("level", level, LEVELS)
+    check_choice("score_type", score_type, SCORE_TYPES)
+    check_choice("compression", compression, COMPRESSIONS)
+    if tensors != StoredTensors() and level != "token":
+        raise InputError(
+            f"{argument('modules')}, {argument('layers')} and {argument('items')} choose the tensors of "
+            f"{option('level', 'token')}; at level {level!r} all are scored. For fewer items use "
+            f"{argument('cultures')}, {argument('limit')} or {argument('per_culture')}"
+        )
+    if score_type != "float32" and level != "item":
+        raise InputError(f"{argument('score_type')} is the number format of {option('level', 'item')}")
+    names = dict.fromkeys([*scorers, *([RELEASED_CODE] if compat else [])])
+    return RunSettings(
+        level=level,
+        score_type=score_type,
+        tensors=tensors,
+        scorers=tuple(registry.scorer(name) for name in names if name != GRADIENT_ACTIVATION),
+        halves=halves,
+        compression=compression,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made."""
+
+    run: Run
+    neurons: NeuronSet
+    evaluation: Evaluation
+    files: dict[str, Path]
+    """Every output by what it is: scores, neurons, evaluation, picture, report."""
+
+
+@dataclass(frozen=True)
+class _DemoSize:
+    """How much the demo computes."""
+
+    identify: int
+    """Everyday items of each of the 16 cultures that neurons are identified with."""
+    test: int
+    """Everyday test items of each culture that the masks are tested with."""
+    country_items: int
+    """Country-reading items of each of the 8 cultures."""
+    n_random: int
+    """Random baselines."""
+
+
+_FULL = _DemoSize(identify=10, test=8, country_items=8, n_random=4)
+_QUICK = _DemoSize(identify=2, test=1, country_items=1, n_random=2)
+
+
+def demo(
+    out: Path | str = "culnig-demo",
+    *,
+    quick: bool = False,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+    say: Say = say_nothing,
+) -> Demo:
+    """Run the whole pipeline on the embedded model: score, select, mask, evaluate, report.
+
+    `quick` takes few items: it shows that everything works, and finds little.
+    """
+    from culnig.evaluation.folder import prepare_evaluation_folder
+    from culnig.report.figures import overview_figure
+    from culnig.report.make import report
+
+    size, out = _QUICK if quick else _FULL, Path(out)
+    files = {
+        "scores": out / "run",
+        "neurons": out / "general.neurons.json",
+        "evaluation": out / "evaluation",
+        "picture": out / "overview.png",
+        "report": out / "report.html",
+    }
+    prepare_evaluation_folder(files["evaluation"], overwrite=overwrite)
+    say("loading the embedded model (SmolLM2-135M-Instruct)")
+    model = load_model("embedded", dtype="float32", device="cpu")
+    items = read_benchmarks(("everyday", "everyday-control"), split="identify", per_culture=size.identify)
+    items |= read_benchmarks("country-rc", split="identify", per_culture=size.country_items)
+    run = score(model, items, files["scores"], overwrite=overwrite, progress=progress)
+    neurons = select_general(run, out=files["neurons"], overwrite=overwrite)
+    evaluation = evaluate(
+        model,
+        "everyday",
+        neurons,
+        files["evaluation"],
+        per_culture=size.test,
+        factors=0.0,
+        random_baseline=size.n_random,
+        overwrite=overwrite,
+        progress=progress,
+        say=say,
+    )
+    overview_figure(files["picture"], neurons, run.layout, evaluation.rows, "everyday")
+    title = "culnig-engine demo: SmolLM2-135M-Instruct"
+    report([run, evaluation, neurons], files["report"], title=title, overwrite=True)
+    return Demo(run, neurons, evaluation, files)

@@ -51,8 +51,12 @@ def argument(name: str) -> str:
 
 def command(name: str) -> str:
     """A command in a message: `culnig.select_general(...)` and `culnig-engine select general`."""
-    return f"\x02culnig.{name.replace(' ', '_')}(...)\x03culnig-engine {name}\x03"
+    function = _FUNCTIONS.get(name, name.replace(" ", "_"))
+    return f"\x02culnig.{function}(...)\x03culnig-engine {name}\x03"
 
+
+_FUNCTIONS = {"import": "import_scores", "modules": "plan_training"}
+"""Commands whose function has another name."""
 
 _FLAGS = {
     "out": "-o",
@@ -61,8 +65,25 @@ _FLAGS = {
     "neuron_sets": "--neurons",
     "factors": "--factor",
     "shares": "--share",
+    "pools": "--pool",
+    "scorers": "--scorer",
+    "conditions": "--condition",
+    "figures": "--figure",
 }
 """Options whose keyword argument has another name."""
+
+
+def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
+    """InputError unless the keyword argument `name` has one of the allowed values."""
+    if value not in (allowed := list(allowed)):
+        choices = ", ".join(str(choice) for choice in allowed if choice is not None)
+        raise InputError(f"unknown {argument(name)} {value!r}; choose from {choices}")
+
+
+def check_at_least(name: str, value: float | None, least: float) -> None:
+    """InputError where the keyword argument `name` is given and below `least`."""
+    if value is not None and value < least:
+        raise InputError(f"{argument(name)} is {value}; at least {least} is allowed")
 
 
 class CulnigError(Exception):
@@ -156,11 +177,11 @@ class NonFiniteError(InputError):
     ) -> None:
         self.count, self.item, self.token, self.neuron = count, item, token, neuron
         self.where = where
-        place = f" of {where}" if where else ""
+        of_module = f" of {where}" if where else ""
         super().__init__(
-            f"{count} {what}{place} are NaN or infinite, the first at item {item}, token {token}, neuron "
-            f"{neuron}; scores made from them would be meaningless. Load the model with --dtype float32 and "
-            "check its weights"
+            f"{count} {what}{of_module} are NaN or infinite, the first at item {item}, token {token}, neuron "
+            f"{neuron}; scores made from them would be meaningless. Load the model with "
+            f"{option('dtype', 'float32')} and check its weights"
         )
 
 

@@ -1,9 +1,43 @@
-"""Where numbers come from: hashes of files."""
+"""Where numbers come from: the model, the versions of what computed them, hashes of files and items."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from culnig.core.items import Item
+    from culnig.models.base import BoundModel
+
+_RECORDED_PACKAGES = ("culnig-engine", "torch", "transformers", "numpy", "h5py")
+
+
+def describe_model(bound: BoundModel) -> dict[str, Any]:
+    """What a run, an evaluation or a training records about its model."""
+    return {
+        "source": bound.source,
+        "adapter": bound.adapter,
+        "architecture": type(bound.model).__name__,
+        "dtype": str(bound.model.dtype).removeprefix("torch."),
+        "attention": getattr(bound.model.config, "_attn_implementation", None),
+        "n_layers": bound.layout.n_layers,
+        "n_neurons": bound.layout.n_neurons,
+        "layout_hash": bound.layout.hash,
+        "weights_hash": bound.weights_hash,
+    }
+
+
+def versions(matrix_products: str | None = None) -> dict[str, str]:
+    """Versions of what computed the numbers, and what made a model's matrix products (`products_of`)."""
+    recorded = {"python": platform.python_version()}
+    recorded |= {package: metadata.version(package) for package in _RECORDED_PACKAGES}
+    return recorded if matrix_products is None else recorded | {"matrix products": matrix_products}
 
 
 def file_hash(path: Path) -> str:
@@ -12,4 +46,12 @@ def file_hash(path: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+    return digest.hexdigest()
+
+
+def items_hash(items: Iterable[Item]) -> str:
+    """SHA-256 of the full text of the items, which tells whether the data has changed."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(json.dumps(asdict(item), sort_keys=True, ensure_ascii=False).encode())
     return digest.hexdigest()

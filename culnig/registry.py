@@ -1,8 +1,8 @@
-"""What is registered: models, benchmarks, cultures, lemmatizers — built-ins and plugins through one door.
+"""The registered models, benchmarks, cultures, scorers and lemmatizers, built-in or from plugins.
 
 Everything comes from entry points (groups `culnig.models`, `culnig.benchmarks`, `culnig.cultures`,
 `culnig.scorers`, `culnig.lemmatizers`, `culnig.aggregators`), the built-ins too, so a plugin can do whatever
-a built-in does. A benchmark may also be a file that declares one. Entries are loaded only when somebody asks.
+a built-in does. A benchmark may also be a file that declares one. Entries are loaded on first use.
 A plugin that cannot be loaded is reported by `problems()` and skipped; it never breaks a command that does
 not need it.
 """
@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from culnig.errors import PluginError, UnknownNameError
+from culnig.errors import PluginError, UnknownNameError, command
 
 if TYPE_CHECKING:
     from culnig.benchmarks.base import Benchmark
@@ -46,16 +46,16 @@ def _owner(entry: metadata.EntryPoint) -> str:
 @cache
 def _entries(group: str) -> dict[str, metadata.EntryPoint]:
     """Entry points of a group by name; PluginError where two packages claim one name."""
-    found: dict[str, metadata.EntryPoint] = {}
+    entries: dict[str, metadata.EntryPoint] = {}
     for entry in sorted(metadata.entry_points(group=group), key=lambda e: (e.name, _owner(e))):
-        other = found.get(entry.name)
+        other = entries.get(entry.name)
         if other is not None and (other.value, _owner(other)) != (entry.value, _owner(entry)):
             raise PluginError(
                 f"two packages register {entry.name!r} in {group}: {_owner(other)} ({other.value}) and "
                 f"{_owner(entry)} ({entry.value}); uninstall one of them"
             )
-        found[entry.name] = entry
-    return found
+        entries[entry.name] = entry
+    return entries
 
 
 def _load(entry: metadata.EntryPoint) -> Any:
@@ -83,25 +83,25 @@ def _guarded(entry: metadata.EntryPoint, work: Callable[[], Any]) -> Any:
 
 
 def _made_all(group: str) -> dict[str, Any]:
-    """What the entries of a group make; those that fail are kept for `problems()`."""
+    """The results of calling all entries of a group; failures are kept for `problems()`."""
     return _all(group, _made)
 
 
 def _load_all(group: str) -> dict[str, Any]:
-    """All entries of a group that can be loaded; the others are kept for `problems()`."""
+    """All entries of a group that can be loaded; failures are kept for `problems()`."""
     return _all(group, _load)
 
 
 def _all(group: str, get: Callable[[metadata.EntryPoint], Any]) -> dict[str, Any]:
-    got: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}
     for name, entry in _entries(group).items():
         with contextlib.suppress(PluginError):
-            got[name] = get(entry)
-    return got
+            loaded[name] = get(entry)
+    return loaded
 
 
 def problems() -> list[str]:
-    """What could not be loaded so far, one sentence each."""
+    """Plugins that could not be loaded so far, a sentence each."""
     return list(_problems.values())
 
 
@@ -128,9 +128,9 @@ def benchmark(name: str) -> Benchmark:
         return declared
     entries = _entries(BENCHMARKS)
     if name not in entries:
-        raise UnknownNameError("benchmark", name, entries, "see `culnig-engine list benchmarks`")
-    made: Benchmark = _made(entries[name])
-    return made
+        raise UnknownNameError("benchmark", name, entries, f"see {command('list benchmarks')}")
+    benchmark: Benchmark = _made(entries[name])
+    return benchmark
 
 
 def benchmarks() -> list[Benchmark]:
@@ -143,9 +143,9 @@ def cultures() -> dict[str, Culture]:
     """All culture records by key; PluginError where two sources claim one key."""
     records: dict[str, Culture] = {}
     sources: dict[str, str] = {}
-    made: dict[str, list[Culture]] = _made_all(CULTURES)
-    for source, found in made.items():
-        for record in found:
+    by_source: dict[str, list[Culture]] = _made_all(CULTURES)
+    for source, own in by_source.items():
+        for record in own:
             if record.key in records:
                 raise PluginError(
                     f"culture {record.key!r} is recorded by {sources[record.key]!r} and {source!r}; "
@@ -156,7 +156,7 @@ def cultures() -> dict[str, Culture]:
 
 
 def lemmatizers() -> dict[str, type[Lemmatizer]]:
-    """All lemmatizers that can be loaded, by name; what they need may still be missing."""
+    """All lemmatizers that can be loaded, by name; the packages they need may still be missing."""
     return _load_all(LEMMATIZERS)
 
 
@@ -164,9 +164,9 @@ def scorer(name: str) -> Scorer:
     """A scorer by name; UnknownNameError lists what exists."""
     entries = _entries(SCORERS)
     if name not in entries:
-        raise UnknownNameError("scorer", name, entries, "see `culnig-engine list scorers`")
-    made: Scorer = _made(entries[name])
-    return made
+        raise UnknownNameError("scorer", name, entries, f"see {command('list scorers')}")
+    scorer: Scorer = _made(entries[name])
+    return scorer
 
 
 def scorers() -> list[Scorer]:
@@ -186,7 +186,7 @@ def check_cultures(keys: list[str]) -> None:
     """UnknownNameError for the first key that no record has."""
     for key in keys:
         if key not in cultures():
-            raise UnknownNameError("culture", key, cultures(), "see `culnig-engine list cultures`")
+            raise UnknownNameError("culture", key, cultures(), f"see {command('list cultures')}")
 
 
 def entries() -> list[dict[str, str]]:

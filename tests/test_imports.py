@@ -45,7 +45,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
 
 PLUGINS: dict[str, tuple[str, ...]] = {
     "models": ("gated_decoder", "plain_decoder"),
-    "benchmarks": ("*", "base"),
+    "benchmarks": ("*", "base", "choosing"),
     "scorers": ("*", "base"),
     "lemmatizers": ("*", "base", "normalised"),
     "cultures": ("*", "records"),

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from culnig.core.items import Item, Role, items_hash
+from culnig.core.items import Item, Role
+from culnig.provenance import items_hash
 
 
 class Benchmark(ABC):

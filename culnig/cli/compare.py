@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from culnig.cli.evaluation_tables import print_changes, print_losses
-from culnig.cli.options import json_option
+from culnig.cli.options import PATH, json_option
 from culnig.cli.output import print_json
 
 
 @click.command("compare")
-@click.argument("evaluations", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("evaluations", type=PATH, nargs=-1, required=True)
 @click.option(
     "--condition", "conditions", multiple=True, help="Only this condition; may be given several times."
 )
@@ -27,14 +27,9 @@ def command(
     One folder: each neuron set against the unmasked model and its random baselines. Several: each
     condition of the later folders against the same condition of the first, over the same items.
     """
-    from culnig.evaluation.compare import compare_between, compare_within, open_evaluation
-    from culnig.evaluation.conditions import UNMASKED
+    from culnig.evaluation.compare import compare
 
-    first, *others = (open_evaluation(folder) for folder in evaluations)
-    if others:
-        rows = [row for other in others for row in compare_between(first, other, conditions, against)]
-    else:
-        rows = compare_within(first, conditions, against or UNMASKED)
+    rows = compare(*evaluations, conditions=conditions, against=against)
     if as_json:
         print_json({"comparisons": rows})
         return
@@ -44,7 +39,7 @@ def command(
 def print_comparisons(rows: list[dict[str, Any]]) -> None:
     """Print changes and losses, benchmark by benchmark."""
     for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
-        here = [row for row in rows if row["benchmark"] == benchmark]
-        title = f"{benchmark}: {here[0]['n']:,} items, {here[0]['n_units']:,} independent questions"
-        print_changes(here, title=title)
-        print_losses(here)
+        own = [row for row in rows if row["benchmark"] == benchmark]
+        title = f"{benchmark}: {own[0]['n']:,} items, {own[0]['n_units']:,} independent questions"
+        print_changes(own, title=title)
+        print_losses(own)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from culnig.cli.output import p_text, percent, print_line, print_table
+from culnig.core.text import metric_text
 
 METRIC_HEADINGS = {
     "accuracy": "accuracy",
@@ -61,7 +62,7 @@ def print_changes(rows: Sequence[dict[str, Any]], title: str = "Change") -> None
                     (
                         row["condition"],
                         against,
-                        metric.replace("_", " "),
+                        metric_text(metric),
                         f"{change['effect']:+.4f}",
                         _interval_text(change["interval"]),
                         *(_p(change.get(p)) for p in ("p_value", "p_holm", "bootstrap_p", "empirical_p")),
@@ -134,7 +135,7 @@ def print_matrix(matrix: Mapping[str, Any]) -> None:
     """Print a selectivity matrix: change of each culture (columns) under each culture's mask (rows)."""
     masked, evaluated = matrix["masked"], matrix["evaluated"]
     print_table(
-        f"Change of {matrix['metric'].replace('_', ' ')} in points: rows masked, columns evaluated",
+        f"Change of {metric_text(matrix['metric'])} in points: rows masked, columns evaluated",
         ("masked", *evaluated, "own rank", "own p (Holm)"),
         [
             (
@@ -164,7 +165,8 @@ def print_doses(doses: Sequence[Mapping[str, Any]]) -> None:
     """Print effect and damage of every dose."""
     for metric in dict.fromkeys(dose["metric"] for dose in doses):
         print_table(
-            f"Dose and response in {metric}, points: effect on cultural benchmarks, damage on the others",
+            f"Dose and response in {metric_text(metric)}, points: effect on cultural benchmarks, "
+            "damage on the others",
             ("condition", "factor", "share", "neurons", "effect", "damage", "specificity", "Pareto"),
             [
                 (
@@ -196,3 +198,12 @@ def _p(value: float | None) -> str:
 
 def _signed(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:+.{digits}f}"
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Print all tables of an evaluation."""
+    print_rows(results["rows"])
+    for matrix in results.get("matrix", ()):
+        print_matrix(matrix)
+    if results.get("dose"):
+        print_doses(results["dose"])

@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.options import PATH, out_options
 from culnig.cli.output import print_json, print_line
 
 
 @click.command("figures")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=PATH)
 @click.option(
     "--figure",
-    "names",
+    "figures",
     multiple=True,
     type=click.Choice(["layers", "matrix", "masking", "training", "instances"]),
     help="Only this figure; may be given several times. By default all that have data.",
 )
-@click.option("--format", "form", type=click.Choice(["pdf", "svg", "png"]), default="pdf", show_default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@overwrite_option()
-@json_option()
-def command(
-    paths: tuple[Path, ...],
-    names: tuple[str, ...],
-    form: str,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
+@click.option("--format", type=click.Choice(["pdf", "svg", "png"]), default="pdf", show_default=True)
+@out_options("Folder to write to.")
+def command(paths: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
     """Draw runs, evaluations, neuron sets, instances and arms of a training (PATHS), one file each."""
-    from culnig.core.plots import save
-    from culnig.report.figures import make_figures
-    from culnig.report.sources import read_sources
-    from culnig.store.files import whole_file
-    from culnig.store.output_folder import files_in
+    from culnig.report.make import figures
 
-    figures = make_figures(read_sources(paths), names)
-    written = files_in(output, [f"{name}.{form}" for name in figures], overwrite=overwrite)
-    files = dict(zip(figures, written, strict=True))
-    for name, path in files.items():
-        with whole_file(path) as temporary:
-            save(figures[name], temporary, form)
+    files = figures(paths, out, **options)
     if as_json:
         print_json({"figures": {name: str(path) for name, path in files.items()}})
         return

@@ -7,27 +7,27 @@ from typing import Any
 
 import click
 
-from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.options import PATH, out_options
 from culnig.cli.output import print_json, print_line, print_table
 
 
 @click.command("import")
-@click.argument("files", metavar="SCORES.json...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model-name", help="The model the scores are of; the folder outputs/MODEL/… says it else.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
-@overwrite_option()
-@json_option()
+@click.argument("files", metavar="SCORES.json...", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--model-name", help="The model of the scores; by default MODEL of their folder outputs/MODEL/…."
+)
+@out_options("Run folder to make.")
 def command(
-    files: tuple[Path, ...], model_name: str | None, output: Path, overwrite: bool, as_json: bool
+    files: tuple[Path, ...], model_name: str | None, out: Path, overwrite: bool, as_json: bool
 ) -> None:
     """Turn score files of the released code (…_max_scores.json) into a run, to select from.
 
-    The role of each is told by its data sets: …control is the control, countryrc the exclusion, any other a
+    The names of their data sets give the roles: …control is the control, countryrc the exclusion, any other a
     target.
     """
     from culnig.reanalysis.score_files import import_scores
 
-    run = import_scores(files, output, model=model_name, overwrite=overwrite)
+    run = import_scores(files, out, model_name=model_name, overwrite=overwrite)
     rows: list[dict[str, Any]] = [
         {
             "benchmark": stored.name,
@@ -39,7 +39,7 @@ def command(
     ]
     if as_json:
         print_json(
-            {"run": str(output), "model": run.model, "n_neurons": run.layout.n_neurons, "benchmarks": rows}
+            {"run": str(out), "model": run.model, "n_neurons": run.layout.n_neurons, "benchmarks": rows}
         )
         return
     print_table(
@@ -47,4 +47,4 @@ def command(
         tuple(rows[0]),
         [tuple(row.values()) for row in rows],
     )
-    print_line(f"Written to {output}")
+    print_line(f"Written to {out}")

@@ -1,4 +1,4 @@
-"""`culnig-engine instances`: what the neurons of a set score on every single problem."""
+"""`culnig-engine instances`: what the neurons of a set score on every single item."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from typing import Any
 
 import click
 
-from culnig import registry
-from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import item_options, json_option, overwrite_option, read_benchmarks
+from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
-from culnig.core.items import SplitChoice
-from culnig.selection.neuron_set import read_neuron_set
 
 SHOWN_NEURONS = 10
 
@@ -23,82 +19,50 @@ SHOWN_NEURONS = 10
 @item_options("test")
 @click.option(
     "--neurons",
-    "neuron_file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="Neuron-set file to score.",
 )
-@click.option("--control", help="Benchmark to subtract, item by item; by default the one's own control.")
-@click.option("--no-control", is_flag=True, help="Raw scores alone.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="HDF5 file to write.")
-@overwrite_option()
-@json_option()
+@click.option(
+    "--control", help="Benchmark to subtract, item by item; by default the benchmark's own control."
+)
+@click.option("--no-control", is_flag=True, help="Subtract nothing: raw scores only.")
+@out_options("HDF5 file to write.")
 def command(
     model: ModelChoice,
     benchmarks: tuple[str, ...],
-    data_dir: Path | None,
-    split: SplitChoice,
-    cultures: tuple[str, ...],
-    limit: int | None,
-    per_culture: int | None,
-    token_budget: int,
-    neuron_file: Path,
+    neurons: Path,
     control: str | None,
     no_control: bool,
-    output: Path,
-    overwrite: bool,
+    out: Path,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Score the neurons of a set on every problem, and say which topics and cultures they serve."""
-    from culnig.evaluation.instances.file import write_instances
-    from culnig.evaluation.instances.scores import instance_scores
-    from culnig.evaluation.instances.summary import summary
-    from culnig.scoring.run import describe_model, versions
-    from culnig.store.output_folder import check_file
+    """Score the neurons of a set on every item, and show which topics and cultures they serve."""
+    from culnig.evaluation.instances.instances import instances
 
-    if len(benchmarks) != 1:
-        raise click.UsageError("instances are of one benchmark; give --benchmark once")
     if control is not None and no_control:
         raise click.UsageError("--control names a control, --no-control goes without; give one of them")
-    check_file(output, overwrite=overwrite)
-    chosen_set = read_neuron_set(neuron_file)
-    own_control = None if no_control else control or registry.benchmark(benchmarks[0]).control
-    names = (*benchmarks, *([own_control] if own_control else []))
-    chosen = read_benchmarks(names, data_dir, split, cultures, limit, per_culture)
-    (name, those), *others = chosen.items()
-    without = others[0][1].items if others else None
     with progress_view() as view:
-        view.say(f"loading {model.source}")
-        bound = model.load()
-        flat = chosen_set.flat(bound.layout)
-        task = f"score {len(flat):,} neurons on {name}"
-        view.add(task, len(those.items) * (1 if without is None else 2))
-        scores = instance_scores(
-            bound,
-            those.items,
-            flat,
-            without,
-            token_budget=token_budget,
-            after_batch=lambda n_items: view.advance(task, n_items),
+        document = instances(
+            model.source,
+            benchmarks,
+            neurons,
+            out,
+            control=not no_control if control is None else control,
+            progress=view.progress,
+            say=view.say,
+            **options,
+            **model.options,
         )
-    record = {
-        "model": describe_model(bound),
-        "neuron_set": {"name": chosen_set.name, "method": chosen_set.method},
-        "benchmarks": {name: those.record() for name, those in chosen.items()},
-        "versions": versions(bound),
-    }
-    write_instances(output, scores, bound.layout, record)
-    document = {"instances": str(output), "benchmark": name, "control": own_control}
-    document |= {"neuron_set": chosen_set.name, **summary(scores, bound.layout)}
     if as_json:
         print_json(document)
         return
-    print_instances(document)
-    print_line(f"Written to {output}")
+    _print(document)
+    print_line(f"Written to {out}")
 
 
-def print_instances(document: dict[str, Any]) -> None:
-    """Print how many problems the neurons serve, by topic and culture, and the neurons that serve most."""
+def _print(document: dict[str, Any]) -> None:
     for measure, tables in document["measures"].items():
         what = f"target − {document['control']}" if measure == "difference" else "raw"
         groups = [tables["overall"], *tables["by_topic"], *tables["by_culture"]]
@@ -118,18 +82,18 @@ def print_instances(document: dict[str, Any]) -> None:
             ],
         )
     measure = next(iter(document["measures"]))
-    neurons = sorted(document["measures"][measure]["neurons"], key=lambda one: -one["mean"])
+    neurons = sorted(document["measures"][measure]["neurons"], key=lambda row: -row["mean"])
     print_table(
         f"The {min(SHOWN_NEURONS, len(neurons))} neurons with the highest mean ({measure})",
         ("module", "layer", "index", "mean", "positive", "best topic", "topic's share"),
         [
             (
-                *one["neuron"],
-                f"{one['mean']:+.2e}",
-                percent(one["positive"]),
-                one["topic"],
-                percent(one["topic_share"]),
+                *row["neuron"],
+                f"{row['mean']:+.2e}",
+                percent(row["positive"]),
+                row["topic"],
+                percent(row["topic_share"]),
             )
-            for one in neurons[:SHOWN_NEURONS]
+            for row in neurons[:SHOWN_NEURONS]
         ],
     )

@@ -1,8 +1,8 @@
 """Ctrl-C that cannot get lost.
 
-Python raises KeyboardInterrupt wherever it is just then, and drops what is raised in the callback of a weak
-reference, in a finaliser, or under HDF5 while it writes, which then leaves a hole in the file. So the signal
-is noted, and long work asks after it between its steps; inside the store it is only noted.
+Python raises KeyboardInterrupt at whatever line it runs, and drops it in the callback of a weak reference or
+in a finaliser. Under HDF5, while it writes, the exception leaves a hole in the file. So the signal is noted,
+and the callback of progress checks for it between the steps of long work; inside the store it is only noted.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _came = threading.Event()
 
 @contextlib.contextmanager
 def noticed() -> Iterator[None]:
-    """Inside, an interruption is noted beside being raised. Changes nothing outside the main thread."""
+    """Note every interruption, as well as raising it. Changes nothing outside the main thread."""
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
     report = sys.unraisablehook
 
-    def report_others(dropped: Any) -> None:
+    def report_other_exceptions(dropped: Any) -> None:
         if not issubclass(dropped.exc_type, KeyboardInterrupt):
             report(dropped)
 
     _came.clear()
-    sys.unraisablehook = report_others
+    sys.unraisablehook = report_other_exceptions
     signal.signal(signal.SIGINT, _note)
     try:
         yield
@@ -47,7 +47,7 @@ def noticed() -> Iterator[None]:
 
 
 def check() -> None:
-    """KeyboardInterrupt where one came that has not been raised or was lost on its way."""
+    """Raise KeyboardInterrupt if an interruption has not been raised yet, or was lost."""
     if _came.is_set():
         _came.clear()
         raise KeyboardInterrupt

@@ -38,7 +38,7 @@ COMMANDS = {
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
 }
-"""Commands by name, in the order of the work, each in a module of its own with a `command`."""
+"""Module of each command, in the order in which a study uses them; each module has a `command`."""
 
 EXIT_INPUT = 2
 EXIT_ENVIRONMENT = 3
@@ -46,10 +46,10 @@ EXIT_INTERRUPTED = 130
 
 
 class Commands(click.Group):
-    """Imports a command's module when it is asked for."""
+    """Imports a command's module when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the work."""
+        """Names in the order in which a study uses them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -65,8 +65,8 @@ class Commands(click.Group):
 def cli() -> None:
     """Find the neurons of a language model that carry cultural understanding.
 
-    The way of the data: score a model over benchmarks, select neurons from the stored scores, evaluate
-    the model with them masked. `demo` does it all on a small model.
+    The pipeline: score a model over benchmarks, select neurons from the stored scores, evaluate the model
+    with them masked. `demo` runs all of it on a small model.
     """
 
 
@@ -91,7 +91,7 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; finished parts are kept", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
         return 0
     return code if isinstance(code, int) else 0

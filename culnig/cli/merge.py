@@ -6,30 +6,25 @@ from pathlib import Path
 
 import click
 
-from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.options import PATH, out_options
 from culnig.cli.output import print_json
-from culnig.cli.score import print_run, summary_rows
+from culnig.cli.score import print_run
+from culnig.report.inspect import benchmark_rows
 
 
 @click.command("merge")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
-@click.option(
-    "--allow-overlap", is_flag=True, help="Let an item that several runs hold count as often as it is there."
-)
-@overwrite_option()
-@json_option()
-def command(
-    runs: tuple[Path, ...], output: Path, allow_overlap: bool, overwrite: bool, as_json: bool
-) -> None:
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--allow-overlap", is_flag=True, help="Count an item once for each run that holds it.")
+@out_options("Run folder to make.")
+def command(runs: tuple[Path, ...], out: Path, allow_overlap: bool, overwrite: bool, as_json: bool) -> None:
     """Make one run of several: all shards of a run (--shard), or finished runs over different items.
 
-    The order in which they are given does not matter.
+    The order of the runs does not matter.
     """
     from culnig.store.merge import merge
 
-    merged = merge(runs, output, allow_overlap=allow_overlap, overwrite=overwrite)
+    merged = merge(runs, out, allow_overlap=allow_overlap, overwrite=overwrite)
     if as_json:
-        print_json({"run": str(output), "benchmarks": summary_rows(merged)})
+        print_json({"run": str(out), "benchmarks": benchmark_rows(merged)})
         return
     print_run(merged)

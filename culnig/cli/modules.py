@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from culnig import registry
-from culnig.cli.model_options import ModelChoice, model_options
+from culnig.cli.options import PATH, ModelChoice, model_options, out_options
 from culnig.cli.output import Cell, print_json, print_line, print_table
-from culnig.cli.selected import output_options
-from culnig.errors import CulnigError, InputError
-from culnig.selection.neuron_set import NeuronSet, read_neuron_set
-from culnig.store.output_folder import check_file
 
 if TYPE_CHECKING:
-    from culnig.models.base import BoundModel
     from culnig.training.plan import Plan
 
 _SHOWN = 20
@@ -24,7 +18,7 @@ _SHOWN = 20
 
 
 @click.command("modules")
-@click.argument("neurons", type=click.Path(path_type=Path))
+@click.argument("neurons", type=PATH)
 @click.option(
     "--budget",
     type=float,
@@ -56,59 +50,35 @@ _SHOWN = 20
 @click.option(
     "--keep-neurons",
     is_flag=True,
-    help="Train the chosen modules but for the weights of the neurons themselves (row masks).",
+    help="Train the chosen modules but not the weights of the neurons themselves (row masks).",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of --direction random.")
 @model_options(required=False)
-@output_options("Plan to write (YAML).")
-def command(
-    neurons: Path,
-    model: ModelChoice | None,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
-    **settings: Any,
-) -> None:
+@out_options("Plan to write (YAML).")
+def command(neurons: Path, model: ModelChoice | None, out: Path, as_json: bool, **settings: Any) -> None:
     """Rank modules by the culture neurons in them (NEURONS, a neuron-set file) and plan what to train.
 
-    Only the configuration of the model is read, that of the neuron set's model unless --model names
-    another place.
+    Only the configuration of the model is read. It is the model that the neuron set names, unless --model
+    names another.
     """
-    from culnig.training.plan import PlanSettings, make_plan
+    from culnig.training.plan import plan_training
 
-    check_file(output, overwrite=overwrite)
-    chosen = read_neuron_set(neurons)
-    plan = make_plan(_skeleton(model, chosen), chosen, PlanSettings(**settings))
-    plan.write(output, overwrite=overwrite)
+    source, loading = (None, {}) if model is None else (model.source, model.options)
+    plan = plan_training(neurons, source, out, **settings, **loading)
     if as_json:
         document = plan.document()
-        more = ("model", "settings", "n_parameters", "n_trainable", "share", "n_neurons_in_chosen", "ranking")
-        print_json({"plan": str(output), **{name: document[name] for name in (*more, "peft")}})
+        names = ("model", "settings", "n_parameters", "n_trainable", "share", "n_neurons_in_chosen")
+        print_json({"plan": str(out), **{name: document[name] for name in (*names, "ranking", "peft")}})
         return
-    print_plan(plan)
-    print_line(f"Written to {output}")
+    _print_plan(plan)
+    print_line(f"Written to {out}")
 
 
-def _skeleton(model: ModelChoice | None, chosen: NeuronSet) -> BoundModel:
-    if model is not None:
-        return model.skeleton().bound
-    from culnig.models.loading import load_skeleton
-
-    try:
-        return load_skeleton(chosen.model, registry.adapters()).bound
-    except CulnigError as error:
-        raise InputError(
-            f"the neuron set names its model {chosen.model!r}, which cannot be read ({error}); say where it "
-            "is with --model"
-        ) from None
-
-
-def print_plan(plan: Plan) -> None:
-    """Print the ranking and what of it is trained."""
+def _print_plan(plan: Plan) -> None:
     settings = plan.settings
     rows: list[tuple[Cell, ...]] = [
         (
-            place + 1,
+            rank,
             unit["unit"],
             unit["layer"],
             unit["neurons"],
@@ -117,7 +87,7 @@ def print_plan(plan: Plan) -> None:
             f"{100 * unit['parameters'] / plan.n_parameters:.2f} %",
             "trained" if unit["chosen"] else "",
         )
-        for place, unit in enumerate(plan.ranking)
+        for rank, unit in enumerate(plan.ranking, start=1)
     ]
     more = f", the first {_SHOWN} of {len(rows)}" if len(rows) > _SHOWN else ""
     print_table(
@@ -133,6 +103,6 @@ def print_plan(plan: Plan) -> None:
     )
     if settings.direction == "bottom" and plan.n_neurons:
         print_line(
-            f"These units are not free of the neurons: {plan.n_neurons:,} lie in them. A smaller --budget or "
-            "a finer --granularity may avoid them; --keep-neurons leaves them as they are."
+            f"These units hold {plan.n_neurons:,} of the neurons. A smaller --budget or a finer "
+            "--granularity may avoid them; with --keep-neurons they are not trained."
         )

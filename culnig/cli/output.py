@@ -1,4 +1,4 @@
-"""What commands print on standard output: tables for people, one JSON document for scripts."""
+"""Printing on standard output: tables for people, a JSON document for scripts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from culnig.core.text import size_text as size_text
+
 Cell = str | int | float | None
 
 
@@ -23,8 +25,8 @@ def print_json(document: Any) -> None:
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Print a table; numbers are aligned right."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    for place, heading in enumerate(headings):
-        numeric = any(isinstance(row[place], int | float) for row in rows)
+    for column, heading in enumerate(headings):
+        numeric = any(isinstance(row[column], int | float) for row in rows)
         table.add_column(heading, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(_text(cell) for cell in row))
@@ -46,7 +48,7 @@ def print_tree(title: str, root: tuple[str, list[Any]]) -> None:
 
 
 def print_line(line: str = "") -> None:
-    """Print a line as it is."""
+    """Print a line."""
     click.echo(line)
 
 
@@ -66,18 +68,10 @@ def _text(cell: Cell) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as percent, one decimal; a dash where there is none."""
+    """A share as percent with a decimal; a dash for None."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def p_text(p: float) -> str:
     """A p-value, three decimals or a bound."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def size_text(n_bytes: int) -> str:
-    """Bytes for people."""
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if n_bytes >= factor:
-            return f"{n_bytes / factor:.2f} {unit}"
-    return f"{n_bytes / 1000:.0f} kB"

@@ -24,7 +24,7 @@ LINE_SECONDS = 15.0
 
 
 class ProgressView:
-    """Named tasks that advance."""
+    """Shows named tasks; its methods are the callbacks `progress` and `say` of the library."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -40,21 +40,18 @@ class ProgressView:
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
 
-    def add(self, name: str, total: int) -> None:
-        """Announce a task of `total` steps."""
-        self._tasks[name] = self._bars.add_task(name, total=total)
-
-    def advance(self, name: str, steps: int) -> None:
-        """Note finished steps of a task; KeyboardInterrupt where one came and was lost."""
+    def progress(self, name: str, done: int, total: int) -> None:
+        """Show how far a task is; a new name is a new task. KeyboardInterrupt where one came and was lost."""
         interruption.check()
-        self._bars.advance(self._tasks[name], steps)
-        if self._console.is_terminal:
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total)
+        self._bars.update(self._tasks[name], completed=done)
+        if self._console.is_terminal or done == 0:
             return
-        task = next(task for task in self._bars.tasks if task.id == self._tasks[name])
         now = time.monotonic()
-        if task.finished or now - self._last_line.get(name, 0.0) >= LINE_SECONDS:
+        if done >= total or now - self._last_line.get(name, 0.0) >= LINE_SECONDS:
             self._last_line[name] = now
-            self._console.print(f"{name}: {task.completed:.0f}/{task.total:.0f}", highlight=False)
+            self._console.print(f"{name}: {done}/{total}", highlight=False)
 
     def say(self, line: str) -> None:
         """Print a line beside the bars."""

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import click
 
-from culnig.cli.evidence import (
-    Evidence,
-    evidence_options,
-    gather,
-)
-from culnig.cli.options import Command, together
-from culnig.cli.select_lape import cape, lape
-from culnig.cli.select_neighbours import crispr, ig, knowledge_neurons
-from culnig.cli.selected import ALL, culture_files, output_options, tell
-from culnig.errors import SelectionError, UnknownNameError
-from culnig.scorers.base import RELEASED_CODE
-from culnig.selection.general import GeneralSettings, select_general
-from culnig.selection.neuron_set import NeuronSet, read_neuron_set
-from culnig.selection.presets import PublishedModel, paper_preset
-from culnig.selection.specific import SpecificSettings, select_specific
-from culnig.selection.tables import choose_roles, general_totals, selection_tables
-from culnig.store.run import Run
+from culnig.cli import select_neighbours
+from culnig.cli.options import PATH, SHARE, Command, defaults_of, out_options, together
+from culnig.cli.options.evidence import evidence_options
+from culnig.cli.selected import culture_option, is_folder, print_sets, run_options
+from culnig.selection.general import GeneralSettings
+from culnig.selection.random import Match
+from culnig.selection.select import select_general, select_random, select_specific_sets, set_files
+from culnig.selection.specific import RankBy, SpecificSettings
 
-_FRACTION = click.FloatRange(0, 1)
+_PAPER = click.Choice(["paper"])
 
 
 @click.group("select")
@@ -34,30 +26,47 @@ def command() -> None:
     """Select neurons from the stored scores of a run."""
 
 
+for neighbour in select_neighbours.COMMANDS:
+    command.add_command(neighbour)
+
+
 def _table_options(call: Command) -> Command:
-    decorate: Any = together(
-        click.argument("run", type=click.Path(path_type=Path)),
-        click.option("--target", help="Target benchmark, where the run has several."),
-        click.option("--control", help="Control benchmark, where the run has several."),
-        click.option("--exclusion", help="Exclusion benchmark, where the run has several."),
-        click.option("--no-control", is_flag=True, help="Rank by the target alone."),
-        click.option("--no-exclusion", is_flag=True, help="Remove no neurons by an exclusion benchmark."),
-        click.option("--scorer", help="Rank by the scores of this scorer of the run (`score --scorer`)."),
-        click.option(
-            "--compat",
-            type=click.Choice(["paper"]),
-            help="Rank by the scores of the paper's released code (`score --compat paper`).",
-        ),
+    """Which benchmarks of the run, and which of its scores."""
+
+    @functools.wraps(call)
+    def with_roles(no_control: bool, no_exclusion: bool, **options: Any) -> Any:
+        if no_control:
+            options["control"] = False
+        if no_exclusion:
+            options["exclusion"] = False
+        return call(**options)
+
+    return cast(
+        Command,
+        together(
+            run_options,
+            click.option("--control", help="Control benchmark, where the run has several."),
+            click.option("--exclusion", help="Exclusion benchmark, where the run has several."),
+            click.option("--no-control", is_flag=True, help="Rank by the target alone."),
+            click.option("--no-exclusion", is_flag=True, help="Remove no neurons by an exclusion benchmark."),
+            click.option("--scorer", help="Rank by the scores of this scorer of the run (`score --scorer`)."),
+            click.option(
+                "--compat",
+                type=_PAPER,
+                help="Rank by the scores of the paper's released code (`score --compat paper`).",
+            ),
+            click.option(
+                "--preset",
+                type=_PAPER,
+                help="The paper's fractions; prints its figures beside yours where it has this model.",
+            ),
+        )(with_roles),
     )
-    found: Command = decorate(call)
-    return found
 
 
-_PRESET = click.option(
-    "--preset",
-    type=click.Choice(["paper"]),
-    help="The paper's fractions, and its figures beside yours where it has this model.",
-)
+def _setting(name: str, default: object, help_text: str, kind: Any = SHARE) -> Callable[[Command], Command]:
+    """An option whose default is another one with a preset."""
+    return click.option(name, type=kind, help=f"{help_text}  [default: {default}]")
 
 
 class PoolShare(click.ParamType[Any]):
@@ -72,31 +81,17 @@ class PoolShare(click.ParamType[Any]):
         pool, equals, fraction = str(value).partition("=")
         if not equals:
             self.fail(f"{value!r} is no pool and fraction, such as mlp=0.01", param, ctx)
-        return pool, float(_FRACTION.convert(cast(Any, fraction), param, ctx))
-
-
-for _neighbour in (lape, cape, crispr, ig, knowledge_neurons):
-    command.add_command(_neighbour)
+        return pool, float(SHARE.convert(cast(Any, fraction), param, ctx))
 
 
 @command.command("general")
 @_table_options
-@click.option(
-    "--top-mlp", type=_FRACTION, default=0.01, show_default=True, help="Share of gate neurons kept."
-)
-@click.option(
-    "--top-attention",
-    type=_FRACTION,
-    default=0.002,
-    show_default=True,
-    help="Share of query, key and value neurons kept.",
-)
-@click.option(
+@_setting("--top-mlp", GeneralSettings.top_mlp, "Share of gate neurons kept.")
+@_setting("--top-attention", GeneralSettings.top_attention, "Share of query, key and value neurons kept.")
+@_setting(
     "--exclude",
-    type=_FRACTION,
-    default=0.01,
-    show_default=True,
-    help="Share of each pool, by exclusion score, that is removed again.",
+    GeneralSettings.exclude,
+    "Share of each pool, by exclusion score, that is removed again.",
 )
 @click.option(
     "--pool",
@@ -106,223 +101,62 @@ for _neighbour in (lape, cape, crispr, ig, knowledge_neurons):
     help="Other pools in place of the two: mlp, attention, all or a module, and the share kept, such as "
     "mlp.up_proj=0.01; may be given several times.",
 )
-@_PRESET
 @evidence_options
-@output_options()
-@click.pass_context
-def general(
-    ctx: click.Context,
-    run: Path,
-    target: str | None,
-    control: str | None,
-    exclusion: str | None,
-    no_control: bool,
-    no_exclusion: bool,
-    scorer: str | None,
-    compat: str | None,
-    top_mlp: float,
-    top_attention: float,
-    exclude: float,
-    pools: tuple[tuple[str, float], ...],
-    preset: str | None,
-    evidence: Evidence,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
+@out_options("Neuron-set file.")
+def general(run: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Neurons that matter for all cultures together."""
-    _refuse_together(ctx, "pools", ("top_mlp", "top_attention"))
-    _refuse_together(ctx, "preset", ("top_mlp", "top_attention", "exclude", "pools"))
-    names = [name for name, _ in pools]
-    if len(set(names)) < len(names):
-        raise click.UsageError(f"--pool names a pool twice: {', '.join(names)}")
-    opened = _open(run, scorer, compat)
-    settings, published = GeneralSettings(top_mlp, top_attention, exclude, pools), None
-    if preset:
-        found = paper_preset(opened.layout)
-        settings, published = found.general, found.model
-    which = _which(target, control, exclusion, no_control, no_exclusion or settings.exclude == 0)
-    chosen = _with_preset(select_general(general_totals(opened, **which), settings), preset, published)
-    roles = choose_roles(opened, **which)
-    chosen = gather(
-        opened, roles, chosen, lambda tables: select_general(tables, settings), list(settings.cuts), evidence
-    )
-    chosen.write(output, overwrite=overwrite)
-    tell([(chosen, output)], published, as_json)
+    print_sets([select_general(run, out=out, **options)], [out], None, as_json)
 
 
+@defaults_of(select_specific_sets)
 @command.command("specific")
 @_table_options
-@click.option(
-    "--culture",
-    "cultures",
-    multiple=True,
-    required=True,
-    help="The culture to select for; several times, or `all`, for a set of each (-o is a folder then).",
-)
-@click.option("--top", type=_FRACTION, default=0.003, show_default=True, help="Share of the one pool kept.")
-@click.option(
-    "--pool",
-    default="all",
-    show_default=True,
-    help="The one pool: all, mlp, attention, or a module.",
-)
-@click.option(
+@culture_option(required=True)
+@_setting("--top", SpecificSettings.top, "Share of the pool kept.")
+@_setting("--pool", SpecificSettings.pool, "The pool: all, mlp, attention, or a module.", str)
+@_setting(
     "--exclude",
-    type=_FRACTION,
-    default=0.01,
-    show_default=True,
-    help="Share of the pool, by the culture's exclusion score, that is removed again.",
+    SpecificSettings.exclude,
+    "Share of the pool, by the culture's exclusion score, that is removed again.",
 )
-@click.option("--z", type=float, default=0.5, show_default=True, help="Least z among the cultures.")
-@click.option(
+@_setting("--z", SpecificSettings.z, "Least z among the cultures.", float)
+@_setting(
     "--rank-by",
-    type=click.Choice(["difference", "margin"]),
-    default="difference",
-    show_default=True,
-    help="The culture's target - control, or how far that is above its mean over the cultures.",
+    SpecificSettings.rank_by,
+    "The culture's target - control, or how far that is above its mean over the cultures.",
+    click.Choice(get_args(RankBy)),
 )
-@_PRESET
 @evidence_options
 @click.option(
     "--against",
     type=click.Choice(["others", "control"]),
-    default="others",
-    show_default=True,
     help="What --fdr tests the culture against: the other cultures, or its own control.",
 )
-@output_options("Neuron-set file; a folder for several cultures.")
-@click.pass_context
+@out_options("Neuron-set file; a folder for several cultures.")
 def specific(
-    ctx: click.Context,
-    run: Path,
-    target: str | None,
-    control: str | None,
-    exclusion: str | None,
-    no_control: bool,
-    no_exclusion: bool,
-    scorer: str | None,
-    compat: str | None,
-    cultures: tuple[str, ...],
-    top: float,
-    pool: str,
-    exclude: float,
-    z: float,
-    rank_by: Any,
-    preset: str | None,
-    evidence: Evidence,
-    against: Any,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
+    run: Path, cultures: tuple[str, ...], out: Path, overwrite: bool, as_json: bool, **options: Any
 ) -> None:
     """Neurons that matter for one culture more than for the others."""
-    _refuse_together(ctx, "preset", ("top", "exclude", "z", "pool", "rank_by"))
-    opened = _open(run, scorer, compat)
-    settings = SpecificSettings(top, exclude, z, pool, rank_by)
-    if preset:
-        settings = paper_preset(opened.layout).specific
-    which = _which(target, control, exclusion, no_control, no_exclusion or settings.exclude == 0)
-    tables = selection_tables(opened, **which)
-    wanted = tables.cultures if ALL in cultures else tuple(dict.fromkeys(cultures))
-    several = ALL in cultures or len(wanted) > 1
-    if tables.exclusion is not None:
-        _check_exclusion(wanted, tables.cultures, tables.exclusion.cultures)
-    files = culture_files(output, wanted, overwrite) if several else [output]
-    roles = choose_roles(opened, **which)
-    sets = [
-        gather(
-            *(opened, roles),
-            _with_preset(select_specific(tables, name, settings), preset, None),
-            lambda resampled, name=name: select_specific(resampled, name, settings),  # type: ignore[misc]
-            [settings.pool],
-            evidence,
-            culture=name,
-            against=against,
-        )
-        for name in wanted
-    ]
-    for chosen, file in zip(sets, files, strict=True):
-        chosen.write(file, overwrite=overwrite)
-    tell(list(zip(sets, files, strict=True)), None, as_json, folder=output if several else None)
+    folder = out if is_folder(cultures) else None
+    sets = select_specific_sets(run, cultures, out=folder, overwrite=overwrite, **options)
+    if folder is None:
+        (chosen,) = sets.values()
+        chosen.write(out, overwrite=overwrite)
+    files = [out] if folder is None else set_files(folder, list(sets), overwrite=True)
+    print_sets(list(sets.values()), files, folder, as_json)
 
 
+@defaults_of(select_random)
 @command.command("random")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--like",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Neuron set whose counts are matched.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.argument("run", type=PATH)
+@click.option("--like", type=PATH, required=True, help="Neuron set whose counts are matched.")
+@click.option("--seed", type=click.IntRange(min=0))
 @click.option(
     "--match",
-    type=click.Choice(["module", "total"]),
-    default="module",
-    show_default=True,
+    type=click.Choice(get_args(Match)),
     help="Match counts per module and layer, or only the total, as the paper does.",
 )
-@output_options()
-def random(
-    run: Path, like: Path, seed: int, match: Any, output: Path, overwrite: bool, as_json: bool
-) -> None:
+@out_options("Neuron-set file.")
+def random(run: Path, like: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Random neurons in the shape of a given set, none of them in it."""
-    from culnig.selection.random import select_random
-
-    chosen = select_random(read_neuron_set(like), Run(run).layout, seed, match)
-    chosen.write(output, overwrite=overwrite)
-    tell([(chosen, output)], None, as_json)
-
-
-def _open(folder: Path, scorer: str | None, compat: str | None) -> Run:
-    if compat is not None and scorer is not None:
-        raise click.UsageError("--compat paper names a scorer; leave out --scorer")
-    return Run(folder, RELEASED_CODE if compat else scorer)
-
-
-def _refuse_together(ctx: click.Context, option: str, others: tuple[str, ...]) -> None:
-    """A usage error where an option was given beside one that settles the same thing."""
-    source = click.core.ParameterSource.COMMANDLINE
-    if ctx.get_parameter_source(option) != source:
-        return
-    given = [name for name in others if ctx.get_parameter_source(name) == source]
-    if given:
-        spelled = ", ".join("--" + _spelling(name) for name in given)
-        raise click.UsageError(f"--{_spelling(option)} settles what {spelled} would; give one or the other")
-
-
-def _spelling(name: str) -> str:
-    return {"pools": "pool"}.get(name, name.replace("_", "-"))
-
-
-def _which(
-    target: str | None, control: str | None, exclusion: str | None, no_control: bool, no_exclusion: bool
-) -> dict[str, Any]:
-    return {
-        "target": target,
-        "control": control,
-        "exclusion": exclusion,
-        "use_control": not no_control,
-        "use_exclusion": not no_exclusion,
-    }
-
-
-def _check_exclusion(wanted: tuple[str, ...], known: tuple[str, ...], excluded: tuple[str, ...]) -> None:
-    """All cultures that are unknown or lack an exclusion at once, before any file is written."""
-    for culture in wanted:
-        if culture not in known:
-            raise UnknownNameError("culture of this run:", culture, known)
-    missing = [culture for culture in wanted if culture not in excluded]
-    if missing:
-        raise SelectionError(
-            f"the exclusion benchmark has no items of {', '.join(missing)}, only of {', '.join(excluded)}; "
-            "name these with --culture, or go on without it: --no-exclusion or --exclude 0"
-        )
-
-
-def _with_preset(chosen: NeuronSet, preset: str | None, published: PublishedModel | None) -> NeuronSet:
-    if preset is None:
-        return chosen
-    known = {"published": asdict(published)} if published else {}
-    return replace(chosen, method={**chosen.method, "preset": preset, **known})
+    print_sets([select_random(run, like, out=out, **options)], [out], None, as_json)

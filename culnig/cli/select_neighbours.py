@@ -1,100 +1,115 @@
-"""`culnig-engine select crispr`, `ig` and `knowledge-neurons`: neighbouring methods, by their own rules."""
+"""`culnig-engine select lape`, `cape`, `crispr`, `ig` and `knowledge-neurons`: neighbouring methods."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from culnig.cli.selected import ALL, each_culture_option, output_options, tell, wanted_cultures, write_sets
-from culnig.store.run import Run
+from culnig.cli.options import SHARE, Command, defaults_of, out_options, together
+from culnig.cli.selected import culture_option, is_folder, print_sets, run_options
+from culnig.selection import neighbours
+from culnig.selection.neuron_set import NeuronSet
+from culnig.selection.select import set_files
 
-_SHARE = click.FloatRange(0, 1)
 _POSITIVE = click.FloatRange(0, 1, min_open=True)
 
 
-def _by_scorer(method: str, help_text: str) -> click.Command:
-    @click.command(method, help=help_text)
-    @click.argument("run", type=click.Path(path_type=Path))
-    @click.option("--target", help="Target benchmark, where the run has several.")
-    @click.option(
-        "--culture",
-        "cultures",
-        multiple=True,
-        help="The culture to select for; several times, or `all`, for a set of each (-o is a folder then). "
-        "Without it all cultures are taken together.",
-    )
-    @click.option("--top", type=_SHARE, default=0.01, show_default=True, help="Share of the pool kept.")
-    @click.option("--pool", default="mlp", show_default=True, help="mlp, attention, all, or a module.")
-    @output_options("Neuron-set file; a folder for several cultures.")
+def _command(
+    name: str,
+    function: Callable[..., Any],
+    sets_of: Callable[..., dict[str, NeuronSet]],
+    help_text: str,
+    *options: Callable[[Command], Command],
+) -> click.Command:
+    """A command that selects by `function`; `sets_of` makes the sets of several cultures."""
+
     def select(
-        run: Path,
-        target: str | None,
-        cultures: tuple[str, ...],
-        top: float,
-        pool: str,
-        output: Path,
-        overwrite: bool,
-        as_json: bool,
+        run: Path, cultures: tuple[str, ...], out: Path, overwrite: bool, as_json: bool, **settings: Any
     ) -> None:
-        from culnig.selection.by_scorer import SCORERS, TopSettings, select_by_scorer
-        from culnig.selection.tables import selection_tables
+        folder = out if is_folder(cultures) else None
+        if cultures:
+            sets = list(sets_of(run, cultures, out=folder, overwrite=overwrite, **settings).values())
+        else:
+            sets = [function(run, **settings)]
+        files = [out]
+        if folder is None:
+            sets[0].write(out, overwrite=overwrite)
+        else:
+            files = set_files(folder, [chosen.method["culture"] for chosen in sets], overwrite=True)
+        print_sets(sets, files, folder, as_json)
 
-        opened = Run(run, SCORERS[method])
-        tables = selection_tables(opened, target=target, use_control=False, use_exclusion=False)
-        settings = TopSettings(top, pool)
-        if not cultures:
-            chosen = select_by_scorer(tables, method, None, settings)
-            chosen.write(output, overwrite=overwrite)
-            tell([(chosen, output)], None, as_json)
-            return
-        wanted = wanted_cultures(cultures, tables.cultures)
-        sets = [select_by_scorer(tables, method, culture, settings) for culture in wanted]
-        write_sets(sets, wanted, ALL in cultures, output, overwrite, as_json)
-
-    return select
-
-
-crispr = _by_scorer("crispr", "Neurons that raise the most probable wrong label (Yang et al. 2024).")
-ig = _by_scorer("ig", "Neurons of largest integrated gradients (the score of Dai et al. 2022).")
+    decorators: tuple[Any, ...] = (
+        run_options,
+        *options,
+        out_options("Neuron-set file; a folder for several cultures."),
+    )
+    return defaults_of(function)(click.command(name, help=help_text)(together(*decorators)(select)))
 
 
-@click.command("knowledge-neurons")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--target", help="Target benchmark, where the run has several.")
-@each_culture_option()
-@click.option(
-    "--threshold",
-    type=_POSITIVE,
-    default=0.2,
-    show_default=True,
-    help="Share of the largest score of a prompt that a neuron must reach there.",
+_LAPE = (
+    culture_option(),
+    click.option("--top", type=SHARE, help="Share of the pool kept, all cultures."),
+    click.option(
+        "--percentile",
+        type=click.FloatRange(0, 100, max_open=True),
+        help="Of all activation shares: what a neuron must exceed for a culture.",
+    ),
+    click.option("--pool", help="mlp, or a module."),
 )
-@click.option(
-    "--shared",
-    type=_POSITIVE,
-    default=0.7,
-    show_default=True,
-    help="Share of the culture's prompts in which it must.",
+_BY_SCORER = (
+    culture_option(" Without it all cultures are taken together."),
+    click.option("--top", type=SHARE, help="Share of the pool kept."),
+    click.option("--pool", help="mlp, attention, all, or a module."),
 )
-@click.option("--pool", default="mlp", show_default=True, help="mlp, attention, all, or a module.")
-@output_options("Neuron-set file; a folder for several cultures.")
-def knowledge_neurons(
-    run: Path,
-    target: str | None,
-    cultures: tuple[str, ...],
-    threshold: float,
-    shared: float,
-    pool: str,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Neurons that stand out in most prompts, by the rule of Dai et al. 2022; for runs of --level item."""
-    from culnig.selection.knowledge import KnowledgeSettings, prompt_counts, select_knowledge
+_KNOWLEDGE = (
+    culture_option(),
+    click.option(
+        "--threshold",
+        type=_POSITIVE,
+        help="Share of the largest score of a prompt that a neuron must reach there.",
+    ),
+    click.option("--shared", type=_POSITIVE, help="Share of the culture's prompts in which it must."),
+    click.option("--pool", help="mlp, attention, all, or a module."),
+)
 
-    settings = KnowledgeSettings(threshold, shared, pool)
-    counted = prompt_counts(Run(run), settings, target)
-    wanted = wanted_cultures(cultures, counted.cultures)
-    sets = [select_knowledge(counted, culture, settings) for culture in wanted]
-    write_sets(sets, wanted, ALL in cultures, output, overwrite, as_json)
+COMMANDS = (
+    _command(
+        "lape",
+        neighbours.select_lape,
+        neighbours.select_lape,
+        "Neurons that are on for few cultures, by entropy (Tang et al. 2024).",
+        *_LAPE,
+    ),
+    _command(
+        "cape",
+        neighbours.select_cape,
+        neighbours.select_cape,
+        "The selection of `lape` under its name for cultures (arXiv 2508.02241).",
+        *_LAPE,
+    ),
+    _command(
+        "crispr",
+        neighbours.select_crispr,
+        partial(neighbours.sets_by_scorer, method="crispr"),
+        "Neurons that raise the most probable wrong label (Yang et al. 2024).",
+        *_BY_SCORER,
+    ),
+    _command(
+        "ig",
+        neighbours.select_ig,
+        partial(neighbours.sets_by_scorer, method="ig"),
+        "Neurons of largest integrated gradients (the score of Dai et al. 2022).",
+        *_BY_SCORER,
+    ),
+    _command(
+        "knowledge-neurons",
+        neighbours.select_knowledge_neurons,
+        neighbours.select_knowledge_neurons,
+        "Neurons that stand out in most prompts, by the rule of Dai et al. 2022; for runs of --level item.",
+        *_KNOWLEDGE,
+    ),
+)

@@ -1,115 +1,70 @@
-"""Where selected neurons go and what is said of them: options of `select` commands, files, tables."""
+"""What `select` commands share: options of runs and cultures, and what they print about the sets."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from culnig.cli.evidence import evidence_cells, evidence_headings, print_evidence
-from culnig.cli.options import Command, json_option, overwrite_option, together
+from culnig.cli.options import PATH, Command, together
 from culnig.cli.output import print_json, print_line, print_table
-from culnig.errors import UnknownNameError
 from culnig.selection.neuron_set import NeuronSet
-from culnig.selection.presets import PublishedModel
-from culnig.store.output_folder import files_in
+from culnig.selection.select import ALL
 
-ALL = "all"
-_UNUSUAL = re.compile(r"[^\w-]+")
-"""What a culture's name may hold and a file's name had better not."""
+CULTURE_HELP = "The culture to select for; several times, or `all`, for a set of each (-o is a folder then)."
 
-
-def output_options(what: str = "Neuron-set file.") -> Callable[[Command], Command]:
-    """-o, --overwrite and --json."""
-    return together(
-        click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help=what),
-        overwrite_option(),
-        json_option(),
-    )
+run_options = together(
+    click.argument("run", type=PATH),
+    click.option("--target", help="Target benchmark, where the run has several."),
+)
 
 
-def culture_files(folder: Path, cultures: tuple[str, ...], overwrite: bool) -> list[Path]:
-    """A file per culture in a folder; OutputExistsError before anything is written."""
-    names = [f"{_UNUSUAL.sub('_', culture)}.neurons.json" for culture in cultures]
-    return files_in(folder, names, overwrite=overwrite)
+def culture_option(more_help: str = "", **attributes: Any) -> Callable[[Command], Command]:
+    """--culture."""
+    return click.option("--culture", "cultures", multiple=True, help=CULTURE_HELP + more_help, **attributes)
 
 
-def each_culture_option() -> Callable[[Command], Command]:
-    """--culture, all of them unless told otherwise."""
-    return click.option(
-        "--culture",
-        "cultures",
-        multiple=True,
-        default=(ALL,),
-        show_default=True,
-        help="The culture to select for; several times, or `all`, for a set of each (-o is a folder then).",
-    )
+def is_folder(cultures: Sequence[str]) -> bool:
+    """Whether -o is a folder: where sets of several or of all cultures are asked for."""
+    return ALL in cultures or len(set(cultures)) > 1
 
 
-def wanted_cultures(asked: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    """What --culture asks for, each once; UnknownNameError for a culture that the run does not have."""
-    wanted = known if ALL in asked else tuple(dict.fromkeys(asked))
-    for culture in wanted:
-        if culture not in known:
-            raise UnknownNameError("culture of this run:", culture, known)
-    return wanted
-
-
-def write_sets(
-    sets: list[NeuronSet],
-    cultures: tuple[str, ...],
-    all_of_them: bool,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Write a set per culture, into a folder where there are several or all were asked for, and say so."""
-    several = all_of_them or len(cultures) > 1
-    files = culture_files(output, cultures, overwrite) if several else [output]
-    made = list(zip(sets, files, strict=True))
-    for chosen, file in made:
-        chosen.write(file, overwrite=overwrite)
-    tell(made, None, as_json, folder=output if several else None)
-
-
-def tell(
-    written: list[tuple[NeuronSet, Path]],
-    published: PublishedModel | None,
-    as_json: bool,
-    folder: Path | None = None,
-) -> None:
-    """Print what was selected and where it lies."""
-    for chosen, _ in written:
+def print_sets(sets: Sequence[NeuronSet], files: Sequence[Path], folder: Path | None, as_json: bool) -> None:
+    """Print what was selected and where it was written; `folder` where each culture has a file."""
+    for chosen in sets:
         if not chosen.neurons:
             click.echo(
-                f"warning: {chosen.name}: no neuron is left; try larger fractions, a smaller z or a larger "
-                "fdr",
+                f"warning: {chosen.name}: no neuron is left; try larger fractions, a smaller z or a "
+                "larger fdr",
                 err=True,
             )
     if as_json:
-        documents = [_document(chosen, file) for chosen, file in written]
+        documents = [_document(chosen, file) for chosen, file in zip(sets, files, strict=True)]
         print_json(documents[0] if folder is None else {"folder": str(folder), "sets": documents})
         return
+    first = sets[0]
     if folder is None:
-        print_counts(written[0][0])
+        print_counts(first)
     else:
         print_table(
-            f"Specific neurons of {written[0][0].model}",
-            ("set", "neurons", *evidence_headings(written[0][0]), "file"),
+            f"Specific neurons of {first.model}",
+            ("set", "neurons", *_evidence_headings(first), "file"),
             [
-                (chosen.name, len(chosen.neurons), *evidence_cells(chosen), file.name)
-                for chosen, file in written
+                (chosen.name, len(chosen.neurons), *_evidence_cells(chosen), file.name)
+                for chosen, file in zip(sets, files, strict=True)
             ],
         )
-    if published is not None and published.n_general is not None:
-        n_here = len(written[0][0].neurons)
-        print_line(f"Published for {published.name}: {published.n_general:,} neurons; here {n_here:,}")
+    published = first.method.get("published", {})
+    if published.get("n_general") is not None:
+        print_line(
+            f"Published for {published['name']}: {published['n_general']:,} neurons; here "
+            f"{len(first.neurons):,}"
+        )
     if folder is None:
-        print_evidence(written[0][0])
-    print_line(f"Written to {folder or written[0][1]}")
+        _print_evidence(first)
+    print_line(f"Written to {folder or files[0]}")
 
 
 def _document(chosen: NeuronSet, output: Path) -> dict[str, Any]:
@@ -142,4 +97,56 @@ def print_counts(chosen: NeuronSet) -> None:
             )
             for module, layers in by_module.items()
         ],
+    )
+
+
+def _print_evidence(chosen: NeuronSet) -> None:
+    """Print what the tests and the resamples found."""
+    for test in chosen.method.get("significance", []):
+        print_line(_survivors(chosen.name, test))
+    if stability := chosen.method.get("stability"):
+        _print_stability(chosen.name, stability)
+
+
+def _evidence_headings(chosen: NeuronSet) -> list[str]:
+    """Headings of the cells of `_evidence_cells`."""
+    tests = [f"significant against {test['against']}" for test in chosen.method.get("significance", [])]
+    return [*tests, *(["stable"] if "selected_stable" in chosen.method.get("stability", {}) else [])]
+
+
+def _evidence_cells(chosen: NeuronSet) -> list[str]:
+    """How many of the selected neurons passed each test, in a few characters."""
+    tests = [
+        f"{test['selected_significant']:,} of {test['selected']:,}"
+        for test in chosen.method.get("significance", [])
+    ]
+    stability = chosen.method.get("stability")
+    if stability and "selected_stable" in stability:
+        tests.append(f"{stability['selected_stable']:,} of {stability['selected']:,}")
+    return tests
+
+
+def _survivors(name: str, test: Mapping[str, Any]) -> str:
+    verb = "kept" if test["is_rule"] else "survive"
+    return (
+        f"{name}: {test['selected_significant']:,} of {test['selected']:,} {verb} at a false discovery "
+        f"rate of {test['fdr']:g} ({test['tested_significant']:,} of {test['tested']:,} tested would; "
+        f"{test['test']}). Null hypothesis: {test['null']}"
+    )
+
+
+def _print_stability(name: str, stability: Mapping[str, Any]) -> None:
+    for agreement in stability["agreement"]:
+        chance = agreement["by_chance"]
+        by_chance = "" if chance is None else f", by chance {chance:.3f}"
+        print_line(
+            f"{name}: {agreement['kind']}: Jaccard {agreement['jaccard']:.3f} ({agreement['lowest']:.3f} to "
+            f"{agreement['highest']:.3f} in {agreement['n_pairs']}){by_chance}"
+        )
+    if "selected_stable" not in stability:
+        return
+    verb = "kept" if stability["is_rule"] else "selected"
+    print_line(
+        f"{name}: {stability['selected_stable']:,} of {stability['selected']:,} {verb} in at least "
+        f"{100 * stability['level']:g} % of the bootstrap resamples"
     )

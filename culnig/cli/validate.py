@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from culnig.cli.options import json_option, overwrite_option
+from culnig.cli.options import out_options
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 
 if TYPE_CHECKING:
     from culnig.validation.recovery import Recovery
-    from culnig.validation.settings import PlantedSettings
     from culnig.validation.validate import Validation
 
 EXIT_FAILED = 1
@@ -36,53 +33,23 @@ EXIT_FAILED = 1
 )
 @click.option("--layers", type=int, default=4, show_default=True, help="Layers of the model.")
 @click.option("--mlp-width", type=int, default=256, show_default=True, help="MLP neurons of each layer.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Folder to keep: model, planted neuron sets, runs, results.json.",
-)
-@overwrite_option()
-@json_option()
-def command(output: Path | None, overwrite: bool, as_json: bool, **sizes: int) -> int:
+@out_options("Folder to keep: model, planted neuron sets, runs, results.json.", required=False)
+def command(out: Path | None, as_json: bool, **settings: Any) -> int:
     """Train a tiny model with planted culture neurons and see which methods find them.
 
-    About a minute. Exit code 1 if the method misses a target.
+    It takes about a minute. Exit code 1 if the method misses a target.
     """
-    from culnig.store.output_folder import OutputFolder
-    from culnig.validation.settings import PlantedSettings
-    from culnig.validation.validate import VALIDATION, write_outputs
-
-    settings = PlantedSettings(**sizes)
-    with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
-        folder = output or Path(temporary)
-        with contextlib.closing(OutputFolder.open(folder, VALIDATION, {}, overwrite=overwrite)):
-            validation = _validate(settings, folder)
-            if output is not None:
-                write_outputs(validation, output)
-    document = validation.document()
-    if as_json:
-        print_json(document)
-    else:
-        _print(validation)
-        if output is not None:
-            print_line(f"kept in {output}: model/, planted/, run/, results.json")
-    return 0 if validation.holds else EXIT_FAILED
-
-
-def _validate(settings: PlantedSettings, folder: Path) -> Validation:
-    from culnig.validation.planted import BASE, PLANTING
-    from culnig.validation.training import BASE_STEPS, planting_steps
     from culnig.validation.validate import validate
 
     with progress_view() as view:
-        view.say(
-            f"planting {settings.n_planted:,} of {settings.layers * settings.mlp_width:,} MLP neurons: "
-            f"{settings.neurons_per_culture} for each of {settings.cultures} cultures and as many for all"
-        )
-        view.add(BASE, BASE_STEPS)
-        view.add(PLANTING, planting_steps(settings))
-        return validate(settings, folder, view.advance)
+        validation = validate(out=out, progress=view.progress, say=view.say, **settings)
+    if as_json:
+        print_json(validation.document())
+    else:
+        _print(validation)
+        if out is not None:
+            print_line(f"Kept in {out}: model/, planted/, run/, results.json")
+    return 0 if validation.holds else EXIT_FAILED
 
 
 def _print(validation: Validation) -> None:
@@ -127,13 +94,13 @@ def _print(validation: Validation) -> None:
 _HEADINGS = ("AP", "AP, all modules", "precision at k", "selected", "precision", "recall", "chance")
 
 
-def _figures(found: Recovery) -> tuple[Any, ...]:
+def _figures(recovery: Recovery) -> tuple[Any, ...]:
     return (
-        found.average_precision,
-        found.average_precision_all,
-        found.precision_at_k,
-        f"{found.selected:.1f}",
-        found.selected_precision,
-        found.selected_recall,
-        found.chance,
+        recovery.average_precision,
+        recovery.average_precision_all,
+        recovery.precision_at_k,
+        f"{recovery.selected:.1f}",
+        recovery.selected_precision,
+        recovery.selected_recall,
+        recovery.chance,
     )

@@ -1,4 +1,4 @@
-"""`culnig-engine verify`: is a model bound and scored rightly here, and are the kernels right."""
+"""`culnig-engine verify`: whether a model is bound and scored correctly here, and whether the kernels are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.model_options import ModelChoice, model_options
-from culnig.cli.options import json_option
+from culnig.cli.options import ModelChoice, json_option, model_options
 from culnig.cli.output import print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 
@@ -24,45 +23,20 @@ EXIT_FAILED = 1
 @json_option()
 def command(model: ModelChoice | None, kernels: bool, as_json: bool) -> int:
     """Check a model (--model), the kernels (--kernels), or both. Exit code 1 if anything fails."""
-    if model is None and not kernels:
-        raise click.UsageError("nothing to verify: give --model M, --kernels, or both")
-    document: dict[str, Any] = {}
-    if kernels:
-        document["kernels"] = _kernel_rows()
-    if model is not None:
-        document["model"], document["checks"] = model.source, _model_rows(model)
-    failed = any(
-        row["passed"] is False for row in [*document.get("kernels", []), *document.get("checks", [])]
-    )
-    if as_json:
-        print_json({**document, "passed": not failed})
-        return EXIT_FAILED if failed else 0
-    if kernels:
-        _print_kernels(document["kernels"])
-    if model is not None:
-        rows = [(row["check"], _WORDS[row["passed"]], row["detail"]) for row in document["checks"]]
-        print_table(f"Model {model.source}", ("check", "result", "detail"), rows)
-    return EXIT_FAILED if failed else 0
+    from culnig.verification.verify import verify
 
-
-def _model_rows(model: ModelChoice) -> list[dict[str, Any]]:
-    from culnig.verification.verify import CHECKS, verify_model
-
-    rows = []
+    source, loading = (None, {}) if model is None else (model.source, model.options)
     with progress_view() as view:
-        view.say(f"loading {model.source}")
-        bound = model.load()
-        view.add("verify", len(CHECKS))
-        for check in verify_model(bound):
-            rows.append({"check": check.name, "passed": check.passed, "detail": check.detail})
-            view.advance("verify", 1)
-    return rows
-
-
-def _kernel_rows() -> list[dict[str, Any]]:
-    from culnig.kernels.check import check_kernels
-
-    return [{"backend": row.backend, "case": row.case, "passed": row.agrees} for row in check_kernels()]
+        document = verify(source, kernels=kernels, progress=view.progress, say=view.say, **loading)
+    if as_json:
+        print_json(document)
+    else:
+        if kernels:
+            _print_kernels(document["kernels"])
+        if model is not None:
+            rows = [(row["check"], _WORDS[row["passed"]], row["detail"]) for row in document["checks"]]
+            print_table(f"Model {model.source}", ("check", "result", "detail"), rows)
+    return 0 if document["passed"] else EXIT_FAILED
 
 
 def _print_kernels(rows: list[dict[str, Any]]) -> None:

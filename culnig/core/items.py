@@ -10,11 +10,9 @@ A label is read from one token, so items with options can be scored. Short answe
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from culnig.errors import InputError
@@ -103,11 +101,3 @@ def choose_items(
         if limit is not None and len(chosen) >= limit:
             break
     return chosen
-
-
-def items_hash(items: Sequence[Item]) -> str:
-    """SHA-256 of the full text of the items, by which a run detects that its data has changed."""
-    digest = hashlib.sha256()
-    for item in items:
-        digest.update(json.dumps(asdict(item), sort_keys=True, ensure_ascii=False).encode())
-    return digest.hexdigest()

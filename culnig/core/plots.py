@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.text import metric_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -37,14 +39,6 @@ _STYLE: dict[Any, Any] = {
 _METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
 FORMATS = tuple(_METADATA)
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "option_accuracy": "option accuracy",
-    "p_gold": "P(gold)",
-    "option_mass": "option mass",
-    "alignment": "alignment",
-}
-"""Metrics that reports and figures show, with the names that readers see."""
 
 Draw = TypeVar("Draw", bound="Callable[..., Figure]")
 
@@ -122,7 +116,7 @@ def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
             label = _once(axes, "random against unmasked")
             axes.plot(random, [y - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
     labels = [f"{row['benchmark']}: {row['condition']}" for row in masked]
-    _finish_effects(axes, labels, f"change of {METRIC_NAMES.get(metric, metric)}", legend_columns=3)
+    _finish_effects(axes, labels, f"change of {metric_text(metric)}", legend_columns=3)
     return figure
 
 
@@ -143,7 +137,7 @@ def training_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
         seeds = [100 * value for value in row["by_seed"]]
         axes.plot(seeds, [y + 0.22] * len(seeds), "|", color=RANDOM, markersize=6, label=label)
     labels = [f"{row['arm']}: {row['benchmark']}" for row in rows]
-    _finish_effects(axes, labels, f"change of {METRIC_NAMES.get(metric, metric)}, points", legend_columns=4)
+    _finish_effects(axes, labels, f"change of {metric_text(metric)}, points", legend_columns=4)
     return figure
 
 

@@ -1,111 +1,53 @@
 """Paired comparisons of conditions from stored evaluations; no model is needed.
 
-Within one evaluation a condition is compared with the unmasked model and with its random baselines; between
-two, a condition of the later one with the same condition of the first, over the same items. All statistics
-are computed from the items, so folders of earlier versions get the tests of this one.
+All statistics are computed from the items, so folders of earlier versions get the tests of this version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from culnig.core.notebook import html_table
 from culnig.core.outcomes import Outcomes
 from culnig.core.statistics import holm
-from culnig.errors import InputError, MismatchError, UnknownNameError
+from culnig.errors import InputError, MismatchError, argument
 from culnig.evaluation.conditions import UNMASKED
-from culnig.evaluation.folder import read_answers, read_results
 from culnig.evaluation.results import comparison, random_comparison
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from culnig.evaluation.runner import Answers
+from culnig.evaluation.stored import Evaluation, open_evaluation
 
 
-@dataclass(frozen=True)
-class StoredEvaluation:
-    """A finished evaluation folder."""
+def compare(
+    *evaluations: Evaluation | Path | str, conditions: Sequence[str] = (), against: str | None = None
+) -> list[dict[str, Any]]:
+    """Paired comparisons, one row per benchmark and condition, ready for JSON.
 
-    folder: Path
-    results: dict[str, Any]
-    answers: Answers
-    """Outcomes by (benchmark, condition)."""
+    Of one evaluation, each neuron set is compared with the unmasked model and its random baselines. Of
+    several, each condition of the later ones is compared with the same condition of the first, over the same
+    items. `conditions` chooses conditions, `against` names another condition to compare with.
 
-    @property
-    def benchmarks(self) -> list[str]:
-        """Benchmarks, in their order."""
-        return list(dict.fromkeys(benchmark for benchmark, _ in self.answers))
-
-    @property
-    def conditions(self) -> list[str]:
-        """Conditions, in their order."""
-        return list(dict.fromkeys(condition for _, condition in self.answers))
-
-    def baselines(self, condition: str) -> list[str]:
-        """Conditions that are random baselines of this one."""
-        like = {row["condition"]: row.get("like") for row in self.results["rows"]}
-        return [name for name in self.conditions if like.get(name) == condition]
-
-    @property
-    def sets(self) -> list[str]:
-        """Conditions that are neither the unmasked model nor a baseline."""
-        random = {name for condition in self.conditions for name in self.baselines(condition)}
-        return [name for name in self.conditions if name != UNMASKED and name not in random]
-
-    def to_pandas(self, benchmark: str, condition: str = UNMASKED) -> Any:
-        """Items of a benchmark under a condition as a pandas DataFrame, one row per item in file order.
-
-        UnknownNameError where there is no such benchmark or condition, EnvironmentProblem where pandas is not
-        installed.
-        """
-        if benchmark not in self.benchmarks:
-            raise UnknownNameError(f"benchmark of {self.folder}:", benchmark, self.benchmarks)
-        self.check(condition)
-        return self.answers[benchmark, condition].to_pandas()
-
-    def plot(self, metric: str = "accuracy") -> Figure:
-        """A matplotlib figure of what each mask did to a metric; UnknownNameError for another metric."""
-        from culnig.core.plots import masking_figure
-
-        known = {name for row in self.results["rows"] for name in row["change"] or ()}
-        if metric not in known:
-            raise UnknownNameError(f"metric of {self.folder}:", metric, known)
-        return masking_figure(self.results["rows"], metric)
-
-    def _repr_html_(self) -> str:
-        """For notebooks: accuracy and P(gold) of every condition."""
-        shown = ("benchmark", "condition", "factor", "n", "accuracy", "p_gold", "p_value")
-        rows = [[row.get(name) for name in shown] for row in self.results["rows"]]
-        return html_table(f"evaluation {self.folder.name}", shown, rows)
-
-    def check(self, condition: str) -> None:
-        """UnknownNameError where there is no such condition."""
-        if condition not in self.conditions:
-            raise UnknownNameError(f"condition of {self.folder}:", condition, self.conditions)
-
-
-def open_evaluation(folder: Path | str) -> StoredEvaluation:
-    """Read an evaluation folder; StoreError where it is missing, unfinished or damaged."""
-    folder = Path(folder)
-    return StoredEvaluation(folder, read_results(folder), read_answers(folder))
+    MismatchError where the items differ, UnknownNameError for a condition that an evaluation lacks.
+    """
+    opened = [own if isinstance(own, Evaluation) else open_evaluation(own) for own in evaluations]
+    if not opened:
+        raise InputError("nothing to compare; give one evaluation or several")
+    first, *others = opened
+    if others:
+        return [row for other in others for row in compare_between(first, other, conditions, against)]
+    return compare_within(first, conditions, against or UNMASKED)
 
 
 def compare_within(
-    evaluation: StoredEvaluation, conditions: Sequence[str] = (), against: str = UNMASKED
+    evaluation: Evaluation, conditions: Sequence[str] = (), against: str = UNMASKED
 ) -> list[dict[str, Any]]:
     """Each condition (by default each set) minus `against`, in every benchmark, ready for JSON."""
-    evaluation.check(against)
-    chosen = list(conditions) or [name for name in evaluation.sets if name != against]
-    for condition in chosen:
-        evaluation.check(condition)
+    against = evaluation.check(against)
+    chosen = [evaluation.check(name) for name in conditions]
+    chosen = chosen or [name for name in evaluation.sets if name != against]
     if not chosen:
         raise InputError(
-            f"{evaluation.folder} has the condition {against!r} alone; evaluate with --neurons FILE, or give "
-            "a second evaluation to compare with"
+            f"{evaluation.folder} has only the condition {against!r}; evaluate with "
+            f"{argument('neuron_sets')}, or give a second evaluation to compare with"
         )
     rows = []
     for benchmark in evaluation.benchmarks:
@@ -120,15 +62,15 @@ def compare_within(
 
 
 def compare_between(
-    first: StoredEvaluation,
-    second: StoredEvaluation,
+    first: Evaluation,
+    second: Evaluation,
     conditions: Sequence[str] = (),
     against: str | None = None,
 ) -> list[dict[str, Any]]:
     """Conditions of `second` minus the same conditions of `first` (or minus `against` there).
 
-    By default the conditions are those of both that are no baselines. MismatchError where the items of a
-    shared benchmark differ, InputError where the two share no benchmark or condition.
+    By default the conditions are those of both, without baselines. MismatchError where the items of a shared
+    benchmark differ, InputError where the two share no benchmark or condition.
     """
     shared = [name for name in first.benchmarks if name in second.benchmarks]
     if not shared:
@@ -138,11 +80,11 @@ def compare_between(
         )
     for name in shared:
         _check_same_items(first, second, name)
-    chosen = list(conditions) or [
+    against = None if against is None else first.check(against)
+    chosen = [second.check(name) for name in conditions] or [
         name for name in (UNMASKED, *second.sets) if against is not None or name in first.conditions
     ]
     for condition in chosen:
-        second.check(condition)
         first.check(against or condition)
     return _adjusted(
         [
@@ -160,7 +102,7 @@ def compare_between(
     )
 
 
-def _check_same_items(first: StoredEvaluation, second: StoredEvaluation, benchmark: str) -> None:
+def _check_same_items(first: Evaluation, second: Evaluation, benchmark: str) -> None:
     ids = [evaluation.answers[benchmark, UNMASKED].id.tolist() for evaluation in (first, second)]
     hashes = [
         evaluation.results.get("benchmarks", {}).get(benchmark, {}).get("items_hash")
@@ -170,7 +112,8 @@ def _check_same_items(first: StoredEvaluation, second: StoredEvaluation, benchma
         raise MismatchError(
             f"{first.folder} and {second.folder} do not hold the same items of {benchmark!r} ({len(ids[0])} "
             f"and {len(ids[1])} items, {len(set(ids[0]) & set(ids[1]))} ids in both); a paired comparison "
-            "needs both evaluated with the same --split, --limit, --culture and data"
+            f"needs both evaluated with the same {argument('split')}, {argument('limit')}, "
+            f"{argument('cultures')} and data"
         )
 
 

@@ -1,4 +1,4 @@
-"""Conditions: the states in which a model is evaluated: as it is, a set masked, random neurons masked.
+"""Conditions: the states in which a model is evaluated: unmasked, a set masked, random neurons masked.
 
 Several factors or sizes of one set make a dose series; each dose is a condition with baselines of its own.
 """
@@ -18,9 +18,16 @@ from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match, select_random
 
 UNMASKED = "unmasked"
+_FORMER_NAMES = {"none": UNMASKED}
+"""What the first edition called a condition."""
 Mask = Literal["scale", "mean", "resample"]
-"""What is done to neurons: multiply by the factor, or replace by their mean or by values of other prompts."""
+"""Neurons are multiplied by the factor, or replaced by their mean or by their values in other prompts."""
 DOSE_FACTORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
+
+
+def current_name(condition: str) -> str:
+    """The name of a condition today; the first edition called the unmasked model `none`."""
+    return _FORMER_NAMES.get(condition, condition)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Condition:
     factor: float
     """What the activations of its neurons are multiplied by; 1 without neurons, 0 where they are replaced."""
     flat: NDArray[np.int64]
-    """Flat positions of the neurons."""
+    """Flat indices of the neurons."""
     like: str | None = None
     """For a random baseline: the condition it is a baseline of."""
     of_set: str | None = None
@@ -77,12 +84,12 @@ def make_conditions(
             raise InputError(f"neuron set {chosen.name!r} is empty; select with larger fractions")
         for share in dict.fromkeys(shares):
             part = best_share(chosen, share)
-            for one in dict.fromkeys(factors):
-                if several and one == 1.0:
+            for dose in dict.fromkeys(factors):
+                if several and dose == 1.0:
                     continue
                 own = Condition(
-                    condition_name(chosen.name, one, share, mask, several=several),
-                    one,
+                    condition_name(chosen.name, dose, share, mask, several=several),
+                    dose,
                     part.flat(layout),
                     of_set=chosen.name,
                     share=share,
@@ -110,9 +117,13 @@ def _with_baselines(
         own,
         *(
             replace(
-                own, name=f"{one.name} like {own.name}", flat=one.flat(layout), like=own.name, culture=None
+                own,
+                name=f"{random.name} like {own.name}",
+                flat=random.flat(layout),
+                like=own.name,
+                culture=None,
             )
-            for one in drawn
+            for random in drawn
         ),
     ]
 
@@ -128,24 +139,24 @@ def condition_name(set_name: str, factor: float, share: float, mask: Mask, *, se
 def best_share(chosen: NeuronSet, share: float) -> NeuronSet:
     """The best neurons of a set: this share of those in each pool, at least one where there are any.
 
-    Ranks of one pool are not comparable with those of another, so each pool is cut by itself. A set made with
+    Ranks of different pools cannot be compared, so each pool is cut by itself. A set made with
     the top 2 % of a pool and cut to 0.05 is what the top 0.1 % would have kept. InputError outside (0, 1].
     """
     if not 0 < share <= 1:
-        raise InputError(f"share {share:g} of a set is not within (0, 1]; 0.5 is its better half")
+        raise InputError(f"share {share:g} of a set is not within (0, 1]; 0.5 is the better half of the set")
     if share == 1:
         return chosen
     pool = {module: name for name in ("mlp", "attention") for module in POOLS[name]}
     pools = [pool.get(neuron.module, neuron.module) for neuron in chosen.neurons]
     keep = {name: max(1, round(share * pools.count(name))) for name in set(pools)}
     kept = []
-    for place, name in enumerate(pools):
+    for index, name in enumerate(pools):
         if keep[name] > 0:
             keep[name] -= 1
-            kept.append(place)
+            kept.append(index)
     return replace(
         chosen,
-        neurons=tuple(chosen.neurons[place] for place in kept),
+        neurons=tuple(chosen.neurons[index] for index in kept),
         scores=chosen.scores[kept],
         method={**chosen.method, "best_share": share},
     )

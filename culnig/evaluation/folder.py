@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from culnig.errors import StoreError, option
-from culnig.evaluation.conditions import UNMASKED, Condition
+from culnig.evaluation.conditions import Condition, current_name
 from culnig.store import tables
 from culnig.store.files import make_folder, open_hdf5, read_json, whole_hdf5, write_json
 from culnig.store.output_folder import OutputKind, check_folder
@@ -85,7 +85,6 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 _FIRST_EDITION = {"confidence": "p_gold"}
 """Keys of `results.json` that were renamed."""
-_UNMASKED_BEFORE = "none"
 
 
 def _with_todays_names(value: Any) -> Any:
@@ -95,8 +94,8 @@ def _with_todays_names(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     renamed = {_FIRST_EDITION.get(key, key): _with_todays_names(inner) for key, inner in value.items()}
-    if renamed.get("condition") == _UNMASKED_BEFORE:
-        renamed["condition"] = UNMASKED
+    if isinstance(renamed.get("condition"), str):
+        renamed["condition"] = current_name(renamed["condition"])
     return renamed
 
 
@@ -146,8 +145,7 @@ def read_answers(folder: Path) -> Answers:
                 condition = group.attrs.get("condition")
                 if not isinstance(condition, str) or not number.isdecimal():
                     raise StoreError(f"{path}: {group.name} names no condition; the file is damaged")
-                condition = UNMASKED if condition == _UNMASKED_BEFORE else condition
-                answers[int(number)] = (name, condition, tables.read_outcomes(group))
+                answers[int(number)] = (name, current_name(condition), tables.read_outcomes(group))
     return {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(answers.items())}
 
 

@@ -2,9 +2,9 @@
 
 If neurons are specific, a mask hurts its own culture most and related cultures next. The change matrix
 averages the benchmarks; ranks are taken within each benchmark (1: fell most) and then averaged, as the paper
-does (METHOD §6). Diagonal dominance asks whether the masks fit their own cultures better than they would if
-they were dealt out at random, which no culture that is easy to hurt and no mask that hurts all can fake:
-every dealing has each mask and each culture once.
+does (METHOD §6). Diagonal dominance asks whether the masks fit their own cultures better than masks that are
+dealt out at random. Every dealing has each mask and each culture once, so a culture that is easy to hurt, or
+a mask that hurts all cultures, does not count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from culnig.core.statistics import holm, paired_difference
-from culnig.errors import InputError
+from culnig.errors import InputError, command, option
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.evaluation.results import METRICS
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers
 
 DEALINGS = 40_320
-"""Dealings tried: all of them up to eight cultures, so many random ones beyond."""
+"""Dealings tried: all of them for up to eight cultures, this many random dealings for more."""
 _ROUNDING = 1e-12
 
 
@@ -102,8 +102,8 @@ def masks_by_culture(conditions: Sequence[Condition]) -> dict[str, str]:
         masks[condition.culture] = condition.name
     if len(masks) < 2:
         raise InputError(
-            "a matrix needs the sets of at least two cultures; make them with `select specific --culture C` "
-            "or say whose a set is: --neurons CULTURE=FILE"
+            f"a matrix needs the sets of at least two cultures; make them with {command('select specific')} "
+            f"or name the culture of each set: {option('neuron_sets', 'CULTURE=FILE')}"
         )
     return masks
 
@@ -136,7 +136,7 @@ def selectivity(
     check_present(masked, benchmarks, present)
     evaluated = masked + tuple(sorted(present - set(masked)))
     tables = [_changes(answers, name, masks, evaluated, metric) for name in benchmarks]
-    change, rank = (_mean_of(some) for some in (tables, [_ranks(table) for table in tables]))
+    change, rank = (_mean_of(own) for own in (tables, [_ranks(table) for table in tables]))
     square = change[:, : len(masked)]
     kin = related or {}
     relation = np.array([[other in kin.get(culture, ()) for other in masked] for culture in masked])
@@ -183,8 +183,8 @@ def _changes(
 
 def _ranks(table: NDArray[np.float64]) -> NDArray[np.float64]:
     ranks = np.full_like(table, np.nan)
-    there = ~np.isnan(table[0])
-    ranks[:, there] = stats.rankdata(np.round(table[:, there], 12), axis=1)
+    present = ~np.isnan(table[0])
+    ranks[:, present] = stats.rankdata(np.round(table[:, present], 12), axis=1)
     return ranks
 
 
@@ -208,7 +208,7 @@ def _own_p(answers: Answers, benchmarks: Sequence[str], culture: str, condition:
 
 
 def _deals(n: int, seed: int) -> Iterator[tuple[int, ...]]:
-    """Orders of n things, the given one first: all where they are few, else random ones."""
+    """Orders of n things, the given order first: all of them if they are few, else random orders."""
     if factorial(n) <= DEALINGS:
         yield from islice(permutations(range(n)), DEALINGS)
         return

@@ -14,7 +14,7 @@ from typing import Any
 
 from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError, option
-from culnig.evaluation.conditions import Condition
+from culnig.evaluation.conditions import Condition, current_name
 from culnig.evaluation.folder import (
     EVALUATION,
     EVALUATION_FORMAT,
@@ -85,7 +85,7 @@ class EvaluationParts:
             return None
         try:
             with open_hdf5(path) as file:
-                names = (file.attrs.get("benchmark"), file.attrs.get("condition"))
+                names = (file.attrs.get("benchmark"), current_name(str(file.attrs.get("condition"))))
                 if names != (benchmark, condition):
                     raise StoreError(f"{path}: is of {names}, expected {(benchmark, condition)}")
                 return tables.read_outcomes(file)

@@ -3,8 +3,8 @@
 Metrics are means over items: `accuracy` (the most probable token of the whole vocabulary is the gold
 label), `option_accuracy` (the gold label is the most probable of the labels), `p_gold` (P(gold)),
 `log_probability` (its natural logarithm) and `option_mass` (probability on all labels together).
-`alignment` is how near answers on a scale come (METHOD §5). A metric that does not apply is None: short
-answers have no labels and so only an accuracy, and only scales have an alignment.
+`alignment` measures how near answers on a scale are (METHOD §5). A metric that does not apply is None: short
+answers have no labels, so only an accuracy, and only scales have an alignment.
 
 `loss` splits a loss of accuracy into format and knowledge (see `losses`), `calibration_error` says how far
 P among the labels is from how often it is right.
@@ -49,11 +49,6 @@ METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
 CALIBRATION_BINS = 10
 
 
-def metric_name(metric: str) -> str:
-    """A metric's name for readers: `P(gold)`, `option accuracy`."""
-    return "P(gold)" if metric == "p_gold" else metric.replace("_", " ")
-
-
 def metrics_of(outcomes: Outcomes) -> dict[str, Callable[[Outcomes], NDArray[Any]]]:
     """The metrics that apply to these answers."""
     names = {"accuracy"}
@@ -73,12 +68,12 @@ def losses(before: Outcomes, after: Outcomes) -> dict[str, NDArray[np.int64]]:
     """What each item adds to the lost accuracy, split in two; each (item,) of −1, 0 or 1.
 
     accuracy = option accuracy − format failures, a format failure being an item whose gold label is the most
-    probable of the labels while another token is more probable still. So what is lost of the accuracy is
+    probable of the labels while another token is more probable still. So the lost accuracy is the sum of
 
-    - `knowledge`: what is lost of the option accuracy, and
-    - `format`: what is added to the format failures,
+    - `knowledge`: the lost option accuracy, and
+    - `format`: the added format failures,
 
-    and `accuracy` is their sum, item by item. A part may be negative: a mask under which the labels lose all
+    item by item. A part may be negative: a mask under which the labels lose all
     probability but keep their order is pure format loss; one that makes another label win is knowledge loss.
     """
 
@@ -198,17 +193,17 @@ def random_comparison(outcomes: Outcomes, random: Sequence[Outcomes]) -> dict[st
     )
     return {
         name: {
-            **as_json(one.difference),
-            "n_random": one.n_random,
-            "empirical_p": one.empirical_p,
-            "bootstrap_p": _number(one.bootstrap_p),
+            **as_json(result.difference),
+            "n_random": result.n_random,
+            "empirical_p": result.empirical_p,
+            "bootstrap_p": _number(result.bootstrap_p),
         }
-        for name, one in zip(names, compared, strict=True)
+        for name, result in zip(names, compared, strict=True)
     }
 
 
 def as_json(result: PairedDifference | McNemar) -> dict[str, Any]:
-    """As a JSON object; what is not a number, such as the interval of a single unit, is null."""
+    """As a JSON object; NaN, such as the interval of a single unit, is null."""
     document = {name: _number(value) for name, value in asdict(result).items()}
     if isinstance(result, PairedDifference):
         document["interval"] = [_number(end) for end in result.interval]

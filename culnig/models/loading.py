@@ -8,9 +8,10 @@ adapters; this file calls them and turns their failures into errors with advice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, option
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.peft_adapter import check_adapter_folder, merge_adapter, with_base
 from culnig.models.settings import DTYPES, LoadSettings
@@ -20,7 +21,14 @@ from culnig.models.source import EMBEDDED, locate, reading, reading_options
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "EMBEDDED", "LoadSettings", "load_model", "load_skeleton", "load_tokenizer"]
+__all__ = [
+    "DTYPES",
+    "EMBEDDED",
+    "LoadSettings",
+    "load_model",
+    "load_skeleton",
+    "load_tokenizer",
+]
 
 SMALLEST_VOCABULARY = 64
 """Entries of the smallest tokenizer that can spell a prompt."""
@@ -44,7 +52,7 @@ def load_model(
     source, settings = with_base(source, settings or LoadSettings())
     device = _device(settings.device)
     if settings.adapter is not None:
-        check_adapter_folder(settings.adapter)
+        check_adapter_folder(Path(settings.adapter))
     if settings.quantize is not None:
         _check_bitsandbytes()
     skeleton = skeleton or load_skeleton(source, adapters, settings)
@@ -66,7 +74,7 @@ def load_model(
         model.to(device=device)
     _check_placed(source, model)
     if settings.adapter is not None:
-        model = merge_adapter(model, settings.adapter)
+        model = merge_adapter(model, Path(settings.adapter))
         source = asked if asked != source else f"{source} with adapter {settings.adapter}"
     model.eval()
     return bind_model(source, model, tokenizer, adapters)
@@ -134,5 +142,5 @@ def _check_placed(source: str, model: Any) -> None:
         raise EnvironmentProblem(
             f"model {source!r} does not fit on the devices of this machine, so accelerate would load some "
             f"layers again for every batch; use more devices, {option('dtype', 'bfloat16')} or "
-            f"{option('quantize', '4bit')}. `culnig-engine plan` says what fits"
+            f"{option('quantize', '4bit')}. {command('plan')} says what fits"
         )

@@ -1,16 +1,30 @@
-"""How to load a model: one frozen dataclass, checked before anything is read."""
+"""How to load a model: checked before anything is read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
-from culnig.errors import InputError
+from culnig.errors import InputError, argument, check_choice
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ATTENTIONS = ("auto", "eager", "sdpa", "flash_attention_2", "flex_attention")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 QUANTIZATIONS = ("4bit", "8bit")
+
+
+class LoadOptions(TypedDict, total=False):
+    """Keyword arguments that say how to load a model; the fields of `LoadSettings`."""
+
+    revision: str | None
+    dtype: str
+    device: str
+    device_map: str | None
+    attention: str
+    quantize: str | None
+    adapter: Path | str | None
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -32,26 +46,24 @@ class LoadSettings:
     """One of DEVICE_MAPS: accelerate spreads the layers over all devices; None keeps them on `device`."""
     quantize: str | None = None
     """One of QUANTIZATIONS: bitsandbytes holds the linear modules in so many bits; None leaves them."""
-    adapter: Path | None = None
+    adapter: Path | str | None = None
     """Folder of a PEFT adapter that is merged into the weights."""
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("dtype", self.dtype, DTYPES),
             ("attention", self.attention, ATTENTIONS),
-            ("device map", self.device_map, (None, *DEVICE_MAPS)),
-            ("quantization", self.quantize, (None, *QUANTIZATIONS)),
+            ("device_map", self.device_map, (None, *DEVICE_MAPS)),
+            ("quantize", self.quantize, (None, *QUANTIZATIONS)),
         ):
-            if value not in allowed:
-                choices = ", ".join(choice for choice in allowed if choice is not None)
-                raise InputError(f"unknown {name} {value!r}; choose from {choices}")
+            check_choice(name, value, allowed)
         if self.device_map is not None and self.device != "auto":
             raise InputError(
-                f"device map {self.device_map!r} spreads the model over all devices, device {self.device!r} "
-                "asks for one; give one of them"
+                f"{argument('device_map')} {self.device_map!r} spreads the model over all devices, "
+                f"{argument('device')} {self.device!r} is one device; give one of them"
             )
         if self.quantize is not None and self.adapter is not None:
             raise InputError(
-                "an adapter cannot be merged exactly into quantized weights; leave out the quantization, or "
-                "merge the adapter, save the model and quantize that"
+                f"an adapter cannot be merged exactly into quantized weights; leave out "
+                f"{argument('quantize')}, or merge the adapter, save the model and quantize that"
             )

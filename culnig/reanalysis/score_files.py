@@ -89,14 +89,15 @@ def role_of(dataset: str) -> Role:
 
 
 def import_scores(
-    paths: Sequence[Path], folder: Path, *, model: str | None = None, overwrite: bool = False
+    files: Sequence[Path | str], out: Path | str, *, model_name: str | None = None, overwrite: bool = False
 ) -> Run:
     """Make a run of score files, one benchmark each.
 
-    `model` names the model; without it, it is taken from the folder the released code writes to
+    `model_name` is the model's name; without it, it is taken from the folder the released code writes to
     (`outputs/MODEL/cultural_neuron`). DataFileError where a file is damaged, MismatchError where files are of
     different models where the folder is in the way.
     """
+    paths, folder, model = [Path(file) for file in files], Path(out), model_name
     if not paths:
         raise InputError("no score file given")
     check_folder(folder, RUN, overwrite=overwrite)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from culnig.core import plots
 from culnig.core.neurons import FORWARD_ORDER, Layout
-from culnig.core.plots import METRIC_NAMES
+from culnig.core.text import METRIC_NAMES
 from culnig.errors import InputError
 from culnig.evaluation.conditions import UNMASKED
 from culnig.report.sections.instances import BY, instances_section, positive_shares

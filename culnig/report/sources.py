@@ -9,9 +9,9 @@ from typing import Any
 
 from culnig.core.neurons import Layout
 from culnig.errors import InputError, StoreError
-from culnig.evaluation.compare import StoredEvaluation, open_evaluation
 from culnig.evaluation.folder import REQUEST_FILE, RESULTS_FILE
 from culnig.evaluation.instances.file import StoredInstances, read_instances
+from culnig.evaluation.stored import Evaluation, open_evaluation
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store import schema
 from culnig.store.run import Run
@@ -23,7 +23,7 @@ class Sources:
     """Opened inputs by kind, each in the given order."""
 
     runs: list[Run] = field(default_factory=list)
-    evaluations: list[StoredEvaluation] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
     neuron_sets: list[NeuronSet] = field(default_factory=list)
     instances: list[StoredInstances] = field(default_factory=list)
     arms: list[dict[str, Any]] = field(default_factory=list)
@@ -39,6 +39,19 @@ class Sources:
         named += [neurons.model for neurons in self.neuron_sets]
         named += [str(document["model"]["source"]) for document in self.arms]
         return list(dict.fromkeys(named))
+
+    def add(self, source: Run | Evaluation | NeuronSet | StoredInstances | dict[str, Any]) -> None:
+        """Add an opened input to those of its kind."""
+        if isinstance(source, Run):
+            self.runs.append(source)
+        elif isinstance(source, Evaluation):
+            self.evaluations.append(source)
+        elif isinstance(source, NeuronSet):
+            self.neuron_sets.append(source)
+        elif isinstance(source, StoredInstances):
+            self.instances.append(source)
+        else:
+            self.arms.append(source)
 
     def run_of(self, neurons: NeuronSet) -> Run | None:
         """A run with the layout of a set, preferably the run that the set was made from."""
@@ -56,7 +69,7 @@ _OPTIONAL = ("like", "change", "loss", "against_random", "p_holm", "chance", "op
 """Keys that rows of older evaluations may lack."""
 
 
-def rows_of(evaluation: StoredEvaluation) -> list[dict[str, Any]]:
+def rows_of(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Rows of an evaluation; keys that an older evaluation lacks are None."""
     return [{**dict.fromkeys(_OPTIONAL), **row} for row in evaluation.results["rows"]]
 
@@ -75,32 +88,42 @@ def changes_of(arms: dict[str, Any], metric: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: _KINDS.index(row["kind"]))
 
 
-def read_sources(paths: Sequence[Path]) -> Sources:
+Source = Path | str | Run | Evaluation | NeuronSet | StoredInstances
+"""A run, an evaluation, a neuron set, instances or trained arms: the opened object or its path."""
+
+
+def read_sources(sources: Source | Sequence[Source]) -> Sources:
     """Open run folders, evaluation folders, neuron-set files, files of `instances` and folders of arms.
 
-    InputError without paths, StoreError if one is missing, damaged or of an unknown kind.
+    InputError without inputs, StoreError if one is missing, damaged or of an unknown kind.
     """
-    if not paths:
+    several = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
+    if not several:
         raise InputError("no inputs given; give runs, evaluations, neuron sets, instances or arms")
-    sources = Sources()
-    for path in dict.fromkeys(paths):
-        if not path.exists():
-            raise StoreError(
-                f"{path}: no such file or folder; give a run, an evaluation, a neuron set, instances or arms"
-            )
-        if path.is_dir() and (path / schema.RUN_FILE).exists():
-            sources.runs.append(Run(path))
-        elif path.is_dir() and ((path / RESULTS_FILE).exists() or (path / REQUEST_FILE).exists()):
-            sources.evaluations.append(open_evaluation(path))
-        elif path.is_dir() and (path / ARMS_FILE).exists():
-            sources.arms.append(read_arms(path))
-        elif path.is_dir():
-            raise StoreError(
-                f"{path}: not a run (no {schema.RUN_FILE}), an evaluation (no {RESULTS_FILE}) or a "
-                f"comparison of arms (no {ARMS_FILE})"
-            )
-        elif path.suffix in (".h5", ".hdf5"):
-            sources.instances.append(read_instances(path))
-        else:
-            sources.neuron_sets.append(read_neuron_set(path))
-    return sources
+    opened, paths = Sources(), set[Path]()
+    for source in several:
+        if not isinstance(source, Path | str):
+            opened.add(source)
+        elif (path := Path(source)) not in paths:
+            paths.add(path)
+            opened.add(_open(path))
+    return opened
+
+
+def _open(path: Path) -> Run | Evaluation | NeuronSet | StoredInstances | dict[str, Any]:
+    if not path.exists():
+        raise StoreError(
+            f"{path}: no such file or folder; give a run, an evaluation, a neuron set, instances or arms"
+        )
+    if not path.is_dir():
+        return read_instances(path) if path.suffix in (".h5", ".hdf5") else read_neuron_set(path)
+    if (path / schema.RUN_FILE).exists():
+        return Run(path)
+    if (path / RESULTS_FILE).exists() or (path / REQUEST_FILE).exists():
+        return open_evaluation(path)
+    if (path / ARMS_FILE).exists():
+        return read_arms(path)
+    raise StoreError(
+        f"{path}: not a run (no {schema.RUN_FILE}), an evaluation (no {RESULTS_FILE}) or a comparison of "
+        f"arms (no {ARMS_FILE})"
+    )

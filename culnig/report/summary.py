@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from culnig.evaluation.compare import StoredEvaluation
 from culnig.evaluation.conditions import UNMASKED
+from culnig.evaluation.stored import Evaluation
 from culnig.report.sources import Sources, changes_of, masked_rows, rows_of
 from culnig.report.tables import number_text
 from culnig.selection.neuron_set import NeuronSet
@@ -200,7 +200,7 @@ def _of_stability(neurons: NeuronSet) -> Iterator[str]:
         )
 
 
-def _of_evaluation(evaluation: StoredEvaluation) -> Iterator[str]:
+def _of_evaluation(evaluation: Evaluation) -> Iterator[str]:
     rows, name = rows_of(evaluation), evaluation.folder.name
     for row in rows:
         if row["condition"] == UNMASKED:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from culnig.errors import MismatchError, option
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.products import products_of
 from culnig.models.base import BoundModel
+from culnig.provenance import describe_model, versions
 from culnig.scorers.base import Scorer
 from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
@@ -26,9 +25,6 @@ from culnig.store.item_scores import ScoreType
 from culnig.store.record import read_run_record
 from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
-
-_RECORDED_PACKAGES = ("culnig-engine", "torch", "transformers", "numpy", "h5py")
-
 
 Progress = Callable[[str, int], None]
 """Called with a benchmark's name and the number of items that were just finished."""
@@ -274,28 +270,6 @@ def _keeper(
     return None
 
 
-def describe_model(bound: BoundModel) -> dict[str, Any]:
-    """What a run or evaluation records about its model."""
-    return {
-        "source": bound.source,
-        "adapter": bound.adapter,
-        "architecture": type(bound.model).__name__,
-        "dtype": str(bound.model.dtype).removeprefix("torch."),
-        "attention": getattr(bound.model.config, "_attn_implementation", None),
-        "n_layers": bound.layout.n_layers,
-        "n_neurons": bound.layout.n_neurons,
-        "layout_hash": bound.layout.hash,
-        "weights_hash": bound.weights_hash,
-    }
-
-
-def versions(bound: BoundModel | None = None) -> dict[str, str]:
-    """Versions of what computed the numbers, and what made the matrix products of a model."""
-    found = {"python": platform.python_version()}
-    found |= {package: metadata.version(package) for package in _RECORDED_PACKAGES}
-    return found if bound is None else found | {"matrix products": products_of(bound.model)}
-
-
 def _record(
     bound: BoundModel,
     benchmarks: Mapping[str, ChosenItems],
@@ -316,6 +290,6 @@ def _record(
         # prefix_sharing: runs of the first edition say so too where every prompt was computed whole
         "settings": {**asdict(settings), "prefix_sharing": False, **stored},
         "benchmarks": {name: chosen.record() for name, chosen in benchmarks.items()},
-        "versions": versions(bound),
+        "versions": versions(products_of(bound.model)),
         "complete": False,
     }

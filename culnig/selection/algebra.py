@@ -73,6 +73,8 @@ _SIGNS = {"union": "∪", "intersect": "∩", "minus": "−"}
 class Difference:
     """The neurons that two sets share, and those in only one of them."""
 
+    names: tuple[str, str]
+    """Of the first and of the second set."""
     both: tuple[Neuron, ...]
     only_first: tuple[Neuron, ...]
     only_second: tuple[Neuron, ...]
@@ -92,6 +94,7 @@ def difference(first: NeuronSet, second: NeuronSet) -> Difference:
     in_first, in_second = set(first.neurons), set(second.neurons)
     method, other = _flattened(first.method), _flattened(second.method)
     return Difference(
+        (first.name, second.name),
         tuple(neuron for neuron in first.neurons if neuron in in_second),
         tuple(neuron for neuron in first.neurons if neuron not in in_second),
         tuple(neuron for neuron in second.neurons if neuron not in in_first),

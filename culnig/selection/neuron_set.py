@@ -30,7 +30,7 @@ SHOWN = 10
 """Number of neurons that a notebook shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NeuronSet:
     """Selected neurons and their origin."""
 
@@ -93,6 +93,9 @@ class NeuronSet:
 
         title = f"{self.name}: {len(self.neurons):,} neurons of {self.model}"
         return layers_figure([(title, *self.table(layout))])
+
+    def __repr__(self) -> str:
+        return f"<NeuronSet {self.name}: {len(self.neurons):,} neurons of {self.model}>"
 
     def _repr_html_(self) -> str:
         """The top neurons as a table for notebooks."""

@@ -34,13 +34,14 @@ _PORTIONS_APART = 1000
 
 
 def merge(
-    folders: Sequence[Path], target: Path, *, allow_overlap: bool = False, overwrite: bool = False
+    runs: Sequence[Run | Path | str], out: Path | str, *, allow_overlap: bool = False, overwrite: bool = False
 ) -> Run:
-    """Merge run folders into the run `target`.
+    """Merge runs, or all shards of one, into the run `out`.
 
     MismatchError where they do not belong together, or hold the same item and `allow_overlap` is not set
     (then such items count once for each run). StoreError where a shard is missing or not complete.
     """
+    folders, target = [run.folder if isinstance(run, Run) else Path(run) for run in runs], Path(out)
     if len(folders) < 2:
         raise InputError(f"{len(folders)} run to merge; give at least two")
     if len({folder.resolve() for folder in folders}) < len(folders):

@@ -1,7 +1,7 @@
 """Arms: the same task learned by different parts of one model, each from the same start.
 
-The model is trained in place, evaluated, and given its weights back, arm by arm and seed by seed. Each has a
-folder with its plan, its losses and its answers, so that a stopped comparison goes on where it was.
+Arm by arm and seed by seed, the model is trained in place, evaluated, and given its weights back. Each
+training has a folder with its plan, losses and answers, so that a stopped comparison continues from there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.outcomes import Outcomes
-from culnig.errors import InputError
+from culnig.core.progress import Progress, Say, no_progress, say_nothing
+from culnig.errors import InputError, argument
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.evaluation.folder import read_answers, write_evaluation
 from culnig.evaluation.parts import EvaluationParts
@@ -24,7 +25,7 @@ from culnig.evaluation.results import result_rows
 from culnig.evaluation.runner import run_conditions
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
-from culnig.scoring.run import describe_model, versions
+from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.similarity import compare
 from culnig.training.arms_table import FORMAT_VERSION, After, change_rows, contrast_rows
@@ -34,7 +35,7 @@ from culnig.training.plan import PLAN_FILE, Plan, with_direction
 from culnig.training.record import request_record, result_record
 from culnig.training.settings import TrainSettings
 from culnig.training.tasks import Task
-from culnig.training.trainer import Progress, train
+from culnig.training.trainer import fit
 
 if TYPE_CHECKING:
     import torch
@@ -47,19 +48,16 @@ BEFORE, EVALUATION, RESCORED, GENERAL = "before", "evaluation", "scores", "gener
 
 _UNMASKED = Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))
 
-Say = Callable[[str], None]
 
-
-def parse_arms(text: str) -> tuple[ArmName, ...]:
-    """Names of arms such as `top,bottom,random`; InputError for others or a name given twice."""
-    names = tuple(part.strip() for part in text.split(","))
+def check_arms(names: Sequence[str]) -> tuple[ArmName, ...]:
+    """The names of arms; InputError for an unknown name or one given twice."""
     for name in names:
         if name not in get_args(ArmName) or names.count(name) > 1:
             raise InputError(
-                f"--arms {text!r}: {name!r} is no arm or is given twice; choose from "
+                f"{argument('arms')}: {name!r} is no arm or is given twice; choose from "
                 f"{', '.join(get_args(ArmName))}"
             )
-    return names  # type: ignore[return-value]  # checked above
+    return tuple(names)  # type: ignore[arg-type]  # checked above
 
 
 def arm_plan(bound: BoundModel, plan: Plan, arm: ArmName, seed: int) -> Plan:
@@ -73,7 +71,7 @@ def arm_plan(bound: BoundModel, plan: Plan, arm: ArmName, seed: int) -> Plan:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is asked of every arm."""
+    """What every arm is asked for."""
 
     plan: Plan
     task: Task
@@ -83,19 +81,18 @@ class Comparison:
     benchmarks: Mapping[str, ChosenItems]
     """Evaluated before and after; the task's test items are among them."""
     rescored: Mapping[str, ChosenItems]
-    """Scored before and after to find general neurons again; none to leave that out."""
+    """Scored before and after, to compare the general neurons; empty to leave that out."""
     token_budget: int
 
 
 @dataclass(frozen=True)
 class Watching:
-    """Who is told, and whether this process writes."""
+    """Who hears about progress, and whether this process writes."""
 
     writes: bool = True
     """Whether this is the first process."""
-    progress: Callable[[str], Progress] = lambda name: lambda done, total: None
-    """Makes the progress callback of a training of that name."""
-    say: Say = lambda line: None
+    progress: Progress = no_progress
+    say: Say = say_nothing
     save: Callable[[Any, Path], None] | None = None
     """Keeps a trained model in a folder; None keeps none."""
 
@@ -103,9 +100,9 @@ class Watching:
 def evaluated(
     bound: BoundModel, comparison: Comparison, folder: Path, watching: Watching
 ) -> dict[str, Outcomes]:
-    """Answers to all benchmarks, from the folder where they are there.
+    """Answers to all benchmarks, read from the folder if they are stored there.
 
-    Only the process that writes asks the model; another gets none and waits with the next training.
+    Only the process that writes asks the model; the others get none and wait at the next training.
     """
     if not watching.writes:
         return {}
@@ -113,7 +110,7 @@ def evaluated(
         "model": describe_model(bound),
         "neuron_sets": [],
         "settings": {"token_budget": comparison.token_budget},
-        "benchmarks": {name: those.record() for name, those in comparison.benchmarks.items()},
+        "benchmarks": {name: chosen.record() for name, chosen in comparison.benchmarks.items()},
         "versions": versions(),
     }
     names = list(comparison.benchmarks)
@@ -124,7 +121,7 @@ def evaluated(
             watching.say(f"evaluating {', '.join(names)}")
             answers = run_conditions(
                 bound,
-                {name: those.items for name, those in comparison.benchmarks.items()},
+                {name: chosen.items for name, chosen in comparison.benchmarks.items()},
                 [_UNMASKED],
                 token_budget=comparison.token_budget,
                 parts=parts,
@@ -137,7 +134,7 @@ def evaluated(
 
 @contextlib.contextmanager
 def given_back(bound: BoundModel, plan: Plan) -> Iterator[dict[str, torch.Tensor]]:
-    """The weights that a plan trains, as they are; on exit the model has them again."""
+    """Copies of the weights that a plan trains; on exit the model gets them back."""
     own = dict(bound.model.named_parameters())
     before = {part.parameter: own[part.parameter].detach().clone() for part in plan.train}
     try:
@@ -150,17 +147,17 @@ def given_back(bound: BoundModel, plan: Plan) -> Iterator[dict[str, torch.Tensor
 def run_arm(
     bound: BoundModel, comparison: Comparison, arm: ArmName, seed: int, folder: Path, watching: Watching
 ) -> dict[str, Outcomes]:
-    """Train and evaluate one arm with one seed, or read what is there.
+    """Train and evaluate one arm with one seed, or read the answers of a finished folder.
 
-    The folder is finished when the answers are there; until then its checkpoints are kept.
+    The folder is finished when it holds the answers; until then its checkpoints are kept.
     """
     plan = arm_plan(bound, comparison.plan, arm, seed)
     settings = replace(comparison.settings, seed=seed)
-    where = TrainingFolder(folder)
+    training_folder = TrainingFolder(folder)
     request = request_record(bound, plan, comparison.task, settings)
     if watching.writes:
-        where.open(request, resume=True)
-    if where.finished:
+        training_folder.open(request, resume=True)
+    if training_folder.finished:
         watching.say(f"{arm}, seed {seed}: finished already")
         return {name: outcomes for (name, _), outcomes in read_answers(folder / EVALUATION).items()}
 
@@ -168,14 +165,14 @@ def run_arm(
         if watching.save is not None:
             watching.save(model, folder)
 
-    with where, given_back(bound, plan) as before:
-        trained = train(
+    with training_folder, given_back(bound, plan) as before:
+        trained = fit(
             bound,
             plan,
             comparison.encoded,
             settings,
-            where,
-            progress=watching.progress(f"{arm}, seed {seed}"),
+            training_folder,
+            progress=lambda done, total: watching.progress(f"{arm}, seed {seed}", done, total),
             say=watching.say,
             save=save,
         )
@@ -186,14 +183,14 @@ def run_arm(
                 "found_again": _found_again(bound, comparison, folder, watching),
             }
             plan.write(folder / PLAN_FILE, overwrite=True)
-            where.finish({**request, **result_record(plan, trained), "arm": arm, "drift": drift})
+            training_folder.finish({**request, **result_record(plan, trained), "arm": arm, "drift": drift})
     return answers
 
 
 def _found_again(
     bound: BoundModel, comparison: Comparison, folder: Path, watching: Watching
 ) -> dict[str, Any] | None:
-    """General neurons of the trained model beside those of the model before; None where not asked for."""
+    """General neurons after the training beside those before it; None unless something is rescored."""
     if not comparison.rescored:
         return None
     watching.say("scoring again, to see which neurons are general now")
@@ -206,11 +203,11 @@ def _found_again(
 def comparison_record(
     bound: BoundModel, comparison: Comparison, arms: Sequence[ArmName], seeds: Sequence[int]
 ) -> dict[str, Any]:
-    """What a comparison is asked for; a resumed one must be asked for the same."""
+    """What a comparison was asked for; a resumed one must be asked for the same."""
     return {
         **request_record(bound, comparison.plan, comparison.task, comparison.settings),
-        "benchmarks": {name: those.record() for name, those in comparison.benchmarks.items()},
-        "rescored": {name: those.record() for name, those in comparison.rescored.items()},
+        "benchmarks": {name: chosen.record() for name, chosen in comparison.benchmarks.items()},
+        "rescored": {name: chosen.record() for name, chosen in comparison.rescored.items()},
         "arms": list(arms),
         "seeds": list(seeds),
     }
@@ -219,14 +216,14 @@ def comparison_record(
 def run_before(
     bound: BoundModel, comparison: Comparison, folder: Path, watching: Watching
 ) -> dict[str, Outcomes]:
-    """Evaluate the untrained model, and find its general neurons where that is asked for."""
+    """Evaluate the untrained model, and find its general neurons if any benchmark is rescored."""
     answers = evaluated(bound, comparison, folder / BEFORE, watching)
     if comparison.rescored and watching.writes and not (folder / BEFORE / GENERAL).exists():
         watching.say("scoring, to see which neurons are general before")
-        found = general_neurons(
+        general = general_neurons(
             bound, comparison.rescored, comparison.plan.neurons, folder / BEFORE / RESCORED
         )
-        found.write(folder / BEFORE / GENERAL)
+        general.write(folder / BEFORE / GENERAL)
     return answers
 
 
@@ -238,7 +235,7 @@ def arms_document(
     seeds: Sequence[int],
     asked: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """`arms.json`: changes, contrasts, what each arm trained, and what was asked (`comparison_record`)."""
+    """`arms.json`: changes, contrasts, what each arm trained, and the request (`comparison_record`)."""
     arms = []
     for arm in after:
         for seed in seeds:

@@ -50,18 +50,18 @@ def change_rows(before: Mapping[str, Outcomes], after: After, task: str) -> list
         for benchmark, base in before.items():
             names = [name for name in METRICS if name in metrics_of(base)]
             first = values_of(base, names)
-            ends = np.stack([values_of(one[benchmark], names) for one in seeds])
+            ends = np.stack([values_of(outcomes[benchmark], names) for outcomes in seeds])
             compared = paired_differences(ends.mean(axis=0) - first, base.units)
-            for place, (name, difference) in enumerate(zip(names, compared, strict=True)):
-                by_seed = (ends[:, place] - first[place]).mean(axis=1)
+            for column, (name, difference) in enumerate(zip(names, compared, strict=True)):
+                by_seed = (ends[:, column] - first[column]).mean(axis=1)
                 rows.append(
                     {
                         "arm": arm,
                         "benchmark": benchmark,
                         "kind": kind_of(benchmark, task, base),
                         "metric": name,
-                        "before": float(first[place].mean()),
-                        "after": float(ends[:, place].mean()),
+                        "before": float(first[column].mean()),
+                        "after": float(ends[:, column].mean()),
                         "change": as_json(difference),
                         "by_seed": by_seed.tolist(),
                     }
@@ -73,8 +73,8 @@ def contrast_rows(before: Mapping[str, Outcomes], after: After, task: str) -> li
     """Every arm minus every one before it, over the same items: one row per pair, benchmark and metric."""
     rows = []
     arms = list(after)
-    for place, arm in enumerate(arms):
-        for against in arms[:place]:
+    for number, arm in enumerate(arms):
+        for against in arms[:number]:
             for benchmark, base in before.items():
                 names = [name for name in METRICS if name in metrics_of(base)]
                 difference = _mean(after[arm], benchmark, names) - _mean(after[against], benchmark, names)
@@ -97,7 +97,7 @@ def _mean(
     seeds: Sequence[Mapping[str, Outcomes]], benchmark: str, names: Sequence[str]
 ) -> NDArray[np.float64]:
     """Mean over seeds, (metric, item)."""
-    values = np.stack([values_of(one[benchmark], names) for one in seeds])
+    values = np.stack([values_of(outcomes[benchmark], names) for outcomes in seeds])
     return np.asarray(values.mean(axis=0), dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""What training did to the selected neurons: how far they moved, and which are found again."""
+"""What training did to the selected neurons: how far they moved, and which are selected again."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def relative_change(
     squares = np.zeros((2, len(flat)))
     after = dict(bound.model.named_parameters())
     for rows in Weights(bound).of_neurons(flat):
-        assert rows.part.places is not None
+        assert rows.part.indices is not None
         now = after[rows.part.parameter].detach()
         then = before.get(rows.part.parameter, now)
         changes = (now.float() - then.to(now.device).float(), then.float())
         for total, values in zip(squares, changes, strict=True):
             others = [axis for axis in range(values.ndim) if axis != rows.part.axis]
             sums = (values**2).sum(dim=others) if others else values**2
-            np.add.at(total, rows.neurons, sums.cpu().double().numpy()[rows.part.places])
+            np.add.at(total, rows.neurons, sums.cpu().double().numpy()[rows.part.indices])
     return np.asarray(np.sqrt(squares[0] / np.maximum(squares[1], np.finfo(float).tiny)))
 
 
@@ -77,7 +77,7 @@ def moved_neurons(bound: BoundModel, before: Mapping[str, torch.Tensor], plan: P
         n_moved=int(np.sum(change > 0)),
         mean=float(change.mean()),
         others_mean=float(relative_change(bound, before, others).mean()),
-        most=tuple((*neuron, float(change[place])) for neuron, place in zip(named, order, strict=True)),
+        most=tuple((*neuron, float(change[index])) for neuron, index in zip(named, order, strict=True)),
     )
 
 

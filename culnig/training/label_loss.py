@@ -30,7 +30,7 @@ class Examples(torch.utils.data.Dataset[EncodedItem]):
 
 
 def collate(examples: Sequence[EncodedItem]) -> dict[str, torch.Tensor]:
-    """`input_ids` (example, token), `last` and `gold` (example,): last place, label's vocabulary entry."""
+    """`input_ids` (example, token), `last` (example,): index of the last token, `gold`: label's id."""
     prompts = [example.token_ids for example in examples]
     return {
         "input_ids": torch.from_numpy(padded(prompts)),
@@ -58,9 +58,9 @@ class LabelLoss:
     def _keep_last(self, head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         if self._last is None:
             return inputs
-        hidden, *rest = inputs
+        hidden, *others = inputs
         rows = torch.arange(hidden.shape[0], device=hidden.device)
-        return (hidden[rows, self._last.to(hidden.device)].unsqueeze(1), *rest)
+        return (hidden[rows, self._last.to(hidden.device)].unsqueeze(1), *others)
 
     def __call__(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The loss, a scalar that gradients can be taken of."""

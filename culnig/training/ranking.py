@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from culnig.core.neurons import POOLS
-from culnig.errors import InputError, SelectionError
+from culnig.errors import InputError, SelectionError, argument
 from culnig.models.base import BoundModel
 from culnig.selection.neuron_set import NeuronSet
 from culnig.training.weights import MLP, Part, Weights
@@ -26,7 +26,7 @@ RankBy = Literal["count", "score"]
 
 @dataclass(frozen=True)
 class Unit:
-    """What is trained or left alone as a whole."""
+    """Weights that are trained together or not at all."""
 
     name: str
     """`mlp`, `layer`, or the name of a module."""
@@ -52,12 +52,12 @@ def units(bound: BoundModel, weights: Weights, chosen: NeuronSet, granularity: G
     counts = chosen.count_by_module_and_layer()
     scores: dict[tuple[str, int], float] = {}
     for neuron, score in zip(chosen.neurons, chosen.scores.tolist(), strict=True):
-        place = (neuron.module, neuron.layer)
-        scores[place] = scores.get(place, 0.0) + score
+        key = (neuron.module, neuron.layer)
+        scores[key] = scores.get(key, 0.0) + score
     modules = bound.layout.modules
     # up_proj is not selected by default: as a module of its own it would always come last
     ranked = {*POOLS["all"], *(module for module, _ in counts)}
-    found = []
+    units = []
     for layer in range(bound.layout.n_layers):
         members: list[tuple[str, list[str], list[Part]]]
         if granularity == "module":
@@ -68,35 +68,35 @@ def units(bound: BoundModel, weights: Weights, chosen: NeuronSet, granularity: G
         else:
             members = [("layer", list(modules), weights.below(weights.layer_path(layer)))]
         for name, inside, parts in members:
-            places = [(module, layer) for module in inside]
-            found.append(
+            keys = [(module, layer) for module in inside]
+            units.append(
                 Unit(
                     name=name,
                     layer=layer,
-                    n_neurons=sum(counts.get(place, 0) for place in places),
-                    score=sum(scores.get(place, 0.0) for place in places),
+                    n_neurons=sum(counts.get(key, 0) for key in keys),
+                    score=sum(scores.get(key, 0.0) for key in keys),
                     n_parameters=sum(part.n_parameters for part in parts),
                     parts=tuple(parts),
                 )
             )
-    return found
+    return units
 
 
-def ranked(those: Sequence[Unit], direction: Direction, by: RankBy = "count", seed: int = 0) -> list[Unit]:
+def ranked(units: Sequence[Unit], direction: Direction, by: RankBy = "count", seed: int = 0) -> list[Unit]:
     """The units, first to be trained first."""
     if direction not in get_args(Direction):
         raise InputError(f"unknown direction {direction!r}; choose {', '.join(get_args(Direction))}")
     if by not in get_args(RankBy):
         raise InputError(f"modules cannot be ranked by {by!r}; choose {', '.join(get_args(RankBy))}")
     if direction == "random":
-        return [those[place] for place in np.random.default_rng(seed).permutation(len(those))]
-    keys = [(u.n_neurons, u.score) if by == "count" else (u.score, u.n_neurons) for u in those]
-    order = sorted(range(len(those)), key=lambda place: (-keys[place][0], -keys[place][1], place))
-    return [those[place] for place in (order if direction == "top" else reversed(order))]
+        return [units[index] for index in np.random.default_rng(seed).permutation(len(units))]
+    keys = [(u.n_neurons, u.score) if by == "count" else (u.score, u.n_neurons) for u in units]
+    order = sorted(range(len(units)), key=lambda index: (-keys[index][0], -keys[index][1], index))
+    return [units[index] for index in (order if direction == "top" else reversed(order))]
 
 
 def within_budget(order: Sequence[Unit], budget: float, n_parameters: int) -> list[Unit]:
-    """Those units that fit a share of the model's parameters, taken in order.
+    """The units that fit a share of the model's parameters, taken in order.
 
     SelectionError where none fits; InputError where the budget is no share.
     """
@@ -112,7 +112,7 @@ def within_budget(order: Sequence[Unit], budget: float, n_parameters: int) -> li
         raise SelectionError(
             f"a budget of {100 * budget:g} % ({int(budget * n_parameters):,} of {n_parameters:,} parameters) "
             f"fits nothing: the smallest unit, {smallest.title}, has {smallest.n_parameters:,} "
-            f"({100 * smallest.n_parameters / n_parameters:.2f} %); give a larger --budget or a finer "
-            "--granularity"
+            f"({100 * smallest.n_parameters / n_parameters:.2f} %); give a larger "
+            f"{argument('budget')} or a finer {argument('granularity')}"
         )
     return taken

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
-from culnig.core.items import items_hash
 from culnig.models.base import BoundModel
-from culnig.scoring.run import describe_model, versions
+from culnig.provenance import describe_model, items_hash, versions
 from culnig.training.plan import Plan
 from culnig.training.settings import TrainSettings
 from culnig.training.tasks import Task
@@ -31,7 +30,7 @@ def request_record(bound: BoundModel, plan: Plan, task: Task, settings: TrainSet
 
 
 def result_record(plan: Plan, trained: Trained) -> dict[str, Any]:
-    """What a training came to."""
+    """The result of a training."""
     return {
         "n_trainable": trained.n_trainable,
         "planned": {"n_trainable": plan.n_trainable, "share": plan.share, "neurons": plan.n_neurons},

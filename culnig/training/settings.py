@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
-from culnig.errors import InputError
+from culnig.errors import InputError, argument
+from culnig.models.settings import LoadOptions
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What decides a training beside model, plan and task. Defaults are the paper's (METHOD §6)."""
+    """What a training depends on besides model, plan and task. Defaults are the paper's (METHOD §6)."""
 
     learning_rate: float = 3e-5
     """Of AdamW without decay; it stays constant."""
@@ -20,9 +22,9 @@ class TrainSettings:
     epochs: float = 1.0
     """Passes over the examples."""
     max_steps: int | None = None
-    """Steps, whatever the epochs."""
+    """Number of steps; it overrides the epochs."""
     examples: int | None = None
-    """Examples drawn by `seed`; None for the benchmark's own number, which mostly is all."""
+    """Number of examples, drawn by `seed`; None for the benchmark's own number, which is usually all."""
     seed: int = 42
     """Seed of the examples drawn, their order and dropout."""
     lora_rank: int | None = None
@@ -41,13 +43,45 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in ("learning_rate", "batch_size", "accumulation", "epochs", "save_every", "log_every"):
             if not getattr(self, name) > 0:
-                raise InputError(f"{name.replace('_', ' ')} is {getattr(self, name)}; it must be above 0")
-        for name in ("max_steps", "examples", "lora_rank", "lora_alpha"):
-            value = getattr(self, name)
+                raise InputError(f"{argument(name)} is {getattr(self, name)}; it must be above 0")
+        for name, value in (
+            ("max_steps", self.max_steps),
+            ("examples", self.examples),
+            ("lora", self.lora_rank),
+            ("lora_alpha", self.lora_alpha),
+        ):
             if value is not None and not value > 0:
-                raise InputError(f"{name.replace('_', ' ')} is {value}; it must be above 0")
+                raise InputError(f"{argument(name)} is {value}; it must be above 0")
 
     @property
     def alpha(self) -> float:
         """Scale of LoRA."""
         return self.lora_alpha if self.lora_alpha is not None else 2.0 * (self.lora_rank or 0)
+
+
+class TrainOptions(LoadOptions, total=False):
+    """Keyword arguments of `train`: the fields of `TrainSettings`, and how to load the model."""
+
+    learning_rate: float
+    batch_size: int
+    accumulation: int
+    epochs: float
+    max_steps: int | None
+    examples: int | None
+    seed: int
+    lora: int | None
+    """`lora_rank`."""
+    lora_alpha: float | None
+    gradient_checkpointing: bool
+    save_every: int
+    log_every: int
+    report_to: str
+
+
+def split_options(options: TrainOptions) -> tuple[TrainSettings, LoadOptions]:
+    """The settings of a training, and how to load its model; TypeError for an unknown option."""
+    loading = {name: value for name, value in options.items() if name in LoadOptions.__annotations__}
+    settings = {name: value for name, value in options.items() if name not in loading}
+    if "lora" in settings:
+        settings["lora_rank"] = settings.pop("lora")
+    return TrainSettings(**settings), cast(LoadOptions, loading)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ def read_task(benchmark: Benchmark, data_dir: Path | None, n_examples: int | Non
     except DataFileError as error:
         if error.path.exists():  # the file is there and something is wrong with it
             raise
-        raise TrainingError(f"task {benchmark.name!r} has no training split here: {error}") from None
+        raise TrainingError(f"task {benchmark.name!r} has no training split here: {error.args[0]}") from None
     if not items:
         raise TrainingError(
             f"task {benchmark.name!r} has no training split: none of its items is of the split identify; "
@@ -41,10 +41,10 @@ def read_task(benchmark: Benchmark, data_dir: Path | None, n_examples: int | Non
     if any(not item.options for item in items):
         raise TrainingError(f"task {benchmark.name!r} is answered in free text; training needs labels")
     examples = first_wording(items)
-    wanted = n_examples if n_examples is not None else benchmark.training_examples
-    if wanted is not None and wanted < len(examples):
-        places = np.sort(np.random.default_rng(seed).permutation(len(examples))[:wanted])
-        examples = [examples[place] for place in places]
+    n_drawn = n_examples if n_examples is not None else benchmark.training_examples
+    if n_drawn is not None and n_drawn < len(examples):
+        indices = np.sort(np.random.default_rng(seed).permutation(len(examples))[:n_drawn])
+        examples = [examples[index] for index in indices]
     return Task(benchmark.name, examples)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from culnig.errors import EnvironmentProblem, InputError, MismatchError
+from culnig.errors import EnvironmentProblem, InputError, MismatchError, argument, command, option
 from culnig.models.base import BoundModel
 from culnig.training.plan import Plan
 from culnig.training.settings import TrainSettings
@@ -34,7 +34,7 @@ def planned_weights(bound: BoundModel, plan: Plan) -> Iterator[None]:
     own = dict(bound.model.named_parameters())
     before = {name: (parameter.requires_grad, parameter.dtype) for name, parameter in own.items()}
     with contextlib.ExitStack() as stack:
-        stack.callback(_give_back, own, before)
+        stack.callback(_restore, own, before)
         for parameter in own.values():
             parameter.requires_grad_(False)
         trainable = 0
@@ -43,13 +43,13 @@ def planned_weights(bound: BoundModel, plan: Plan) -> Iterator[None]:
             parameter.data = parameter.data.to(torch.float32)
             parameter.requires_grad_(True)
             trainable += part.n_parameters
-            if part.places is not None:
+            if part.indices is not None:
                 stack.callback(parameter.register_hook(_masking(part)).remove)  # type: ignore[no-untyped-call]
         _check_count(trainable, plan, bound)
         yield
 
 
-def _give_back(own: dict[str, torch.nn.Parameter], before: dict[str, tuple[bool, torch.dtype]]) -> None:
+def _restore(own: dict[str, torch.nn.Parameter], before: dict[str, tuple[bool, torch.dtype]]) -> None:
     for name, (required, dtype) in before.items():
         own[name].grad = None
         own[name].data = own[name].data.to(dtype)
@@ -59,12 +59,12 @@ def _give_back(own: dict[str, torch.nn.Parameter], before: dict[str, tuple[bool,
 def _check_count(trainable: int, plan: Plan, bound: BoundModel) -> None:
     taking = sum(p.numel() for p in bound.model.parameters() if p.requires_grad)
     left_out = sum(
-        int(np.prod(part.shape)) - part.n_parameters for part in plan.train if part.places is not None
+        int(np.prod(part.shape)) - part.n_parameters for part in plan.train if part.indices is not None
     )
     if trainable != plan.n_trainable or taking - left_out != plan.n_trainable:
         raise MismatchError(
-            f"the plan trains {plan.n_trainable:,} parameters, in {bound.source!r} it comes to "
-            f"{taking - left_out:,}; make the plan anew with `culnig-engine modules`"
+            f"the plan trains {plan.n_trainable:,} parameters, {bound.source!r} has "
+            f"{taking - left_out:,} of them; make a new plan with {command('modules')}"
         )
 
 
@@ -72,8 +72,8 @@ def _masking(part: Part) -> Callable[[torch.Tensor], torch.Tensor]:
     """A hook that takes the gradient from all rows that the part does not have."""
     import torch
 
-    assert part.places is not None
-    still = torch.from_numpy(np.setdiff1d(np.arange(part.shape[part.axis]), part.places))
+    assert part.indices is not None
+    still = torch.from_numpy(np.setdiff1d(np.arange(part.shape[part.axis]), part.indices))
     return lambda gradient: gradient.index_fill(part.axis, still.to(gradient.device), 0)
 
 
@@ -91,7 +91,7 @@ def lora_weights(bound: BoundModel, plan: Plan, settings: TrainSettings) -> Iter
         from peft.tuners.lora import LoraLayer
     except ModuleNotFoundError:
         raise EnvironmentProblem(
-            "--lora needs the package peft; run `pip install 'culnig-engine[adapters]'`"
+            f"{argument('lora')} needs the package peft; run `pip install 'culnig-engine[adapters]'`"
         ) from None
     import torch
 
@@ -121,7 +121,7 @@ def lora_weights(bound: BoundModel, plan: Plan, settings: TrainSettings) -> Iter
         if named != set(plan.linears):
             raise MismatchError(
                 f"the plan names {len(plan.linears)} linear modules, peft wraps {len(named)}: "
-                f"{', '.join(sorted(named ^ set(plan.linears))[:3])} differ; make the plan anew"
+                f"{', '.join(sorted(named ^ set(plan.linears))[:3])} differ; make a new plan"
             )
         yield wrapped
     finally:
@@ -132,11 +132,12 @@ def lora_weights(bound: BoundModel, plan: Plan, settings: TrainSettings) -> Iter
 
 def _check_whole(plan: Plan) -> None:
     """LoRA adds to a whole linear module; the plan must not take a part of one."""
-    cut = [part.parameter for part in plan.train if part.places is not None]
+    cut = [part.parameter for part in plan.train if part.indices is not None]
     if cut:
         raise InputError(
-            f"LoRA changes whole linear modules, the plan takes only rows of {cut[0]}; make a plan without "
-            "--keep-neurons and, where projections are fused, with --granularity mlp or layer"
+            f"LoRA changes whole linear modules, the plan takes only rows of {cut[0]}; make a plan "
+            f"without {option('keep_neurons')} and, if projections are fused, with "
+            f"{option('granularity', 'mlp')} or layer"
         )
     if not plan.linears:
         raise InputError("LoRA needs linear modules, the plan has none")

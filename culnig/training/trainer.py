@@ -1,4 +1,4 @@
-"""Training by transformers' Trainer: the loss of the label, checkpoints of what is trained, a stop at NaN."""
+"""Training with transformers' Trainer: loss of the label, checkpoints of what is trained, a stop at NaN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from culnig.errors import BindingError, EnvironmentProblem, InputError, TrainingError
+from culnig.core.progress import Say, say_nothing
+from culnig.errors import BindingError, EnvironmentProblem, InputError, TrainingError, argument, option
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
 from culnig.training.folder import COMPLETE, LOG_COLUMNS, TrainingFolder
@@ -24,14 +25,13 @@ from culnig.training.trainable import lora_weights, planned_weights
 TRAINED = "trained.safetensors"
 """The weights in a checkpoint."""
 
-Progress = Callable[[int, int], None]
+StepsDone = Callable[[int, int], None]
 """Called with steps done and steps in all."""
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to."""
+    """The result of a training."""
 
     n_trainable: int
     """Parameters that were trained: the plan's, or those of LoRA."""
@@ -40,47 +40,38 @@ class Trained:
     """Loss and learning rate by step."""
 
 
-def train(
+def fit(
     bound: BoundModel,
     plan: Plan,
     encoded: Sequence[EncodedItem],
     settings: TrainSettings,
     folder: TrainingFolder,
     *,
-    progress: Progress = lambda done, total: None,
-    say: Say = lambda line: None,
+    progress: StepsDone = lambda done, total: None,
+    say: Say = say_nothing,
     save: Callable[[Any], None] = lambda model: None,
 ) -> Trained:
-    """Train the model in place, from the folder's last checkpoint where it has one.
+    """Train the model in place, from the folder's last checkpoint if it has one.
 
     `save` gets the trained model (wrapped by peft for LoRA) before LoRA is merged, in the first process only.
-    TrainingError where the loss is not a number; the last checkpoint is kept and named.
+    TrainingError if the loss is not a number; it names the last checkpoint, which is kept.
     """
     _check_precision(bound)
-    _forget_the_file(bound.model)
+    _as_plain_floats(bound.model)
     head = bound.model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if head is None:
         raise BindingError(f"{type(bound.model).__name__} has no output embeddings to read an answer from")
     loss = LabelLoss(head)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_as_before(bound, settings))
+        stack.enter_context(_restored(bound, settings))
         model: Any = bound.model
         if settings.lora_rank is None:
             stack.enter_context(planned_weights(bound, plan))
         else:
             model = stack.enter_context(lora_weights(bound, plan, settings))
         stack.enter_context(loss.attached())
-        trainer = _LabelTrainer(
-            loss,
-            folder,
-            model=model,
-            args=_arguments(bound, settings, folder.checkpoints),
-            train_dataset=Examples(encoded),
-            data_collator=collate,
-            callbacks=[_Telling(folder, progress, say)],
-        )
-        for name in ("PrinterCallback", "ProgressCallback"):
-            _remove(trainer, name)
+        reporting = _Reporting(folder, progress, say)
+        trainer = _label_trainer(model, loss, encoded, _arguments(bound, settings, folder), folder, reporting)
         n_trainable = (
             plan.n_trainable
             if settings.lora_rank is None
@@ -112,22 +103,22 @@ def train(
 def _check_precision(bound: BoundModel) -> None:
     if bound.model.dtype == torch.float16:
         raise InputError(
-            "float16 weights cannot be trained without scaling the loss; load with --dtype bfloat16 or "
-            "float32"
+            "float16 weights cannot be trained without scaling the loss; load the model with "
+            f"{option('dtype', 'bfloat16')} or {option('dtype', 'float32')}"
         )
     if not all(parameter.is_floating_point() for parameter in bound.model.parameters()):
         raise InputError(
-            "weights held in few bits cannot be trained; leave out --quantize, and use --dtype bfloat16 or "
-            "--lora to save memory"
+            f"quantized weights cannot be trained; load the model without {argument('quantize')}, and use "
+            f"{option('dtype', 'bfloat16')} or {argument('lora')} to save memory"
         )
     device = bound.model.device
     if device.type == "cuda" and device.index not in (None, torch.cuda.current_device()):
         raise InputError(
-            f"training uses the first device that it sees, not {device}; choose it with CUDA_VISIBLE_DEVICES"
+            f"training uses the first visible device, not {device}; choose it with CUDA_VISIBLE_DEVICES"
         )
 
 
-def _forget_the_file(model: Any) -> None:
+def _as_plain_floats(model: Any) -> None:
     """Weights of a GGUF file are plain floats once loaded; transformers still calls them quantized."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None:
@@ -135,8 +126,8 @@ def _forget_the_file(model: Any) -> None:
 
 
 @contextlib.contextmanager
-def _as_before(bound: BoundModel, settings: TrainSettings) -> Iterator[None]:
-    """The model is in evaluation mode and without checkpointing again, whatever happens."""
+def _restored(bound: BoundModel, settings: TrainSettings) -> Iterator[None]:
+    """On exit, the model is in evaluation mode again and without gradient checkpointing."""
     try:
         yield
     finally:
@@ -146,19 +137,19 @@ def _as_before(bound: BoundModel, settings: TrainSettings) -> Iterator[None]:
 
 
 def _checkpointing_name() -> str:
-    """What this transformers calls it; it changed within version 5."""
+    """The name in the installed transformers; it changed within version 5."""
     newer = "activation_checkpointing"
     return newer if newer in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
 
 
-def _arguments(bound: BoundModel, settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
+def _arguments(bound: BoundModel, settings: TrainSettings, folder: TrainingFolder) -> TrainingArguments:
     checkpointing: dict[str, Any] = {}
     if settings.gradient_checkpointing:
         name = _checkpointing_name()
         checkpointing = {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     try:
         arguments = TrainingArguments(
-            output_dir=str(checkpoints),
+            output_dir=str(folder.checkpoints),
             per_device_train_batch_size=settings.batch_size,
             gradient_accumulation_steps=settings.accumulation,
             learning_rate=settings.learning_rate,
@@ -189,10 +180,28 @@ def _arguments(bound: BoundModel, settings: TrainSettings, checkpoints: Path) ->
     return arguments
 
 
-def _remove(trainer: Trainer, name: str) -> None:
+def _label_trainer(
+    model: Any,
+    loss: LabelLoss,
+    encoded: Sequence[EncodedItem],
+    arguments: TrainingArguments,
+    folder: TrainingFolder,
+    reporting: _Reporting,
+) -> _LabelTrainer:
+    """A trainer that reports to us and prints nothing itself."""
+    trainer = _LabelTrainer(
+        loss,
+        folder,
+        model=model,
+        args=arguments,
+        train_dataset=Examples(encoded),
+        data_collator=collate,
+        callbacks=[reporting],
+    )
     for callback in list(trainer.callback_handler.callbacks):
-        if type(callback).__name__ == name:
+        if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(callback)
+    return trainer
 
 
 def check_finite(model: Any, step: int, folder: TrainingFolder) -> None:
@@ -202,18 +211,18 @@ def check_finite(model: Any, step: int, folder: TrainingFolder) -> None:
             raise not_a_number(f"{name} is not finite", step, folder)
 
 
-def not_a_number(what: str, step: int, folder: TrainingFolder) -> TrainingError:
-    """What to say where training has left the numbers."""
+def not_a_number(problem: str, step: int, folder: TrainingFolder) -> TrainingError:
+    """The error for a loss or weight that is not a number."""
     last = folder.last_checkpoint()
     kept = f"the last checkpoint is {last}" if last else "no checkpoint was written yet"
     return TrainingError(
-        f"{what} after {step} steps, so training stopped; {kept}. Lower --learning-rate, or load with "
-        "--dtype float32"
+        f"{problem} after {step} steps, so training stopped; {kept}. Lower {argument('learning_rate')}, or "
+        f"load the model with {option('dtype', 'float32')}"
     )
 
 
 class _LabelTrainer(Trainer):
-    """Trainer with the label's loss; checkpoints hold what is trained, the rest is the model's own."""
+    """Trainer with the label's loss; checkpoints hold only the trained weights."""
 
     def __init__(self, loss: LabelLoss, folder: TrainingFolder, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -254,14 +263,14 @@ class _LabelTrainer(Trainer):
                 parameter.copy_(stored[name])
 
 
-class _Telling(TrainerCallback):
-    """Tells about steps and losses, and marks whole checkpoints."""
+class _Reporting(TrainerCallback):
+    """Reports steps and losses, and marks complete checkpoints."""
 
-    def __init__(self, folder: TrainingFolder, progress: Progress, say: Say) -> None:
+    def __init__(self, folder: TrainingFolder, progress: StepsDone, say: Say) -> None:
         self._folder, self._progress, self._say = folder, progress, say
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Say where it starts."""
+        """Report the first step."""
         self._progress(state.global_step, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -271,12 +280,12 @@ class _Telling(TrainerCallback):
             control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
-        """Say the loss."""
+        """Report the loss."""
         if logs and "loss" in logs:
             self._say(f"step {state.global_step} of {state.max_steps}: loss {float(logs['loss']):.4f}")
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Mark the checkpoint as whole."""
+        """Mark the checkpoint as complete."""
         if state.is_world_process_zero:
             self._folder.write_log([row for row in state.log_history if "loss" in row])
             (self._folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()

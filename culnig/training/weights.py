@@ -8,6 +8,7 @@ projection back, so these belong to it too.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,36 +34,67 @@ class Part:
     parameter: str
     shape: tuple[int, ...]
     axis: int = 0
-    places: NDArray[np.int64] | None = None
-    """Ascending places along the axis; None for the whole parameter."""
+    indices: NDArray[np.int64] | None = None
+    """Ascending indices along the axis; None for the whole parameter."""
 
     @property
     def n_parameters(self) -> int:
         """Numbers in it."""
         whole = int(np.prod(self.shape))
-        return whole if self.places is None else whole // self.shape[self.axis] * len(self.places)
+        return whole if self.indices is None else whole // self.shape[self.axis] * len(self.indices)
 
-    def without(self, axis: int, places: NDArray[np.int64]) -> Part:
-        """What is left of it without these places."""
-        mine = np.arange(self.shape[axis]) if self.places is None else self.places
-        left = np.setdiff1d(mine, places)
+    def without(self, axis: int, indices: NDArray[np.int64]) -> Part:
+        """The part without these indices along an axis."""
+        mine = np.arange(self.shape[axis]) if self.indices is None else self.indices
+        left = np.setdiff1d(mine, indices)
         return self if len(left) == len(mine) else Part(self.parameter, self.shape, axis, left)
+
+    def document(self) -> dict[str, Any]:
+        """As a plan's file holds it."""
+        document: dict[str, Any] = {"parameter": self.parameter, "shape": list(self.shape)}
+        if self.indices is not None:
+            document |= {"axis": self.axis, "places": ranges_text(self.indices)}
+        return document
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Part:
+        """A part from its document; KeyError, TypeError or ValueError if it is damaged."""
+        shape, axis = tuple(map(int, document["shape"])), int(document.get("axis", 0))
+        indices = parse_ranges(str(document["places"])) if "places" in document else None
+        if indices is not None and indices[-1] >= shape[axis]:
+            raise ValueError(f"index {indices[-1]} of {document['parameter']} is beyond its shape {shape}")
+        return cls(document["parameter"], shape, axis, indices)
+
+
+def ranges_text(indices: NDArray[np.int64]) -> str:
+    """Ascending numbers as text: `0-3,7`."""
+    runs = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs if len(run))
+
+
+def parse_ranges(text: str) -> NDArray[np.int64]:
+    """The inverse of `ranges_text`; ValueError for any other text."""
+    ends = [[int(end) for end in run.split("-")] for run in text.split(",")]
+    indices = list(itertools.chain.from_iterable(range(run[0], run[-1] + 1) for run in ends))
+    if not indices or any(a >= b for a, b in itertools.pairwise(indices)):
+        raise ValueError(f"{text!r} is not a list of ascending ranges")
+    return np.array(indices, dtype=np.int64)
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:
     """The parts with those of one parameter put together, in the order of their first ones."""
-    found: dict[str, Part] = {}
+    joint: dict[str, Part] = {}
     for part in parts:
-        other = found.setdefault(part.parameter, part)
-        if other is part or other.places is None:
+        other = joint.setdefault(part.parameter, part)
+        if other is part or other.indices is None:
             continue
-        if part.places is None:
-            found[part.parameter] = part
+        if part.indices is None:
+            joint[part.parameter] = part
             continue
-        places = np.union1d(other.places, part.places)
-        whole = len(places) == part.shape[part.axis]
-        found[part.parameter] = Part(part.parameter, part.shape, part.axis, None if whole else places)
-    return list(found.values())
+        indices = np.union1d(other.indices, part.indices)
+        whole = len(indices) == part.shape[part.axis]
+        joint[part.parameter] = Part(part.parameter, part.shape, part.axis, None if whole else indices)
+    return list(joint.values())
 
 
 @dataclass(frozen=True)
@@ -70,9 +102,9 @@ class NeuronRows:
     """Where one parameter holds weights of neurons."""
 
     part: Part
-    """Its places are in the order of `neurons`, one for each."""
+    """Its indices are in the order of `neurons`, one for each."""
     neurons: NDArray[np.int64]
-    """Places of the neurons among those asked for."""
+    """Which of the given neurons they are, as indices."""
 
 
 class Weights:
@@ -99,13 +131,13 @@ class Weights:
 
     def module(self, module: str, layer: int) -> list[Part]:
         """Weight and bias of a module; rows of them where projections are fused."""
-        linear, piece = self._places[module, layer]
+        linear, piece = self._slices[module, layer]
         columns = piece.columns(np.arange(piece.segment.width))
         return joined(self._rows(linear, columns, output=True))
 
     def mlp_path(self, layer: int) -> str:
         """Name of the submodule that is the MLP of a layer; BindingError where it is none of its own."""
-        paths = {m: self._names[id(linear)] for (m, n), (linear, _) in self._places.items() if n == layer}
+        paths = {m: self._names[id(linear)] for (m, n), (linear, _) in self._slices.items() if n == layer}
         inside = [path for module, path in paths.items() if module.startswith(MLP)]
         outside = [path for module, path in paths.items() if not module.startswith(MLP)]
         path = _common([path.rpartition(".")[0] for path in inside])
@@ -117,7 +149,7 @@ class Weights:
 
     def layer_path(self, layer: int) -> str:
         """Name of the submodule that is a layer."""
-        paths = [self._names[id(linear)] for (_, n), (linear, _) in self._places.items() if n == layer]
+        paths = [self._names[id(linear)] for (_, n), (linear, _) in self._slices.items() if n == layer]
         return _common([path.rpartition(".")[0] for path in paths])
 
     def linear_names(self, parameters: Iterable[str]) -> list[str]:
@@ -130,26 +162,26 @@ class Weights:
         """All weights that belong to neurons at these flat positions, parameter by parameter."""
         layout = self._bound.layout
         numbers = layout.segment_of(flat)
-        found: list[NeuronRows] = []
+        rows: list[NeuronRows] = []
         for number in np.unique(numbers):
             segment = layout.segments[number]
             (chosen,) = np.nonzero(numbers == number)
             index = flat[chosen] - segment.start
             for linear, columns, output in self._linears_of(segment.module, segment.layer, index):
-                found += [NeuronRows(part, chosen) for part in self._rows(linear, columns, output=output)]
-        return found
+                rows += [NeuronRows(part, chosen) for part in self._rows(linear, columns, output=output)]
+        return rows
 
     def _linears_of(
         self, module: str, layer: int, index: NDArray[np.int64]
     ) -> list[tuple[nn.Module, NDArray[np.int64], bool]]:
         """Linears with columns of their output, or of their input, that belong to neurons of a module."""
-        linear, piece = self._places[module, layer]
+        linear, piece = self._slices[module, layer]
         if not module.startswith(MLP):
             return [(linear, piece.columns(index), True)]
         width = piece.segment.width
         beside = [
             (other, its.columns(index), True)
-            for (name, n), (other, its) in self._places.items()
+            for (name, n), (other, its) in self._slices.items()
             if n == layer and name.startswith(MLP) and its.segment.width == width
         ]
         return beside + [(back, index, False) for back in self._back_projections(layer, width)]
@@ -176,7 +208,7 @@ class Weights:
         return parts
 
     @cached_property
-    def _places(self) -> dict[tuple[str, int], tuple[nn.Module, BoundSlice]]:
+    def _slices(self) -> dict[tuple[str, int], tuple[nn.Module, BoundSlice]]:
         """Linear and slice of every module and layer."""
         return {
             (piece.segment.module, piece.segment.layer): (held.linear, piece)

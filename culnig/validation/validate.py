@@ -6,17 +6,21 @@ selections are made. Only the first wording of each question is used to find neu
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from culnig import registry
+from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.errors import StoreError
-from culnig.scoring.run import RunSettings, score_run, versions
+from culnig.provenance import versions
+from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store.files import read_json, write_json
-from culnig.store.output_folder import OutputKind
+from culnig.store.output_folder import OutputFolder, OutputKind
 from culnig.store.run import Run
 from culnig.validation.effects import Effects, measure_effects
 from culnig.validation.methods import (
@@ -28,8 +32,9 @@ from culnig.validation.methods import (
     Truth,
     judge,
 )
-from culnig.validation.planted import PlantedModel, planted_model
+from culnig.validation.planted import BASE, PLANTING, PlantedModel, planted_model
 from culnig.validation.settings import PlantedSettings
+from culnig.validation.training import BASE_STEPS, planting_steps
 from culnig.validation.world import GENERAL_FACTS
 
 FORMAT = "culnig-validation"
@@ -100,6 +105,42 @@ def _row(result: MethodResult) -> dict[str, Any]:
 
 
 def validate(
+    *,
+    seed: int = 0,
+    cultures: int = 8,
+    questions: int = 24,
+    neurons_per_culture: int = 16,
+    layers: int = 4,
+    mlp_width: int = 256,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+    say: Say = say_nothing,
+) -> Validation:
+    """Train a tiny model with planted culture neurons and see which methods find them; about a minute.
+
+    The sizes are the fields of `PlantedSettings`. `out` is a folder that keeps model, planted sets, runs and
+    results. `holds` of the result says whether the method reaches every target.
+    """
+    settings = PlantedSettings(seed, cultures, questions, neurons_per_culture, layers, mlp_width)
+    with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
+        folder = Path(temporary) if out is None else Path(out)
+        with contextlib.closing(OutputFolder.open(folder, VALIDATION, {}, overwrite=overwrite)):
+            say(
+                f"planting {settings.n_planted:,} of {layers * mlp_width:,} MLP neurons: "
+                f"{neurons_per_culture} for each of {cultures} cultures and as many for all"
+            )
+            tasks = {
+                stage: Task(progress, stage, steps)
+                for stage, steps in ((BASE, BASE_STEPS), (PLANTING, planting_steps(settings)))
+            }
+            validation = run_validation(settings, folder, lambda stage, steps: tasks[stage].advance(steps))
+            if out is not None:
+                write_outputs(validation, folder)
+    return validation
+
+
+def run_validation(
     settings: PlantedSettings,
     folder: Path,
     progress: Callable[[str, int], None] = lambda stage, steps: None,

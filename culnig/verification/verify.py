@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from culnig.errors import CulnigError
+from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
+from culnig.errors import CulnigError, InputError, argument, option
+from culnig.kernels import check as kernel_checks
 from culnig.models.base import BoundModel
+from culnig.models.named import loaded_model
 from culnig.verification.checks import (
     Check,
     check_attention,
@@ -17,6 +22,11 @@ from culnig.verification.checks import (
 )
 from culnig.verification.differences import check_gradients
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from culnig.models.settings import LoadOptions
+
 CHECKS: dict[str, Callable[[BoundModel], Check]] = {
     "label tokens": check_labels,
     "binding and widths": check_binding,
@@ -27,6 +37,41 @@ CHECKS: dict[str, Callable[[BoundModel], Check]] = {
     "masking": check_masking,
 }
 """Checks by name."""
+
+
+def verify(
+    model: str | Path | BoundModel | None = None,
+    *,
+    kernels: bool = False,
+    progress: Progress = no_progress,
+    say: Say = say_nothing,
+    **loading: Unpack[LoadOptions],
+) -> dict[str, Any]:
+    """Check a model, with `kernels` the kernels that run here, or both.
+
+    The result has `passed`, `kernels` (one row for each backend and case) and `checks` (one row for each
+    check of the model, with `passed` None where it could not be made). InputError if there is nothing to
+    check.
+    """
+    if model is None and not kernels:
+        raise InputError(f"nothing to verify: give {argument('model')}, {option('kernels')}, or both")
+    document: dict[str, Any] = {}
+    if kernels:
+        document["kernels"] = [
+            {"backend": row.backend, "case": row.case, "passed": row.agrees}
+            for row in kernel_checks.check_kernels()
+        ]
+    if model is not None:
+        bound = loaded_model(model, say, **loading)
+        task = Task(progress, "verify", len(CHECKS))
+        document |= {"model": str(getattr(model, "source", model)), "checks": []}
+        for result in verify_model(bound):
+            document["checks"].append(
+                {"check": result.name, "passed": result.passed, "detail": result.detail}
+            )
+            task.advance()
+    rows = [*document.get("kernels", ()), *document.get("checks", ())]
+    return {**document, "passed": all(row["passed"] is not False for row in rows)}
 
 
 def verify_model(bound: BoundModel) -> Iterator[Check]:

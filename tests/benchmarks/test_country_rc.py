@@ -19,9 +19,10 @@ from culnig.benchmarks.country_rc import (
     read_wordings,
 )
 from culnig.core.data_files import own_data
-from culnig.core.items import JSON_ANSWER_PREFIX, items_hash
+from culnig.core.items import JSON_ANSWER_PREFIX
 from culnig.cultures.records import builtin_cultures
 from culnig.errors import DataFileError
+from culnig.provenance import items_hash
 
 PASSAGES = own_data("country_rc.toml")
 WORDINGS = own_data("prompts/country_rc.toml")
@@ -187,7 +188,7 @@ def test_options_read_like_a_list():
 def test_items_do_not_depend_on_the_hash_seed(items, seed):
     script = (
         "from culnig.benchmarks.country_rc import CountryRC\n"
-        "from culnig.core.items import items_hash\n"
+        "from culnig.provenance import items_hash\n"
         "print(items_hash(list(CountryRC().read(None))))"
     )
     root = Path(__file__).parents[2]

@@ -24,8 +24,9 @@ from culnig.benchmarks.everyday import (
     read_questions,
 )
 from culnig.core.data_files import own_data
-from culnig.core.items import Item, choose_items, items_hash
+from culnig.core.items import Item, choose_items
 from culnig.errors import DataFileError
+from culnig.provenance import items_hash
 
 # fmt: off
 CULTURES = [
@@ -134,7 +135,7 @@ def test_a_filter_does_not_change_the_items_it_keeps() -> None:
 def test_items_do_not_depend_on_the_hash_seed_of_the_process(seed: str) -> None:
     code = (
         "import sys; from culnig.benchmarks.everyday import Everyday, EverydayControl;"
-        "from culnig.core.items import items_hash;"
+        "from culnig.provenance import items_hash;"
         "print(items_hash([*Everyday().read(None), *EverydayControl().read(None)]));"
         "sys.exit('torch' in sys.modules)"
     )

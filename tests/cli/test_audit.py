@@ -40,7 +40,7 @@ def test_mistakes(culnig, general, model_folder, tmp_path):
         "audit", general, "--model", model_folder, "--benchmark", "everyday-control", "--top", "2"
     )
     assert control.code == 2
-    assert "is a control; an audit asks a target benchmark" in control.err
+    assert "is a control; an audit needs a target benchmark" in control.err
     other = tmp_path / "other.json"
     neuron_set(toy_layout(), [8, 9, 10]).write(other)
     foreign = audit(culnig, other, model_folder, "--top", "2")

@@ -206,7 +206,7 @@ def test_a_dose_series_has_effect_and_damage(culnig, model_folder, sets, tmp_pat
         change = row["change"]["p_gold"]["effect"]
         assert dose["effect"] == pytest.approx(change if dose["factor"] > 1 else -change)
     table = culnig("inspect", tmp_path / "dose").out
-    assert "Dose and response in p_gold" in table
+    assert "Dose and response in P(gold)" in table
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +290,7 @@ def test_means_of_another_model_are_refused(culnig, sets, item_run, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--matrix"], "need sets to mask"),
+        (["--matrix"], "needs sets to mask"),
         (["--neurons", "general", "--matrix"], "at least two cultures"),
         (["--neurons", "Mexico", "--neurons", "Spain", "--matrix"], "no items in the"),
         (["--neurons", "China", "--neurons", "Spain", "--matrix", "--dose"], "compares one dose"),

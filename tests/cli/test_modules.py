@@ -7,7 +7,7 @@ import pytest
 
 from culnig.core.neurons import MLP_GATE, QUERY, Neuron
 from culnig.selection.neuron_set import NeuronSet
-from culnig.training.plan import read_plan
+from culnig.training.plan_file import read_plan
 from tests.tiny_models import tiny_model
 
 
@@ -42,7 +42,7 @@ def test_bottom_says_where_it_cannot_avoid_them(culnig, neurons, tmp_path):
     result = culnig(
         "modules", neurons, "--budget", "1", "--direction", "bottom", "-o", tmp_path / "plan.yaml"
     )
-    assert "not free of the neurons: 3 lie in them" in result.out
+    assert "These units hold 3 of the neurons" in result.out
 
 
 def test_row_masks_are_announced(culnig, neurons, tmp_path):

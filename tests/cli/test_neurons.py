@@ -65,7 +65,7 @@ def test_sets_that_share_a_name_are_told_apart_by_file(culnig, tmp_path):
     found = culnig("neurons", "overlap", tmp_path / "one.json", tmp_path / "two.json", "--json").json
     assert [those["name"] for those in found["sets"]] == ["general (one.json)", "general (two.json)"]
     told = culnig("neurons", "overlap", tmp_path / "one.json", tmp_path / "two.json")
-    assert "By chance: not known" in told.out
+    assert "By chance: unknown" in told.out
 
 
 def test_diff_shows_what_other_settings_change(culnig, tmp_path):
@@ -95,13 +95,13 @@ def test_sets_of_different_models_are_refused(culnig, files, tmp_path, operation
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["union", "a"], "1 given, at least 2 needed"),
-        (["diff", "a", "b", "c"], "diff compares two sets, 3 are given"),
+        (["union", "a"], "1 neuron sets given; at least 2 are needed"),
+        (["diff", "a", "b", "c"], "two neuron sets can be compared this way, 3 are given"),
         (["overlap", "a", "nowhere"], "no such file"),
         (["convert", "a", "b", "--to", "csv"], "2 sets were read, a csv file holds one"),
         (["convert", "a", "--to", "lape"], "name a run of it with --run or the model with --model"),
         (["convert", "a", "--to", "xml"], "'xml' is not one of"),
-        (["convert", "a", "--to", "csv", "--group", "3"], "group 3 is asked for, there are 1"),
+        (["convert", "a", "--to", "csv", "--group", "3"], "--group is 3; the 1 groups are numbered from 0"),
     ],
 )
 def test_mistakes(culnig, files, tmp_path, arguments, message):
@@ -147,4 +147,4 @@ def test_the_layout_can_come_from_a_models_configuration(culnig, model_folder, t
     assert result.code == 0, result.err
     both = culnig(*asked, "--model", model_folder, "--run", tmp_path)
     assert both.code == 2
-    assert "both name a layout" in both.err
+    assert "--run and --model both give a layout" in both.err

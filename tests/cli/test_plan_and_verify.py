@@ -53,7 +53,7 @@ def test_plan_without_a_benchmark_takes_one_batch(culnig, model_folder):
 def test_a_size_that_is_none_is_refused(culnig, model_folder, size):
     result = culnig("plan", "--model", model_folder, f"--device-memory={size}")
     assert result.code == 2
-    assert "is no size; give a number with K, M, G or T" in result.err
+    assert "is not a size; give a number with K, M, G or T" in result.err
 
 
 def test_verify_passes_on_a_tiny_model(culnig, model_folder):
@@ -93,7 +93,7 @@ def test_verify_of_the_kernels(culnig, monkeypatch, agrees, code):
 def test_verify_of_nothing_is_a_usage_error(culnig):
     result = culnig("verify")
     assert result.code == 2
-    assert "--model M, --kernels" in result.err
+    assert "nothing to verify: give --model, --kernels, or both" in result.err
 
 
 # What `score` says of it afterwards

@@ -103,8 +103,8 @@ def test_shards_are_merged_to_the_run(culnig, run_folder, model_folder, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--memory", "much"], "'much' is no size"),
-        (["--memory", "0"], "'0' is no size"),
+        (["--memory", "much"], "'much' is not a size"),
+        (["--memory", "0"], "'0' is not a size"),
         (["--layers", "one"], "'one' is no layer"),
         (["--aggregator", "mean", "--half", "3"], "3 is not in the range"),
         (["--items", "nobody"], "no stored item of benchmark"),

@@ -16,7 +16,7 @@ from culnig import registry
 from culnig.models.loading import load_model
 from culnig.training import arms as running
 from culnig.training.folder import COMPLETE
-from culnig.training.plan import read_plan
+from culnig.training.plan_file import read_plan
 from tests.cli.test_interruption import start, wait_for
 from tests.cli.test_torchrun import finish
 from tests.cli.test_torchrun import start as torchrun
@@ -145,7 +145,9 @@ def test_mistakes_are_explained(culnig, model_folder, plan, data, tmp_path):
     )
     assert "unknown benchmark 'mrcp'" in refused(*arguments(model_folder, plan, data, out, task="mrcp"))
     assert "no such file; expected a plan" in refused(*arguments(model_folder, lost / "p", data, out))
-    assert "learning rate is 0" in refused(*arguments(model_folder, plan, data, out, "--learning-rate", "0"))
+    assert "--learning-rate is 0" in refused(
+        *arguments(model_folder, plan, data, out, "--learning-rate", "0")
+    )
     changed = tmp_path / "changed.yaml"
     changed.write_text(plan.read_text().replace("layout_hash: ", "layout_hash: x"))
     assert "the plan was made for" in refused(*arguments(model_folder, changed, data, out))

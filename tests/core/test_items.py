@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from culnig.core.items import JSON_ANSWER_PREFIX, choose_items, items_hash
+from culnig.core.items import JSON_ANSWER_PREFIX, choose_items
 from culnig.errors import InputError
+from culnig.provenance import items_hash
 from tests.toy import items
 
 ITEM = items(["China"], questions=1)[0]

@@ -7,7 +7,7 @@ import pytest
 
 from culnig.core.notebook import html_table
 from culnig.errors import UnknownNameError
-from culnig.evaluation.compare import StoredEvaluation
+from culnig.evaluation.stored import Evaluation
 from tests.report.test_summary import row, unmasked
 from tests.toy import neuron_set, toy_layout, write_toy_run
 
@@ -47,7 +47,7 @@ def test_a_neuron_set_shows_its_best_neurons_and_where_they_are():
 
 def test_an_evaluation_shows_its_conditions():
     rows = [{"accuracy": 0.5, **one} for one in (unmasked(), row())]
-    evaluation = StoredEvaluation(Path("EVAL"), {"rows": rows}, {})
+    evaluation = Evaluation(Path("EVAL"), {"rows": rows}, {})
     assert "<td>blend</td><td>general</td><td>0</td><td>900</td><td>0.5</td>" in evaluation._repr_html_()
     assert evaluation.plot("p_gold").axes[0].get_xlabel().startswith("change of P(gold)")
     with pytest.raises(UnknownNameError, match="accuracy, p_gold"):

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from culnig.errors import EnvironmentProblem
 from culnig.inference import products
 from culnig.inference.products import CACHES, LEAST_ROWS, SWITCH, by_onednn, fast_products, products_of
-from culnig.scoring.run import versions
+from culnig.provenance import versions
 from tests.tiny_models import tiny_model
 
 WIDTH, OUTPUTS = 24, 40
@@ -209,4 +209,4 @@ def test_runs_record_what_made_the_products(
     monkeypatch.setenv(SWITCH, asked)
     bound = tiny_model("llama", dtype=dtype)
     assert products_of(bound.model) == expected
-    assert versions(bound)["matrix products"] == expected
+    assert versions(products_of(bound.model))["matrix products"] == expected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from culnig.evaluation.compare import StoredEvaluation
+from culnig.evaluation.stored import Evaluation
 from culnig.report.sources import Sources
 from culnig.report.summary import caveats, findings
 from tests.toy import moments, neuron_set, random_moments, toy_layout, write_run
@@ -43,7 +43,7 @@ def unmasked(**changes):
 
 def evaluation(*rows, split="test", **more):
     results = {"rows": list(rows), "benchmarks": {"blend": {"split": split}}, "model": {"source": "toy"}}
-    return Sources(evaluations=[StoredEvaluation(Path("EVAL"), results | more, {})])
+    return Sources(evaluations=[Evaluation(Path("EVAL"), results | more, {})])
 
 
 def test_an_effect_beyond_random_neurons_is_reported_as_such():

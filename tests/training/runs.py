@@ -12,7 +12,7 @@ from culnig.models.base import BoundModel
 from culnig.training.folder import TrainingFolder
 from culnig.training.plan import Plan, PlanSettings, make_plan
 from culnig.training.settings import TrainSettings
-from culnig.training.trainer import Trained, train
+from culnig.training.trainer import Trained, fit
 from tests.tiny_models import tiny_items
 from tests.training.chosen import random_set
 
@@ -30,4 +30,4 @@ def run(bound: BoundModel, plan: Plan, folder: Path, *, more: Any = None, **sett
     how = TrainSettings(**{"learning_rate": 1e-3, "max_steps": 3, "log_every": 1, **settings})
     where = TrainingFolder(folder)
     folder.mkdir(exist_ok=True)
-    return train(bound, plan, Encoder(bound).encode_all(tiny_items(24)), how, where, **(more or {}))
+    return fit(bound, plan, Encoder(bound).encode_all(tiny_items(24)), how, where, **(more or {}))

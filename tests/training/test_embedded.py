@@ -11,7 +11,7 @@ import pytest
 
 from culnig import registry
 from culnig.cli.main import run
-from culnig.cli.model_options import ModelChoice
+from culnig.cli.options import ModelChoice
 from culnig.models.loading import load_model
 from culnig.training import trainer
 from culnig.training.folder import COMPLETE

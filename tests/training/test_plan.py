@@ -8,8 +8,9 @@ import yaml
 
 from culnig.core.neurons import MLP_GATE, Neuron
 from culnig.errors import MismatchError, OutputExistsError, SelectionError, StoreError
-from culnig.training.plan import PlanSettings, make_plan, parse_ranges, ranges_text, read_plan, with_direction
-from culnig.training.weights import Weights
+from culnig.training.plan import PlanSettings, make_plan, with_direction
+from culnig.training.plan_file import read_plan
+from culnig.training.weights import Weights, parse_ranges, ranges_text
 from tests.tiny_models import ALL_CONFIGS, tiny_model
 from tests.training.chosen import neuron_set, random_set
 
@@ -43,13 +44,13 @@ def test_row_masks_take_exactly_the_neurons_out(family):
     owned = {
         (rows.part.parameter, rows.part.axis, int(place))
         for rows in Weights(bound).of_neurons(chosen.flat(bound.layout))
-        for place in rows.part.places
+        for place in rows.part.indices
     }
     left_out = {
         (part.parameter, part.axis, place)
         for part in kept.train
-        if part.places is not None
-        for place in set(range(part.shape[part.axis])) - set(part.places.tolist())
+        if part.indices is not None
+        for place in set(range(part.shape[part.axis])) - set(part.indices.tolist())
     }
     assert left_out == owned
     assert {part.parameter for part in kept.train} == {part.parameter for part in whole.train}
@@ -137,7 +138,7 @@ def test_another_models_plan_is_refused():
     plan = plan_of("llama")
     with pytest.raises(MismatchError, match=r"made for 'tiny-llama'.*'tiny-falcon3' has layout"):
         plan.check(tiny_model("falcon3"))
-    with pytest.raises(MismatchError, match=r"trains model\.layers.*not there"):
+    with pytest.raises(MismatchError, match=r"trains model\.layers.*does not exist"):
         plan.check(tiny_model("phi3"))  # the same neurons in fused projections
 
 

@@ -18,5 +18,5 @@ def test_the_papers_settings_are_the_defaults():
 )
 def test_numbers_that_cannot_be_are_named(wrong):
     (name,) = wrong
-    with pytest.raises(InputError, match=f"{name.replace('_', ' ')} is .*above 0"):
+    with pytest.raises(InputError, match=f"{name.removesuffix('_rank')} is .*above 0"):
         TrainSettings(**wrong)

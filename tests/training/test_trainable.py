@@ -30,12 +30,12 @@ def planned_elements(plan):
     masks = {}
     for part in plan.train:
         mask = np.zeros(part.shape, dtype=bool)
-        if part.places is None:
+        if part.indices is None:
             mask[...] = True
         elif part.axis == 0:
-            mask[part.places] = True
+            mask[part.indices] = True
         else:
-            mask[:, part.places] = True
+            mask[:, part.indices] = True
         masks[part.parameter] = mask
     return masks
 
@@ -109,7 +109,7 @@ def test_another_number_of_parameters_is_refused():
     bound = tiny_model()
     plan = plan_of(bound)
     twice = type(plan)(**{**vars(plan), "train": (*plan.train, plan.train[0])})
-    wanted = "the plan trains 6,720 parameters, in 'tiny-llama' it comes to 5,760"
+    wanted = "the plan trains 6,720 parameters, 'tiny-llama' has 5,760 of them"
     with pytest.raises(MismatchError, match=wanted), planned_weights(bound, twice):
         pass
     assert all(p.requires_grad for p in bound.model.parameters())
@@ -147,6 +147,6 @@ def test_gradient_checkpointing_is_undone_and_gives_the_same(tmp_path):
 def test_a_set_of_random_neurons_never_repeats_a_row():
     plan = plan_of(tiny_model("gpt_neox"), granularity="module")
     for part in plan.train:
-        if part.places is not None:
-            assert len(np.unique(part.places)) == len(part.places)
+        if part.indices is not None:
+            assert len(np.unique(part.indices)) == len(part.indices)
     assert len(random_set(tiny_model()).neurons) == 20

@@ -12,7 +12,7 @@ from culnig.inference.encoding import Encoder
 from culnig.training.folder import COMPLETE, TrainingFolder
 from culnig.training.label_loss import LabelLoss, collate
 from culnig.training.settings import TrainSettings
-from culnig.training.trainer import train
+from culnig.training.trainer import fit
 from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
 from tests.training.runs import plan_of, run, weights_of
 
@@ -62,7 +62,7 @@ def run_all_at_once(bound, plan, items, folder):
     """Every step sees all items, four at a time, so that their order does not matter."""
     how = TrainSettings(learning_rate=1e-3, batch_size=4, accumulation=2, epochs=3, log_every=1)
     folder.mkdir()
-    return train(bound, plan, Encoder(bound).encode_all(items), how, TrainingFolder(folder))
+    return fit(bound, plan, Encoder(bound).encode_all(items), how, TrainingFolder(folder))
 
 
 def test_the_order_of_examples_comes_from_the_seed(tmp_path):

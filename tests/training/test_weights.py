@@ -23,12 +23,12 @@ def fill(bound, part, value):
     """Write a value over a part of a parameter, by plain indexing."""
     parameter = bound.model.get_parameter(part.parameter)
     with torch.no_grad():
-        if part.places is None:
+        if part.indices is None:
             parameter.fill_(value)
         elif part.axis == 0:
-            parameter[torch.from_numpy(part.places)] = value
+            parameter[torch.from_numpy(part.indices)] = value
         else:
-            parameter[:, torch.from_numpy(part.places)] = value
+            parameter[:, torch.from_numpy(part.indices)] = value
 
 
 @pytest.mark.parametrize("family", ALL_CONFIGS)
@@ -117,11 +117,11 @@ def test_parts_of_one_parameter_are_put_together():
     some = Part("w", (6, 2), 0, np.array([4, 5]))
     more = Part("w", (6, 2), 0, np.array([0, 1, 4]))
     (both,) = joined([some, more])
-    assert both.places.tolist() == [0, 1, 4, 5]
+    assert both.indices.tolist() == [0, 1, 4, 5]
     assert both.n_parameters == 8
     (whole,) = joined([both, Part("w", (6, 2), 0, np.array([2, 3]))])
-    assert whole.places is None
+    assert whole.indices is None
     assert whole.n_parameters == 12
-    assert joined([some, Part("w", (6, 2))])[0].places is None
+    assert joined([some, Part("w", (6, 2))])[0].indices is None
     assert Part("w", (6, 2)).without(1, np.array([0])).n_parameters == 6
     assert some.without(0, np.array([1])) is some

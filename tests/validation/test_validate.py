@@ -12,7 +12,7 @@ from culnig.validation.methods import CONTRIBUTION, JUDGED, RANDOM
 from culnig.validation.planted import planted_model
 from culnig.validation.planting import SHARED
 from culnig.validation.settings import PlantedSettings
-from culnig.validation.validate import validate
+from culnig.validation.validate import run_validation
 from tests.planted import (
     BASELINES,
     planted,  # noqa: F401 - a fixture
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def validation(planted, tmp_path_factory):  # noqa: F811
-    return validate(planted.settings, tmp_path_factory.mktemp("validation"))
+    return run_validation(planted.settings, tmp_path_factory.mktemp("validation"))
 
 
 def test_the_model_is_trained_once(planted):  # noqa: F811

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from culnig.core.plots import METRIC_NAMES
-from culnig.evaluation.compare import StoredEvaluation
+from culnig.core.text import METRIC_NAMES
+from culnig.evaluation.stored import Evaluation
 from culnig.report.charts import Mark, MarkRow, intervals
 from culnig.report.sections.panels import Panel, Section, slug
 from culnig.report.sources import masked_rows, rows_of
@@ -19,7 +19,7 @@ _LEGEND = (
 )
 
 
-def masking_section(evaluations: Sequence[StoredEvaluation]) -> Section:
+def masking_section(evaluations: Sequence[Evaluation]) -> Section:
     """Change of each metric under each mask, next to random masks."""
     panels = []
     for evaluation in evaluations:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from culnig.core.plots import METRIC_NAMES
-from culnig.evaluation.compare import StoredEvaluation
+from culnig.core.text import METRIC_NAMES
+from culnig.evaluation.stored import Evaluation
 from culnig.report.charts import Line, heat_map, lines
 from culnig.report.sections.panels import Panel, Section, slug
 from culnig.report.tables import Table, number_text
 
 
-def matrix_section(evaluations: Sequence[StoredEvaluation]) -> Section:
+def matrix_section(evaluations: Sequence[Evaluation]) -> Section:
     """Change of each culture when the neurons of each culture are masked."""
     return Section(
         "matrix",
@@ -74,7 +74,7 @@ def _matrix_panel(matrix: Mapping[str, Any], folder: str, *, several: bool) -> P
     )
 
 
-def dose_section(evaluations: Sequence[StoredEvaluation]) -> Section:
+def dose_section(evaluations: Sequence[Evaluation]) -> Section:
     """Effect on cultural benchmarks and damage to others, by factor and share."""
     panels = []
     for evaluation in evaluations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from culnig.core.plots import METRIC_NAMES
+from culnig.core.text import METRIC_NAMES
 from culnig.report.charts import Mark, MarkRow, intervals
 from culnig.report.sections.panels import Panel, Section, slug
 from culnig.report.sources import changes_of

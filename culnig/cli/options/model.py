@@ -1,22 +1,20 @@
-"""--model and the options that say how to load it, for every command that runs one."""
+"""--model and the options that say how to load it, for every command that runs a model."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from culnig import registry
-from culnig.cli.options import Command, together
+from culnig.cli.options.base import PATH, Command, together
+from culnig.models.settings import ATTENTIONS, DEVICE_MAPS, DTYPES, QUANTIZATIONS, LoadOptions, LoadSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from culnig.models.base import BoundModel
-    from culnig.models.settings import LoadSettings
     from culnig.models.skeleton import Skeleton
 
 
@@ -25,14 +23,12 @@ class ModelChoice:
     """The model that the options name, and how to load it."""
 
     source: str
-    options: dict[str, Any]
-    """Fields of `LoadSettings` as the user gave them."""
+    options: LoadOptions
+    """The keyword arguments of the library that say how."""
 
     @property
     def settings(self) -> LoadSettings:
         """How to load it; InputError where options exclude each other."""
-        from culnig.models.loading import LoadSettings
-
         return LoadSettings(**self.options)
 
     def skeleton(self) -> Skeleton:
@@ -48,7 +44,7 @@ class ModelChoice:
         return load_tokenizer(self.source, self.settings)
 
     def load(self, skeleton: Skeleton | None = None) -> BoundModel:
-        """The model; a skeleton made before spares reading the configuration again."""
+        """The model; with a skeleton, its configuration is not read again."""
         from culnig.models.loading import load_model
 
         return load_model(self.source, registry.adapters(), self.settings, skeleton=skeleton)
@@ -58,39 +54,33 @@ _LOADING = (
     click.option("--revision", help="Branch, tag or commit on the hub."),
     click.option(
         "--dtype",
-        type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
-        default="auto",
+        type=click.Choice(DTYPES),
+        default=LoadSettings.dtype,
         show_default=True,
         help="Number format of the weights; auto is the checkpoint's own.",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option(
+        "--device", default=LoadSettings.device, show_default=True, help="auto, cpu, cuda or cuda:N."
+    ),
     click.option(
         "--device-map",
-        type=click.Choice(["auto", "balanced", "balanced_low_0", "sequential"]),
+        type=click.Choice(DEVICE_MAPS),
         help="Spread the layers over all devices (accelerate).",
     ),
     click.option(
         "--attention",
-        type=click.Choice(["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]),
-        default="auto",
+        type=click.Choice(ATTENTIONS),
+        default=LoadSettings.attention,
         show_default=True,
         help="Attention implementation; auto is eager for Gemma and transformers' choice for others.",
     ),
     click.option(
         "--quantize",
-        type=click.Choice(["4bit", "8bit"]),
+        type=click.Choice(QUANTIZATIONS),
         help="Hold the linear modules in few bits (bitsandbytes).",
     ),
-    click.option(
-        "--adapter",
-        type=click.Path(path_type=Path),
-        help="Folder of a PEFT adapter to merge into the weights.",
-    ),
+    click.option("--adapter", type=PATH, help="Folder of a PEFT adapter to merge into the weights."),
     click.option("--trust-remote-code", is_flag=True, help="Let code that comes with the model run."),
-)
-_LOADING_NAMES = (
-    *("revision", "dtype", "device", "device_map", "attention", "quantize", "adapter"),
-    "trust_remote_code",
 )
 
 
@@ -100,7 +90,7 @@ def model_options(*, required: bool = True) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_choice(model: str | None, **options: Any) -> Any:
-            loading = {name: options.pop(name) for name in _LOADING_NAMES}
+            loading = cast(LoadOptions, {name: options.pop(name) for name in LoadOptions.__annotations__})
             return command(model=None if model is None else ModelChoice(model, loading), **options)
 
         model_option = click.option(

@@ -1,0 +1,135 @@
+"""--benchmark and the options that choose its items."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from culnig.benchmarks.base import ChosenItems
+from culnig.benchmarks.choosing import DATA_VARIABLE, read_benchmarks
+from culnig.cli.options.base import PATH, Command, together
+from culnig.core.items import SplitChoice
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+
+
+@dataclass(frozen=True)
+class ItemChoice:
+    """The benchmarks that the options name, and which of their items."""
+
+    benchmarks: tuple[str, ...]
+    data_dir: Path | None
+    split: SplitChoice
+    cultures: tuple[str, ...]
+    limit: int | None
+    per_culture: int | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of the library that say the same; benchmarks are an argument of their own."""
+        return {name: value for name, value in vars(self).items() if name != "benchmarks"}
+
+    def read(self) -> dict[str, ChosenItems]:
+        """The chosen items by benchmark."""
+        return read_benchmarks(self.benchmarks, **self.options)
+
+
+def data_dir_option() -> Callable[[Command], Command]:
+    """--data-dir."""
+    return click.option(
+        "--data-dir",
+        type=PATH,
+        envvar=DATA_VARIABLE,
+        help=f"Folder with benchmark files; {DATA_VARIABLE} says the same.",
+    )
+
+
+def item_options(default_split: SplitChoice, *, required: bool = True) -> Callable[[Command], Command]:
+    """--benchmark and which of its items, each an argument of the command."""
+    return together(
+        click.option(
+            "--benchmark",
+            "benchmarks",
+            multiple=True,
+            required=required,
+            help="Name of a benchmark, or a file that declares one (.yaml, .toml); may be given several "
+            "times. See `list benchmarks`.",
+        ),
+        data_dir_option(),
+        click.option(
+            "--split",
+            type=click.Choice(["identify", "test", "all"]),
+            default=default_split,
+            show_default=True,
+            help="identify finds neurons, test judges them.",
+        ),
+        click.option(
+            "--culture", "cultures", multiple=True, help="Only this culture; may be given several times."
+        ),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            help="First N items of each benchmark within the split.",
+        ),
+        click.option(
+            "--per-culture",
+            type=click.IntRange(min=1),
+            help="First N items of each culture, in file order within the split.",
+        ),
+        click.option(
+            "--token-budget",
+            type=click.IntRange(min=1),
+            default=DEFAULT_TOKEN_BUDGET,
+            show_default=True,
+            help="Most tokens in one batch, padding included.",
+        ),
+    )
+
+
+def item_choice(default_split: SplitChoice, *, required: bool = True) -> Callable[[Command], Command]:
+    """The same options; the command gets one `chosen: ItemChoice`, beside `token_budget`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_choice(**options: Any) -> Any:
+            chosen = ItemChoice(**{name: options.pop(name) for name in ItemChoice.__dataclass_fields__})
+            return command(chosen=chosen, **options)
+
+        return cast(Command, item_options(default_split, required=required)(with_choice))
+
+    return decorate
+
+
+def skip_too_long_option() -> Callable[[Command], Command]:
+    """--skip-too-long."""
+    return click.option(
+        "--skip-too-long",
+        is_flag=True,
+        help="Leave out items that are longer than the model allows, and say how many.",
+    )
+
+
+def prefix_sharing_option() -> Callable[[Command], Command]:
+    """--no-prefix-sharing."""
+    return click.option(
+        "--no-prefix-sharing",
+        "prefix_sharing",
+        flag_value=False,
+        default=True,
+        help="Compute every prompt whole, also where prompts begin alike.",
+    )
+
+
+def ignored_prefix_sharing_option() -> Callable[[Command], Command]:
+    """--no-prefix-sharing for commands that never share prefixes; scripts of the first edition give it."""
+    return click.option(
+        "--no-prefix-sharing",
+        is_flag=True,
+        hidden=True,
+        expose_value=False,
+        help="No effect: scoring computes every prompt whole.",
+    )

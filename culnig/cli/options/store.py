@@ -1,0 +1,32 @@
+"""Options of `score` about what is stored."""
+
+from __future__ import annotations
+
+import click
+
+from culnig.cli.options.base import together
+from culnig.scoring.levels import LEVELS
+from culnig.store.compression import COMPRESSIONS
+from culnig.store.item_scores import SCORE_TYPES
+
+store_options = together(
+    click.option(
+        "--level",
+        type=click.Choice(LEVELS),
+        help="What is stored: sums per culture; with them the score of every item; or activations and "
+        "gradients at every token.",
+    ),
+    click.option("--score-type", type=click.Choice(SCORE_TYPES), help="Number format of stored item scores."),
+    click.option(
+        "--halves",
+        is_flag=True,
+        help="Keep sums over half of the questions too: `select --stability` without item scores.",
+    ),
+    click.option("--modules", multiple=True, help="Level token: only these modules, such as gate_proj."),
+    click.option("--layers", default="", help="Level token: only these layers, such as 0-3,7."),
+    click.option(
+        "--items", multiple=True, help="Level token: only items of this id; * stands for any characters."
+    ),
+    click.option("--compression", type=click.Choice(COMPRESSIONS), help="How files are compressed."),
+    click.option("--force", is_flag=True, help="Write even if the disk looks too small."),
+)

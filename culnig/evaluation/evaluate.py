@@ -1,0 +1,247 @@
+"""Evaluate a model unmasked, with neuron sets masked, and with random neurons masked, into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from culnig import registry
+from culnig.benchmarks.base import ChosenItems
+from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require_items, without_too_long
+from culnig.core.items import NO_CULTURE, SplitChoice
+from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
+from culnig.evaluation.conditions import Condition, Mask, make_conditions
+from culnig.evaluation.folder import prepare_evaluation_folder, write_evaluation
+from culnig.evaluation.parts import EvaluationParts
+from culnig.evaluation.request import NeuronSetChoice, Request, SetChoice, chosen_factors, run_with_prompts
+from culnig.evaluation.short_answers import AnswerJudge
+from culnig.evaluation.stored import Evaluation, open_evaluation
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.inference.encoding import Encoder
+from culnig.inference.generation import DEFAULT_NEW_TOKENS
+from culnig.models.named import loaded_model
+from culnig.provenance import describe_model, versions
+from culnig.selection.neuron_set import NeuronSet
+from culnig.selection.random import Match
+from culnig.store.run import Run
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from culnig.evaluation.runner import Answers
+    from culnig.models.base import BoundModel
+    from culnig.models.settings import LoadOptions
+
+
+def evaluate(
+    model: str | Path | BoundModel,
+    benchmarks: BenchmarkChoice,
+    neuron_sets: NeuronSetChoice,
+    out: Path | str,
+    *,
+    data_dir: Path | str | None = None,
+    split: SplitChoice = "test",
+    cultures: Sequence[str] = (),
+    limit: int | None = None,
+    per_culture: int | None = None,
+    token_budget: int = DEFAULT_TOKEN_BUDGET,
+    factors: float | Sequence[float] | None = None,
+    mask: Mask = "scale",
+    means: Run | Path | str | None = None,
+    shares: Sequence[float] = (1.0,),
+    dose: bool = False,
+    matrix: bool = False,
+    random_baseline: int = 0,
+    baseline_match: Match = "module",
+    max_new_tokens: int = DEFAULT_NEW_TOKENS,
+    prefix_sharing: bool = True,
+    skip_too_long: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+    say: Say = say_nothing,
+    **loading: Unpack[LoadOptions],
+) -> Evaluation:
+    """Evaluate a model under every condition, write the folder `out` and open it.
+
+    `read_benchmarks` says how items are chosen; `skip_too_long` leaves out items that the model cannot hold.
+    Conditions: the unmasked model; each neuron set at each of `factors` (default 0; with `dose`, a series
+    from 0 to 2) and `shares` (of its best neurons); and `random_baseline` random sets beside each, matched by
+    `baseline_match`. `mask="mean"` or `"resample"` replaces activations by those in the prompts of the run
+    `means` instead. `matrix` compares what the set of each culture does to all cultures.
+
+    `max_new_tokens` limits written answers; `loading` says how to load a model given by name (`load_model`).
+    `resume` continues an interrupted evaluation. OutputExistsError where the folder is in use, MismatchError
+    where it was made for something else or a set is of another model, InputError for options that do not fit.
+    """
+    sets = SetChoice(neuron_sets)
+    asked = Request(
+        chosen_factors(factors, mask, dose), mask, tuple(shares), random_baseline, baseline_match,
+        token_budget, max_new_tokens, prefix_sharing, matrix,
+    )  # fmt: skip
+    asked.check(bool(sets.choices), means is not None, dose, resume and overwrite)
+    folder = Path(out)
+    prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume)
+    stored = run_with_prompts(means)
+    opened = sets.read()
+    chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
+    bound = loaded_model(model, say, **loading)
+    if skip_too_long:
+        chosen, _ = without_too_long(chosen, Encoder(bound).fitting, bound.max_tokens, say)
+    _evaluate(bound, chosen, opened, stored, asked, folder, resume, progress, say)
+    return open_evaluation(folder)
+
+
+def _evaluate(
+    bound: BoundModel,
+    chosen: Mapping[str, ChosenItems],
+    sets: Sequence[NeuronSet],
+    means: Run | None,
+    asked: Request,
+    folder: Path,
+    resume: bool,
+    progress: Progress,
+    say: Say,
+) -> None:
+    """Run all conditions and write the evaluation folder, unless it is finished already."""
+    from culnig.evaluation.matrix import check_present, masks_by_culture
+    from culnig.evaluation.means import stored_prompts
+
+    require_items(chosen)
+    judge = AnswerJudge()
+    judge.load([item for own in chosen.values() for item in own.items if item.accepted])
+    conditions = make_conditions(
+        sets,
+        bound.layout,
+        factor=asked.factors,
+        shares=asked.shares,
+        n_random=asked.random_baseline,
+        match=asked.baseline_match,
+        mask=asked.mask,
+    )
+    prompts = None if means is None else stored_prompts(means, bound)
+    masks = masks_by_culture(conditions) if asked.matrix else None
+    if masks is not None:
+        cultural = [name for name, own in chosen.items() if _is_cultural(own)]
+        check_present(masks, cultural, {item.culture for name in cultural for item in chosen[name].items})
+    record = _record(bound, sets, asked.record(means, len(prompts or ())), judge, chosen)
+    parts = EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume)
+    if parts.finished:
+        return
+    if means is not None:
+        say(f"activations in {len(prompts or ())} prompts of {means.folder}")
+    answers = _answers(bound, chosen, conditions, prompts, asked, judge, parts, progress, say)
+    for line in _lemmatizer_lines(judge.tools):
+        say(line)
+    tables = _tables(answers, record, conditions, masks)
+    write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
+    parts.clear()
+
+
+def _answers(
+    bound: BoundModel,
+    chosen: Mapping[str, ChosenItems],
+    conditions: Sequence[Condition],
+    prompts: Sequence[Sequence[int]] | None,
+    asked: Request,
+    judge: AnswerJudge,
+    parts: EvaluationParts,
+    progress: Progress,
+    say: Say,
+) -> Answers:
+    from culnig.evaluation.masks import Replacements
+    from culnig.evaluation.runner import run_conditions
+
+    tasks = {
+        name: Task(
+            progress, f"evaluate {name}, {len(conditions)} conditions", len(own.items) * len(conditions)
+        )
+        for name, own in chosen.items()
+    }
+    replacements = None
+    if prompts is not None:
+        replacements = Replacements.of(bound, prompts, conditions, token_budget=asked.token_budget)
+    return run_conditions(
+        bound,
+        {name: own.items for name, own in chosen.items()},
+        conditions,
+        token_budget=asked.token_budget,
+        max_new_tokens=asked.max_new_tokens,
+        judge=judge,
+        prefix_sharing=asked.prefix_sharing,
+        replacements=replacements,
+        parts=parts,
+        say=say,
+        after_batch=lambda name, condition, n_items: tasks[name].advance(n_items),
+    )
+
+
+def _record(
+    bound: BoundModel,
+    sets: Sequence[NeuronSet],
+    settings: dict[str, Any],
+    judge: AnswerJudge,
+    chosen: Mapping[str, ChosenItems],
+) -> dict[str, Any]:
+    """What the evaluation was asked for, and of which model, by which versions."""
+    from culnig.inference.products import products_of
+
+    return {
+        "model": describe_model(bound),
+        "neuron_sets": [
+            {
+                "name": own.name,
+                "n_neurons": len(own.neurons),
+                "neurons_hash": sha256(own.flat(bound.layout).tobytes()).hexdigest(),
+                "method": own.method,
+            }
+            for own in sets
+        ],
+        "settings": settings,
+        "lemmatizers": judge.tools,
+        "benchmarks": {name: {**own.record(), "cultural": _is_cultural(own)} for name, own in chosen.items()},
+        "versions": versions(products_of(bound.model)),
+    }
+
+
+def _is_cultural(chosen: ChosenItems) -> bool:
+    return any(item.culture != NO_CULTURE for item in chosen.items)
+
+
+def _tables(
+    answers: Answers,
+    record: dict[str, Any],
+    conditions: Sequence[Condition],
+    masks: dict[str, str] | None,
+) -> dict[str, Any]:
+    """Rows of an evaluation, and its matrix and doses where asked for."""
+    from culnig.evaluation.dose import dose_table
+    from culnig.evaluation.matrix import selectivity
+    from culnig.evaluation.results import metrics_of, result_rows
+
+    benchmarks = list(record["benchmarks"])
+    cultural = [name for name in benchmarks if record["benchmarks"][name]["cultural"]]
+    tables: dict[str, Any] = {"rows": result_rows(answers, benchmarks, conditions)}
+    if masks is not None:
+        related = {key: culture.related for key, culture in registry.cultures().items()}
+        available = [set(metrics_of(answers[name, conditions[0].name])) for name in cultural]
+        tables["matrix"] = [
+            selectivity(answers, cultural, masks, related, metric=metric).document()
+            for metric in ("accuracy", "option_accuracy", "p_gold")
+            if all(metric in names for names in available)
+        ]
+    if len({(condition.factor, condition.share) for condition in conditions if condition.of_set}) > 1:
+        tables["dose"] = [asdict(dose) for dose in dose_table(tables["rows"], cultural)]
+    return tables
+
+
+def _lemmatizer_lines(tools: dict[str, dict[str, Any]]) -> list[str]:
+    """Which lemmatizer judged the short answers of each language."""
+    return [
+        f"short answers in {language}: {tool['lemmatizer']} ({tool['package']} {tool['version']})"
+        + (f", not installed: {', '.join(tool['missing'])}" if tool["missing"] else "")
+        for language, tool in sorted(tools.items())
+    ]

@@ -1,0 +1,99 @@
+"""A finished evaluation folder as an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from culnig.core.notebook import html_table
+from culnig.errors import UnknownNameError
+from culnig.evaluation.conditions import UNMASKED, current_name
+from culnig.evaluation.folder import read_answers, read_results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from culnig.evaluation.runner import Answers
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """A finished evaluation folder."""
+
+    folder: Path
+    results: dict[str, Any]
+    answers: Answers
+    """Outcomes by (benchmark, condition)."""
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Benchmarks, in their order."""
+        return list(dict.fromkeys(benchmark for benchmark, _ in self.answers))
+
+    @property
+    def conditions(self) -> list[str]:
+        """Conditions, in their order."""
+        return list(dict.fromkeys(condition for _, condition in self.answers))
+
+    def baselines(self, condition: str) -> list[str]:
+        """Conditions that are random baselines of this one."""
+        like = {row["condition"]: row.get("like") for row in self.rows}
+        return [name for name in self.conditions if like.get(name) == condition]
+
+    @property
+    def sets(self) -> list[str]:
+        """Conditions that are neither the unmasked model nor a baseline."""
+        random = {name for condition in self.conditions for name in self.baselines(condition)}
+        return [name for name in self.conditions if name != UNMASKED and name not in random]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Metrics of each benchmark and condition, with changes, intervals and p-values."""
+        rows: list[dict[str, Any]] = self.results["rows"]
+        return rows
+
+    def to_pandas(self, benchmark: str, condition: str = UNMASKED) -> Any:
+        """Items of a benchmark under a condition as a pandas DataFrame, one row per item in file order.
+
+        UnknownNameError for an unknown benchmark or condition, EnvironmentProblem without pandas.
+        """
+        if benchmark not in self.benchmarks:
+            raise UnknownNameError(f"benchmark of {self.folder}:", benchmark, self.benchmarks)
+        return self.answers[benchmark, self.check(condition)].to_pandas()
+
+    def plot(self, metric: str = "accuracy") -> Figure:
+        """A matplotlib figure of what each mask did to a metric; UnknownNameError for another metric."""
+        from culnig.core.plots import masking_figure
+
+        known = {name for row in self.rows for name in row["change"] or ()}
+        if metric not in known:
+            raise UnknownNameError(f"metric of {self.folder}:", metric, known)
+        return masking_figure(self.rows, metric)
+
+    def __repr__(self) -> str:
+        model = self.results.get("model", {}).get("source", "?")
+        n_items = sum(len(self.answers[benchmark, self.conditions[0]].id) for benchmark in self.benchmarks)
+        return (
+            f"<Evaluation {self.folder}: {model}, {', '.join(self.benchmarks)}, {n_items:,} items, "
+            f"{len(self.conditions)} conditions>"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: accuracy and P(gold) of every condition."""
+        shown = ("benchmark", "condition", "factor", "n", "accuracy", "p_gold", "p_value")
+        rows = [[row.get(name) for name in shown] for row in self.rows]
+        return html_table(f"evaluation {self.folder.name}", shown, rows)
+
+    def check(self, condition: str) -> str:
+        """The condition's name today; UnknownNameError where the evaluation does not have it."""
+        condition = current_name(condition)
+        if condition not in self.conditions:
+            raise UnknownNameError(f"condition of {self.folder}:", condition, self.conditions)
+        return condition
+
+
+def open_evaluation(folder: Path | str) -> Evaluation:
+    """Read an evaluation folder; StoreError where it is missing, unfinished or damaged."""
+    folder = Path(folder)
+    return Evaluation(folder, read_results(folder), read_answers(folder))

@@ -1,0 +1,58 @@
+"""The model that a public function is given: a loaded one, or the name of one to load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from culnig import registry
+from culnig.core.progress import Say, say_nothing
+from culnig.errors import InputError
+from culnig.models.settings import LoadOptions, LoadSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from culnig.models.base import BoundModel
+    from culnig.models.skeleton import Skeleton
+
+
+def loaded_model(
+    model: str | Path | BoundModel, say: Say = say_nothing, **loading: Unpack[LoadOptions]
+) -> BoundModel:
+    """The model with its weights; a loaded model is returned as it is."""
+    bound, _ = model_and_skeleton(model, say, **loading)
+    return bound
+
+
+def model_and_skeleton(
+    model: str | Path | BoundModel, say: Say = say_nothing, **loading: Unpack[LoadOptions]
+) -> tuple[BoundModel, Skeleton | None]:
+    """The model with its weights, and its skeleton unless the model was loaded already."""
+    if not isinstance(model, str | Path):
+        return _as_given(model, loading), None
+    from culnig.models.loading import load_model, load_skeleton
+
+    settings = LoadSettings(**loading)
+    say(f"loading {model}")
+    skeleton = load_skeleton(str(model), registry.adapters(), settings)
+    return load_model(str(model), registry.adapters(), settings, skeleton=skeleton), skeleton
+
+
+def model_without_weights(model: str | Path | BoundModel, **loading: Unpack[LoadOptions]) -> BoundModel:
+    """The model as its configuration describes it; a loaded model is returned as it is."""
+    if not isinstance(model, str | Path):
+        return _as_given(model, loading)
+    from culnig.models.skeleton import load_skeleton
+
+    return load_skeleton(str(model), registry.adapters(), LoadSettings(**loading)).bound
+
+
+def _as_given(model: BoundModel, loading: LoadOptions) -> BoundModel:
+    LoadSettings(**loading)
+    if loading:
+        raise InputError(
+            f"{model.source!r} is loaded already, so {', '.join(loading)} cannot change how; leave "
+            f"{'it' if len(loading) == 1 else 'them'} out, or give the model's name"
+        )
+    return model

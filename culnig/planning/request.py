@@ -1,0 +1,116 @@
+"""Plan a run from the model's configuration, the chosen items and the machine; no weights are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from culnig.benchmarks.base import ChosenItems
+from culnig.benchmarks.choosing import read_benchmarks
+from culnig.core.items import SplitChoice
+from culnig.core.sizes import parse_size
+from culnig.errors import ModelLoadError
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.models.loading import load_tokenizer
+from culnig.models.named import model_without_weights
+from culnig.models.settings import LoadOptions, LoadSettings
+from culnig.planning.plan import Machine, benchmark_sizes, plan_run
+from culnig.planning.work import BenchmarkSize
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from culnig.models.base import BoundModel
+
+_CHARACTERS_PER_TOKEN = 3.5
+"""Assumed without a tokenizer: a little less than English prose has, so that plans err upwards."""
+_N_CULTURES = 16
+"""Assumed without a benchmark."""
+
+
+def plan(
+    model: str | Path | BoundModel,
+    benchmarks: Sequence[str] | str = (),
+    *,
+    data_dir: Path | str | None = None,
+    split: SplitChoice = "identify",
+    cultures: Sequence[str] = (),
+    limit: int | None = None,
+    per_culture: int | None = None,
+    token_budget: int = DEFAULT_TOKEN_BUDGET,
+    device_memory: int | str | None = None,
+    gpus: int = 1,
+    tflops: float | None = None,
+    gradient_checkpointing: bool = False,
+    tokens_per_item: int = 256,
+    **loading: Unpack[LoadOptions],
+) -> dict[str, Any]:
+    """What scoring needs: memory, disk and time, and which settings fit.
+
+    Without benchmarks, the plan is for one batch of prompts of `tokens_per_item` tokens. `device_memory` is
+    the memory of each GPU in bytes or as text such as "80G" (by default this machine's), `tflops` its
+    sustained TFLOP/s, for an estimate of the time. `note` in the result says what was assumed.
+    """
+    names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
+    chosen = read_benchmarks(names, data_dir, split, cultures, limit, per_culture) if names else {}
+    machine = _machine(device_memory, gpus, tflops)
+    bound = model_without_weights(model, **loading)
+    if chosen:
+        sizes, note = _sizes(bound, model, loading, chosen)
+    else:
+        n_items = max(1, token_budget // tokens_per_item)
+        sizes = {"one batch": BenchmarkSize(_N_CULTURES, [tokens_per_item] * n_items)}
+        note = (
+            f"No benchmark was given: one batch of prompts of {tokens_per_item} tokens, {_N_CULTURES} "
+            "cultures."
+        )
+    document = plan_run(
+        bound,
+        sizes,
+        machine,
+        token_budget=token_budget,
+        quantize=loading.get("quantize"),
+        checkpointing=gradient_checkpointing,
+    )
+    return {**document, "note": note}
+
+
+def _sizes(
+    bound: BoundModel,
+    model: str | Path | BoundModel,
+    loading: LoadOptions,
+    chosen: Mapping[str, ChosenItems],
+) -> tuple[dict[str, BenchmarkSize], str]:
+    """Lengths of the prompts, and a note if they are estimated because the model has no tokenizer."""
+    if not isinstance(model, str | Path):
+        return benchmark_sizes(bound, chosen), ""
+    try:
+        tokenizer = load_tokenizer(str(model), LoadSettings(**loading))
+    except ModelLoadError:
+        estimated = {
+            name: BenchmarkSize(
+                len({item.culture for item in benchmark_items.items}),
+                [int(len(item.prompt) / _CHARACTERS_PER_TOKEN) + 16 for item in benchmark_items.items],
+            )
+            for name, benchmark_items in chosen.items()
+        }
+        return estimated, (
+            "The model has no tokenizer here: lengths are estimated at "
+            f"{_CHARACTERS_PER_TOKEN} characters a token."
+        )
+    return benchmark_sizes(replace(bound, tokenizer=tokenizer), chosen), ""
+
+
+def _machine(device_memory: int | str | None, gpus: int, tflops: float | None) -> Machine:
+    import torch
+
+    if device_memory is not None:
+        return Machine(parse_size(device_memory), gpus, on_device=True, tflops=tflops)
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory
+        return Machine(memory, gpus, on_device=True, tflops=tflops)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(memory, 1, on_device=False, tflops=tflops)

@@ -1,0 +1,71 @@
+"""Reports and figures as a user asks for them: from paths or opened objects to files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from culnig.core.plots import save
+from culnig.errors import check_at_least, check_choice
+from culnig.report.figures import FIGURES, make_figures
+from culnig.report.page import LISTED, Report
+from culnig.report.sources import Source, read_sources
+from culnig.store.files import make_folder, whole_file
+from culnig.store.output_folder import check_file, check_free, files_in
+
+FORMATS = ("pdf", "svg", "png")
+
+
+def report(
+    sources: Source | Sequence[Source],
+    out: Path | str,
+    *,
+    title: str | None = None,
+    neurons_listed: int = LISTED,
+    tables: Path | str | None = None,
+    overwrite: bool = False,
+) -> Report:
+    """Show runs, evaluations, neuron sets, instances and trained arms in one HTML file.
+
+    `sources` are opened objects or their paths. The page needs no server and no network; `title` names the
+    model by default. `neurons_listed` neurons of each set are listed with what raises them. `tables` is a
+    folder for every table as CSV and LaTeX. OutputExistsError where a file is in the way.
+    """
+    check_at_least("neurons_listed", neurons_listed, 1)
+    out, tables = Path(out), None if tables is None else Path(tables)
+    check_file(out, overwrite=overwrite)
+    if tables is not None:
+        check_free(tables, overwrite=overwrite)
+    page = Report(read_sources(sources), title=title, listed=neurons_listed)
+    make_folder(out.parent)
+    page.write(out)
+    if tables is not None:
+        make_folder(tables)
+        page.write_tables(tables)
+    return page
+
+
+def figures(
+    sources: Source | Sequence[Source],
+    out: Path | str,
+    *,
+    figures: Sequence[str] = (),
+    format: Literal["pdf", "svg", "png"] = "pdf",
+    overwrite: bool = False,
+) -> Mapping[str, Path]:
+    """Draw the figures of a paper into the folder `out`; returns the file of each figure.
+
+    `sources` are opened objects or their paths; `figures` names some of layers, matrix, masking, training and
+    instances, by default all that have data. OutputExistsError where a file is in the way.
+    """
+    check_choice("format", format, FORMATS)
+    for name in figures:
+        check_choice("figures", name, FIGURES)
+    drawn = make_figures(read_sources(sources), tuple(figures))
+    paths = files_in(Path(out), [f"{name}.{format}" for name in drawn], overwrite=overwrite)
+    files = dict(zip(drawn, paths, strict=True))
+    for name, path in files.items():
+        with whole_file(path) as temporary:
+            save(drawn[name], temporary, format)
+    return files

@@ -1,0 +1,123 @@
+"""Lists of what is registered, built in or by plugins: one row each, as `culnig-engine list` prints them.
+
+`registry.problems()` says afterwards which plugins could not be loaded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from culnig import registry
+from culnig.core.items import Item
+from culnig.errors import EnvironmentProblem, UnknownNameError
+from culnig.models.embedded import INSTALL_COMMAND, embedded_model_file
+from culnig.scorers.base import GRADIENT_ACTIVATION
+
+SHOWN_ITEMS = 3
+REFUSED = ("mixtures of experts", "encoders", "encoder–decoders")
+"""Kinds of models that no adapter takes."""
+
+
+def list_models() -> dict[str, Any]:
+    """Model adapters, kinds of models that are refused, and whether the embedded model is installed."""
+    try:
+        embedded = f"installed ({embedded_model_file().name})"
+    except EnvironmentProblem:
+        embedded = f"not installed: {INSTALL_COMMAND}"
+    rows = [{"adapter": adapter.name, "binds": adapter.summary} for adapter in registry.adapters()]
+    return {"adapters": rows, "refused": list(REFUSED), "embedded": embedded}
+
+
+def list_benchmarks() -> list[dict[str, Any]]:
+    """Benchmarks with their role, control and where their items come from."""
+    return [
+        {
+            "benchmark": benchmark.name,
+            "role": benchmark.role,
+            "data": "--data-dir or hub" if benchmark.needs_data_dir else "built in",
+            "control": benchmark.control,
+            "summary": benchmark.summary,
+        }
+        for benchmark in registry.benchmarks()
+    ]
+
+
+def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -> dict[str, Any]:
+    """Read all items of a benchmark (a name or a file); counts per culture and split, and the first items."""
+    chosen = registry.benchmark(str(benchmark))
+    counts: Counter[tuple[str, str]] = Counter()
+    items: list[Item] = []
+    for item in chosen.read(None if data_dir is None else Path(data_dir)):
+        counts[item.culture, item.split] += 1
+        if len(items) < SHOWN_ITEMS:
+            items.append(item)
+    cultures = [
+        {"culture": culture, "identify": counts[culture, "identify"], "test": counts[culture, "test"]}
+        for culture in dict.fromkeys(culture for culture, _ in counts)
+    ]
+    return {
+        "benchmark": chosen.name,
+        "role": chosen.role,
+        "cultures": cultures,
+        "items": [asdict(item) for item in items],
+    }
+
+
+def list_scorers() -> list[dict[str, Any]]:
+    """Ways to score neurons, all from one forward and backward pass."""
+    default = {
+        "scorer": GRADIENT_ACTIVATION,
+        "weight": "gold",
+        "more passes for": "",
+        "summary": "gradient × activation; always computed",
+    }
+    more = [
+        {
+            "scorer": scorer.name,
+            "weight": scorer.weight,
+            "more passes for": " ".join(scorer.targets),
+            "summary": scorer.summary,
+        }
+        for scorer in registry.scorers()
+    ]
+    return [default, *more]
+
+
+def list_cultures(
+    region: str | None = None, language: str | None = None, benchmark: str | None = None
+) -> list[dict[str, Any]]:
+    """Culture records: of a region or zone (or a part of its name), with a spoken language (a BCP-47 code
+    such as es), or with a name in a benchmark. UnknownNameError for a benchmark that names no cultures.
+    """
+    records = registry.cultures().values()
+    if benchmark is not None:
+        with_names = {name for record in records for name in record.names}
+        if benchmark not in with_names:
+            raise UnknownNameError("benchmark with names of cultures", benchmark, with_names)
+    return [
+        {
+            "culture": record.key,
+            "iso": record.iso,
+            "region": record.region,
+            "zone": record.zone,
+            "languages": ", ".join(record.languages),
+            "benchmarks": ", ".join(record.names),
+            "related": ", ".join(record.related),
+        }
+        for record in records
+        if (region is None or region.casefold() in f"{record.region}\n{record.zone}".casefold())
+        and (language is None or any(_matches(spoken, language) for spoken in record.languages))
+        and (benchmark is None or benchmark in record.names)
+    ]
+
+
+def _matches(spoken: str, language: str) -> bool:
+    return f"{spoken}-".casefold().startswith(f"{language}-".casefold())
+
+
+def list_plugins() -> list[dict[str, str]]:
+    """Every registered entry with the package that owns it, and whether it can be loaded."""
+    return registry.entries()

@@ -1,0 +1,45 @@
+"""How alike neuron sets are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from culnig.report.figures import similarity_figure
+from culnig.selection.sets import NeuronSetOrPath, distinctly_named, opened_run
+from culnig.selection.similarity import Measure, similarity_matrix, tree
+from culnig.store.output_folder import check_file
+from culnig.store.run import Run
+
+
+def neurons_overlap(
+    sets: Sequence[NeuronSetOrPath],
+    *,
+    measure: Measure = "jaccard",
+    run: Run | Path | str | None = None,
+    figure: Path | str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """How alike sets are, next to what chance would give, and which of them go together.
+
+    `measure` is jaccard (shared / in either) or overlap (shared / size of the smaller set). With a `run` of
+    the model, chance keeps each set's counts per module and layer. The result has `sets`, `matrix`, shape
+    (set, set), `pairs` and `tree` (average linkage). `figure` is a PNG file to draw matrix and tree into.
+    """
+    if figure is not None:
+        check_file(Path(figure), overwrite=overwrite)
+    named = distinctly_named(sets)
+    layout = None if run is None else opened_run(run).layout
+    matrix, pairs = similarity_matrix(named, measure, layout)
+    names = [chosen.name for chosen in named]
+    if figure is not None:
+        similarity_figure(Path(figure), names, matrix, measure)
+    return {
+        "measure": measure,
+        "sets": [{"name": chosen.name, "n_neurons": len(chosen.neurons)} for chosen in named],
+        "matrix": matrix.tolist(),
+        "pairs": [asdict(pair) for pair in pairs],
+        "tree": tree(names, matrix).document(),
+    }

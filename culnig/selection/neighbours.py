@@ -1,0 +1,154 @@
+"""Neighbouring methods as a user calls them: LAPE, CAPE, CRISPR, integrated gradients, knowledge neurons.
+
+The functions return a set or sets by culture; `out` is the file, or the folder, that they are written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from culnig.selection.by_scorer import SCORERS, TopSettings, select_by_scorer
+from culnig.selection.knowledge import KnowledgeSettings, prompt_counts, select_knowledge
+from culnig.selection.lape import SCORER, LapeSettings, activation_shares
+from culnig.selection.lape import select_lape as lape_sets
+from culnig.selection.neuron_set import NeuronSet
+from culnig.selection.select import ALL, known_cultures, opened, set_files, written, written_each
+from culnig.selection.tables import SelectionTables, selection_tables
+from culnig.store.run import Run
+
+
+def select_lape(
+    run: Run | Path | str,
+    cultures: Sequence[str] = (ALL,),
+    *,
+    target: str | None = None,
+    top: float = LapeSettings.top,
+    percentile: float = LapeSettings.percentile,
+    pool: str = LapeSettings.pool,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> dict[str, NeuronSet]:
+    """Neurons that are on for few cultures, by entropy (Tang et al. 2024), by culture.
+
+    Needs the scorer `positive-tokens` in the run. `top` is the share of the pool that is kept for all
+    cultures together, `percentile` what a neuron must exceed among all activation shares for a culture.
+    """
+    return _by_entropy("lape", run, cultures, target, LapeSettings(top, percentile, pool), out, overwrite)
+
+
+def select_cape(
+    run: Run | Path | str,
+    cultures: Sequence[str] = (ALL,),
+    *,
+    target: str | None = None,
+    top: float = LapeSettings.top,
+    percentile: float = LapeSettings.percentile,
+    pool: str = LapeSettings.pool,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> dict[str, NeuronSet]:
+    """The selection of `select_lape` under its name for cultures (arXiv 2508.02241)."""
+    return _by_entropy("cape", run, cultures, target, LapeSettings(top, percentile, pool), out, overwrite)
+
+
+def _by_entropy(
+    method: str,
+    run: Run | Path | str,
+    cultures: Sequence[str],
+    target: str | None,
+    settings: LapeSettings,
+    out: Path | str | None,
+    overwrite: bool,
+) -> dict[str, NeuronSet]:
+    shares = activation_shares(opened(run, SCORER), target)
+    chosen = known_cultures(cultures, shares.cultures)
+    files = None if out is None else set_files(Path(out), chosen, overwrite)
+    sets = lape_sets(shares, settings, method)
+    return written_each({culture: sets[culture] for culture in chosen}, files, overwrite)
+
+
+def select_crispr(
+    run: Run | Path | str,
+    culture: str | None = None,
+    *,
+    target: str | None = None,
+    top: float = TopSettings.top,
+    pool: str = TopSettings.pool,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> NeuronSet:
+    """Neurons that raise the most probable wrong label (Yang et al. 2024), for a culture or all together.
+
+    Needs the scorer `crispr` in the run. `top` is the share of the pool that is kept.
+    """
+    tables = _tables(run, "crispr", target)
+    return written(select_by_scorer(tables, "crispr", culture, TopSettings(top, pool)), out, overwrite)
+
+
+def select_ig(
+    run: Run | Path | str,
+    culture: str | None = None,
+    *,
+    target: str | None = None,
+    top: float = TopSettings.top,
+    pool: str = TopSettings.pool,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> NeuronSet:
+    """Neurons of largest integrated gradients (the score of Dai et al. 2022), for a culture or all together.
+
+    Needs the scorer `integrated-gradients` in the run. `top` is the share of the pool that is kept.
+    """
+    tables = _tables(run, "ig", target)
+    return written(select_by_scorer(tables, "ig", culture, TopSettings(top, pool)), out, overwrite)
+
+
+def sets_by_scorer(
+    run: Run | Path | str,
+    cultures: Sequence[str] = (ALL,),
+    *,
+    method: str,
+    target: str | None = None,
+    top: float = TopSettings.top,
+    pool: str = TopSettings.pool,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> dict[str, NeuronSet]:
+    """The sets of `select_crispr` or `select_ig` by culture; the scores are read once."""
+    tables = _tables(run, method, target)
+    chosen = known_cultures(cultures, tables.cultures)
+    files = None if out is None else set_files(Path(out), chosen, overwrite)
+    settings = TopSettings(top, pool)
+    sets = {culture: select_by_scorer(tables, method, culture, settings) for culture in chosen}
+    return written_each(sets, files, overwrite)
+
+
+def _tables(run: Run | Path | str, method: str, target: str | None) -> SelectionTables:
+    return selection_tables(
+        opened(run, SCORERS[method]), target=target, use_control=False, use_exclusion=False
+    )
+
+
+def select_knowledge_neurons(
+    run: Run | Path | str,
+    cultures: Sequence[str] = (ALL,),
+    *,
+    target: str | None = None,
+    threshold: float = KnowledgeSettings.threshold,
+    shared: float = KnowledgeSettings.shared,
+    pool: str = KnowledgeSettings.pool,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> dict[str, NeuronSet]:
+    """Neurons that stand out in most prompts, by the rule of Dai et al. 2022, by culture.
+
+    Needs a run of level `item`. `threshold` is the share of the largest score of a prompt that a neuron must
+    reach there, `shared` the share of the culture's prompts in which it must.
+    """
+    settings = KnowledgeSettings(threshold, shared, pool)
+    counted = prompt_counts(opened(run), settings, target)
+    chosen = known_cultures(cultures, counted.cultures)
+    files = None if out is None else set_files(Path(out), chosen, overwrite)
+    sets = {culture: select_knowledge(counted, culture, settings) for culture in chosen}
+    return written_each(sets, files, overwrite)

@@ -1,0 +1,135 @@
+"""Combine neuron sets, compare them, and change their format: `culnig-engine neurons` in Python.
+
+Every set may be a `NeuronSet` or the path of its file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from culnig.core.neurons import MLP_GATE, Layout
+from culnig.errors import InputError, argument
+from culnig.models.named import model_without_weights
+from culnig.selection.algebra import Difference, Operation, combine, difference
+from culnig.selection.formats import Format, read_any, write_as
+from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+from culnig.store.run import Run
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from culnig.models.base import BoundModel
+    from culnig.models.settings import LoadOptions
+
+NeuronSetOrPath = NeuronSet | Path | str
+
+
+def as_neuron_set(neurons: NeuronSetOrPath) -> NeuronSet:
+    """A set as it is, or read from its file."""
+    return neurons if isinstance(neurons, NeuronSet) else read_neuron_set(Path(neurons))
+
+
+def neurons_union(
+    sets: Sequence[NeuronSetOrPath], out: Path | str | None = None, *, overwrite: bool = False
+) -> NeuronSet:
+    """Neurons in any of the sets; written to `out` if it is given. MismatchError for different models."""
+    return _combined(sets, "union", out, overwrite)
+
+
+def neurons_intersect(
+    sets: Sequence[NeuronSetOrPath], out: Path | str | None = None, *, overwrite: bool = False
+) -> NeuronSet:
+    """Neurons in all of the sets; otherwise as `neurons_union`."""
+    return _combined(sets, "intersect", out, overwrite)
+
+
+def neurons_minus(
+    sets: Sequence[NeuronSetOrPath], out: Path | str | None = None, *, overwrite: bool = False
+) -> NeuronSet:
+    """Neurons of the first set that are in none of the others; otherwise as `neurons_union`."""
+    return _combined(sets, "minus", out, overwrite)
+
+
+def _combined(
+    sets: Sequence[NeuronSetOrPath], operation: Operation, out: Path | str | None, overwrite: bool
+) -> NeuronSet:
+    combined = combine(distinctly_named(sets), operation)
+    if out is not None:
+        combined.write(Path(out), overwrite=overwrite)
+    return combined
+
+
+def neurons_diff(sets: Sequence[NeuronSetOrPath]) -> Difference:
+    """What two sets share, what only one of them has, and which of their settings differ."""
+    if len(sets) != 2:
+        raise InputError(f"two neuron sets can be compared this way, {len(sets)} are given")
+    return difference(*distinctly_named(sets))
+
+
+def neurons_convert(
+    files: Sequence[Path | str] | Path | str,
+    to: Format,
+    out: Path | str,
+    *,
+    model: str | Path | BoundModel | None = None,
+    run: Run | Path | str | None = None,
+    module: str = MLP_GATE,
+    group: int | None = None,
+    overwrite: bool = False,
+    **loading: Unpack[LoadOptions],
+) -> list[NeuronSet]:
+    """Read neuron sets (our files, the released code's JSON, LAPE's .pth) and write them as `to`.
+
+    Files of other programs do not say how wide their model is: `run` or `model` does. `module` is the module
+    of a LAPE file, `group` picks one of its groups. Returns the sets that were written.
+    """
+    layout, name = _layout(model, run, loading)
+    paths = [files] if isinstance(files, str | Path) else files
+    sets = [chosen for path in paths for chosen in read_any(Path(path), layout, name, module)]
+    if group is not None:
+        if not 0 <= group < len(sets):
+            raise InputError(f"{argument('group')} is {group}; the {len(sets)} groups are numbered from 0")
+        sets = [sets[group]]
+    if to != "lape" and len(sets) > 1:
+        raise InputError(
+            f"{len(sets)} sets were read, a {to} file holds one; choose with {argument('group')}"
+        )
+    n_layers = None if layout is None else layout.n_layers
+    write_as(sets, Path(out), to, n_layers=n_layers, module=module, overwrite=overwrite)
+    return sets
+
+
+def _layout(
+    model: str | Path | BoundModel | None, run: Run | Path | str | None, loading: LoadOptions
+) -> tuple[Layout | None, str]:
+    """Layout and name of the model that `run` or `model` gives."""
+    if model is not None and run is not None:
+        raise InputError(f"{argument('run')} and {argument('model')} both give a layout; use one of them")
+    if run is not None:
+        opened = opened_run(run)
+        return opened.layout, opened.model
+    if model is not None:
+        bound = model_without_weights(model, **loading)
+        return bound.layout, bound.source
+    return None, ""
+
+
+def opened_run(run: Run | Path | str) -> Run:
+    """A run as it is, or opened from its folder."""
+    return run if isinstance(run, Run) else Run(Path(run))
+
+
+def distinctly_named(sets: Sequence[NeuronSetOrPath]) -> list[NeuronSet]:
+    """The sets; those that share a name are called by their files."""
+    read = [as_neuron_set(chosen) for chosen in sets]
+    counts = Counter(chosen.name for chosen in read)
+    return [
+        replace(chosen, name=f"{chosen.name} ({Path(given).name})")
+        if counts[chosen.name] > 1 and not isinstance(given, NeuronSet)
+        else chosen
+        for chosen, given in zip(read, sets, strict=True)
+    ]

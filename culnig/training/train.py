@@ -1,0 +1,163 @@
+"""Fine-tune a model by a plan: from a plan, a task and a folder to a model that `--model` reads.
+
+Under torchrun every process calls `train` and takes a share of each step; the first process writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from culnig import registry
+from culnig.core.processes import Processes, launched
+from culnig.core.progress import Progress, Say, no_progress, say_nothing
+from culnig.errors import InputError, TrainingError, option
+from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.models.named import loaded_model
+from culnig.models.settings import LoadOptions
+from culnig.training.folder import TRAINING_FILE, TrainingFolder, read_training
+from culnig.training.plan import PLAN_FILE, Plan
+from culnig.training.plan_file import read_plan
+from culnig.training.record import request_record, result_record
+from culnig.training.settings import TrainOptions, TrainSettings, split_options
+from culnig.training.tasks import Task, read_task
+from culnig.training.trainer import fit
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from culnig.models.base import BoundModel
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training starts from, read and checked before the model is loaded."""
+
+    plan: Plan
+    task: Task
+    settings: TrainSettings
+    loading: LoadOptions
+    folder: TrainingFolder
+    processes: Processes
+
+    @classmethod
+    def prepare(
+        cls,
+        plan: Plan | Path | str,
+        task: str,
+        folder: TrainingFolder,
+        *,
+        data_dir: Path | None,
+        resume: bool,
+        overwrite: bool,
+        options: TrainOptions,
+    ) -> Training:
+        """Read plan and task, and see that the folder is free; `options` are those of `train`."""
+        if resume and overwrite:
+            raise InputError(
+                f"{option('resume')} continues a training and {option('overwrite')} starts it anew; give one "
+                "of them"
+            )
+        settings, loading = split_options(options)
+        if not isinstance(plan, Plan):
+            plan = read_plan(Path(plan))
+        benchmark = registry.benchmark(task)
+        processes = launched()
+        if processes.is_first:
+            folder.prepare(overwrite=overwrite, resume=resume)
+        read = read_task(benchmark, data_dir, settings.examples, settings.seed)
+        return cls(plan, read, settings, loading, folder, processes)
+
+    def load(self, model: str | Path | BoundModel, say: Say) -> tuple[BoundModel, list[EncodedItem]]:
+        """The model, checked against the plan, and the task's examples as token ids."""
+        bound = loaded_model(model, say, **self.loading)
+        self.plan.check(bound)
+        return bound, encoded_examples(bound, self.task, say)
+
+    def start(self, record: dict[str, Any], *, resume: bool) -> None:
+        """Make the folder or continue it; the first process does so, and the others see the result."""
+        if self.processes.is_first:
+            self.folder.open(record, resume=resume)
+        self.processes.wait_for_all()
+
+
+def train(
+    model: str | Path | BoundModel,
+    plan: Plan | Path | str,
+    task: str,
+    out: Path | str,
+    *,
+    data_dir: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+    say: Say = say_nothing,
+    **options: Unpack[TrainOptions],
+) -> dict[str, Any]:
+    """Fine-tune the weights that a plan names on the label token of a task, and save a model folder.
+
+    `model` is a name or a loaded model, which is trained in place; `task` names a benchmark or a file that
+    declares one. `options` are the fields of `TrainSettings` (`learning_rate=1e-4`; `lora=8` for LoRA of
+    that rank) and, where `model` is a name, of `LoadSettings` (`dtype="bfloat16"`).
+
+    Returns `training.json`: settings, losses by step, parameters trained; under torchrun, in the first
+    process only, others get an empty one. InputError and its kinds say what is wrong with an input,
+    TrainingError that the loss is not a number.
+    """
+    folder = TrainingFolder(Path(out), TRAINING_FILE)
+    training = Training.prepare(
+        plan, task, folder, data_dir=data_dir, resume=resume, overwrite=overwrite, options=options
+    )
+    first = training.processes.is_first
+    say = say if first else say_nothing
+    bound, encoded = training.load(model, say)
+    record = request_record(bound, training.plan, training.task, training.settings)
+    with folder:
+        training.start(record, resume=resume)
+        if folder.finished:
+            say(f"{out} is finished already")
+        else:
+            trained = fit(
+                bound,
+                training.plan,
+                encoded,
+                training.settings,
+                folder,
+                progress=lambda done, total: (progress if first else no_progress)("train", done, total),
+                say=say,
+                save=lambda trained_model: save_model(bound, trained_model, folder.path),
+            )
+            if first:
+                training.plan.write(folder.path / PLAN_FILE, overwrite=True)
+                folder.finish({**record, **result_record(training.plan, trained)})
+    return read_training(folder.path) if first else {}
+
+
+def encoded_examples(bound: BoundModel, task: Task, say: Say) -> list[EncodedItem]:
+    """The task's examples as token ids, without those that are too long; `say` hears how many these are."""
+    encoder = Encoder(bound)
+    fitting = encoder.fitting(task.examples)
+    n_too_long = len(task.examples) - len(fitting)
+    if not fitting:
+        raise TrainingError(
+            f"all {n_too_long} examples of {task.name!r} are longer than the {bound.max_tokens} tokens of "
+            "this model"
+        )
+    if n_too_long:
+        say(f"{n_too_long} examples are longer than the model allows and are left out")
+    return encoder.encode_all(fitting)
+
+
+def save_model(bound: BoundModel, model: Any, folder: Path) -> None:
+    """Write a model or adapter and its tokenizer, as `load_model` reads them."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model.save_pretrained(folder)
+        bound.tokenizer.save_pretrained(folder)
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

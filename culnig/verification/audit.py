@@ -1,0 +1,111 @@
+"""Audit a neuron set: scores of its best neurons beside the exact effect of zeroing each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from culnig.benchmarks.choosing import read_benchmarks
+from culnig.core.items import Item, SplitChoice
+from culnig.core.neurons import Layout
+from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
+from culnig.errors import InputError, argument
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.models.named import loaded_model
+from culnig.scoring.scoring import ScoreSettings
+from culnig.selection.random import select_random
+from culnig.selection.sets import NeuronSetOrPath, as_neuron_set
+from culnig.verification import linearisation
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from culnig.models.base import BoundModel
+    from culnig.models.settings import LoadOptions
+
+
+def audit(
+    neurons: NeuronSetOrPath,
+    model: str | Path | BoundModel,
+    benchmarks: Sequence[str] | str,
+    *,
+    data_dir: Path | str | None = None,
+    split: SplitChoice = "identify",
+    cultures: Sequence[str] = (),
+    limit: int | None = None,
+    per_culture: int | None = None,
+    token_budget: int = DEFAULT_TOKEN_BUDGET,
+    top: int = 20,
+    aggregator: str = "max",
+    seed: int = 0,
+    progress: Progress = no_progress,
+    say: Say = say_nothing,
+    **loading: Unpack[LoadOptions],
+) -> dict[str, Any]:
+    """Zero neurons one at a time: the `top` best of the set, and as many random ones of the same modules
+    and layers.
+
+    `aggregator` is that of the run the set was selected from. The result has `neurons` (score, linear
+    estimate and exact effect of each), `correlations` (Spearman's rho with its interval; None if it is
+    undefined), `n_items`, and `low`: whether the scores rank the effects badly. InputError for a `top` larger
+    than the set and for benchmarks that are not targets with answer labels.
+    """
+    chosen = as_neuron_set(neurons)
+    if not 2 <= top <= len(chosen.neurons):
+        raise InputError(
+            f"{argument('top')} is {top}, {chosen.name!r} holds {len(chosen.neurons)} neurons; give a number "
+            "from 2 to that"
+        )
+    items = _items(benchmarks, data_dir, split, cultures, limit, per_culture)
+    best = replace(chosen, neurons=chosen.neurons[:top], scores=chosen.scores[:top], columns={})
+    bound = loaded_model(model, say, **loading)
+    flat = best.flat(bound.layout)
+    random = select_random(best, bound.layout, seed).flat(bound.layout)
+    task = Task(progress, "neurons zeroed", 2 * top)
+    settings = ScoreSettings(aggregator=aggregator, token_budget=token_budget)
+    result = linearisation.audit(bound, items, flat, random, settings, task.advance)
+    return {"n_items": len(items), **_document(result, bound.layout)}
+
+
+def _items(
+    benchmarks: Sequence[str] | str,
+    data_dir: Path | str | None,
+    split: SplitChoice,
+    cultures: Sequence[str],
+    limit: int | None,
+    per_culture: int | None,
+) -> list[Item]:
+    names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
+    chosen = read_benchmarks(names, data_dir, split, cultures, limit, per_culture)
+    for name, benchmark_items in chosen.items():
+        if benchmark_items.role != "target":
+            raise InputError(
+                f"benchmark {name!r} is a {benchmark_items.role}; an audit needs a target benchmark"
+            )
+        if not all(item.options for item in benchmark_items.items):
+            raise InputError(f"benchmark {name!r} is answered freely; an audit needs answer labels")
+    return [item for benchmark_items in chosen.values() for item in benchmark_items.items]
+
+
+def _document(result: linearisation.Audit, layout: Layout) -> dict[str, Any]:
+    return {
+        "low": result.is_low,
+        "correlations": {
+            name: {key: None if value != value else value for key, value in asdict(correlation).items()}
+            for name, correlation in result.correlations.items()
+        },
+        "neurons": [
+            {
+                "module": neuron.module,
+                "layer": neuron.layer,
+                "index": neuron.index,
+                "group": "top" if number < result.n_top else "random",
+                "score": float(result.score[number]),
+                "linear_estimate": float(result.first_order[number]),
+                "effect": float(result.effect[number]),
+            }
+            for number, neuron in enumerate(layout.neurons(result.flat))
+        ],
+    }

@@ -1,0 +1,297 @@
+"""The work of every command by `import culnig` alone, in a process where `culnig.cli` cannot be imported.
+
+Run with an empty folder. Prints one JSON document: for each command "ok", or how it failed.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+NO_COMMAND_LINE = "the command line is not for the library"
+
+
+class _NoCommandLine(importlib.abc.MetaPathFinder):
+    """Refuses `culnig.cli` and everything in it, and click, which only the command line needs."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name.split(".")[:2] == ["culnig", "cli"] or name == "click":
+            raise ImportError(NO_COMMAND_LINE)
+
+
+sys.meta_path.insert(0, _NoCommandLine())
+
+import culnig  # noqa: E402 - the hook comes first
+from tests.reanalysis.released import document, written  # noqa: E402
+from tests.tiny_models import tiny_model  # noqa: E402
+from tests.training.tasks import glue_folder  # noqa: E402
+
+FOLDER = Path(sys.argv[1])
+MODEL = str(FOLDER / "model")
+FEW: dict[str, Any] = {"cultures": ("Spain", "China", "Iran"), "per_culture": 2}
+ROLES = ("everyday", "everyday-control", "country-rc")
+
+WORK: dict[str, Callable[[], None]] = {}
+
+
+def command(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def register(work: Callable[[], None]) -> Callable[[], None]:
+        WORK[name] = work
+        return work
+
+    return register
+
+
+@command("list models")
+def list_models() -> None:
+    assert culnig.list_models()["adapters"]
+
+
+@command("list benchmarks")
+def list_benchmarks() -> None:
+    assert {"everyday", "blend"} <= {row["benchmark"] for row in culnig.list_benchmarks()}
+    assert culnig.check_benchmark("everyday")["cultures"]
+
+
+@command("list cultures")
+def list_cultures() -> None:
+    assert "Mexico" in {row["culture"] for row in culnig.list_cultures(language="es")}
+
+
+@command("list scorers")
+def list_scorers() -> None:
+    assert "crispr" in {row["scorer"] for row in culnig.list_scorers()}
+
+
+@command("list plugins")
+def list_plugins() -> None:
+    assert {row["state"] for row in culnig.list_plugins()} == {"ok"}
+
+
+@command("plan")
+def plan() -> None:
+    assert culnig.plan(MODEL, "everyday", device_memory="24G", **FEW)["fits"]
+
+
+@command("verify")
+def verify() -> None:
+    assert culnig.verify(culnig.load_model(MODEL, dtype="float32"))["passed"]
+
+
+@command("score")
+def score() -> None:
+    calls: list[tuple[str, int, int]] = []
+    run = culnig.score(
+        *(MODEL, ROLES, FOLDER / "run"),
+        level="item",
+        scorers=("crispr", "integrated-gradients", "mean-activation", "positive-tokens"),
+        progress=lambda *step: calls.append(step),
+        **FEW,
+    )
+    assert run.folder == FOLDER / "run"
+    assert calls[-1][1] == calls[-1][2]
+    for shard in ("1/2", "2/2"):
+        culnig.score(MODEL, "everyday", FOLDER / f"shard-{shard[0]}", shard=shard, **FEW)
+
+
+@command("reduce")
+def reduce() -> None:
+    assert culnig.reduce(FOLDER / "run", FOLDER / "half", half=1).benchmarks["everyday"].n_items == 3
+
+
+@command("merge")
+def merge() -> None:
+    merged = culnig.merge([FOLDER / "shard-1", FOLDER / "shard-2"], FOLDER / "merged")
+    assert merged.benchmarks["everyday"].n_items == 6
+
+
+@command("import")
+def import_scores() -> None:
+    file = written(FOLDER / "blend_max_scores.json", document("blend", 0, 10))
+    assert culnig.import_scores([file], FOLDER / "imported", model_name="theirs").model == "theirs"
+
+
+@command("select general")
+def select_general() -> None:
+    chosen = culnig.select_general(FOLDER / "run", top_mlp=0.1, out=FOLDER / "general.json")
+    assert len(chosen.neurons) > 2
+
+
+@command("select specific")
+def select_specific() -> None:
+    chosen = culnig.select_specific(FOLDER / "run", "Iran", top=0.5, z=0.0, out=FOLDER / "iran.json")
+    assert chosen.method["culture"] == "Iran"
+
+
+@command("select random")
+def select_random() -> None:
+    random = culnig.select_random(FOLDER / "run", FOLDER / "general.json", out=FOLDER / "random.json")
+    assert len(random.neurons) == len(culnig.read_neuron_set(FOLDER / "general.json").neurons)
+
+
+@command("select lape")
+def select_lape() -> None:
+    assert set(culnig.select_lape(FOLDER / "run", top=0.3, percentile=50.0)) == set(FEW["cultures"])
+
+
+@command("select cape")
+def select_cape() -> None:
+    assert list(culnig.select_cape(FOLDER / "run", ("Iran",), top=0.3, percentile=50.0)) == ["Iran"]
+
+
+@command("select crispr")
+def select_crispr() -> None:
+    assert culnig.select_crispr(FOLDER / "run", top=0.1).neurons
+
+
+@command("select ig")
+def select_ig() -> None:
+    assert culnig.select_ig(FOLDER / "run", top=0.1).neurons
+
+
+@command("select knowledge-neurons")
+def select_knowledge_neurons() -> None:
+    chosen = culnig.select_knowledge_neurons(FOLDER / "run", threshold=0.1, shared=0.5)
+    assert set(chosen) == set(FEW["cultures"])
+
+
+def _two_sets() -> list[Path]:
+    return [FOLDER / "general.json", FOLDER / "random.json"]
+
+
+@command("neurons union")
+def neurons_union() -> None:
+    joined = culnig.neurons_union(_two_sets(), FOLDER / "union.json")
+    assert len(culnig.read_neuron_set(FOLDER / "union.json").neurons) == len(joined.neurons)
+
+
+@command("neurons intersect")
+def neurons_intersect() -> None:
+    assert not culnig.neurons_intersect(_two_sets()).neurons
+
+
+@command("neurons minus")
+def neurons_minus() -> None:
+    assert len(culnig.neurons_minus([FOLDER / "union.json", FOLDER / "random.json"]).neurons) > 2
+
+
+@command("neurons diff")
+def neurons_diff() -> None:
+    assert not culnig.neurons_diff(_two_sets()).both
+
+
+@command("neurons overlap")
+def neurons_overlap() -> None:
+    found = culnig.neurons_overlap(_two_sets(), run=FOLDER / "run", figure=FOLDER / "overlap.png")
+    assert found["pairs"][0]["shared"] == 0
+    assert (FOLDER / "overlap.png").exists()
+
+
+@command("neurons convert")
+def neurons_convert() -> None:
+    culnig.neurons_convert(FOLDER / "general.json", "csv", FOLDER / "general.csv")
+    assert (FOLDER / "general.csv").read_text().startswith("module,layer,index,score")
+
+
+@command("inspect")
+def inspect() -> None:
+    kinds = {culnig.inspect(path)["kind"] for path in (FOLDER / "run", FOLDER / "general.json")}
+    assert kinds == {"run", "neurons"}
+    assert culnig.inspect(FOLDER / "run", verify=True)["verified"]
+    assert len(culnig.inspect(FOLDER / "run", top=3)["neurons"]) == 3
+
+
+@command("audit")
+def audit() -> None:
+    general = culnig.read_neuron_set(FOLDER / "general.json")
+    result = culnig.audit(general, MODEL, "everyday", cultures=("Iran",), per_culture=1, top=2)
+    assert [row["group"] for row in result["neurons"]] == ["top", "top", "random", "random"]
+
+
+@command("evaluate")
+def evaluate() -> None:
+    for name, sets in (("evaluation", FOLDER / "general.json"), ("other", FOLDER / "random.json")):
+        result = culnig.evaluate(MODEL, "everyday", sets, FOLDER / name, random_baseline=1, **FEW)
+        assert [row["benchmark"] for row in result.rows] == ["everyday"] * 3
+
+
+@command("compare")
+def compare() -> None:
+    rows = culnig.compare(FOLDER / "evaluation", FOLDER / "other")
+    assert rows[0]["benchmark"] == "everyday"
+
+
+@command("instances")
+def instances() -> None:
+    result = culnig.instances(MODEL, "everyday", FOLDER / "general.json", FOLDER / "instances.h5", **FEW)
+    assert result["control"] == "everyday-control"
+
+
+@command("modules")
+def modules() -> None:
+    planned = culnig.plan_training(FOLDER / "general.json", out=FOLDER / "plan.yaml", budget=0.25)
+    assert planned.n_trainable > 0
+
+
+@command("train")
+def train() -> None:
+    data: dict[str, Any] = {"data_dir": glue_folder(FOLDER / "data", n_train=8), "max_steps": 1}
+    trained = culnig.train(MODEL, FOLDER / "plan.yaml", "qnli", FOLDER / "trained", **data)
+    assert trained["steps"] == 1
+    assert culnig.load_model(FOLDER / "trained").layout.n_layers == 3
+    compared = culnig.compare_arms(
+        *(MODEL, FOLDER / "plan.yaml", "qnli", ("top", "rows"), FOLDER / "arms"), **data, limit=2
+    )
+    assert [arm["arm"] for arm in compared["arms"]] == ["top", "rows"]
+
+
+@command("report")
+def report() -> None:
+    sources = [FOLDER / name for name in ("run", "evaluation", "general.json", "instances.h5", "arms")]
+    culnig.report(sources, FOLDER / "report.html")
+    assert "<html" in (FOLDER / "report.html").read_text()[:200]
+
+
+@command("figures")
+def figures() -> None:
+    made = culnig.figures([FOLDER / "general.json"], FOLDER / "figures", figures=("layers",), format="png")
+    assert all(path.exists() for path in made.values())
+
+
+@command("validate")
+def validate() -> None:
+    sizes = {"cultures": 3, "questions": 2, "neurons_per_culture": 2, "layers": 2, "mlp_width": 16}
+    assert culnig.validate(**sizes).document()["n_planted"] == 8
+
+
+@command("demo")
+def demo() -> None:
+    culnig.demo(FOLDER / "demo", quick=True)
+    assert (FOLDER / "demo" / "report.html").exists()
+
+
+def main() -> None:
+    model = tiny_model()
+    model.model.save_pretrained(MODEL)
+    model.tokenizer.save_pretrained(MODEL)
+    outcomes = {}
+    for name, work in WORK.items():
+        if sys.argv[2:] and name not in sys.argv[2:]:
+            continue
+        try:
+            work()
+        except Exception:
+            outcomes[name] = traceback.format_exc()
+        else:
+            outcomes[name] = "ok"
+    assert not {name for name in sys.modules if name.split(".")[:2] == ["culnig", "cli"]}
+    print(json.dumps(outcomes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Python does what every command does, with the same options and without `culnig.cli`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import culnig
+from culnig.cli.main import cli
+from culnig.models.settings import LoadOptions
+from culnig.training.settings import TrainOptions
+
+ROOT = Path(__file__).parents[2]
+SLOW = ("demo", "validate")
+"""Commands that train, or load the embedded model."""
+
+FUNCTIONS = {
+    "import": ("import_scores",),
+    "list benchmarks": ("list_benchmarks", "check_benchmark"),
+    "modules": ("plan_training",),
+    "select specific": ("select_specific", "select_specific_sets"),
+    "train": ("train", "compare_arms"),
+}
+"""Functions of commands whose function has another name, or that have several."""
+
+KEYWORDS = {
+    "check": "benchmark",
+    "factor": "factors",
+    "format": "to",
+    "neurons": "neuron_sets",
+    "output": "out",
+    "o": "out",
+    "scorer": "scorers",
+    "share": "shares",
+}
+"""Keyword arguments that have another name than their option; any option may be the plural."""
+
+ONLY_OPTIONS = {"json": "functions return what is printed", "help": "functions have docstrings"}
+"""Options that are no keyword arguments, and why."""
+
+
+def commands(group: click.Group = cli, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command that is no group, by its full name."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{above}{name} ")
+        else:
+            assert command is not None
+            yield f"{above}{name}", command
+
+
+COMMANDS = dict(commands())
+
+
+def outcomes_in(folder: Path, *names: str) -> dict[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.every_command", str(folder), *names],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return outcomes
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory) -> dict[str, str]:
+    """How each command's work ended without the command line."""
+    quick = [name for name in COMMANDS if name not in SLOW]
+    return outcomes_in(tmp_path_factory.mktemp("library"), *quick)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SLOW])
+def test_the_library_does_the_work_of_every_command(outcomes, name):
+    assert outcomes.get(name, "every_command.py does not do it") == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_the_library_does_the_slow_work_too(name, tmp_path):
+    assert outcomes_in(tmp_path, name) == {name: "ok"}
+
+
+# Options are keyword arguments
+
+
+def functions_of(name: str) -> list[Any]:
+    names = FUNCTIONS.get(name, (name.replace(" ", "_").replace("-", "_"),))
+    return [getattr(culnig, function) for function in names]
+
+
+def keywords_of(function: Any) -> dict[str, Any]:
+    """Keyword arguments with their defaults; those of `**options: Unpack[SomeOptions]` are among them."""
+    keywords = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            keywords[name] = parameter.default
+            continue
+        typed = str(parameter.annotation).removeprefix("Unpack[").removesuffix("]")
+        if typed == "Any":  # those of the function that it passes them on to
+            keywords |= keywords_of(getattr(culnig, f"{function.__name__}_sets"))
+            continue
+        options = _OPTIONS.get(typed) or getattr(importlib.import_module(function.__module__), typed)
+        keywords |= dict.fromkeys(options.__annotations__, parameter.empty)
+    return keywords
+
+
+_OPTIONS: dict[str, Any] = {"LoadOptions": LoadOptions, "TrainOptions": TrainOptions}
+
+
+def option_names() -> Iterator[tuple[str, str]]:
+    for name, command in COMMANDS.items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                flag = max((*parameter.opts, *parameter.secondary_opts), key=len)
+                flag = next((opt for opt in parameter.opts if opt.startswith("--")), flag)
+                yield name, flag
+
+
+OPTION_NAMES = list(option_names())
+
+
+@pytest.mark.parametrize(("name", "flag"), OPTION_NAMES, ids=[" ".join(pair) for pair in OPTION_NAMES])
+def test_every_option_is_a_keyword_argument(name, flag):
+    option = flag.lstrip("-").removeprefix("no-").replace("-", "_")
+    if option in ONLY_OPTIONS:
+        return
+    keyword = KEYWORDS.get(option, option)
+    allowed = {option, keyword, f"{option}s", f"{keyword}s"}
+    keywords = set().union(*(keywords_of(function) for function in functions_of(name)))
+    assert allowed & keywords, f"{flag} of {name!r}: {', '.join(sorted(keywords))}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_defaults_are_those_of_the_command_line(name):
+    keywords: dict[str, Any] = {}
+    for function in reversed(functions_of(name)):
+        keywords |= keywords_of(function)
+    for parameter in COMMANDS[name].params:
+        default = parameter.get_default(click.Context(COMMANDS[name]), call=False)
+        if not isinstance(parameter, click.Option) or not isinstance(default, int | float | str):
+            continue
+        if keywords.get(parameter.name, inspect.Parameter.empty) is not inspect.Parameter.empty:
+            expected = keywords[parameter.name]
+            assert expected == default or not (expected or default), parameter.name
