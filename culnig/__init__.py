@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from culnig.planning.request import plan
     from culnig.reanalysis.offline import reduce
     from culnig.reanalysis.score_files import import_scores
-    from culnig.report.inspect import inspect
-    from culnig.report.make import figures, report
-    from culnig.report.registered import (
+    from culnig.reporting.inspect import inspect
+    from culnig.reporting.make import figures, report
+    from culnig.reporting.registered import (
         check_benchmark,
         list_benchmarks,
         list_cultures,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         list_plugins,
         list_scorers,
     )
-    from culnig.report.similarity import neurons_overlap
+    from culnig.reporting.similarity import neurons_overlap
     from culnig.scorers.base import Pair, Scorer
     from culnig.selection.neighbours import (
         select_cape,
@@ -87,9 +87,9 @@ _NAMES = {
     "culnig.planning.request": ("plan",),
     "culnig.reanalysis.offline": ("reduce",),
     "culnig.reanalysis.score_files": ("import_scores",),
-    "culnig.report.inspect": ("inspect",),
-    "culnig.report.make": ("figures", "report"),
-    "culnig.report.registered": (
+    "culnig.reporting.inspect": ("inspect",),
+    "culnig.reporting.make": ("figures", "report"),
+    "culnig.reporting.registered": (
         *(
             "check_benchmark",
             "list_benchmarks",
@@ -99,7 +99,7 @@ _NAMES = {
             "list_scorers",
         ),
     ),
-    "culnig.report.similarity": ("neurons_overlap",),
+    "culnig.reporting.similarity": ("neurons_overlap",),
     "culnig.scorers.base": ("Pair", "Scorer"),
     "culnig.selection.neighbours": (
         *("select_cape", "select_crispr", "select_ig", "select_knowledge_neurons", "select_lape"),

@@ -284,8 +284,8 @@ def demo(
     `quick` takes few items: it shows that everything works, and finds little.
     """
     from culnig.evaluation.folder import prepare_evaluation_folder
-    from culnig.report.figures import overview_figure
-    from culnig.report.make import report
+    from culnig.reporting.figures import overview_figure
+    from culnig.reporting.make import report
 
     size, out = _QUICK if quick else _FULL, Path(out)
     files = {

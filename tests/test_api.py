@@ -38,7 +38,7 @@ def test_importing_culnig_imports_nothing_heavy():
 
 def test_functions_stay_functions_when_rooms_of_like_names_are_imported():
     from culnig.evaluation import evaluate  # noqa: F401
-    from culnig.report import page  # noqa: F401
+    from culnig.reporting import page  # noqa: F401
 
     for name in ("compare", "demo", "evaluate", "figures", "report", "score"):
         assert inspect.isfunction(getattr(culnig, name)), name

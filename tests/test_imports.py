@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core", "kernels"),
     ("store", "models", "inference", "benchmarks", "cultures", "lemmatizers", "scorers"),
     ("selection", "scoring", "reanalysis"),
-    ("training", "evaluation", "report", "planning", "verification", "validation"),
+    ("training", "evaluation", "reporting", "planning", "verification", "validation"),
     ("api",),
     ("cli",),
     ("__main__",),
@@ -39,7 +39,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "store": ("scorers",),
     "benchmarks": ("cultures",),
     "training": ("evaluation",),
-    "report": ("evaluation", "training"),
+    "reporting": ("evaluation", "training"),
 }
 """What a part may import from its own row."""
 
@@ -142,7 +142,7 @@ from culnig import registry, kernels as arithmetic
 from culnig.core.neurons import Layout
 from typing import TYPE_CHECKING
 if TYPE_CHECKING:
-    from culnig.report import figures
+    from culnig.reporting import figures
 def late():
     from culnig.store.run import Run
     importlib.import_module("culnig._cuda")

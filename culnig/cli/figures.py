@@ -24,7 +24,7 @@ from culnig.cli.output import print_json, print_line
 @out_options("Folder to write to.")
 def command(paths: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
     """Draw runs, evaluations, neuron sets, instances and arms of a training (PATHS), one file each."""
-    from culnig.report.make import figures
+    from culnig.reporting.make import figures
 
     files = figures(paths, out, **options)
     if as_json:

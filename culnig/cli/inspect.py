@@ -11,7 +11,7 @@ from culnig.cli.evaluate import print_results
 from culnig.cli.options import PATH, json_option
 from culnig.cli.output import print_json, print_line, print_table, size_text
 from culnig.cli.selected import print_counts
-from culnig.report.inspect import inspect
+from culnig.reporting.inspect import inspect
 from culnig.selection.neuron_set import read_neuron_set
 
 EXIT_DAMAGED = 1

@@ -10,7 +10,7 @@ import click
 from culnig import registry
 from culnig.cli.options import data_dir_option, json_option
 from culnig.cli.output import print_json, print_line, print_table
-from culnig.report.registered import (
+from culnig.reporting.registered import (
     check_benchmark,
     list_benchmarks,
     list_cultures,

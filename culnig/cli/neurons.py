@@ -92,7 +92,7 @@ def diff(sets: Sequence[Path], as_json: bool) -> None:
 @json_option()
 def overlap(sets: Sequence[Path], as_json: bool, **options: Any) -> None:
     """How alike sets are, next to what chance would give, and which of them go together."""
-    from culnig.report.similarity import neurons_overlap
+    from culnig.reporting.similarity import neurons_overlap
 
     document = neurons_overlap(sets, **options)
     if as_json:

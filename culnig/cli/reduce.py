@@ -11,7 +11,7 @@ from culnig.cli.options import PATH, out_options
 from culnig.cli.output import print_json
 from culnig.cli.progress import progress_view
 from culnig.cli.score import print_run
-from culnig.report.inspect import benchmark_rows
+from culnig.reporting.inspect import benchmark_rows
 
 
 @click.command("reduce")

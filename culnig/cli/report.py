@@ -28,7 +28,7 @@ def command(paths: tuple[Path, ...], out: Path, tables: Path | None, as_json: bo
 
     The file needs no server and no network. Parts without data name the command that would make it.
     """
-    from culnig.report.make import report
+    from culnig.reporting.make import report
 
     page = report(paths, out, tables=tables, **options)
     if as_json:

@@ -24,7 +24,7 @@ from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 from culnig.core.processes import disconnect, launched
 from culnig.kernels import AGGREGATORS
-from culnig.report.inspect import benchmark_rows
+from culnig.reporting.inspect import benchmark_rows
 from culnig.store.run import Run
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.report.samples import write_sample
+from tests.reporting.samples import write_sample
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from culnig.core.notebook import html_table
 from culnig.errors import UnknownNameError
 from culnig.evaluation.stored import Evaluation
-from tests.report.test_summary import row, unmasked
+from tests.reporting.test_summary import row, unmasked
 from tests.toy import neuron_set, toy_layout, write_toy_run
 
 

@@ -18,7 +18,7 @@ import pytest
 from matplotlib.testing.compare import compare_images
 
 from culnig.core import plots
-from tests.report.test_summary import compared, row, unmasked
+from tests.reporting.test_summary import compared, row, unmasked
 
 REFERENCES = Path(__file__).parent / "references"
 TOLERANCE = 4.0

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from culnig.errors import InputError
-from culnig.report.figures import make_figures
-from culnig.report.sources import Sources, read_sources
+from culnig.reporting.figures import make_figures
+from culnig.reporting.sources import Sources, read_sources
 from culnig.store.files import write_json
 from tests.toy import write_toy_run
 

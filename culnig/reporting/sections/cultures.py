@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.report.charts import heat_map
-from culnig.report.profiles import Profile
-from culnig.report.sections.panels import Panel, Section, slug
-from culnig.report.tables import Table
+from culnig.reporting.charts import heat_map
+from culnig.reporting.profiles import Profile
+from culnig.reporting.sections.panels import Panel, Section, slug
+from culnig.reporting.tables import Table
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.similarity import linkage, similarity_matrix
 

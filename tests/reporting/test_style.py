@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from culnig.report.page import TEMPLATES
+from culnig.reporting.page import TEMPLATES
 
 STYLE = (TEMPLATES / "style.css").read_text(encoding="utf-8")
 LIGHT, DARK = (

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from culnig.core.neurons import Neuron
-from culnig.report.profiles import Profile
-from culnig.report.tables import Cell, Table
+from culnig.reporting.profiles import Profile
+from culnig.reporting.tables import Cell, Table
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.run import Run
 

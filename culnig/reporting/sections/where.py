@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout
-from culnig.report.charts import layer_map
-from culnig.report.sections.panels import Panel, Section, slug
-from culnig.report.sources import Sources
-from culnig.report.tables import Table
+from culnig.reporting.charts import layer_map
+from culnig.reporting.sections.panels import Panel, Section, slug
+from culnig.reporting.sources import Sources
+from culnig.reporting.tables import Table
 from culnig.selection.neuron_set import NeuronSet
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from culnig.report.sources import Sources
-from culnig.report.summary import counted, span
-from culnig.report.tables import Table
+from culnig.reporting.sources import Sources
+from culnig.reporting.summary import counted, span
+from culnig.reporting.tables import Table
 
 CITATION = "Yamamoto et al. 2026, arXiv 2510.08284"
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from culnig.core.plots import save
 from culnig.errors import check_at_least, check_choice
-from culnig.report.figures import FIGURES, make_figures
-from culnig.report.page import LISTED, Report
-from culnig.report.sources import Source, read_sources
+from culnig.reporting.figures import FIGURES, make_figures
+from culnig.reporting.page import LISTED, Report
+from culnig.reporting.sources import Source, read_sources
 from culnig.store.files import make_folder, whole_file
 from culnig.store.output_folder import check_file, check_free, files_in
 

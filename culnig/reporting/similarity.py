@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from culnig.report.figures import similarity_figure
+from culnig.reporting.figures import similarity_figure
 from culnig.selection.sets import NeuronSetOrPath, distinctly_named, opened_run
 from culnig.selection.similarity import Measure, similarity_matrix, tree
 from culnig.store.output_folder import check_file

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from culnig.report.page import Report
-from tests.report.samples import Sample, write_sample
+from culnig.reporting.page import Report
+from tests.reporting.samples import Sample, write_sample
 
 
 @pytest.fixture(scope="session")

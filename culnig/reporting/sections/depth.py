@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from culnig.report.charts import Line, layer_map, lines
-from culnig.report.profiles import Profile
-from culnig.report.sections.panels import Panel, Section, slug
-from culnig.report.tables import Table
+from culnig.reporting.charts import Line, layer_map, lines
+from culnig.reporting.profiles import Profile
+from culnig.reporting.sections.panels import Panel, Section, slug
+from culnig.reporting.tables import Table
 
 
 def depth_section(profiles: Sequence[Profile]) -> Section:

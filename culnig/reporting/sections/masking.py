@@ -7,10 +7,10 @@ from typing import Any
 
 from culnig.core.text import METRIC_NAMES
 from culnig.evaluation.stored import Evaluation
-from culnig.report.charts import Mark, MarkRow, intervals
-from culnig.report.sections.panels import Panel, Section, slug
-from culnig.report.sources import masked_rows, rows_of
-from culnig.report.tables import Cell, Table, number_text
+from culnig.reporting.charts import Mark, MarkRow, intervals
+from culnig.reporting.sections.panels import Panel, Section, slug
+from culnig.reporting.sources import masked_rows, rows_of
+from culnig.reporting.tables import Cell, Table, number_text
 
 _LEGEND = (
     ("effect", "change against the unmasked model, 95 % interval"),

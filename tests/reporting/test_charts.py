@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from culnig.report.charts import Line, Mark, MarkRow, bars, heat_map, intervals, lines, nice_ticks
+from culnig.reporting.charts import Line, Mark, MarkRow, bars, heat_map, intervals, lines, nice_ticks
 
 SAID = {"title": "T", "description": "D"}
 

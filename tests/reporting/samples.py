@@ -18,7 +18,7 @@ from culnig.evaluation.instances.file import write_instances
 from culnig.evaluation.instances.scores import InstanceScores
 from culnig.evaluation.matrix import selectivity
 from culnig.evaluation.results import result_rows
-from culnig.report.sources import Sources, read_sources
+from culnig.reporting.sources import Sources, read_sources
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store import schema
 from culnig.store.data_parts import PartName, Prompts

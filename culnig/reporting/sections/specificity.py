@@ -9,9 +9,9 @@ import numpy as np
 
 from culnig.core.text import METRIC_NAMES
 from culnig.evaluation.stored import Evaluation
-from culnig.report.charts import Line, heat_map, lines
-from culnig.report.sections.panels import Panel, Section, slug
-from culnig.report.tables import Table, number_text
+from culnig.reporting.charts import Line, heat_map, lines
+from culnig.reporting.sections.panels import Panel, Section, slug
+from culnig.reporting.tables import Table, number_text
 
 
 def matrix_section(evaluations: Sequence[Evaluation]) -> Section:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from culnig.report.profiles import profile, target_roles
-from culnig.report.sections.cultures import leaf_order
+from culnig.reporting.profiles import profile, target_roles
+from culnig.reporting.sections.cultures import leaf_order
 from culnig.store.run import Run
 from tests.toy import random_moments, toy_layout, write_run, write_toy_run
 

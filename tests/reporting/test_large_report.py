@@ -9,11 +9,11 @@ import pytest
 
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
-from culnig.report.page import Report
-from culnig.report.sources import Sources
+from culnig.reporting.page import Report
+from culnig.reporting.sources import Sources
 from culnig.selection.specific import select_specific
 from culnig.selection.tables import selection_tables
-from tests.report.test_browser import CHROMIUM, FIRST_PAINT
+from tests.reporting.test_browser import CHROMIUM, FIRST_PAINT
 from tests.toy import write_run
 
 WIDTHS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.samples import HOSTILE
+from tests.reporting.samples import HOSTILE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [

@@ -11,10 +11,10 @@ import pytest
 
 from culnig.core.neurons import Layout
 from culnig.errors import InputError, StoreError
-from culnig.report.page import Report, json_block
-from culnig.report.sources import Sources, read_sources
+from culnig.reporting.page import Report, json_block
+from culnig.reporting.sources import Sources, read_sources
 from culnig.store.run import Run
-from tests.report.samples import CULTURES, HOSTILE, SCRIPT
+from tests.reporting.samples import CULTURES, HOSTILE, SCRIPT
 from tests.toy import moments, neuron_set, write_run, write_toy_run
 
 SECTIONS = (

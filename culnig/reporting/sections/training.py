@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from culnig.core.text import METRIC_NAMES
-from culnig.report.charts import Mark, MarkRow, intervals
-from culnig.report.sections.panels import Panel, Section, slug
-from culnig.report.sources import changes_of
-from culnig.report.summary import counted
-from culnig.report.tables import Cell, Table, number_text
+from culnig.reporting.charts import Mark, MarkRow, intervals
+from culnig.reporting.sections.panels import Panel, Section, slug
+from culnig.reporting.sources import changes_of
+from culnig.reporting.summary import counted
+from culnig.reporting.tables import Cell, Table, number_text
 
 _LEGEND = (
     ("effect", "mean over seeds against the untrained model, 95 % interval over questions"),

@@ -16,8 +16,8 @@ import numpy as np
 from markupsafe import Markup
 
 from culnig import __version__
-from culnig.report.methods import data_table, methods_text, provenance_table, settings_table
-from culnig.report.neuron_list import (
+from culnig.reporting.methods import data_table, methods_text, provenance_table, settings_table
+from culnig.reporting.neuron_list import (
     Listed,
     Questions,
     add_drivers,
@@ -27,18 +27,18 @@ from culnig.report.neuron_list import (
     listed_of_set,
     table,
 )
-from culnig.report.profiles import Profile, profile, target_roles
-from culnig.report.sections.cultures import TOP_NEURONS, cultures_section, similarity_section
-from culnig.report.sections.depth import depth_section
-from culnig.report.sections.instances import instances_section
-from culnig.report.sections.masking import masking_section
-from culnig.report.sections.panels import Section
-from culnig.report.sections.specificity import dose_section, matrix_section
-from culnig.report.sections.training import training_section
-from culnig.report.sections.where import where_section
-from culnig.report.sources import Sources
-from culnig.report.summary import caveats, findings
-from culnig.report.tables import Table
+from culnig.reporting.profiles import Profile, profile, target_roles
+from culnig.reporting.sections.cultures import TOP_NEURONS, cultures_section, similarity_section
+from culnig.reporting.sections.depth import depth_section
+from culnig.reporting.sections.instances import instances_section
+from culnig.reporting.sections.masking import masking_section
+from culnig.reporting.sections.panels import Section
+from culnig.reporting.sections.specificity import dose_section, matrix_section
+from culnig.reporting.sections.training import training_section
+from culnig.reporting.sections.where import where_section
+from culnig.reporting.sources import Sources
+from culnig.reporting.summary import caveats, findings
+from culnig.reporting.tables import Table
 from culnig.store.files import whole_file
 from culnig.store.run import Run
 

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from culnig.report.tables import Table, latex_text, number_text
+from culnig.reporting.tables import Table, latex_text, number_text
 
 TABLE = Table(
     "t",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from culnig.evaluation.stored import Evaluation
-from culnig.report.sources import Sources
-from culnig.report.summary import caveats, findings
+from culnig.reporting.sources import Sources
+from culnig.reporting.summary import caveats, findings
 from tests.toy import moments, neuron_set, random_moments, toy_layout, write_run
 
 LAYOUT = toy_layout()

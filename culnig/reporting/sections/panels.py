@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from culnig.report.tables import Table
+from culnig.reporting.tables import Table
 
 
 @dataclass(frozen=True)

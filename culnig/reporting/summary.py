@@ -8,8 +8,8 @@ from typing import Any
 
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.stored import Evaluation
-from culnig.report.sources import Sources, changes_of, masked_rows, rows_of
-from culnig.report.tables import number_text
+from culnig.reporting.sources import Sources, changes_of, masked_rows, rows_of
+from culnig.reporting.tables import number_text
 from culnig.selection.neuron_set import NeuronSet
 
 FEW_QUESTIONS = 100

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from culnig.report.page import Report
-from culnig.report.sections.training import training_section
-from culnig.report.sources import read_sources
+from culnig.reporting.page import Report
+from culnig.reporting.sections.training import training_section
+from culnig.reporting.sources import read_sources
 
 
 def test_the_tables_contain_the_changes_of_the_comparison(sample):

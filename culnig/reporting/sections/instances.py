@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from culnig.evaluation.instances.file import StoredInstances
-from culnig.report.charts import bars
-from culnig.report.sections.panels import Panel, Section, slug
-from culnig.report.tables import Cell, Table
+from culnig.reporting.charts import bars
+from culnig.reporting.sections.panels import Panel, Section, slug
+from culnig.reporting.tables import Cell, Table
 
 By = Literal["topic", "culture"]
 BY: tuple[By, ...] = ("topic", "culture")

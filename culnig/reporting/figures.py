@@ -14,13 +14,13 @@ from culnig.core.neurons import FORWARD_ORDER, Layout
 from culnig.core.text import METRIC_NAMES
 from culnig.errors import InputError
 from culnig.evaluation.conditions import UNMASKED
-from culnig.report.sections.instances import BY, instances_section, positive_shares
-from culnig.report.sections.masking import masking_section
-from culnig.report.sections.panels import Section, slug
-from culnig.report.sections.specificity import matrix_section
-from culnig.report.sections.training import training_section
-from culnig.report.sections.where import by_culture, culture_specific, where_section
-from culnig.report.sources import Sources, changes_of, masked_rows, rows_of
+from culnig.reporting.sections.instances import BY, instances_section, positive_shares
+from culnig.reporting.sections.masking import masking_section
+from culnig.reporting.sections.panels import Section, slug
+from culnig.reporting.sections.specificity import matrix_section
+from culnig.reporting.sections.training import training_section
+from culnig.reporting.sections.where import by_culture, culture_specific, where_section
+from culnig.reporting.sources import Sources, changes_of, masked_rows, rows_of
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.similarity import linkage
 from culnig.store.files import whole_file
