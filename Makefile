@@ -3,6 +3,7 @@
 # make lint       formatters, linters, types
 # make sanitize   run the kernel tests under address and undefined-behaviour sanitizers
 # make perf       measure speed and memory against other ways (about an hour; SECTIONS="scoring store" for some)
+# make docs       write docs/cli.md and docs/api.md from the code
 # make core       rebuild the compiled core quickly after a change in csrc/
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint sanitize perf core clean
+.PHONY: demo test lint sanitize perf docs core clean
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/culnig-engine demo --output demo-run --overwrite
@@ -30,6 +31,9 @@ sanitize: $(VENV)/.lint
 
 perf: $(VENV)/.perf
 	HF_HUB_OFFLINE=1 $(BIN)/python perf/everything.py $(SECTIONS)
+
+docs: $(VENV)/.test
+	$(BIN)/python docs/generate.py
 
 core: $(VENV)/.lint
 	$(BIN)/cmake -S . -B build/dev -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \

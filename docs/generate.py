@@ -1,0 +1,129 @@
+"""Writes docs/cli.md from the commands and docs/api.md from the public Python names.
+
+`make docs` runs it; a test fails where a page is not what it would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+import culnig
+from culnig.cli.main import cli
+
+FOLDER = Path(__file__).parent
+WIDTH = 100
+
+CLI_HEAD = """# The command line
+
+Generated from the commands by `make docs`; do not edit.
+
+Exit codes: 0 done, 1 the result is a no (`verify` or `validate` failed), 2 wrong usage or input, 3 the
+machine lacks something (a device, disk space, a package), 130 interrupted. `--json` prints one JSON document
+on standard output and nothing else there.
+"""
+
+API_HEAD = """# The Python interface
+
+Generated from `culnig.__all__` by `make docs`; do not edit.
+
+Every name below comes with `import culnig`, which itself loads nothing heavy: torch is imported by the first
+call that needs it. Options of a command are keyword arguments of the same name. A model is a name, as
+`--model` takes it, or the result of `culnig.load_model`. Every error that culnig raises on purpose is a
+`culnig.errors.CulnigError`.
+"""
+
+
+def command_line() -> str:
+    """The text of docs/cli.md."""
+    os.environ["COLUMNS"] = str(WIDTH)
+    pages = [CLI_HEAD]
+    for names, command in commands(cli, ("culnig-engine",)):
+        context = click.Context(
+            command, info_name=" ".join(names), terminal_width=WIDTH, max_content_width=WIDTH
+        )
+        context.help_option_names = ["-h", "--help"]
+        lines = [line.rstrip() for line in command.get_help(context).splitlines()]
+        pages.append(f"## {' '.join(names[1:])}\n\n```text\n" + "\n".join(lines) + "\n```\n")
+    return "\n".join(pages)
+
+
+def commands(group: click.Group, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command below a group, in the group's order, with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*names, name))
+        else:
+            yield (*names, name), command
+
+
+def python_interface() -> str:
+    """The text of docs/api.md."""
+    return "\n".join([API_HEAD, *(entry(name) for name in culnig.__all__ if name != "__version__")])
+
+
+def entry(name: str) -> str:
+    """One public name: its signature and its docstring, and for a class those of its own methods."""
+    value = getattr(culnig, name)
+    text = f"## culnig.{name}\n\n"
+    if inspect.isclass(value):
+        text += documentation(value) + "".join(member(value, key) for key in public_members(value))
+    elif callable(value):
+        text += f"```python\n{signature(name, value)}\n```\n\n{documentation(value)}"
+    else:
+        text += f"`{value!r}`\n"
+    return text
+
+
+def public_members(kind: type) -> list[str]:
+    """Methods and properties that a class itself defines, in their order."""
+    return [
+        key
+        for key, value in vars(kind).items()
+        if not key.startswith("_")
+        and (callable(value) or isinstance(value, property | classmethod | staticmethod))
+    ]
+
+
+def member(kind: type, key: str) -> str:
+    """One line for a method or property: the first sentence of its docstring."""
+    summary = (inspect.getdoc(inspect.getattr_static(kind, key)) or "").split("\n\n")[0].replace("\n", " ")
+    return f"- `{key}`: {summary}\n"
+
+
+def signature(name: str, function: object) -> str:
+    """A call with one argument a line, as long as it does not fit one."""
+    assert callable(function)
+    parameters = [str(parameter) for parameter in inspect.signature(function).parameters.values()]
+    keywords = [
+        number
+        for number, parameter in enumerate(inspect.signature(function).parameters.values())
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    if keywords:
+        parameters.insert(keywords[0], "*")
+    line = f"culnig.{name}({', '.join(parameters)})"
+    if len(line) <= WIDTH:
+        return line
+    return f"culnig.{name}(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + ")"
+
+
+def documentation(value: object) -> str:
+    """The docstring as it stands."""
+    return (inspect.getdoc(value) or "") + "\n\n"
+
+
+PAGES = {"cli.md": command_line, "api.md": python_interface}
+"""Generated pages, each with the function that makes its text."""
+
+
+if __name__ == "__main__":
+    for file_name, make in PAGES.items():
+        (FOLDER / file_name).write_text(make().rstrip() + "\n", encoding="utf-8")
