@@ -72,8 +72,7 @@ def test_an_existing_output_is_not_touched(culnig, run_folder, model_folder, tmp
     before = (copy / "scores.h5").read_bytes()
     result = culnig(*score_arguments(model_folder, copy))
     assert result.code == 2
-    assert "--resume" in result.err
-    assert "--overwrite" in result.err
+    assert "add --overwrite" in result.err
     assert (copy / "scores.h5").read_bytes() == before
 
 

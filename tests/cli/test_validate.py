@@ -43,7 +43,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(culnig, tmp_path):
     assert "not empty" in done.err
     done = culnig("validate", *SMALL, "-o", tmp_path, "--overwrite")
     assert done.code == 2
-    assert "not an earlier validation" in done.err
+    assert "is not a validation of culnig" in done.err
     assert (tmp_path / "diary.txt").read_text() == "dear diary"
 
 
