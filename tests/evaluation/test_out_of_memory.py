@@ -110,7 +110,7 @@ def test_written_answers_are_halved_too(allocate):
 def test_a_single_item_that_does_not_fit_ends_with_what_to_do(allocate):
     allocate(Allocation(0))
     with pytest.raises(
-        EnvironmentProblem, match=r"single item item-\d+ of \d+ tokens; load the model with dtype='bfloat16'"
+        EnvironmentProblem, match=r"single item item-\S+ of \d+ tokens; load the model with dtype='bfloat16'"
     ):
         evaluated(asked(), prefix_sharing=False)
 

@@ -47,7 +47,7 @@ class Memory:
 def test_halves_of_halves_are_run_in_order_until_they_fit():
     memory = Memory(2)
     Fallback(memory.run).run(Letters("abcdefg"))
-    assert memory.tried == ["abcdefg", "abcd", "ab", "cd", "ef", "g"]
+    assert memory.tried == ["abcdefg", "abcd", "ab", "cd", "efg", "ef", "g"]
     assert memory.done == "abcdefg"
 
 

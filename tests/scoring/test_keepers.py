@@ -108,7 +108,7 @@ def test_what_is_kept_equals_plain_autograd_and_adds_up_to_the_sums(tmp_path, le
         _, scores = oracle.item_scores(bound.model, bound.tokenizer, item)
         expected = oracle_row(bound, scores)
         large = np.abs(expected) > 1e-3 * np.abs(expected).max()
-        np.testing.assert_allclose(row[large], expected[large], rtol=1e-4)
+        np.testing.assert_allclose(row[large], expected[large], rtol=2e-4)
     assert leftovers(run.folder) == []
 
 
