@@ -36,3 +36,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def cheap_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sharing pays where it saves tokens, for the few short prompts of tests too."""
     monkeypatch.setattr("culnig.inference.shared_batches.PASS_OVERHEAD", 8)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file that takes its tolerances from `tests.tolerances` compare what a model computes."""
+    for item in items:
+        names = vars(item.module) if isinstance(item, pytest.Function) else {}
+        if any(getattr(value, "__module__", None) == "tests.tolerances" for value in names.values()):
+            item.add_marker(pytest.mark.processors)

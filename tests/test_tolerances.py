@@ -26,8 +26,6 @@ from tests.tolerances import (
     values_equal,
 )
 
-pytestmark = pytest.mark.processors
-
 ITEMS = tiny_items(9)
 TOGETHER = 10_000
 BUDGETS = (1, 300, 700, TOGETHER)

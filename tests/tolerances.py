@@ -14,10 +14,10 @@ deviations. A layer also enlarges the errors of the layers below it where it is 
 random weights are: GAIN, twice. `noise` is the product of all that.
 
 A logit and an activation err by `noise` of the largest of their kind. P is exp(l - log Σ exp): its relative
-error is that of a difference of two logits, 2 · LOGITS · `noise`. A weighted score P · a · ∂P/∂a holds P twice,
-for ∂P holds P (1 - P); beside that the activation and the gradient err by `noise` each. The score of a neuron
-may be small because large terms cancel, so its error is relative to the largest score of the same row, which
-is an item or a culture.
+error is that of a difference of two logits, 2 · LOGITS · `noise`. A weighted score P · a · ∂P/∂a holds P
+twice, for ∂P holds P (1 - P); beside that the activation and the gradient err by `noise` each. The score of a
+neuron may be small because large terms cancel, so its error is relative to the largest score of the same row,
+which is an item or a culture.
 
 `test_tolerances` holds both ends: float32 is well within these bounds of float64 for every family of tests,
 and an item lost, a padded token counted or a weight changed by one in a hundred is well outside.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+from copy import deepcopy
 from pathlib import Path
 
 import h5py
@@ -18,7 +19,6 @@ import numpy as np
 import pytest
 import torch
 
-from culnig import registry
 from culnig.cli.options import read_benchmarks
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch, make_batches
@@ -26,8 +26,8 @@ from culnig.inference.encoding import Encoder
 from culnig.inference.products import fast_products
 from culnig.inference.trees import TreeBatch
 from culnig.models.embedded import embedded_model_file
-from culnig.models.loading import LoadSettings, load_model
 from tests import oracle
+from tests.embedded import embedded_model, lend_to_commands
 
 pytestmark = pytest.mark.slow
 
@@ -37,19 +37,19 @@ ATTENTION = "auto" if DATA else "eager"
 TARGET, CONTROL = ("blend", "blend-control") if DATA else ("everyday", "everyday-control")
 
 
-def load_embedded():
-    """The model in float32, where only the embedding learns: oneDNN leaves weights that learn to torch."""
-    loaded = load_model(
-        "embedded", registry.adapters(), LoadSettings(dtype="float32", device="cpu", attention=ATTENTION)
-    )
+@pytest.fixture(scope="module")
+def embedded():
+    """The model, where only the embedding learns: oneDNN leaves weights that learn to torch."""
+    loaded = embedded_model()
+    loaded.model.set_attn_implementation("sdpa" if ATTENTION == "auto" else ATTENTION)
     loaded.model.requires_grad_(False)
     loaded.model.get_input_embeddings().requires_grad_(True)
     return loaded
 
 
-@pytest.fixture(scope="module")
-def embedded():
-    return load_embedded()
+@pytest.fixture(autouse=True)
+def one_model_for_all_commands(monkeypatch):
+    lend_to_commands(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +126,11 @@ def test_scores_of_the_command_equal_plain_autograd(
 
 
 def test_products_by_onednn_are_as_near_to_float64_as_those_of_torch(embedded, monkeypatch):
-    exact = load_embedded()
-    exact.model.double()
+    exact = deepcopy(embedded.model).double()
     (those,) = read_benchmarks((TARGET,), Path(DATA) if DATA else None, "identify", (), None, 1).values()
     errors = {"torch": 0.0, "onednn": 0.0}
     for item in those.items[:4]:
-        _, wanted = oracle.item_scores(exact.model, exact.tokenizer, item)
+        _, wanted = oracle.item_scores(exact, embedded.tokenizer, item)
         for products in errors:
             monkeypatch.setenv("CULNIG_PRODUCTS", products)
             with fast_products(embedded.model):

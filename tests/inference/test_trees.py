@@ -15,6 +15,7 @@ from culnig.intervention import intervene
 from culnig.outcomes import Outcomes
 from tests.alike import token_items, variants
 from tests.tiny_models import ALL_CONFIGS, tiny_model
+from tests.tolerances import assert_probabilities_equal
 
 
 def tree_of(*rows):
@@ -53,10 +54,8 @@ def test_answers_are_those_of_items_alone(family, attention):
         with intervene(bound, gate, factor):
             together = answers(bound, shared, items)
             alone = answers(bound, make_batches(encoded, 1), items)
-        np.testing.assert_allclose(together.confidence, alone.confidence, rtol=1e-4, atol=1e-7)
-        np.testing.assert_allclose(
-            together.option_probabilities, alone.option_probabilities, rtol=1e-4, atol=1e-7
-        )
+        assert_probabilities_equal(together.confidence, alone.confidence)
+        assert_probabilities_equal(together.option_probabilities, alone.option_probabilities)
         assert together.predicted.tolist() == alone.predicted.tolist()
 
 
