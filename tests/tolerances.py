@@ -46,6 +46,10 @@ TINY = noise(longest_sum=40, layers=3)
 """The models of `tests.tiny_models`: 7.4e-6."""
 
 
+EMBEDDED = noise(longest_sum=1536, layers=30)
+"""SmolLM2-135M: 1.4e-4."""
+
+
 def assert_values_equal(found: Any, expected: Any, within: float = TINY) -> None:
     """Logits, activations or gradients of one kind: float noise of the largest of them."""
     found, expected = _array(found), _array(expected)
@@ -66,13 +70,18 @@ def assert_probabilities_equal(found: Any, expected: Any, within: float = TINY) 
     np.testing.assert_allclose(_array(found), _array(expected), rtol=2 * LOGITS * within, atol=0)
 
 
+def of_a_score(within: float = TINY) -> float:
+    """What the noise of activation, gradient and two P comes to in a score."""
+    return (2 * 2 * LOGITS + 2) * within
+
+
 def assert_scores_equal(found: Any, expected: Any, within: float = TINY, power: int = 1) -> None:
     """Scores, or sums of scores raised to `power`, (row, neuron) or one row: noise of each row's largest."""
     found, expected = np.atleast_2d(_array(found)), np.atleast_2d(_array(expected))
     assert found.shape == expected.shape
     largest = np.abs(expected).max(axis=1, keepdims=True)
     largest[largest == 0] = 1.0
-    allowed = power * (2 * 2 * LOGITS + 2) * within
+    allowed = power * of_a_score(within)
     np.testing.assert_allclose(found / largest, expected / largest, rtol=0, atol=allowed)
 
 

@@ -55,6 +55,7 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
     from culnig.evaluation.folder import prepare_evaluation_folder
     from culnig.extraction.run import score_run
     from culnig.extraction.scoring import ScoreSettings
+    from culnig.inference.products import processor
     from culnig.report.figures import overview_figure
     from culnig.report.page import Report
     from culnig.report.sources import Sources
@@ -109,11 +110,14 @@ def command(output: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
             {
                 "n_neurons": len(chosen.neurons),
                 "rows": rows,
+                "processor": processor(),
                 "files": {k: str(v) for k, v in files.items()},
             }
         )
         return
     _print_result(chosen, rows)
+    print_line(f"These figures were computed on {processor()}; on another the last digits may differ.")
+    print_line()
     for what, path in files.items():
         print_line(f"{what + ':':12}{path}")
 

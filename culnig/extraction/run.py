@@ -14,7 +14,7 @@ from culnig.extraction.keeping import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.extraction.levels import Level, StoredTensors
 from culnig.extraction.memory import peak_bytes
 from culnig.extraction.scoring import ScoreSettings, Scoring, settled
-from culnig.inference.products import products_of
+from culnig.inference.products import processor, products_of
 from culnig.items import ChosenItems
 from culnig.processes import ALONE, Processes
 from culnig.scorer import Scorer
@@ -268,8 +268,8 @@ def describe_model(bound: BoundModel) -> dict[str, Any]:
 
 
 def versions(bound: BoundModel | None = None) -> dict[str, str]:
-    """Versions of what computed the numbers, and what made the matrix products of a model."""
-    found = {"python": platform.python_version()}
+    """Versions of what computed the numbers, the processor, and what made the matrix products of a model."""
+    found = {"python": platform.python_version(), "processor": processor()}
     found |= {package: metadata.version(package) for package in _RECORDED_PACKAGES}
     return found if bound is None else found | {"matrix products": products_of(bound.model)}
 

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,13 @@ def _processor() -> str:
     """What the system says of the processor, its maker included."""
     described = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the maker
     return described.read_text() if described.exists() else platform.processor()
+
+
+def processor() -> str:
+    """The processor's name and the instructions that torch uses on it."""
+    names = re.findall(r"^model name\s*: *(.+)$", _processor(), re.MULTILINE)
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 @contextlib.contextmanager

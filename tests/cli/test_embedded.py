@@ -3,8 +3,8 @@
 CULNIG_DATA names a folder with BLEnD. Without it our own questions are used, under eager attention: the order
 in which torch's fused attention adds on the CPU depends on the padded length; beside a longer prompt a few
 of our questions' scores move by up to 2.5e-4 (on BLEnD none does). Shared prefixes add up in another order
-again, and fewer digits are asked of them. CULNIG_ORACLE_PER_CULTURE sets how many items of each of the 16
-cultures are checked (default 1; the oracle takes about a second each).
+again. CULNIG_ORACLE_PER_CULTURE sets how many items of each of the 16 cultures are checked (default 1; the
+oracle takes about a second each).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from culnig.inference.trees import TreeBatch
 from culnig.models.embedded import embedded_model_file
 from tests import oracle
 from tests.embedded import embedded_model, lend_to_commands
+from tests.tolerances import EMBEDDED, of_a_score
 
 pytestmark = pytest.mark.slow
 
@@ -79,17 +80,17 @@ def expected(embedded):
 
 
 @pytest.mark.parametrize(
-    ("products", "options", "within"),
+    ("products", "options"),
     [
-        ("torch", ("--token-budget", "1"), 1e-4),
-        ("torch", ("--token-budget", "2048", "--no-prefix-sharing"), 1e-4),
-        ("torch", ("--token-budget", "2048"), 1e-3),
-        ("onednn", ("--token-budget", "1"), 1e-4),
-        ("onednn", ("--token-budget", "2048"), 1e-3),
+        ("torch", ("--token-budget", "1")),
+        ("torch", ("--token-budget", "2048", "--no-prefix-sharing")),
+        ("torch", ("--token-budget", "2048")),
+        ("onednn", ("--token-budget", "1")),
+        ("onednn", ("--token-budget", "2048")),
     ],
 )
 def test_scores_of_the_command_equal_plain_autograd(
-    culnig, embedded, expected, tmp_path, monkeypatch, products, options, within
+    culnig, embedded, expected, tmp_path, monkeypatch, products, options
 ):
     monkeypatch.setenv("CULNIG_PRODUCTS", products)
     data = ("--data-dir", DATA) if DATA else ()
@@ -120,7 +121,8 @@ def test_scores_of_the_command_equal_plain_autograd(
                     [by_module[f"model.layers.{s.layer}.{s.module}"] for s in embedded.layout.segments]
                 )
                 large = np.abs(wanted) > 1e-3 * np.abs(wanted).max()
-                np.testing.assert_allclose(row[large], wanted[large], rtol=within)
+                # a trained model's errors are smaller than that bound says: it holds for small scores too
+                np.testing.assert_allclose(row[large], wanted[large], rtol=of_a_score(EMBEDDED))
                 compared += int(large.sum())
     assert compared > 10_000
 
@@ -161,6 +163,7 @@ def test_the_quick_demo_shows_neurons_layers_and_masking(culnig, tmp_path):
     assert done.code == 0, done.err
     assert "mlp.gate_proj" in done.out
     assert "general masked" in done.out
+    assert "These figures were computed on" in done.out
     assert "random masked, mean of" in done.out
     for name in (
         "run/scores.h5",

@@ -212,3 +212,11 @@ def test_runs_record_what_made_the_products(
     bound = tiny_model("llama", dtype=dtype)
     assert products_of(bound.model) == expected
     assert versions(bound)["matrix products"] == expected
+
+
+def test_runs_record_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(products, "_processor", lambda: "vendor_id : AuthenticAMD\nmodel name : AMD EPYC 1\n")
+    assert versions()["processor"] == "AMD EPYC 1, AVX2"
+    monkeypatch.setattr(products, "_processor", lambda: "arm")  # as where there is no /proc/cpuinfo
+    assert versions()["processor"].endswith(", AVX2")
