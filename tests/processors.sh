@@ -12,7 +12,7 @@ row() {
   local threads=$1
   shift
   echo "== OMP_NUM_THREADS=$threads $*"
-  env HF_HUB_OFFLINE=1 OMP_NUM_THREADS="$threads" "$@" \
+  env HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=passive OMP_NUM_THREADS="$threads" "$@" \
     "$python" -m pytest -q -n "$((2 / threads))" --dist loadfile -m "processors and not slow"
 }
 
