@@ -1,5 +1,6 @@
 # make demo       set everything up and run the whole pipeline on the embedded model
 # make test       set everything up and run all tests
+# make test-processors   the tests of what a model computes, as on other processors (about ten minutes)
 # make lint       formatters, linters, types
 # make sanitize   run the kernel tests under address and undefined-behaviour sanitizers
 # make perf       measure speed and memory against other ways (about an hour; SECTIONS="scoring store" for some)
@@ -12,13 +13,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint sanitize perf docs core clean
+.PHONY: demo test test-processors lint sanitize perf docs core clean
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/culnig-engine demo --output demo-run --overwrite
 
 test: $(VENV)/.test
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-processors: $(VENV)/.test
+	tests/processors.sh $(abspath $(BIN)/python)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -33,11 +33,11 @@ def describe_model(bound: BoundModel) -> dict[str, Any]:
     }
 
 
-def versions(matrix_products: str | None = None) -> dict[str, str]:
-    """Versions of what computed the numbers, and what made a model's matrix products (`products_of`)."""
+def versions(computation: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of the packages, and what the numbers were computed with (`computation_of`)."""
     recorded = {"python": platform.python_version()}
     recorded |= {package: metadata.version(package) for package in _RECORDED_PACKAGES}
-    return recorded if matrix_products is None else recorded | {"matrix products": matrix_products}
+    return recorded | dict(computation or {})
 
 
 def file_hash(path: Path) -> str:

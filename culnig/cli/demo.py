@@ -30,11 +30,16 @@ def command(out: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
             {
                 "n_neurons": len(done.neurons.neurons),
                 "rows": rows,
+                "processor": done.run.record["versions"]["processor"],
                 "files": {name: str(path) for name, path in done.files.items()},
             }
         )
         return
     _print_result(done.neurons, rows)
+    print_line(
+        f"Computed on {done.run.record['versions']['processor']}; on another processor the last digits may differ."
+    )
+    print_line()
     for name, path in done.files.items():
         print_line(f"{name + ':':12}{path}")
 

@@ -187,7 +187,7 @@ def _record(
     chosen: Mapping[str, ChosenItems],
 ) -> dict[str, Any]:
     """What the evaluation was asked for, and of which model, by which versions."""
-    from culnig.inference.products import products_of
+    from culnig.inference.products import computation_of
 
     return {
         "model": describe_model(bound),
@@ -203,7 +203,7 @@ def _record(
         "settings": settings,
         "lemmatizers": judge.tools,
         "benchmarks": {name: {**own.record(), "cultural": _is_cultural(own)} for name, own in chosen.items()},
-        "versions": versions(products_of(bound.model)),
+        "versions": versions(computation_of(bound.model)),
     }
 
 

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,13 @@ def _processor() -> str:
     return described.read_text() if described.exists() else platform.processor()
 
 
+def processor() -> str:
+    """The processor's name and the instructions that torch uses on it."""
+    names = re.findall(r"^model name\s*: *(.+)$", _processor(), re.MULTILINE)
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 @contextlib.contextmanager
 def fast_products(model: nn.Module) -> Iterator[None]:
     """Inside, float32 linear modules on the CPU multiply with oneDNN where `by_onednn`; undone on exit."""
@@ -89,8 +97,13 @@ def fast_products(model: nn.Module) -> Iterator[None]:
 
 
 def products_of(model: nn.Module) -> str:
-    """What computes the products of a model's linear modules in a forward pass: `oneDNN` or `torch`."""
+    """What makes the products of a model's linear modules while it is read: `oneDNN` or `torch`."""
     return "oneDNN" if by_onednn() and _linears(model) else "torch"
+
+
+def computation_of(model: nn.Module) -> dict[str, str]:
+    """What the last digits of a model's numbers depend on, for `culnig.provenance.versions`."""
+    return {"matrix products": products_of(model), "processor": processor()}
 
 
 def _linears(model: nn.Module) -> list[Any]:

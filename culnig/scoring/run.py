@@ -11,7 +11,7 @@ from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
 from culnig.errors import MismatchError, option
 from culnig.inference.encoding import EncodedItem, Encoder
-from culnig.inference.products import products_of
+from culnig.inference.products import computation_of
 from culnig.models.base import BoundModel
 from culnig.provenance import describe_model, versions
 from culnig.scorers.base import Scorer
@@ -290,6 +290,6 @@ def _record(
         # prefix_sharing: runs of the first edition say so too where every prompt was computed whole
         "settings": {**asdict(settings), "prefix_sharing": False, **stored},
         "benchmarks": {name: chosen.record() for name, chosen in benchmarks.items()},
-        "versions": versions(products_of(bound.model)),
+        "versions": versions(computation_of(bound.model)),
         "complete": False,
     }

@@ -22,6 +22,7 @@ from tests.cli.test_torchrun import finish
 from tests.cli.test_torchrun import start as torchrun
 from tests.ports import HOST, free_port, listens
 from tests.tiny_models import tiny_model
+from tests.tolerances import assert_values_equal, values_equal
 from tests.training.chosen import random_set
 from tests.training.tasks import declared_task, glue_folder
 
@@ -94,8 +95,8 @@ def test_an_adapters_folder_is_a_model(culnig, model_folder, plan, data, tmp_pat
         untrained = base.model(input_ids=ids).logits
         expected = PeftModel.from_pretrained(base.model, str(output))(input_ids=ids).logits
         found = read.model(input_ids=ids).logits
-    assert torch.allclose(found, expected, atol=1e-4)
-    assert not torch.allclose(found, untrained, atol=1e-4)
+    assert_values_equal(found, expected)
+    assert not values_equal(found, untrained)
     assert culnig("modules", plan, "-o", tmp_path / "x").code == 2  # a plan is no neuron set
     refused = culnig("evaluate", "--model", output, "--adapter", output, "--benchmark", "everyday", "-o", "e")
     assert (refused.code, "is an adapter itself" in refused.err) == (2, True)

@@ -11,6 +11,7 @@ from culnig.evaluation.means import activations_of, mean_activations, stored_pro
 from culnig.inference.encoding import Encoder
 from tests.stored_runs import N_TARGET, score_tiny
 from tests.tiny_models import tiny_items, tiny_model
+from tests.tolerances import assert_values_equal
 
 
 @pytest.mark.parametrize("family", ["llama", "phi3"])
@@ -38,7 +39,7 @@ def test_means_are_over_all_real_tokens_whatever_the_batches(family, budget):
     for handle in handles:
         handle.remove()
     expected = torch.cat(by_item).mean(0).numpy()[flat]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert_values_equal(found, expected)
 
 
 def test_a_neuron_set_to_its_mean_is_the_same_at_every_token():
@@ -102,7 +103,7 @@ def test_samples_are_the_values_at_one_token_of_each_prompt_whatever_the_batches
     prompts = [one.token_ids for one in Encoder(bound).encode_all(tiny_items(5))]
     found = activations_of(bound, prompts, flat, seed=4)
     alone = activations_of(bound, prompts, flat, seed=4, token_budget=1)
-    np.testing.assert_allclose(found.samples, alone.samples, rtol=1e-5, atol=1e-6)
+    assert_values_equal(found.samples, alone.samples)
     for number, prompt in enumerate(prompts):
         # the mean over one prompt cut at each token, times its length, grows by the value at that token
         sums = [np.zeros(3)] + [

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_models import tiny_model
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "culture-plugin"
 CULTURES = ("Finland", "Mexico", "South Korea", "UK")
 
@@ -103,17 +105,36 @@ def test_without_the_package_its_names_are_unknown(tmp_path):
     assert "unknown culture 'Finland'" in done.stderr
 
 
-@pytest.mark.slow
-def test_specific_neurons_are_selected_for_the_new_culture(installed, tmp_path):
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Any model does; a tiny one is read at once."""
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    bound = tiny_model()
+    bound.model.save_pretrained(folder)
+    bound.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_specific_neurons_are_selected_for_the_new_culture(installed, model, tmp_path):
     cultures = [part for culture in CULTURES for part in ("--culture", culture)]
     benchmarks = ["finland", "finland-control", "country-rc-all"]
     asked = [part for name in benchmarks for part in ("--benchmark", name)]
     run, neurons = tmp_path / "run", tmp_path / "finland.neurons.json"
     scored = document(
-        installed, "score", "--model", "embedded", *asked, *cultures, "--per-culture", "1", "-o", str(run)
+        installed, "score", "--model", str(model), *asked, *cultures, "--per-culture", "1", "-o", str(run)
     )
     assert {row["benchmark"]: row["n"] for row in scored["benchmarks"]} == dict.fromkeys(benchmarks, 4)
-    culnig(installed, "select", "specific", str(run), "--culture", "Finland", "-o", str(neurons))
+    culnig(
+        installed,
+        "select",
+        "specific",
+        str(run),
+        "--culture",
+        "Finland",
+        *("--top", "0.3", "--z", "0"),
+        "-o",
+        str(neurons),
+    )
     chosen = json.loads(neurons.read_text(encoding="utf-8"))
     assert chosen["method"]["culture"] == "Finland"
     assert len(chosen["neurons"]["index"]) > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +12,7 @@ from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.readout import can_read_out, read_out
 from tests.tiny_models import tiny_items, tiny_model
+from tests.tolerances import assert_probabilities_equal, assert_values_equal
 
 
 def test_logits_are_those_of_each_prompt_alone_at_its_last_token():
@@ -23,7 +23,7 @@ def test_logits_are_those_of_each_prompt_alone_at_its_last_token():
     for row, encoded in enumerate(batch.items):
         with torch.no_grad():
             alone = bound.model(input_ids=torch.tensor([encoded.token_ids])).logits[0, -1]
-        torch.testing.assert_close(together[row], alone, rtol=1e-4, atol=1e-5)
+        assert_values_equal(together[row], alone)
 
 
 def test_the_model_is_untouched_afterwards():
@@ -46,8 +46,8 @@ def test_answers_are_recorded_at_the_items_places():
             for batch in make_batches(encoded, budget):
                 reader.answer(batch, outcomes)
     assert list(together.predicted) == list(alone.predicted)
-    np.testing.assert_allclose(together.p_gold, alone.p_gold, rtol=1e-5)
-    np.testing.assert_allclose(together.option_probabilities, alone.option_probabilities, rtol=1e-5)
+    assert_probabilities_equal(together.p_gold, alone.p_gold)
+    assert_probabilities_equal(together.option_probabilities, alone.option_probabilities)
 
 
 def gradients(vocabulary, width, rows):

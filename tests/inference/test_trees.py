@@ -15,6 +15,7 @@ from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
 from culnig.models.intervention import intervene
 from tests.alike import token_items, variants
 from tests.tiny_models import ALL_CONFIGS, tiny_model
+from tests.tolerances import assert_probabilities_equal
 
 
 def tree_of(*rows):
@@ -53,10 +54,8 @@ def test_answers_are_those_of_items_alone(family, attention):
         with intervene(bound, gate, factor):
             together = answers(bound, shared, items)
             alone = answers(bound, make_batches(encoded, 1), items)
-        np.testing.assert_allclose(together.p_gold, alone.p_gold, rtol=1e-4, atol=1e-7)
-        np.testing.assert_allclose(
-            together.option_probabilities, alone.option_probabilities, rtol=1e-4, atol=1e-7
-        )
+        assert_probabilities_equal(together.p_gold, alone.p_gold)
+        assert_probabilities_equal(together.option_probabilities, alone.option_probabilities)
         assert together.predicted.tolist() == alone.predicted.tolist()
 
 

@@ -13,6 +13,7 @@ from culnig.errors import InputError
 from culnig.models.intervention import Resample, Scale, SetTo, intervene
 from tests.edited_weights import scale_weights, set_bias
 from tests.tiny_models import ALL_CONFIGS, tiny_model
+from tests.tolerances import assert_values_equal, values_equal
 
 # three layers, in every family
 NEURONS = [
@@ -51,8 +52,8 @@ def test_it_equals_a_model_with_edited_weights(family, factor):
     bare = logits(bound)
     with intervene(bound, flat(bound), factor):
         masked = logits(bound)
-    torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(masked, bare, atol=1e-3)
+    assert_values_equal(masked, logits(edited))
+    assert not values_equal(masked, bare)
     assert torch.equal(logits(bound), bare)
 
 
@@ -74,8 +75,8 @@ def test_every_module_of_every_layer_equals_one_with_edited_weights(family):
             scale_weights(edited.model, neuron, 0.0)
         with intervene(bound, flat(bound, neurons)):
             masked = logits(bound)
-        torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
-        assert not torch.allclose(masked, bare, atol=1e-5), segment
+        assert_values_equal(masked, logits(edited))
+        assert not values_equal(masked, bare), segment
         edited.model.load_state_dict(kept)
     assert torch.equal(logits(bound), bare)
 
@@ -107,8 +108,8 @@ def test_generate_under_a_mask_equals_generate_with_edited_weights(family, facto
     expected_tokens, expected = continuation(edited)
     assert tokens.shape == (2, TOKENS.shape[1] + 8)
     assert torch.equal(tokens, expected_tokens)
-    torch.testing.assert_close(masked, expected, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(masked[0], before[1][0], atol=1e-3)
+    assert_values_equal(masked, expected)
+    assert not values_equal(masked[0], before[1][0])
     for now, then in zip(continuation(bound), before, strict=True):
         assert torch.equal(now, then)
 
@@ -126,7 +127,7 @@ def test_nested_factors_multiply():
     with intervene(bound, flat(bound), 6.0):
         expected = logits(bound)
     with intervene(bound, flat(bound), 2.0), intervene(bound, flat(bound), 3.0):
-        torch.testing.assert_close(logits(bound), expected)
+        assert_values_equal(logits(bound), expected)
 
 
 def test_zero_replaces_even_a_value_that_is_not_finite():
@@ -196,7 +197,7 @@ def test_set_values_equal_a_model_with_these_biases_and_no_weights(family):
     set_rows(edited, values)
     with intervene(bound, SetTo(flat(bound), values)):
         masked = logits(bound)
-    torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
+    assert_values_equal(masked, logits(edited))
 
 
 def test_resampling_from_given_values_gives_an_item_one_row_at_all_its_tokens():
@@ -237,7 +238,7 @@ def test_several_changes_are_made_in_their_order_by_one_hook_per_linear():
         hooks = [len(linear.linear._forward_hooks) for linear in bound.linears]
         masked = logits(bound)
     assert max(hooks) == 1
-    torch.testing.assert_close(masked, logits(edited), rtol=1e-5, atol=1e-5)
+    assert_values_equal(masked, logits(edited))
     assert sum(len(linear.linear._forward_hooks) for linear in bound.linears) == 0
 
 
@@ -252,7 +253,7 @@ def test_gradients_pass_through_a_change_as_through_edited_weights():
 
     with intervene(bound, flat(bound), 0.5):
         changed = gradient(bound)
-    torch.testing.assert_close(changed, gradient(edited), rtol=1e-4, atol=1e-6)
+    assert_values_equal(changed, gradient(edited))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_several_sets_are_masked_at_once():
     positions = flat(bound)
     scale_rows(edited, 0.0)
     with intervene(bound, [positions[:3], positions[2:]], factor=0):
-        torch.testing.assert_close(logits(bound), logits(edited), rtol=1e-5, atol=1e-5)
+        assert_values_equal(logits(bound), logits(edited))
 
 
 def test_what_is_no_set_is_refused():

@@ -10,6 +10,7 @@ from torch import nn
 from culnig.core.neurons import Neuron
 from culnig.models.intervention import intervene
 from tests.tiny_models import PLAIN_CONFIGS, tiny_model
+from tests.tolerances import assert_values_equal
 
 
 @pytest.mark.parametrize("family", PLAIN_CONFIGS)
@@ -50,7 +51,7 @@ def test_each_slice_is_the_unfused_projection_with_the_same_weights(family, head
         "self_attn.v_proj",
     ]
     for piece, projection in zip(attention.slices, unfused(attention.linear, heads), strict=True):
-        torch.testing.assert_close(piece.take(output), projection(x))
+        assert_values_equal(piece.take(output), projection(x))
         columns = piece.columns(np.arange(piece.segment.width))
         assert torch.equal(output[..., torch.from_numpy(columns)], piece.take(output))
 

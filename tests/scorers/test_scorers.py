@@ -14,6 +14,7 @@ from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.store.run import Run
 from tests.tiny_models import tiny_items, tiny_model
+from tests.tolerances import assert_scores_equal
 
 NAMES = (
     *("gradient-norm", "mean-activation", "positive-tokens", "released-code", "log-probability"),
@@ -185,7 +186,7 @@ def test_scores_of_other_targets_are_those_of_plain_autograd(name, by_hand):
         for linear in bound.linears:
             for cut in linear.slices:
                 expected[cut.segment.columns] += cut.take(made[linear]).double().numpy()
-    np.testing.assert_allclose(scores.sum[0], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    assert_scores_equal(scores.sum[0], expected)
 
 
 def test_other_targets_leave_the_engines_own_scores_alone():

@@ -11,6 +11,8 @@ from culnig.inference.encoding import Encoder
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.scoring.toy_model import toy_batch, toy_bound
 
+pytestmark = pytest.mark.processors
+
 
 def score(monkeypatch, prompts, cultures, *, role="target", aggregator="max", bias=5.0, budget=2048):
     batch = toy_batch(prompts, cultures)

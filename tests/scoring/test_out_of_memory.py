@@ -11,6 +11,7 @@ from culnig.inference.answers import AnswerReader
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.tiny_models import tiny_items, tiny_model
+from tests.tolerances import assert_positive_counts_equal, assert_probabilities_equal, assert_scores_equal
 
 SETTINGS = ScoreSettings(token_budget=700)
 N_ITEMS = 9
@@ -76,13 +77,12 @@ def assert_same(found, expected):
     """Every item once in every sum; scores equal but for the float noise of other batch sizes."""
     moments, other = found.moments, expected.moments
     np.testing.assert_array_equal(moments.n_items, other.n_items)
-    np.testing.assert_array_equal(moments.positive_count, other.positive_count)
-    np.testing.assert_allclose(moments.p_gold_sum, other.p_gold_sum, rtol=1e-6)
-    for name in ("sum", "sum_of_squares"):
-        table = getattr(other, name)
-        np.testing.assert_allclose(getattr(moments, name), table, rtol=1e-4, atol=1e-6 * table.max())
+    assert_positive_counts_equal(moments.positive_count, other.positive_count)
+    assert_probabilities_equal(moments.p_gold_sum, other.p_gold_sum)
+    assert_scores_equal(moments.sum, other.sum)
+    assert_scores_equal(moments.sum_of_squares, other.sum_of_squares, power=2)
     assert list(found.outcomes.predicted) == list(expected.outcomes.predicted)
-    np.testing.assert_allclose(found.outcomes.p_gold, expected.outcomes.p_gold, rtol=1e-5)
+    assert_probabilities_equal(found.outcomes.p_gold, expected.outcomes.p_gold)
     assert found.batches_done == expected.batches_done
 
 

@@ -19,6 +19,7 @@ from culnig.scoring.scoring import ScoreSettings
 from culnig.store.merge import merge
 from culnig.store.run import Run
 from tests.tiny_models import tiny_items, tiny_model
+from tests.tolerances import assert_scores_equal
 from tests.toy import items, write_toy_run
 
 SETTINGS = ScoreSettings(token_budget=100)
@@ -92,8 +93,7 @@ def test_other_scorers_have_halves_too(run, benchmarks):
 def test_sums_over_all_are_those_of_a_run_without_halves(run, benchmarks, tmp_path):
     plain = score_run(tiny_model(), benchmarks, SETTINGS, tmp_path / "plain")
     for name in benchmarks:
-        scale = np.abs(plain.moments(name).sum).max()
-        np.testing.assert_allclose(run.moments(name).sum, plain.moments(name).sum, atol=1e-5 * scale)
+        assert_scores_equal(run.moments(name).sum, plain.moments(name).sum)
         np.testing.assert_array_equal(run.moments(name).n_items, plain.moments(name).n_items)
     with pytest.raises(StoreError, match="neither item scores nor halves"):
         plain.first_half("toy")

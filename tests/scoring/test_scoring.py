@@ -13,13 +13,7 @@ from culnig.scoring.scoring import ScoreSettings, Scoring, score_benchmark
 from tests import oracle
 from tests.scoring.oracle_rows import oracle_row
 from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
-
-
-def assert_close(scores, expected, relative=1e-4, floor=1e-3):
-    """Relative agreement on every neuron whose score exceeds `floor` of the maximum."""
-    large = np.abs(expected) > floor * np.abs(expected).max()
-    assert large.sum() > 10
-    np.testing.assert_allclose(scores[large], expected[large], rtol=relative)
+from tests.tolerances import assert_probabilities_equal, assert_scores_equal
 
 
 @pytest.mark.parametrize("family", ALL_CONFIGS)
@@ -29,7 +23,7 @@ def test_scores_equal_plain_autograd(family):
     sums = oracle.culture_sums(bound.model, bound.tokenizer, items)
     assert scores.moments.cultures == ("Spain", "China", "Iran")
     for culture, row in zip(scores.moments.cultures, scores.moments.sum, strict=True):
-        assert_close(row, oracle_row(bound, sums[culture]))
+        assert_scores_equal(row, oracle_row(bound, sums[culture]))
 
 
 @pytest.mark.parametrize("aggregator", ["absmax", "sum", "mean", "last"])
@@ -38,8 +32,7 @@ def test_every_aggregator_equals_plain_autograd(aggregator):
     scores = score_benchmark(bound, items, "target", ScoreSettings(aggregator, 300))
     sums = oracle.culture_sums(bound.model, bound.tokenizer, items, aggregator=aggregator)
     expected = oracle_row(bound, sums["Spain"])
-    # Signed contributions cancel, so float noise is relative to the largest score, not to each sum.
-    np.testing.assert_allclose(scores.moments.sum[0], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    assert_scores_equal(scores.moments.sum[0], expected)
 
 
 def test_control_equals_plain_autograd_with_the_clamp():
@@ -48,7 +41,7 @@ def test_control_equals_plain_autograd_with_the_clamp():
     sums = oracle.culture_sums(bound.model, bound.tokenizer, items, control=True, aggregator="last")
     expected = oracle_row(bound, sums["Spain"])
     assert (expected == 0).any(), "the clamp should bite somewhere"
-    np.testing.assert_allclose(scores.moments.sum[0], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    assert_scores_equal(scores.moments.sum[0], expected)
 
 
 def test_results_do_not_depend_on_batches_or_the_order_of_items():
@@ -58,11 +51,9 @@ def test_results_do_not_depend_on_batches_or_the_order_of_items():
     backwards = score_benchmark(bound, items[::-1], "target", ScoreSettings(token_budget=400))
     rows = [backwards.moments.cultures.index(culture) for culture in together.moments.cultures]
     for other in (alone.moments.sum, backwards.moments.sum[rows]):
-        np.testing.assert_allclose(
-            other, together.moments.sum, rtol=2e-4, atol=1e-6 * together.moments.sum.max()
-        )
-    np.testing.assert_allclose(alone.outcomes.p_gold, together.outcomes.p_gold, rtol=1e-5)
-    np.testing.assert_allclose(backwards.outcomes.p_gold[::-1], together.outcomes.p_gold, rtol=1e-5)
+        assert_scores_equal(other, together.moments.sum)
+    assert_probabilities_equal(alone.outcomes.p_gold, together.outcomes.p_gold)
+    assert_probabilities_equal(backwards.outcomes.p_gold[::-1], together.outcomes.p_gold)
 
 
 def test_what_stands_in_the_padding_changes_no_bit(monkeypatch):
@@ -91,12 +82,10 @@ def test_outcomes_are_in_file_order_and_as_the_full_model_says():
         ids, gold = oracle.token_ids(bound.tokenizer, item)
         with torch.no_grad():
             probabilities = bound.model(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1)
-        assert outcomes.p_gold[number] == pytest.approx(float(probabilities[gold]), rel=1e-5)
+        assert_probabilities_equal(outcomes.p_gold[number], probabilities[gold])
         assert outcomes.correct[number] == (int(probabilities.argmax()) == gold)
         labels = [bound.tokenizer.encode(label)[0] for label in item.options]
-        np.testing.assert_allclose(
-            outcomes.option_probabilities[number], probabilities[labels].numpy(), rtol=1e-5
-        )
+        assert_probabilities_equal(outcomes.option_probabilities[number], probabilities[labels])
 
 
 def test_going_on_after_an_interruption_gives_the_same_bits():

@@ -14,6 +14,8 @@ from culnig.verification.differences import check_gradients
 from culnig.verification.verify import CHECKS, verify_model
 from tests.tiny_models import ALL_CONFIGS, tiny_model
 
+pytestmark = pytest.mark.processors
+
 
 @pytest.mark.parametrize("family", ALL_CONFIGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -15,7 +15,7 @@ from culnig.evaluation.instances.file import write_instances
 from culnig.evaluation.instances.scores import instance_scores
 from culnig.evaluation.instances.summary import summary
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
-from culnig.inference.products import products_of
+from culnig.inference.products import computation_of
 from culnig.models.named import loaded_model
 from culnig.provenance import describe_model, versions
 from culnig.selection.sets import NeuronSetOrPath, as_neuron_set
@@ -76,7 +76,7 @@ def instances(
         "model": describe_model(bound),
         "neuron_set": {"name": chosen_set.name, "method": chosen_set.method},
         "benchmarks": {name: chosen_items.record() for name, chosen_items in chosen.items()},
-        "versions": versions(products_of(bound.model)),
+        "versions": versions(computation_of(bound.model)),
     }
     write_instances(path, scores, bound.layout, record)
     return {

@@ -18,6 +18,7 @@ from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.store.output_folder import check_file
 from tests.tiny_models import tiny_items, tiny_model
+from tests.tolerances import assert_positive_counts_equal, assert_scores_equal
 from tests.toy import items, toy_layout
 
 
@@ -51,11 +52,9 @@ def test_scores_are_those_of_plain_autograd(budget):
     asked = tiny_items(4)
     flat = chosen_of(bound, 6)
     found = score_items(bound, asked, flat, token_budget=budget)
-    for row, item in enumerate(asked):
-        for column, neuron in enumerate(bound.layout.neurons(flat)):
-            name = f"model.layers.{neuron.layer}.{neuron.module}"
-            expected = by_autograd(bound, item, name, neuron.index)
-            assert found[row, column] == pytest.approx(expected, rel=1e-3, abs=1e-12)
+    names = [(f"model.layers.{one.layer}.{one.module}", one.index) for one in bound.layout.neurons(flat)]
+    expected = [[by_autograd(bound, item, *name) for name in names] for item in asked]
+    assert_scores_equal(found, expected)
 
 
 @pytest.mark.parametrize("family", ["llama", "phi3", "gpt2", "gpt_neox"])
@@ -66,11 +65,9 @@ def test_their_sums_are_the_culture_sums_of_a_run(family):
     moments = score_benchmark(bound, asked, "target", ScoreSettings()).moments
     cultures = np.array([item.culture for item in asked])
     for row, culture in enumerate(moments.cultures):
-        np.testing.assert_allclose(
-            found[cultures == culture].sum(axis=0), moments.sum[row, flat], rtol=1e-6, atol=1e-12
-        )
+        assert_scores_equal(found[cultures == culture].sum(axis=0), moments.sum[row, flat])
         positive = (found[cultures == culture] > 0).sum(axis=0)
-        np.testing.assert_array_equal(positive, moments.positive_count[row, flat])
+        assert_positive_counts_equal(positive, moments.positive_count[row, flat])
 
 
 def without_question(asked):
@@ -84,12 +81,10 @@ def test_the_control_is_matched_by_id_and_clamped():
     moments = score_benchmark(bound, without_question(asked), "control", ScoreSettings()).moments
     cultures = np.array([item.culture for item in asked])
     for row, culture in enumerate(moments.cultures):
-        np.testing.assert_allclose(
-            found.control[cultures == culture].sum(axis=0), moments.sum[row, flat], rtol=1e-5, atol=1e-12
-        )  # batches of another order: the float noise of the matrix products
+        assert_scores_equal(found.control[cultures == culture].sum(axis=0), moments.sum[row, flat])
     assert (found.control >= 0).all()
     np.testing.assert_array_equal(found.difference, found.raw - found.control)
-    np.testing.assert_allclose(found.raw, score_items(bound, asked, flat), rtol=1e-12)
+    assert_scores_equal(found.raw, score_items(bound, asked, flat))
 
 
 @pytest.mark.parametrize("call", [1, 3])
