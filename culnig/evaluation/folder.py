@@ -149,8 +149,8 @@ def read_answers(folder: Path) -> Answers:
     return {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(answers.items())}
 
 
-def _read_document(path: Path, what: str) -> dict[str, Any]:
-    document = read_json(path, what)
+def _read_document(path: Path, kind: str) -> dict[str, Any]:
+    document = read_json(path, kind)
     if document.get("format") != EVALUATION_FORMAT:
         raise StoreError(f"{path}: format is {document.get('format')!r}, expected {EVALUATION_FORMAT!r}")
     if document.get("format_version") != EVALUATION_FORMAT_VERSION:

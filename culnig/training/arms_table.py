@@ -86,9 +86,9 @@ def contrast_rows(before: Mapping[str, Outcomes], after: After, task: str) -> li
                         "benchmark": benchmark,
                         "kind": kind_of(benchmark, task, base),
                         "metric": name,
-                        "change": as_json(one),
+                        "change": as_json(change),
                     }
-                    for name, one in zip(names, compared, strict=True)
+                    for name, change in zip(names, compared, strict=True)
                 ]
     return _adjusted(rows)
 
