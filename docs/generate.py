@@ -22,7 +22,7 @@ CLI_HEAD = """# The command line
 
 Generated from the commands by `make docs`; do not edit.
 
-Exit codes: 0 done, 1 the result is a no (`verify` or `validate` failed), 2 wrong usage or input, 3 the
+Exit codes: 0 success, 1 a check failed (`verify`, `validate`), 2 wrong usage or input, 3 the
 machine lacks something (a device, disk space, a package), 130 interrupted. `--json` prints one JSON document
 on standard output and nothing else there.
 """

@@ -23,7 +23,7 @@ _SHOWN = 10
     type=click.IntRange(min=2),
     default=20,
     show_default=True,
-    help="Number of the set's best neurons, and of random ones.",
+    help="Number of best neurons of the set, and of random ones.",
 )
 @click.option(
     "--aggregator",
@@ -39,7 +39,7 @@ _SHOWN = 10
 def command(neurons: Path, model: ModelChoice, as_json: bool, **options: Any) -> None:
     """Zero neurons one at a time and compare the effects with their scores.
 
-    The neurons are the best of the set and as many random ones of the same modules and layers.
+    It takes the best neurons of the set and as many random ones from the same modules and layers.
     """
     from culnig.verification.audit import audit
     from culnig.verification.linearisation import LOW

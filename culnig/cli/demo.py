@@ -18,8 +18,8 @@ from culnig.selection.neuron_set import NeuronSet
 
 @defaults_of(api.demo)
 @click.command("demo")
-@click.option("--quick", is_flag=True, help="Few items: shows that everything works, finds little.")
-@out_options("Folder to make.", required=False)
+@click.option("--quick", is_flag=True, help="Use few items: shows that everything works, but finds little.")
+@out_options("Folder to create.", required=False)
 def command(out: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
     """Run the whole pipeline on the embedded model: score, select, mask, evaluate, show."""
     with progress_view() as view:

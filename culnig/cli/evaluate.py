@@ -47,12 +47,13 @@ from culnig.selection.random import Match
 @click.option(
     "--mask",
     type=click.Choice(get_args(Mask)),
-    help="Scale activations by the factor, or replace them by their mean or by values of other prompts.",
+    help="Scale activations by the factor, or replace them with their mean or with values from other "
+    "prompts.",
 )
 @click.option(
     "--means",
     type=PATH,
-    help="Run (--level item or token) of this model whose prompts give means and other values.",
+    help="Run of this model (--level item or token) whose prompts give the means or the other values.",
 )
 @click.option(
     "--share",
@@ -63,7 +64,7 @@ from culnig.selection.random import Match
 )
 @click.option("--dose", is_flag=True, help="Factors 0, 0.25, 0.5, 1, 1.5 and 2, unless --factor is given.")
 @click.option(
-    "--matrix", is_flag=True, help="Compare what each culture's set does to its own and the other cultures."
+    "--matrix", is_flag=True, help="Compare how each culture's set affects its own culture and the others."
 )
 @click.option(
     "--random-baseline",
@@ -78,12 +79,12 @@ from culnig.selection.random import Match
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
-    help="Most tokens of a written answer (blend-short).",
+    help="Maximum tokens of a written answer (blend-short).",
 )
 @prefix_sharing_option()
 @skip_too_long_option()
 @resume_option("evaluation")
-@out_options("Evaluation folder to make.")
+@out_options("Evaluation folder to create.")
 def command(
     model: ModelChoice,
     chosen: ItemChoice,

@@ -13,17 +13,14 @@ from culnig.cli.output import print_json, print_line, print_table
 
 @click.command("import")
 @click.argument("files", metavar="SCORES.json...", nargs=-1, required=True, type=PATH)
-@click.option(
-    "--model-name", help="The model of the scores; by default MODEL of their folder outputs/MODEL/…."
-)
-@out_options("Run folder to make.")
+@click.option("--model-name", help="Name of the scored model; by default MODEL in the path outputs/MODEL/….")
+@out_options("Run folder to create.")
 def command(
     files: tuple[Path, ...], model_name: str | None, out: Path, overwrite: bool, as_json: bool
 ) -> None:
     """Turn score files of the released code (…_max_scores.json) into a run, to select from.
 
-    The names of their data sets give the roles: …control is the control, countryrc the exclusion, any other a
-    target.
+    Names of data sets give the roles: …control is the control, countryrc the exclusion, any other a target.
     """
     from culnig.reanalysis.score_files import import_scores
 

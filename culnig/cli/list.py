@@ -76,7 +76,7 @@ def scorers(as_json: bool) -> None:
 
 @command.command("cultures")
 @click.option("--region", help="Only this region or zone, or a part of its name.")
-@click.option("--language", help="Only where this language (BCP-47, such as es) is spoken.")
+@click.option("--language", help="Only cultures where this language (BCP-47, such as es) is spoken.")
 @click.option("--benchmark", help="Only cultures that this benchmark has a name for.")
 @json_option()
 def cultures(as_json: bool, **choice: str | None) -> None:

@@ -15,9 +15,9 @@ from culnig.reporting.inspect import benchmark_rows
 @click.command("merge")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--allow-overlap", is_flag=True, help="Count an item once for each run that holds it.")
-@out_options("Run folder to make.")
+@out_options("Run folder to create.")
 def command(runs: tuple[Path, ...], out: Path, allow_overlap: bool, overwrite: bool, as_json: bool) -> None:
-    """Make one run of several: all shards of a run (--shard), or finished runs over different items.
+    """Merge all shards of a run (--shard), or finished runs over different items, into one run.
 
     The order of the runs does not matter.
     """

@@ -31,7 +31,7 @@ _SHOWN = 20
     type=click.Choice(["top", "bottom", "random"]),
     default="top",
     show_default=True,
-    help="Modules with most of the neurons, with fewest, or any.",
+    help="Modules with the most neurons, with the fewest, or random ones.",
 )
 @click.option(
     "--granularity",
@@ -58,8 +58,8 @@ _SHOWN = 20
 def command(neurons: Path, model: ModelChoice | None, out: Path, as_json: bool, **settings: Any) -> None:
     """Rank modules by the culture neurons in them (NEURONS, a neuron-set file) and plan what to train.
 
-    Only the configuration of the model is read. It is the model that the neuron set names, unless --model
-    names another.
+    Only the model's configuration is read. The model is the one that the neuron set names, unless --model
+    is given.
     """
     from culnig.training.plan import plan_training
 

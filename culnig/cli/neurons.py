@@ -48,7 +48,7 @@ _combination("minus", algebra.neurons_minus, "Neurons of the first set that are 
 @_FILES
 @json_option()
 def diff(sets: Sequence[Path], as_json: bool) -> None:
-    """What two sets share, what only one of them has, and which of their settings differ."""
+    """Show what two sets share, what only one of them has, and which of their settings differ."""
     difference = algebra.neurons_diff(sets)
     first, second = difference.names
     if as_json:
@@ -85,13 +85,13 @@ def diff(sets: Sequence[Path], as_json: bool) -> None:
 @click.option(
     "--run",
     type=PATH,
-    help="A run of the model: chance then keeps each set's counts per module and layer.",
+    help="A run of the model, so that chance keeps each set's counts per module and layer.",
 )
-@click.option("--figure", type=PATH, help="Draw matrix and tree into this PNG file.")
+@click.option("--figure", type=PATH, help="PNG file to draw the matrix and the tree to.")
 @overwrite_option()
 @json_option()
 def overlap(sets: Sequence[Path], as_json: bool, **options: Any) -> None:
-    """How alike sets are, next to what chance would give, and which of them go together."""
+    """Compare sets: how similar they are, what chance would give, and which of them cluster."""
     from culnig.reporting.similarity import neurons_overlap
 
     document = neurons_overlap(sets, **options)
@@ -162,9 +162,9 @@ def convert(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Read neuron sets (our files, the released code's JSON, LAPE's .pth) and write them in a format.
+    """Convert neuron sets (culnig's files, the released code's JSON, LAPE's .pth) to another format.
 
-    Files of other programs do not say how wide their model is: give it with --run or --model.
+    Files of other programs do not record the layout of the model: name it with --run or --model.
     """
     source, loading = (None, {}) if model is None else (model.source, model.options)
     sets = algebra.neurons_convert(files, to, out, model=source, **options, **loading)

@@ -24,7 +24,7 @@ from culnig.cli.output import print_json, print_line, print_table, size_text
 @click.option(
     "--tflops", type=click.FloatRange(min=0, min_open=True), help="Sustained TFLOP/s, for a time estimate."
 )
-@click.option("--gradient-checkpointing", is_flag=True, help="Plan with it.")
+@click.option("--gradient-checkpointing", is_flag=True, help="Plan with gradient checkpointing.")
 @ignored_prefix_sharing_option()
 @click.option(
     "--tokens-per-item",

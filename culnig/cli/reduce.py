@@ -22,7 +22,7 @@ from culnig.reporting.inspect import benchmark_rows
     "last, or a plugin's.",
 )
 @click.option(
-    "--confidence/--no-confidence", default=True, help="Weight scores with P(gold), as `score` does, or not."
+    "--confidence/--no-confidence", default=True, help="Whether to weight scores by P(gold), as `score` does."
 )
 @click.option(
     "--padding",
@@ -35,9 +35,9 @@ from culnig.reporting.inspect import benchmark_rows
 @click.option("--modules", multiple=True, help="Only these modules, such as gate_proj.")
 @click.option("--layers", help="Only these layers, such as 0-3,7.")
 @click.option("--culture", "cultures", multiple=True, help="Only these cultures.")
-@click.option("--without-culture", "without_cultures", multiple=True, help="All cultures but these.")
-@click.option("--items", multiple=True, help="Only items of this id; * stands for any characters.")
-@click.option("--without-items", multiple=True, help="All items but those of this id.")
+@click.option("--without-culture", "without_cultures", multiple=True, help="All cultures except these.")
+@click.option("--items", multiple=True, help="Only items with this id; * matches any characters.")
+@click.option("--without-items", multiple=True, help="All items except those with this id.")
 @click.option("--half", type=click.IntRange(1, 2), help="One half of the questions of each culture.")
 @click.option("--bootstrap", is_flag=True, help="Draw each culture's questions with replacement.")
 @click.option(
@@ -50,19 +50,21 @@ from culnig.reporting.inspect import benchmark_rows
     show_default=True,
     help="What the new run stores.",
 )
-@click.option("--memory", default="1G", show_default=True, help="Most memory for arrays, such as 500M or 4G.")
+@click.option(
+    "--memory", default="1G", show_default=True, help="Maximum memory for arrays, such as 500M or 4G."
+)
 @click.option(
     "--compression",
     type=click.Choice(["none", "fast", "default"]),
     default="default",
     show_default=True,
-    help="How files are packed.",
+    help="How files are compressed.",
 )
-@out_options("Run folder to make.")
+@out_options("Run folder to create.")
 def command(run: Path, out: Path, as_json: bool, **choice: Any) -> None:
-    """Make a new run from what RUN stores of its items (levels item and token), without the model.
+    """Make a new run from the items stored in RUN (levels item and token), without the model.
 
-    With the settings of RUN, the new run equals RUN to the bit.
+    With the settings of RUN, the new run equals RUN bit for bit.
     """
     from culnig.reanalysis.offline import reduce
 

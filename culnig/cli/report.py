@@ -19,14 +19,14 @@ from culnig.cli.output import print_json, print_line, size_text
     type=click.IntRange(min=1),
     default=100,
     show_default=True,
-    help="Best neurons of each set that are listed with what raises them.",
+    help="Number of best neurons of each set to list, with what raises them.",
 )
 @click.option("--tables", type=PATH, help="Folder to write every table to, as CSV and LaTeX.")
 @out_options("HTML file to write.")
 def command(paths: tuple[Path, ...], out: Path, tables: Path | None, as_json: bool, **options: Any) -> None:
     """Show runs, evaluations, neuron sets, instances and arms of a training (PATHS) in one HTML file.
 
-    The file needs no server and no network. Parts without data name the command that would make it.
+    The file needs no server and no network. Sections without data name the command that makes it.
     """
     from culnig.reporting.make import report
 

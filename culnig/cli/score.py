@@ -35,18 +35,18 @@ from culnig.store.run import Run
 @click.option(
     "--aggregator",
     type=click.Choice(AGGREGATORS),
-    help="How contributions at the tokens become one score.",
+    help="How the contributions of an item's tokens become one score.",
 )
 @click.option(
     "--scorer",
     "scorers",
     multiple=True,
-    help="Score in this way too, in the same pass (see `list scorers`); may be given several times.",
+    help="Also score with this scorer, in the same pass (see `list scorers`); may be given several times.",
 )
 @click.option(
     "--compat",
     type=click.Choice(["paper"]),
-    help="Score also as the paper's released code does; `select --compat paper` selects by it.",
+    help="Also score the way the paper's released code does; `select --compat paper` uses these scores.",
 )
 @store_options
 @click.option(
@@ -59,10 +59,10 @@ from culnig.store.run import Run
 @click.option(
     "--shard",
     metavar="I/N",
-    help="Score the I-th of N shares, each into a folder of its own; `merge` joins them.",
+    help="Score only shard I of N, each into a folder of its own; `merge` joins the shards.",
 )
 @resume_option("run")
-@out_options("Run folder to make.")
+@out_options("Run folder to create.")
 def command(
     model: ModelChoice, chosen: ItemChoice, out: Path, shard: str | None, as_json: bool, **options: Any
 ) -> None:

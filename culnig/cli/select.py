@@ -45,10 +45,12 @@ def _table_options(call: Command) -> Command:
         Command,
         together(
             run_options,
-            click.option("--control", help="Control benchmark, where the run has several."),
-            click.option("--exclusion", help="Exclusion benchmark, where the run has several."),
+            click.option("--control", help="Control benchmark, if the run has several."),
+            click.option("--exclusion", help="Exclusion benchmark, if the run has several."),
             click.option("--no-control", is_flag=True, help="Rank by the target alone."),
-            click.option("--no-exclusion", is_flag=True, help="Remove no neurons by an exclusion benchmark."),
+            click.option(
+                "--no-exclusion", is_flag=True, help="Do not remove neurons by an exclusion benchmark."
+            ),
             click.option("--scorer", help="Rank by the scores of this scorer of the run (`score --scorer`)."),
             click.option(
                 "--compat",
@@ -58,7 +60,7 @@ def _table_options(call: Command) -> Command:
             click.option(
                 "--preset",
                 type=_PAPER,
-                help="The paper's fractions; prints its figures beside yours where it has this model.",
+                help="Use the paper's fractions, and print its counts next to yours if it covers this model.",
             ),
         )(with_roles),
     )
@@ -86,20 +88,20 @@ class PoolShare(click.ParamType[Any]):
 
 @command.command("general")
 @_table_options
-@_setting("--top-mlp", GeneralSettings.top_mlp, "Share of gate neurons kept.")
-@_setting("--top-attention", GeneralSettings.top_attention, "Share of query, key and value neurons kept.")
+@_setting("--top-mlp", GeneralSettings.top_mlp, "Share of gate neurons to keep.")
+@_setting("--top-attention", GeneralSettings.top_attention, "Share of query, key and value neurons to keep.")
 @_setting(
     "--exclude",
     GeneralSettings.exclude,
-    "Share of each pool, by exclusion score, that is removed again.",
+    "Share of each pool to remove, highest exclusion scores first.",
 )
 @click.option(
     "--pool",
     "pools",
     type=PoolShare(),
     multiple=True,
-    help="Other pools in place of the two: mlp, attention, all or a module, and the share kept, such as "
-    "mlp.up_proj=0.01; may be given several times.",
+    help="Use this pool instead of the two above: mlp, attention, all or a module, with the share to keep, "
+    "such as mlp.up_proj=0.01; may be given several times.",
 )
 @evidence_options
 @out_options("Neuron-set file.")
@@ -112,14 +114,14 @@ def general(run: Path, out: Path, as_json: bool, **options: Any) -> None:
 @command.command("specific")
 @_table_options
 @culture_option(required=True)
-@_setting("--top", SpecificSettings.top, "Share of the pool kept.")
+@_setting("--top", SpecificSettings.top, "Share of the pool to keep.")
 @_setting("--pool", SpecificSettings.pool, "The pool: all, mlp, attention, or a module.", str)
 @_setting(
     "--exclude",
     SpecificSettings.exclude,
-    "Share of the pool, by the culture's exclusion score, that is removed again.",
+    "Share of the pool to remove, highest exclusion scores of the culture first.",
 )
-@_setting("--z", SpecificSettings.z, "Least z among the cultures.", float)
+@_setting("--z", SpecificSettings.z, "Minimum z-score among the cultures.", float)
 @_setting(
     "--rank-by",
     SpecificSettings.rank_by,
@@ -158,5 +160,5 @@ def specific(
 )
 @out_options("Neuron-set file.")
 def random(run: Path, like: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Random neurons in the shape of a given set, none of them in it."""
+    """Random neurons with the counts of a given set, none of them in it."""
     print_sets([select_random(run, like, out=out, **options)], [out], None, as_json)

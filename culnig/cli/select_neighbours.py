@@ -52,17 +52,17 @@ def _command(
 
 _LAPE = (
     culture_option(),
-    click.option("--top", type=SHARE, help="Share of the pool kept, all cultures."),
+    click.option("--top", type=SHARE, help="Share of the pool to keep, over all cultures."),
     click.option(
         "--percentile",
         type=click.FloatRange(0, 100, max_open=True),
-        help="Of all activation shares: what a neuron must exceed for a culture.",
+        help="Percentile of all activation shares that a neuron must exceed for a culture.",
     ),
     click.option("--pool", help="mlp, or a module."),
 )
 _BY_SCORER = (
-    culture_option(" Without it all cultures are taken together."),
-    click.option("--top", type=SHARE, help="Share of the pool kept."),
+    culture_option(" Without it, all cultures together."),
+    click.option("--top", type=SHARE, help="Share of the pool to keep."),
     click.option("--pool", help="mlp, attention, all, or a module."),
 )
 _KNOWLEDGE = (
@@ -70,9 +70,11 @@ _KNOWLEDGE = (
     click.option(
         "--threshold",
         type=_POSITIVE,
-        help="Share of the largest score of a prompt that a neuron must reach there.",
+        help="Share of a prompt's largest score that a neuron must reach.",
     ),
-    click.option("--shared", type=_POSITIVE, help="Share of the culture's prompts in which it must."),
+    click.option(
+        "--shared", type=_POSITIVE, help="Share of the culture's prompts in which it must reach that."
+    ),
     click.option("--pool", help="mlp, attention, all, or a module."),
 )
 
@@ -81,14 +83,14 @@ COMMANDS = (
         "lape",
         neighbours.select_lape,
         neighbours.select_lape,
-        "Neurons that are on for few cultures, by entropy (Tang et al. 2024).",
+        "Neurons that are active for few cultures, by entropy (Tang et al. 2024).",
         *_LAPE,
     ),
     _command(
         "cape",
         neighbours.select_cape,
         neighbours.select_cape,
-        "The selection of `lape` under its name for cultures (arXiv 2508.02241).",
+        "The same selection as `lape`, under its name for cultures (arXiv 2508.02241).",
         *_LAPE,
     ),
     _command(
@@ -102,14 +104,15 @@ COMMANDS = (
         "ig",
         neighbours.select_ig,
         partial(neighbours.sets_by_scorer, method="ig"),
-        "Neurons of largest integrated gradients (the score of Dai et al. 2022).",
+        "Neurons with the largest integrated gradients (the score of Dai et al. 2022).",
         *_BY_SCORER,
     ),
     _command(
         "knowledge-neurons",
         neighbours.select_knowledge_neurons,
         neighbours.select_knowledge_neurons,
-        "Neurons that stand out in most prompts, by the rule of Dai et al. 2022; for runs of --level item.",
+        "Neurons that stand out in most prompts, by the rule of Dai et al. 2022 (needs a run of --level "
+        "item).",
         *_KNOWLEDGE,
     ),
 )

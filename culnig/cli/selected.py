@@ -13,11 +13,11 @@ from culnig.cli.output import print_json, print_line, print_table
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.select import ALL
 
-CULTURE_HELP = "The culture to select for; several times, or `all`, for a set of each (-o is a folder then)."
+CULTURE_HELP = "Culture to select for; give several, or `all`, for one set each (-o is then a folder)."
 
 run_options = together(
     click.argument("run", type=PATH),
-    click.option("--target", help="Target benchmark, where the run has several."),
+    click.option("--target", help="Target benchmark, if the run has several."),
 )
 
 

@@ -16,11 +16,11 @@ from culnig.core.processes import disconnect
 
 @click.command("train")
 @model_options()
-@click.option("--plan", type=PATH, required=True, help="See `modules`.")
+@click.option("--plan", type=PATH, required=True, help="Plan file, made by `modules`.")
 @click.option(
     "--task",
     required=True,
-    help="Benchmark to learn: qnli, mrpc, commonsenseqa …, or a file that declares one.",
+    help="Benchmark to train on: qnli, mrpc, commonsenseqa …, or a file that declares one.",
 )
 @click.option(
     "--arms",
@@ -32,7 +32,7 @@ from culnig.core.processes import disconnect
     "--rescore",
     multiple=True,
     help="With --arms: score this benchmark before and after, to see which neurons are still general; give "
-    "target, control and exclusion, each with an option of its own.",
+    "it once each for target, control and exclusion.",
 )
 @click.option("--keep-models", is_flag=True, help="With --arms: keep every trained model.")
 @item_options("test", required=False)
@@ -49,14 +49,14 @@ from culnig.core.processes import disconnect
 @click.option("--seed", type=int, default=42, show_default=True, help="Seed of the examples and their order.")
 @click.option("--lora", type=int, help="Train LoRA of this rank instead of the weights (peft).")
 @click.option("--lora-alpha", type=float, help="Scale of LoRA; twice the rank by default.")
-@click.option("--gradient-checkpointing", is_flag=True, help="Save memory: compute activations twice.")
+@click.option("--gradient-checkpointing", is_flag=True, help="Save memory by computing activations twice.")
 @click.option("--save-every", type=int, default=100, show_default=True, help="Steps between checkpoints.")
 @click.option("--log-every", type=int, default=10, show_default=True, help="Steps between logged losses.")
 @click.option(
     "--report-to", default="none", show_default=True, help="Trainer's trackers: wandb, tensorboard …"
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted training.")
-@out_options("Folder to make.")
+@out_options("Folder to create.")
 def command(
     model: ModelChoice,
     plan: Path,

@@ -22,7 +22,7 @@ def neurons_overlap(
     figure: Path | str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """How alike sets are, next to what chance would give, and which of them go together.
+    """Compare sets: how similar they are, what chance would give, and which of them cluster.
 
     `measure` is jaccard (shared / in either) or overlap (shared / size of the smaller set). With a `run` of
     the model, chance keeps each set's counts per module and layer. The result has `sets`, `matrix`, shape

@@ -29,7 +29,7 @@ def select_lape(
     out: Path | str | None = None,
     overwrite: bool = False,
 ) -> dict[str, NeuronSet]:
-    """Neurons that are on for few cultures, by entropy (Tang et al. 2024), by culture.
+    """Neurons that are active for few cultures, by entropy (Tang et al. 2024), by culture.
 
     Needs the scorer `positive-tokens` in the run. `top` is the share of the pool that is kept for all
     cultures together, `percentile` what a neuron must exceed among all activation shares for a culture.
@@ -96,7 +96,7 @@ def select_ig(
     out: Path | str | None = None,
     overwrite: bool = False,
 ) -> NeuronSet:
-    """Neurons of largest integrated gradients (the score of Dai et al. 2022), for a culture or all together.
+    """Neurons with the largest integrated gradients (Dai et al. 2022), for a culture or all together.
 
     Needs the scorer `integrated-gradients` in the run. `top` is the share of the pool that is kept.
     """

@@ -64,7 +64,7 @@ def _combined(
 
 
 def neurons_diff(sets: Sequence[NeuronSetOrPath]) -> Difference:
-    """What two sets share, what only one of them has, and which of their settings differ."""
+    """Show what two sets share, what only one of them has, and which of their settings differ."""
     if len(sets) != 2:
         raise InputError(f"two neuron sets can be compared this way, {len(sets)} are given")
     return difference(*distinctly_named(sets))

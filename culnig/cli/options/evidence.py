@@ -16,7 +16,7 @@ evidence_options = together(
     click.option(
         "--significance",
         is_flag=True,
-        help="Test every neuron over items and say how many of the selected neurons survive.",
+        help="Test every neuron over items and report how many of the selected neurons survive.",
     ),
     click.option(
         "--fdr",
@@ -28,14 +28,14 @@ evidence_options = together(
         type=click.IntRange(min=0),
         default=Evidence.permutations,
         show_default=True,
-        help="Test with this many permutations of whole questions, from the items of a run of --level item; "
-        "0 is Welch's test from the stored sums.",
+        help="Test with this many permutations of whole questions (needs a run of --level item); 0 uses "
+        "Welch's test on the stored sums.",
     ),
     click.option(
         "--stability",
         is_flag=True,
-        help="Select again from resampled items of a run of --level item, or from the halves of a run of "
-        "--halves, and say how much stays the same.",
+        help="Repeat the selection on resampled items (a run of --level item) or on the two halves (a run "
+        "of --halves), and report how much stays the same.",
     ),
     click.option(
         "--stable",
@@ -52,7 +52,8 @@ evidence_options = together(
     click.option(
         "--leave-out",
         type=click.Choice(get_args(LeaveOut)),
-        help="Groups to leave out one at a time; by default the first kind of which there are two or more.",
+        help="Kind of group to leave out, one group at a time; by default the first kind with at least two "
+        "groups.",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=Evidence.seed, show_default=True),
 )

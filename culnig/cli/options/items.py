@@ -44,7 +44,7 @@ def data_dir_option() -> Callable[[Command], Command]:
         "--data-dir",
         type=PATH,
         envvar=DATA_VARIABLE,
-        help=f"Folder with benchmark files; {DATA_VARIABLE} says the same.",
+        help=f"Folder with benchmark files; by default {DATA_VARIABLE} names it.",
     )
 
 
@@ -65,7 +65,7 @@ def item_options(default_split: SplitChoice, *, required: bool = True) -> Callab
             type=click.Choice(["identify", "test", "all"]),
             default=default_split,
             show_default=True,
-            help="identify finds neurons, test judges them.",
+            help="identify: items to find neurons with; test: items to judge them with.",
         ),
         click.option(
             "--culture", "cultures", multiple=True, help="Only this culture; may be given several times."
@@ -73,19 +73,19 @@ def item_options(default_split: SplitChoice, *, required: bool = True) -> Callab
         click.option(
             "--limit",
             type=click.IntRange(min=1),
-            help="First N items of each benchmark within the split.",
+            help="Use only the first N items of each benchmark in the split.",
         ),
         click.option(
             "--per-culture",
             type=click.IntRange(min=1),
-            help="First N items of each culture, in file order within the split.",
+            help="Use only the first N items of each culture in the split, in file order.",
         ),
         click.option(
             "--token-budget",
             type=click.IntRange(min=1),
             default=DEFAULT_TOKEN_BUDGET,
             show_default=True,
-            help="Most tokens in one batch, padding included.",
+            help="Maximum tokens per batch, padding included.",
         ),
     )
 
@@ -109,7 +109,7 @@ def skip_too_long_option() -> Callable[[Command], Command]:
     return click.option(
         "--skip-too-long",
         is_flag=True,
-        help="Leave out items that are longer than the model allows, and say how many.",
+        help="Skip items that are longer than the model allows, and report how many.",
     )
 
 
@@ -120,7 +120,7 @@ def prefix_sharing_option() -> Callable[[Command], Command]:
         "prefix_sharing",
         flag_value=False,
         default=True,
-        help="Compute every prompt whole, also where prompts begin alike.",
+        help="Compute every prompt in full, even where prompts begin alike.",
     )
 
 

@@ -77,10 +77,10 @@ _LOADING = (
     click.option(
         "--quantize",
         type=click.Choice(QUANTIZATIONS),
-        help="Hold the linear modules in few bits (bitsandbytes).",
+        help="Load the linear modules in 4 or 8 bits (bitsandbytes).",
     ),
     click.option("--adapter", type=PATH, help="Folder of a PEFT adapter to merge into the weights."),
-    click.option("--trust-remote-code", is_flag=True, help="Let code that comes with the model run."),
+    click.option("--trust-remote-code", is_flag=True, help="Run code that ships with the model."),
 )
 
 

@@ -13,19 +13,23 @@ store_options = together(
     click.option(
         "--level",
         type=click.Choice(LEVELS),
-        help="What is stored: sums per culture; with them the score of every item; or activations and "
-        "gradients at every token.",
+        help="What to store: sums per culture; item adds the score of every item; token adds activations "
+        "and gradients at every token.",
     ),
     click.option("--score-type", type=click.Choice(SCORE_TYPES), help="Number format of stored item scores."),
     click.option(
         "--halves",
         is_flag=True,
-        help="Keep sums over half of the questions too: `select --stability` without item scores.",
+        help="Also store sums over half of the questions, so that `select --stability` needs no item scores.",
     ),
-    click.option("--modules", multiple=True, help="Level token: only these modules, such as gate_proj."),
-    click.option("--layers", default="", help="Level token: only these layers, such as 0-3,7."),
     click.option(
-        "--items", multiple=True, help="Level token: only items of this id; * stands for any characters."
+        "--modules", multiple=True, help="With --level token: store only these modules, such as gate_proj."
+    ),
+    click.option("--layers", default="", help="With --level token: store only these layers, such as 0-3,7."),
+    click.option(
+        "--items",
+        multiple=True,
+        help="With --level token: store only items with this id; * matches any characters.",
     ),
     click.option("--compression", type=click.Choice(COMPRESSIONS), help="How files are compressed."),
     click.option("--force", is_flag=True, help="Write even if the disk looks too small."),
