@@ -46,7 +46,7 @@ def load_model(source: str | Path, **loading: Unpack[LoadOptions]) -> BoundModel
     `dtype` is auto (the checkpoint's own), float32, float16 or bfloat16; `device` auto, cpu, cuda or cuda:N;
     `device_map` spreads the layers over all devices; `attention` names transformers' implementation;
     `quantize` is 4bit or 8bit; `adapter` the folder of a PEFT adapter to merge; `revision` a branch, tag or
-    commit on the hub; `trust_remote_code` lets code that comes with the model run.
+    commit on the hub; `trust_remote_code` runs code that ships with the model.
 
     InputError, BindingError or ModelLoadError where the model cannot be used, EnvironmentProblem where a
     device or package is missing.
@@ -95,16 +95,16 @@ def score(
 ) -> Run:
     """Score every neuron of a model over benchmarks, per culture, into the run folder `out`, and open it.
 
-    `read_benchmarks` says how items are chosen, `load_model` how a model given by name is loaded,
-    `RunSettings` what is stored. `modules`, `layers` and `items` choose the tensors of level `token`, `force`
-    writes even if the disk looks too small. `scorers` names further ways to score in the same pass,
-    `compat="paper"` adds that of the paper's released code. `skip_too_long` leaves out items that are longer
+    Items are chosen as in `read_benchmarks`, a model given by name is loaded as in `load_model`, and
+    `RunSettings` lists what is stored. `modules`, `layers` and `items` choose the tensors of level `token`,
+    `force`
+    writes even if the disk looks too small. `scorers` names further scorers for the same pass,
+    `compat="paper"` adds the one of the paper's released code. `skip_too_long` skips items that are longer
     than the model allows.
 
     `resume` continues an interrupted run. The processes of torchrun share the work; `shard="2/8"` scores the
-    second of eight shares, which `culnig.merge` joins, and returns None. OutputExistsError where the folder
-    is in use, MismatchError where it holds another run, EnvironmentProblem where memory or disk do not
-    suffice.
+    second of eight shards, which `culnig.merge` joins, and returns None. OutputExistsError if the folder is
+    in use, MismatchError if it holds another run, EnvironmentProblem if memory or disk is too small.
     """
     from culnig.scoring.scoring import ScoreSettings
 
@@ -197,7 +197,7 @@ def _check_numbers(aggregator: str, token_budget: int, resume: bool, overwrite: 
     check_at_least("token_budget", token_budget, 1)
     if resume and overwrite:
         raise InputError(
-            f"{option('resume')} continues a run, {option('overwrite')} replaces it; give one of them"
+            f"{option('resume')} continues a run, {option('overwrite')} replaces it; give only one of them"
         )
 
 
@@ -224,12 +224,12 @@ def _run_settings(
     check_choice("compression", compression, COMPRESSIONS)
     if tensors != StoredTensors() and level != "token":
         raise InputError(
-            f"{argument('modules')}, {argument('layers')} and {argument('items')} choose the tensors of "
-            f"{option('level', 'token')}; at level {level!r} all are scored. For fewer items use "
+            f"{argument('modules')}, {argument('layers')} and {argument('items')} choose what "
+            f"{option('level', 'token')} stores; level {level!r} stores all. For fewer items use "
             f"{argument('cultures')}, {argument('limit')} or {argument('per_culture')}"
         )
     if score_type != "float32" and level != "item":
-        raise InputError(f"{argument('score_type')} is the number format of {option('level', 'item')}")
+        raise InputError(f"{argument('score_type')} needs {option('level', 'item')}")
     names = dict.fromkeys([*scorers, *([RELEASED_CODE] if compat else [])])
     return RunSettings(
         level=level,
@@ -281,7 +281,7 @@ def demo(
 ) -> Demo:
     """Run the whole pipeline on the embedded model: score, select, mask, evaluate, report.
 
-    `quick` takes few items: it shows that everything works, and finds little.
+    `quick` uses few items: it shows that everything works, but finds little.
     """
     from culnig.evaluation.folder import prepare_evaluation_folder
     from culnig.reporting.figures import overview_figure

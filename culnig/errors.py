@@ -87,22 +87,22 @@ def check_at_least(name: str, value: float | None, least: float) -> None:
 
 
 class CulnigError(Exception):
-    """Base of all errors that culnig raises on purpose. Its text advises in Python's words."""
+    """Base class of all errors that culnig raises on purpose. The message gives advice in Python terms."""
 
     def __str__(self) -> str:
         return _ADVICE.sub(r"\1", super().__str__())
 
     def for_command_line(self) -> str:
-        """The message with advice in the words of the command line."""
+        """The message with advice in terms of command-line options."""
         return _ADVICE.sub(r"\2", super().__str__())
 
 
 class InputError(CulnigError):
-    """What the user asked for or handed over is wrong."""
+    """An argument or input is wrong."""
 
 
 class UnknownNameError(InputError):
-    """A name that nothing is registered under."""
+    """A name is not registered."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], next_step: str = "") -> None:
         known = sorted(known)
@@ -135,7 +135,7 @@ class DataFileError(InputError):
 
 
 class LabelError(InputError):
-    """An answer label is not exactly one vocabulary entry where the answer is read."""
+    """An answer label is not exactly one vocabulary entry at the answer position."""
 
 
 class BindingError(InputError):
@@ -147,11 +147,11 @@ class ModelLoadError(InputError):
 
 
 class OutputExistsError(InputError):
-    """An output of that name exists and must not be lost."""
+    """The output exists already, and replacing it was not requested."""
 
 
 class StoreError(InputError):
-    """A stored file is damaged, foreign, incomplete or of another version."""
+    """A stored file is damaged, incomplete, not culnig's, or of another version."""
 
 
 class MismatchError(InputError):
@@ -186,7 +186,7 @@ class NonFiniteError(InputError):
 
 
 class TrainingError(InputError):
-    """Training cannot start, or cannot go on: no rows to train on, a loss that is not a number."""
+    """Training cannot start or continue: no rows to train on, or a loss that is not a number."""
 
 
 class PluginError(CulnigError):

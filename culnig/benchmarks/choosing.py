@@ -67,7 +67,7 @@ def read_benchmarks(
 def require_items(chosen: Mapping[str, ChosenItems]) -> None:
     """InputError where no benchmark was asked for."""
     if not chosen:
-        raise InputError(f"no benchmark was asked for; give {argument('benchmarks')}")
+        raise InputError(f"no benchmark is given; give {argument('benchmarks')}")
 
 
 def _data_folder(data_dir: Path | str | None) -> Path | None:
@@ -105,5 +105,5 @@ def without_too_long(
             )
     skipped = {name: n_items for name, n_items in skipped.items() if n_items}
     for name, n_items in skipped.items():
-        say(f"{name}: {n_items} items are longer than the model allows and left out")
+        say(f"{name}: skipped {n_items} items that are longer than the model allows")
     return kept, skipped

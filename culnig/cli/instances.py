@@ -42,7 +42,7 @@ def command(
     from culnig.evaluation.instances.instances import instances
 
     if control is not None and no_control:
-        raise click.UsageError("--control names a control, --no-control goes without; give one of them")
+        raise click.UsageError("--control and --no-control contradict each other; give only one of them")
     with progress_view() as view:
         document = instances(
             model.source,

@@ -77,7 +77,7 @@ def command(
     if arms is None:
         comparison = {name: options.pop(name) for name in _OF_ARMS}
         if any(comparison[name] for name in _NEED_ARMS) or comparison["seeds"] > 1:
-            raise click.UsageError("--benchmark, --rescore, --seeds and --keep-models belong to --arms")
+            raise click.UsageError("--benchmark, --rescore, --seeds and --keep-models need --arms")
     with progress_view() as view:
         reporting: dict[str, Any] = {"progress": view.progress, "say": view.say, **model.options}
         if arms is None:

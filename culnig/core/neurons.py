@@ -66,7 +66,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Layout:
-    """Flat order of all neurons of a model, as consecutive segments."""
+    """The order of all neurons of a model, as consecutive segments."""
 
     segments: tuple[Segment, ...]
     model_hash: str | None = None

@@ -121,7 +121,7 @@ def _unit_sums(
     if differences.shape[1] == 0:
         raise InputError(
             f"no items to compare: {argument('limit')}, {argument('cultures')} or {argument('split')} leave "
-            "none of this benchmark; choose more items"
+            "no items of this benchmark; choose more"
         )
     _, unit_of = np.unique(units.astype(str), return_inverse=True)
     sizes = np.bincount(unit_of).astype(np.float64)

@@ -145,7 +145,7 @@ def read_cultures(folder: Path, known: Iterable[str] = ()) -> list[Culture]:
     for path, culture in files.items():
         for other in culture.related:
             if other not in keys:
-                problem = f"related names {other!r}, which no record has as its key"
+                problem = f"related names {other!r}, but no record has this key"
                 raise DataFileError(path, f"culture {culture.key!r}: {problem}")
     return sorted(files.values(), key=lambda culture: culture.key)
 

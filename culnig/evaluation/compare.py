@@ -22,9 +22,9 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Paired comparisons, one row per benchmark and condition, ready for JSON.
 
-    Of one evaluation, each neuron set is compared with the unmasked model and its random baselines. Of
+    With one evaluation, each neuron set is compared with the unmasked model and its random baselines. With
     several, each condition of the later ones is compared with the same condition of the first, over the same
-    items. `conditions` chooses conditions, `against` names another condition to compare with.
+    items. `conditions` restricts the comparison, `against` names another condition to compare with.
 
     MismatchError where the items differ, UnknownNameError for a condition that an evaluation lacks.
     """

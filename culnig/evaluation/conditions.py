@@ -74,7 +74,7 @@ def make_conditions(
     """
     factors = [float(factor)] if isinstance(factor, int | float) else [float(f) for f in factor]
     if mask != "scale" and factors != [0.0]:
-        raise InputError(f"mask {mask!r} replaces activations and takes no factor")
+        raise InputError(f"mask {mask!r} replaces activations, so it takes no factor")
     several = len(factors) * len(shares) > 1
     conditions = [Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))]
     for chosen in sets:
@@ -143,7 +143,10 @@ def best_share(chosen: NeuronSet, share: float) -> NeuronSet:
     the top 2 % of a pool and cut to 0.05 is what the top 0.1 % would have kept. InputError outside (0, 1].
     """
     if not 0 < share <= 1:
-        raise InputError(f"share {share:g} of a set is not within (0, 1]; 0.5 is the better half of the set")
+        raise InputError(
+            f"share {share:g} of a set is not within (0, 1]; 0.5, for example, masks the "
+            "better half of the set"
+        )
     if share == 1:
         return chosen
     pool = {module: name for name in ("mlp", "attention") for module in POOLS[name]}

@@ -75,7 +75,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     """Read `results.json`; StoreError where it is missing, foreign or of another version."""
     if (folder / REQUEST_FILE).is_file() and not (folder / RESULTS_FILE).exists():
         raise StoreError(
-            f"{folder} is an evaluation that is not finished; evaluate the same with {option('resume')}"
+            f"{folder} is an unfinished evaluation; repeat the same evaluation with {option('resume')}"
         )
     results: dict[str, Any] = with_todays_names(
         _read_document(folder / RESULTS_FILE, "the results of an evaluation")

@@ -96,13 +96,14 @@ def masks_by_culture(conditions: Sequence[Condition]) -> dict[str, str]:
             continue
         if condition.culture in masks:
             raise InputError(
-                f"two neuron sets are of {condition.culture}: {masks[condition.culture]!r} and "
+                f"two neuron sets are for {condition.culture}: {masks[condition.culture]!r} and "
                 f"{condition.name!r}; a matrix takes one set and one factor per culture"
             )
         masks[condition.culture] = condition.name
     if len(masks) < 2:
         raise InputError(
-            f"a matrix needs the sets of at least two cultures; make them with {command('select specific')} "
+            f"a matrix needs neuron sets of at least two cultures; make them with "
+            f"{command('select specific')} "
             f"or name the culture of each set: {option('neuron_sets', 'CULTURE=FILE')}"
         )
     return masks
@@ -114,7 +115,8 @@ def check_present(masked: Iterable[str], benchmarks: Iterable[str], present: Col
         if culture not in present:
             raise InputError(
                 f"culture {culture!r} has a neuron set but no items in the benchmarks {list(benchmarks)}; "
-                f"the items are of {', '.join(sorted(present))}. Leave its set out or add a benchmark with it"
+                f"the items are of {', '.join(sorted(present))}. Leave out this set, or add a benchmark "
+                "with this culture"
             )
 
 

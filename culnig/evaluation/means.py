@@ -67,7 +67,7 @@ def activations_of(
     InputError where there is no prompt, EnvironmentProblem where a prompt alone does not fit into memory.
     """
     if not prompts:
-        raise InputError("no items to take means over")
+        raise InputError("no items to average over")
     import torch
 
     lengths = [len(prompt) for prompt in prompts]
@@ -104,7 +104,7 @@ def stored_prompts(run: Run, bound: BoundModel) -> list[tuple[int, ...]]:
         bound.weights_hash,
     ):
         raise MismatchError(
-            f"{run.folder} was scored with {run.model!r}, whose layout or weights are not those of "
+            f"{run.folder} was scored with {run.model!r}, whose layout or weights differ from those of "
             f"{bound.source!r}; means must come from the same model. Score a run with {bound.source!r}"
         )
     check_keeps_prompts(run)
@@ -119,7 +119,7 @@ def stored_prompts(run: Run, bound: BoundModel) -> list[tuple[int, ...]]:
         }
         prompts += [rows[index] for index in sorted(rows)]
     if not prompts:
-        raise InputError(f"{run.folder} keeps no prompts of its target benchmarks to take means over")
+        raise InputError(f"{run.folder} keeps no prompts of its target benchmarks to average over")
     chosen = np.linspace(0, len(prompts) - 1, min(len(prompts), MOST_PROMPTS)).round().astype(int)
     return [prompts[index] for index in chosen]
 
@@ -128,11 +128,11 @@ def check_keeps_prompts(run: Run) -> None:
     """InputError where a run has no prompts of a target benchmark."""
     if run.level not in ("item", "token"):
         raise InputError(
-            f"{run.folder} was scored at level {run.level!r}, which keeps no prompts to take means over; "
-            f"score it with {option('level', 'item')}"
+            f"{run.folder} was scored at level {run.level!r}, which keeps no prompts to average over; score "
+            f"it with {option('level', 'item')}"
         )
     if not run.with_role("target"):
-        raise InputError(f"{run.folder} has no target benchmark to take means over")
+        raise InputError(f"{run.folder} has no target benchmark to average over")
 
 
 class _Collector:

@@ -87,7 +87,7 @@ class EvaluationParts:
             with open_hdf5(path) as file:
                 names = (file.attrs.get("benchmark"), current_name(str(file.attrs.get("condition"))))
                 if names != (benchmark, condition):
-                    raise StoreError(f"{path}: is of {names}, expected {(benchmark, condition)}")
+                    raise StoreError(f"{path} belongs to {names}, expected {(benchmark, condition)}")
                 return tables.read_outcomes(file)
         except StoreError as error:
             raise StoreError(

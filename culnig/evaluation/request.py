@@ -40,8 +40,8 @@ class Request:
         """InputError for settings that do not fit each other."""
         if resume_and_overwrite:
             raise InputError(
-                f"{option('resume')} continues an evaluation, {option('overwrite')} replaces it; give one of "
-                "them"
+                f"{option('resume')} continues an evaluation, {option('overwrite')} replaces it; give only "
+                "one of them"
             )
         check_choice("baseline_match", self.baseline_match, get_args(Match))
         for name in ("token_budget", "max_new_tokens"):
@@ -53,8 +53,8 @@ class Request:
             raise InputError(f"{argument(first)} needs sets to mask: give {argument('neuron_sets')}")
         if (self.mask == "scale") == has_means:
             raise InputError(
-                f"{option('mask', 'mean')} and {option('mask', 'resample')} need {option('means', 'RUN')}, "
-                "and no other mask does"
+                f"{option('mask', 'mean')} and {option('mask', 'resample')} need {option('means', 'RUN')}; "
+                "other masks do not take it"
             )
         n_factors = 1 if isinstance(self.factors, int | float) else len(self.factors)
         if self.matrix and n_factors * len(self.shares) > 1:
@@ -82,8 +82,8 @@ def chosen_factors(
     given = factors is not None and factors != ()
     if mask != "scale" and (dose or given):
         raise InputError(
-            f"{option('mask', mask)} replaces activations: {argument('factors')} and {argument('dose')} do "
-            "not go with it"
+            f"{option('mask', mask)} replaces activations; it cannot be combined with {argument('factors')} "
+            f"or {argument('dose')}"
         )
     if factors is None or not given:
         return DOSE_FACTORS if dose else (0.0,)

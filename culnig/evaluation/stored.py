@@ -28,12 +28,12 @@ class Evaluation:
 
     @property
     def benchmarks(self) -> list[str]:
-        """Benchmarks, in their order."""
+        """Names of the benchmarks, in the order of the evaluation."""
         return list(dict.fromkeys(benchmark for benchmark, _ in self.answers))
 
     @property
     def conditions(self) -> list[str]:
-        """Conditions, in their order."""
+        """Names of the conditions, in the order of the evaluation."""
         return list(dict.fromkeys(condition for _, condition in self.answers))
 
     def baselines(self, condition: str) -> list[str]:
@@ -86,7 +86,7 @@ class Evaluation:
         return html_table(f"evaluation {self.folder.name}", shown, rows)
 
     def check(self, condition: str) -> str:
-        """The condition's name today; UnknownNameError where the evaluation does not have it."""
+        """The current name of a condition; UnknownNameError if the evaluation does not have it."""
         condition = current_name(condition)
         if condition not in self.conditions:
             raise UnknownNameError(f"condition of {self.folder}:", condition, self.conditions)

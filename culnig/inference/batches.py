@@ -127,7 +127,7 @@ def make_batches(encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOK
 def split_by_budget(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Indices of `lengths`, longest first, cut where the padded size would exceed the budget."""
     if token_budget < 1:
-        raise InputError(f"token budget {token_budget} is not positive")
+        raise InputError(f"token budget {token_budget} is too small; give at least 1")
     groups: list[list[int]] = []
     for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], number)):
         if not groups or (len(groups[-1]) + 1) * lengths[groups[-1][0]] > token_budget:

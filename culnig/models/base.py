@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModuleSlice:
-    """Columns of a linear module's output that are the neurons of one module in one layer.
+    """The columns of a linear layer's output that are the neurons of one module in one layer.
 
     They are adjacent from column `offset` on, or, where heads alternate (GPT-NeoX: query, key and value of
     head 0, then of head 1 …), in runs of `run` columns that begin every `step` columns.
@@ -45,7 +45,7 @@ class ModuleSlice:
 
 
 class ModelAdapter(ABC):
-    """Finds the neurons of a family of models by their structure."""
+    """Finds the neurons in a family of models by their structure."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -118,7 +118,7 @@ class BoundModel:
     linears: tuple[BoundLinear, ...]
 
     def check_neurons(self, flat: NDArray[np.int64]) -> None:
-        """InputError where a flat index is outside the layout or listed twice."""
+        """Raise InputError if a flat index is outside the layout or listed twice."""
         if flat.size and not (flat.min() >= 0 and flat.max() < self.layout.n_neurons):
             raise InputError(f"a neuron is outside the layout of {self.layout.n_neurons:,} neurons")
         if len(np.unique(flat)) != len(flat):
@@ -140,13 +140,13 @@ class BoundModel:
 
     @property
     def input_device(self) -> torch.device:
-        """The device that the model reads its token ids on."""
+        """The device that token ids must be on."""
         embeddings: nn.Module = self.model.get_input_embeddings()
         return next(embeddings.parameters()).device
 
     @property
     def max_tokens(self) -> int | None:
-        """Longest sequence the model's configuration allows, or None where it sets no limit."""
+        """Longest sequence that the model's configuration allows; None if it sets no limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(limit) if limit else None
 
@@ -194,11 +194,11 @@ def _check_slices(adapter: str, slices: Sequence[ModuleSlice]) -> None:
         if columns.size and not (columns.min() >= 0 and columns.max() < outputs):
             raise BindingError(
                 f"{where}: adapter {adapter!r} takes columns {columns.min()} to {columns.max()} of a linear "
-                f"with {outputs} outputs"
+                f"module with {outputs} outputs"
             )
         of_linear = taken.setdefault(id(own.linear), np.zeros(outputs, dtype=bool))
         if of_linear[columns].any():
-            raise BindingError(f"{where}: adapter {adapter!r} takes columns that another module has")
+            raise BindingError(f"{where}: adapter {adapter!r} takes columns that belong to another module")
         of_linear[columns] = True
 
 

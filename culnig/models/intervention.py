@@ -87,8 +87,8 @@ def intervene(
 
     `neurons` is a neuron set or an array of flat indices, whose activations are multiplied by `factor`, or
     a change (`Scale`, `SetTo`, `Resample`); or a list of them, applied in order. A neuron in several scales
-    is scaled by all; nested contexts do the same. InputError where a factor or value is not finite, an index
-    is outside the layout or listed twice, or values do not fit the neurons.
+    is scaled by all; nested contexts do the same. InputError if a factor or value is not finite, an index is
+    outside the layout or listed twice, or values do not fit the neurons.
     """
     changes = [_change(each, factor) for each in (neurons if isinstance(neurons, Sequence) else [neurons])]
     with_indices = [(change, _flat_indices(bound, change)) for change in changes]

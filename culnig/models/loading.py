@@ -91,7 +91,7 @@ def load_tokenizer(source: str, settings: LoadSettings | None = None) -> Any:
     # without its files a tokenizer may have special tokens only
     if len(tokenizer) < SMALLEST_VOCABULARY:
         raise ModelLoadError(
-            f"model {source!r} has a tokenizer of {len(tokenizer)} entries; its files are missing, add "
+            f"model {source!r} has a tokenizer of {len(tokenizer)} entries, so its files are missing; add "
             "tokenizer.json and tokenizer_config.json"
         )
     return tokenizer

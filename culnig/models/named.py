@@ -52,7 +52,7 @@ def _as_given(model: BoundModel, loading: LoadOptions) -> BoundModel:
     LoadSettings(**loading)
     if loading:
         raise InputError(
-            f"{model.source!r} is loaded already, so {', '.join(loading)} cannot change how; leave "
+            f"{model.source!r} is loaded already, so {', '.join(loading)} would have no effect; leave "
             f"{'it' if len(loading) == 1 else 'them'} out, or give the model's name"
         )
     return model

@@ -57,8 +57,8 @@ def check_adapter_folder(folder: Path) -> None:
         raise ModelLoadError(f"{folder} has no adapter_config.json, so it is not a PEFT adapter folder")
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelLoadError(
-            f"{folder} has no adapter_model.safetensors; adapters in other formats are not read (.bin "
-            "files can run code), save it again with safe_serialization=True"
+            f"{folder} has no adapter_model.safetensors; adapters in other formats are not read (.bin files "
+            "can run code); save it again with safe_serialization=True"
         )
     try:
         import peft  # noqa: F401

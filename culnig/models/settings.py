@@ -59,8 +59,8 @@ class LoadSettings:
             check_choice(name, value, allowed)
         if self.device_map is not None and self.device != "auto":
             raise InputError(
-                f"{argument('device_map')} {self.device_map!r} spreads the model over all devices, "
-                f"{argument('device')} {self.device!r} is one device; give one of them"
+                f"{argument('device_map')} {self.device_map!r} spreads the model over all devices, but "
+                f"{argument('device')} {self.device!r} is a single device; give only one of them"
             )
         if self.quantize is not None and self.adapter is not None:
             raise InputError(

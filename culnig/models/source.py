@@ -28,7 +28,7 @@ def locate(source: str) -> tuple[str, dict[str, Any]]:
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelLoadError(f"{source}: the folder has no config.json, so it is no model folder")
+            raise ModelLoadError(f"{source}: the folder has no config.json, so it is not a model folder")
         return str(path), {}
     looks_like_path = source.startswith((".", "/", "~")) or source.endswith(".gguf")
     if looks_like_path or source.count("/") > 1:

@@ -43,7 +43,7 @@ def disk_need(
             n_tokens += sum(lengths) if indices is None else sum(lengths[index] for index in indices)
         if n_tokens == 0:
             raise InputError(
-                f"no item is named {', '.join(settings.tensors.items)}; {command('inspect')} shows the ids"
+                f"no item has the id {', '.join(settings.tensors.items)}; {command('inspect')} shows the ids"
             )
         need += n_tokens * n_neurons * 2 * bound.model.dtype.itemsize
     return need

@@ -48,11 +48,11 @@ def plan(
     tokens_per_item: int = 256,
     **loading: Unpack[LoadOptions],
 ) -> dict[str, Any]:
-    """What scoring needs: memory, disk and time, and which settings fit.
+    """Estimate what scoring needs (memory, disk, time) and which settings fit.
 
     Without benchmarks, the plan is for one batch of prompts of `tokens_per_item` tokens. `device_memory` is
     the memory of each GPU in bytes or as text such as "80G" (by default this machine's), `tflops` its
-    sustained TFLOP/s, for an estimate of the time. `note` in the result says what was assumed.
+    sustained TFLOP/s, for an estimate of the time. `note` in the result lists the assumptions.
     """
     names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
     chosen = read_benchmarks(names, data_dir, split, cultures, limit, per_culture) if names else {}

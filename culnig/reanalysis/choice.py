@@ -37,7 +37,7 @@ class ItemChoice:
         if self.half not in (None, 1, 2):
             raise InputError(f"half is {self.half}; 1 or 2 is allowed")
         if self.half and self.bootstrap:
-            raise InputError("a half and a bootstrap resample exclude each other; give one of them")
+            raise InputError("a half and a bootstrap resample cannot be combined; give only one of them")
 
     def record(self) -> dict[str, Any]:
         """What run.json says about it."""

@@ -37,13 +37,13 @@ def reduce(
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Run:
-    """Make a new run from what `run` stores of its items (levels item and token).
+    """Make a new run from the items stored in `run` (levels item and token).
 
-    The fields of `Reduction` and `ItemChoice` say what each choice means; empty choices take everything, and
-    with the settings of `run` the new run is the same to the bit. `layers` may be text such as "0-3,7".
+    The fields of `Reduction` and `ItemChoice` explain each choice; an empty choice takes everything, and
+    with the settings of `run` the new run is the same bit for bit. `layers` may be text such as "0-3,7".
     `memory` limits the arrays, in bytes or text such as "500M".
 
-    InputError if `run` stores too little or a choice is impossible, OutputExistsError if `out` is in the way.
+    InputError if `run` stores too little or a choice is impossible, OutputExistsError if `out` is in use.
     """
     reduction = Reduction(
         aggregator=aggregator,

@@ -100,9 +100,7 @@ class Reducer:
     ) -> Run:
         """Make the new run. OutputExistsError where the folder is in the way."""
         if folder.resolve() == self.run.folder.resolve():
-            raise InputError(
-                f"{folder} is the run that is reduced; give another folder with {argument('out')}"
-            )
+            raise InputError(f"{folder} is the run to reduce; give another folder with {argument('out')}")
         record = self._record()
         with RunWriter.open(
             folder, record, self._layout, overwrite=overwrite, compression=compression
@@ -225,9 +223,9 @@ class Reducer:
                 f"it again with {option('level', 'token')}"
             )
         if self.reduction.padding == "zero" and asked != "max":
-            raise InputError(f"padding 'zero' has a meaning for aggregator max only, not for {asked!r}")
+            raise InputError(f"padding 'zero' works only with aggregator max, not with {asked!r}")
         if self.reduction.items.bootstrap and self.reduction.level == "item":
-            raise InputError("a bootstrap resample holds items several times; store it at level culture")
+            raise InputError("a bootstrap resample contains items several times; store it at level culture")
         return asked
 
     def _chosen_benchmarks(self) -> list[str]:
@@ -246,7 +244,7 @@ class Reducer:
         counts = self.reduction.items.counts(self._answers[name]) * is_stored
         if not counts.any():
             raise InputError(
-                f"no stored item of benchmark {name!r} in {self.run.folder} is chosen; choose other "
+                f"the choice leaves no stored item of benchmark {name!r} in {self.run.folder}; choose other "
                 "cultures or items"
             )
         return counts

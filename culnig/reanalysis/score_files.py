@@ -94,8 +94,8 @@ def import_scores(
     """Make a run of score files, one benchmark each.
 
     `model_name` is the model's name; without it, it is taken from the folder the released code writes to
-    (`outputs/MODEL/cultural_neuron`). DataFileError where a file is damaged, MismatchError where files are of
-    different models where the folder is in the way.
+    (`outputs/MODEL/cultural_neuron`). DataFileError if a file is damaged, MismatchError if the files are of
+    different models, OutputExistsError if the folder is in use.
     """
     paths, folder, model = [Path(file) for file in files], Path(out), model_name
     if not paths:

@@ -124,7 +124,7 @@ def _only(run: Run, role: Role) -> str:
     names = [stored.name for stored in run.with_role(role)]
     if len(names) != 1:
         raise InputError(
-            f"{run.folder} has {', '.join(names) or 'no benchmark'} of role {role}; choose one with "
+            f"{run.folder} has {', '.join(names) or 'no benchmark'} with the role {role}; choose one with "
             f"{argument('benchmark')}"
         )
     return names[0]

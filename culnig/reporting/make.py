@@ -29,8 +29,9 @@ def report(
     """Show runs, evaluations, neuron sets, instances and trained arms in one HTML file.
 
     `sources` are opened objects or their paths. The page needs no server and no network; `title` names the
-    model by default. `neurons_listed` neurons of each set are listed with what raises them. `tables` is a
-    folder for every table as CSV and LaTeX. OutputExistsError where a file is in the way.
+    model by default. The best `neurons_listed` neurons of each set are listed with what raises them.
+    `tables` is a folder to write every table to, as CSV and LaTeX. OutputExistsError if a file exists
+    already.
     """
     check_at_least("neurons_listed", neurons_listed, 1)
     out, tables = Path(out), None if tables is None else Path(tables)
@@ -57,7 +58,7 @@ def figures(
     """Draw the figures of a paper into the folder `out`; returns the file of each figure.
 
     `sources` are opened objects or their paths; `figures` names some of layers, matrix, masking, training and
-    instances, by default all that have data. OutputExistsError where a file is in the way.
+    instances, by default all that have data. OutputExistsError if a file exists already.
     """
     check_choice("format", format, FORMATS)
     for name in figures:

@@ -46,7 +46,7 @@ def list_benchmarks() -> list[dict[str, Any]]:
 
 
 def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -> dict[str, Any]:
-    """Read all items of a benchmark (a name or a file); counts per culture and split, and the first items."""
+    """Read a benchmark (a name or a file); return counts per culture and split, and the first items."""
     chosen = registry.benchmark(str(benchmark))
     counts: Counter[tuple[str, str]] = Counter()
     items: list[Item] = []

@@ -26,7 +26,8 @@ def neurons_overlap(
 
     `measure` is jaccard (shared / in either) or overlap (shared / size of the smaller set). With a `run` of
     the model, chance keeps each set's counts per module and layer. The result has `sets`, `matrix`, shape
-    (set, set), `pairs` and `tree` (average linkage). `figure` is a PNG file to draw matrix and tree into.
+    (set, set), `pairs` and `tree` (average linkage). `figure` is a PNG file to draw the matrix and the tree
+    to.
     """
     if figure is not None:
         check_file(Path(figure), overwrite=overwrite)

@@ -60,7 +60,7 @@ class Pair:
 
 
 class Scorer(ABC):
-    """One way to score. Registered in the entry-point group `culnig.scorers`."""
+    """A way to score neurons, registered in the entry-point group `culnig.scorers`."""
 
     name: ClassVar[str]
     summary: ClassVar[str]

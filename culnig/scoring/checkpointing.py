@@ -24,7 +24,7 @@ def checkpointed(bound: BoundModel) -> Iterator[None]:
     if not layers:
         raise InputError(
             f"{type(bound.model).__name__} has no layers that transformers can checkpoint; leave out "
-            f"{argument('gradient_checkpointing')} and give a smaller {argument('token_budget')}"
+            f"{argument('gradient_checkpointing')} and use a smaller {argument('token_budget')}"
         )
     with contextlib.ExitStack() as stack:
         for layer in layers:

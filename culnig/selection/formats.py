@@ -57,7 +57,8 @@ def read_any(
 def _required(path: Path, layout: Layout | None) -> Layout:
     if layout is None:
         raise InputError(
-            f"{path} does not say how wide its model is; name a run of it with {argument('run')} or the "
+            f"{path} does not record the layout of its model; name a run of the model with "
+            f"{argument('run')} or the "
             f"model with {argument('model')}"
         )
     return layout
@@ -128,8 +129,8 @@ def _lape_set(
 
     if len(layers) != layout.n_layers:
         raise MismatchError(
-            f"{path}: group {number} has {len(layers)} layers, the model {layout.n_layers}; the file belongs "
-            "to another model"
+            f"{path}: group {number} has {len(layers)} layers, but the model has {layout.n_layers}; the "
+            "file belongs to another model"
         )
     neurons = []
     for layer, index in enumerate(layers):
@@ -187,8 +188,9 @@ def lape_groups(sets: Sequence[NeuronSet], n_layers: int, module: str = MLP_GATE
         other = sorted({neuron.module for neuron in each.neurons} - {module})
         if other:
             raise InputError(
-                f"{each.name!r} has neurons of {', '.join(other)}; LAPE's format holds one module, {module}: "
-                f"select from it alone ({option('pool', 'mlp')}), or name another with {argument('module')}"
+                f"{each.name!r} has neurons of {', '.join(other)}; LAPE's format holds one module, "
+                f"{module}: select from that module alone ({option('pool', 'mlp')}), or name another with "
+                f"{argument('module')}"
             )
         last = max((neuron.layer for neuron in each.neurons), default=-1)
         if last >= n_layers:
@@ -227,7 +229,7 @@ def write_as(
     check_one_model(sets, at_least=1)
     if form != "lape" and len(sets) > 1:
         raise InputError(
-            f"a {form} file holds one set, but {len(sets)} are given; write each to a file of its own"
+            f"a {form} file holds one set, but {len(sets)} are given; write each to its own file"
         )
     if form == "culnig":
         sets[0].write(path, overwrite=overwrite)
@@ -236,7 +238,7 @@ def write_as(
     if form == "lape":
         if n_layers is None:
             raise InputError(
-                "LAPE's format lists every layer of the model; name a run of it with "
+                "LAPE's format lists every layer of the model; name a run of the model with "
                 f"{argument('run')} or the model with {argument('model')}"
             )
         groups = lape_groups(sets, n_layers, module)

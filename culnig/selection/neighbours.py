@@ -31,8 +31,8 @@ def select_lape(
 ) -> dict[str, NeuronSet]:
     """Neurons that are active for few cultures, by entropy (Tang et al. 2024), by culture.
 
-    Needs the scorer `positive-tokens` in the run. `top` is the share of the pool that is kept for all
-    cultures together, `percentile` what a neuron must exceed among all activation shares for a culture.
+    Needs the scorer `positive-tokens` in the run. `top` is the share of the pool to keep for all cultures
+    together, `percentile` the percentile of all activation shares that a neuron must exceed for a culture.
     """
     return _by_entropy("lape", run, cultures, target, LapeSettings(top, percentile, pool), out, overwrite)
 
@@ -48,7 +48,7 @@ def select_cape(
     out: Path | str | None = None,
     overwrite: bool = False,
 ) -> dict[str, NeuronSet]:
-    """The selection of `select_lape` under its name for cultures (arXiv 2508.02241)."""
+    """The same selection as `select_lape`, under its name for cultures (arXiv 2508.02241)."""
     return _by_entropy("cape", run, cultures, target, LapeSettings(top, percentile, pool), out, overwrite)
 
 
@@ -80,7 +80,7 @@ def select_crispr(
 ) -> NeuronSet:
     """Neurons that raise the most probable wrong label (Yang et al. 2024), for a culture or all together.
 
-    Needs the scorer `crispr` in the run. `top` is the share of the pool that is kept.
+    Needs the scorer `crispr` in the run. `top` is the share of the pool to keep.
     """
     tables = _tables(run, "crispr", target)
     return written(select_by_scorer(tables, "crispr", culture, TopSettings(top, pool)), out, overwrite)
@@ -98,7 +98,7 @@ def select_ig(
 ) -> NeuronSet:
     """Neurons with the largest integrated gradients (Dai et al. 2022), for a culture or all together.
 
-    Needs the scorer `integrated-gradients` in the run. `top` is the share of the pool that is kept.
+    Needs the scorer `integrated-gradients` in the run. `top` is the share of the pool to keep.
     """
     tables = _tables(run, "ig", target)
     return written(select_by_scorer(tables, "ig", culture, TopSettings(top, pool)), out, overwrite)
@@ -143,8 +143,8 @@ def select_knowledge_neurons(
 ) -> dict[str, NeuronSet]:
     """Neurons that stand out in most prompts, by the rule of Dai et al. 2022, by culture.
 
-    Needs a run of level `item`. `threshold` is the share of the largest score of a prompt that a neuron must
-    reach there, `shared` the share of the culture's prompts in which it must.
+    Needs a run of level `item`. `threshold` is the share of a prompt's largest score that a neuron must
+    reach, `shared` the share of the culture's prompts in which it must reach that.
     """
     settings = KnowledgeSettings(threshold, shared, pool)
     counted = prompt_counts(opened(run), settings, target)

@@ -32,7 +32,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, repr=False)
 class NeuronSet:
-    """Selected neurons and their origin."""
+    """Selected neurons and how they were selected."""
 
     name: str
     """Short name for tables: `general`, `specific China`, `random 3` …"""
@@ -71,7 +71,7 @@ class NeuronSet:
         return np.array([layout.flat(neuron) for neuron in self.neurons], dtype=np.int64)
 
     def count_by_module_and_layer(self) -> dict[tuple[str, int], int]:
-        """Number of neurons in each (module, layer) that has any."""
+        """Number of neurons in each (module, layer) with at least one."""
         return dict(Counter((neuron.module, neuron.layer) for neuron in self.neurons))
 
     def table(self, layout: Layout | None = None) -> tuple[list[str], NDArray[np.float64]]:

@@ -72,7 +72,7 @@ def exchange_p_values(
         )
     marked = owned > 0
     if marked.all() or not marked.any():
-        raise InputError("all items are of one side; give items of the culture and of other cultures")
+        raise InputError("all items are on one side; give items of the culture and of other cultures")
     means = unit_sums(scores, units) / sizes[:, None]
     weights = np.where(marked, 1 / marked.sum(), -1 / (~marked).sum())
     generator = np.random.default_rng(seed)
@@ -111,5 +111,5 @@ def _check(scores: NDArray[Any], units: Sequence[str] | NDArray[Any]) -> None:
     if scores.ndim != 2 or len(units) != len(scores) or not len(scores):
         raise InputError(
             f"scores have shape {scores.shape} with {len(units)} units; give (item, neuron) with at least "
-            "one item, and a unit for each"
+            "one item, and one unit per item"
         )

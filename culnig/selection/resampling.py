@@ -112,7 +112,7 @@ def leave_out(items: ItemTables, groups: dict[str, NDArray[np.object_]]) -> Iter
         kept = set(items.target.culture[draw["target"] > 0])
         if missing := [culture for culture in items.target.cultures if culture not in kept]:
             raise SelectionError(
-                f"without {name!r} no items of {', '.join(missing)} are left; score more items"
+                f"without {name!r}, no items of {', '.join(missing)} are left; score more items"
             )
         yield name, draw
 

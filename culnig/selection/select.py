@@ -68,9 +68,9 @@ def select_general(
 ) -> NeuronSet:
     """Neurons that matter for all cultures together, best first (METHOD §3).
 
-    `top_mlp` and `top_attention` are the shares of the two pools that are kept (default 0.01 and 0.002),
-    `exclude` the share of each pool, by exclusion score, that is removed again (0.01). `pools` replaces the
-    two pools by others, each with its share. `preset="paper"` takes the paper's shares. `control=False` ranks
+    `top_mlp` and `top_attention` are the shares of the two pools to keep (default 0.01 and 0.002), `exclude`
+    is the share of each pool to remove, highest exclusion scores first (0.01). `pools` replaces the two
+    pools with others, each with its share. `preset="paper"` uses the paper's shares. `control=False` ranks
     by the target alone, `exclusion=False` removes nothing. `scorer` ranks by another scorer of the run,
     `compat="paper"` by that of the paper's released code. Evidence: see `Evidence`. `out` is a file to write.
     """
@@ -110,7 +110,7 @@ def select_specific(
     `options` are those of `select_specific_sets`; `out` is a file to write.
     """
     if culture == ALL:
-        raise InputError(f"{ALL!r} is no single culture; select_specific_sets returns a set of each")
+        raise InputError(f"{ALL!r} is not a single culture; select_specific_sets returns one set per culture")
     return written(select_specific_sets(run, (culture,), **options)[culture], out, overwrite)
 
 
@@ -134,14 +134,14 @@ def select_specific_sets(
     overwrite: bool = False,
     **evidence: Unpack[EvidenceOptions],
 ) -> dict[str, NeuronSet]:
-    """The specific neurons of each culture, by culture; `("all",)` stands for every culture of the run.
+    """The specific neurons of each culture, as a dict by culture; `("all",)` means every culture of the run.
 
-    `top` is the share of `pool` that is kept (default 0.003 of `all`), `exclude` the share of the pool, by
-    the culture's exclusion score, that is removed again (0.01), `z` the least z among the cultures (0.5).
+    `top` is the share of `pool` that is kept (default 0.003 of `all`), `exclude` the share of the pool to
+    remove, highest exclusion scores of the culture first (0.01), `z` the minimum z-score among the cultures
+    (0.5).
     `rank_by="margin"` ranks by how far target − control is above its mean over the cultures.
-    `against` says
-    what `fdr` tests a culture against: the other cultures, or its own control. `out` is a folder that gets a
-    file of each set. Everything else is as in `select_general`.
+    `against` is what `fdr` tests a culture against: the other cultures, or its own control. `out` is a
+    folder to write one file per set to. Everything else is as in `select_general`.
     """
     stored = opened(run, scorer, compat)
     given = _given(top=top, exclude=exclude, z=z, pool=pool, rank_by=rank_by)
@@ -181,7 +181,7 @@ def select_random(
     out: Path | str | None = None,
     overwrite: bool = False,
 ) -> NeuronSet:
-    """Random neurons in the shape of the set `like`, none of them in it.
+    """Random neurons with the counts of the set `like`, none of them in it.
 
     `match="module"` draws as many in each module and layer as `like` has there; `match="total"` matches only
     the total, as the paper does. `out` is a file to write.
@@ -237,7 +237,7 @@ def _refuse_beside(name: str, given: Mapping[str, Any], settled: Sequence[str]) 
     """InputError where settings were chosen beside an argument that determines them."""
     if both := [setting for setting in settled if setting in given]:
         raise InputError(
-            f"{argument(name)} settles what {', '.join(map(argument, both))} would; give one or the other"
+            f"{argument(name)} already sets {', '.join(map(argument, both))}; give one or the other"
         )
 
 
@@ -263,7 +263,7 @@ def _check_exclusion(cultures: Sequence[str], excluded: Sequence[str]) -> None:
     if missing := [culture for culture in cultures if culture not in excluded]:
         raise SelectionError(
             f"the exclusion benchmark has no items of {', '.join(missing)}, only of {', '.join(excluded)}; "
-            f"choose from these with {argument('cultures')}, or go on without it: "
+            f"choose from these with {argument('cultures')}, or select without exclusion: "
             f"{option('exclusion', False)} or {option('exclude', 0)}"
         )
 

@@ -66,7 +66,7 @@ def _combined(
 def neurons_diff(sets: Sequence[NeuronSetOrPath]) -> Difference:
     """Show what two sets share, what only one of them has, and which of their settings differ."""
     if len(sets) != 2:
-        raise InputError(f"two neuron sets can be compared this way, {len(sets)} are given")
+        raise InputError(f"exactly two neuron sets are compared this way, but {len(sets)} are given")
     return difference(*distinctly_named(sets))
 
 
@@ -82,9 +82,10 @@ def neurons_convert(
     overwrite: bool = False,
     **loading: Unpack[LoadOptions],
 ) -> list[NeuronSet]:
-    """Read neuron sets (our files, the released code's JSON, LAPE's .pth) and write them as `to`.
+    """Convert neuron sets (culnig's files, the released code's JSON, LAPE's .pth) to the format `to`.
 
-    Files of other programs do not say how wide their model is: `run` or `model` does. `module` is the module
+    Files of other programs do not record the layout of the model: give it with `run` or `model`. `module` is
+    the module
     of a LAPE file, `group` picks one of its groups. Returns the sets that were written.
     """
     layout, name = _layout(model, run, loading)
@@ -96,7 +97,7 @@ def neurons_convert(
         sets = [sets[group]]
     if to != "lape" and len(sets) > 1:
         raise InputError(
-            f"{len(sets)} sets were read, a {to} file holds one; choose with {argument('group')}"
+            f"{len(sets)} sets were read, but a {to} file holds one; choose one with {argument('group')}"
         )
     n_layers = None if layout is None else layout.n_layers
     write_as(sets, Path(out), to, n_layers=n_layers, module=module, overwrite=overwrite)
@@ -108,7 +109,9 @@ def _layout(
 ) -> tuple[Layout | None, str]:
     """Layout and name of the model that `run` or `model` gives."""
     if model is not None and run is not None:
-        raise InputError(f"{argument('run')} and {argument('model')} both give a layout; use one of them")
+        raise InputError(
+            f"{argument('run')} and {argument('model')} both give a layout; use only one of them"
+        )
     if run is not None:
         opened = opened_run(run)
         return opened.layout, opened.model

@@ -70,7 +70,7 @@ def culture_contrast(roles: Roles, culture: str, against: Against) -> Contrast:
     if against == "control":
         if roles.control is None:
             raise SelectionError(
-                f"a test against the control needs one; leave out {option('control', False)}"
+                f"a test against the control needs a control; leave out {option('control', False)}"
             )
         null = f"target items of {culture} do not score higher than its control items on average"
         return Contrast(null, "control", own, -own)

@@ -108,7 +108,9 @@ def permuted_p_values(
     target, control = items.target, items.control
     pairing = None if roles.control is None else _paired(run, roles)
     if contrast.against == "control" and pairing is None:
-        raise SelectionError(f"a test against the control needs one; leave out {option('control', False)}")
+        raise SelectionError(
+            f"a test against the control needs a control; leave out {option('control', False)}"
+        )
     own = np.ones(len(target.unit), dtype=bool) if culture is None else target.culture == culture
     p = np.empty(len(flat))
     width = max(1, _CELLS // max(1, len(own)))
@@ -146,8 +148,8 @@ def _paired(run: Run, roles: Roles) -> NDArray[np.int64]:
         control_row = next(unpaired.get(key, iter(())), None)
         if control_row is None:
             raise SelectionError(
-                f"question {key[1]!r} of {key[0]} lacks a control item to pair with; score the control "
-                f"of the same items, or test without {argument('permutations')}"
+                f"question {key[1]!r} of {key[0]} has no control item to pair with; score the control of "
+                f"the same items, or test without {argument('permutations')}"
             )
         pairing.append(control_row)
     return np.array(pairing, dtype=np.int64)

@@ -157,5 +157,5 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
     except OSError as error:
         raise StoreError(f"{path}: cannot be read as {kind}: {error.strerror}") from None
     if not isinstance(document, dict):
-        raise StoreError(f"{path}: not {kind}: a JSON {type(document).__name__}, expected an object")
+        raise StoreError(f"{path}: not {kind}: it holds a JSON {type(document).__name__}, expected an object")
     return document

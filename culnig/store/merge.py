@@ -38,8 +38,8 @@ def merge(
 ) -> Run:
     """Merge runs, or all shards of one, into the run `out`.
 
-    MismatchError where they do not belong together, or hold the same item and `allow_overlap` is not set
-    (then such items count once for each run). StoreError where a shard is missing or not complete.
+    MismatchError if they do not belong together, or hold the same item without `allow_overlap` (with it,
+    such items count once for each run). StoreError if a shard is missing or incomplete.
     """
     folders, target = [run.folder if isinstance(run, Run) else Path(run) for run in runs], Path(out)
     if len(folders) < 2:
@@ -55,7 +55,7 @@ def merge(
     if any(are_shards):
         shard = folders[are_shards.index(True)]
         raise MismatchError(
-            f"{shard} is a shard and others are finished runs; merge all shards of a run first"
+            f"{shard} is a shard, but others are finished runs; merge all shards of a run first"
         )
     return _merge_runs([Run(folder) for folder in folders], target, allow_overlap, overwrite)
 
@@ -68,7 +68,7 @@ def _merge_shards(
     for folder, record in zip(folders[1:], records[1:], strict=True):
         if differing := differences(record, first, RECORD_SECTIONS):
             raise MismatchError(
-                f"{folder} is not of the same run as {folders[0]}: "
+                f"{folder} does not belong to the same run as {folders[0]}: "
                 + "; ".join(f"{name} is {own} and {other}" for name, own, other in differing)
             )
     numbers = Counter(int(record["shard"]["number"]) for record in records)

@@ -145,7 +145,7 @@ def check_folder(path: Path, kind: OutputKind, *, resume: bool = False, overwrit
     except StoreError as error:
         is_unfinished, problem = False, error.args[0]
     if not (resume or overwrite):
-        resuming = f"{option('resume')} to go on with it, " if kind.sections and is_unfinished else ""
+        resuming = f"{option('resume')} to continue it, " if kind.sections and is_unfinished else ""
         raise OutputExistsError(
             f"{path} exists and is not empty; add {resuming}{option('overwrite')} to replace it, or "
             f"{elsewhere}"
@@ -170,8 +170,8 @@ def check_same_request(path: Path, kind: OutputKind, request: Request) -> None:
     stored = kind.read_request(path)
     if stored and (differing := differences(stored, as_stored(request), kind.sections)):
         raise MismatchError(
-            f"{path} cannot be resumed, it was made for something else: {'; '.join(map(str, differing))}. "
-            f"Ask for the same, or add {option('overwrite')}"
+            f"{path} cannot be resumed because the settings differ: {'; '.join(map(str, differing))}. Use "
+            f"the same settings, or add {option('overwrite')}"
         )
 
 

@@ -67,7 +67,7 @@ def check_owner(file: h5py.File, expected: str) -> None:
     if owner != expected:
         raise StoreError(
             f"{file.filename}: belongs to another run ({str(owner)[:12]}…, expected {expected[:12]}…); "
-            f"put the right file back, or remove it and score the same with {option('resume')}"
+            f"put the right file back, or remove it and repeat the same scoring with {option('resume')}"
         )
 
 

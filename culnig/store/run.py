@@ -57,7 +57,7 @@ class TableRows(NamedTuple):
 
 
 class Run:
-    """A finished run. Tables are read when asked for."""
+    """A finished run. Tables are read on demand."""
 
     def __init__(self, folder: Path | str, scorer: str | None = None) -> None:
         """Open the run in `folder`, with the tables of a scorer (None: gradient × activation).
@@ -76,12 +76,12 @@ class Run:
                 f"scorer of run {self.folder}:",
                 self.scorer,
                 [GRADIENT_ACTIVATION, *stored],
-                f"score with {argument('scorers')} to have others",
+                f"add others when scoring, with {argument('scorers')}",
             )
         self.scores_file = self.folder / schema.SCORES_FILE
         if not self.scores_file.exists():
             raise StoreError(
-                f"{self.folder}: the run is not finished; score the same with {option('resume')}"
+                f"{self.folder}: the run is not finished; repeat the same scoring with {option('resume')}"
             )
         with open_scores(self.scores_file) as file:
             segments = tables.read_layout(file).segments
@@ -131,7 +131,7 @@ class Run:
             return tables.read_moments(group, self.layout.n_neurons)
 
     def blocks(self, chosen: Sequence[TableRows]) -> Iterator[tuple[slice, list[NDArray[np.float64]]]]:
-        """Walk over tables of all neurons, a range of neurons at a time, so that memory stays small.
+        """Iterate over tables of all neurons, one range of neurons at a time, to keep memory small.
 
         Yields the columns and, for each of the tables, the values (row, neuron of the range). They are in
         buffers that the next step overwrites, so a caller may change them in place.
@@ -236,7 +236,7 @@ class Run:
         return scores
 
     def stored(self, name: str) -> StoredBenchmark:
-        """What the run says about a benchmark; UnknownNameError where it has none of that name."""
+        """The run's record of a benchmark; UnknownNameError if the run has no benchmark of that name."""
         if name not in self.benchmarks:
             raise UnknownNameError(f"benchmark of run {self.folder}:", name, self.benchmarks)
         return self.benchmarks[name]

@@ -214,7 +214,7 @@ def _opened(root: h5py.Group, path: str) -> Any:
             link = h5py.Group(at).get(name, getlink=True)
             to = getattr(link, "filename", "") or getattr(link, "path", "elsewhere")
             raise StoreError(
-                f"{_where(root, '/'.join(names[:depth]))} is a link, to {to}; links are not followed"
+                f"{_where(root, '/'.join(names[:depth]))} is a link to {to}; links are not followed"
             )
         at = h5py.h5o.open(at, name)
     return at
@@ -229,7 +229,9 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
     if member is None:
         raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
     if isinstance(member, h5py.Dataset) and _is_elsewhere(member):
-        raise StoreError(f"{_where(group, name)} has its numbers in another file; that is not followed")
+        raise StoreError(
+            f"{_where(group, name)} stores its data in another file; external storage is not read"
+        )
     return member
 
 

@@ -86,8 +86,8 @@ class TensorsWriter:
             for values in items:
                 if values.dtype != dataset.dtype:
                     raise StoreError(
-                        f"{segment.module}, layer {segment.layer} gives {values.dtype}, the model as a whole "
-                        f"{dataset.attrs[schema.DTYPE]}; load it with one "
+                        f"{segment.module}, layer {segment.layer} has {values.dtype} values, but the rest "
+                        f"of the model {dataset.attrs[schema.DTYPE]}; load it with one "
                         f"{argument('dtype')}, or leave the module out of {argument('modules')}"
                     )
             self._write(dataset, token, _hashed(items, hashes[which, first:]))
@@ -192,8 +192,8 @@ class Tensors:
         for row, (begin, end) in zip(rows, itertools.pairwise(ends), strict=True):
             if xxhash.xxh3_64_intdigest(as_bytes.data[begin:end]) != hashes[row]:
                 raise StoreError(
-                    f"{self._file.filename}: {dataset.name} is damaged at item {self.prompts.item[row]}: its "
-                    "values are not those that were written"
+                    f"{self._file.filename}: {dataset.name} is damaged at item {self.prompts.item[row]}: "
+                    "its values differ from those that were written"
                 )
         return as_bytes.view(dtype).reshape(shape)
 

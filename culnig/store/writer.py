@@ -198,8 +198,8 @@ class RunWriter:
         for path in paths:
             if not path.exists():
                 raise StoreError(
-                    f"{path} is missing; put it back, or remove {self._part(portion)} and score the same "
-                    f"with {option('resume')}, which scores that portion again"
+                    f"{path} is missing; put it back, or remove {self._part(portion)} and repeat the same "
+                    f"scoring with {option('resume')}, which scores that portion again"
                 )
 
     def finish(self, portions: Mapping[str, int]) -> None:

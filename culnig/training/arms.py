@@ -54,7 +54,7 @@ def check_arms(names: Sequence[str]) -> tuple[ArmName, ...]:
     for name in names:
         if name not in get_args(ArmName) or names.count(name) > 1:
             raise InputError(
-                f"{argument('arms')}: {name!r} is no arm or is given twice; choose from "
+                f"{argument('arms')}: {name!r} is not an arm, or is given twice; choose from "
                 f"{', '.join(get_args(ArmName))}"
             )
     return tuple(names)  # type: ignore[arg-type]  # checked above

@@ -61,7 +61,7 @@ def compare_arms(
 ) -> dict[str, Any]:
     """Train arms such as ("top", "random") with `seeds` seeds each; returns what `arms.json` holds.
 
-    Each is evaluated on the task and on every benchmark. `rescore` names benchmarks (target, control,
+    Each arm is evaluated on the task and on every benchmark. `rescore` names benchmarks (target, control,
     exclusion) that are scored before and after, to see which neurons are still general. `options`, processes
     and errors are those of `train`.
     """

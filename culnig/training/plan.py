@@ -98,8 +98,9 @@ class Plan:
         """MismatchError if the plan belongs to another model: other layers, or other parameters."""
         if bound.layout.hash != self.layout_hash:
             raise MismatchError(
-                f"the plan was made for {self.model!r} (layout {self.layout_hash[:12]}), {bound.source!r} "
-                f"has layout {bound.layout.hash[:12]}; make a plan from neurons of this model with "
+                f"the plan was made for {self.model!r} (layout {self.layout_hash[:12]}), but "
+                f"{bound.source!r} has layout {bound.layout.hash[:12]}; make a plan from neurons of this "
+                "model with "
                 f"{command('modules')}"
             )
         shapes = Weights(bound).shapes
@@ -169,7 +170,8 @@ def plan_training(
 ) -> Plan:
     """Rank modules by the culture neurons in them and plan which to fine-tune (the command `modules`).
 
-    Only the configuration of the model is read, that of the neuron set's model if `model` is None. The
+    Only the model's configuration is read; if `model` is None, the model is the one that the neuron set
+    names. The
     keywords are the fields of `PlanSettings` and, where `model` is a name, of `LoadSettings`. With `out` the
     plan is written. OutputExistsError, SelectionError and MismatchError as in `make_plan` and `Plan.write`.
     """

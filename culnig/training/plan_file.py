@@ -52,7 +52,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not a plan: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise StoreError(f"{path}: not a plan: a YAML {type(document).__name__}, expected a mapping")
+        raise StoreError(f"{path}: not a plan: it holds a YAML {type(document).__name__}, expected a mapping")
     return document
 
 

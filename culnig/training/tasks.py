@@ -35,7 +35,7 @@ def read_task(benchmark: Benchmark, data_dir: Path | None, n_examples: int | Non
         raise TrainingError(f"task {benchmark.name!r} has no training split here: {error.args[0]}") from None
     if not items:
         raise TrainingError(
-            f"task {benchmark.name!r} has no training split: none of its items is of the split identify; "
+            f"task {benchmark.name!r} has no training split: none of its items is in the split identify; "
             "declare one in a YAML file (`split: identify` or columns.split, docs/training.md)"
         )
     if any(not item.options for item in items):

@@ -56,8 +56,8 @@ class Training:
         """Read plan and task, and see that the folder is free; `options` are those of `train`."""
         if resume and overwrite:
             raise InputError(
-                f"{option('resume')} continues a training and {option('overwrite')} starts it anew; give one "
-                "of them"
+                f"{option('resume')} continues a training and {option('overwrite')} starts it again; give "
+                "only one of them"
             )
         settings, loading = split_options(options)
         if not isinstance(plan, Plan):
@@ -101,9 +101,9 @@ def train(
     declares one. `options` are the fields of `TrainSettings` (`learning_rate=1e-4`; `lora=8` for LoRA of
     that rank) and, where `model` is a name, of `LoadSettings` (`dtype="bfloat16"`).
 
-    Returns `training.json`: settings, losses by step, parameters trained; under torchrun, in the first
-    process only, others get an empty one. InputError and its kinds say what is wrong with an input,
-    TrainingError that the loss is not a number.
+    Returns `training.json`: settings, losses by step, parameters trained; under torchrun only in the first
+    process, the others return an empty dict. InputError and its subclasses for a wrong input, TrainingError
+    if the loss is not a number.
     """
     folder = TrainingFolder(Path(out), TRAINING_FILE)
     training = Training.prepare(
@@ -145,7 +145,7 @@ def encoded_examples(bound: BoundModel, task: Task, say: Say) -> list[EncodedIte
             "this model"
         )
     if n_too_long:
-        say(f"{n_too_long} examples are longer than the model allows and are left out")
+        say(f"skipped {n_too_long} examples that are longer than the model allows")
     return encoder.encode_all(fitting)
 
 

@@ -63,7 +63,7 @@ def _check_count(trainable: int, plan: Plan, bound: BoundModel) -> None:
     )
     if trainable != plan.n_trainable or taking - left_out != plan.n_trainable:
         raise MismatchError(
-            f"the plan trains {plan.n_trainable:,} parameters, {bound.source!r} has "
+            f"the plan trains {plan.n_trainable:,} parameters, but {bound.source!r} has "
             f"{taking - left_out:,} of them; make a new plan with {command('modules')}"
         )
 
@@ -120,7 +120,7 @@ def lora_weights(bound: BoundModel, plan: Plan, settings: TrainSettings) -> Iter
         }
         if named != set(plan.linears):
             raise MismatchError(
-                f"the plan names {len(plan.linears)} linear modules, peft wraps {len(named)}: "
+                f"the plan names {len(plan.linears)} linear modules, but peft wraps {len(named)}: "
                 f"{', '.join(sorted(named ^ set(plan.linears))[:3])} differ; make a new plan"
             )
         yield wrapped
@@ -135,9 +135,9 @@ def _check_whole(plan: Plan) -> None:
     cut = [part.parameter for part in plan.train if part.indices is not None]
     if cut:
         raise InputError(
-            f"LoRA changes whole linear modules, the plan takes only rows of {cut[0]}; make a plan "
+            f"LoRA changes whole linear modules, but the plan trains only rows of {cut[0]}; make a plan "
             f"without {option('keep_neurons')} and, if projections are fused, with "
             f"{option('granularity', 'mlp')} or layer"
         )
     if not plan.linears:
-        raise InputError("LoRA needs linear modules, the plan has none")
+        raise InputError("LoRA needs linear modules, but the plan has none")

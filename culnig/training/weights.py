@@ -143,7 +143,8 @@ class Weights:
         path = _common([path.rpartition(".")[0] for path in inside])
         if not path or any(other.startswith(f"{path}.") for other in outside):
             raise BindingError(
-                f"layer {layer}: the MLP is no submodule of its own; rank modules or layers (--granularity)"
+                f"layer {layer}: the MLP is not a submodule of its own; rank modules or layers "
+                "(--granularity)"
             )
         return path
 

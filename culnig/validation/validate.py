@@ -119,8 +119,8 @@ def validate(
 ) -> Validation:
     """Train a tiny model with planted culture neurons and see which methods find them; about a minute.
 
-    The sizes are the fields of `PlantedSettings`. `out` is a folder that keeps model, planted sets, runs and
-    results. `holds` of the result says whether the method reaches every target.
+    The sizes are the fields of `PlantedSettings`. `out` is a folder to write the model, planted sets, runs
+    and results to. `holds` of the result tells whether the method reaches every target.
     """
     settings = PlantedSettings(seed, cultures, questions, neurons_per_culture, layers, mlp_width)
     with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:

@@ -44,8 +44,7 @@ def audit(
     say: Say = say_nothing,
     **loading: Unpack[LoadOptions],
 ) -> dict[str, Any]:
-    """Zero neurons one at a time: the `top` best of the set, and as many random ones of the same modules
-    and layers.
+    """Zero neurons one at a time: the best `top` of the set, and as many random ones.
 
     `aggregator` is that of the run the set was selected from. The result has `neurons` (score, linear
     estimate and exact effect of each), `correlations` (Spearman's rho with its interval; None if it is
@@ -55,8 +54,8 @@ def audit(
     chosen = as_neuron_set(neurons)
     if not 2 <= top <= len(chosen.neurons):
         raise InputError(
-            f"{argument('top')} is {top}, {chosen.name!r} holds {len(chosen.neurons)} neurons; give a number "
-            "from 2 to that"
+            f"{argument('top')} is {top}, but {chosen.name!r} holds {len(chosen.neurons)} neurons; give a "
+            f"number from 2 to {len(chosen.neurons)}"
         )
     items = _items(benchmarks, data_dir, split, cultures, limit, per_culture)
     best = replace(chosen, neurons=chosen.neurons[:top], scores=chosen.scores[:top], columns={})

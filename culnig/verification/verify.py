@@ -50,7 +50,7 @@ def verify(
     """Check a model, with `kernels` the kernels that run here, or both.
 
     The result has `passed`, `kernels` (one row for each backend and case) and `checks` (one row for each
-    check of the model, with `passed` None where it could not be made). InputError if there is nothing to
+    check of the model; `passed` is None if the check could not run). InputError if there is nothing to
     check.
     """
     if model is None and not kernels:

@@ -55,7 +55,8 @@ def instances(
     given = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
     if len(given) != 1:
         raise InputError(
-            f"instances are of one benchmark, {len(given)} are given; give {argument('benchmarks')} once"
+            f"instances are scored on one benchmark, but {len(given)} are given; give "
+            f"{argument('benchmarks')} once"
         )
     path = Path(out)
     check_file(path, overwrite=overwrite)

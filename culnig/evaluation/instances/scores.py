@@ -111,7 +111,7 @@ def _matched(items: Sequence[Item], control: Sequence[Item]) -> list[Item]:
     if missing:
         raise InputError(
             f"{len(missing)} of {len(items)} items have no control, the first is {missing[0]!r}; give the "
-            "control of the same benchmark and data, or go without"
+            "control of the same benchmark and data, or score without a control"
         )
     return [by_id[item.id] for item in items]
 
