@@ -182,7 +182,7 @@ def test_a_model_by_name_is_loaded_with_its_options(model, tmp_path):
     run = culnig.score(str(tmp_path / "model"), "everyday", tmp_path / "run", limit=1, dtype="bfloat16")
     assert run.record["model"]["dtype"] == "bfloat16"
     assert run.record["memory"]["planned"]["weights"] > 0
-    with pytest.raises(InputError, match="is loaded already, so dtype cannot change how; leave it out"):
+    with pytest.raises(InputError, match="is loaded already, so dtype would have no effect; leave it out"):
         culnig.score(bound, "everyday", tmp_path / "again", dtype="float32")
 
 
@@ -219,9 +219,9 @@ def test_a_benchmark_of_ones_own_needs_no_plugin(model, tmp_path):
 
 
 def test_no_benchmark_is_refused(model, tmp_path):
-    with pytest.raises(InputError, match="no benchmark was asked for; give benchmarks"):
+    with pytest.raises(InputError, match="no benchmark is given; give benchmarks"):
         culnig.score(model, (), tmp_path / "run")
-    with pytest.raises(InputError, match="no benchmark was asked for"):
+    with pytest.raises(InputError, match="no benchmark is given"):
         culnig.evaluate(model, (), (), tmp_path / "evaluation")
 
 
@@ -233,7 +233,7 @@ def test_no_benchmark_is_refused(model, tmp_path):
         ({"token_budget": 0}, "token_budget is 0; at least 1"),
         ({"aggregator": "median"}, "unknown aggregator 'median'; choose from max"),
         ({"level": "neuron"}, "unknown level 'neuron'; choose from culture, item, token"),
-        ({"score_type": "float16"}, "score_type is the number format of level='item'"),
+        ({"score_type": "float16"}, "score_type needs level='item'"),
         ({"modules": ["gate_proj"]}, "modules, layers and items choose the tensors of level='token'"),
         ({"compression": "zip"}, "unknown compression 'zip'"),
         ({"compat": "author"}, "unknown compat 'author'; choose from paper"),
@@ -256,7 +256,7 @@ def test_score_refuses_what_cannot_be(model, tmp_path, options, message):
         (
             [],
             {"mask": "mean", "factors": 0},
-            "mask='mean' replaces activations: factors and dose do not go with it",
+            "mask='mean' replaces activations; it cannot be combined with factors or dose",
         ),
         (["x.json"], {"mask": "mean"}, "need means='RUN'"),
         (["x.json"], {"matrix": True, "factors": (0, 2)}, "give one factors and one shares"),

@@ -98,7 +98,7 @@ def test_interrupted_in_any_condition_it_goes_on_to_the_same_files(
     assert "--resume" in shown.err
     refused = culnig(*asked)
     assert refused.code == 2
-    assert "add --resume to go on" in refused.err
+    assert "add --resume to continue" in refused.err
     monkeypatch.setattr(EvaluationParts, "save", save)
     assert culnig(*asked, "--resume").code == 0
     same_files(whole, folder)
@@ -126,7 +126,7 @@ def test_resume_needs_the_same_request(culnig, model_folder, sets, whole):
     other = arguments(model_folder, whole, "--neurons", sets["general"], "--resume", benchmarks=BENCHMARKS)
     refused = culnig(*other)
     assert refused.code == 2
-    assert "cannot be resumed, it was made for something else" in refused.err
+    assert "cannot be resumed because the settings differ" in refused.err
     assert culnig(*other, "--overwrite").code == 2
 
 
@@ -255,9 +255,9 @@ def test_neurons_are_replaced_by_what_they_did_in_a_run(
     ("more", "message"),
     [
         (["--mask", "mean"], "need --means RUN"),
-        (["--means", "item_run"], "no other mask does"),
-        (["--mask", "mean", "--means", "item_run", "--factor", "0.5"], "do not go with it"),
-        (["--mask", "resample", "--means", "item_run", "--dose"], "do not go with it"),
+        (["--means", "item_run"], "other masks do not take it"),
+        (["--mask", "mean", "--means", "item_run", "--factor", "0.5"], "cannot be combined with"),
+        (["--mask", "resample", "--means", "item_run", "--dose"], "cannot be combined with"),
         (["--mask", "mean", "--means", "run_folder"], "level 'culture', which keeps no prompts"),
         (["--mask", "mean", "--means", "missing"], "no such run"),
     ],
@@ -284,7 +284,7 @@ def test_means_of_another_model_are_refused(culnig, sets, item_run, tmp_path):
         *("--means", item_run),
     )
     assert refused.code == 2
-    assert "layout or weights are not those of" in refused.err
+    assert "layout or weights differ from those of" in refused.err
     assert not output.exists()
 
 

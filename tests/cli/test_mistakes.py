@@ -97,7 +97,7 @@ def test_resume_of_another_request_says_what_differs(culnig, run_folder, model_f
 def test_resume_and_overwrite_together_are_refused(culnig, model_folder, tmp_path):
     result = culnig(*score_arguments(model_folder, tmp_path / "run", "--resume", "--overwrite"))
     assert result.code == 2
-    assert "give one of them" in result.err
+    assert "give only one of them" in result.err
 
 
 def test_a_neuron_set_of_another_model_is_refused(culnig, run_folder, model_folder, tmp_path):

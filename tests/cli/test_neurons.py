@@ -96,10 +96,10 @@ def test_sets_of_different_models_are_refused(culnig, files, tmp_path, operation
     ("arguments", "message"),
     [
         (["union", "a"], "1 neuron sets given; give at least 2"),
-        (["diff", "a", "b", "c"], "two neuron sets can be compared this way, 3 are given"),
+        (["diff", "a", "b", "c"], "exactly two neuron sets are compared this way, but 3 are given"),
         (["overlap", "a", "nowhere"], "no such file"),
-        (["convert", "a", "b", "--to", "csv"], "2 sets were read, a csv file holds one"),
-        (["convert", "a", "--to", "lape"], "name a run of it with --run or the model with --model"),
+        (["convert", "a", "b", "--to", "csv"], "2 sets were read, but a csv file holds one"),
+        (["convert", "a", "--to", "lape"], "name a run of the model with --run or the model with --model"),
         (["convert", "a", "--to", "xml"], "'xml' is not one of"),
         (["convert", "a", "--to", "csv", "--group", "3"], "--group is 3; the 1 groups are numbered from 0"),
     ],
@@ -119,7 +119,7 @@ def test_convert_there_and_back(culnig, tmp_path):
     ours, back = tmp_path / "ours.neurons.json", tmp_path / "back.json"
     refused = culnig("neurons", "convert", released, "--to", "culnig", "-o", ours)
     assert refused.code == 2
-    assert "does not say how wide its model is" in refused.err
+    assert "does not record the layout of its model" in refused.err
     asked = ("neurons", "convert", released, "--to", "culnig", "--run", run.folder, "-o", ours)
     assert culnig(*asked).code == 0
     assert culnig("neurons", "convert", ours, "--to", "paper-json", "-o", back).code == 0

@@ -156,7 +156,7 @@ def test_gradient_checkpointing_gives_the_same_file(culnig, model_folder, tmp_pa
     ("options", "message"),
     [
         (["--dtype", "float12"], "'float12' is not one of"),
-        (["--device-map", "auto", "--device", "cpu"], "give one of them"),
+        (["--device-map", "auto", "--device", "cpu"], "give only one of them"),
         (["--adapter", "nowhere"], "no adapter_config.json"),
     ],
 )

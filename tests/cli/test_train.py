@@ -123,9 +123,9 @@ def test_killed_and_resumed_equals_uninterrupted(culnig, model_folder, plan, dat
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert not (tmp_path / "cut" / "training.json").exists()
-    assert "add --resume to go on" in culnig(*asked).err
+    assert "add --resume to continue" in culnig(*asked).err
     other = culnig(*asked, "--resume", "--batch-size", "2")
-    assert (other.code, "made for something else: settings." in other.err) == (2, True)
+    assert (other.code, "settings differ: settings." in other.err) == (2, True)
     assert culnig(*asked, "--resume").code == 0
     for name in ("model.safetensors", "training.json", "log.csv", "plan.yaml"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
@@ -264,9 +264,7 @@ def test_a_finished_comparison_is_left_as_it_is(culnig, compared, model_folder, 
     assert "arms is finished already" in " ".join(again.err.split())
     other = culnig(*arms(model_folder, plan, data, folder, *more, "--resume", "--learning-rate", "1e-5"))
     assert other.code == 2
-    assert "made for something else: settings.learning_rate is 0.001 there and 1e-05" in " ".join(
-        other.err.split()
-    )
+    assert "settings differ: settings.learning_rate is 0.001 there and 1e-05" in " ".join(other.err.split())
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -276,10 +274,10 @@ def test_mistakes_about_arms_are_explained(culnig, model_folder, plan, data, tmp
         assert result.code == 2
         return result.err
 
-    assert "'upper' is no arm" in refused("--arms", "top,upper")
-    assert "'top' is no arm or is given twice" in refused("--arms", "top,top")
-    assert "belong to --arms" in refused("--seeds", "2")
-    assert "belong to --arms" in refused("--benchmark", "everyday")
+    assert "'upper' is not an arm" in refused("--arms", "top,upper")
+    assert "'top' is not an arm, or is given twice" in refused("--arms", "top,top")
+    assert "need --arms" in refused("--seeds", "2")
+    assert "need --arms" in refused("--benchmark", "everyday")
     assert not (tmp_path / "out" / "arms.json").exists()
 
 

@@ -131,5 +131,5 @@ def test_masks_are_the_sets_that_name_a_culture():
     assert masks_by_culture([*conditions, condition("s2", "UK")]) == {"Iran": "s1", "UK": "s2"}
     with pytest.raises(InputError, match="at least two cultures"):
         masks_by_culture(conditions)
-    with pytest.raises(InputError, match="two neuron sets are of Iran: 's1' and 's3'"):
+    with pytest.raises(InputError, match="two neuron sets are for Iran: 's1' and 's3'"):
         masks_by_culture([*conditions, condition("s3", "Iran")])

@@ -76,7 +76,7 @@ def test_memory_that_runs_out_in_a_forward_pass_counts_no_token_twice():
 
 
 def test_no_items_have_no_mean():
-    with pytest.raises(InputError, match="no items to take means over"):
+    with pytest.raises(InputError, match="no items to average over"):
         mean_activations(tiny_model(), [], np.array([1]))
 
 
@@ -91,7 +91,7 @@ def test_prompts_of_a_run_are_those_of_its_target_items_in_file_order(tmp_path, 
 
 def test_a_run_of_other_weights_or_without_prompts_gives_no_means(tmp_path):
     run = score_tiny(tmp_path / "item", "item", items=slice(3))
-    with pytest.raises(MismatchError, match="layout or weights are not those of"):
+    with pytest.raises(MismatchError, match="layout or weights differ from those of"):
         stored_prompts(run, tiny_model(seed=1))
     with pytest.raises(InputError, match="level='item'"):
         stored_prompts(score_tiny(tmp_path / "culture", items=slice(3)), tiny_model())

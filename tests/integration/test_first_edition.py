@@ -404,7 +404,7 @@ def test_another_request_does_not_resume(command):
         before = contents(Path(folder))
         refused = command(*arguments, "-o", folder, "--resume")
         assert refused.code == 2
-        assert "made for something else" in refused.err or "cannot be resumed" in refused.err
+        assert "settings differ" in refused.err or "cannot be resumed" in refused.err
         assert contents(Path(folder)) == before
 
 

@@ -94,7 +94,7 @@ def test_the_dtype_is_that_asked_for(asked, expected, tmp_path):
         ({"attention": "quick"}, r"unknown attention 'quick'.*eager, sdpa"),
         ({"device_map": "everywhere"}, r"unknown device_map 'everywhere'.*balanced"),
         ({"quantize": "1bit"}, r"unknown quantize '1bit'.*4bit, 8bit"),
-        ({"device_map": "auto", "device": "cpu"}, r"give one of them"),
+        ({"device_map": "auto", "device": "cpu"}, r"give only one of them"),
         ({"quantize": "4bit", "adapter": "some"}, r"cannot be merged exactly"),
     ],
 )

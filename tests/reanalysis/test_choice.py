@@ -59,7 +59,7 @@ def test_the_draw_of_a_question_is_the_same_in_another_order_of_items():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"half": 3}, "half is 3; 1 or 2"), ({"half": 1, "bootstrap": True}, "exclude each other")],
+    [({"half": 3}, "half is 3; 1 or 2"), ({"half": 1, "bootstrap": True}, "cannot be combined")],
 )
 def test_choices_that_cannot_be(options, message):
     with pytest.raises(InputError, match=message):

@@ -209,7 +209,7 @@ def test_what_only_scoring_gives_is_not_said_to_be_there(tmp_path):
         ("culture", {}, StoreError, "keeps sums only; score it again"),
         ("item", {"aggregator": "mean"}, StoreError, "made with aggregator 'max'; for 'mean'"),
         ("token", {"aggregator": "middle"}, UnknownNameError, "unknown aggregator 'middle'"),
-        ("token", {"aggregator": "mean", "padding": "zero"}, InputError, "for aggregator max only"),
+        ("token", {"aggregator": "mean", "padding": "zero"}, InputError, "only with aggregator max"),
         ("token", {"padding": "one"}, InputError, "padding is 'one'"),
         ("token", {"modules": ("gate",)}, InputError, "no module gate; this model has"),
         ("token", {"layers": (7,)}, InputError, "no layer 7; this model has layers 0 to 2"),
@@ -226,7 +226,7 @@ def test_what_cannot_be_reduced_is_said(runs, tmp_path, level, options, error, m
 
 
 def test_the_reduced_run_is_never_its_own_source(runs, tmp_path):
-    with pytest.raises(InputError, match="is the run that is reduced"):
+    with pytest.raises(InputError, match="is the run to reduce"):
         reduced(runs["item"], runs["item"].folder)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("x")

@@ -115,7 +115,7 @@ def test_released_json_that_is_wrong_is_refused(tmp_path, document, error, messa
 
 
 def test_a_file_of_others_needs_a_layout(tmp_path):
-    with pytest.raises(InputError, match="name a run of it with run or the model with model"):
+    with pytest.raises(InputError, match="name a run of the model with run or the model with model"):
         read_any(written(tmp_path / "all.json", RELEASED))
     with pytest.raises(StoreError, match="no such file"):
         read_any(tmp_path / "none.json", LAYOUT)
@@ -157,7 +157,7 @@ def test_lape_of_another_module(tmp_path):
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        ([[torch.tensor([1])]], MismatchError, "1 layers, the model 3"),
+        ([[torch.tensor([1])]], MismatchError, "1 layers, but the model has 3"),
         ([[torch.tensor([10]), *LAPE[1][:2]]], MismatchError, "index 10 is outside"),
         ([[torch.tensor([-1]), *LAPE[1][:2]]], MismatchError, "index -1 is outside"),
         ([[torch.tensor([1, 1]), *LAPE[1][:2]]], StoreError, "listed twice"),
@@ -229,7 +229,7 @@ def test_sets_that_do_not_fit_a_format_are_refused(tmp_path):
     two = [neuron_set(LAYOUT, [8], "a"), neuron_set(LAYOUT, [9], "b")]
     with pytest.raises(InputError, match="a csv file holds one set, but 2 are given"):
         write_as(two, tmp_path / "x", "csv")
-    with pytest.raises(InputError, match="lists every layer of the model; name a run of it"):
+    with pytest.raises(InputError, match="lists every layer of the model; name a run of the model"):
         write_as(two, tmp_path / "x", "lape")
     with pytest.raises(MismatchError, match="sets of one model"):
         write_as([two[0], neuron_set(toy_layout(2), [8])], tmp_path / "x", "lape", n_layers=3)

@@ -87,7 +87,7 @@ def test_many_neurons_in_blocks_are_as_alone(monkeypatch):
         ),
         (
             lambda: exchange_p_values(np.ones((2, 2)), np.array([True, True]), ["a", "b"]),
-            "all items are of one side",
+            "all items are on one side",
         ),
     ],
 )

@@ -196,7 +196,7 @@ def test_numbers_that_lie_in_another_file_are_not_read(part, level, kind, tmp_pa
                 DATASET[level], shape, dtype, external=[(str(tmp_path / "secret"), 0, h5py.h5f.UNLIMITED)]
             )
         made.attrs.update(attributes)
-    assert_refused(part, f"{DATASET[level]} has its numbers in another file")
+    assert_refused(part, f"{DATASET[level]} stores its data in another file")
 
 
 # Unfinished runs

@@ -156,7 +156,7 @@ def test_a_record_without_its_model(folder, model):
 
 def test_scores_that_are_not_there_yet(folder):
     (folder / "scores.h5").unlink()
-    with pytest.raises(StoreError, match="not finished; score the same with resume=True"):
+    with pytest.raises(StoreError, match="not finished; repeat the same scoring with resume=True"):
         Run(folder)
 
 

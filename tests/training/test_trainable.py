@@ -99,7 +99,9 @@ def test_lora_refuses_rows():
     for settings in ({"keep_neurons": True}, {"granularity": "module"}):
         plan = plan_of(bound, **settings)
         with (
-            pytest.raises(InputError, match="LoRA changes whole linear modules, the plan takes only rows of"),
+            pytest.raises(
+                InputError, match="LoRA changes whole linear modules, but the plan trains only rows of"
+            ),
             lora_weights(bound, plan, TrainSettings(lora_rank=2)),
         ):
             pass
