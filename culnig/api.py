@@ -1,4 +1,4 @@
-"""The public functions that join several rooms; `culnig` exports them beside those that a room has itself."""
+"""The public functions that combine several packages; `culnig` exports them with those of single packages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def load_model(source: str | Path, **loading: Unpack[LoadOptions]) -> BoundModel
     `quantize` is 4bit or 8bit; `adapter` the folder of a PEFT adapter to merge; `revision` a branch, tag or
     commit on the hub; `trust_remote_code` runs code that ships with the model.
 
-    InputError, BindingError or ModelLoadError where the model cannot be used, EnvironmentProblem where a
+    InputError, BindingError or ModelLoadError if the model cannot be used, EnvironmentProblem if a
     device or package is missing.
     """
     return loaded_model(source, **loading)
@@ -57,7 +57,7 @@ def load_model(source: str | Path, **loading: Unpack[LoadOptions]) -> BoundModel
 def open_run(folder: Path | str, scorer: str | None = None) -> Run:
     """Open a finished run folder, with the scores of another scorer where `scorer` names one.
 
-    StoreError where the folder holds no finished run or is damaged.
+    StoreError if the folder holds no finished run or is damaged.
     """
     return Run(folder, scorer)
 
@@ -123,7 +123,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Work:
-    """A run that is about to be made."""
+    """A run that is about to start."""
 
     bound: BoundModel
     skeleton: Skeleton | None
@@ -215,7 +215,7 @@ def _run_settings(
     compat: str | None,
     tensors: StoredTensors,
 ) -> RunSettings:
-    """How the run is made; InputError for options that do not fit each other."""
+    """The settings of the run; InputError for options that cannot be combined."""
     from culnig.scoring.run import RunSettings
 
     check_choice("compat", compat, (None, PAPER))
@@ -244,23 +244,23 @@ def _run_settings(
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made."""
+    """The results of the demo."""
 
     run: Run
     neurons: NeuronSet
     evaluation: Evaluation
     files: dict[str, Path]
-    """Every output by what it is: scores, neurons, evaluation, picture, report."""
+    """Path of each output by its kind: scores, neurons, evaluation, picture, report."""
 
 
 @dataclass(frozen=True)
 class _DemoSize:
-    """How much the demo computes."""
+    """Sizes of the demo."""
 
     identify: int
-    """Everyday items of each of the 16 cultures that neurons are identified with."""
+    """Everyday items of each of the 16 cultures for identifying neurons."""
     test: int
-    """Everyday test items of each culture that the masks are tested with."""
+    """Everyday test items of each culture for testing the masks."""
     country_items: int
     """Country-reading items of each of the 8 cultures."""
     n_random: int

@@ -1,18 +1,18 @@
 """Every error that culnig raises on purpose, as one tree.
 
 CulnigError
-├── InputError                what the user asked for or handed over is wrong
-│   ├── UnknownNameError      no model, benchmark, culture … of that name (near names offered)
+├── InputError                an argument or input is wrong
+│   ├── UnknownNameError      no model, benchmark, culture … has that name (suggests near names)
 │   ├── DataFileError         a benchmark or data file is missing or malformed (line and column named)
 │   ├── LabelError            an answer label is not one vocabulary entry
 │   ├── BindingError          the model's structure does not fit an adapter
 │   ├── ModelLoadError        weights or tokenizer cannot be read
-│   ├── OutputExistsError     an output is in the way
-│   ├── StoreError            a stored file is damaged, foreign, or of another version
+│   ├── OutputExistsError     an output exists already
+│   ├── StoreError            a stored file is damaged, not culnig's, or of another version
 │   ├── MismatchError         two inputs do not belong together (different models or settings)
 │   ├── SelectionError        a selection cannot be made from this run
 │   ├── NonFiniteError        NaN or infinity among activations or gradients
-│   └── TrainingError         training cannot start or go on
+│   └── TrainingError         training cannot start or continue
 ├── PluginError               a plugin is broken or two claim one name
 └── EnvironmentProblem        this machine lacks something (package, device, disk space)
 
@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _ADVICE = re.compile("\x02([^\x03]*)\x03([^\x03]*)\x03")
-"""Advice inside a message: Python's words, then the command line's."""
+"""Advice inside a message: first in Python terms, then in terms of the command line."""
 
 
 def option(name: str, value: object = True) -> str:
@@ -81,7 +81,7 @@ def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
 
 
 def check_at_least(name: str, value: float | None, least: float) -> None:
-    """InputError where the keyword argument `name` is given and below `least`."""
+    """InputError if the keyword argument `name` is given and below `least`."""
     if value is not None and value < least:
         raise InputError(f"{argument(name)} is {value}; at least {least} is allowed")
 

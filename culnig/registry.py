@@ -45,7 +45,7 @@ def _owner(entry: metadata.EntryPoint) -> str:
 
 @cache
 def _entries(group: str) -> dict[str, metadata.EntryPoint]:
-    """Entry points of a group by name; PluginError where two packages claim one name."""
+    """Entry points of a group by name; PluginError if two packages claim one name."""
     entries: dict[str, metadata.EntryPoint] = {}
     for entry in sorted(metadata.entry_points(group=group), key=lambda e: (e.name, _owner(e))):
         other = entries.get(entry.name)
@@ -101,7 +101,7 @@ def _all(group: str, get: Callable[[metadata.EntryPoint], Any]) -> dict[str, Any
 
 
 def problems() -> list[str]:
-    """Plugins that could not be loaded so far, a sentence each."""
+    """Plugins that could not be loaded so far, one sentence each."""
     return list(_problems.values())
 
 
@@ -140,7 +140,7 @@ def benchmarks() -> list[Benchmark]:
 
 @cache
 def cultures() -> dict[str, Culture]:
-    """All culture records by key; PluginError where two sources claim one key."""
+    """All culture records by key; PluginError if two sources claim one key."""
     records: dict[str, Culture] = {}
     sources: dict[str, str] = {}
     by_source: dict[str, list[Culture]] = _made_all(CULTURES)

@@ -21,13 +21,13 @@ class Benchmark(ABC):
     needs_data_dir: bool = False
     """Whether the items come from files that the user must have (`--data-dir`, `CULNIG_DATA`)."""
     training_examples: int | None = None
-    """How many questions the paper fine-tunes on; None for all."""
+    """Number of questions that the paper fine-tunes on; None for all."""
     control: str | None = None
     """Name of the benchmark that holds the same items without their question, if there is one."""
 
     @abstractmethod
     def read(self, data_dir: Path | None) -> Iterator[Item]:
-        """All items of both splits in file order. DataFileError where the data is missing or malformed."""
+        """All items of both splits in file order. DataFileError if the data is missing or malformed."""
 
     def read_training(self, data_dir: Path | None) -> Iterator[Item]:
         """Items to fine-tune on, none of the split `test`: those of `identify`, or a file of their own."""

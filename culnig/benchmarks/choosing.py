@@ -1,4 +1,4 @@
-"""The items that a run or an evaluation asks for: which benchmarks, which split, which cultures, how many."""
+"""Choose the items of a run or an evaluation: which benchmarks, which split, which cultures, how many."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_benchmarks(
     """The chosen items of each benchmark by its name; a mapping of items is returned as it is.
 
     Without `data_dir`, the environment variable CULNIG_DATA names the folder. UnknownNameError for a
-    benchmark or culture, DataFileError for missing or malformed data, InputError where no item is left.
+    benchmark or culture, DataFileError for missing or malformed data, InputError if no item is left.
     """
     if isinstance(benchmarks, Mapping):
         return dict(benchmarks)
@@ -65,7 +65,7 @@ def read_benchmarks(
 
 
 def require_items(chosen: Mapping[str, ChosenItems]) -> None:
-    """InputError where no benchmark was asked for."""
+    """InputError if no benchmark is given."""
     if not chosen:
         raise InputError(f"no benchmark is given; give {argument('benchmarks')}")
 

@@ -72,7 +72,7 @@ def _print_result(chosen: NeuronSet, rows: list[dict[str, Any]]) -> None:
 
 
 def _in_words(masked: dict[str, Any]) -> str:
-    """What the figures show: whether P(gold) fell more than under random masks, and what was lost."""
+    """The result in words: whether P(gold) fell more than under random masks, and what was lost."""
     against = masked["against_random"]
     p_gold, mass = against["p_gold"], against["option_mass"]
     options = against["option_accuracy"]

@@ -119,7 +119,7 @@ def print_losses(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_verdict(row: Mapping[str, Any]) -> None:
-    """Say where a loss of accuracy is mostly of format."""
+    """Point out losses of accuracy that are mostly format loss."""
     loss = row.get("loss")
     if loss is None or loss["accuracy"]["effect"] <= 0:
         return

@@ -1,8 +1,9 @@
-"""Ctrl-C that cannot get lost.
+"""Make sure that Ctrl-C is never lost.
 
 Python raises KeyboardInterrupt at whatever line it runs, and drops it in the callback of a weak reference or
-in a finaliser. Under HDF5, while it writes, the exception leaves a hole in the file. So the signal is noted,
-and the callback of progress checks for it between the steps of long work; inside the store it is only noted.
+in a finaliser. Under HDF5, while it writes, the exception leaves a hole in the file. So the signal is
+recorded, and the progress callback checks for it between the steps of long work; inside the store it is only
+recorded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _came = threading.Event()
 
 @contextlib.contextmanager
 def noticed() -> Iterator[None]:
-    """Note every interruption, as well as raising it. Changes nothing outside the main thread."""
+    """Record every interruption, in addition to raising it. Changes nothing outside the main thread."""
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield

@@ -68,7 +68,7 @@ def _text(cell: Cell) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as percent with a decimal; a dash for None."""
+    """A share as a percentage with one decimal; a dash for None."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 

@@ -20,7 +20,7 @@ from rich.progress import (
 from culnig.cli import interruption
 
 LINE_SECONDS = 15.0
-"""Off a terminal, least time between two lines of one task."""
+"""Minimum time between two lines of one task, if the output is not a terminal."""
 
 
 class ProgressView:
@@ -41,7 +41,7 @@ class ProgressView:
         self._last_line: dict[str, float] = {}
 
     def progress(self, name: str, done: int, total: int) -> None:
-        """Show how far a task is; a new name is a new task. KeyboardInterrupt where one came and was lost."""
+        """Show the progress of a task; a new name starts a new one. KeyboardInterrupt if one was lost."""
         interruption.check()
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total)

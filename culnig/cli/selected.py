@@ -27,12 +27,12 @@ def culture_option(more_help: str = "", **attributes: Any) -> Callable[[Command]
 
 
 def is_folder(cultures: Sequence[str]) -> bool:
-    """Whether -o is a folder: where sets of several or of all cultures are asked for."""
+    """Whether -o is a folder, because sets of several or all cultures are requested."""
     return ALL in cultures or len(set(cultures)) > 1
 
 
 def print_sets(sets: Sequence[NeuronSet], files: Sequence[Path], folder: Path | None, as_json: bool) -> None:
-    """Print what was selected and where it was written; `folder` where each culture has a file."""
+    """Print what was selected and where it was written; `folder` if each culture has a file."""
     for chosen in sets:
         if not chosen.neurons:
             click.echo(
@@ -82,7 +82,7 @@ def _document(chosen: NeuronSet, output: Path) -> dict[str, Any]:
 
 
 def print_counts(chosen: NeuronSet) -> None:
-    """Print how many neurons lie in each module, and in which layers."""
+    """Print how many neurons are in each module, and in which layers."""
     by_module: dict[str, dict[int, int]] = {}
     for (module, layer), n in sorted(chosen.count_by_module_and_layer().items()):
         by_module.setdefault(module, {})[layer] = n

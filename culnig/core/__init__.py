@@ -1,1 +1,1 @@
-"""The words of the program (neurons, items, answers, sums per culture) and arithmetic on plain arrays."""
+"""Basic types (neurons, items, answers, sums per culture) and arithmetic on plain arrays."""

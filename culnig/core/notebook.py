@@ -1,4 +1,4 @@
-"""Objects in notebooks: as HTML, and as tables of packages that the engine does not need itself."""
+"""Objects in notebooks: as HTML, and as tables of optional packages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _text(cell: Cell) -> str:
 
 
 def optional_package(name: str) -> Any:
-    """A package that the engine does not need itself; EnvironmentProblem where it is not installed."""
+    """An optional package; EnvironmentProblem if it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:

@@ -112,7 +112,7 @@ class Outcomes:
         return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(indices))
 
     def to_pandas(self) -> Any:
-        """One row per item as a pandas DataFrame; EnvironmentProblem where pandas is not installed."""
+        """One row per item as a pandas DataFrame; EnvironmentProblem if pandas is not installed."""
         pandas = optional_package("pandas")
         columns = ("id", "question_id", "culture", "topic", "split", "gold", "predicted", "correct")
         numbers = ("p_gold", "option_mass", "alignment")

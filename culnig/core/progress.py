@@ -1,4 +1,4 @@
-"""How long work reports to its caller: callbacks for progress, and for notes worth showing."""
+"""Callbacks with which long work reports progress, and messages worth showing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 Progress = Callable[[str, int, int], None]
 """Called with a task's name, the steps done and all its steps: once with 0 done, then after each batch.
 
-An exception that it raises ends the work; what was finished stays and can be resumed.
+An exception that it raises stops the work; finished parts are kept, so the work can be resumed.
 """
 
 Say = Callable[[str], None]

@@ -26,7 +26,7 @@ def compare(
     several, each condition of the later ones is compared with the same condition of the first, over the same
     items. `conditions` restricts the comparison, `against` names another condition to compare with.
 
-    MismatchError where the items differ, UnknownNameError for a condition that an evaluation lacks.
+    MismatchError if the items differ, UnknownNameError for a condition that an evaluation lacks.
     """
     opened = [own if isinstance(own, Evaluation) else open_evaluation(own) for own in evaluations]
     if not opened:
@@ -69,8 +69,8 @@ def compare_between(
 ) -> list[dict[str, Any]]:
     """Conditions of `second` minus the same conditions of `first` (or minus `against` there).
 
-    By default the conditions are those of both, without baselines. MismatchError where the items of a shared
-    benchmark differ, InputError where the two share no benchmark or condition.
+    By default the conditions are those of both, without baselines. MismatchError if the items of a shared
+    benchmark differ, InputError if the two share no benchmark or condition.
     """
     shared = [name for name in first.benchmarks if name in second.benchmarks]
     if not shared:

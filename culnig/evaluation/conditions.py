@@ -19,14 +19,14 @@ from culnig.selection.random import Match, select_random
 
 UNMASKED = "unmasked"
 _FORMER_NAMES = {"none": UNMASKED}
-"""What the first edition called a condition."""
+"""Current names of conditions that the first edition named differently."""
 Mask = Literal["scale", "mean", "resample"]
 """Neurons are multiplied by the factor, or replaced by their mean or by their values in other prompts."""
 DOSE_FACTORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 
 
 def current_name(condition: str) -> str:
-    """The name of a condition today; the first edition called the unmasked model `none`."""
+    """The current name of a condition; the first edition called the unmasked model `none`."""
     return _FORMER_NAMES.get(condition, condition)
 
 
@@ -69,8 +69,8 @@ def make_conditions(
     """`unmasked`, then each dose of each set followed by its random baselines (seeds 0, 1, …).
 
     Doses are all pairs of `shares` and factors; a factor of 1 among several is the unmasked model and is not
-    computed again. A mask other than `scale` takes no factor. MismatchError where a set is of another layout;
-    InputError where two sets have one name, a set is empty, or a share is not within (0, 1].
+    computed again. A mask other than `scale` takes no factor. MismatchError if a set is of another layout;
+    InputError if two sets have one name, a set is empty, or a share is not within (0, 1].
     """
     factors = [float(factor)] if isinstance(factor, int | float) else [float(f) for f in factor]
     if mask != "scale" and factors != [0.0]:

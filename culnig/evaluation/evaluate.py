@@ -188,7 +188,7 @@ def _record(
     judge: AnswerJudge,
     chosen: Mapping[str, ChosenItems],
 ) -> dict[str, Any]:
-    """What the evaluation was asked for, and of which model, by which versions."""
+    """The record of an evaluation: request, model and versions."""
     from culnig.inference.products import computation_of
 
     return {

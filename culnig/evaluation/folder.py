@@ -33,7 +33,7 @@ PARTS_FOLDER = "parts"
 
 
 def prepare_evaluation_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
-    """OutputExistsError where the folder is neither free, nor to be replaced, nor to be resumed."""
+    """OutputExistsError if the folder is in use and cannot be replaced or resumed."""
     check_folder(folder, EVALUATION, resume=resume, overwrite=overwrite)
 
 
@@ -72,7 +72,7 @@ def write_evaluation(
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """Read `results.json`; StoreError where it is missing, foreign or of another version."""
+    """Read `results.json`; StoreError if it is missing, foreign or of another version."""
     if (folder / REQUEST_FILE).is_file() and not (folder / RESULTS_FILE).exists():
         raise StoreError(
             f"{folder} is an unfinished evaluation; repeat the same evaluation with {option('resume')}"
@@ -88,7 +88,7 @@ _FIRST_EDITION = {"confidence": "p_gold"}
 
 
 def with_todays_names(value: Any) -> Any:
-    """A document of the first edition with today's keys and today's name of the unmasked condition."""
+    """A document of the first edition with the current keys and the current name `unmasked`."""
     if isinstance(value, list):
         return [with_todays_names(inner) for inner in value]
     if not isinstance(value, dict):
@@ -102,14 +102,14 @@ def with_todays_names(value: Any) -> Any:
 
 
 def read_request(folder: Path) -> dict[str, Any]:
-    """What an evaluation was asked for; StoreError as for the results."""
+    """The request of an evaluation; StoreError as for the results."""
     if (folder / REQUEST_FILE).is_file():
         return _read_document(folder / REQUEST_FILE, "the request of an evaluation")
     return {} if _holds_only_our_items(folder) else read_results(folder)
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the results are there, and nothing is under way to replace them."""
+    """Whether the results exist and are not being replaced."""
     return (folder / RESULTS_FILE).exists() and not (folder / REQUEST_FILE).exists()
 
 
@@ -129,7 +129,7 @@ def document_of(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_answers(folder: Path) -> Answers:
-    """Outcomes by (benchmark, condition) from `items.h5`; StoreError where it is missing or damaged."""
+    """Outcomes by (benchmark, condition) from `items.h5`; StoreError if it is missing or damaged."""
     path = folder / ITEMS_FILE
     if not path.exists():
         raise StoreError(f"{path}: no such file; expected the items of an evaluation")

@@ -66,7 +66,7 @@ class Replacements:
 
 
 def check_replacements(conditions: Sequence[Condition], replacements: Replacements | None) -> None:
-    """InputError where a condition needs values that are missing."""
+    """InputError if a condition needs values that are missing."""
     for condition in conditions:
         if condition.mask == "scale":
             continue

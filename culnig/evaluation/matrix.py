@@ -57,7 +57,7 @@ class Selectivity:
     possible is 1 / (cultures)!."""
     related: float | None
     """Mean change of pairs whose second culture is related to the first − that of the others, own left out:
-    negative where related cultures suffer with it. None where there are no such pairs."""
+    negative where related cultures suffer with it. None if there are no such pairs."""
     related_p: float | None
     """Share of the relabellings of cultures with as low a difference."""
 
@@ -89,7 +89,7 @@ class Selectivity:
 
 
 def masks_by_culture(conditions: Sequence[Condition]) -> dict[str, str]:
-    """Condition of each culture's own set. InputError where no two sets name a culture, or two the same."""
+    """Condition of each culture's own set. InputError if no two sets name a culture, or two the same."""
     masks: dict[str, str] = {}
     for condition in conditions:
         if condition.culture is None or condition.like is not None:
@@ -110,7 +110,7 @@ def masks_by_culture(conditions: Sequence[Condition]) -> dict[str, str]:
 
 
 def check_present(masked: Iterable[str], benchmarks: Iterable[str], present: Collection[str]) -> None:
-    """InputError where a masked culture is not among those that the benchmarks have items of."""
+    """InputError if a masked culture is not among those that the benchmarks have items of."""
     for culture in masked:
         if culture not in present:
             raise InputError(
@@ -131,7 +131,7 @@ def selectivity(
 ) -> Selectivity:
     """The matrix of `masks` (culture → condition) over all cultures of the items of `benchmarks`.
 
-    `related` gives the cultures related to each. InputError where a masked culture has no items.
+    `related` gives the cultures related to each. InputError if a masked culture has no items.
     """
     masked = tuple(masks)
     present = {culture for name in benchmarks for culture in answers[name, UNMASKED].culture}

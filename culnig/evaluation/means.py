@@ -48,7 +48,7 @@ def mean_activations(
 ) -> NDArray[np.float64]:
     """Mean activation of the neurons at the flat indices `flat` over all real tokens of `items`, (neuron,).
 
-    The items' answers must be labels. InputError where there is no item.
+    The items' answers must be labels. InputError if there is no item.
     """
     prompts = [encoded.token_ids for encoded in Encoder(bound).encode_all(items)]
     return activations_of(bound, prompts, flat, token_budget=token_budget).mean
@@ -64,7 +64,7 @@ def activations_of(
 ) -> Activations:
     """Activations of the neurons at `flat` in prompts given as token ids; `seed` draws the tokens.
 
-    InputError where there is no prompt, EnvironmentProblem where a prompt alone does not fit into memory.
+    InputError if there is no prompt, EnvironmentProblem if a prompt alone does not fit into memory.
     """
     if not prompts:
         raise InputError("no items to average over")
@@ -96,7 +96,7 @@ def activations_of(
 def stored_prompts(run: Run, bound: BoundModel) -> list[tuple[int, ...]]:
     """Prompts of a run's target benchmarks, in the order of their items, at most MOST_PROMPTS.
 
-    MismatchError where the run has another model, InputError where it keeps no prompts or has no target.
+    MismatchError if the run has another model, InputError if it keeps no prompts or has no target.
     """
     described = run.record["model"]
     if (described.get("layout_hash"), described.get("weights_hash")) != (
@@ -125,7 +125,7 @@ def stored_prompts(run: Run, bound: BoundModel) -> list[tuple[int, ...]]:
 
 
 def check_keeps_prompts(run: Run) -> None:
-    """InputError where a run has no prompts of a target benchmark."""
+    """InputError if a run has no prompts of a target benchmark."""
     if run.level not in ("item", "token"):
         raise InputError(
             f"{run.folder} was scored at level {run.level!r}, which keeps no prompts to average over; score "

@@ -52,7 +52,7 @@ class EvaluationParts:
         *,
         resume: bool = False,
     ) -> EvaluationParts:
-        """Start, or resume what is there; MismatchError where that was asked for something else.
+        """Start, or resume an existing evaluation; MismatchError if that has another request.
 
         Without `resume`, parts in the folder are removed; earlier results stay until new ones replace them.
         """
@@ -70,16 +70,16 @@ class EvaluationParts:
         self.close()
 
     def close(self) -> None:
-        """Let other processes at the folder."""
+        """Unlock the folder for other processes."""
         self._output.close()
 
     @property
     def finished(self) -> bool:
-        """Whether the results are there, and nothing is under way to replace them."""
+        """Whether the results exist and are not being replaced."""
         return is_finished(self.folder)
 
     def read(self, benchmark: str, condition: str) -> Outcomes | None:
-        """Finished answers, or None; StoreError where the part is damaged."""
+        """Finished answers, or None; StoreError if the part is damaged."""
         path = self._path(benchmark, condition)
         if not path.exists():
             return None
@@ -104,7 +104,7 @@ class EvaluationParts:
             tables.write_outcomes(file, outcomes)
 
     def clear(self) -> None:
-        """Remove request and parts, for the results are written, and let other processes at the folder."""
+        """Remove the request and the parts, because the results are written, and unlock the folder."""
         shutil.rmtree(self.folder / PARTS_FOLDER, ignore_errors=True)
         (self.folder / REQUEST_FILE).unlink(missing_ok=True)
         self.close()

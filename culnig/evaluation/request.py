@@ -91,7 +91,7 @@ def chosen_factors(
 
 
 def run_with_prompts(means: Run | Path | str | None) -> Run | None:
-    """The run whose prompts replace activations; InputError where it keeps none."""
+    """The run whose prompts replace activations; InputError if it keeps none."""
     from culnig.evaluation.means import check_keeps_prompts
 
     if means is None:

@@ -39,7 +39,7 @@ class Parts(Protocol):
     """Keeps finished answers, so that an interrupted evaluation can be resumed."""
 
     def read(self, benchmark: str, condition: str) -> Outcomes | None:
-        """The answers, or None where they are not finished."""
+        """The answers, or None if they are not finished."""
 
     def save(self, benchmark: str, condition: str, outcomes: Outcomes) -> None:
         """Keep the answers."""
@@ -88,7 +88,7 @@ def run_conditions(
     Labels are read at one token; short answers are written in at most `max_new_tokens` and judged. With
     `prefix_sharing`, items that begin alike share tokens where that saves work and the model allows it;
     answers differ by float noise. Masks other than `scale` need `replacements`. A batch that does not fit
-    into memory is halved; EnvironmentProblem where an item alone does not fit.
+    into memory is halved; EnvironmentProblem if an item alone does not fit.
     """
     check_replacements(conditions, replacements)
     parts = parts or NoParts()
@@ -142,7 +142,7 @@ def _fallback(
 def _shared(
     bound: BoundModel, reader: AnswerReader, encoded: Sequence[EncodedItem], token_budget: int, say: Say
 ) -> Sequence[TreeBatch] | None:
-    """Batches whose items share tokens, or None where that does not pay or the model does not allow it."""
+    """Batches whose items share tokens, or None if that does not pay or the model does not allow it."""
     shared = share_prefixes(encoded, token_budget)
     problem = sharing_problem(bound, reader, shared) if shared else None
     if problem:

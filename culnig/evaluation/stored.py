@@ -94,6 +94,6 @@ class Evaluation:
 
 
 def open_evaluation(folder: Path | str) -> Evaluation:
-    """Read an evaluation folder; StoreError where it is missing, unfinished or damaged."""
+    """Read an evaluation folder; StoreError if it is missing, unfinished or damaged."""
     folder = Path(folder)
     return Evaluation(folder, read_results(folder), read_answers(folder))

@@ -121,7 +121,7 @@ class AnswerReader:
             self.record(batch, self.logits(batch).softmax(-1), outcomes)
 
     def answer_all(self, batches: Iterable[Batch], outcomes: Outcomes) -> None:
-        """Answer batches, in halves where memory runs out; EnvironmentProblem where one item does not fit."""
+        """Answer batches, in halves where memory runs out; EnvironmentProblem if one item does not fit."""
         for batch in batches:
             self._fallback.run(batch, outcomes)
 

@@ -35,7 +35,7 @@ class ModelInputs:
     last: torch.Tensor
     """Index of each item's last token in its row, (item,)."""
     positions: torch.Tensor | None = None
-    """Position of each token in its prompt, (row, token); None where it is the index in the row."""
+    """Position of each token in its prompt, (row, token); None if it is the index in the row."""
     visible: torch.Tensor | None = None
     """Which tokens each token attends to, (row, 1, token, token); None for all up to itself."""
 

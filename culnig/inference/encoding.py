@@ -50,7 +50,7 @@ class Encoder:
         return [self.encode(item) for item in items]
 
     def encode(self, item: Item) -> EncodedItem:
-        """Encode one item; InputError where its answer is not a label."""
+        """Encode one item; InputError if its answer is not a label."""
         if not item.options:
             raise InputError(
                 f"item {item.id} is answered in free text, not by a label; such a benchmark can be evaluated "
@@ -64,7 +64,7 @@ class Encoder:
         return EncodedItem(item, tuple(ids), options[item.options.index(item.answer)], options)
 
     def prompt_ids(self, item: Item) -> list[int]:
-        """Token ids of the prompt; InputError where it is longer than the model allows."""
+        """Token ids of the prompt; InputError if it is longer than the model allows."""
         return self._prompt_ids(item, self._prompts.write(item))
 
     def fitting(self, items: Sequence[Item]) -> list[Item]:

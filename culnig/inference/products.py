@@ -40,9 +40,9 @@ batches that never come again. A pass of the embedded model needs 4 or 8; 32 did
 
 
 def by_onednn() -> bool:
-    """Whether oneDNN computes the products: as CULNIG_PRODUCTS says, else where it is faster.
+    """Whether oneDNN computes the products: as set in CULNIG_PRODUCTS, else if it is faster.
 
-    EnvironmentProblem where CULNIG_PRODUCTS has another value or this torch has no oneDNN.
+    EnvironmentProblem if CULNIG_PRODUCTS has another value or this torch has no oneDNN.
     """
     asked = os.environ.get(SWITCH, "").strip()
     if asked not in ("", "torch", "onednn"):
@@ -102,7 +102,7 @@ def products_of(model: nn.Module) -> str:
 
 
 def computation_of(model: nn.Module) -> dict[str, str]:
-    """What the last digits of a model's numbers depend on, for `culnig.provenance.versions`."""
+    """Facts that the last digits of a model's numbers depend on, for `culnig.provenance.versions`."""
     return {"matrix products": products_of(model), "processor": processor()}
 
 

@@ -30,7 +30,7 @@ from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
 
 PAYS_BELOW = 0.9
-"""Prompts are shared where that leaves at most this fraction of the work."""
+"""Prompts are shared if that leaves at most this fraction of the work."""
 LONGEST_ROW = 2048
 """Most tokens of a row: the mask grows with their square."""
 _ROW_STEP = 64
@@ -142,7 +142,7 @@ def _size(prompts: Sequence[Sequence[int]]) -> int:
 
 
 def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[TreeBatch] | None:
-    """Batches of trees of at most `token_budget` tokens, padding included; None where sharing does not pay.
+    """Batches of trees of at most `token_budget` tokens, padding included; None if sharing does not pay.
 
     An item of more tokens goes alone.
     """
@@ -199,7 +199,7 @@ def _work(batches: Iterable[tuple[int, int]]) -> float:
 
 
 def sharing_problem(bound: BoundModel, reader: AnswerReader, batches: Sequence[TreeBatch]) -> str | None:
-    """Why this model cannot read trees, or None; tried on a few items of the first batch."""
+    """The reason why this model cannot read trees, or None; tested on a few items of the first batch."""
     longest = max((len(item.token_ids) for batch in batches for item in batch.items), default=0)
     reason = _unfit(bound, longest)
     if reason is not None or not batches:
@@ -227,7 +227,7 @@ def _trial(item: EncodedItem) -> TreeBatch:
 
 
 def _unfit(bound: BoundModel, longest: int) -> str | None:
-    """Why a mask cannot say which tokens a token of this model attends to, or None where it can."""
+    """Why a mask cannot control which tokens a token of this model attends to; None if it can."""
     model: Any = bound.model
     missing = {"position_ids", "attention_mask", "use_cache"} - set(
         inspect.signature(model.forward).parameters

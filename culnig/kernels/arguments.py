@@ -38,7 +38,7 @@ class ScoreBatch:
     token_mask: Values | None = None
     """Which tokens are real, not padding: bool (item, token)."""
     weight: Values | None = None
-    """What an item's scores are multiplied with, P(gold) as a rule: (item,)."""
+    """Factor for an item's scores, usually P(gold): (item,)."""
     culture_index: Values | None = None
     """Row of the sums that an item is added to: (item,)."""
     clamp_at_zero: bool | Values = False
@@ -47,7 +47,7 @@ class ScoreBatch:
 
 @dataclass(frozen=True)
 class ScoreTables:
-    """The tables of a call, numpy arrays or tensors; None for a table that is not wanted.
+    """The tables of a call, numpy arrays or tensors; None for a table that is not needed.
 
     Without `sums` nothing is added. Tables may be views, such as the columns of one module, as long as the
     neurons of a row are contiguous.
@@ -83,7 +83,7 @@ CULTURE_TABLES = ("sums", "sums_of_squares", "positive_counts")
 
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> int:
-    """Index of the value in `allowed`; InputError names both where it is missing."""
+    """Index of the value in `allowed`; InputError, which names both, if it is missing."""
     if value not in allowed:
         raise InputError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
     return allowed.index(value)

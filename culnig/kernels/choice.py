@@ -16,7 +16,7 @@ from culnig.kernels.torch import TorchBackend
 
 @functools.cache
 def cuda_module() -> ModuleType | None:
-    """The compiled CUDA module, or None where the package was built without nvcc."""
+    """The compiled CUDA module, or None if the package was built without nvcc."""
     try:
         return importlib.import_module("culnig._cuda")
     except ModuleNotFoundError:  # any other ImportError is a broken build: let it surface

@@ -39,7 +39,7 @@ class ModuleSlice:
     offset: int
     width: int
     run: int | None = None
-    """Adjacent columns; None where all are adjacent."""
+    """Adjacent columns; None if all are adjacent."""
     step: int | None = None
     """Columns from the beginning of one run to that of the next."""
 

@@ -43,10 +43,10 @@ def load_model(
 ) -> BoundModel:
     """Load and bind the model that `source` names; the folder of an adapter stands for its base with it.
 
-    `skeleton` spares reading the configuration again.
+    `skeleton` avoids reading the configuration again.
 
-    InputError for settings that cannot be, BindingError for a structure that fits no adapter,
-    ModelLoadError for what cannot be read, EnvironmentProblem for a device or package that is missing.
+    InputError for impossible settings, BindingError for a structure that fits no adapter, ModelLoadError for
+    files that cannot be read, EnvironmentProblem for a missing device or package.
     """
     asked = source
     source, settings = with_base(source, settings or LoadSettings())

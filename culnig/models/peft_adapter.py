@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model with the adapter in `folder` merged in; ModelLoadError where it does not belong to it."""
+    """The model with the adapter in `folder` merged in; ModelLoadError if it does not belong to it."""
     check_adapter_folder(folder)
     from peft import PeftModel
 
@@ -52,7 +52,7 @@ def with_base(source: str, settings: LoadSettings) -> tuple[str, LoadSettings]:
 
 
 def check_adapter_folder(folder: Path) -> None:
-    """ModelLoadError where the folder holds no adapter, before any weights are read."""
+    """ModelLoadError if the folder holds no adapter, before any weights are read."""
     if not (folder / "adapter_config.json").is_file():
         raise ModelLoadError(f"{folder} has no adapter_config.json, so it is not a PEFT adapter folder")
     if not (folder / "adapter_model.safetensors").is_file():

@@ -38,7 +38,7 @@ class LoadSettings:
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = False
-    """Whether code that comes with the model may run."""
+    """Whether code that ships with the model may run."""
     attention: str = "auto"
     """One of ATTENTIONS; `auto` is eager for families with attention soft-capping (Gemma), as transformers
     recommends where gradients are taken, and transformers' own choice for all others."""

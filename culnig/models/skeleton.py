@@ -35,7 +35,7 @@ def load_skeleton(
 ) -> Skeleton:
     """Read the configuration that `source` names and bind the model it describes.
 
-    BindingError where it is no causal language model or fits no adapter; ModelLoadError where the
+    BindingError if it is not a causal language model or fits no adapter; ModelLoadError if the
     configuration cannot be read.
     """
     asked = source

@@ -17,7 +17,7 @@ EMBEDDED = "embedded"
 
 
 def locate(source: str) -> tuple[str, dict[str, Any]]:
-    """What to hand to transformers: a name or folder, and the GGUF file in it if it is one."""
+    """The arguments for transformers: a name or folder, and the GGUF file in it, if any."""
     path = embedded_model_file() if source == EMBEDDED else Path(source)
     if path.is_file():
         if path.suffix != ".gguf":
@@ -63,7 +63,7 @@ def reading(source: str, name: str) -> Iterator[None]:
 
 
 def _explained(source: str, name: str, error: Exception) -> ModelLoadError:
-    """Say in one sentence why transformers could not load it, and what to do."""
+    """An error that states in one sentence why transformers could not load it, and what to do."""
     reason = " ".join(str(error).split())[:400]
     if "trust_remote_code" in str(error):
         advice = f"read that code, and if you trust it add {option('trust_remote_code')}"

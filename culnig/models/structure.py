@@ -100,7 +100,7 @@ def cut_per_head(
 
 
 def check_outputs(linear: nn.Module, name: str, layer: int, declared: int) -> None:
-    """BindingError where a module is not linear or has other outputs than the configuration declares."""
+    """BindingError if a module is not linear or has other outputs than the configuration declares."""
     actual = linear_outputs(linear)
     if actual is None:
         raise BindingError(f"layer {layer}: `{name}` is a {type(linear).__name__}, not a linear module")

@@ -26,7 +26,7 @@ def disk_need(
     settings: RunSettings,
     token_budget: int,
 ) -> int:
-    """Most bytes that a run takes while it is made. InputError where no item is chosen to be stored."""
+    """Maximum bytes on disk while a run is made. InputError if no item is chosen to be stored."""
     all_sizes = list(sizes.values())
     n_tables = (1 + len(settings.scorers)) * (2 if settings.halves else 1)
     need = n_tables * culture_bytes(bound, all_sizes)
@@ -50,7 +50,7 @@ def disk_need(
 
 
 def announce_disk(say: Say, folder: Path, need: int, *, force: bool) -> None:
-    """Say what the run takes on the disk; EnvironmentProblem where less is free, unless `force`."""
+    """Report the disk space a run needs; EnvironmentProblem if less is free, unless `force`."""
     say(f"disk: up to {size_text(need)}")
     if not force:
         require_space(folder, need)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from culnig.models.base import BoundModel
 
 _CHARACTERS_PER_TOKEN = 3.5
-"""Assumed without a tokenizer: a little less than English prose has, so that plans err upwards."""
+"""Assumed without a tokenizer: slightly below English prose, so that plans err on the high side."""
 _N_CULTURES = 16
 """Assumed without a benchmark."""
 

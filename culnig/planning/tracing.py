@@ -63,7 +63,7 @@ def _backward(skeleton: BoundModel) -> Any:
 
 
 class _WithoutValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers True where a family reads a value, which the meta device has not: is each row a single text?"""
+    """Answers True when a family reads a value that meta tensors lack (is each row a single text?)."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.ops.aten._local_scalar_dense.default:

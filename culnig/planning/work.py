@@ -27,7 +27,7 @@ FILE_BYTES = 30_000
 
 @dataclass(frozen=True)
 class BenchmarkSize:
-    """What a plan has to know about a benchmark."""
+    """The sizes of a benchmark that a plan needs."""
 
     n_cultures: int
     lengths: Sequence[int]

@@ -40,11 +40,11 @@ class ItemChoice:
             raise InputError("a half and a bootstrap resample cannot be combined; give only one of them")
 
     def record(self) -> dict[str, Any]:
-        """What run.json says about it."""
+        """The choice as run.json records it."""
         return asdict(self)
 
     def counts(self, outcomes: Outcomes) -> Counts:
-        """How often each item takes part.
+        """How often each item counts.
 
         Halves and resamples are drawn by whole questions (culture and question id), culture by culture: the
         items of one question share most of their text and are not independent. The draw depends on the seed

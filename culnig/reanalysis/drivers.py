@@ -33,7 +33,7 @@ class Driver(NamedTuple):
 def drivers(run: Run, benchmark: str, flat: NDArray[np.int64], n_items: int = 3) -> list[list[Driver]]:
     """The items that raise each neuron (flat indices) most, best first.
 
-    StoreError where the run stores neither item scores nor tensors.
+    StoreError if the run stores neither item scores nor tensors.
     """
     source: Source
     if run.level == "token":

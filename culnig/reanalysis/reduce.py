@@ -42,7 +42,7 @@ PADDINGS = ("exclude", "zero")
 
 @dataclass(frozen=True)
 class Reduction:
-    """What to make of a stored run."""
+    """Settings of a reduction."""
 
     aggregator: str | None = None
     """How contributions become scores (from tensors only); None takes the stored run's."""
@@ -70,10 +70,10 @@ Progress = Callable[[int], None]
 
 
 class Reducer:
-    """A stored run and what to make of it, checked and ready."""
+    """A stored run and the settings of its reduction, checked and ready."""
 
     def __init__(self, run: Run, reduction: Reduction, memory: int = DEFAULT_MEMORY) -> None:
-        """Arrays take at most `memory` bytes. InputError or StoreError where the run does not allow it."""
+        """Arrays take at most `memory` bytes. InputError or StoreError if the run does not allow it."""
         self.run = run
         self.reduction = reduction
         self._memory = memory
@@ -98,7 +98,7 @@ class Reducer:
         compression: Compression = "default",
         progress: Progress = lambda n_neurons: None,
     ) -> Run:
-        """Make the new run. OutputExistsError where the folder is in the way."""
+        """Make the new run. OutputExistsError if the folder is in use."""
         if folder.resolve() == self.run.folder.resolve():
             raise InputError(f"{folder} is the run to reduce; give another folder with {argument('out')}")
         record = self._record()

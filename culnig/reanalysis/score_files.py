@@ -196,7 +196,7 @@ def read_score_file(path: Path) -> ScoreFile:
 
 
 class _Table:
-    """Scores of all neurons, collected as they come."""
+    """Scores of all neurons, collected while reading."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -222,7 +222,7 @@ class _Table:
             values.extend(scores[culture] for culture in self.cultures)
 
     def finish(self) -> tuple[Layout, NDArray[np.float64]]:
-        """Layout and (culture, neuron) table; DataFileError where a neuron is missing or stored twice."""
+        """Layout and (culture, neuron) table; DataFileError if a neuron is missing or stored twice."""
         if not self._neurons:
             raise DataFileError(self._path, "`neuron_scores` holds no neuron")
         for (module, layer), (indices, _) in self._neurons.items():
@@ -289,7 +289,7 @@ def _counts(path: Path, events: Events) -> dict[str, int]:
 
 
 def _skip(event: tuple[str, Any], events: Events) -> None:
-    """Pass over one value, however deep."""
+    """Skip one value, however deeply nested."""
     depth = 0
     while True:
         depth += {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}.get(event[0], 0)

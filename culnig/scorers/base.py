@@ -26,7 +26,7 @@ Weight = Literal["gold", "wrong"]
 """P(gold), or the probability of the most probable wrong label."""
 
 Target = Literal["wrong", "log-odds", "path"]
-"""What is differentiated beside P(gold).
+"""Targets that are differentiated in addition to P(gold).
 
 `wrong`: the probability of the most probable wrong label. `log-odds`: log P(gold) − log of the probability of
 all other labels together. `path`: P(gold), its gradient averaged over PATH_STEPS steps in which the outputs
@@ -66,7 +66,7 @@ class Scorer(ABC):
     summary: ClassVar[str]
     """One line for `list scorers`."""
     weight: ClassVar[Weight | None] = None
-    """What item scores are weighted with; with a weight, the scores of a control are clamped at zero."""
+    """Weight of item scores; with a weight, the scores of a control are clamped at zero."""
     targets: ClassVar[tuple[Target, ...]] = ()
     """Other targets whose gradients are needed. Each costs passes of its own and memory for gradients."""
 

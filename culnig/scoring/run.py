@@ -32,7 +32,7 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run is made, beside what decides its numbers."""
+    """Settings of a run, apart from those that decide its scores."""
 
     level: Level = "culture"
     """What is stored: sums per culture, scores per item, or tensors per token."""
@@ -67,7 +67,7 @@ def score_run(
     An interrupted run is finished by the same call with `resume`, to the same bits. `encoded` are the items
     of each benchmark where the caller has encoded them already. `skipped` counts the items of each benchmark
     that were left out as too long, `planned_memory` is a plan's estimate; both are recorded, the latter
-    beside the measured peak. OutputExistsError where the folder is in the way, MismatchError where the run in
+    beside the measured peak. OutputExistsError if the folder is in use, MismatchError if the run in
     it has other settings.
     """
     score_portions(
@@ -102,7 +102,7 @@ def score_portions(
     planned_memory: Mapping[str, Any] | None = None,
     progress: Progress = lambda benchmark, n_items: None,
 ) -> None:
-    """Score the portions of a run that fall to this process; see `score_run`.
+    """Score this process's portions of a run; see `score_run`.
 
     Processes of one launch end with the finished run; a shard is left to be merged with the others
     (`culnig.store.merge`). The numbers are those of one process, to the bit.
@@ -161,7 +161,7 @@ def _scoring(
 def _accept_shared_prompts(folder: Path, record: dict[str, Any]) -> None:
     """Accept a finished run of the first edition whose prompts shared their prefixes.
 
-    MismatchError where such a run is unfinished: its other items would be scored in other batches.
+    MismatchError if such a run is unfinished: its other items would be scored in other batches.
     """
     if not (folder / schema.RUN_FILE).exists():
         return

@@ -38,7 +38,7 @@ from culnig.scoring.targets import BatchPasses
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """What decides the numbers of a run, beside model and items."""
+    """Settings of a run that decide its scores, together with model and items."""
 
     aggregator: str = "max"
     """How contributions at the tokens become one instance score: max, absmax, sum, mean or last."""
@@ -48,7 +48,7 @@ class ScoreSettings:
 
 @dataclass
 class BenchmarkScores:
-    """What scoring one benchmark gives; grows batch by batch."""
+    """Results of scoring one benchmark; grows batch by batch."""
 
     moments: CultureMoments
     outcomes: Outcomes
@@ -132,7 +132,7 @@ class Scoring:
 
         A batch that does not fit into memory is halved until it does. Items of a control benchmark have
         their weighted scores clamped at zero (docs/method.md). Raises NonFiniteError, naming module, layer
-        and item, where an activation or gradient is not finite, and EnvironmentProblem where a single item
+        and item, where an activation or gradient is not finite, and EnvironmentProblem if a single item
         does not fit into memory.
         """
         accumulator = Accumulator(

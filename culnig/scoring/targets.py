@@ -29,7 +29,7 @@ class BatchPasses:
         accumulator: Accumulator,
         targets: Sequence[Target] = (),
     ) -> None:
-        """`targets` are differentiated beside P(gold)."""
+        """`targets` are differentiated in addition to P(gold)."""
         self._bound = bound
         self._reader = reader
         self._capture = capture

@@ -46,7 +46,7 @@ _UNUSUAL = re.compile(r"[^\w-]+")
 """Characters of a culture's name that are replaced in a file's name."""
 
 BenchmarkName = str | Literal[False] | None
-"""A benchmark of the run by name, None for the only one of its role, False to go on without."""
+"""A benchmark of the run by name, None for the only one of its role, False to select without it."""
 
 
 def select_general(
@@ -217,7 +217,7 @@ def set_files(folder: Path, cultures: Sequence[str], overwrite: bool) -> list[Pa
 
 
 def opened(run: Run | Path | str, scorer: str | None = None, compat: str | None = None) -> Run:
-    """The run with the scores of a scorer; an opened run keeps its own where none is named."""
+    """The run with the scores of a scorer; an opened run keeps its own if none is named."""
     check_choice("compat", compat, (None, PAPER))
     if compat is not None:
         if scorer is not None:
@@ -234,7 +234,7 @@ def _given(**settings: Any) -> dict[str, Any]:
 
 
 def _refuse_beside(name: str, given: Mapping[str, Any], settled: Sequence[str]) -> None:
-    """InputError where settings were chosen beside an argument that determines them."""
+    """InputError if settings were given together with an argument that determines them."""
     if both := [setting for setting in settled if setting in given]:
         raise InputError(
             f"{argument(name)} already sets {', '.join(map(argument, both))}; give one or the other"

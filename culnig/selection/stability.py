@@ -1,4 +1,4 @@
-"""Which selected neurons would be selected again from other items, and how often that is chance.
+"""How many selected neurons would be selected again from other items, compared with chance.
 
 The selection is repeated with the same settings on every resample. The resulting set is compared with the
 original one (bootstrap, leave one group out) or with that of the other half (split half) by their Jaccard

@@ -1,4 +1,4 @@
-"""Writing in the background: one thread that does its jobs in the order in which they were given."""
+"""Writing in the background: one thread that runs its jobs in the order in which they were submitted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BackgroundWriter:
         self._pending.append((self._thread.submit(self._run, job), n_bytes))
 
     def drain(self) -> None:
-        """Wait until everything is done."""
+        """Wait until all jobs are done."""
         self._wait(-1)
 
     def close(self) -> None:

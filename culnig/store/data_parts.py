@@ -117,7 +117,7 @@ class Part:
 def read_part(path: Path, kind: str, n_items: int) -> Part:
     """Name and items of a part, without its data. `n_items` is the number of items of its benchmark.
 
-    StoreError where it is of another kind or version, or damaged.
+    StoreError if it is of another kind or version, or damaged.
     """
     with open_hdf5(path) as file:
         return Part(path, _read_name(file, kind), _read_prompts(file, n_items))

@@ -1,8 +1,8 @@
-"""Values of unchunked datasets, read and written at their offset in the file, past HDF5.
+"""Values of unchunked datasets, read and written at their offset in the file, without HDF5.
 
 HDF5 admits one thread at a time and copies what it is given; the operating system serves any thread, from and
-into the caller's memory. The file stays an ordinary HDF5 file. Reading goes past the system's file cache too,
-because filling it takes a core about 0.3 s per GB (docs/store.md).
+into the caller's memory. The file stays an ordinary HDF5 file. Reading also bypasses the system's file
+cache, because filling it takes a core about 0.3 s per GB (docs/store.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK = 4096
-"""Bytes; reads past the cache begin and end at a multiple, in the file and in memory."""
+"""Bytes; reads that bypass the cache begin and end at a multiple of this, in the file and in memory."""
 _LARGE_PAGE = 2 << 20
 
 
@@ -43,7 +43,7 @@ def offset_in_file(dataset: h5py.Dataset) -> int | None:
 
 
 def new_buffer(n_bytes: int) -> NDArray[np.uint8]:
-    """Memory for `DirectReader.read` of `n_bytes`: whole blocks, in large pages where the system has them."""
+    """Memory for `DirectReader.read` of `n_bytes`: whole blocks, in large pages if the system has them."""
     size = (n_bytes // _BLOCK + 2) * _BLOCK
     memory = mmap.mmap(-1, size + _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):  # Linux
@@ -55,7 +55,7 @@ def new_buffer(n_bytes: int) -> NDArray[np.uint8]:
 
 
 class DirectReader:
-    """Reads an open file from any thread, past the file cache where the file system allows it."""
+    """Reads an open file from any thread, if possible without the file cache."""
 
     def __init__(self, descriptor: int) -> None:
         """Of a file that stays open."""
@@ -66,7 +66,7 @@ class DirectReader:
             weakref.finalize(self, os.close, self._uncached)
 
     def read(self, offset: int, n_bytes: int, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The bytes from `offset` on, in `buffer` (`new_buffer` of as many); errors as of `read_at`."""
+        """The bytes from `offset` on, in `buffer` (a `new_buffer` of that size); errors as in `read_at`."""
         before = offset % _BLOCK
         blocks = buffer[: -(-(before + n_bytes) // _BLOCK) * _BLOCK]
         n_read = 0
@@ -83,7 +83,7 @@ class DirectReader:
 def read_at(descriptor: int, offset: int, values: NDArray[np.uint8]) -> None:
     """Fill `values` with the bytes from `offset` on; from any thread.
 
-    EOFError where the file ends before, OSError where the disk fails.
+    EOFError if the file ends too early, OSError if the disk fails.
     """
     view = values.data
     while view:
@@ -102,9 +102,9 @@ def read_at(descriptor: int, offset: int, values: NDArray[np.uint8]) -> None:
 
 
 def write_at(descriptor: int, offset: int, arrays: Iterable[NDArray[Any]]) -> None:
-    """Write arrays one after the other from `offset` on. OSError where the disk refuses.
+    """Write arrays one after the other from `offset` on. OSError if the disk refuses.
 
-    Each is asked for when it is written: the hash taken just before left it in the CPU's cache.
+    Each array is requested only when it is written, so that it is still in the CPU's cache from hashing.
     """
     for array in arrays:
         view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: temporary name, fsync, rename."""
+"""Files that are written completely or not at all: temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from culnig.errors import EnvironmentProblem, StoreError, argument, option
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is written until it is whole."""
+    """Path to which a file is written until it is complete."""
     return path.with_name(path.name + ".tmp")
 
 
@@ -26,7 +26,7 @@ def temporary_path(path: Path) -> Path:
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on any error nothing is left.
 
-    EnvironmentProblem where the disk is full or the folder cannot be written.
+    EnvironmentProblem if the disk is full or the folder cannot be written.
     """
     temporary = temporary_path(path)
     try:
@@ -43,7 +43,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Errors of the disk at `path` as our own: EnvironmentProblem, or StoreError for a bad name."""
+    """Turn disk errors at `path` into ours: EnvironmentProblem, or StoreError for a bad name."""
     try:
         yield
     except OSError as error:
@@ -68,7 +68,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file for reading; StoreError where it, or anything that is read inside, is damaged."""
+    """An HDF5 file for reading; StoreError if it, or anything that is read inside, is damaged."""
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -77,16 +77,16 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 class _DiskFile(io.FileIO):
-    """A file that HDF5 can always write to: what the disk refuses is noted, and not told to HDF5.
+    """A file that HDF5 can always write to: disk errors are recorded, and hidden from HDF5.
 
     HDF5 does not recover from a write that fails: it cannot close the file any more and brings the process
-    down at its end. So it is left in the belief that all is well, and `failure` is raised after the close.
+    down at its end. So HDF5 never sees the error, and `failure` is raised after the close.
     """
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write all of `data`, or note why not."""
+        """Write all of `data`, or record the error."""
         view = memoryview(data).cast("B")
         written = 0
         try:
@@ -97,7 +97,7 @@ class _DiskFile(io.FileIO):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the size, or note why not."""
+        """Set the size, or record the error."""
         try:
             return super().truncate(size)
         except OSError as error:
@@ -119,7 +119,7 @@ def whole_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def require_space(folder: Path, n_bytes: int) -> None:
-    """EnvironmentProblem where the disk of `folder` has less than `n_bytes` free."""
+    """EnvironmentProblem if the disk of `folder` has less than `n_bytes` free."""
     parent = folder.absolute()
     while not parent.exists():
         parent = parent.parent
@@ -133,7 +133,7 @@ def require_space(folder: Path, n_bytes: int) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents; StoreError where that cannot be."""
+    """Make a folder and its parents; StoreError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

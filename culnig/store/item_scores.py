@@ -88,7 +88,7 @@ class ItemScores:
     """One part, open for reading."""
 
     def __init__(self, file: h5py.File, prompts: Prompts, n_neurons: int) -> None:
-        """StoreError where a dataset is missing or of the wrong shape."""
+        """StoreError if a dataset is missing or of the wrong shape."""
         shape = (prompts.n_items, n_neurons)
         self._scores = tables.table_at(file, schema.SCORES, shape, "f")
         self._peaks = tables.table_at(file, schema.PEAK_TOKEN, shape, "u")

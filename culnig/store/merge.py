@@ -1,7 +1,7 @@
-"""Several runs as one: the shards of one request, or finished runs over different items.
+"""Merge several runs into one: the shards of one request, or finished runs over different items.
 
 Shards hold whole portions, so merged they are the run that one process would have made, to the bit. Finished
-runs are added in an order that depends on their contents and not on how they are given.
+runs are added in an order that depends only on their contents, not on the order given.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _layout_of_parts(folders: Sequence[Path]) -> Layout:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The same file under another name where the file system can, else a copy."""
+    """Hard-link the file if the file system can, else copy it."""
     target.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         os.link(source, target)

@@ -1,4 +1,4 @@
-"""Where commands write: free, locked, resumed or replaced, the same way for every command.
+"""Output folders and files of commands: checked, locked, resumed or replaced in the same way by all.
 
 A command whose output is a folder describes it by an `OutputKind` and opens it with `OutputFolder.open`. The
 first file it writes then is its request. A command whose output is a file asks `check_file`.
@@ -20,7 +20,7 @@ from culnig.errors import MismatchError, OutputExistsError, StoreError, argument
 from culnig.store.files import disk_errors, make_folder
 
 Request = Mapping[str, Any]
-"""What a command was asked for, as JSON gives it back."""
+"""The request of a command, as read back from JSON."""
 
 _BRIEF = 300
 """Characters of a value in a message."""
@@ -33,14 +33,14 @@ class OutputKind:
     name: str
     """With its article: "a run"."""
     read_request: Callable[[Path], Request]
-    """What a folder was asked for, empty where it does not say. StoreError: the folder is of another kind."""
+    """Reads the request of a folder, empty if it has none. StoreError if the folder is of another kind."""
     is_finished: Callable[[Path], bool]
     marks: tuple[str, ...]
-    """Files by which a folder is known to be ours; when it is replaced they are removed last."""
+    """Files that mark a folder as ours; they are removed last when it is replaced."""
     contents: tuple[str, ...] = ("*",)
-    """Patterns of what else is removed when the folder is replaced."""
+    """Patterns of other files that are removed when the folder is replaced."""
     sections: tuple[str, ...] = ()
-    """Entries of the request that a resumed command must share; none where the command cannot be resumed."""
+    """Entries of the request that a resumed command must share; empty if the command cannot be resumed."""
 
 
 class Difference(NamedTuple):
@@ -55,7 +55,7 @@ class Difference(NamedTuple):
 
 
 def differences(stored: Request, asked: Request, sections: Iterable[str]) -> list[Difference]:
-    """How two requests differ in some sections; those that are objects are compared entry by entry."""
+    """Differences of two requests in some sections; sections that are objects are compared entry by entry."""
     result = []
     for section in sections:
         before, now = stored.get(section), asked.get(section)
@@ -76,7 +76,7 @@ def _brief(value: Any) -> str:
 
 
 def as_stored(request: Request) -> dict[str, Any]:
-    """A request as JSON gives it back: tuples become lists."""
+    """A request as read back from JSON: tuples become lists."""
     document: dict[str, Any] = json.loads(json.dumps(request))
     return document
 
@@ -85,7 +85,7 @@ class OutputFolder:
     """The folder that a command writes, locked until it is closed."""
 
     def __init__(self, path: Path) -> None:
-        """Lock a folder; StoreError where another process writes it."""
+        """Lock a folder; StoreError if another process writes it."""
         self.path = path
         self._unlock = weakref.finalize(self, _locked(path))
 
@@ -93,10 +93,10 @@ class OutputFolder:
     def open(
         cls, path: Path, kind: OutputKind, request: Request, *, resume: bool = False, overwrite: bool = False
     ) -> OutputFolder:
-        """Make and lock the folder; leave in it what can be resumed, and remove what is replaced.
+        """Make and lock the folder; keep files that can be resumed, and remove files that are replaced.
 
-        OutputExistsError where something is in the way, MismatchError where what is to be resumed was asked
-        for something else, StoreError where another process writes the folder.
+        OutputExistsError if the folder is in use, MismatchError if the output to resume has another request,
+        StoreError if another process writes the folder.
         """
         with disk_errors(path):
             check_folder(path, kind, resume=resume, overwrite=overwrite)
@@ -116,7 +116,7 @@ class OutputFolder:
         return folder
 
     def close(self) -> None:
-        """Let other processes at the folder."""
+        """Unlock the folder for other processes."""
         self._unlock()
 
     def _remove(self, kind: OutputKind) -> None:
@@ -133,7 +133,7 @@ class OutputFolder:
 
 
 def check_folder(path: Path, kind: OutputKind, *, resume: bool = False, overwrite: bool = False) -> None:
-    """OutputExistsError where the folder is neither free, nor to be resumed, nor ours to be replaced."""
+    """OutputExistsError if the folder is in use and cannot be resumed or replaced."""
     if _is_free(path):
         return
     elsewhere = f"give another folder with {argument('out')}"
@@ -159,7 +159,7 @@ def check_folder(path: Path, kind: OutputKind, *, resume: bool = False, overwrit
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nothing is there but what a kill before the first rename leaves."""
+    """Whether the folder is empty, apart from leftovers of a process killed before its first rename."""
     if not os.path.lexists(path):
         return True
     return path.is_dir() and all(inner.suffix == ".tmp" for inner in path.iterdir())
@@ -176,14 +176,14 @@ def check_same_request(path: Path, kind: OutputKind, request: Request) -> None:
 
 
 def check_file(path: Path, *, overwrite: bool) -> None:
-    """OutputExistsError where a file may not be written."""
+    """OutputExistsError if a file may not be written."""
     if path.is_dir():
         raise OutputExistsError(f"{path} is a folder; give a file with {argument('out')}")
     check_free(path, overwrite=overwrite)
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """OutputExistsError where something is at `path` and is not to be replaced."""
+    """OutputExistsError if `path` exists and `overwrite` is not set."""
     if os.path.lexists(path) and not overwrite:
         raise OutputExistsError(
             f"{path} exists; add {option('overwrite')} to replace it, or give another name with "
@@ -203,7 +203,7 @@ def files_in(folder: Path, names: Iterable[str], *, overwrite: bool) -> list[Pat
 
 
 def _locked(folder: Path) -> Callable[[], None]:
-    """Keep other processes of this machine out of a folder; the function that lets them in again.
+    """Lock a folder against other processes of this machine; returns the function that unlocks it.
 
     The lock is on the folder itself, so that nothing is left behind, and ends with the process.
     """

@@ -1,4 +1,4 @@
-"""Stored pairs of activation and gradient, in blocks: some threads wait for the disk while others compute."""
+"""Read stored pairs of activation and gradient in blocks: some threads read while others compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is: its record `run.json`, its identity, and the checks that a file belongs to it."""
+"""The record `run.json` of a run, its id, and checks that a file belongs to it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from culnig.store.files import open_hdf5, read_json
 from culnig.store.output_folder import OutputKind
 
 RECORD_SECTIONS = ("model", "settings", "benchmarks")
-"""Objects that every run.json has, and that a resumed run must share with the request."""
+"""Objects that every run.json has, and that a resumed run must have in common with the request."""
 
 
 def run_id(record: Mapping[str, Any]) -> str:
-    """SHA-256 over what was asked for."""
+    """SHA-256 of the request."""
     asked = {section: record[section] for section in RECORD_SECTIONS}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def read_run_record(folder: Path) -> dict[str, Any]:
-    """Read `run.json`; StoreError where it is missing, foreign or of another version."""
+    """Read `run.json`; StoreError if it is missing, foreign or of another version."""
     if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path.is_dir, never raises
         raise StoreError(f"{folder}: not a folder; a run is a folder with {schema.RUN_FILE} in it")
     path = folder / schema.RUN_FILE
@@ -62,7 +62,7 @@ def open_scores(path: Path) -> Iterator[h5py.File]:
 
 
 def check_owner(file: h5py.File, expected: str) -> None:
-    """StoreError where a part belongs to another run."""
+    """StoreError if a part belongs to another run."""
     owner = file.attrs.get(schema.RUN_ID)
     if owner != expected:
         raise StoreError(
@@ -82,7 +82,7 @@ def _check_format(path: Path, name: Any, version: Any) -> None:
 
 
 def one_of(group: h5py.Group, attribute: str, allowed: Sequence[str]) -> str:
-    """An attribute that is one of some texts; StoreError where it is not."""
+    """An attribute that is one of some texts; StoreError if it is not."""
     value = group.attrs.get(attribute)
     if not isinstance(value, str) or value not in allowed:
         raise StoreError(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredBenchmark:
-    """What `scores.h5` says about one benchmark, before its tables are read."""
+    """The record of one benchmark in `scores.h5`, before its tables are read."""
 
     name: str
     role: Role
@@ -53,7 +53,7 @@ class TableRows(NamedTuple):
     table: str
     """`schema.SUM` or `schema.SUM_OF_SQUARES`."""
     rows: Sequence[int] | None = None
-    """Index of each culture, in this order; None for all cultures."""
+    """Indices of the cultures to read, in this order; None for all."""
 
 
 class Run:
@@ -62,7 +62,7 @@ class Run:
     def __init__(self, folder: Path | str, scorer: str | None = None) -> None:
         """Open the run in `folder`, with the tables of a scorer (None: gradient × activation).
 
-        StoreError where there is no run, or it is damaged or unfinished. UnknownNameError where it was not
+        StoreError if there is no run, or it is damaged or unfinished. UnknownNameError if it was not
         scored with that scorer.
         """
         self.folder = Path(folder)
@@ -105,7 +105,7 @@ class Run:
 
     @cached_property
     def run_id(self) -> str:
-        """SHA-256 over what was asked for: all files of a run share it."""
+        """SHA-256 of the request; all files of a run share it."""
         return run_id(self.record)
 
     @property
@@ -160,7 +160,7 @@ class Run:
     def first_half(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Items in the first half of each culture's questions, (culture,), and their Σw (culture, neuron).
 
-        StoreError where the run does not keep it.
+        StoreError if the run does not keep it.
         """
         with self._benchmark(name) as benchmark:
             half = tables.read_first_half(self._tables(benchmark), self.layout.n_neurons)
@@ -184,7 +184,7 @@ class Run:
     def item_parts(self, name: str) -> list[Part]:
         """Parts with the scores of all items of a benchmark, in the order of scoring.
 
-        StoreError where the run has none, or a part is missing, damaged or another run's.
+        StoreError if the run has none, or a part is missing, damaged or another run's.
         """
         parts = self._parts(name, schema.ITEMS_FOLDER, "item")
         n_items = self.stored(name).n_items
@@ -199,7 +199,7 @@ class Run:
     def tensor_parts(self, name: str) -> list[Part]:
         """Parts with the tensors of the chosen items of a benchmark, in the order of scoring.
 
-        StoreError where the run has none, or a part is missing, damaged or another run's.
+        StoreError if the run has none, or a part is missing, damaged or another run's.
         """
         return self._parts(name, schema.TENSORS_FOLDER, "token")
 
@@ -259,7 +259,7 @@ class Run:
         return sorted(parts, key=lambda part: (part.name.portion, part.name.first_batch))
 
     def _data_files(self, folder: str) -> list[Path]:
-        """Files of a level; StoreError where one that the run was finished with is missing."""
+        """Files of a level; StoreError if one that the run was finished with is missing."""
         files = sorted((self.folder / folder).glob("part-*.h5"))
         recorded = self.record.get(schema.DATA_FILES)
         if isinstance(recorded, list):
@@ -273,14 +273,14 @@ class Run:
     def to_pandas(self, name: str) -> Any:
         """Item table of a benchmark as a pandas DataFrame, one row per item in file order.
 
-        EnvironmentProblem where pandas is not installed.
+        EnvironmentProblem if pandas is not installed.
         """
         return self.outcomes(name).to_pandas()
 
     def to_xarray(self, name: str) -> Any:
         """Score tables of a benchmark as an xarray Dataset with dimensions culture and neuron.
 
-        Neurons carry module, layer and index. EnvironmentProblem where xarray is not installed.
+        Neurons carry module, layer and index. EnvironmentProblem if xarray is not installed.
         """
         xarray = optional_package("xarray")
         moments = self.moments(name)

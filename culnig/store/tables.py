@@ -33,7 +33,7 @@ def write_layout(root: h5py.Group, layout: Layout) -> None:
 
 
 def read_layout(root: h5py.Group) -> Layout:
-    """Read `/layout`; StoreError where the segments are not consecutive."""
+    """Read `/layout`; StoreError if the segments are not consecutive."""
     group = group_at(root, schema.LAYOUT)
     modules = read_texts(group, schema.MODULE)
     columns = [
@@ -117,7 +117,7 @@ def read_total(group: h5py.Group, n_neurons: int) -> NDArray[np.float64] | None:
 def read_first_half(
     group: h5py.Group, n_neurons: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Items (culture,) and sums (culture, neuron) of the first half, or None where it is not kept."""
+    """Items (culture,) and sums (culture, neuron) of the first half, or None if it is not kept."""
     if schema.FIRST_HALF not in group:
         return None
     n_cultures = len(read_cultures(group)[0])
@@ -194,12 +194,12 @@ def _where(group: h5py.Group, name: str) -> str:
 
 
 def group_at(root: h5py.Group, name: str) -> h5py.Group:
-    """The group of that name; StoreError where it is missing."""
+    """The group of that name; StoreError if it is missing."""
     return _member(root, name, h5py.Group)
 
 
 def _opened(root: h5py.Group, path: str) -> Any:
-    """The identifier of the object at `path`, or None; StoreError where a link is on the way."""
+    """The identifier of the object at `path`, or None; StoreError if a link is on the way."""
     at: Any = root.id
     names = path.split("/")
     for depth, text in enumerate(names, start=1):
@@ -246,7 +246,7 @@ def unreadable(dataset: h5py.Dataset, why: object) -> StoreError:
 
 
 def read_into(values: NDArray[Any], dataset: h5py.Dataset, cells: Any) -> None:
-    """Read part of a dataset into an array of its shape; StoreError where it is damaged."""
+    """Read part of a dataset into an array of its shape; StoreError if it is damaged."""
     if not values.size:
         return
     try:
@@ -283,7 +283,7 @@ def read_cultures(group: h5py.Group) -> tuple[tuple[str, ...], NDArray[np.int64]
 
 
 def read_texts(group: h5py.Group, name: str) -> list[str]:
-    """A column of text; StoreError where it is missing or damaged."""
+    """A column of text; StoreError if it is missing or damaged."""
     dataset = _member(group, name, h5py.Dataset)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
         raise StoreError(f"{_where(group, name)} holds {dataset.dtype}, expected a column of text")
@@ -304,7 +304,7 @@ def read_item_indices(group: h5py.Group, n_items: int) -> NDArray[np.int64]:
 
 
 def count_attribute(group: h5py.Group, name: str) -> int:
-    """A whole number among the attributes; StoreError where it is missing or something else."""
+    """A whole number among the attributes; StoreError if it is missing or something else."""
     value = group.attrs.get(name)
     value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, int) or value < 0:
@@ -313,7 +313,7 @@ def count_attribute(group: h5py.Group, name: str) -> int:
 
 
 def table_at(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str | None = None) -> h5py.Dataset:
-    """A dataset of that shape (and kind), unread; StoreError where there is none."""
+    """A dataset of that shape (and kind), unread; StoreError if there is none."""
     dataset = _member(group, name, h5py.Dataset)
     kind = kind or _TABLE_KINDS[name]
     if dataset.shape != shape or dataset.dtype.kind != kind:
@@ -325,7 +325,7 @@ def table_at(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str | N
 
 
 def column_at(group: h5py.Group, name: str, kinds: str) -> h5py.Dataset:
-    """A dataset of one of these kinds, of any shape, unread; StoreError where there is none."""
+    """A dataset of one of these kinds, of any shape, unread; StoreError if there is none."""
     dataset = _member(group, name, h5py.Dataset)
     if dataset.ndim == 0 or dataset.dtype.kind not in kinds:
         raise StoreError(f"{_where(group, name)} has type {dataset.dtype}, expected one of kinds {kinds!r}")
@@ -333,7 +333,7 @@ def column_at(group: h5py.Group, name: str, kinds: str) -> h5py.Dataset:
 
 
 def read_cells(dataset: h5py.Dataset, *cells: Any) -> NDArray[Any]:
-    """Part of a dataset; StoreError where it is damaged."""
+    """Part of a dataset; StoreError if it is damaged."""
     try:
         values: NDArray[Any] = dataset[cells]
     except (OSError, RuntimeError) as error:

@@ -77,7 +77,7 @@ class TensorsWriter:
     ) -> None:
         """Write the pairs (token, neuron) of items that follow each other, the first at the part's `token`.
 
-        bfloat16 as uint16. EnvironmentProblem where the disk is full.
+        bfloat16 as uint16. EnvironmentProblem if the disk is full.
         """
         first = self._first_tokens[token]
         hashes = self._hashes[self._rows[segment.start]]
@@ -124,14 +124,14 @@ class _Stored(NamedTuple):
     dtype: np.dtype[Any]
     number_format: str
     offset: int | None
-    """Of its first value in the file, in bytes; None where it is in chunks or empty."""
+    """Of its first value in the file, in bytes; None if it is in chunks or empty."""
 
 
 class Tensors:
     """One part, open for reading."""
 
     def __init__(self, file: h5py.File, prompts: Prompts, layout: Layout) -> None:
-        """StoreError where the part holds no module of the model."""
+        """StoreError if the part holds no module of the model."""
         self.prompts = prompts
         stored = tables.read_texts(file, schema.STORED_MODULES)
         self._rows = {name: row for row, name in enumerate(stored)}

@@ -34,7 +34,7 @@ class FileState(NamedTuple):
     file: str
     n_bytes: int
     problem: str | None
-    """None where all is well."""
+    """None if all is well."""
 
 
 def verify_run(folder: Path) -> Iterator[FileState]:
@@ -72,7 +72,7 @@ def _state(folder: Path, path: Path, problem: str | None) -> FileState:
 
 
 def _problem(check: Callable[[], object]) -> str | None:
-    """What a check complains about."""
+    """The error message of a check, or None."""
     try:
         check()
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""Writing a run folder so that a kill at any moment loses at most the time since the last checkpoint.
+"""Write a run folder so that a kill at any moment loses at most the work since the last checkpoint.
 
 A benchmark is scored in portions. While a portion is being scored its tables go to
 `parts/<benchmark>-<portion>.h5` from time to time, whole or not at all. When every portion of every benchmark
@@ -37,7 +37,7 @@ from culnig.store.sums import add_benchmark
 
 CHECKPOINT_SECONDS = 30.0
 _WRITING_SHARE = 0.02
-"""Of the time, at most, that checkpoints may cost."""
+"""Maximum share of the time that checkpoints may cost."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Portion:
 
 @dataclass
 class PortionState:
-    """How far a portion has come."""
+    """The state of a portion."""
 
     moments: CultureMoments
     """Sums over the items so far."""
@@ -98,7 +98,7 @@ class RunWriter:
         overwrite: bool = False,
         compression: Compression = "default",
     ) -> RunWriter:
-        """Start a run folder, or go on with one; errors as of `OutputFolder.open`."""
+        """Start a run folder, or continue one; raises the errors of `OutputFolder.open`."""
         writer = cls(folder, record, layout, compression)
         writer._output = OutputFolder.open(folder, RUN, record, resume=resume, overwrite=overwrite)
         try:
@@ -122,7 +122,7 @@ class RunWriter:
         return cls(folder, record, layout, compression)
 
     def close(self) -> None:
-        """Let other processes at the folder."""
+        """Unlock the folder for other processes."""
         if self._output is not None:
             self._output.close()
 
@@ -142,7 +142,7 @@ class RunWriter:
         return time.monotonic() >= self._next_checkpoint
 
     def save_part(self, portion: Portion, role: Role, split: str, state: PortionState) -> None:
-        """Save how far a portion has come."""
+        """Save the state of a portion."""
         began = time.monotonic()
         with whole_hdf5(self._part(portion)) as file:
             file.attrs.update(_marked({}))
@@ -163,7 +163,7 @@ class RunWriter:
         self._next_checkpoint = time.monotonic() + max(CHECKPOINT_SECONDS, took / _WRITING_SHARE)
 
     def read_part(self, portion: Portion) -> PortionState | None:
-        """How far a portion has come, or None where it has not begun. StoreError where it is another's."""
+        """The state of a portion, or None if it has not started. StoreError if it belongs to another run."""
         path = self._part(portion)
         with disk_errors(path):
             begun = path.exists()
@@ -180,21 +180,21 @@ class RunWriter:
             )
 
     def data_file(self, folder: str, portion: Portion, first_batch: int) -> Path:
-        """Where the item scores or tensors of some batches of a portion go."""
+        """Path of the item scores or tensors of some batches of a portion."""
         parent = self.folder / folder
         with disk_errors(parent):
             parent.mkdir(exist_ok=True)
         return parent / part_file(portion.benchmark, portion.number, first_batch)
 
     def discard_data(self, folder: str, portion: Portion, batches_done: int) -> None:
-        """Remove item scores or tensors that are newer than the checkpoint: they are made again."""
+        """Remove item scores or tensors that are newer than the checkpoint; they are computed again."""
         for path in (self.folder / folder).glob("part-*.h5"):
             match = re.fullmatch(rf"part-{re.escape(portion.name)}-(\d{{6,}})\.h5", path.name)
             if match and int(match[1]) >= batches_done:
                 path.unlink()
 
     def require_data(self, portion: Portion, paths: Iterable[Path]) -> None:
-        """StoreError where item scores or tensors of batches that are scored are gone."""
+        """StoreError if item scores or tensors of scored batches are missing."""
         for path in paths:
             if not path.exists():
                 raise StoreError(
@@ -205,7 +205,7 @@ class RunWriter:
     def finish(self, portions: Mapping[str, int]) -> None:
         """Add up the portions of all benchmarks (name to number of portions) into `scores.h5`.
 
-        StoreError where one is missing or not complete.
+        StoreError if one is missing or not complete.
         """
         with self.new_scores() as benchmarks:
             for name, count in portions.items():
@@ -247,12 +247,12 @@ class RunWriter:
             yield tables.group_at(tables.group_at(file, schema.BENCHMARKS), portion.benchmark)
 
     def record_more(self, **facts: Any) -> None:
-        """Put facts into run.json that are no part of the request."""
+        """Add facts to run.json that are not part of the request."""
         self._record = {**self._record, **facts}
         write_json(self.folder / schema.RUN_FILE, self._record)
 
     def complete(self) -> None:
-        """Say in run.json that the run is whole, with the hash of its scores, and remove the parts."""
+        """Mark the run as complete in run.json, with the hash of its scores, and remove the parts."""
         data = [
             path.relative_to(self.folder).as_posix()
             for folder in (schema.ITEMS_FOLDER, schema.TENSORS_FOLDER)

@@ -44,7 +44,7 @@ ArmName = Literal["plan", "top", "bottom", "random", "rows"]
 """`plan`: as the plan says; `top`, `bottom`, `random`: with that direction; `rows`: `top` with row masks."""
 
 BEFORE, EVALUATION, RESCORED, GENERAL = "before", "evaluation", "scores", "general.neurons.json"
-"""Names inside the folder of a comparison."""
+"""Names of files and folders inside the folder of a comparison."""
 
 _UNMASKED = Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))
 
@@ -71,7 +71,7 @@ def arm_plan(bound: BoundModel, plan: Plan, arm: ArmName, seed: int) -> Plan:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What every arm is asked for."""
+    """The settings that all arms share."""
 
     plan: Plan
     task: Task
@@ -87,7 +87,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Watching:
-    """Who hears about progress, and whether this process writes."""
+    """The progress callbacks, and whether this process writes."""
 
     writes: bool = True
     """Whether this is the first process."""
@@ -102,7 +102,7 @@ def evaluated(
 ) -> dict[str, Outcomes]:
     """Answers to all benchmarks, read from the folder if they are stored there.
 
-    Only the process that writes asks the model; the others get none and wait at the next training.
+    Only the process that writes runs the model; the others get no answers and wait at the next training.
     """
     if not watching.writes:
         return {}
@@ -147,7 +147,7 @@ def given_back(bound: BoundModel, plan: Plan) -> Iterator[dict[str, torch.Tensor
 def run_arm(
     bound: BoundModel, comparison: Comparison, arm: ArmName, seed: int, folder: Path, watching: Watching
 ) -> dict[str, Outcomes]:
-    """Train and evaluate one arm with one seed, or read the answers of a finished folder.
+    """Train and evaluate one arm with one seed, or read the answers from a finished folder.
 
     The folder is finished when it holds the answers; until then its checkpoints are kept.
     """
@@ -203,7 +203,7 @@ def _found_again(
 def comparison_record(
     bound: BoundModel, comparison: Comparison, arms: Sequence[ArmName], seeds: Sequence[int]
 ) -> dict[str, Any]:
-    """What a comparison was asked for; a resumed one must be asked for the same."""
+    """The request of a comparison; a resumed comparison must have the same one."""
     return {
         **request_record(bound, comparison.plan, comparison.task, comparison.settings),
         "benchmarks": {name: chosen.record() for name, chosen in comparison.benchmarks.items()},

@@ -131,7 +131,7 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_arms(folder: Path) -> dict[str, Any]:
-    """`arms.json` of a comparison of arms; StoreError where it is missing, unfinished or foreign."""
+    """`arms.json` of a comparison of arms; StoreError if it is missing, unfinished or foreign."""
     stored = read_json(folder / ARMS_FILE, "a comparison of arms (`train --arms`)")
     document: dict[str, Any] = with_todays_names(stored)
     if document.get("format") != ARMS_FORMAT or document.get("format_version") != FORMAT_VERSION:

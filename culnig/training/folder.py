@@ -74,11 +74,11 @@ class TrainingFolder:
         return asked
 
     def prepare(self, *, overwrite: bool, resume: bool) -> None:
-        """OutputExistsError where the folder is neither free, nor to be replaced, nor to be resumed."""
+        """OutputExistsError if the folder is in use and cannot be replaced or resumed."""
         check_folder(self.path, self._kind, resume=resume, overwrite=overwrite)
 
     def open(self, record: dict[str, Any], *, resume: bool) -> None:
-        """Start anew, or resume what is there; MismatchError where that was asked for something else.
+        """Start, or resume an existing training; MismatchError if that has another request.
 
         `prepare` comes before: what is in the folder is removed.
         """
@@ -122,7 +122,7 @@ class TrainingFolder:
         self.unlock()
 
     def unlock(self) -> None:
-        """Let other processes at the folder."""
+        """Unlock the folder for other processes."""
         if self._output is not None:
             self._output.close()
 
@@ -134,7 +134,7 @@ class TrainingFolder:
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """`training.json` of a finished training; StoreError where it is missing or foreign."""
+    """`training.json` of a finished training; StoreError if it is missing or foreign."""
     document = read_json(folder / TRAINING_FILE, "a finished training")
     if document.get("format") != FORMAT:
         raise StoreError(f"{folder}: format is {document.get('format')!r}, expected {FORMAT!r}")

@@ -45,7 +45,7 @@ class Unit:
 
 
 def units(bound: BoundModel, weights: Weights, chosen: NeuronSet, granularity: Granularity) -> list[Unit]:
-    """All units of a model, layer by layer; MismatchError where the set belongs to another model."""
+    """All units of a model, layer by layer; MismatchError if the set belongs to another model."""
     if granularity not in get_args(Granularity):
         raise InputError(f"unknown granularity {granularity!r}; choose {', '.join(get_args(Granularity))}")
     chosen.flat(bound.layout)
@@ -98,7 +98,7 @@ def ranked(units: Sequence[Unit], direction: Direction, by: RankBy = "count", se
 def within_budget(order: Sequence[Unit], budget: float, n_parameters: int) -> list[Unit]:
     """The units that fit a share of the model's parameters, taken in order.
 
-    SelectionError where none fits; InputError where the budget is no share.
+    SelectionError if none fits; InputError if the budget is no share.
     """
     if not 0 < budget <= 1:
         raise InputError(f"budget {budget:g} is not a share of the parameters; give one within (0, 1]")

@@ -1,4 +1,4 @@
-"""What a training records: what was asked, of which model, by which versions, and what it came to."""
+"""What a training records: the request, the model, the versions and the results."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Task:
 def read_task(benchmark: Benchmark, data_dir: Path | None, n_examples: int | None, seed: int) -> Task:
     """The examples of a benchmark, `n_examples` of them drawn by `seed` (None: its own number, or all).
 
-    TrainingError where it has none, or answers in free text.
+    TrainingError if it has none, or answers in free text.
     """
     try:
         items = list(benchmark.read_training(data_dir))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def planned_weights(bound: BoundModel, plan: Plan) -> Iterator[None]:
     """Only the plan's weights take gradients inside; on exit all parameters are as before, but trained.
 
-    MismatchError where the plan is another model's or does not come to its number of parameters.
+    MismatchError if the plan is another model's or does not come to its number of parameters.
     """
     import torch
 
@@ -81,7 +81,7 @@ def _masking(part: Part) -> Callable[[torch.Tensor], torch.Tensor]:
 def lora_weights(bound: BoundModel, plan: Plan, settings: TrainSettings) -> Iterator[Any]:
     """The model wrapped by peft, LoRA on the plan's linear modules; on exit it is merged into the weights.
 
-    InputError where the plan takes only rows of a module, EnvironmentProblem without peft, MismatchError
+    InputError if the plan takes only rows of a module, EnvironmentProblem without peft, MismatchError
     where peft wraps other modules than the plan names.
     """
     plan.check(bound)

@@ -205,7 +205,7 @@ def _label_trainer(
 
 
 def check_finite(model: Any, step: int, folder: TrainingFolder) -> None:
-    """TrainingError where a trained weight is not a number."""
+    """TrainingError if a trained weight is not a number."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
             raise not_a_number(f"{name} is not finite", step, folder)

@@ -136,7 +136,7 @@ class Weights:
         return joined(self._rows(linear, columns, output=True))
 
     def mlp_path(self, layer: int) -> str:
-        """Name of the submodule that is the MLP of a layer; BindingError where it is none of its own."""
+        """Name of the submodule that is the MLP of a layer; BindingError if it is none of its own."""
         paths = {m: self._names[id(linear)] for (m, n), (linear, _) in self._slices.items() if n == layer}
         inside = [path for module, path in paths.items() if module.startswith(MLP)]
         outside = [path for module, path in paths.items() if not module.startswith(MLP)]

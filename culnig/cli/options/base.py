@@ -1,4 +1,4 @@
-"""What options are made of, and those that most commands have."""
+"""Building blocks of options, and the options that most commands have."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], C
 
 
 def defaults_of(function: Callable[..., Any]) -> Callable[[click.Command], click.Command]:
-    """Give each option the default of the keyword argument of `function` that it stands for.
+    """Give each option the default of the matching keyword argument of `function`.
 
-    So a default is written once, in the library.
+    Every default is thus written once, in the library.
     """
     parameters = inspect.signature(function).parameters
 

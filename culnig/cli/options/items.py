@@ -30,7 +30,7 @@ class ItemChoice:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keyword arguments of the library that say the same; benchmarks are an argument of their own."""
+        """The same choice as keyword arguments of the library; benchmarks are a separate argument."""
         return {name: value for name, value in vars(self).items() if name != "benchmarks"}
 
     def read(self) -> dict[str, ChosenItems]:

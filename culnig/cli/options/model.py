@@ -24,11 +24,11 @@ class ModelChoice:
 
     source: str
     options: LoadOptions
-    """The keyword arguments of the library that say how."""
+    """How to load it, as keyword arguments of the library."""
 
     @property
     def settings(self) -> LoadSettings:
-        """How to load it; InputError where options exclude each other."""
+        """How to load it; InputError if options exclude each other."""
         return LoadSettings(**self.options)
 
     def skeleton(self) -> Skeleton:
@@ -85,7 +85,7 @@ _LOADING = (
 
 
 def model_options(*, required: bool = True) -> Callable[[Command], Command]:
-    """--model and how to load it; the command gets one `model: ModelChoice`, or None where none is named."""
+    """--model and how to load it; the command gets one `model: ModelChoice`, or None if none is named."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)

@@ -62,7 +62,7 @@ class StoredInstances:
     raw: NDArray[np.float64]
     """w(n) of the whole item, shape (item, neuron)."""
     control: NDArray[np.float64] | None
-    """w(n), clamped at zero, without the question; None where there was no control."""
+    """w(n), clamped at zero, without the question; None if there was no control."""
 
     @property
     def difference(self) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ class StoredInstances:
 
 
 def read_instances(path: Path) -> StoredInstances:
-    """Read the file; StoreError where it is foreign, of another version or damaged."""
+    """Read the file; StoreError if it is foreign, of another version or damaged."""
     with open_hdf5(path) as file:
         kind, version = file.attrs.get("format"), file.attrs.get("format_version")
         if not isinstance(kind, str) or kind != INSTANCES_FORMAT:

@@ -66,8 +66,8 @@ def instance_scores(
 ) -> InstanceScores:
     """Score the neurons at the flat indices `flat` on `items`, and on the same items of a control.
 
-    Items of the control are matched by id. InputError where an item has no match, or an index is outside the
-    layout or listed twice; NonFiniteError where a score is not finite; EnvironmentProblem where an item alone
+    Items of the control are matched by id. InputError if an item has no match, or an index is outside the
+    layout or listed twice; NonFiniteError if a score is not finite; EnvironmentProblem if an item alone
     does not fit into memory.
     """
     matched = None if control is None else _matched(items, control)

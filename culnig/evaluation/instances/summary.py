@@ -65,7 +65,7 @@ def _values(scores: InstanceScores, measure: Measure) -> NDArray[np.float64]:
 
 
 def overall(scores: InstanceScores, measure: Measure = "difference") -> GroupScores:
-    """All items together; InputError where there are none."""
+    """All items together; InputError if there are none."""
     return _group("all", _values(scores, measure))
 
 
