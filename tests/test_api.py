@@ -241,7 +241,7 @@ def test_no_benchmark_is_refused(model, tmp_path):
         ({"shard": "3/2"}, "I/N with I from 1 to N"),
     ],
 )
-def test_score_refuses_what_cannot_be(model, tmp_path, options, message):
+def test_score_refuses_impossible_options(model, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         culnig.score(model, "everyday", tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
@@ -264,7 +264,7 @@ def test_score_refuses_what_cannot_be(model, tmp_path, options, message):
         ({"Atlantis": "x.json"}, {}, "unknown culture 'Atlantis'"),
     ],
 )
-def test_evaluate_refuses_what_cannot_be(model, tmp_path, sets, options, message):
+def test_evaluate_refuses_impossible_options(model, tmp_path, sets, options, message):
     with pytest.raises(InputError, match=message):
         culnig.evaluate(model, "everyday", sets, tmp_path / "evaluation", **options)
     assert not (tmp_path / "evaluation").exists()
@@ -281,7 +281,7 @@ def test_evaluate_refuses_what_cannot_be(model, tmp_path, sets, options, message
         ({"resamples": 0}, "resamples is 0; at least 1"),
     ],
 )
-def test_select_refuses_what_cannot_be(tmp_path, options, message):
+def test_select_refuses_impossible_options(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         culnig.select_general(write_toy_run(tmp_path / "run"), **options)
 

@@ -73,7 +73,7 @@ def cultures_of(name, value, package="plugin-a"):
 BROKEN = benchmark("broken", "culnig_test_broken:Broken", "broken-plugin")
 
 
-def test_the_built_in_ones_come_through_the_same_door():
+def test_built_in_benchmarks_are_registered_like_plugins():
     assert {"everyday", "everyday-control", "country-rc", "blend", "blend-control"} <= set(
         registry.benchmark_names()
     )
@@ -132,12 +132,12 @@ def test_two_packages_with_one_name_are_both_named(install):
         registry.benchmark_names()
 
 
-def test_one_package_that_is_found_twice_is_no_quarrel(install):
+def test_one_package_that_is_found_twice_is_allowed(install):
     install(benchmark("mine"), benchmark("mine"))
     assert registry.benchmark_names() == ["mine"]
 
 
-def test_one_name_in_two_groups_is_no_quarrel(install):
+def test_one_name_in_two_groups_is_allowed(install):
     install(benchmark("mine"), cultures_of("mine", "two_cultures", "plugin-b"))
     assert registry.benchmark_names() == ["mine"]
     assert list(registry.cultures()) == ["Japan", "South Korea"]
@@ -158,7 +158,7 @@ def test_a_broken_plugin_does_not_stop_another_from_being_used(install):
     assert registry.problems() == []
 
 
-def test_asking_for_the_broken_one_says_whose_it_is(install):
+def test_loading_the_broken_plugin_names_its_package(install):
     install(BROKEN)
     with pytest.raises(PluginError, match=r"'broken' .* package broken-plugin .* ModuleNotFoundError"):
         registry.benchmark("broken")
@@ -177,7 +177,7 @@ def test_a_plugin_that_fails_only_when_it_is_made_is_skipped_and_reported(instal
     assert "broken-plugin" in registry.problems()[0]
 
 
-def test_making_the_one_that_fails_says_whose_it_is(install):
+def test_making_a_failing_plugin_names_its_package(install):
     install(benchmark("bad", "culnig_test_plugin:CannotBeMade", "broken-plugin"))
     with pytest.raises(PluginError, match=r"broken-plugin.*made wrongly"):
         registry.benchmark("bad")

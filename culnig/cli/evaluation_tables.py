@@ -151,7 +151,8 @@ def print_matrix(matrix: Mapping[str, Any]) -> None:
     )
     print_line(
         f"Own culture falls by {100 * matrix['dominance']:+.2f} points more than the others "
-        f"(p {p_text(matrix['dominance_p'])} over dealings of the masks); mean rank of the own culture "
+        f"(p {p_text(matrix['dominance_p'])} over all assignments of masks to cultures); mean rank of the "
+        "own culture "
         f"{sum(matrix['own_rank']) / len(masked):.2f} of {len(evaluated)}."
     )
     if matrix["related"] is not None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers
 
 DEALINGS = 40_320
-"""Dealings tried: all of them for up to eight cultures, this many random dealings for more."""
+"""Assignments tried: all of them for up to eight cultures, this many random ones for more."""
 _ROUNDING = 1e-12
 
 
@@ -53,7 +53,7 @@ class Selectivity:
     dominance: float
     """Mean change off the diagonal − mean change on it, of the masked cultures: positive is specific."""
     dominance_p: float
-    """Share of the dealings of masks to cultures with as low a mean change on the diagonal; the least
+    """Share of the assignments of masks to cultures with as low a mean change on the diagonal; the least
     possible is 1 / (cultures)!."""
     related: float | None
     """Mean change of pairs whose second culture is related to the first − that of the others, own left out:

@@ -43,7 +43,7 @@ def choose_backend(device: torch.device | str) -> Backend:
 @functools.cache
 def _announce(device_type: str, reason: str) -> None:
     warnings.warn(
-        f"scores on {device_type} are made by eager torch operations, which is slower, because the "
+        f"scores on {device_type} are computed by eager torch operations, which is slower, because the "
         f"package {reason}",
         BackendFallbackWarning,
         stacklevel=3,

@@ -70,7 +70,7 @@ class ReleasedCode(Scorer):
     """
 
     name = RELEASED_CODE
-    summary = "gradient × activation with the quirks of the paper's released code"
+    summary = "gradient × activation as in the paper's released code"
     weight = "gold"
 
     def item_scores(self, pair: Pair) -> torch.Tensor:
@@ -104,7 +104,7 @@ class Crispr(Scorer):
     """
 
     name = "crispr"
-    summary = "gradient × activation of the most probable wrong label, less that of the right one"
+    summary = "gradient × activation of the most probable wrong label, minus that of the gold label"
     weight = "wrong"
     targets = ("wrong",)
 

@@ -231,7 +231,7 @@ class RunWriter:
     @contextlib.contextmanager
     def _complete_part(self, portion: Portion) -> Iterator[h5py.Group]:
         path = self._part(portion)
-        advice = f"finish it: score the same with {option('resume')}"
+        advice = f"to finish it, repeat the same scoring with {option('resume')}"
         if not path.exists():
             raise StoreError(f"{path} is missing; {advice}")
         with self._open_part(portion) as group:

@@ -75,7 +75,7 @@ def whole(model_folder, sets, tmp_path_factory):
 
 
 @pytest.mark.parametrize("stopped_at", [0, 3, 7])
-def test_interrupted_in_any_condition_it_goes_on_to_the_same_files(
+def test_interrupted_in_any_condition_it_resumes_to_the_same_files(
     culnig, whole, model_folder, sets, tmp_path, monkeypatch, stopped_at
 ):
     folder = tmp_path / "evaluation"
@@ -106,7 +106,7 @@ def test_interrupted_in_any_condition_it_goes_on_to_the_same_files(
     assert again.json["rows"] == json.loads((whole / "results.json").read_text())["rows"]
 
 
-def test_a_killed_evaluation_goes_on_to_the_same_files(culnig, whole, model_folder, sets, tmp_path):
+def test_a_killed_evaluation_resumes_to_the_same_files(culnig, whole, model_folder, sets, tmp_path):
     folder = tmp_path / "evaluation"
     asked = arguments(
         model_folder, folder, *("--neurons", sets["general"], "--random-baseline", 2), benchmarks=BENCHMARKS
@@ -262,7 +262,7 @@ def test_neurons_are_replaced_by_what_they_did_in_a_run(
         (["--mask", "mean", "--means", "missing"], "no such run"),
     ],
 )
-def test_a_replacement_that_cannot_be_made_is_said_before_anything_is_computed(
+def test_an_impossible_replacement_is_reported_before_anything_is_computed(
     culnig, model_folder, sets, item_run, run_folder, tmp_path, more, message
 ):
     folders = {"item_run": item_run, "run_folder": run_folder, "missing": tmp_path / "missing"}
@@ -300,7 +300,7 @@ def test_means_of_another_model_are_refused(culnig, sets, item_run, tmp_path):
         (["--neurons", "missing.json"], "no such file"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said_before_anything_is_computed(
+def test_impossible_evaluations_are_refused_before_anything_is_computed(
     culnig, model_folder, sets, tmp_path, more, message
 ):
     named = [

@@ -65,7 +65,7 @@ def test_mistakes_are_explained(culnig, neurons, tmp_path):
     assert (again.code, "plan.yaml exists; add --overwrite" in again.err) == (2, True)
 
 
-def test_a_set_whose_model_has_gone_asks_for_it(culnig, neurons, model_folder, tmp_path):
+def test_a_set_whose_model_is_missing_asks_for_it(culnig, neurons, model_folder, tmp_path):
     layout = tiny_model().layout
     path = tmp_path / "moved.json"
     moved = NeuronSet("g", "/gone/model", layout.hash, {}, [], (Neuron(MLP_GATE, 1, 3),), np.ones(1))

@@ -50,7 +50,7 @@ def test_plan_without_a_benchmark_takes_one_batch(culnig, model_folder):
 
 
 @pytest.mark.parametrize("size", ["80Q", "much", "0G", "-3G"])
-def test_a_size_that_is_none_is_refused(culnig, model_folder, size):
+def test_an_invalid_size_is_refused(culnig, model_folder, size):
     result = culnig("plan", "--model", model_folder, f"--device-memory={size}")
     assert result.code == 2
     assert "is not a size; give a number with K, M, G or T" in result.err
@@ -63,7 +63,7 @@ def test_verify_passes_on_a_tiny_model(culnig, model_folder):
     assert culnig("verify", "--model", model_folder, "--json").json["passed"] is True
 
 
-def test_verify_says_no_with_exit_code_1(culnig, model_folder, monkeypatch):
+def test_verify_fails_with_exit_code_1(culnig, model_folder, monkeypatch):
     monkeypatch.setitem(verify.CHECKS, "masking", lambda bound: Check("masking", False, "leaks"))
     result = culnig("verify", "--model", model_folder)
     assert result.code == 1
@@ -71,7 +71,7 @@ def test_verify_says_no_with_exit_code_1(culnig, model_folder, monkeypatch):
     assert "leaks" in result.out
 
 
-def test_a_check_that_could_not_be_made_is_no_failure(culnig, model_folder, monkeypatch):
+def test_a_check_that_could_not_run_is_not_a_failure(culnig, model_folder, monkeypatch):
     monkeypatch.setitem(verify.CHECKS, "masking", lambda bound: Check("masking", None, "no need"))
     result = culnig("verify", "--model", model_folder)
     assert result.code == 0
@@ -160,7 +160,7 @@ def test_gradient_checkpointing_gives_the_same_file(culnig, model_folder, tmp_pa
         (["--adapter", "nowhere"], "no adapter_config.json"),
     ],
 )
-def test_loading_options_that_cannot_be_are_refused(culnig, model_folder, tmp_path, options, message):
+def test_impossible_loading_options_are_refused(culnig, model_folder, tmp_path, options, message):
     result = culnig(
         *("score", "--model", model_folder, "--benchmark", "everyday", "--limit", "1", *options),
         *("-o", tmp_path / "run"),

@@ -68,7 +68,7 @@ def test_other_pools_in_place_of_the_two(culnig, run, tmp_path):
         (["--fdr", "0"], "0.0 is not in the range"),
     ],
 )
-def test_options_of_general_that_cannot_be(culnig, run, tmp_path, options, message):
+def test_impossible_options_of_general_are_refused(culnig, run, tmp_path, options, message):
     result = culnig("select", "general", run.folder, "-o", tmp_path / "x.json", *options)
     assert result.code == 2
     assert message in result.err
@@ -87,7 +87,7 @@ def test_options_of_general_that_cannot_be(culnig, run, tmp_path, options, messa
         (["--no-control", "--fdr", "0.05", "--against", "control"], "leave out --no-control"),
     ],
 )
-def test_options_of_specific_that_cannot_be(culnig, run, tmp_path, options, message):
+def test_impossible_options_of_specific_are_refused(culnig, run, tmp_path, options, message):
     culture = [] if "--culture" in options else ["--culture", "China"]
     result = culnig("select", "specific", run.folder, *culture, "-o", tmp_path / "x.json", *options)
     assert result.code == 2

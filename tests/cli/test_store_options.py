@@ -116,7 +116,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_another_level_does_not_go_on_with_a_run(culnig, model_folder, tmp_path):
+def test_a_run_is_not_resumed_at_another_level(culnig, model_folder, tmp_path):
     score(culnig, model_folder, tmp_path / "run")
     done = culnig(*arguments(model_folder, tmp_path / "run", "--level", "item", "--resume"))
     assert done.code == 2

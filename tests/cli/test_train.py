@@ -159,7 +159,7 @@ def test_mistakes_are_explained(culnig, model_folder, plan, data, tmp_path):
     assert not (out / "training.json").exists()
 
 
-def test_a_loss_that_leaves_the_numbers_keeps_the_checkpoint(culnig, model_folder, plan, data, tmp_path):
+def test_a_loss_that_becomes_nan_keeps_the_checkpoint(culnig, model_folder, plan, data, tmp_path):
     more = ("--learning-rate", "1e20", "--save-every", "1", "--epochs", "3")
     result = culnig(*arguments(model_folder, plan, data, tmp_path / "out", *more))
     assert result.code == 2
@@ -229,7 +229,7 @@ def test_the_changes_are_those_that_compare_finds_between_the_folders(culnig, co
 
 
 @pytest.mark.slow
-def test_a_stopped_comparison_goes_on_and_ends_with_the_same_files(
+def test_a_stopped_comparison_resumes_and_ends_with_the_same_files(
     culnig, compared, model_folder, plan, data, tmp_path, monkeypatch
 ):
     folder, more = compared
@@ -256,7 +256,7 @@ def test_a_stopped_comparison_goes_on_and_ends_with_the_same_files(
         assert (tmp_path / "arms" / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-def test_a_finished_comparison_is_left_as_it_is(culnig, compared, model_folder, plan, data):
+def test_a_finished_comparison_is_left_unchanged(culnig, compared, model_folder, plan, data):
     folder, more = compared
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     again = culnig(*arms(model_folder, plan, data, folder, *more, "--resume"))
@@ -298,7 +298,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(culnig, model_folder, p
 
 
 @pytest.mark.slow
-def test_two_processes_compare_arms_and_go_on(compared, model_folder, plan, data, tmp_path):
+def test_two_processes_compare_arms_and_resume(compared, model_folder, plan, data, tmp_path):
     folder, more = compared
     batch = ("--batch-size", "2", "--accumulation", "4")  # on two devices as many examples a step as on one
     asked = [str(part) for part in arms(model_folder, plan, data, tmp_path / "arms", *more, *batch)]

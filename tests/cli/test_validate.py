@@ -30,7 +30,7 @@ SMALL = ("--cultures", 3, "--questions", 4, "--neurons-per-culture", 4, "--layer
         (("--seed", -1), "seed is -1"),
     ],
 )
-def test_sizes_that_cannot_be(culnig, arguments, reason):
+def test_impossible_sizes_are_refused(culnig, arguments, reason):
     done = culnig("validate", *arguments)
     assert done.code == 2
     assert reason in done.err
@@ -55,7 +55,7 @@ def hardly_trained(monkeypatch):
     monkeypatch.setattr(planted_module, "_made", {})
 
 
-def test_an_untrained_world_says_no_and_keeps_everything(culnig, hardly_trained, tmp_path):
+def test_an_untrained_world_fails_and_keeps_everything(culnig, hardly_trained, tmp_path):
     folder = tmp_path / "validation"
     done = culnig("validate", *SMALL, "-o", folder, "--json")
     assert done.code == EXIT_FAILED

@@ -29,7 +29,7 @@ def test_the_next_token_after_the_prefix_is_the_label():
     assert ITEM.answer_prefix == JSON_ANSWER_PREFIX == '{"answer_choice":"'
 
 
-def test_a_gold_label_that_is_no_option_is_refused():
+def test_a_gold_label_that_is_not_an_option_is_refused():
     with pytest.raises(InputError, match=r"China-0-0: gold label 'E' is not among \('A', 'B', 'C', 'D'\)"):
         replace(ITEM, answer="E")
 
@@ -76,7 +76,7 @@ def test_a_limit_reads_no_further_than_needed():
 
 
 @pytest.mark.parametrize("choice", [{"limit": 0}, {"per_culture": 0}, {"cultures": []}])
-def test_none_asked_for_is_none_given(choice):
+def test_empty_choices_give_no_items(choice):
     assert choose_items(interleaved(), **choice) == []
 
 

@@ -115,7 +115,7 @@ def test_several_processes_end_with_the_run_of_one(tmp_path, alone, level, n_ran
 
 
 @pytest.mark.slow
-def test_more_processes_than_portions_is_no_harm(tmp_path, alone):
+def test_more_processes_than_portions_do_no_harm(tmp_path, alone):
     for rank in start_ranks(tmp_path / "run", "item", 5):
         rank.wait()
     assert_same(contents(tmp_path / "run"), alone["item"])

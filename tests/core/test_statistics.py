@@ -259,7 +259,7 @@ def test_empirical_p_counts_baselines_that_are_as_low(accuracies, expected):
     assert found.empirical_p == expected
 
 
-def test_rounding_of_the_mean_is_no_difference():
+def test_rounding_of_the_mean_is_not_a_difference():
     # the mean of three 0.1 is 0.10000000000000002: every unit would be "lower"
     found = against(np.full(12, 0.1), np.full((3, 12), 0.1), units(12))
     assert found.difference.p_value == 1.0

@@ -15,7 +15,7 @@ GENERAL = neuron_set(LAYOUT, [8, 0, 36, 37, 64], name="general")
 CHINA = neuron_set(LAYOUT, [9, 4], name="specific China")
 
 
-def test_without_sets_there_is_the_model_as_it_is():
+def test_without_sets_there_is_only_the_unmasked_model():
     (unmasked,) = make_conditions([], LAYOUT)
     assert (unmasked.name, unmasked.factor, unmasked.flat.size, unmasked.like) == (UNMASKED, 1.0, 0, None)
 

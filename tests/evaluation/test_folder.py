@@ -97,7 +97,7 @@ def test_a_file_in_place_of_the_folder_is_left_alone(tmp_path, overwrite):
         prepare_evaluation_folder(tmp_path / "eval", overwrite=overwrite)
 
 
-def test_overwrite_goes_on_where_a_kill_left_only_the_items(tmp_path):
+def test_overwrite_replaces_what_a_kill_left_of_the_items(tmp_path):
     folder = write(tmp_path / "eval")
     (folder / "results.json").unlink()
     prepare_evaluation_folder(folder, overwrite=True)

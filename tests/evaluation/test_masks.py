@@ -128,7 +128,7 @@ def test_written_answers_are_masked_too():
     assert together["a", name].predicted.tolist() != together["a", "unmasked"].predicted.tolist()
 
 
-def test_values_that_are_not_there_are_asked_for():
+def test_missing_values_are_requested():
     bound = tiny_model()
     conditions = conditions_of(bound, "mean")
     with pytest.raises(InputError, match="no values are given for some of its neurons"):

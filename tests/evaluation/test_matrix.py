@@ -62,7 +62,7 @@ def test_p_of_dominance_by_hand():
     fall = np.zeros((5, 5))
     fall[0, 0] = fall[1, 1] = 0.3
     found = matrix_of(fall)
-    # dealings that keep 0 and 1 where they are: the other three in any order, 3! of 5!
+    # assignments that keep 0 and 1 fixed: the other three in any order, 3! of 5!
     assert found.dominance_p == pytest.approx(6 / 120)
 
 

@@ -115,7 +115,7 @@ def test_a_single_item_that_does_not_fit_ends_with_what_to_do(allocate):
         evaluated(asked(), prefix_sharing=False)
 
 
-def test_other_errors_are_not_taken_for_it(allocate):
+def test_other_errors_are_not_taken_for_out_of_memory(allocate):
     allocate(Allocation(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
     with pytest.raises(RuntimeError, match="shapes"):
         evaluated(asked(), prefix_sharing=False)

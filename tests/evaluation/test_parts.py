@@ -37,7 +37,7 @@ def test_without_resume_parts_are_forgotten(tmp_path):
     assert begin(tmp_path).read("blend", "unmasked") is None
 
 
-def test_another_request_cannot_go_on(tmp_path):
+def test_a_folder_of_another_request_is_not_resumed(tmp_path):
     begin(tmp_path)
     other = {**RECORD, "settings": {"shares": (0.5,)}}
     with pytest.raises(
@@ -46,7 +46,7 @@ def test_another_request_cannot_go_on(tmp_path):
         begin(tmp_path, other, resume=True)
 
 
-def test_another_version_may_go_on(tmp_path):
+def test_another_version_may_resume(tmp_path):
     begin(tmp_path, RECORD | {"versions": {"numpy": "1"}})
     begin(tmp_path, RECORD | {"versions": {"numpy": "2"}}, resume=True)
 

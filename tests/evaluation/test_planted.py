@@ -78,7 +78,7 @@ def test_what_is_lost_is_knowledge_and_the_format_is_kept(planted, rows):
         assert row["against_random"]["accuracy"]["bootstrap_p"] < 0.01
 
 
-def test_random_neurons_are_not_found_guilty(planted, rows):
+def test_random_neurons_are_not_significant(planted, rows):
     for (benchmark, condition), row in rows.items():
         if row["like"] is not None and benchmark == FACTS:
             assert np.abs(row["change"]["accuracy"]["effect"]) < 0.1, condition

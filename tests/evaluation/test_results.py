@@ -273,7 +273,7 @@ def test_a_benchmark_of_one_item_has_numbers_where_there_are_some():
 
 
 @pytest.mark.parametrize("all_of_them", [True, False])
-def test_all_right_or_all_wrong_is_no_failure(all_of_them):
+def test_all_right_or_all_wrong_is_not_a_failure(all_of_them):
     answers = {("blend", c.name): answered(ASKED, [all_of_them] * 6) for c in (NONE, GENERAL, *RANDOM)}
     row = rows_of(answers, [NONE, GENERAL, *RANDOM])["general"]
     assert row["p_value"] == row["p_holm"] == 1.0

@@ -110,7 +110,7 @@ def test_prompts_are_encoded_once_whatever_the_conditions(monkeypatch):
 
 @pytest.mark.parametrize("benchmark", ["a", "b"])
 @pytest.mark.parametrize("condition", ["unmasked", "general", "random 0 like general"])
-def test_an_evaluation_that_goes_on_ends_with_the_same_bits(benchmark, condition):
+def test_a_resumed_evaluation_ends_with_the_same_bits(benchmark, condition):
     bound = tiny_model()
     asked_of = {"a": asked(), "b": tiny_items(5)}
     whole = run_conditions(bound, asked_of, conditions_of(bound))

@@ -37,7 +37,7 @@ def test_the_model_is_untouched_afterwards():
     assert torch.equal(before, after)
 
 
-def test_answers_are_recorded_at_the_items_places():
+def test_answers_are_recorded_at_the_items_indices():
     bound, items = tiny_model(), tiny_items(6)
     together, alone = Outcomes.empty(items), Outcomes.empty(items)
     encoded = Encoder(bound).encode_all(items)

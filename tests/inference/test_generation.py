@@ -128,7 +128,7 @@ def test_alignment_by_hand(gold, answered, expected):
     assert alignment(("1", "2", "3", "4"), gold, answered) == pytest.approx(expected)
 
 
-def test_alignment_goes_by_place_so_letters_work_too():
+def test_alignment_goes_by_position_so_letters_work_too():
     assert alignment(tuple("ABCDEFGHIJ"), "C", "J") == pytest.approx(0.0)
     assert alignment(tuple("ABCDEFGHIJ"), "C", "A") == pytest.approx(100 * (1 - 2 / 7))
 

@@ -105,7 +105,7 @@ def test_a_gradient_can_be_taken_of_the_gradient() -> None:
 
 @needs_onednn
 @pytest.mark.usefixtures("onednn")
-def test_gradients_of_weights_are_as_ever(calls: list[tuple[int, ...]]) -> None:
+def test_gradients_of_weights_are_unchanged(calls: list[tuple[int, ...]]) -> None:
     model, twin = linear("biased").requires_grad_(True), linear("biased").requires_grad_(True)
     with fast_products(model):
         model(rows_of(50)).square().sum().backward()
@@ -172,7 +172,7 @@ def test_few_products_are_kept_prepared_unless_the_user_says_so(monkeypatch: pyt
     ],
 )
 @needs_onednn
-def test_it_pays_with_avx512_that_is_not_intels(
+def test_onednn_pays_with_avx512_that_is_not_intels(
     monkeypatch: pytest.MonkeyPatch, processor: str, capability: str, expected: bool
 ) -> None:
     monkeypatch.setattr(products, "_processor", lambda: processor)
@@ -194,7 +194,7 @@ def test_the_switch_decides(monkeypatch: pytest.MonkeyPatch, asked: str, pays: b
         assert ("forward" in model.__dict__) is pays
 
 
-def test_a_switch_that_says_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_or_unavailable_products_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "mkl")
     with pytest.raises(EnvironmentProblem, match="CULNIG_PRODUCTS is 'mkl'; set it to torch or onednn"):
         by_onednn()

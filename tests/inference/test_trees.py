@@ -124,7 +124,7 @@ def test_long_rows_are_weighed_against_the_attention_they_cost():
         [],
     ],
 )
-def test_where_little_is_shared_nothing_is(rows):
+def test_nothing_is_shared_where_it_would_not_pay(rows):
     assert share_prefixes(token_items(*rows), 2048) is None
 
 
@@ -169,7 +169,7 @@ def test_other_kinds_of_attention_are_not_shared():
 
 
 @pytest.mark.parametrize("forgotten", ["position_ids", "attention_mask"])
-def test_a_model_that_heeds_no_positions_or_no_mask_is_found_out(forgotten, monkeypatch):
+def test_a_model_that_ignores_positions_or_mask_is_detected(forgotten, monkeypatch):
     bound = tiny_model()
     forward = bound.model.forward
 

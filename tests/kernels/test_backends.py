@@ -52,7 +52,7 @@ def test_falling_back_on_cuda_is_announced_once(
 
 
 def test_any_other_device_gets_eager_torch() -> None:
-    with pytest.warns(BackendFallbackWarning, match="scores on mps are made by eager torch"):
+    with pytest.warns(BackendFallbackWarning, match="scores on mps are computed by eager torch"):
         assert choose_backend("mps").name == "torch"
 
 

@@ -67,7 +67,7 @@ def test_an_adapter_is_merged_into_the_weights(folder, adapter):
     assert not np.allclose(scores(merged), scores(plain))
 
 
-def test_a_folder_that_is_no_adapter_is_refused(folder, tmp_path):
+def test_a_folder_that_is_not_an_adapter_is_refused(folder, tmp_path):
     with pytest.raises(ModelLoadError, match=r"no adapter_config\.json"):
         load(folder, adapter=tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")

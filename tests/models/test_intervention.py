@@ -280,7 +280,7 @@ def test_several_sets_are_masked_at_once():
         assert_values_equal(logits(bound), logits(edited))
 
 
-def test_what_is_no_set_is_refused():
+def test_a_file_that_is_not_a_set_is_refused():
     bound = tiny_model()
     with pytest.raises(InputError, match="not a neuron set"), intervene(bound, [3, 4]):
         pass

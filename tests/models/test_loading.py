@@ -62,7 +62,7 @@ def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(name):
         load(name)
 
 
-def test_a_folder_without_configuration_is_no_model(tmp_path):
+def test_a_folder_without_configuration_is_not_a_model(tmp_path):
     with pytest.raises(ModelLoadError, match=r"no config\.json"):
         load(tmp_path)
 
@@ -79,14 +79,14 @@ def test_a_damaged_gguf_file_is_named(tmp_path):
         load(tmp_path / "model.gguf")
 
 
-def test_missing_weights_are_said(folder, tmp_path):
+def test_missing_weights_are_reported(folder, tmp_path):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     with pytest.raises(ModelLoadError, match="safetensors"):
         load(tmp_path)
 
 
-def test_a_tokenizer_without_its_files_is_said(tmp_path):
+def test_a_tokenizer_without_its_files_is_reported(tmp_path):
     from culnig.models.loading import load_tokenizer
     from tests.tiny_models import CONFIGS
 

@@ -56,7 +56,7 @@ def test_each_slice_is_the_unfused_projection_with_the_same_weights(family, head
         assert torch.equal(output[..., torch.from_numpy(columns)], piece.take(output))
 
 
-def test_what_is_called_query_key_and_value_acts_as_such():
+def test_modules_named_query_key_and_value_act_as_such():
     """The first token attends to itself alone, whatever its query and key: only its value matters."""
     for family in PLAIN_CONFIGS:
         bound = tiny_model(family)

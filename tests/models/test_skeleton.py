@@ -44,7 +44,7 @@ def test_a_structure_that_does_not_fit_is_refused_before_weights_are_missed(tmp_
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_no_causal_decoder_is_refused(config, message, tmp_path):
+def test_a_model_that_is_not_a_causal_decoder_is_refused(config, message, tmp_path):
     with pytest.raises(BindingError, match=message):
         load_skeleton(save(config, tmp_path), registry.adapters())
 
@@ -98,6 +98,6 @@ def test_the_dtype_is_that_asked_for(asked, expected, tmp_path):
         ({"quantize": "4bit", "adapter": "some"}, r"cannot be merged exactly"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_with_the_choices(settings, message):
+def test_impossible_settings_are_refused_with_the_choices(settings, message):
     with pytest.raises(InputError, match=message):
         LoadSettings(**settings)

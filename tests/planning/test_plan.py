@@ -29,7 +29,7 @@ def test_the_largest_batch_is_the_one_with_the_most_tokens():
     assert largest_batch([BenchmarkSize(1, [])], 100) == (1, 1)
 
 
-def test_parts_add_up_where_they_lie():
+def test_peaks_add_up_the_parts_on_device_and_host():
     parts = {"weights": 1, "activations": 2, "capture": 4, "score_tables": 8, "runtime": 16}
     on_device, on_host = MemoryPlan(**parts, on_device=True), MemoryPlan(**parts, on_device=False)
     assert (on_device.device_peak, on_device.host_peak, on_device.peak) == (7, 24, 7)

@@ -61,6 +61,6 @@ def test_the_draw_of_a_question_is_the_same_in_another_order_of_items():
     ("options", "message"),
     [({"half": 3}, "half is 3; 1 or 2"), ({"half": 1, "bootstrap": True}, "cannot be combined")],
 )
-def test_choices_that_cannot_be(options, message):
+def test_impossible_choices_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         ItemChoice(**options)

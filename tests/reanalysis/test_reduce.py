@@ -194,7 +194,7 @@ def test_the_record_says_what_was_done_and_from_what(runs, tmp_path):
     assert made.run_id != runs["item"].run_id
 
 
-def test_what_only_scoring_gives_is_not_said_to_be_there(tmp_path):
+def test_tables_that_only_scoring_gives_are_not_recorded(tmp_path):
     scored = score_tiny(tmp_path / "scored", "item", scorers=(MeanActivation(),), halves=True)
     made = reduced(scored, tmp_path / "run")
     with pytest.raises(UnknownNameError, match="mean-activation"):
@@ -219,7 +219,7 @@ def test_what_only_scoring_gives_is_not_said_to_be_there(tmp_path):
         ("item", {"level": "token"}, InputError, "level is 'token'"),
     ],
 )
-def test_what_cannot_be_reduced_is_said(runs, tmp_path, level, options, error, message):
+def test_impossible_reductions_are_refused(runs, tmp_path, level, options, error, message):
     with pytest.raises(error, match=message):
         reduced(runs[level], tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()

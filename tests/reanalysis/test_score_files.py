@@ -145,7 +145,7 @@ def test_a_file_that_is_wrong_is_refused(tmp_path, content, message):
     assert str(file) in str(caught.value)
 
 
-def test_text_that_is_no_json_or_cut_off(tmp_path):
+def test_text_that_is_not_json_or_cut_off_is_refused(tmp_path):
     whole = json.dumps(TARGET)
     for text in (
         "",

@@ -87,7 +87,7 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("call", [1, 2, 8, 15])
-def test_once_in_the_middle_of_a_backward_pass(in_backward, call):
+def test_memory_that_runs_out_once_in_a_backward_pass_changes_nothing(in_backward, call):
     expected = score()
     assert expected.batches_done > 1
     allocation = in_backward(Allocation(calls=[call]))
@@ -95,7 +95,7 @@ def test_once_in_the_middle_of_a_backward_pass(in_backward, call):
     assert allocation.failures == 1
 
 
-def test_again_within_a_half(in_backward):
+def test_memory_that_runs_out_again_in_a_half_changes_nothing(in_backward):
     expected = score()
     allocation = in_backward(Allocation(calls=[7, 12, 20]))
     assert_same(score(), expected)
@@ -104,7 +104,7 @@ def test_again_within_a_half(in_backward):
 
 @pytest.mark.parametrize("place", ["in_forward", "in_backward"])
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_whatever_ran_out_and_wherever(request, place, error):
+def test_any_out_of_memory_error_anywhere_changes_nothing(request, place, error):
     expected = score()
     allocation = request.getfixturevalue(place)(Allocation(error, above=300))
     assert_same(score(), expected)
@@ -127,7 +127,7 @@ def test_a_single_item_that_does_not_fit_is_named_with_what_to_do(in_forward):
         score()
 
 
-def test_other_errors_are_not_taken_for_it(in_backward):
+def test_other_errors_are_not_taken_for_out_of_memory(in_backward):
     in_backward(Allocation(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), calls=[3]))
     with pytest.raises(RuntimeError, match="shapes"):
         score()

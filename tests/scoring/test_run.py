@@ -53,7 +53,7 @@ def test_an_unfinished_run_whose_prompts_shared_prefixes_is_not_resumed(tmp_path
     assert not (tmp_path / "run" / "scores.h5").exists()
 
 
-def test_a_finished_run_whose_prompts_shared_prefixes_stays_as_it_is(tmp_path):
+def test_a_finished_run_whose_prompts_shared_prefixes_is_left_unchanged(tmp_path):
     sums = score(tmp_path / "run").moments("toy").sum
     shared_prompts(tmp_path / "run", finished=True)
     resumed = score(tmp_path / "run", resume=True)

@@ -56,7 +56,7 @@ def test_results_do_not_depend_on_batches_or_the_order_of_items():
     assert_probabilities_equal(backwards.outcomes.p_gold[::-1], together.outcomes.p_gold)
 
 
-def test_what_stands_in_the_padding_changes_no_bit(monkeypatch):
+def test_values_in_the_padding_change_no_bit(monkeypatch):
     bound, items = tiny_model(), tiny_items(6)
     settings = ScoreSettings(token_budget=10_000)
     plain = score_benchmark(bound, items, "target", settings)
@@ -88,7 +88,7 @@ def test_outcomes_are_in_file_order_and_as_the_full_model_says():
         assert_probabilities_equal(outcomes.option_probabilities[number], probabilities[labels])
 
 
-def test_going_on_after_an_interruption_gives_the_same_bits():
+def test_resuming_after_an_interruption_gives_the_same_bits():
     bound, items = tiny_model(), tiny_items(9)
     settings = ScoreSettings(token_budget=200)
     whole = score_benchmark(bound, items, "target", settings)

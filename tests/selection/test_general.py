@@ -115,7 +115,7 @@ def test_fractions_that_give_no_neuron_give_an_empty_set(tables):
 
 
 @pytest.mark.parametrize("name", ["top_mlp", "top_attention", "exclude"])
-def test_a_fraction_that_is_none_is_refused_by_name(tables, name):
+def test_an_invalid_fraction_is_refused_by_name(tables, name):
     with pytest.raises(SelectionError, match=f"{name} is 1.5"):
         select_general(tables, GeneralSettings(**{name: 1.5}))
 

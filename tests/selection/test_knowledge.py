@@ -21,7 +21,7 @@ from tests.tiny_models import tiny_items, tiny_model
 from tests.toy import write_toy_run
 
 
-def test_who_stands_out_in_a_prompt_by_hand():
+def test_neurons_that_stand_out_in_a_prompt_by_hand():
     scores = [
         [10.0, 2.0, 1.9, -5.0],  # 0.2 x 10 = 2 is reached by two
         [-1.0, -0.1, -3.0, -2.0],  # nothing positive: nobody

@@ -98,7 +98,7 @@ def test_a_group_left_out_is_as_if_it_had_not_been_asked():
     np.testing.assert_allclose(one_table(ITEMS, draw).difference, expected, atol=1e-14)
 
 
-def test_memory_decides_nothing(monkeypatch):
+def test_the_memory_limit_changes_no_result(monkeypatch):
     draws = list(bootstrap(ITEMS, 5))
     expected = [table.difference for table in resampled_tables(ITEMS, draws)]
     monkeypatch.setattr("culnig.selection.resampling._TABLE_BYTES", 1)

@@ -158,7 +158,7 @@ def test_one_item_of_a_culture_is_too_few():
         contrast_p_values(np.array([1.0, -1.0]), np.ones((2, 3)), np.ones((2, 3)), np.array([1, 5]))
 
 
-def test_contrasts_that_cannot_be_are_refused(stored):
+def test_impossible_contrasts_are_refused(stored):
     run, roles, *_ = stored
     with pytest.raises(UnknownNameError, match="did you mean 'Spain'"):
         culture_contrast(roles, "Spayn", "others")
@@ -211,6 +211,6 @@ def test_survivors_are_counted_and_kept_only_by_the_rule():
 
 
 @pytest.mark.parametrize("fdr", [0, 1, -0.1, float("nan")])
-def test_a_rate_that_is_none_is_refused(fdr):
+def test_an_invalid_rate_is_refused(fdr):
     with pytest.raises(SelectionError, match="fdr is"):
         check_fdr(fdr)

@@ -143,6 +143,6 @@ def test_a_culture_that_the_exclusion_lacks_is_refused_with_advice():
 
 
 @pytest.mark.parametrize("name", ["top", "exclude"])
-def test_a_fraction_that_is_none_is_refused_by_name(name):
+def test_an_invalid_fraction_is_refused_by_name(name):
     with pytest.raises(SelectionError, match=f"{name} is -0.1"):
         select_specific(tables(), "China", SpecificSettings(**{name: -0.1}))

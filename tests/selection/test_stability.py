@@ -85,7 +85,7 @@ def test_only_stable_neurons_are_kept_by_the_rule():
 
 
 @pytest.mark.parametrize("level", [0, -1, 1.1, float("nan")])
-def test_a_level_that_is_none_is_refused(level):
+def test_an_invalid_level_is_refused(level):
     with pytest.raises(SelectionError, match="is not a share of the resamples"):
         with_stability(neuron_set(LAYOUT, [40]), [], np.ones(1), level=level)
 

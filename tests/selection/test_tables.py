@@ -66,7 +66,7 @@ def test_a_missing_role_is_reported_with_advice(make_run, tables, message):
         selection_tables(make_run(**tables))
 
 
-def test_a_target_cannot_be_done_without(make_run):
+def test_a_target_is_required(make_run):
     with pytest.raises(SelectionError) as caught:
         selection_tables(make_run(c=CONTROL), use_control=False, use_exclusion=False)
     assert "--no" not in str(caught.value)

@@ -38,7 +38,7 @@ def test_draining_nothing_returns(background):
     background.drain()
 
 
-def test_who_submits_waits_while_too_many_bytes_are_on_their_way(background):
+def test_submit_waits_while_too_many_bytes_are_pending(background):
     go, given = threading.Event(), []
     background.submit(go.wait, 60)
 
@@ -75,7 +75,7 @@ def submit_until_it_fails(background):
 
 
 @pytest.mark.parametrize("ask", [submit_until_it_fails, BackgroundWriter.drain])
-def test_an_error_comes_back_to_who_gave_the_work(background, ask):
+def test_an_error_is_raised_to_the_submitter(background, ask):
     background.submit(fail)
     with pytest.raises(OSError, match="the disk is gone"):
         ask(background)
@@ -94,7 +94,7 @@ def test_after_an_error_nothing_is_written_any_more(background):
     assert done == []
 
 
-def test_an_error_wakes_who_waits_for_room(background):
+def test_an_error_wakes_a_waiting_submit(background):
     go, caught = threading.Event(), []
     background.submit(lambda: (go.wait(), fail()), 100)
 

@@ -227,14 +227,14 @@ def test_a_portion_that_is_missing_at_the_end_is_named(tmp_path, level, monkeypa
         finish(self, portions)
 
     monkeypatch.setattr(RunWriter, "finish", lose)
-    with pytest.raises(StoreError, match=r"toy-target-000\.h5 is missing; finish it: score the same"):
+    with pytest.raises(StoreError, match=r"toy-target-000\.h5 is missing; to finish it, repeat the same scoring"):
         score(tmp_path / "run", level)
     assert not (tmp_path / "run" / "scores.h5").exists()
     monkeypatch.undo()
     read(score(tmp_path / "run", level, resume=True).folder)
 
 
-def test_a_portion_of_another_run_is_not_gone_on_with(tmp_path, level, monkeypatch):
+def test_a_portion_of_another_run_is_not_continued(tmp_path, level, monkeypatch):
     portion = unfinished(tmp_path / "run", level, monkeypatch)
     with h5py.File(portion, "a") as file:
         file.attrs["run"] = "0" * 64
@@ -371,12 +371,12 @@ def test_any_name_that_the_file_system_takes_will_do(tmp_path, finished, level, 
     assert_same(contents(run.folder), contents(finished / level))
 
 
-def test_a_path_that_the_file_system_does_not_take_is_an_error_of_ours(tmp_path, level):
+def test_a_path_that_the_file_system_rejects_raises_our_error(tmp_path, level):
     with pytest.raises(StoreError, match="cannot make the folder"):
         score(tmp_path / ("x" * 300), level)
 
 
-def test_a_benchmark_whose_name_no_file_takes_is_an_error_of_ours(tmp_path, level):
+def test_a_benchmark_whose_name_is_no_valid_file_name_raises_our_error(tmp_path, level):
     chosen = {"b" * 250: ChosenItems("target", "identify", tiny_items(2), {})}
     with pytest.raises(StoreError, match=r"cannot write .*File name too long"):
         score_run(

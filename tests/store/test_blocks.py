@@ -58,7 +58,7 @@ def test_a_total_of_another_shape_is_named(wide, tmp_path):
         Run(tmp_path / "run").total("t")
 
 
-def test_damaged_cells_are_an_error_of_ours(tmp_path):
+def test_damaged_cells_raise_our_error(tmp_path):
     run = write_toy_run(tmp_path / "run")
     content = bytearray(run.scores_file.read_bytes())
     with h5py.File(run.scores_file) as file:

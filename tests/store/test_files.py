@@ -114,7 +114,7 @@ def test_equal_documents_give_equal_bytes(tmp_path):
     ],
     ids=["empty", "half", "binary", "utf-16", "list", "number", "null", "nested too deep", "endless number"],
 )
-def test_a_file_that_is_no_json_object_is_named(tmp_path, content, message):
+def test_a_file_that_is_not_a_json_object_is_named(tmp_path, content, message):
     path = tmp_path / "run.json"
     path.write_bytes(content)
     with pytest.raises(StoreError, match=message) as caught:
@@ -132,6 +132,6 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path):
         read_json(tmp_path, "a neuron set")
 
 
-def test_a_name_that_no_file_system_takes_is_a_store_error():
+def test_a_name_that_no_file_system_accepts_is_a_store_error():
     with pytest.raises(StoreError, match="cannot be read"):
         read_json(Path("x" * 300), "a neuron set")

@@ -148,7 +148,7 @@ def test_runs_of_other_settings_or_models_are_refused(halves, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["one", "twice", "itself"])
-def test_what_cannot_be_merged_is_said(halves, tmp_path, how):
+def test_runs_that_cannot_be_merged_are_refused(halves, tmp_path, how):
     folder = halves[0].folder
     given, target, message = {
         "one": ([folder], tmp_path / "run", "give at least two"),

@@ -58,7 +58,7 @@ def test_a_new_folder_is_made_and_an_empty_one_taken(tmp_path, options):
     ("done", "advice"),
     [(True, "; add overwrite=True"), (False, "add resume=True to continue it, overwrite=True")],
 )
-def test_what_is_there_is_not_touched_unasked(tmp_path, done, advice):
+def test_existing_output_is_not_touched_unasked(tmp_path, done, advice):
     folder = baked(tmp_path / "cake", done=done)
     before = names(folder)
     with pytest.raises(OutputExistsError, match=advice):

@@ -110,7 +110,7 @@ def test_no_folder(tmp_path):
         Run(tmp_path / "nothing")
 
 
-def test_a_name_that_no_file_system_takes():
+def test_a_name_that_no_file_system_accepts():
     with pytest.raises(StoreError, match="xxx"):
         Run("x" * 300)
 
@@ -271,6 +271,6 @@ def test_a_link_out_of_the_file_is_not_followed(folder, tmp_path):
         read_all(folder)
 
 
-def test_a_benchmark_that_is_not_in_the_run_is_an_error_of_ours(finished):
+def test_a_benchmark_that_is_not_in_the_run_raises_our_error(finished):
     with pytest.raises(InputError, match="nothing-like-it"):
         Run(finished).moments("nothing-like-it")

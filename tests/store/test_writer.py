@@ -176,7 +176,7 @@ def test_settings_that_json_writes_as_lists_can_be_resumed(tmp_path):
 
 
 @pytest.mark.parametrize("section", [[], "toy", None, 3])
-def test_resuming_a_damaged_record_is_an_error_of_ours(tmp_path, section):
+def test_resuming_a_damaged_record_raises_our_error(tmp_path, section):
     start(tmp_path / "run")
     document = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps(document | {"settings": section}))
@@ -249,13 +249,13 @@ def test_a_file_in_place_of_the_folder_is_left_alone(tmp_path, options):
     assert (tmp_path / "run").read_text() == "thesis"
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path):
+def test_a_folder_that_cannot_be_made_raises_our_error(tmp_path):
     (tmp_path / "thesis").write_text("thesis")
     with pytest.raises(CulnigError, match="thesis"):
         start(tmp_path / "thesis" / "run")
 
 
-def test_a_name_that_no_file_system_takes_is_an_error_of_ours(tmp_path):
+def test_a_name_that_no_file_system_accepts_raises_our_error(tmp_path):
     with pytest.raises(CulnigError, match="xxx"):
         start(tmp_path / ("x" * 300))
 

@@ -16,7 +16,7 @@ def test_the_papers_settings_are_the_defaults():
     "wrong",
     [{"learning_rate": 0}, {"batch_size": -1}, {"examples": 0}, {"lora_rank": 0}, {"epochs": float("nan")}],
 )
-def test_numbers_that_cannot_be_are_named(wrong):
+def test_impossible_numbers_are_named(wrong):
     (name,) = wrong
     with pytest.raises(InputError, match=f"{name.removesuffix('_rank')} is .*above 0"):
         TrainSettings(**wrong)

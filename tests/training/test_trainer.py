@@ -112,7 +112,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(dtype, lora_rank, tmp_path
         assert torch.equal(one, other), name
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_last_checkpoint(tmp_path):
+def test_a_loss_that_is_not_a_number_stops_and_names_the_last_checkpoint(tmp_path):
     bound = tiny_model()
     plan = plan_of(bound)
 

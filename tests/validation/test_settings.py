@@ -25,7 +25,7 @@ def test_the_sets_of_all_cultures_and_the_shared_one_are_counted():
         ({"neurons_per_culture": 57}, "513 planted neurons; at most half of this model's 1,024"),
     ],
 )
-def test_sizes_that_cannot_be(sizes, reason):
+def test_impossible_sizes_are_refused(sizes, reason):
     with pytest.raises(InputError, match=reason):
         PlantedSettings(**sizes)
 

@@ -117,7 +117,7 @@ def test_an_effect_that_outlasts_the_mask_is_detected():
     assert "effects remain after the mask is removed" in check.detail
 
 
-def test_labels_that_are_no_single_entries_are_named():
+def test_labels_that_are_not_single_entries_are_named():
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

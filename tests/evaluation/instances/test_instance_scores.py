@@ -124,7 +124,7 @@ def test_an_item_without_control_is_named():
 
 
 @pytest.mark.parametrize(("flat", "message"), [([10**9], "outside the layout"), ([3, 3], "listed twice")])
-def test_places_that_are_no_neurons_are_refused(flat, message):
+def test_indices_that_are_not_neurons_are_refused(flat, message):
     with pytest.raises(InputError, match=message):
         score_items(tiny_model(), tiny_items(1), np.array(flat))
 
