@@ -72,7 +72,9 @@ def test_a_part_of_something_else_is_not_taken(tmp_path):
 
 def test_an_unfinished_folder_asks_for_resume(tmp_path):
     begin(tmp_path / "eval")
-    with pytest.raises(StoreError, match="not finished; repeat the same evaluation with resume=True"):
+    with pytest.raises(
+        StoreError, match="unfinished evaluation; repeat the same evaluation with resume=True"
+    ):
         read_results(tmp_path / "eval")
     with pytest.raises(OutputExistsError, match="add resume=True to continue it, overwrite=True"):
         prepare_evaluation_folder(tmp_path / "eval")

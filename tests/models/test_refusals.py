@@ -111,7 +111,7 @@ def test_an_adapter_that_raises_costs_only_its_own_families():
     ("adapter", "message"),
     [
         (Overlapping(), "takes columns that belong to another module"),
-        (TooWide(), "takes columns 36 to 40 of a linear with 40 outputs"),
+        (TooWide(), "takes columns 36 to 40 of a linear module with 40 outputs"),
         (NotLinear(), "is a LlamaRMSNorm, not a linear module"),
     ],
 )

@@ -138,5 +138,5 @@ def test_impossible_draws_are_refused():
     same = np.array(["x"] * len(ITEMS.target.unit), dtype=object)
     with pytest.raises(SelectionError, match=r"one group \(x\); leaving one out needs at least two"):
         next(leave_out(ITEMS, {"target": same}))
-    with pytest.raises(SelectionError, match="without 'China' no items of China are left"):
+    with pytest.raises(SelectionError, match="without 'China', no items of China are left"):
         next(leave_out(ITEMS, {"target": ITEMS.target.culture}))

@@ -175,7 +175,7 @@ def test_links_are_not_followed(part, level, kind, name, finished, tmp_path):
         else:
             shutil.copy(finished / level / PART[level], tmp_path / "elsewhere.h5")
             file[name] = h5py.ExternalLink(str(tmp_path / "elsewhere.h5"), name)
-    assert_refused(part, f"{name} is a link, to .*elsewhere.*; links are not followed")
+    assert_refused(part, f"{name} is a link to .*elsewhere.*; links are not followed")
 
 
 @pytest.mark.parametrize("kind", ["external storage", "virtual"])
