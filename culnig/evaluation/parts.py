@@ -1,7 +1,7 @@
 """Parts of an unfinished evaluation: a kill at any moment loses at most one benchmark under one condition.
 
-`request.json` says what was asked; each finished benchmark and condition is a file in `parts/`, whole or not
-there. Answers do not depend on what was computed before them, so a resumed evaluation ends with the same
+`request.json` holds the request; each finished benchmark and condition is a complete file in `parts/`.
+Answers do not depend on what was computed before them, so a resumed evaluation ends with the same
 files as one that was never interrupted.
 """
 

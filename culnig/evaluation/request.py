@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, checked before anything is computed."""
+"""The request of an evaluation, checked before anything is computed."""
 
 from __future__ import annotations
 

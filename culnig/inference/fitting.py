@@ -1,7 +1,7 @@
 """Batches that do not fit into memory: they are run in halves, and halves of halves.
 
 Scoring, evaluation, the instance level, audits and mean activations all run their batches through a
-`Fallback`. A run that fails must leave nothing behind that a second run of the same items would add twice.
+`Fallback`. A run that fails must leave nothing behind that a second run of the same items would count twice.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Templates differ in what they allow. A template without a system role, whether it refuses the turn or silently
 drops it, gets the system text at the head of the user turn. Thinking is switched off where the template
-knows a switch, and a thought that the template has opened anyway is closed, so the next token is the answer.
+knows a switch, and a thinking block that the template opens anyway is closed, so the next token is the
+answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the kernels take: the objects of a call, and a check of every argument that names it with its value.
+"""Arguments of the kernels: the objects of a call, and checks that report an argument's name and value.
 
 Each check returns the argument as compiled code takes it, without a copy where the neurons of a row are
 contiguous. Nothing here imports torch; values may be numpy arrays or tensors.

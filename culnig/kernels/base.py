@@ -1,4 +1,4 @@
-"""What a backend offers, and how tensors become what the kernels take."""
+"""The interface of a backend, and helpers that prepare tensors for the kernels."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pictures of a result."""
+"""Reports and figures."""

@@ -1,4 +1,4 @@
-"""Reports and figures as a user asks for them: from paths or opened objects to files."""
+"""Reports and figures as users call them: from paths or opened objects to files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Lists of what is registered, built in or by plugins: one row each, as `culnig-engine list` prints them.
 
-`registry.problems()` says afterwards which plugins could not be loaded.
+`registry.problems()` then lists the plugins that could not be loaded.
 """
 
 from __future__ import annotations

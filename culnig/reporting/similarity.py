@@ -1,4 +1,4 @@
-"""How alike neuron sets are."""
+"""How similar neuron sets are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run keeps of every item beside the culture sums: its score for each neuron, or its tensors.
+"""What a run keeps of every item in addition to the culture sums: its score for each neuron, or its tensors.
 
 A keeper is told of each batch before it is scored, sees each module's pair once, and writes in a thread
 beside the computation. Which batches a file holds is fixed, so a resumed run makes the same files.

@@ -1,4 +1,4 @@
-"""The selections as a user calls them: from a run, with every option a keyword argument, to neuron sets.
+"""The selections as users call them: from a run, with every option as a keyword argument, to neuron sets.
 
 The rules themselves are in the modules of each method; these functions open the run, choose its benchmarks,
 add evidence and write files.

@@ -87,7 +87,7 @@ class TensorsWriter:
                 if values.dtype != dataset.dtype:
                     raise StoreError(
                         f"{segment.module}, layer {segment.layer} has {values.dtype} values, but the rest "
-                        f"of the model {dataset.attrs[schema.DTYPE]}; load it with one "
+                        f"of the model has {dataset.attrs[schema.DTYPE]}; load it with one "
                         f"{argument('dtype')}, or leave the module out of {argument('modules')}"
                     )
             self._write(dataset, token, _hashed(items, hashes[which, first:]))

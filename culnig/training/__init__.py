@@ -1,1 +1,1 @@
-"""Fine-tuning that keeps culture: plans of what to train, training by them, and what it did."""
+"""Fine-tuning that keeps culture: plans of what to train, training by a plan, and its effects."""

@@ -34,7 +34,7 @@ Kind = Literal["task", "culture", "other"]
 
 
 def kind_of(benchmark: str, task: str, outcomes: Outcomes) -> Kind:
-    """Whether a benchmark is the task, asks for cultures, or does neither."""
+    """Whether a benchmark is the task, a cultural benchmark, or neither."""
     if benchmark == task:
         return "task"
     return "culture" if any(culture != NO_CULTURE for culture in outcomes.culture) else "other"

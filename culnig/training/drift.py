@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 SHOWN = 10
-"""Neurons that are named as having moved most."""
+"""Number of neurons listed as having moved most."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Moved:
     n_neurons: int
     """Selected neurons."""
     n_moved: int
-    """Those of which any weight changed."""
+    """Selected neurons with any changed weight."""
     mean: float
     """Mean relative change of all selected neurons."""
     others_mean: float
@@ -65,7 +65,7 @@ def relative_change(
 
 
 def moved_neurons(bound: BoundModel, before: Mapping[str, torch.Tensor], plan: Plan) -> Moved:
-    """How far the plan's neurons moved, beside all others."""
+    """How far the plan's neurons moved, next to all others."""
     layout = bound.layout
     chosen = plan.neurons.flat(layout)
     remaining = np.setdiff1d(layout.pool("all"), chosen)

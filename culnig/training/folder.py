@@ -26,21 +26,21 @@ FORMAT_VERSION = 1
 ARMS_FORMAT = "culnig-arms"
 """The same of a comparison of arms."""
 ASKED = "asked"
-"""Where the finished document of a comparison holds what was asked; that of a training holds it itself."""
+"""Key of the request in the document of a comparison; a training's document is the request itself."""
 TRAINING_FILE = "training.json"
 REQUEST_FILE = "request.json"
 CHECKPOINTS = "checkpoints"
 LOG_FILE = "log.csv"
 LOG_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 COMPLETE = "complete"
-"""Name of the mark of a whole checkpoint."""
+"""Name of the file that marks a complete checkpoint."""
 
 
 class TrainingFolder:
     """Owns the folder of a training."""
 
     def __init__(self, folder: Path, last: str = TRAINING_FILE) -> None:
-        """`last` is the file that is written when all is done."""
+        """`last` is the file that is written last."""
         self.path = folder
         self._last = last
         self._output: OutputFolder | None = None
@@ -52,7 +52,7 @@ class TrainingFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the training is done, and nothing is under way to replace it."""
+        """Whether the training is finished and not being replaced."""
         return (self.path / self._last).exists() and not (self.path / REQUEST_FILE).exists()
 
     @property
@@ -88,7 +88,7 @@ class TrainingFolder:
             write_json(self.path / REQUEST_FILE, request)
 
     def last_checkpoint(self) -> Path | None:
-        """The whole checkpoint with the most steps."""
+        """The complete checkpoint with the most steps."""
         whole = [
             path
             for path in self.checkpoints.glob("checkpoint-*")
@@ -97,7 +97,7 @@ class TrainingFolder:
         return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
     def drop_broken_checkpoints(self) -> None:
-        """Remove what a kill left half written."""
+        """Remove checkpoints that a killed process left incomplete."""
         for path in self.checkpoints.glob("*"):
             if not (path / COMPLETE).exists():
                 shutil.rmtree(path, ignore_errors=True)
@@ -116,7 +116,7 @@ class TrainingFolder:
         self.clean_up()
 
     def clean_up(self) -> None:
-        """Remove what only a resume needs, and let other processes at the folder."""
+        """Remove files that only a resume needs, and unlock the folder."""
         (self.path / REQUEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         self.unlock()

@@ -38,12 +38,12 @@ PLAN_FILE = "plan.yaml"
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """What decides a plan, beside the neurons."""
+    """Settings of a plan, apart from the neurons."""
 
     budget: float = 0.1
     """Largest share of the model's parameters to train."""
     direction: Direction = "top"
-    """`top`: the units with most of the neurons; `bottom`: with fewest; `random`: any."""
+    """`top`: the units with the most neurons; `bottom`: with the fewest; `random`: any."""
     granularity: Granularity = "mlp"
     """What is ranked: the MLP of a layer, a single module, or a whole layer."""
     rank_by: RankBy = "count"
@@ -56,7 +56,7 @@ class PlanSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained."""
+    """A training plan."""
 
     model: str
     layout_hash: str
@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def n_trainable(self) -> int:
-        """Numbers that are trained."""
+        """Number of weights that are trained."""
         return sum(part.n_parameters for part in self.train)
 
     @property
@@ -232,7 +232,7 @@ def make_plan(bound: BoundModel, chosen: NeuronSet, settings: PlanSettings) -> P
 
 
 def with_direction(bound: BoundModel, plan: Plan, **changes: Any) -> Plan:
-    """The plan that other settings would give for the same neurons."""
+    """The plan for the same neurons with other settings."""
     return make_plan(bound, plan.neurons, replace(plan.settings, **changes))
 
 

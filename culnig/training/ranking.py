@@ -98,7 +98,7 @@ def ranked(units: Sequence[Unit], direction: Direction, by: RankBy = "count", se
 def within_budget(order: Sequence[Unit], budget: float, n_parameters: int) -> list[Unit]:
     """The units that fit a share of the model's parameters, taken in order.
 
-    SelectionError if none fits; InputError if the budget is no share.
+    SelectionError if none fits; InputError if the budget is not a share.
     """
     if not 0 < budget <= 1:
         raise InputError(f"budget {budget:g} is not a share of the parameters; give one within (0, 1]")

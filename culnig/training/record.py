@@ -15,7 +15,7 @@ from culnig.training.trainer import Trained
 
 
 def request_record(bound: BoundModel, plan: Plan, task: Task, settings: TrainSettings) -> dict[str, Any]:
-    """What a training is asked for; a resumed one must be asked for the same."""
+    """The request of a training; a resumed training must have the same one."""
     return {
         "model": describe_model(bound),
         "plan_hash": sha256(plan.text().encode()).hexdigest(),

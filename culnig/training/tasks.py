@@ -15,7 +15,7 @@ from culnig.errors import DataFileError, TrainingError
 
 @dataclass(frozen=True)
 class Task:
-    """What a model is fine-tuned on."""
+    """The examples that a model is fine-tuned on."""
 
     name: str
     examples: Sequence[Item]

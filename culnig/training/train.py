@@ -53,7 +53,7 @@ class Training:
         overwrite: bool,
         options: TrainOptions,
     ) -> Training:
-        """Read plan and task, and see that the folder is free; `options` are those of `train`."""
+        """Read plan and task, and check that the folder is free; `options` are those of `train`."""
         if resume and overwrite:
             raise InputError(
                 f"{option('resume')} continues a training and {option('overwrite')} starts it again; give "
@@ -135,7 +135,7 @@ def train(
 
 
 def encoded_examples(bound: BoundModel, task: Task, say: Say) -> list[EncodedItem]:
-    """The task's examples as token ids, without those that are too long; `say` hears how many these are."""
+    """The task's examples as token ids, without those that are too long; `say` reports their number."""
     encoder = Encoder(bound)
     fitting = encoder.fitting(task.examples)
     n_too_long = len(task.examples) - len(fitting)

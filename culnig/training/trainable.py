@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def planned_weights(bound: BoundModel, plan: Plan) -> Iterator[None]:
-    """Only the plan's weights take gradients inside; on exit all parameters are as before, but trained.
+    """Only the plan's weights take gradients inside; on exit all have their old flags and formats.
 
     MismatchError if the plan is another model's or does not come to its number of parameters.
     """

@@ -122,7 +122,7 @@ class Weights:
 
     @property
     def n_parameters(self) -> int:
-        """Numbers in all parameters of the model."""
+        """Number of weights of the whole model."""
         return sum(int(np.prod(shape)) for shape in self._shapes.values())
 
     def below(self, path: str) -> list[Part]:
@@ -136,7 +136,7 @@ class Weights:
         return joined(self._rows(linear, columns, output=True))
 
     def mlp_path(self, layer: int) -> str:
-        """Name of the submodule that is the MLP of a layer; BindingError if it is none of its own."""
+        """Name of the submodule that is the MLP of a layer; BindingError if there is none."""
         paths = {m: self._names[id(linear)] for (m, n), (linear, _) in self._slices.items() if n == layer}
         inside = [path for module, path in paths.items() if module.startswith(MLP)]
         outside = [path for module, path in paths.items() if not module.startswith(MLP)]

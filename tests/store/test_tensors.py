@@ -95,7 +95,8 @@ def test_an_abandoned_part_leaves_nothing(tmp_path):
 def test_a_module_of_another_format_than_the_model_is_refused_and_not_rounded(tmp_path):
     writer = TensorsWriter(tmp_path / "x.h5", NAME, PROMPTS, CHOSEN, "bfloat16")
     with pytest.raises(
-        StoreError, match=r"mlp\.gate_proj, layer 0 has float32 values, but the rest of the model bfloat16"
+        StoreError,
+        match=r"mlp\.gate_proj, layer 0 has float32 values, but the rest of the model has bfloat16",
     ):
         writer.write(GATE, 0, *([whole] for whole in pair(GATE, "float32")))
     writer.abandon()
