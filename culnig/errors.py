@@ -35,7 +35,7 @@ _ADVICE = re.compile("\x02([^\x03]*)\x03([^\x03]*)\x03")
 def option(name: str, value: object = True) -> str:
     """An option in a message: `dtype="float32"` in Python, `--dtype float32` on the command line.
 
-    `name` is the keyword argument's. True stands for a flag; False for the flag that switches it off.
+    `name` is the keyword argument's name. True means a flag; False the flag that switches it off.
     """
     flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
     if value is False:

@@ -41,7 +41,7 @@ def load_model(
     *,
     skeleton: Skeleton | None = None,
 ) -> BoundModel:
-    """Load and bind the model that `source` names; the folder of an adapter stands for its base with it.
+    """Load and bind the model that `source` names; the folder of an adapter loads its base with it.
 
     `skeleton` avoids reading the configuration again.
 

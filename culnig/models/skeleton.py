@@ -61,7 +61,7 @@ def load_skeleton(
 
 
 def _causal_class(source: str, config: Any) -> Any:
-    """The class for causal language models of this configuration; an image tower beside it is allowed."""
+    """The class for causal language models of this configuration; an additional image tower is allowed."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING,

@@ -84,7 +84,7 @@ def _quiet() -> Iterator[None]:
     was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's bar heeds no setting
+        with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's bar cannot be switched off
             yield
     finally:
         if was_enabled:

@@ -22,7 +22,7 @@ CELL_BYTES = SUM_BYTES + SQUARE_BYTES + COUNT_BYTES
 embedded model. With any model mantissas hardly compress and counts almost vanish."""
 ITEM_ROW_BYTES = 400
 FILE_BYTES = 30_000
-"""Answers of one item, and the bytes of a file beside its tables."""
+"""Answers of one item, and the bytes of a file apart from its tables."""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ItemChoice:
-    """Items by name, then all, half or a resample of them. Empty stands for all."""
+    """Items by name, then all, half or a resample of them. Empty means all."""
 
     cultures: tuple[str, ...] = ()
     without_cultures: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
-    """Ids; `*` and `?` stand for any characters."""
+    """Ids; `*` matches any characters and `?` any single one."""
     without_items: tuple[str, ...] = ()
     half: int | None = None
     """1 or 2: one of two halves that together hold every question once."""

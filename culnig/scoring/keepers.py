@@ -1,7 +1,7 @@
 """What a run keeps of every item in addition to the culture sums: its score for each neuron, or its tensors.
 
 A keeper is told of each batch before it is scored, sees each module's pair once, and writes in a thread
-beside the computation. Which batches a file holds is fixed, so a resumed run makes the same files.
+parallel to the computation. Which batches a file holds is fixed, so a resumed run makes the same files.
 Checkpoints are made between two files only.
 """
 

@@ -27,7 +27,7 @@ RUN/parts/<name>-<portion>.h5   a portion of a benchmark while the run is not fi
                                 attributes batches_done, n_batches, portions, half (1 or 2, of the questions,
                                 where they are kept apart) and place [n], the indices of its items
 
-Additions keep the version. A change of meaning raises it, and the reader goes on reading the older one.
+Additions keep the version. A change of meaning raises it, and the reader still reads the older one.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _CELLS = 1 << 20
 
 
 class TablesWriter:
-    """Fills the tables of one benchmark and scorer, and notes the sum over cultures beside them."""
+    """Fills the tables of one benchmark and scorer, and records the sum over cultures with them."""
 
     def __init__(
         self, group: h5py.Group, cultures: Sequence[str], n_neurons: int, compression: Compression

@@ -65,7 +65,7 @@ def write_counts(
     n_items: NDArray[np.int64],
     p_gold_sum: NDArray[np.float64],
 ) -> None:
-    """Write what a benchmark has per culture, beside its tables."""
+    """Write the numbers of a benchmark per culture, apart from its tables."""
     write_texts(group, schema.CULTURES, cultures)
     write_column(group, schema.N_ITEMS, n_items)
     write_column(group, schema.P_GOLD_SUM, p_gold_sum)

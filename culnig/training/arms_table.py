@@ -1,7 +1,8 @@
 """The table of `train --arms`: what each arm gained on the task and lost elsewhere. No model, no torch.
 
 A value of an arm is the mean over its seeds, item by item; differences are paired over items with the
-question as independent unit, as everywhere. Intervals are over questions; the range over seeds stands beside.
+question as independent unit, as everywhere. Intervals are over questions; the range over seeds is listed
+next to them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An adapter for OPT: separate attention projections, and an MLP of two linears that lie in the layer itself.
+"""An adapter for OPT: separate attention projections, and an MLP of two linear modules directly in the layer.
 
 A neuron of the MLP is the output of its first projection `fc1`, before the activation function.
 """
