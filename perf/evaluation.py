@@ -26,11 +26,11 @@ from culnig.evaluation.runner import run_conditions
 from culnig.models.loading import LoadSettings, load_model
 
 ROWS_OF_A_QUESTION = 4
-"""About so many rows has a BLEnD question in one culture."""
+"""Approximate number of rows of a BLEnD question in one culture."""
 
 
 def questions(n_items: int, data_dir: Path) -> list[Item]:
-    """About `n_items` items of the test split: all rows of (culture, question) pairs at even distances."""
+    """About `n_items` items of the test split: all rows of evenly spaced (culture, question) pairs."""
     items = choose_items(registry.benchmark("blend").read(data_dir), split="test")
     pairs = list(dict.fromkeys((item.culture, item.question_id) for item in items))
     number = max(1, n_items // ROWS_OF_A_QUESTION)

@@ -32,7 +32,7 @@ open(sys.argv[3], "w").write(json.dumps([[asdict(row) for row in rows], skipped]
 
 
 def measured(section: str, rounds: int) -> tuple[list[Row], dict[str, str]]:
-    """Rows of a section, measured in a process of its own, and what was skipped in it and why."""
+    """Rows of a section, measured in a process of its own, and what it skipped and why."""
     if section in NEEDS_DATA and "CULNIG_DATA" not in os.environ:
         return [], {section: "CULNIG_DATA is not set"}
     with tempfile.NamedTemporaryFile("r", suffix=".json") as output:

@@ -1,4 +1,4 @@
-"""Selection of general neurons from JSON files of nested dicts, as one writes it down at first.
+"""Selection of general neurons from JSON files of nested dicts: the naive implementation.
 
     python perf/json_way.py FOLDER     selects from {target,control,exclusion}.json there, prints seconds
 

@@ -1,4 +1,4 @@
-"""What every measurement here has in common: two things in turns, medians of ratios, a table and JSON."""
+"""Shared by all measurements: alternating runs of two things, medians of ratios, a table and JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Row:
     seconds: float | None = None
     """Ours, median."""
     target: str = ""
-    """`<= 1.05` or `>= 2.5`, where the project has set itself one."""
+    """`<= 1.05` or `>= 2.5`, if the project has a target."""
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -49,7 +49,7 @@ class Row:
 
     @classmethod
     def of(cls, ratios: Sequence[float], seconds: Sequence[float] = (), **rest: Any) -> Row:
-        """From the ratios, and our seconds, of each round."""
+        """A row from the ratios, and our seconds, of each round."""
         return cls(
             ratio=statistics.median(ratios),
             lowest=min(ratios),
@@ -65,7 +65,7 @@ def in_turns(
     clock: Callable[[], float] = time.perf_counter,
     before: Callable[[], object] = lambda: None,
 ) -> list[list[float]]:
-    """Seconds of each work, the works taking turns; the first round warms up and is left out.
+    """Seconds of each task, run alternately; the first round is a warm-up and is left out.
 
     Freed memory is kept, as in the commands. `before` comes before each work and is not counted.
     """
@@ -82,7 +82,7 @@ def in_turns(
 
 
 def quotients(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    """The ratio of the two times of each round: what slows the machine for a while meets both."""
+    """The ratio of the two times of each round: a temporary slowdown of the machine affects both."""
     return [one / other for one, other in zip(first, second, strict=True)]
 
 
@@ -97,7 +97,7 @@ def speed_row(took: Sequence[float], reference: Sequence[float], **rest: Any) ->
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were taken on."""
+    """The machine and versions of the measurement."""
     import numpy
     import torch
     import transformers

@@ -53,7 +53,7 @@ def tiny_model(folder: Path) -> BoundModel:
 
 
 def many(number: int) -> list[Item]:
-    """So many items of `everyday`, over and over under other names."""
+    """This many items of `everyday`, repeated under other names."""
     items = choose_items(registry.benchmark("everyday").read(None), split="identify")
     return [
         replace(items[place % len(items)], id=f"{place}", question_id=f"{place}") for place in range(number)
@@ -192,7 +192,7 @@ def _process(arguments: Sequence[str]) -> None:
 
 
 def rows(rounds: int = 3, n_items: int = 20_000, n_batches: int = 200) -> list[Row]:
-    """All rows; the first must be that of memory, whose peak the others would hide."""
+    """All rows; memory must come first, because the others would hide its peak."""
     return [
         memory_row(n_batches),
         start_row(rounds),

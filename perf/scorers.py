@@ -25,7 +25,7 @@ WITH_PASSES = ("log-odds", "crispr", "integrated-gradients")
 
 
 def rows(rounds: int, n_items: int = 32, *, passes: bool = False) -> list[Row]:
-    """Three scorers against none, and, where asked, those with passes of their own."""
+    """Three scorers against none, and on request the scorers that need passes of their own."""
     bound = load_model("embedded")
     items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=n_items)
 

@@ -34,7 +34,7 @@ from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
 
 def questions(n_items: int, data_dir: Path) -> list[Item]:
-    """All rows of questions from all over the identify split, at least so many."""
+    """All rows of questions spread over the identify split, at least this many."""
     items = choose_items(registry.benchmark("blend").read(data_dir), split="identify")
     pairs: dict[tuple[str, str], list[Item]] = {}
     for item in items:

@@ -1,4 +1,4 @@
-"""Time and memory of selections from a large stored run: as a user meets them, and against JSON files.
+"""Time and memory of selections from a large stored run: as users see them, and against JSON files.
 
     python perf/selection.py [--rounds 5] [--neurons 2000000] [--folder DIR]
 

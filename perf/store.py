@@ -37,7 +37,7 @@ from culnig.scoring.scoring import ScoreSettings
 from culnig.store.run import Run
 
 EARLIER = "earlier"
-"""Folder of the run of the round before, until it is removed."""
+"""Folder of the previous round's run, until it is removed."""
 
 
 def size_of(folder: Path) -> float:
@@ -46,7 +46,7 @@ def size_of(folder: Path) -> float:
 
 
 def scorer(bound: BoundModel, n_items: int, folder: Path, level: Level) -> Callable[[], object]:
-    """A whole run at that level; the one before is moved out of its way."""
+    """A whole run at that level; the previous run is moved away first."""
     items = choose_items(registry.benchmark("everyday").read(None), split="identify", limit=n_items)
     chosen = {"everyday": ChosenItems("target", "identify", items, {})}
 
@@ -59,7 +59,7 @@ def scorer(bound: BoundModel, n_items: int, folder: Path, level: Level) -> Calla
 
 
 def remove_earlier(folder: Path) -> None:
-    """Remove the run that was moved out of the way, and wait until the disk is through with that."""
+    """Remove the run that was moved away, and wait until the disk has finished."""
     shutil.rmtree(folder / EARLIER, ignore_errors=True)
     os.sync()
 

@@ -50,7 +50,7 @@ TARGETS = {"common": ">= 2.5", "captum": ">= 1.5", "nnsight": ">= 1.5"}
 
 
 def prompts(number: int) -> tuple[str, list[Item]]:
-    """All rows of so many items' questions of BLEnD, where the files are; else of `everyday`."""
+    """All rows of this many items' questions, of BLEnD if its files are there, else of `everyday`."""
     folder = os.environ.get("CULNIG_DATA")
     if folder is None:
         name, items = "everyday", registry.benchmark("everyday").read(None)
@@ -202,7 +202,7 @@ WAYS: dict[str, Callable[[BoundModel, str, list[Item], Path], Totals]] = {
 
 
 def work(way: str, n_items: int, output: Path) -> None:
-    """Go one way in this process and print seconds and peak memory."""
+    """Run one implementation in this process and print seconds and peak memory."""
     bound = load_model("embedded")
     name, items = prompts(n_items)
     if way in ("captum", "nnsight"):

@@ -1,6 +1,6 @@
 """The command group, and the one place where exceptions become exit codes.
 
-0 done    1 a result says no    2 bad usage or input    3 environment    130 interrupted
+0 success    1 a check failed    2 bad usage or input    3 environment    130 interrupted
 """
 
 from __future__ import annotations
