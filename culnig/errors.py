@@ -172,15 +172,15 @@ class NonFiniteError(InputError):
         token: int,
         neuron: int,
         *,
-        what: str = "products of gradient and activation",
+        values: str = "products of gradient and activation",
         where: str = "",
     ) -> None:
         self.count, self.item, self.token, self.neuron = count, item, token, neuron
         self.where = where
         of_module = f" of {where}" if where else ""
         super().__init__(
-            f"{count} {what}{of_module} are NaN or infinite, the first at item {item}, token {token}, neuron "
-            f"{neuron}; scores made from them would be meaningless. Load the model with "
+            f"{count} {values}{of_module} are NaN or infinite, the first at item {item}, token {token}, "
+            f"neuron {neuron}; scores made from them would be meaningless. Load the model with "
             f"{option('dtype', 'float32')} and check its weights"
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -98,21 +98,31 @@ def member(kind: type, key: str) -> str:
     return f"- `{key}`: {summary}\n"
 
 
-def signature(name: str, function: object) -> str:
-    """A call with one argument a line, as long as it does not fit one."""
-    assert callable(function)
-    parameters = [str(parameter) for parameter in inspect.signature(function).parameters.values()]
-    keywords = [
-        number
-        for number, parameter in enumerate(inspect.signature(function).parameters.values())
-        if parameter.kind is parameter.KEYWORD_ONLY
-    ]
-    if keywords:
-        parameters.insert(keywords[0], "*")
+def signature(name: str, function: Callable[..., object]) -> str:
+    """A call on one line if it fits, else with one parameter per line."""
+    parameters: list[str] = []
+    star_needed = True
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            star_needed = False
+        if parameter.kind is parameter.KEYWORD_ONLY and star_needed:
+            parameters.append("*")
+            star_needed = False
+        parameters.append(parameter_text(parameter))
     line = f"culnig.{name}({', '.join(parameters)})"
     if len(line) <= WIDTH:
         return line
     return f"culnig.{name}(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + ")"
+
+
+def parameter_text(parameter: inspect.Parameter) -> str:
+    """`name: annotation = default`, as in the source."""
+    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    text = f"{stars}{parameter.name}: {parameter.annotation}"
+    if parameter.default is parameter.empty:
+        return text
+    default = getattr(parameter.default, "__name__", None) or repr(parameter.default)
+    return f"{text} = {default}"
 
 
 def documentation(value: object) -> str:

@@ -6,28 +6,29 @@ import functools
 from typing import Any
 
 import pytest
-from culnig.cli.model_options import ModelChoice
 
+from culnig import registry
+from culnig.models import loading
 from culnig.models.base import BoundModel
+from culnig.models.settings import LoadSettings
 
-_load = ModelChoice.load
+_load = loading.load_model
 
 
 @functools.cache
 def embedded_model() -> BoundModel:
-    """In float32 on the CPU, loaded as commands load it; whoever changes it gives it back as it was."""
-    return _load(ModelChoice("embedded", {"dtype": "float32", "device": "cpu"}))
+    """In float32 on the CPU, loaded as commands load it. A test that changes it restores it."""
+    return _load("embedded", registry.adapters(), LoadSettings(dtype="float32", device="cpu"))
 
 
 def lend_to_commands(patch: pytest.MonkeyPatch) -> None:
     """Commands of this process take `embedded_model`, under the attention that they ask for."""
 
-    def load(choice: ModelChoice, skeleton: Any = None) -> BoundModel:
-        assert choice.source == "embedded"
-        assert choice.options["dtype"] == "float32"
-        asked = choice.options.get("attention", "auto")
+    def load(source: str, adapters: Any, settings: LoadSettings, *, skeleton: Any = None) -> BoundModel:
+        assert source == "embedded"
+        assert settings.dtype == "float32"
         bound = embedded_model()
-        bound.model.set_attn_implementation("sdpa" if asked == "auto" else asked)
+        bound.model.set_attn_implementation("sdpa" if settings.attention == "auto" else settings.attention)
         return bound
 
-    patch.setattr(ModelChoice, "load", load)
+    patch.setattr(loading, "load_model", load)

@@ -77,8 +77,8 @@ class CountryRCAll(CountryRC):
         """All items: passage by passage, then culture by culture, then wording by wording."""
         cultures = _blend_cultures()
         targets = [culture.key for culture in cultures if culture.specific_target]
-        others = [record for key, record in registry.cultures().items() if key not in targets]
-        return make_items(*_own_texts(), cultures, others)
+        further = [record for key, record in registry.cultures().items() if key not in targets]
+        return make_items(*_own_texts(), cultures, further)
 
 
 def _blend_cultures() -> list[Culture]:
@@ -94,15 +94,15 @@ def make_items(
     passages: Sequence[Passage],
     wordings: Sequence[Wording],
     cultures: Sequence[Culture],
-    others: Sequence[Culture] = (),
+    further: Sequence[Culture] = (),
 ) -> Iterator[Item]:
-    """Each passage about the cultures with `specific_target`, then about `others`, in every wording.
+    """Each passage about the cultures with `specific_target`, then about `further`, in every wording.
 
     `cultures` includes those that serve only as wrong options; its order does not matter.
     """
     cultures = sorted(cultures, key=lambda culture: culture.key)
     golds = list(enumerate(culture for culture in cultures if culture.specific_target))
-    golds += [(_column(c), c) for c in sorted(others, key=lambda culture: culture.key)]
+    golds += [(_column(c), c) for c in sorted(further, key=lambda culture: culture.key)]
     for row, passage in enumerate(passages):
         for column, gold in golds:
             for number, wording in enumerate(wordings):
@@ -125,12 +125,12 @@ def make_items(
 
 def choose_distractors(item_id: str, gold: Culture, cultures: Sequence[Culture]) -> list[Culture]:
     """The three wrong options of an item; the first is the one that a passage may mention."""
-    others = [
+    further = [
         culture
         for culture in cultures
         if culture.key != gold.key and not culture.iso.startswith(f"{gold.iso}-")
     ]
-    return _by_hash(item_id, others)[: N_OPTIONS - 1]
+    return _by_hash(item_id, further)[: N_OPTIONS - 1]
 
 
 def option_name(culture: Culture) -> str:

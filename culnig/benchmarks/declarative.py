@@ -238,8 +238,8 @@ def read_declaration(path: Path) -> Declaration:
     try:
         return Declaration.model_validate(document)
     except ValidationError as error:
-        (line, first), *others = (_problem(each, lines) for each in error.errors())
-        more = [f"line {number}: {text}" if number else text for number, text in others]
+        (line, first), *further = (_problem(each, lines) for each in error.errors())
+        more = [f"line {number}: {text}" if number else text for number, text in further]
         raise DataFileError(path, "; ".join([first, *more]), line=line) from None
 
 

@@ -36,9 +36,8 @@ def command(out: Path, quick: bool, overwrite: bool, as_json: bool) -> None:
         )
         return
     _print_result(done.neurons, rows)
-    print_line(
-        f"Computed on {done.run.record['versions']['processor']}; on another processor the last digits may differ."
-    )
+    processor = done.run.record["versions"]["processor"]
+    print_line(f"Computed on {processor}; on another processor the last digits may differ.")
     print_line()
     for name, path in done.files.items():
         print_line(f"{name + ':':12}{path}")

@@ -64,10 +64,10 @@ def command(
 
 def _print(document: dict[str, Any]) -> None:
     for measure, tables in document["measures"].items():
-        what = f"target − {document['control']}" if measure == "difference" else "raw"
+        measured = f"target − {document['control']}" if measure == "difference" else "raw"
         groups = [tables["overall"], *tables["by_topic"], *tables["by_culture"]]
         print_table(
-            f"{document['neuron_set']} on {document['benchmark']}, {what}: scores summed over "
+            f"{document['neuron_set']} on {document['benchmark']}, {measured}: scores summed over "
             f"{document['n_neurons']:,} neurons",
             ("items", "n", "mean sum", "sum positive", "neurons positive"),
             [

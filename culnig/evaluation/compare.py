@@ -31,9 +31,9 @@ def compare(
     opened = [own if isinstance(own, Evaluation) else open_evaluation(own) for own in evaluations]
     if not opened:
         raise InputError("nothing to compare; give one evaluation or several")
-    first, *others = opened
-    if others:
-        return [row for other in others for row in compare_between(first, other, conditions, against)]
+    first, *later = opened
+    if later:
+        return [row for second in later for row in compare_between(first, second, conditions, against)]
     return compare_within(first, conditions, against or UNMASKED)
 
 

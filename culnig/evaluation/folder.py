@@ -77,25 +77,27 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise StoreError(
             f"{folder} is an evaluation that is not finished; evaluate the same with {option('resume')}"
         )
-    results: dict[str, Any] = _with_todays_names(
+    results: dict[str, Any] = with_todays_names(
         _read_document(folder / RESULTS_FILE, "the results of an evaluation")
     )
     return results
 
 
 _FIRST_EDITION = {"confidence": "p_gold"}
-"""Keys of `results.json` that were renamed."""
+"""Keys and metrics of evaluations and comparisons of arms that were renamed."""
 
 
-def _with_todays_names(value: Any) -> Any:
+def with_todays_names(value: Any) -> Any:
     """A document of the first edition with today's keys and today's name of the unmasked condition."""
     if isinstance(value, list):
-        return [_with_todays_names(inner) for inner in value]
+        return [with_todays_names(inner) for inner in value]
     if not isinstance(value, dict):
         return value
-    renamed = {_FIRST_EDITION.get(key, key): _with_todays_names(inner) for key, inner in value.items()}
+    renamed = {_FIRST_EDITION.get(key, key): with_todays_names(inner) for key, inner in value.items()}
     if isinstance(renamed.get("condition"), str):
         renamed["condition"] = current_name(renamed["condition"])
+    if isinstance(renamed.get("metric"), str):
+        renamed["metric"] = _FIRST_EDITION.get(renamed["metric"], renamed["metric"])
     return renamed
 
 
@@ -149,8 +151,8 @@ def read_answers(folder: Path) -> Answers:
     return {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(answers.items())}
 
 
-def _read_document(path: Path, what: str) -> dict[str, Any]:
-    document = read_json(path, what)
+def _read_document(path: Path, kind: str) -> dict[str, Any]:
+    document = read_json(path, kind)
     if document.get("format") != EVALUATION_FORMAT:
         raise StoreError(f"{path}: format is {document.get('format')!r}, expected {EVALUATION_FORMAT!r}")
     if document.get("format_version") != EVALUATION_FORMAT_VERSION:

@@ -32,7 +32,9 @@ def non_finite_activation(bound: BoundModel, reader: AnswerReader, batch: Batch)
                     segment = bound_slice.segment
                     where = f"{segment.module}, layer {segment.layer} (item {batch.item_ids[item]})"
                     errors.append(
-                        NonFiniteError(int(wrong.sum()), item, token, neuron, what="activations", where=where)
+                        NonFiniteError(
+                            int(wrong.sum()), item, token, neuron, values="activations", where=where
+                        )
                     )
                     return
 
@@ -49,4 +51,4 @@ def non_finite_activation(bound: BoundModel, reader: AnswerReader, batch: Batch)
 
 def _after_the_layers(batch: Batch) -> NonFiniteError:
     where = f"the output head (item {batch.item_ids[0]} or another of its batch)"
-    return NonFiniteError(1, 0, int(batch.lengths[0]) - 1, 0, what="answer probabilities", where=where)
+    return NonFiniteError(1, 0, int(batch.lengths[0]) - 1, 0, values="answer probabilities", where=where)

@@ -146,16 +146,16 @@ def write_json(path: Path, document: Any) -> None:
         temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object; StoreError says what is wrong with it."""
+def read_json(path: Path, kind: str) -> dict[str, Any]:
+    """Read a JSON object; `kind` names the file in errors: "a neuron set". StoreError says what is wrong."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; expected {what}") from None
+        raise StoreError(f"{path}: no such file; expected {kind}") from None
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested or long beyond reason
-        raise StoreError(f"{path}: not {what}: {error}") from None
+        raise StoreError(f"{path}: not {kind}: {error}") from None
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read as {what}: {error.strerror}") from None
+        raise StoreError(f"{path}: cannot be read as {kind}: {error.strerror}") from None
     if not isinstance(document, dict):
-        raise StoreError(f"{path}: not {what}: a JSON {type(document).__name__}, expected an object")
+        raise StoreError(f"{path}: not {kind}: a JSON {type(document).__name__}, expected an object")
     return document

@@ -88,11 +88,11 @@ def create_table(
 def read_moments(group: h5py.Group, n_neurons: int) -> CultureMoments:
     """Read the tables of one benchmark."""
     cultures, n_items = read_cultures(group)
-    one, table = (len(cultures),), (len(cultures), n_neurons)
+    per_culture, table = (len(cultures),), (len(cultures), n_neurons)
     return CultureMoments(
         cultures,
         n_items,
-        _numbers(group, schema.P_GOLD_SUM, one, "f"),
+        _numbers(group, schema.P_GOLD_SUM, per_culture, "f"),
         _numbers(group, schema.SUM, table, "f"),
         _numbers(group, schema.SUM_OF_SQUARES, table, "f"),
         _numbers(group, schema.POSITIVE_COUNT, table, "u"),

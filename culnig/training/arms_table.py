@@ -18,6 +18,7 @@ from culnig.core.items import NO_CULTURE
 from culnig.core.outcomes import Outcomes
 from culnig.core.statistics import holm, paired_differences
 from culnig.errors import StoreError
+from culnig.evaluation.folder import with_todays_names
 from culnig.evaluation.results import as_json, metrics_of, values_of
 from culnig.store.files import read_json, whole_file
 from culnig.training.folder import ARMS_FORMAT
@@ -86,9 +87,9 @@ def contrast_rows(before: Mapping[str, Outcomes], after: After, task: str) -> li
                         "benchmark": benchmark,
                         "kind": kind_of(benchmark, task, base),
                         "metric": name,
-                        "change": as_json(one),
+                        "change": as_json(change),
                     }
-                    for name, one in zip(names, compared, strict=True)
+                    for name, change in zip(names, compared, strict=True)
                 ]
     return _adjusted(rows)
 
@@ -131,7 +132,8 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def read_arms(folder: Path) -> dict[str, Any]:
     """`arms.json` of a comparison of arms; StoreError where it is missing, unfinished or foreign."""
-    document = read_json(folder / ARMS_FILE, "a comparison of arms (`train --arms`)")
+    stored = read_json(folder / ARMS_FILE, "a comparison of arms (`train --arms`)")
+    document: dict[str, Any] = with_todays_names(stored)
     if document.get("format") != ARMS_FORMAT or document.get("format_version") != FORMAT_VERSION:
         raise StoreError(
             f"{folder / ARMS_FILE}: format {document.get('format')!r} version "

@@ -24,7 +24,7 @@ from culnig.training.arms import (
     run_arm,
     run_before,
 )
-from culnig.training.arms_table import ARMS_FILE, TABLE_FILE, write_table
+from culnig.training.arms_table import ARMS_FILE, TABLE_FILE, read_arms, write_table
 from culnig.training.folder import TrainingFolder
 from culnig.training.plan import Plan
 from culnig.training.settings import TrainOptions
@@ -112,6 +112,9 @@ def run_comparison(
     record = comparison_record(bound, comparison, arms, seeds)
     with folder:
         training.start(record, resume=resume)
+        if folder.finished:
+            watching.say(f"{folder.path} is finished already")
+            return read_arms(folder.path) if watching.writes else {}
         before = run_before(bound, comparison, folder.path, watching)
         after = {
             arm: [
@@ -125,4 +128,5 @@ def run_comparison(
         document = arms_document(folder.path, comparison, before, after, seeds, record)
         write_table(folder.path / TABLE_FILE, [*document["changes"], *document["contrasts"]])
         write_json(folder.path / ARMS_FILE, document)
+        folder.clean_up()
     return document

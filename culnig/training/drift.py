@@ -58,8 +58,8 @@ def relative_change(
         then = before.get(rows.part.parameter, now)
         changes = (now.float() - then.to(now.device).float(), then.float())
         for total, values in zip(squares, changes, strict=True):
-            others = [axis for axis in range(values.ndim) if axis != rows.part.axis]
-            sums = (values**2).sum(dim=others) if others else values**2
+            summed = [axis for axis in range(values.ndim) if axis != rows.part.axis]
+            sums = (values**2).sum(dim=summed) if summed else values**2
             np.add.at(total, rows.neurons, sums.cpu().double().numpy()[rows.part.indices])
     return np.asarray(np.sqrt(squares[0] / np.maximum(squares[1], np.finfo(float).tiny)))
 
@@ -68,7 +68,7 @@ def moved_neurons(bound: BoundModel, before: Mapping[str, torch.Tensor], plan: P
     """How far the plan's neurons moved, beside all others."""
     layout = bound.layout
     chosen = plan.neurons.flat(layout)
-    others = np.setdiff1d(layout.pool("all"), chosen)
+    remaining = np.setdiff1d(layout.pool("all"), chosen)
     change = relative_change(bound, before, chosen)
     order = np.argsort(-change, kind="stable")[:SHOWN]
     named = layout.neurons(chosen[order])
@@ -76,7 +76,7 @@ def moved_neurons(bound: BoundModel, before: Mapping[str, torch.Tensor], plan: P
         n_neurons=len(chosen),
         n_moved=int(np.sum(change > 0)),
         mean=float(change.mean()),
-        others_mean=float(relative_change(bound, before, others).mean()),
+        others_mean=float(relative_change(bound, before, remaining).mean()),
         most=tuple((*neuron, float(change[index])) for neuron, index in zip(named, order, strict=True)),
     )
 

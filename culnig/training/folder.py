@@ -113,9 +113,9 @@ class TrainingFolder:
         """Write the record of a finished training, after everything else."""
         document = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
         write_json(self.path / TRAINING_FILE, document)
-        self.close()
+        self.clean_up()
 
-    def close(self) -> None:
+    def clean_up(self) -> None:
         """Remove what only a resume needs, and let other processes at the folder."""
         (self.path / REQUEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)

@@ -58,9 +58,9 @@ class LabelLoss:
     def _keep_last(self, head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         if self._last is None:
             return inputs
-        hidden, *others = inputs
+        hidden, *arguments = inputs
         rows = torch.arange(hidden.shape[0], device=hidden.device)
-        return (hidden[rows, self._last.to(hidden.device)].unsqueeze(1), *others)
+        return (hidden[rows, self._last.to(hidden.device)].unsqueeze(1), *arguments)
 
     def __call__(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The loss, a scalar that gradients can be taken of."""

@@ -208,8 +208,8 @@ class Trainer:
 
         on = torch.full((len(batch), self._n_sets + 1), 1 - OWN_DROPPED)  # general facts, passages: all sets
         own = torch.nn.functional.one_hot(lessons.culture[chosen], self._n_sets - 1).bool()
-        others = torch.tensor(OTHERS_ON)[self._draw(len(OTHERS_ON), BATCH)][:, None]
-        on[:BATCH, :-2] = torch.where(own, (1 - OWN_DROPPED) * ~own_off, others)
+        other_sets = torch.tensor(OTHERS_ON)[self._draw(len(OTHERS_ON), BATCH)][:, None]
+        on[:BATCH, :-2] = torch.where(own, (1 - OWN_DROPPED) * ~own_off, other_sets)
         on[:BATCH, -2:-1] = (1 - SHARED_DROPPED) * (known | own_off)
         on[:, -1] = 1 - UNPLANTED_DROPPED
         self._switch.set(on, self._generator)

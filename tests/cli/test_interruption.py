@@ -112,14 +112,13 @@ class Watched:
 
 def test_an_interruption_that_python_drops_is_raised_by_the_next_step_of_progress(listening):
     with interruption.noticed(), progress_view(quiet=True) as view:
-        view.add("items", 2)
-        view.advance("items", 1)
+        view.progress("items", 1, 2)
         watched = Watched()
         reference = weakref.ref(watched, lambda dead: signal.raise_signal(signal.SIGINT))
         del watched  # else Python would say "Exception ignored in"; it goes on
         assert reference() is None
         with pytest.raises(KeyboardInterrupt):
-            view.advance("items", 1)
+            view.progress("items", 2, 2)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -132,10 +131,10 @@ def test_an_interruption_while_a_file_is_written_waits_for_the_next_step(listeni
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with interruption.noticed(), progress_view(quiet=True) as view:
-        view.add("items", 1)
+        view.progress("items", 0, 1)
         files.write_json(tmp_path / "x.json", {"whole": True})
         with pytest.raises(KeyboardInterrupt):
-            view.advance("items", 1)
+            view.progress("items", 1, 1)
     assert files.read_json(tmp_path / "x.json", "a test") == {"whole": True}
 
 

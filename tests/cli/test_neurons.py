@@ -95,7 +95,7 @@ def test_sets_of_different_models_are_refused(culnig, files, tmp_path, operation
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["union", "a"], "1 neuron sets given; at least 2 are needed"),
+        (["union", "a"], "1 neuron sets given; give at least 2"),
         (["diff", "a", "b", "c"], "two neuron sets can be compared this way, 3 are given"),
         (["overlap", "a", "nowhere"], "no such file"),
         (["convert", "a", "b", "--to", "csv"], "2 sets were read, a csv file holds one"),

@@ -105,7 +105,7 @@ def test_shards_are_merged_to_the_run(culnig, run_folder, model_folder, tmp_path
     [
         (["--memory", "much"], "'much' is not a size"),
         (["--memory", "0"], "'0' is not a size"),
-        (["--layers", "one"], "'one' is no layer"),
+        (["--layers", "one"], "'one' is neither a layer nor a range"),
         (["--aggregator", "mean", "--half", "3"], "3 is not in the range"),
         (["--items", "nobody"], "no stored item of benchmark"),
     ],
@@ -121,7 +121,7 @@ def test_mistakes_of_reduce(culnig, item_run, tmp_path, arguments, message):
 def test_mistakes_of_a_shard(culnig, model_folder, tmp_path, shard):
     done = culnig(*score_arguments(model_folder, tmp_path / "run", "--shard", shard))
     assert done.code == 2
-    assert "i/n with i from 1 to n" in done.err
+    assert "I/N with I from 1 to N" in done.err
 
 
 def test_verify_and_top_are_for_runs(culnig, tmp_path):

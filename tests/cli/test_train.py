@@ -261,7 +261,7 @@ def test_a_finished_comparison_is_left_as_it_is(culnig, compared, model_folder, 
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     again = culnig(*arms(model_folder, plan, data, folder, *more, "--resume"))
     assert again.code == 0, again.err
-    assert "rows, seed 43: finished already" in " ".join(again.err.split())
+    assert "arms is finished already" in " ".join(again.err.split())
     other = culnig(*arms(model_folder, plan, data, folder, *more, "--resume", "--learning-rate", "1e-5"))
     assert other.code == 2
     assert "made for something else: settings.learning_rate is 0.001 there and 1e-05" in " ".join(

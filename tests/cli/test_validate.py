@@ -24,7 +24,7 @@ SMALL = ("--cultures", 3, "--questions", 4, "--neurons-per-culture", 4, "--layer
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--cultures", 2), "cultures is 2; at least 3"),
+        (("--cultures", 2), "cultures is 2; give at least 3"),
         (("--cultures", 17), "at most 16"),
         (("--neurons-per-culture", 100), "900 planted neurons; at most half"),
         (("--seed", -1), "seed is -1"),

@@ -109,7 +109,7 @@ def test_a_short_answer_cannot_be_encoded_as_a_label(bound):
 )
 def test_a_short_answer_that_contradicts_itself_is_refused(change):
     fields = {"options": (), "answer": "tea", "accepted": ("tea",), "language": "en", **change}
-    with pytest.raises(InputError, match="item x: a short answer has no labels"):
+    with pytest.raises(InputError, match="item x: an item with `accepted` answers must have no options"):
         Item("x", "x", "UK", "test", "?", **fields)
 
 

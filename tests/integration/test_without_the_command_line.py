@@ -124,7 +124,7 @@ _OPTIONS: dict[str, Any] = {"LoadOptions": LoadOptions, "TrainOptions": TrainOpt
 def option_names() -> Iterator[tuple[str, str]]:
     for name, command in COMMANDS.items():
         for parameter in command.params:
-            if isinstance(parameter, click.Option):
+            if isinstance(parameter, click.Option) and not parameter.hidden:
                 flag = max((*parameter.opts, *parameter.secondary_opts), key=len)
                 flag = next((opt for opt in parameter.opts if opt.startswith("--")), flag)
                 yield name, flag

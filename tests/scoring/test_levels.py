@@ -30,7 +30,7 @@ def test_modules_go_by_their_name_or_its_last_part_and_come_in_layout_order():
     ("options", "message"),
     [
         ({"modules": ("gate_porj",)}, "gate_porj.*self_attn.q_proj"),
-        ({"layers": (1, 3)}, "layer 3; there are 0 to 2"),
+        ({"layers": (1, 3)}, "no layer 3; this model has layers 0 to 2"),
     ],
 )
 def test_what_the_model_does_not_have_is_named(options, message):

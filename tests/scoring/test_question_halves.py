@@ -97,7 +97,7 @@ def test_sums_over_all_are_those_of_a_run_without_halves(run, benchmarks, tmp_pa
         np.testing.assert_array_equal(run.moments(name).n_items, plain.moments(name).n_items)
     with pytest.raises(StoreError, match="neither item scores nor halves"):
         plain.first_half("toy")
-    with pytest.raises(StoreError, match="score it again with --level item, or with --halves"):
+    with pytest.raises(StoreError, match="score it again with level='item', or with halves=True"):
         write_toy_run(tmp_path / "old").first_half("toy-target")
 
 
@@ -129,7 +129,7 @@ def test_merged_and_reduced_runs_keep_no_halves(run, benchmarks, tmp_path):
     reduced = Reducer(run, Reduction(), 1 << 30).write(tmp_path / "reduced")
     np.testing.assert_array_equal(reduced.moments("toy").sum, run.moments("toy").sum)
     for made in (merged, reduced):
-        with pytest.raises(StoreError, match="with --halves for split halves alone"):
+        with pytest.raises(StoreError, match="with halves=True for split halves alone"):
             made.first_half("toy")
 
 

@@ -106,7 +106,7 @@ def test_sets_follow_the_definition(item_run, monkeypatch, pool, cells):
 
 
 def test_impossible_selections_are_refused(item_run, tmp_path):
-    with pytest.raises(StoreError, match="score it again with --level item"):
+    with pytest.raises(StoreError, match="score it again with level='item'"):
         prompt_counts(write_toy_run(tmp_path / "sums"))
     with pytest.raises(SelectionError, match=r"threshold is 0; give a number above 0"):
         prompt_counts(item_run, KnowledgeSettings(threshold=0))
