@@ -2,9 +2,9 @@
 
 If neurons are specific, a mask hurts its own culture most and related cultures next. The change matrix
 averages the benchmarks; ranks are taken within each benchmark (1: fell most) and then averaged, as the paper
-does (METHOD §6). Diagonal dominance tests whether the masks fit their own cultures better than masks that
-are assigned to cultures at random. Every assignment has each mask and each culture once, so a culture that is
-easy to hurt, or a mask that hurts all cultures, does not count.
+does (docs/method.md). Diagonal dominance asks whether the masks fit their own cultures better than masks
+that are assigned at random. Every assignment uses each mask and each culture once, so a culture that is easy
+to hurt, or a mask that hurts all cultures, does not count.
 """
 
 from __future__ import annotations

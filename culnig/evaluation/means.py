@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.core.items import Item
 from culnig.errors import InputError, MismatchError, option
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
-from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.encoding import EncodedItem
 from culnig.inference.fitting import Fallback
 from culnig.models.base import BoundModel
 from culnig.store.run import Run
@@ -37,21 +36,6 @@ class Activations:
     """Mean over all tokens of all prompts, shape (neuron,)."""
     samples: NDArray[np.float64]
     """Activations at one token of each prompt, drawn at random, shape (prompt, neuron)."""
-
-
-def mean_activations(
-    bound: BoundModel,
-    items: Sequence[Item],
-    flat: NDArray[np.int64],
-    *,
-    token_budget: int = DEFAULT_TOKEN_BUDGET,
-) -> NDArray[np.float64]:
-    """Mean activation of the neurons at the flat indices `flat` over all real tokens of `items`, (neuron,).
-
-    The items' answers must be labels. InputError if there is no item.
-    """
-    prompts = [encoded.token_ids for encoded in Encoder(bound).encode_all(items)]
-    return activations_of(bound, prompts, flat, token_budget=token_budget).mean
 
 
 def activations_of(

@@ -3,8 +3,8 @@
 Metrics are means over items: `accuracy` (the most probable token of the whole vocabulary is the gold
 label), `option_accuracy` (the gold label is the most probable of the labels), `p_gold` (P(gold)),
 `log_probability` (its natural logarithm) and `option_mass` (probability on all labels together).
-`alignment` measures how near answers on a scale are (METHOD §5). A metric that does not apply is None: short
-answers have no labels, so only an accuracy, and only scales have an alignment.
+`alignment` measures how near answers on a scale are (docs/method.md, Masking and evaluation). A metric that
+does not apply is None: short answers have no labels, so only an accuracy; only scales have an alignment.
 
 `loss` splits a loss of accuracy into format and knowledge (see `losses`), `calibration_error` says how far
 P among the labels is from how often it is right.

@@ -59,7 +59,7 @@ def load_model(
     tokenizer = load_tokenizer(source, settings)
     name, options = locate(source)
     placed = settings.device_map is not None or settings.quantize is not None
-    with reading(source, name):
+    with reading(source, name, options):
         model = skeleton.auto_class.from_pretrained(
             name,
             config=skeleton.config,
@@ -86,7 +86,7 @@ def load_tokenizer(source: str, settings: LoadSettings | None = None) -> Any:
     name, options = locate(source)
     from transformers import AutoTokenizer
 
-    with reading(source, name):
+    with reading(source, name, options):
         tokenizer = AutoTokenizer.from_pretrained(name, **reading_options(options, settings))
     # without its files a tokenizer may have special tokens only
     if len(tokenizer) < SMALLEST_VOCABULARY:

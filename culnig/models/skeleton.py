@@ -44,20 +44,20 @@ def load_skeleton(
     import torch
     from transformers import AutoConfig
 
-    with reading(source, name):
+    with reading(source, name, options):
         config = AutoConfig.from_pretrained(name, **reading_options(options, settings))
     auto_class = _causal_class(source, config)
-    options = _building_options(config, settings)
-    with reading(source, name), torch.device("meta"):
+    building = _building_options(config, settings)
+    with reading(source, name, options), torch.device("meta"):
         model = auto_class.from_config(
             config,
             dtype=_dtype(config, settings),
             trust_remote_code=settings.trust_remote_code,
-            **options,
+            **building,
         )
     model.eval()
     bound = bind_model(asked, model, cast(Any, None), adapters)
-    return Skeleton(bound, config, auto_class, options)
+    return Skeleton(bound, config, auto_class, building)
 
 
 def _causal_class(source: str, config: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from culnig.errors import CulnigError, EnvironmentProblem, ModelLoadError, UnknownNameError, option
 from culnig.models.embedded import embedded_model_file
+from culnig.models.gguf import parsed_once
 from culnig.models.settings import LoadSettings
 
 EMBEDDED = "embedded"
@@ -49,11 +50,15 @@ def reading_options(options: dict[str, Any], settings: LoadSettings) -> dict[str
 
 
 @contextlib.contextmanager
-def reading(source: str, name: str) -> Iterator[None]:
-    """Read files of a model without progress bars; failures become errors with advice."""
+def reading(source: str, name: str, options: dict[str, Any]) -> Iterator[None]:
+    """Read files of a model without progress bars; failures become errors with advice.
+
+    `name` and `options` are those of `locate`.
+    """
     with _quiet():
         try:
-            yield
+            with parsed_once() if "gguf_file" in options else contextlib.nullcontext():
+                yield
         except CulnigError:
             raise
         except ImportError as error:

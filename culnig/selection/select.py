@@ -66,7 +66,7 @@ def select_general(
     overwrite: bool = False,
     **evidence: Unpack[EvidenceOptions],
 ) -> NeuronSet:
-    """Neurons that matter for all cultures together, best first (METHOD §3).
+    """Neurons that matter for all cultures together, best first (docs/method.md).
 
     `top_mlp` and `top_attention` are the shares of the two pools to keep (default 0.01 and 0.002), `exclude`
     is the share of each pool to remove, highest exclusion scores first (0.01). `pools` replaces the two
@@ -105,7 +105,7 @@ def select_specific(
     overwrite: bool = False,
     **options: Any,
 ) -> NeuronSet:
-    """Neurons that matter for one culture more than for the others, best first (METHOD §4).
+    """Neurons that matter for one culture more than for the others, best first (docs/method.md).
 
     `options` are those of `select_specific_sets`; `out` is a file to write.
     """

@@ -11,7 +11,7 @@ from culnig.models.settings import LoadOptions
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a training depends on besides model, plan and task. Defaults are the paper's (METHOD §6)."""
+    """What a training depends on besides model, plan and task. Defaults are the paper's (docs/method.md)."""
 
     learning_rate: float = 3e-5
     """Of AdamW without decay; it stays constant."""

@@ -7,11 +7,16 @@ import torch
 import culnig
 from culnig.errors import InputError, MismatchError
 from culnig.evaluation import means
-from culnig.evaluation.means import activations_of, mean_activations, stored_prompts
+from culnig.evaluation.means import activations_of, stored_prompts
 from culnig.inference.encoding import Encoder
 from tests.stored_runs import N_TARGET, score_tiny
 from tests.tiny_models import tiny_items, tiny_model
 from tests.tolerances import assert_values_equal
+
+
+def mean_activations(bound, items, flat, **options):
+    prompts = [encoded.token_ids for encoded in Encoder(bound).encode_all(items)]
+    return activations_of(bound, prompts, flat, **options).mean
 
 
 @pytest.mark.parametrize("family", ["llama", "phi3"])

@@ -180,7 +180,7 @@ def test_row_masks_over_all_mlps_keep_the_planted_culture(all_mlps):
 
 
 def test_row_masks_keep_the_neurons_but_not_what_they_know(compared):
-    """Where their MLP alone must learn, and fast, the others beside them speak over the masked neurons."""
+    """Where only their own MLP learns, and fast, the neurons beside them outweigh the masked ones."""
     before, after, plan = compared
     rows, contrasts = change_rows(before, after, TASK), contrast_rows(before, after, TASK)
     lost = row(rows, arm="rows", benchmark=FACTS, metric="accuracy")
