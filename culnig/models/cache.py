@@ -58,11 +58,10 @@ def cached_folder(file: Path, dtype: str, *, weights: bool) -> Path | None:
     Its files are compared with their checksums: all of them with `weights`, else configuration and tokenizer.
     A damaged entry is removed, with a CacheWarning.
     """
-    root = _root()
-    if root is None or not root.is_dir():
+    folder = entry_folder(file, dtype)
+    if folder is None:
         return None
     try:
-        folder = root / _entry_name(root, file, dtype)
         if not folder.is_dir():
             return None
         check_entry(folder, weights=weights)
@@ -75,23 +74,33 @@ def cached_folder(file: Path, dtype: str, *, weights: bool) -> Path | None:
     return folder
 
 
-def keep(file: Path, dtype: str, model: Any, tokenizer: Any) -> None:
-    """Write what was read from a GGUF file as an entry, and remove the oldest entries beyond the limit.
-
-    A model larger than the limit or the free space of the disk is not kept, and none while another process
-    writes to the cache.
-    """
+def entry_folder(file: Path, dtype: str) -> Path | None:
+    """The folder that an entry for the GGUF file has or would have; None where the cache cannot be used."""
     root = _root()
     if root is None:
-        return
+        return None
+    try:
+        return root / _entry_name(root, file, dtype)
+    except OSError:
+        return None
+
+
+def keep(file: Path, folder: Path, dtype: str, model: Any, tokenizer: Any) -> None:
+    """Write what was read from a GGUF file as an entry, and remove the oldest entries beyond the limit.
+
+    `folder` is the entry's before the file was read; nothing is kept where the file has changed since then. A
+    model larger than the limit or the free space of the disk is not kept, and none while another process
+    writes to the cache.
+    """
+    root = folder.parent
     try:
         n_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
         root.mkdir(parents=True, exist_ok=True)
         if n_bytes > min(size_limit(), shutil.disk_usage(root).free):
             return
         with _locked(root, wait=False) as locked:
-            if locked:
-                _write(root, root / _entry_name(root, file, dtype), file, dtype, model, tokenizer)
+            if locked and entry_folder(file, dtype) == folder:
+                _write(folder, file, dtype, model, tokenizer)
     except EnvironmentProblem:
         raise
     except (
@@ -193,7 +202,8 @@ def _hash_of(root: Path, file: Path) -> str:
     return digest
 
 
-def _write(root: Path, folder: Path, file: Path, dtype: str, model: Any, tokenizer: Any) -> None:
+def _write(folder: Path, file: Path, dtype: str, model: Any, tokenizer: Any) -> None:
+    root = folder.parent
     for leftover in _leftovers(root):  # of processes that were killed; the lock says that none is at work
         shutil.rmtree(leftover, ignore_errors=True)
     if folder.is_dir():  # another process was first

@@ -8,17 +8,18 @@ adapters; this file calls them and turns their failures into errors with advice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
-from culnig.models.cache import discard, keep
+from culnig.models.cache import discard, entry_folder, keep
 from culnig.models.cache_entry import EntryProblem, check_loaded
 from culnig.models.peft_adapter import check_adapter_folder, merge_adapter, with_base
 from culnig.models.settings import DTYPES, LoadSettings
 from culnig.models.skeleton import Skeleton, load_skeleton
-from culnig.models.source import EMBEDDED, is_cacheable, locate, reading, reading_options
+from culnig.models.source import EMBEDDED, ModelFiles, is_cacheable, locate, reading, reading_options
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +73,33 @@ def _read_weights(
 ) -> Any:
     """The model on its device; what was read from a GGUF file is kept in the cache."""
     files = locate(source, settings, weights=True)
+    if files.cached is not None:
+        try:
+            model = _from_pretrained(source, files, settings, skeleton, device)
+            check_loaded(files.cached, model)
+        except (EntryProblem, ModelLoadError) as problem:
+            discard(files.cached, str(problem))
+            files = replace(files, cached=None)
+        else:
+            model.config.name_or_path = files.original_name
+    if files.cached is None:
+        entry = None
+        if files.gguf is not None and is_cacheable(settings) and settings.device_map is None:
+            entry = entry_folder(files.gguf, settings.dtype)
+        model = _from_pretrained(source, files, settings, skeleton, device)
+        if files.gguf is not None:
+            _as_plain_floats(model)
+        if files.gguf is not None and entry is not None:
+            keep(files.gguf, entry, settings.dtype, model, tokenizer)
+    if settings.device_map is None and settings.quantize is None:
+        model.to(device=device)
+    return model
+
+
+def _from_pretrained(
+    source: str, files: ModelFiles, settings: LoadSettings, skeleton: Skeleton, device: torch.device
+) -> Any:
+    """The model as transformers reads it: on the CPU, or placed by a device map or quantization."""
     placed = settings.device_map is not None or settings.quantize is not None
     with reading(source, files):
         model = skeleton.auto_class.from_pretrained(
@@ -84,20 +112,7 @@ def _read_weights(
             **skeleton.options,
             **reading_options(files, settings),
         )
-        if "gguf_file" in files.options:
-            _as_plain_floats(model)
-        if files.gguf and not files.cached and not placed and is_cacheable(settings):
-            keep(files.gguf, settings.dtype, model, tokenizer)
     _check_placed(source, model)
-    if files.cached:
-        try:
-            check_loaded(files.cached, model)
-        except EntryProblem as problem:
-            discard(files.cached, str(problem))
-            return _read_weights(source, settings, skeleton, tokenizer, device)
-        model.config.name_or_path = files.original_name
-    if not placed:
-        model.to(device=device)
     return model
 
 

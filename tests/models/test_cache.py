@@ -188,6 +188,46 @@ def test_weights_that_are_not_the_files_are_read_again(file, folder):
         assert_equal(load(file), expected)
 
 
+def test_an_entry_that_vanishes_while_it_is_read_is_replaced_by_the_file(file, monkeypatch):
+    expected = load(file)
+    located = loading.locate
+
+    def vanishing(*args, **kwargs):
+        files = located(*args, **kwargs)
+        if kwargs.get("weights"):
+            shutil.rmtree(files.cached)
+        return files
+
+    monkeypatch.setattr(loading, "locate", vanishing)
+    with pytest.warns(CacheWarning, match="is not used and made again: cannot load model"):
+        assert_equal(load(file), expected)
+
+
+def test_damage_that_cannot_be_removed_costs_a_warning_and_no_run(file, folder, monkeypatch):
+    expected = load(file)
+    (entry,) = folder.glob("[!.]*/entry.json")
+    entry.write_text(json.dumps(json.loads(entry.read_text()) | {"weights_hash": "0" * 64}))
+
+    def refused(folder):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(cache, "_remove", refused)
+    with pytest.warns(CacheWarning, match="weights are not those"):
+        assert_equal(load(file), expected)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(file, monkeypatch):
+    kept = loading.keep
+
+    def late(*args):
+        write_gguf(file, seed=1)
+        kept(*args)
+
+    monkeypatch.setattr(loading, "keep", late)
+    load(file)
+    assert entries() == []
+
+
 def test_off_reads_and_writes_nothing(file, folder, monkeypatch):
     monkeypatch.setenv("CULNIG_CACHE", "off")
     load(file)
