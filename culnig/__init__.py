@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from culnig.evaluation.stored import Evaluation, open_evaluation
     from culnig.lemmatizers.base import Lemmatizer
     from culnig.models.base import BoundModel, ModelAdapter, ModuleSlice
+    from culnig.models.cache import clear_cache, list_cache
     from culnig.models.intervention import Resample, Scale, SetTo, intervene
     from culnig.planning.request import plan
     from culnig.reanalysis.offline import reduce
@@ -83,6 +84,7 @@ _NAMES = {
     "culnig.evaluation.stored": ("Evaluation", "open_evaluation"),
     "culnig.lemmatizers.base": ("Lemmatizer",),
     "culnig.models.base": ("BoundModel", "ModelAdapter", "ModuleSlice"),
+    "culnig.models.cache": ("clear_cache", "list_cache"),
     "culnig.models.intervention": ("Resample", "Scale", "SetTo", "intervene"),
     "culnig.planning.request": ("plan",),
     "culnig.reanalysis.offline": ("reduce",),
@@ -145,6 +147,7 @@ __all__ = [
     "__version__",
     "audit",
     "check_benchmark",
+    "clear_cache",
     "compare",
     "compare_arms",
     "demo",
@@ -155,6 +158,7 @@ __all__ = [
     "instances",
     "intervene",
     "list_benchmarks",
+    "list_cache",
     "list_cultures",
     "list_models",
     "list_plugins",

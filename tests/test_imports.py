@@ -249,6 +249,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["list", "benchmarks"],
         ["list", "cultures"],
         ["list", "models"],
+        ["cache", "list"],
     ],
     ids=" ".join,
 )

@@ -126,17 +126,8 @@ class BoundModel:
 
     @property
     def weights_hash(self) -> str:
-        """SHA-256 over name, shape and 64 evenly spaced values of every parameter.
-
-        Fast on the largest model, and different for any fine-tuned copy with more than a few changed values.
-        """
-        digest = hashlib.sha256()
-        for name, parameter in sorted(self.model.named_parameters()):
-            flat = parameter.detach().reshape(-1)
-            values = flat[:: max(1, flat.numel() // 64)][:64].float().cpu().numpy()
-            digest.update(f"{name} {tuple(parameter.shape)}".encode())
-            digest.update(values.tobytes())
-        return digest.hexdigest()
+        """See `weights_hash`."""
+        return weights_hash(self.model)
 
     @property
     def input_device(self) -> torch.device:
@@ -149,6 +140,20 @@ class BoundModel:
         """Longest sequence that the model's configuration allows; None if it sets no limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(limit) if limit else None
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over name, shape and 64 evenly spaced values of every parameter.
+
+    Fast on the largest model, and different for any fine-tuned copy with more than a few changed values.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        flat = parameter.detach().reshape(-1)
+        values = flat[:: max(1, flat.numel() // 64)][:64].float().cpu().numpy()
+        digest.update(f"{name} {tuple(parameter.shape)}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def bind_model(

@@ -45,11 +45,13 @@ def parsed_once() -> Iterator[None]:
 def _reader(path: str | Path, mode: str = "r") -> Any:
     """In place of `gguf.GGUFReader`."""
     state = Path(path).stat()
-    return _kept_reader(str(Path(path).resolve()), mode, state.st_size, state.st_mtime_ns)
+    return _kept_reader(
+        str(Path(path).resolve()), mode, (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    )
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_reader(path: str, mode: str, n_bytes: int, mtime: int) -> Any:
+def _kept_reader(path: str, mode: str, state: tuple[int, ...]) -> Any:
     return _reader_class()(path, mode)
 
 

@@ -8,15 +8,18 @@ adapters; this file calls them and turns their failures into errors with advice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
+from culnig.models.cache import discard, entry_folder, keep
+from culnig.models.cache_entry import EntryProblem, check_loaded
 from culnig.models.peft_adapter import check_adapter_folder, merge_adapter, with_base
 from culnig.models.settings import DTYPES, LoadSettings
 from culnig.models.skeleton import Skeleton, load_skeleton
-from culnig.models.source import EMBEDDED, locate, reading, reading_options
+from culnig.models.source import EMBEDDED, ModelFiles, is_cacheable, locate, reading, reading_options
 
 if TYPE_CHECKING:
     import torch
@@ -57,22 +60,7 @@ def load_model(
         _check_bitsandbytes()
     skeleton = skeleton or load_skeleton(source, adapters, settings)
     tokenizer = load_tokenizer(source, settings)
-    name, options = locate(source)
-    placed = settings.device_map is not None or settings.quantize is not None
-    with reading(source, name, options):
-        model = skeleton.auto_class.from_pretrained(
-            name,
-            config=skeleton.config,
-            dtype=settings.dtype,
-            use_safetensors=True,
-            device_map=(settings.device_map or {"": device}) if placed else None,
-            quantization_config=_quantization(settings, skeleton),
-            **skeleton.options,
-            **reading_options(options, settings),
-        )
-    if not placed:
-        model.to(device=device)
-    _check_placed(source, model)
+    model = _read_weights(source, settings, skeleton, tokenizer, device)
     if settings.adapter is not None:
         model = merge_adapter(model, Path(settings.adapter))
         source = asked if asked != source else f"{source} with adapter {settings.adapter}"
@@ -80,14 +68,70 @@ def load_model(
     return bind_model(source, model, tokenizer, adapters)
 
 
+def _read_weights(
+    source: str, settings: LoadSettings, skeleton: Skeleton, tokenizer: Any, device: torch.device
+) -> Any:
+    """The model on its device; what was read from a GGUF file is kept in the cache."""
+    files = locate(source, settings, weights=True)
+    if files.cached is not None:
+        try:
+            model = _from_pretrained(source, files, settings, skeleton, device)
+            check_loaded(files.cached, model)
+        except (EntryProblem, ModelLoadError) as problem:
+            discard(files.cached, str(problem))
+            files = replace(files, cached=None)
+        else:
+            model.config.name_or_path = files.original_name
+    if files.cached is None:
+        entry = None
+        if files.gguf is not None and is_cacheable(settings) and settings.device_map is None:
+            entry = entry_folder(files.gguf, settings.dtype)
+        model = _from_pretrained(source, files, settings, skeleton, device)
+        if files.gguf is not None:
+            _as_plain_floats(model)
+        if files.gguf is not None and entry is not None:
+            keep(files.gguf, entry, settings.dtype, model, tokenizer)
+    if settings.device_map is None and settings.quantize is None:
+        model.to(device=device)
+    return model
+
+
+def _from_pretrained(
+    source: str, files: ModelFiles, settings: LoadSettings, skeleton: Skeleton, device: torch.device
+) -> Any:
+    """The model as transformers reads it: on the CPU, or placed by a device map or quantization."""
+    placed = settings.device_map is not None or settings.quantize is not None
+    with reading(source, files):
+        model = skeleton.auto_class.from_pretrained(
+            files.name,
+            config=skeleton.config,
+            dtype=settings.dtype,
+            use_safetensors=True,
+            device_map=(settings.device_map or {"": device}) if placed else None,
+            quantization_config=_quantization(settings, skeleton),
+            **skeleton.options,
+            **reading_options(files, settings),
+        )
+    _check_placed(source, model)
+    return model
+
+
+def _as_plain_floats(model: Any) -> None:
+    """Weights of a GGUF file are plain floats once loaded; transformers still calls them quantized."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None and all(parameter.is_floating_point() for parameter in model.parameters()):
+        quantizer.remove_quantization_config(model)
+
+
 def load_tokenizer(source: str, settings: LoadSettings | None = None) -> Any:
     """The tokenizer of the model that `source` names."""
     source, settings = with_base(source, settings or LoadSettings())
-    name, options = locate(source)
+    files = locate(source, settings)
     from transformers import AutoTokenizer
 
-    with reading(source, name, options):
-        tokenizer = AutoTokenizer.from_pretrained(name, **reading_options(options, settings))
+    with reading(source, files):
+        tokenizer = AutoTokenizer.from_pretrained(files.name, **reading_options(files, settings))
+    tokenizer.name_or_path = files.original_name
     # without its files a tokenizer may have special tokens only
     if len(tokenizer) < SMALLEST_VOCABULARY:
         raise ModelLoadError(

@@ -40,24 +40,24 @@ def load_skeleton(
     """
     asked = source
     source, settings = with_base(source, settings or LoadSettings())
-    name, options = locate(source)
+    files = locate(source, settings)
     import torch
     from transformers import AutoConfig
 
-    with reading(source, name, options):
-        config = AutoConfig.from_pretrained(name, **reading_options(options, settings))
+    with reading(source, files):
+        config = AutoConfig.from_pretrained(files.name, **reading_options(files, settings))
     auto_class = _causal_class(source, config)
-    building = _building_options(config, settings)
-    with reading(source, name, options), torch.device("meta"):
+    options = _building_options(config, settings)
+    with reading(source, files), torch.device("meta"):
         model = auto_class.from_config(
             config,
             dtype=_dtype(config, settings),
             trust_remote_code=settings.trust_remote_code,
-            **building,
+            **options,
         )
     model.eval()
     bound = bind_model(asked, model, cast(Any, None), adapters)
-    return Skeleton(bound, config, auto_class, building)
+    return Skeleton(bound, config, auto_class, options)
 
 
 def _causal_class(source: str, config: Any) -> Any:

@@ -6,10 +6,12 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from culnig.errors import CulnigError, EnvironmentProblem, ModelLoadError, UnknownNameError, option
+from culnig.models.cache import cached_folder
 from culnig.models.embedded import embedded_model_file
 from culnig.models.gguf import parsed_once
 from culnig.models.settings import LoadSettings
@@ -17,8 +19,33 @@ from culnig.models.settings import LoadSettings
 EMBEDDED = "embedded"
 
 
-def locate(source: str) -> tuple[str, dict[str, Any]]:
-    """The arguments for transformers: a name or folder, and the GGUF file in it, if any."""
+@dataclass(frozen=True)
+class ModelFiles:
+    """What transformers reads."""
+
+    original_name: str
+    """A hub name or a folder."""
+    gguf: Path | None = None
+    """The GGUF file in the folder."""
+    cached: Path | None = None
+    """The folder of the cache that stands for the GGUF file."""
+
+    @property
+    def name(self) -> str:
+        """What `from_pretrained` is called with."""
+        return self.original_name if self.cached is None else str(self.cached)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords for every `from_pretrained`: the GGUF file, if transformers has to read it."""
+        return {} if self.gguf is None or self.cached else {"gguf_file": self.gguf.name}
+
+
+def locate(source: str, settings: LoadSettings, *, weights: bool = False) -> ModelFiles:
+    """The files of a model. For a GGUF file its folder in the cache, if there is a good one.
+
+    `weights` says that weights will be read, so their checksum is compared too.
+    """
     path = embedded_model_file() if source == EMBEDDED else Path(source)
     if path.is_file():
         if path.suffix != ".gguf":
@@ -26,11 +53,12 @@ def locate(source: str) -> tuple[str, dict[str, Any]]:
                 f"{source}: not a GGUF file; give a .gguf file, a folder with config.json and "
                 f"safetensors, a hub name, or {EMBEDDED!r}"
             )
-        return str(path.parent), {"gguf_file": path.name}
+        cached = cached_folder(path, settings.dtype, weights=weights) if is_cacheable(settings) else None
+        return ModelFiles(str(path.parent), path, cached)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelLoadError(f"{source}: the folder has no config.json, so it is not a model folder")
-        return str(path), {}
+        return ModelFiles(str(path))
     looks_like_path = source.startswith((".", "/", "~")) or source.endswith(".gguf")
     if looks_like_path or source.count("/") > 1:
         raise ModelLoadError(f"{source}: no such file or folder")
@@ -41,30 +69,32 @@ def locate(source: str) -> tuple[str, dict[str, Any]]:
             [EMBEDDED],
             "or give a hub name (owner/name), a model folder or a .gguf file",
         )
-    return source, {}
+    return ModelFiles(source)
 
 
-def reading_options(options: dict[str, Any], settings: LoadSettings) -> dict[str, Any]:
+def is_cacheable(settings: LoadSettings) -> bool:
+    """Whether a GGUF file may be read through the cache: no quantized weights, no code of the model."""
+    return settings.quantize is None and not settings.trust_remote_code
+
+
+def reading_options(files: ModelFiles, settings: LoadSettings) -> dict[str, Any]:
     """Keywords for every `from_pretrained`."""
-    return options | {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
+    return files.options | {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
 
 
 @contextlib.contextmanager
-def reading(source: str, name: str, options: dict[str, Any]) -> Iterator[None]:
-    """Read files of a model without progress bars; failures become errors with advice.
-
-    `name` and `options` are those of `locate`.
-    """
+def reading(source: str, files: ModelFiles) -> Iterator[None]:
+    """Read files of a model without progress bars; failures become errors with advice."""
     with _quiet():
         try:
-            with parsed_once() if "gguf_file" in options else contextlib.nullcontext():
+            with parsed_once() if files.options else contextlib.nullcontext():
                 yield
         except CulnigError:
             raise
         except ImportError as error:
             raise EnvironmentProblem(f"loading {source!r} needs a package: {error}") from error
         except Exception as error:  # a damaged file can raise any error of its reader
-            raise _explained(source, name, error) from error
+            raise _explained(source, files.name, error) from error
 
 
 def _explained(source: str, name: str, error: Exception) -> ModelLoadError:

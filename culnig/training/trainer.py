@@ -57,7 +57,6 @@ def fit(
     TrainingError if the loss is not a number; it names the last checkpoint, which is kept.
     """
     _check_precision(bound)
-    _as_plain_floats(bound.model)
     head = bound.model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if head is None:
         raise BindingError(f"{type(bound.model).__name__} has no output embeddings to read an answer from")
@@ -116,13 +115,6 @@ def _check_precision(bound: BoundModel) -> None:
         raise InputError(
             f"training uses the first visible device, not {device}; choose it with CUDA_VISIBLE_DEVICES"
         )
-
-
-def _as_plain_floats(model: Any) -> None:
-    """Weights of a GGUF file are plain floats once loaded; transformers still calls them quantized."""
-    quantizer = getattr(model, "hf_quantizer", None)
-    if quantizer is not None:
-        quantizer.remove_quantization_config(model)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.abc
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -28,11 +29,13 @@ sys.meta_path.insert(0, _NoCommandLine())
 
 import culnig  # noqa: E402 - the hook comes first
 from tests.reanalysis.released import document, written  # noqa: E402
+from tests.tiny_gguf import write_gguf  # noqa: E402
 from tests.tiny_models import tiny_model  # noqa: E402
 from tests.training.tasks import glue_folder  # noqa: E402
 
 FOLDER = Path(sys.argv[1])
 MODEL = str(FOLDER / "model")
+os.environ["CULNIG_CACHE"] = str(FOLDER / "cache")
 FEW: dict[str, Any] = {"cultures": ("Spain", "China", "Iran"), "per_culture": 2}
 ROLES = ("everyday", "everyday-control", "country-rc")
 
@@ -71,6 +74,19 @@ def list_scorers() -> None:
 @command("list plugins")
 def list_plugins() -> None:
     assert {row["state"] for row in culnig.list_plugins()} == {"ok"}
+
+
+@command("cache list")
+def list_cache() -> None:
+    culnig.load_model(write_gguf(FOLDER / "tiny.gguf"))
+    assert [entry["source"] for entry in culnig.list_cache()["entries"]] == [str(FOLDER / "tiny.gguf")]
+
+
+@command("cache clear")
+def clear_cache() -> None:
+    culnig.load_model(write_gguf(FOLDER / "tiny.gguf"))
+    assert culnig.clear_cache()["entries"] == 1
+    assert culnig.list_cache()["entries"] == []
 
 
 @command("plan")

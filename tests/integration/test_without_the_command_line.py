@@ -24,6 +24,8 @@ SLOW = ("demo", "validate")
 """Commands that train, or load the embedded model."""
 
 FUNCTIONS = {
+    "cache list": ("list_cache",),
+    "cache clear": ("clear_cache",),
     "import": ("import_scores",),
     "list benchmarks": ("list_benchmarks", "check_benchmark"),
     "modules": ("plan_training",),
