@@ -133,7 +133,7 @@ def test_convert_lape_groups(culnig, tmp_path):
     asked = ("neurons", "convert", file, "--run", run.folder)
     several = culnig(*asked, "--to", "culnig", "-o", tmp_path / "x.json")
     assert several.code == 2
-    assert "choose with --group" in several.err
+    assert "choose one with --group" in several.err
     one = culnig(*asked, "--to", "culnig", "--group", "1", "-o", tmp_path / "x.json", "--json")
     assert one.json["sets"] == [{"name": "group 1", "n_neurons": 1}]
     assert culnig(*asked, "--to", "lape", "-o", tmp_path / "back.pth").code == 0

@@ -89,7 +89,7 @@ def test_packing_changes_sizes_and_no_bit(culnig, model_folder, tmp_path, level)
     ("options", "message"),
     [
         (["--modules", "gate_proj"], "choose what --level token stores"),
-        (["--level", "item", "--layers", "1"], "at level 'item' all are scored"),
+        (["--level", "item", "--layers", "1"], "level 'item' stores all"),
         (["--items", "x*"], "use --culture, --limit or --per-culture|For fewer items"),
         (["--score-type", "float16"], "--score-type needs --level item"),
         (["--level", "token", "--score-type", "float16"], "--score-type needs --level item"),

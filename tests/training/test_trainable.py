@@ -111,7 +111,7 @@ def test_another_number_of_parameters_is_refused():
     bound = tiny_model()
     plan = plan_of(bound)
     twice = type(plan)(**{**vars(plan), "train": (*plan.train, plan.train[0])})
-    wanted = "the plan trains 6,720 parameters, 'tiny-llama' has 5,760 of them"
+    wanted = "the plan trains 6,720 parameters, but 'tiny-llama' has 5,760 of them"
     with pytest.raises(MismatchError, match=wanted), planned_weights(bound, twice):
         pass
     assert all(p.requires_grad for p in bound.model.parameters())
