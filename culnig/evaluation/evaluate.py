@@ -68,16 +68,15 @@ def evaluate(
     """Evaluate a model under every condition, write the folder `out` and open it.
 
     Items are chosen as in `read_benchmarks`; `skip_too_long` skips items that are longer than the model
-    allows.
-    Conditions: the unmasked model; each neuron set at each of `factors` (default 0; with `dose`, a series
-    from 0 to 2) and `shares` (of its best neurons); and `random_baseline` random sets beside each, matched by
-    `baseline_match`. `mask="mean"` or `"resample"` replaces activations by those in the prompts of the run
-    `means` instead. `matrix` compares how each culture's set affects every culture.
+    allows. Conditions: the unmasked model; each neuron set at each of `factors` (default 0; with `dose`, a
+    series from 0 to 2) and `shares` (of its best neurons); and `random_baseline` random sets beside each,
+    matched by `baseline_match`. `mask="mean"` or `"resample"` replaces activations by those in the prompts of
+    the run `means` instead. `matrix` compares how each culture's set affects every culture.
 
     `max_new_tokens` limits written answers; `loading` holds the options of `load_model` for a model given by
-    name.
-    `resume` continues an interrupted evaluation. OutputExistsError if the folder is in use, MismatchError if
-    it holds another evaluation or a set is of another model, InputError for options that do not go together.
+    name. `resume` continues an interrupted evaluation. OutputExistsError if the folder is in use,
+    MismatchError if it holds another evaluation or a set is of another model, InputError for options that do
+    not go together.
     """
     sets = SetChoice(neuron_sets)
     asked = Request(
