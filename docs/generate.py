@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -135,5 +136,6 @@ PAGES = {"cli.md": command_line, "api.md": python_interface}
 
 
 if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     for file_name, make in PAGES.items():
-        (FOLDER / file_name).write_text(make().rstrip() + "\n", encoding="utf-8")
+        (folder / file_name).write_text(make().rstrip() + "\n", encoding="utf-8")

@@ -163,7 +163,7 @@ def test_the_quick_demo_shows_neurons_layers_and_masking(culnig, tmp_path):
     assert done.code == 0, done.err
     assert "mlp.gate_proj" in done.out
     assert "general masked" in done.out
-    assert "These figures were computed on" in done.out
+    assert "Computed on" in done.out
     assert "random masked, mean of" in done.out
     for name in (
         "run/scores.h5",

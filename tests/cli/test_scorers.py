@@ -83,4 +83,4 @@ def test_an_unknown_scorer_is_refused_before_the_model_is_loaded(culnig, tmp_pat
 def test_select_lape_needs_its_scorer(culnig, run_folder, tmp_path):
     done = culnig("select", "lape", run_folder, "-o", tmp_path / "lape")
     assert done.code == 2
-    assert "score with --scorer" in done.err
+    assert "add others when scoring, with --scorer" in done.err

@@ -226,7 +226,7 @@ def test_totals_follow_the_scorer(run):
 
 
 def test_a_scorer_that_the_run_does_not_have_is_named(run):
-    with pytest.raises(UnknownNameError, match=r"unknown scorer of run .* 'lrp'.*score with"):
+    with pytest.raises(UnknownNameError, match=r"unknown scorer of run .* 'lrp'.*add others when scoring"):
         Run(run.folder, "lrp")
     with pytest.raises(UnknownNameError, match="unknown scorer 'lrp'"):
         registry.scorer("lrp")

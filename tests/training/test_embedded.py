@@ -11,8 +11,7 @@ import pytest
 
 from culnig import registry
 from culnig.cli.main import run
-from culnig.cli.options import ModelChoice
-from culnig.models.loading import load_model
+from culnig.models import loading
 from culnig.training import trainer
 from culnig.training.folder import COMPLETE
 from culnig.training.plan import PlanSettings, make_plan
@@ -43,7 +42,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bound():
     """Loaded once for all commands; each gives the weights back, but for the last."""
-    return load_model("embedded", registry.adapters())
+    return loading.load_model("embedded", registry.adapters())
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +61,20 @@ def arguments(plan, data, output, *more):
 
 
 def test_three_arms_stopped_once_end_in_one_table(bound, plan, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(ModelChoice, "load", lambda self, skeleton=None: bound)
+    monkeypatch.setattr(loading, "load_model", lambda *model, **options: bound)
     compared = arguments(plan, data, tmp_path / "arms", "--arms", ",".join(ARMS))
     compared += ["--benchmark", "everyday", "--culture", "Spain", "--culture", "China", "--per-culture", "1"]
-    told = trainer._Telling.on_step_end
+    told = trainer._Reporting.on_step_end
 
     def stop_in_the_third_step(self, args, state, control, **more):
         told(self, args, state, control, **more)
         if state.global_step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer._Telling, "on_step_end", stop_in_the_third_step)
+    monkeypatch.setattr(trainer._Reporting, "on_step_end", stop_in_the_third_step)
     assert run(compared) == 130
     assert (tmp_path / "arms" / "top" / "seed-42" / "checkpoints" / "checkpoint-2" / COMPLETE).exists()
-    monkeypatch.setattr(trainer._Telling, "on_step_end", told)
+    monkeypatch.setattr(trainer._Reporting, "on_step_end", told)
     assert run([*compared, "--resume"]) == 0
     document = json.loads((tmp_path / "arms" / "arms.json").read_text())
     for arm in document["arms"]:
