@@ -5,17 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import click
 
-from culnig import registry
 from culnig.cli.options.base import PATH, Command, together
 from culnig.models.settings import ATTENTIONS, DEVICE_MAPS, DTYPES, QUANTIZATIONS, LoadOptions, LoadSettings
-
-if TYPE_CHECKING:
-    from culnig.models.base import BoundModel
-    from culnig.models.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -25,29 +20,6 @@ class ModelChoice:
     source: str
     options: LoadOptions
     """How to load it, as keyword arguments of the library."""
-
-    @property
-    def settings(self) -> LoadSettings:
-        """How to load it; InputError if options exclude each other."""
-        return LoadSettings(**self.options)
-
-    def skeleton(self) -> Skeleton:
-        """The model without its weights."""
-        from culnig.models.loading import load_skeleton
-
-        return load_skeleton(self.source, registry.adapters(), self.settings)
-
-    def tokenizer(self) -> Any:
-        """The model's tokenizer."""
-        from culnig.models.loading import load_tokenizer
-
-        return load_tokenizer(self.source, self.settings)
-
-    def load(self, skeleton: Skeleton | None = None) -> BoundModel:
-        """The model; with a skeleton, its configuration is not read again."""
-        from culnig.models.loading import load_model
-
-        return load_model(self.source, registry.adapters(), self.settings, skeleton=skeleton)
 
 
 _LOADING = (
