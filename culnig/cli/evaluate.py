@@ -10,10 +10,9 @@ import click
 from culnig.cli.evaluation_tables import print_results as print_results
 from culnig.cli.options import (
     PATH,
-    ItemChoice,
     ModelChoice,
     defaults_of,
-    item_choice,
+    item_options,
     model_options,
     out_options,
     prefix_sharing_option,
@@ -30,7 +29,7 @@ from culnig.selection.random import Match
 @defaults_of(evaluate)
 @click.command("evaluate")
 @model_options()
-@item_choice("test")
+@item_options("test")
 @click.option(
     "--neurons",
     "neuron_sets",
@@ -87,8 +86,6 @@ from culnig.selection.random import Match
 @out_options("Evaluation folder to create.")
 def command(
     model: ModelChoice,
-    chosen: ItemChoice,
-    neuron_sets: tuple[str, ...],
     out: Path,
     as_json: bool,
     **options: Any,
@@ -97,12 +94,9 @@ def command(
     with progress_view() as view:
         evaluation = evaluate(
             model.source,
-            chosen.benchmarks,
-            neuron_sets,
-            out,
+            out=out,
             progress=view.progress,
             say=view.say,
-            **chosen.options,
             **model.options,
             **options,
         )

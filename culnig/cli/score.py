@@ -9,11 +9,10 @@ import click
 
 from culnig import api
 from culnig.cli.options import (
-    ItemChoice,
     ModelChoice,
     defaults_of,
     ignored_prefix_sharing_option,
-    item_choice,
+    item_options,
     model_options,
     out_options,
     resume_option,
@@ -31,7 +30,7 @@ from culnig.store.run import Run
 @defaults_of(api.score)
 @click.command("score")
 @model_options()
-@item_choice("identify")
+@item_options("identify")
 @click.option(
     "--aggregator",
     type=click.Choice(AGGREGATORS),
@@ -63,9 +62,7 @@ from culnig.store.run import Run
 )
 @resume_option("run")
 @out_options("Run folder to create.")
-def command(
-    model: ModelChoice, chosen: ItemChoice, out: Path, shard: str | None, as_json: bool, **options: Any
-) -> None:
+def command(model: ModelChoice, out: Path, shard: str | None, as_json: bool, **options: Any) -> None:
     """Score every neuron of a model over benchmarks, per culture, into a run folder.
 
     Under torchrun the processes share the work and end with one run.
@@ -74,12 +71,10 @@ def command(
     with progress_view(quiet=not is_first) as view:
         run = api.score(
             model.source,
-            chosen.benchmarks,
-            out,
+            out=out,
             shard=shard,
             progress=view.progress,
             say=view.say,
-            **chosen.options,
             **model.options,
             **options,
         )

@@ -1,6 +1,5 @@
 """Options that several commands share, each declared once."""
 
-from culnig.benchmarks.choosing import read_benchmarks
 from culnig.cli.options.base import (
     PATH,
     SHARE,
@@ -13,10 +12,8 @@ from culnig.cli.options.base import (
     together,
 )
 from culnig.cli.options.items import (
-    ItemChoice,
     data_dir_option,
     ignored_prefix_sharing_option,
-    item_choice,
     item_options,
     prefix_sharing_option,
     skip_too_long_option,
@@ -27,19 +24,16 @@ __all__ = [
     "PATH",
     "SHARE",
     "Command",
-    "ItemChoice",
     "ModelChoice",
     "data_dir_option",
     "defaults_of",
     "ignored_prefix_sharing_option",
-    "item_choice",
     "item_options",
     "json_option",
     "model_options",
     "out_options",
     "overwrite_option",
     "prefix_sharing_option",
-    "read_benchmarks",
     "resume_option",
     "skip_too_long_option",
     "together",

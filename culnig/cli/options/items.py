@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
 
 import click
 
-from culnig.benchmarks.base import ChosenItems
-from culnig.benchmarks.choosing import DATA_VARIABLE, read_benchmarks
+from culnig.benchmarks.choosing import DATA_VARIABLE
 from culnig.cli.options.base import PATH, Command, together
 from culnig.core.items import SplitChoice
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
-
-
-@dataclass(frozen=True)
-class ItemChoice:
-    """The benchmarks that the options name, and which of their items."""
-
-    benchmarks: tuple[str, ...]
-    data_dir: Path | None
-    split: SplitChoice
-    cultures: tuple[str, ...]
-    limit: int | None
-    per_culture: int | None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The same choice as keyword arguments of the library; benchmarks are a separate argument."""
-        return {name: value for name, value in vars(self).items() if name != "benchmarks"}
-
-    def read(self) -> dict[str, ChosenItems]:
-        """The chosen items by benchmark."""
-        return read_benchmarks(self.benchmarks, **self.options)
 
 
 def data_dir_option() -> Callable[[Command], Command]:
@@ -88,20 +62,6 @@ def item_options(default_split: SplitChoice, *, required: bool = True) -> Callab
             help="Maximum tokens per batch, padding included.",
         ),
     )
-
-
-def item_choice(default_split: SplitChoice, *, required: bool = True) -> Callable[[Command], Command]:
-    """The same options; the command gets one `chosen: ItemChoice`, beside `token_budget`."""
-
-    def decorate(command: Command) -> Command:
-        @functools.wraps(command)
-        def with_choice(**options: Any) -> Any:
-            chosen = ItemChoice(**{name: options.pop(name) for name in ItemChoice.__dataclass_fields__})
-            return command(chosen=chosen, **options)
-
-        return cast(Command, item_options(default_split, required=required)(with_choice))
-
-    return decorate
 
 
 def skip_too_long_option() -> Callable[[Command], Command]:
