@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from culnig import registry
-from culnig.benchmarks.base import ChosenItems
 from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require_items, without_too_long
 from culnig.core.items import SplitChoice
 from culnig.core.neurons import parse_layers
-from culnig.core.processes import Processes, launched, parse_shard
+from culnig.core.processes import launched, parse_shard
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.errors import InputError, argument, check_at_least, check_choice, option
 from culnig.evaluation.evaluate import evaluate
@@ -25,6 +24,7 @@ from culnig.scoring.levels import LEVELS, Level, StoredTensors
 from culnig.selection.select import PAPER, select_general
 from culnig.store.compression import COMPRESSIONS, Compression
 from culnig.store.item_scores import SCORE_TYPES, ScoreType
+from culnig.store.output_folder import check_modes
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from culnig.models.skeleton import Skeleton
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import RunSettings
-    from culnig.scoring.scoring import ScoreSettings
     from culnig.selection.neuron_set import NeuronSet
 
 
@@ -106,9 +105,14 @@ def score(
     second of eight shards, which `culnig.merge` joins, and returns None. OutputExistsError if the folder is
     in use, MismatchError if it holds another run, EnvironmentProblem if memory or disk is too small.
     """
+    from culnig.planning.disk import announce_disk, disk_need
+    from culnig.planning.work import BenchmarkSize
+    from culnig.scoring.run import score_portions
     from culnig.scoring.scoring import ScoreSettings
 
-    _check_numbers(aggregator, token_budget, resume, overwrite)
+    check_choice("aggregator", aggregator, AGGREGATORS)
+    check_at_least("token_budget", token_budget, 1)
+    check_modes("a run", resume=resume, overwrite=overwrite)
     settings = _run_settings(
         *(level, score_type, halves, compression, gradient_checkpointing),
         *(scorers, compat, StoredTensors(tuple(modules), _layers(layers), tuple(items))),
@@ -116,89 +120,57 @@ def score(
     processes = launched() if shard is None else parse_shard(shard)
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     bound, skeleton = model_and_skeleton(model, say, **loading)
-    numbers, keep = ScoreSettings(aggregator, token_budget), {"resume": resume, "overwrite": overwrite}
-    work = _Work(bound, skeleton, loading.get("quantize"), settings, numbers, processes, progress, say)
-    return work.score(chosen, Path(out), skip_too_long, force, keep)
+    require_items(chosen)
+    encoder, skipped = Encoder(bound), dict[str, int]()
+    if skip_too_long:
+        chosen, skipped = without_too_long(chosen, encoder.fitting, bound.max_tokens, say)
+    say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
+    encoded = {name: encoder.encode_all(own.items) for name, own in chosen.items()}
+    sizes = {name: BenchmarkSize.of(benchmark_items) for name, benchmark_items in encoded.items()}
+    need = disk_need(bound, chosen, sizes, settings, token_budget)
+    announce_disk(say, Path(out), need, force=force)
+    tasks = {name: Task(progress, f"score {name}", len(own.items)) for name, own in chosen.items()}
+    score_portions(
+        bound,
+        chosen,
+        ScoreSettings(aggregator, token_budget),
+        Path(out),
+        processes,
+        run_settings=settings,
+        encoded=encoded,
+        resume=resume,
+        overwrite=overwrite,
+        skipped=skipped,
+        planned_memory=None
+        if skeleton is None
+        else _planned_memory(bound, skeleton, sizes, settings, token_budget, loading.get("quantize")),
+        progress=lambda name, n_items: tasks[name].advance(n_items),
+    )
+    if processes.is_shard:
+        return None  # type: ignore[return-value]  # a share of a run is not a run yet
+    return Run(out)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """A run that is about to start."""
+def _planned_memory(
+    bound: BoundModel,
+    skeleton: Skeleton,
+    sizes: Mapping[str, BenchmarkSize],
+    settings: RunSettings,
+    token_budget: int,
+    quantize: str | None,
+) -> dict[str, Any]:
+    """The memory that a plan expects, recorded beside the measured peak."""
+    from culnig.planning.plan import planned_memory
 
-    bound: BoundModel
-    skeleton: Skeleton | None
-    quantize: str | None
-    settings: RunSettings
-    numbers: ScoreSettings
-    processes: Processes
-    progress: Progress
-    say: Say
-
-    def score(
-        self,
-        chosen: dict[str, ChosenItems],
-        folder: Path,
-        skip_too_long: bool,
-        force: bool,
-        keep: Mapping[str, bool],
-    ) -> Run:
-        """Check the disk, score the chosen items and open the run."""
-        from culnig.planning.disk import announce_disk, disk_need
-        from culnig.planning.work import BenchmarkSize
-        from culnig.scoring.run import score_portions
-
-        require_items(chosen)
-        bound, encoder = self.bound, Encoder(self.bound)
-        skipped: dict[str, int] = {}
-        if skip_too_long:
-            chosen, skipped = without_too_long(chosen, encoder.fitting, bound.max_tokens, self.say)
-        self.say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
-        encoded = {name: encoder.encode_all(own.items) for name, own in chosen.items()}
-        sizes = {name: BenchmarkSize.of(items) for name, items in encoded.items()}
-        need = disk_need(bound, chosen, sizes, self.settings, self.numbers.token_budget)
-        announce_disk(self.say, folder, need, force=force)
-        tasks = {name: Task(self.progress, f"score {name}", len(own.items)) for name, own in chosen.items()}
-        score_portions(
-            bound,
-            chosen,
-            self.numbers,
-            folder,
-            self.processes,
-            run_settings=self.settings,
-            encoded=encoded,
-            skipped=skipped,
-            planned_memory=self._planned_memory(sizes),
-            progress=lambda name, n_items: tasks[name].advance(n_items),
-            **keep,
-        )
-        if self.processes.is_shard:
-            return None  # type: ignore[return-value]  # a share of a run is not a run yet
-        return Run(folder)
-
-    def _planned_memory(self, sizes: Mapping[str, BenchmarkSize]) -> dict[str, Any] | None:
-        """The memory that a plan expects, recorded beside the measured peak; None without a skeleton."""
-        from culnig.planning.plan import planned_memory
-
-        if self.skeleton is None:
-            return None
-        return planned_memory(
-            self.skeleton.bound,
-            sizes,
-            token_budget=self.numbers.token_budget,
-            on_device=self.bound.model.device.type != "cpu",
-            quantize=self.quantize,
-            checkpointing=self.settings.gradient_checkpointing,
-            n_scorers=1 + len(self.settings.scorers),
-        ).record()
-
-
-def _check_numbers(aggregator: str, token_budget: int, resume: bool, overwrite: bool) -> None:
-    check_choice("aggregator", aggregator, AGGREGATORS)
-    check_at_least("token_budget", token_budget, 1)
-    if resume and overwrite:
-        raise InputError(
-            f"{option('resume')} continues a run, {option('overwrite')} replaces it; give only one of them"
-        )
+    return planned_memory(
+        skeleton.bound,
+        sizes,
+        token_budget=token_budget,
+        on_device=bound.model.device.type != "cpu",
+        quantize=quantize,
+        checkpointing=settings.gradient_checkpointing,
+        n_scorers=1 + len(settings.scorers),
+    ).record()
 
 
 def _layers(layers: str | Sequence[int]) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from culnig.models.named import loaded_model
 from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match
+from culnig.store.output_folder import check_modes
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def evaluate(
         chosen_factors(factors, mask, dose), mask, tuple(shares), random_baseline, baseline_match,
         token_budget, max_new_tokens, prefix_sharing, matrix,
     )  # fmt: skip
-    asked.check(bool(sets.choices), means is not None, dose, resume and overwrite)
+    check_modes("an evaluation", resume=resume, overwrite=overwrite)
+    asked.check(bool(sets.choices), means is not None, dose)
     folder = Path(out)
     prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume)
     stored = run_with_prompts(means)

@@ -36,13 +36,8 @@ class Request:
     prefix_sharing: bool = True
     matrix: bool = False
 
-    def check(self, has_sets: bool, has_means: bool, dose: bool, resume_and_overwrite: bool) -> None:
+    def check(self, has_sets: bool, has_means: bool, dose: bool) -> None:
         """InputError for settings that do not fit each other."""
-        if resume_and_overwrite:
-            raise InputError(
-                f"{option('resume')} continues an evaluation, {option('overwrite')} replaces it; give only "
-                "one of them"
-            )
         check_choice("baseline_match", self.baseline_match, get_args(Match))
         for name in ("token_budget", "max_new_tokens"):
             check_at_least(name, getattr(self, name), 1)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from culnig.errors import MismatchError, OutputExistsError, StoreError, argument, option
+from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError, argument, option
 from culnig.store.files import disk_errors, make_folder
 
 Request = Mapping[str, Any]
@@ -130,6 +130,14 @@ class OutputFolder:
                 path.unlink()
         for path in marks:
             path.unlink(missing_ok=True)
+
+
+def check_modes(name: str, *, resume: bool, overwrite: bool) -> None:
+    """InputError if a folder is to be continued and replaced at once; `name` is what it holds: "a run"."""
+    if resume and overwrite:
+        raise InputError(
+            f"{option('resume')} continues {name}, {option('overwrite')} replaces it; give only one of them"
+        )
 
 
 def check_folder(path: Path, kind: OutputKind, *, resume: bool = False, overwrite: bool = False) -> None:

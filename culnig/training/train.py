@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from culnig import registry
 from culnig.core.processes import Processes, launched
 from culnig.core.progress import Progress, Say, no_progress, say_nothing
-from culnig.errors import InputError, TrainingError, option
+from culnig.errors import TrainingError
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.models.named import loaded_model
 from culnig.models.settings import LoadOptions
+from culnig.store.output_folder import check_modes
 from culnig.training.folder import TRAINING_FILE, TrainingFolder, read_training
 from culnig.training.plan import PLAN_FILE, Plan
 from culnig.training.plan_file import read_plan
@@ -54,11 +55,7 @@ class Training:
         options: TrainOptions,
     ) -> Training:
         """Read plan and task, and check that the folder is free; `options` are those of `train`."""
-        if resume and overwrite:
-            raise InputError(
-                f"{option('resume')} continues a training and {option('overwrite')} starts it again; give "
-                "only one of them"
-            )
+        check_modes("a training", resume=resume, overwrite=overwrite)
         settings, loading = split_options(options)
         if not isinstance(plan, Plan):
             plan = read_plan(Path(plan))
