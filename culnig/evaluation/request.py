@@ -12,8 +12,9 @@ from culnig.errors import InputError, argument, check_at_least, check_choice, op
 from culnig.evaluation.conditions import DOSE_FACTORS, Mask
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.inference.generation import DEFAULT_NEW_TOKENS
-from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+from culnig.selection.neuron_set import NeuronSet, as_neuron_set
 from culnig.selection.random import Match
+from culnig.selection.select import opened
 from culnig.store.run import Run
 
 NeuronSetChoice = (
@@ -91,7 +92,7 @@ def run_with_prompts(means: Run | Path | str | None) -> Run | None:
 
     if means is None:
         return None
-    run = means if isinstance(means, Run) else Run(Path(means))
+    run = opened(means)
     check_keeps_prompts(run)
     return run
 
@@ -112,7 +113,7 @@ class SetChoice:
         for culture, own in self.choices:
             if culture is not None:
                 registry.check_cultures([culture])
-            chosen = own if isinstance(own, NeuronSet) else read_neuron_set(own)
+            chosen = as_neuron_set(own)
             sets.append(
                 chosen if culture is None else replace(chosen, method={**chosen.method, "culture": culture})
             )

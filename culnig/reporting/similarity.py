@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from culnig.reporting.figures import similarity_figure
-from culnig.selection.sets import NeuronSetOrPath, distinctly_named, opened_run
+from culnig.selection.neuron_set import NeuronSetOrPath
+from culnig.selection.select import opened
+from culnig.selection.sets import distinctly_named
 from culnig.selection.similarity import Measure, similarity_matrix, tree
 from culnig.store.output_folder import check_file
 from culnig.store.run import Run
@@ -32,7 +34,7 @@ def neurons_overlap(
     if figure is not None:
         check_file(Path(figure), overwrite=overwrite)
     named = distinctly_named(sets)
-    layout = None if run is None else opened_run(run).layout
+    layout = None if run is None else opened(run).layout
     matrix, pairs = similarity_matrix(named, measure, layout)
     names = [chosen.name for chosen in named]
     if figure is not None:

@@ -144,6 +144,14 @@ def _exactly(kind: type[Value], value: object) -> Value:
     return value
 
 
+NeuronSetOrPath = NeuronSet | Path | str
+
+
+def as_neuron_set(neurons: NeuronSetOrPath) -> NeuronSet:
+    """A set as it is, or read from its file."""
+    return neurons if isinstance(neurons, NeuronSet) else read_neuron_set(neurons)
+
+
 def read_neuron_set(path: Path | str) -> NeuronSet:
     """Read a neuron-set file; StoreError if it is missing or damaged."""
     path = Path(path)

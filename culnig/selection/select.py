@@ -25,7 +25,7 @@ from culnig.scorers.base import RELEASED_CODE
 from culnig.selection.evidence import Evidence, EvidenceOptions, Selection
 from culnig.selection.general import GeneralSettings
 from culnig.selection.general import select_general as general_set
-from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+from culnig.selection.neuron_set import NeuronSet, as_neuron_set
 from culnig.selection.presets import PublishedModel, paper_preset
 from culnig.selection.specific import RankBy, SpecificSettings
 from culnig.selection.specific import select_specific as specific_set
@@ -188,8 +188,7 @@ def select_random(
     """
     from culnig.selection.random import select_random as random_set
 
-    shape = like if isinstance(like, NeuronSet) else read_neuron_set(like)
-    return written(random_set(shape, opened(run).layout, seed, match), out, overwrite)
+    return written(random_set(as_neuron_set(like), opened(run).layout, seed, match), out, overwrite)
 
 
 def known_cultures(asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from culnig.errors import InputError, argument
 from culnig.models.named import model_without_weights
 from culnig.selection.algebra import Difference, Operation, combine, difference
 from culnig.selection.formats import Format, read_any, write_as
-from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+from culnig.selection.neuron_set import NeuronSet, NeuronSetOrPath, as_neuron_set
+from culnig.selection.select import opened
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 
     from culnig.models.base import BoundModel
     from culnig.models.settings import LoadOptions
-
-NeuronSetOrPath = NeuronSet | Path | str
-
-
-def as_neuron_set(neurons: NeuronSetOrPath) -> NeuronSet:
-    """A set as it is, or read from its file."""
-    return neurons if isinstance(neurons, NeuronSet) else read_neuron_set(Path(neurons))
 
 
 def neurons_union(
@@ -113,17 +107,12 @@ def _layout(
             f"{argument('run')} and {argument('model')} both give a layout; use only one of them"
         )
     if run is not None:
-        opened = opened_run(run)
-        return opened.layout, opened.model
+        stored = opened(run)
+        return stored.layout, stored.model
     if model is not None:
         bound = model_without_weights(model, **loading)
         return bound.layout, bound.source
     return None, ""
-
-
-def opened_run(run: Run | Path | str) -> Run:
-    """A run as it is, or opened from its folder."""
-    return run if isinstance(run, Run) else Run(Path(run))
 
 
 def distinctly_named(sets: Sequence[NeuronSetOrPath]) -> list[NeuronSet]:

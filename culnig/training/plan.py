@@ -21,7 +21,7 @@ from culnig.errors import CulnigError, InputError, MismatchError, SelectionError
 from culnig.models.base import BoundModel
 from culnig.models.named import model_without_weights
 from culnig.models.settings import LoadOptions
-from culnig.selection.neuron_set import NeuronSet, read_neuron_set
+from culnig.selection.neuron_set import NeuronSet, as_neuron_set
 from culnig.store.files import make_folder, whole_file
 from culnig.store.output_folder import check_file
 from culnig.training.ranking import Direction, Granularity, RankBy, Unit, ranked, units, within_budget
@@ -178,7 +178,7 @@ def plan_training(
     settings = PlanSettings(budget, direction, granularity, rank_by, keep_neurons, seed)
     if out is not None:
         check_file(Path(out), overwrite=overwrite)
-    chosen = neurons if isinstance(neurons, NeuronSet) else read_neuron_set(Path(neurons))
+    chosen = as_neuron_set(neurons)
     plan = make_plan(_skeleton(model, chosen, loading), chosen, settings)
     if out is not None:
         plan.write(Path(out), overwrite=overwrite)

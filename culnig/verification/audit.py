@@ -15,8 +15,8 @@ from culnig.errors import InputError, argument
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.models.named import loaded_model
 from culnig.scoring.scoring import ScoreSettings
+from culnig.selection.neuron_set import NeuronSetOrPath, as_neuron_set
 from culnig.selection.random import select_random
-from culnig.selection.sets import NeuronSetOrPath, as_neuron_set
 from culnig.verification import linearisation
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.inference.products import computation_of
 from culnig.models.named import loaded_model
 from culnig.provenance import describe_model, versions
-from culnig.selection.sets import NeuronSetOrPath, as_neuron_set
+from culnig.selection.neuron_set import NeuronSetOrPath, as_neuron_set
 from culnig.store.output_folder import check_file
 
 if TYPE_CHECKING:
