@@ -13,7 +13,6 @@ since reading gigabytes in every command takes longer than loading the entry.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from culnig.core.locks import lock
 from culnig.core.sizes import parse_size
 from culnig.errors import EnvironmentProblem, InputError
 from culnig.models.cache_entry import RECORD, EntryProblem, check_entry, read_record, write_entry
@@ -221,14 +221,13 @@ def _write(folder: Path, file: Path, dtype: str, model: Any, tokenizer: Any) -> 
 
 @contextlib.contextmanager
 def _locked(root: Path, *, wait: bool) -> Iterator[bool]:
-    """Keep other processes from changing the cache; False where one is doing so and `wait` is not asked."""
-    with (root / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    """Keep other processes from changing the cache; False if one is doing so and `wait` is not asked for."""
+    unlock = lock(root, wait=wait)
+    try:
+        yield unlock is not None
+    finally:
+        if unlock is not None:
+            unlock()
 
 
 def _remove(folder: Path) -> None:

@@ -6,7 +6,6 @@ first file it writes then is its request. A command whose output is a file asks 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from culnig.core.locks import NoLocks, lock
 from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError, argument, option
 from culnig.store.files import disk_errors, make_folder
 
@@ -211,20 +211,14 @@ def files_in(folder: Path, names: Iterable[str], *, overwrite: bool) -> list[Pat
 
 
 def _locked(folder: Path) -> Callable[[], None]:
-    """Lock a folder against other processes of this machine; returns the function that unlocks it.
-
-    The lock is on the folder itself, so that nothing is left behind, and ends with the process.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Lock a folder; the function that unlocks it. StoreError if another process writes the folder."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        unlock = lock(folder)
+    except NoLocks:
+        return lambda: None
+    if unlock is None:
         raise StoreError(
             f"{folder}: another process is writing this folder; wait for it, or give another folder with "
             f"{argument('out')}"
-        ) from None
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return lambda: None
-    return lambda: os.close(descriptor)
+        )
+    return unlock
