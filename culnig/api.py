@@ -96,8 +96,7 @@ def score(
 
     Items are chosen as in `read_benchmarks`, a model given by name is loaded as in `load_model`, and
     `RunSettings` lists what is stored. `modules`, `layers` and `items` choose the tensors of level `token`,
-    `force`
-    writes even if the disk looks too small. `scorers` names further scorers for the same pass,
+    `force` writes even if the disk looks too small. `scorers` names further scorers for the same pass,
     `compat="paper"` adds the one of the paper's released code. `skip_too_long` skips items that are longer
     than the model allows.
 

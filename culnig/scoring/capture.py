@@ -1,11 +1,9 @@
 """Capture: activation and gradient of every module, handed over inside the backward pass and then dropped.
 
 A forward hook on each linear module records its output; a hook on that output's gradient hands both to a
-consumer,
-slice by slice, the moment autograd has the gradient. At any time the capture holds one gradient in addition
-to what the graph holds anyway. Parameters are frozen and the input embeddings require a gradient, so the
-backward
-pass computes gradients of activations and none of weights.
+consumer, slice by slice, the moment autograd has the gradient. At any time the capture holds one gradient in
+addition to what the graph holds anyway. Parameters are frozen and the input embeddings require a gradient, so
+the backward pass computes gradients of activations and none of weights.
 """
 
 from __future__ import annotations

@@ -138,10 +138,9 @@ def select_specific_sets(
 
     `top` is the share of `pool` that is kept (default 0.003 of `all`), `exclude` the share of the pool to
     remove, highest exclusion scores of the culture first (0.01), `z` the minimum z-score among the cultures
-    (0.5).
-    `rank_by="margin"` ranks by how far target − control is above its mean over the cultures.
-    `against` is what `fdr` tests a culture against: the other cultures, or its own control. `out` is a
-    folder to write one file per set to. Everything else is as in `select_general`.
+    (0.5). `rank_by="margin"` ranks by how far target − control is above its mean over the cultures. `against`
+    is what `fdr` tests a culture against: the other cultures, or its own control. `out` is a folder to write
+    one file per set to. Everything else is as in `select_general`.
     """
     stored = opened(run, scorer, compat)
     given = _given(top=top, exclude=exclude, z=z, pool=pool, rank_by=rank_by)

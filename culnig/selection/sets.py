@@ -79,8 +79,7 @@ def neurons_convert(
     """Convert neuron sets (culnig's files, the released code's JSON, LAPE's .pth) to the format `to`.
 
     Files of other programs do not record the layout of the model: give it with `run` or `model`. `module` is
-    the module
-    of a LAPE file, `group` picks one of its groups. Returns the sets that were written.
+    the module of a LAPE file, `group` picks one of its groups. Returns the sets that were written.
     """
     layout, name = _layout(model, run, loading)
     paths = [files] if isinstance(files, str | Path) else files

@@ -3,8 +3,7 @@
 A benchmark is scored in portions. While a portion is being scored its tables go to
 `parts/<benchmark>-<portion>.h5` from time to time, whole or not at all. When every portion of every benchmark
 is complete they are added up, in order, into `scores.h5`. A resumed run reads the parts and continues with
-the
-next batch, and it does not matter which process scored which portion: the numbers are the same.
+the next batch, and it does not matter which process scored which portion: the numbers are the same.
 """
 
 from __future__ import annotations

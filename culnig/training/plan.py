@@ -171,9 +171,9 @@ def plan_training(
     """Rank modules by the culture neurons in them and plan which to fine-tune (the command `modules`).
 
     Only the model's configuration is read; if `model` is None, the model is the one that the neuron set
-    names. The
-    keywords are the fields of `PlanSettings` and, where `model` is a name, of `LoadSettings`. With `out` the
-    plan is written. OutputExistsError, SelectionError and MismatchError as in `make_plan` and `Plan.write`.
+    names. The keywords are the fields of `PlanSettings` and, where `model` is a name, of `LoadSettings`. With
+    `out` the plan is written. OutputExistsError, SelectionError and MismatchError as in `make_plan` and
+    `Plan.write`.
     """
     settings = PlanSettings(budget, direction, granularity, rank_by, keep_neurons, seed)
     if out is not None:

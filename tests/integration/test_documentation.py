@@ -16,7 +16,7 @@ import pytest
 
 import culnig
 from culnig.cli.main import run
-from tests.tiny_models import tiny_model
+from tests.cli.conftest import model_folder  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,17 +36,8 @@ def commands_of(block: str) -> list[list[str]]:
     return [line[1:] for line in commands]
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("documented-model")
-    bound = tiny_model()
-    bound.model.save_pretrained(folder)
-    bound.tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
-def test_marked_blocks_run(page, model_folder, tmp_path, monkeypatch):
+def test_marked_blocks_run(page, model_folder, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
     for language, block in blocks_of(page):
