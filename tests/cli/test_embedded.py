@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from culnig.cli.options import read_benchmarks
+from culnig.benchmarks.choosing import read_benchmarks
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
