@@ -21,6 +21,7 @@ from culnig.inference.answers import AnswerReader, frozen, gold_probabilities
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
+from culnig.planning.depth import over_all_layers
 from culnig.scoring.capture import Capture
 from culnig.scoring.checkpointing import checkpointed
 
@@ -29,16 +30,24 @@ def peak_batch_bytes(
     skeleton: BoundModel, n_items: int, n_tokens: int, *, capture: bool = True, checkpointing: bool = False
 ) -> int:
     """Peak bytes of a batch of `n_items` prompts of `n_tokens`, weights not counted."""
-    with _LiveBytes(skeleton) as live, _fused_attention():
-        _run(skeleton, n_items, n_tokens, capture=capture, checkpointing=checkpointing)
-    return int(live.peak)
+
+    def trace() -> int:
+        with _LiveBytes(skeleton) as live, _fused_attention():
+            _run(skeleton, n_items, n_tokens, capture=capture, checkpointing=checkpointing)
+        return int(live.peak)
+
+    return over_all_layers(skeleton, trace)
 
 
 def batch_flops(skeleton: BoundModel, n_items: int, n_tokens: int) -> int:
     """Floating-point operations of one batch, forward and backward."""
-    with FlopCounterMode(display=False) as counter, _WithoutValues():  # type: ignore[no-untyped-call]
-        _run(skeleton, n_items, n_tokens, capture=False, checkpointing=False)
-    return int(counter.get_total_flops())
+
+    def trace() -> int:
+        with FlopCounterMode(display=False) as counter, _WithoutValues():  # type: ignore[no-untyped-call]
+            _run(skeleton, n_items, n_tokens, capture=False, checkpointing=False)
+        return int(counter.get_total_flops())
+
+    return over_all_layers(skeleton, trace)
 
 
 def _run(skeleton: BoundModel, n_items: int, n_tokens: int, *, capture: bool, checkpointing: bool) -> None:

@@ -1,0 +1,106 @@
+"""Traces of a few layers give what a trace of the whole model gives."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from culnig import registry
+from culnig.models.base import bind_model
+from culnig.planning import tracing
+from culnig.planning.depth import DEPTHS, over_all_layers
+from tests.tiny_models import ALL_CONFIGS, _attention
+
+N_LAYERS = 11
+ALIKE = ("llama", "gpt2", "qwen3")
+DIFFERENT = "gemma3"
+"""Its layers alternate between sliding and full attention."""
+
+
+def skeleton(family, n_layers=N_LAYERS):
+    config = copy.deepcopy(ALL_CONFIGS[family])
+    config.num_hidden_layers = n_layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[number % 3] for number in range(n_layers)]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, **_attention(family))
+    return bind_model(family, model.eval(), None, registry.adapters())
+
+
+def depths_traced(bound):
+    """The numbers of layers that were there at each trace."""
+    depths = []
+
+    def trace():
+        lists = [module for module in bound.model.modules() if isinstance(module, nn.ModuleList)]
+        depths.append(len(lists[0]))
+        return depths[-1] * 10 + 7
+
+    assert over_all_layers(bound, trace) == N_LAYERS * 10 + 7
+    return depths
+
+
+def whole(bound, **options):
+    """The peak of a trace that does not go through `over_all_layers`."""
+    with tracing._LiveBytes(bound) as live, tracing._fused_attention():
+        tracing._run(bound, 3, 40, **options)
+    return live.peak
+
+
+@pytest.mark.parametrize("family", ALIKE)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"capture": True, "checkpointing": False},
+        {"capture": False, "checkpointing": False},
+        {"capture": True, "checkpointing": True},
+    ],
+)
+def test_few_layers_give_the_peak_of_all(family, options):
+    bound = skeleton(family)
+    assert tracing.peak_batch_bytes(bound, 3, 40, **options) == whole(bound, **options)
+
+
+@pytest.mark.parametrize("family", ALIKE)
+def test_few_layers_are_traced_where_all_are_alike(family):
+    bound = skeleton(family)
+    assert depths_traced(bound) == list(DEPTHS)
+    assert depths_traced(bound) == list(DEPTHS)  # the layers came back
+
+
+def test_layers_of_two_kinds_are_all_traced():
+    assert depths_traced(skeleton(DIFFERENT)) == [N_LAYERS]
+
+
+def test_a_layer_of_another_width_is_noticed():
+    bound = skeleton("llama")
+    layer = bound.model.model.layers[-1]
+    layer.mlp.down_proj = nn.Linear(41, 24, bias=False, device="meta")
+    assert depths_traced(bound) == [N_LAYERS]
+
+
+def test_a_setting_of_one_layer_is_noticed():
+    bound = skeleton("llama")
+    bound.model.model.layers[-1].self_attn.is_causal = False
+    assert depths_traced(bound) == [N_LAYERS]
+
+
+def test_counts_that_do_not_grow_evenly_are_not_extrapolated():
+    bound = skeleton("llama")
+    count = lambda: len(bound.model.model.layers) ** 2  # noqa: E731
+    assert over_all_layers(bound, count) == N_LAYERS**2
+
+
+def test_an_error_of_a_trace_leaves_the_model_whole():
+    bound = skeleton("llama")
+
+    def fail():
+        raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError):
+        over_all_layers(bound, fail)
+    assert len(bound.model.model.layers) == N_LAYERS
