@@ -3,9 +3,9 @@
 A label is read at the last position, so it must be exactly one vocabulary entry *in its context*: the ids
 of prompt + label must be the ids of the prompt and one more. That is checked, never assumed.
 
-Special tokens do not depend on who writes them, template or tokenizer: where the tokenizer begins plain text
-with a begin token, every prompt begins with exactly one, and no prompt gets the end token that some tokenizers
-append.
+Special tokens do not depend on who writes them, template or tokenizer: where the tokenizer begins plain
+text with a begin token, every prompt begins with exactly one, and no prompt gets the end token that some
+tokenizers append.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Encoder:
         """What was asked, for the record of a benchmark: a hash of all token ids, and what decides them.
 
         `hash` is the SHA-256 over each prompt's length and token ids (64-bit little-endian integers),
-        `examples` are the first prompt, the middle one and the last as text, `date` is the day in prompts that
-        show one, and `template` the SHA-256 of the chat template. Either is None where there is none.
+        `examples` are the first prompt, the middle one and the last as text, `date` is the day in prompts
+        that show one, and `template` the SHA-256 of the chat template. Either is None where there is none.
         """
         digest = sha256()
         for own in encoded:

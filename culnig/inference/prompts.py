@@ -1,10 +1,11 @@
 """The text that a model reads: chat template, system turn, answer prefix.
 
 Templates differ in what they allow. Some read a turn's content as text, others as a list of parts; which form
-shows the question is found out once. A template without a system role, whether it refuses the turn or silently
-drops it, gets the system text at the head of the user turn. Thinking is switched off where the template
-knows a switch, and a thinking block that the template opens anyway is closed, so the next token is the
-answer. Every prompt is checked: it contains its question and system text, or TemplateError names the item.
+shows the question is found out once. A template without a system role, whether it refuses the turn or
+silently drops it, gets the system text at the head of the user turn. Thinking is switched off where the
+template knows a switch, and a thinking block that the template opens anyway is closed, so the next token is
+the answer. Every prompt is checked: it contains its question and system text, or TemplateError names the
+item.
 """
 
 from __future__ import annotations

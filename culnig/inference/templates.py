@@ -1,7 +1,7 @@
 """Render chat templates, which are untrusted programs, and name what is wrong with one.
 
-transformers runs a template in a sandbox that bounds neither its time nor its clock. Here each rendering has a
-time limit, and `strftime_now` tells a date that the caller chooses.
+transformers runs a template in a sandbox that bounds neither its time nor its clock. Here each rendering has
+a time limit, and `strftime_now` tells a date that the caller chooses.
 """
 
 from __future__ import annotations
@@ -146,18 +146,19 @@ def _clock_at(day: date) -> Iterator[None]:
     """
     from transformers.utils import chat_template_utils
 
+    module: Any = chat_template_utils
+
     class Clock(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
             return datetime.combine(day, time(), tz)
 
     with _clock:
-        real = chat_template_utils.datetime
-        chat_template_utils.datetime = Clock
+        real, module.datetime = module.datetime, Clock
         try:
             yield
         finally:
-            chat_template_utils.datetime = real
+            module.datetime = real
 
 
 _OPENING_TAG = re.compile(
