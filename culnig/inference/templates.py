@@ -127,7 +127,7 @@ class ChatTemplate:
     @property
     def writes_channels(self) -> bool:
         """Whether answers have channels, as those of gpt-oss (harmony) do."""
-        return "<|channel|>" in self._text
+        return "<|start|>assistant" in self._text and "<|message|>" in self._text
 
 
 def _reason(error: Exception) -> str:
