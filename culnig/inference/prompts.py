@@ -18,7 +18,7 @@ from typing import Any
 
 from culnig.core.items import Item
 from culnig.errors import TemplateError
-from culnig.inference.templates import ChatTemplate, chosen_date, closed, template_error
+from culnig.inference.templates import ChatTemplate, chosen_date, closed, shows, template_error
 
 _PROBE = "culnig-system-probe"
 _QUESTION = "culnig-question-probe"
@@ -66,7 +66,7 @@ class PromptWriter:
         forms = [_turns(None, _QUESTION, in_parts) for in_parts in (False, True)]
         for in_parts, turns in enumerate(forms):
             try:
-                if _QUESTION in self._template.render(turns, self.date):
+                if shows(self._template.render(turns, self.date), _QUESTION):
                     return bool(in_parts)
             except TemplateError:
                 raise
@@ -84,7 +84,7 @@ class PromptWriter:
             raise
         except Exception:  # templates refuse a role with whatever their author raised
             return False
-        return _PROBE in shown and _QUESTION in shown
+        return shows(shown, _PROBE) and shows(shown, _QUESTION)
 
     def is_dated(self, item: Item) -> bool:
         """Whether the item's prompt depends on the date."""

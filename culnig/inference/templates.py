@@ -115,7 +115,7 @@ class ChatTemplate:
         """Why the template shows the text `shown` in none of the forms; `errors` are what it raised."""
         for turns in forms:
             with contextlib.suppress(Exception):
-                if shown in self.render(turns, day, tools=[_TOOL]):
+                if shows(self.render(turns, day, tools=[_TOOL]), shown):
                     return template_error("writes a prompt only for a model that is given tools")
         if errors:
             reasons = "; ".join(dict.fromkeys(_reason(error) for error in errors))
@@ -128,6 +128,13 @@ class ChatTemplate:
     def writes_channels(self) -> bool:
         """Whether answers have channels, as those of gpt-oss (harmony) do."""
         return "<|start|>assistant" in self._text and "<|message|>" in self._text
+
+
+def shows(rendered: str, probe: str) -> bool:
+    """Whether a prompt shows a text, and not the Python or JSON object that a list with it is."""
+    return probe in rendered and not re.search(
+        "type.{1,24}text.{1,24}text.{1,24}" + probe, rendered, re.DOTALL
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -147,6 +147,15 @@ REFUSED = {
     "broken": ("{% for message in %}", "is not valid Jinja .line 1: "),
     "no content": ("Hello<|assistant|>", "leaves out the question, whether .* text or as a list"),
     "truncates": (CHAT_TEMPLATE.replace(CONTENT, CONTENT + "[:25]"), "changes the question of item item-0"),
+    "truncates to a few letters": (
+        CHAT_TEMPLATE.replace(CONTENT, CONTENT + "[:5]"),
+        "leaves out the question, whether",
+    ),
+    "writes JSON": ("{{ messages[-1]['content'] | tojson }}", "changes the question of item item-0"),
+    "writes only lists": (
+        "{% if messages[-1]['content'] is not string %}{{ messages[-1]['content'] | tojson | e }}{% endif %}",
+        "leaves out the question, whether",
+    ),
     "escapes": (CHAT_TEMPLATE.replace(CONTENT, CONTENT + " | tojson"), "changes the question of item item-0"),
     "strips": (
         CHAT_TEMPLATE.replace(CONTENT, CONTENT + ".replace('&', '')"),
@@ -177,6 +186,15 @@ def test_system_text_that_a_template_changes_is_refused():
         TemplateError, match="changes the system text of item item-0, which begins 'Answer with"
     ):
         written(changed)
+
+
+def test_system_text_written_as_a_list_heads_the_user_turn():
+    """The template reads the parts of the user's turn, but writes the system turn's content as it is."""
+    template = (
+        "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] }}{% else %}"
+        "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}{% endfor %}|"
+    )
+    assert written(template) == f"{ITEM.system}\n\n{ITEM.prompt}|So: "
 
 
 def test_an_endless_template_is_stopped(monkeypatch):

@@ -11,14 +11,20 @@ import pytest
 
 import culnig
 from culnig.benchmarks.base import ChosenItems
+from culnig.cli import main
 from culnig.core.items import Item
 from culnig.errors import InputError, MismatchError
 from culnig.inference.encoding import Encoder
 from culnig.models.base import bind_model
 from culnig.models.gated_decoder import GatedDecoder
+from culnig.training.folder import TrainingFolder
+from culnig.training.record import request_record
+from culnig.training.settings import TrainSettings
+from culnig.training.tasks import Task
 from tests.stored_runs import assert_same_scores
 from tests.tiny_models import CHAT_TEMPLATE, byte_tokenizer, tiny_items, tiny_model
-from tests.toy import neuron_set
+from tests.toy import neuron_set, toy_layout
+from tests.training.runs import plan_of
 
 DATED = "Today is {{ strftime_now('%d %b %Y') }}.\n" + CHAT_TEMPLATE
 MONDAY, TUESDAY = "2025-03-10", "2025-03-11"
@@ -263,3 +269,35 @@ def test_a_date_that_is_none_is_refused_before_the_model_is_loaded(tmp_path):
 def test_scores_differ_with_the_date_that_prompts_show(tmp_path):
     first, second = score(tmp_path / "one"), score(tmp_path / "two", TUESDAY)
     assert not np.array_equal(first.moments("toy").sum, second.moments("toy").sum)
+
+
+def test_the_command_line_refuses_a_date_that_is_none(tmp_path, capsys):
+    asked = ("--model", "no-such-model", "--benchmark", "everyday", "--prompt-date", "10.3.2025")
+    for command in ("score", "evaluate", "instances", "audit"):
+        neurons = {"instances": ["--neurons", "x.json"], "audit": ["x.json"]}.get(command, [])
+        out = [] if command == "audit" else ["-o", str(tmp_path / command)]
+        neuron_set(toy_layout(), [0, 1, 2]).write(tmp_path / "x.json", overwrite=True)
+        paths = [str(tmp_path / name) if name == "x.json" else name for name in neurons]
+        options = ["--top", "2"] if command == "audit" else []
+        assert main.run([command, *asked, *paths, *out, *options]) == 2
+        assert "error: --prompt-date is '10.3.2025'; give a date of the" in capsys.readouterr().err
+
+
+def test_a_training_is_resumed_only_with_its_date(tmp_path):
+    bound, task = model(), Task("toy", tiny_items(3))
+    plan = plan_of(bound)
+    folder = TrainingFolder(tmp_path / "training")
+
+    def request(day):
+        encoder = Encoder(bound, day)
+        prompts = encoder.record(encoder.encode_all(task.examples))
+        return request_record(bound, plan, task, TrainSettings(prompt_date=day), prompts)
+
+    with folder:
+        folder.open(request(MONDAY), resume=False)
+    with pytest.raises(MismatchError) as raised:
+        folder.open(request(TUESDAY), resume=True)
+    assert f"task.prompts.date is '{MONDAY}' there and '{TUESDAY}' in this request" in str(raised.value)
+    assert "settings" not in str(raised.value).partition("differ: ")[2].partition(". Use")[0]
+    with folder:
+        folder.open(request(MONDAY), resume=True)
