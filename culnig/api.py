@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from culnig.errors import InputError, argument, check_at_least, check_choice, op
 from culnig.evaluation.evaluate import evaluate
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.inference.encoding import Encoder
+from culnig.inference.templates import chosen_date
 from culnig.kernels import AGGREGATORS
 from culnig.models.named import loaded_model, model_and_skeleton
 from culnig.scorers.base import GRADIENT_ACTIVATION, RELEASED_CODE
@@ -85,6 +87,7 @@ def score(
     force: bool = False,
     gradient_checkpointing: bool = False,
     skip_too_long: bool = False,
+    prompt_date: date | str | None = None,
     shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -98,7 +101,8 @@ def score(
     `RunSettings` lists what is stored. `modules`, `layers` and `items` choose the tensors of level `token`,
     `force` writes even if the disk looks too small. `scorers` names further scorers for the same pass,
     `compat="paper"` adds the one of the paper's released code. `skip_too_long` skips items that are longer
-    than the model allows.
+    than the model allows; `prompt_date` (YYYY-MM-DD, by default today) is the date in prompts of chat
+    templates that write one.
 
     `resume` continues an interrupted run. The processes of torchrun share the work; `shard="2/8"` scores the
     second of eight shards, which `culnig.merge` joins, and returns None. OutputExistsError if the folder is
@@ -116,11 +120,12 @@ def score(
         *(level, score_type, halves, compression, gradient_checkpointing),
         *(scorers, compat, StoredTensors(tuple(modules), _layers(layers), tuple(items))),
     )
+    day = chosen_date(prompt_date)
     processes = launched() if shard is None else parse_shard(shard)
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     bound, skeleton = model_and_skeleton(model, say, **loading)
     require_items(chosen)
-    encoder, skipped = Encoder(bound), dict[str, int]()
+    encoder, skipped = Encoder(bound, day), dict[str, int]()
     if skip_too_long:
         chosen, skipped = without_too_long(chosen, encoder.fitting, bound.max_tokens, say)
     say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
@@ -136,6 +141,7 @@ def score(
         Path(out),
         processes,
         run_settings=settings,
+        encoder=encoder,
         encoded=encoded,
         resume=resume,
         overwrite=overwrite,

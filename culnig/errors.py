@@ -5,6 +5,7 @@ CulnigError
 │   ├── UnknownNameError      no model, benchmark, culture … has that name (suggests near names)
 │   ├── DataFileError         a benchmark or data file is missing or malformed (line and column named)
 │   ├── LabelError            an answer label is not one vocabulary entry
+│   ├── TemplateError         a chat template cannot write the prompts of a benchmark
 │   ├── BindingError          the model's structure does not fit an adapter
 │   ├── ModelLoadError        weights or tokenizer cannot be read
 │   ├── OutputExistsError     an output exists already
@@ -136,6 +137,10 @@ class DataFileError(InputError):
 
 class LabelError(InputError):
     """An answer label is not exactly one vocabulary entry at the answer position."""
+
+
+class TemplateError(InputError):
+    """The model's chat template cannot write a benchmark's prompts, or would write others."""
 
 
 class BindingError(InputError):

@@ -48,12 +48,13 @@ class ChosenItems:
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each file that the items were made from, by `folder/name`."""
 
-    def record(self) -> dict[str, object]:
-        """What a run or evaluation records about the items."""
+    def record(self, prompts: Mapping[str, object] | None = None) -> dict[str, object]:
+        """What a run or evaluation records about the items, and about their prompts (`Encoder.record`)."""
         return {
             "role": self.role,
             "split": self.split,
             "n_items": len(self.items),
             "items_hash": items_hash(self.items),
             "files": dict(self.files),
+            **({} if prompts is None else {"prompts": dict(prompts)}),
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.options import PATH, ModelChoice, item_options, json_option, model_options
+from culnig.cli.options import PATH, ModelChoice, item_options, json_option, model_options, prompt_date_option
 from culnig.cli.output import print_json, print_table
 from culnig.cli.progress import progress_view
 
@@ -35,6 +35,7 @@ _SHOWN = 10
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random neurons."
 )
+@prompt_date_option()
 @json_option()
 def command(neurons: Path, model: ModelChoice, as_json: bool, **options: Any) -> None:
     """Zero neurons one at a time and compare the effects with their scores.

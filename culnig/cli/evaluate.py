@@ -16,6 +16,7 @@ from culnig.cli.options import (
     model_options,
     out_options,
     prefix_sharing_option,
+    prompt_date_option,
     resume_option,
     skip_too_long_option,
 )
@@ -82,6 +83,7 @@ from culnig.selection.random import Match
 )
 @prefix_sharing_option()
 @skip_too_long_option()
+@prompt_date_option()
 @resume_option("evaluation")
 @out_options("Evaluation folder to create.")
 def command(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options
+from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options, prompt_date_option
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 
@@ -27,6 +27,7 @@ SHOWN_NEURONS = 10
     "--control", help="Benchmark to subtract, item by item; by default the benchmark's own control."
 )
 @click.option("--no-control", is_flag=True, help="Subtract nothing: raw scores only.")
+@prompt_date_option()
 @out_options("HDF5 file to write.")
 def command(
     model: ModelChoice,

@@ -15,6 +15,7 @@ from culnig.cli.options import (
     item_options,
     model_options,
     out_options,
+    prompt_date_option,
     resume_option,
     skip_too_long_option,
 )
@@ -55,6 +56,7 @@ from culnig.store.run import Run
 )
 @ignored_prefix_sharing_option()
 @skip_too_long_option()
+@prompt_date_option()
 @click.option(
     "--shard",
     metavar="I/N",

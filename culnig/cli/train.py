@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options
+from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options, prompt_date_option
 from culnig.cli.output import print_json, print_line
 from culnig.cli.progress import progress_view
 from culnig.cli.training_tables import print_arms
@@ -55,6 +55,7 @@ from culnig.core.processes import disconnect
 @click.option(
     "--report-to", default="none", show_default=True, help="Trainer's trackers: wandb, tensorboard …"
 )
+@prompt_date_option()
 @click.option("--resume", is_flag=True, help="Continue an interrupted training.")
 @out_options("Folder to create.")
 def command(

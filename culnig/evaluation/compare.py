@@ -15,6 +15,7 @@ from culnig.errors import InputError, MismatchError, argument
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.results import comparison, random_comparison
 from culnig.evaluation.stored import Evaluation, open_evaluation
+from culnig.store.prompts import prompts_of, reason
 
 
 def compare(
@@ -70,7 +71,9 @@ def compare_between(
     """Conditions of `second` minus the same conditions of `first` (or minus `against` there).
 
     By default the conditions are those of both, without baselines. MismatchError if the items of a shared
-    benchmark differ, InputError if the two share no benchmark or condition.
+    benchmark or the date in their prompts differ, and for models of one layout also if the template or the
+    tokens do; models of other layouts have prompts of their own. InputError if the two share no benchmark
+    or condition.
     """
     shared = [name for name in first.benchmarks if name in second.benchmarks]
     if not shared:
@@ -115,6 +118,17 @@ def _check_same_items(first: Evaluation, second: Evaluation, benchmark: str) -> 
             f"needs both evaluated with the same {argument('split')}, {argument('limit')}, "
             f"{argument('cultures')} and data"
         )
+    prompts = [prompts_of(evaluation.results, benchmark) for evaluation in (first, second)]
+    if problem := reason(*prompts, same_items=True, same_model=_same_layout(first, second)):
+        raise MismatchError(
+            f"{first.folder} and {second.folder} did not ask the same in {benchmark!r}: {problem}"
+        )
+
+
+def _same_layout(first: Evaluation, second: Evaluation) -> bool:
+    """Whether both are of one model or of versions of it, which read the same prompts."""
+    layouts = [evaluation.results.get("model", {}).get("layout_hash") for evaluation in (first, second)]
+    return layouts[0] is not None and layouts[0] == layouts[1]
 
 
 def _row(benchmark: str, condition: str, against: str, before: Outcomes, after: Outcomes) -> dict[str, Any]:

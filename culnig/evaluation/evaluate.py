@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +15,25 @@ from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require
 from culnig.core.items import NO_CULTURE, SplitChoice
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.evaluation.conditions import Condition, Mask, make_conditions
-from culnig.evaluation.folder import prepare_evaluation_folder, write_evaluation
+from culnig.evaluation.folder import (
+    prepare_evaluation_folder,
+    request_to_resume,
+    write_evaluation,
+)
 from culnig.evaluation.parts import EvaluationParts
 from culnig.evaluation.request import NeuronSetChoice, Request, SetChoice, chosen_factors, run_with_prompts
 from culnig.evaluation.short_answers import AnswerJudge
 from culnig.evaluation.stored import Evaluation, open_evaluation
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
-from culnig.inference.encoding import Encoder
+from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.generation import DEFAULT_NEW_TOKENS
+from culnig.inference.templates import chosen_date
 from culnig.models.named import loaded_model
 from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match
 from culnig.store.output_folder import check_modes
+from culnig.store.prompts import as_recorded
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -60,6 +67,7 @@ def evaluate(
     max_new_tokens: int = DEFAULT_NEW_TOKENS,
     prefix_sharing: bool = True,
     skip_too_long: bool = False,
+    prompt_date: date | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -69,7 +77,8 @@ def evaluate(
     """Evaluate a model under every condition, write the folder `out` and open it.
 
     Items are chosen as in `read_benchmarks`; `skip_too_long` skips items that are longer than the model
-    allows. Conditions: the unmasked model; each neuron set at each of `factors` (default 0; with `dose`, a
+    allows; `prompt_date` (YYYY-MM-DD, by default today) is the date in prompts of chat templates that write
+    one. Conditions: the unmasked model; each neuron set at each of `factors` (default 0; with `dose`, a
     series from 0 to 2) and `shares` (of its best neurons); and `random_baseline` random sets beside each,
     matched by `baseline_match`. `mask="mean"` or `"resample"` replaces activations by those in the prompts of
     the run `means` instead. `matrix` compares how each culture's set affects every culture.
@@ -86,20 +95,22 @@ def evaluate(
     )  # fmt: skip
     check_modes("an evaluation", resume=resume, overwrite=overwrite)
     asked.check(bool(sets.choices), means is not None, dose)
-    folder = Path(out)
+    day, folder = chosen_date(prompt_date), Path(out)
     prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume)
     stored = run_with_prompts(means)
     opened = sets.read()
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     bound = loaded_model(model, say, **loading)
+    encoder = Encoder(bound, day)
     if skip_too_long:
-        chosen, _ = without_too_long(chosen, Encoder(bound).fitting, bound.max_tokens, say)
-    _evaluate(bound, chosen, opened, stored, asked, folder, resume, progress, say)
+        chosen, _ = without_too_long(chosen, encoder.fitting, bound.max_tokens, say)
+    _evaluate(bound, encoder, chosen, opened, stored, asked, folder, resume, progress, say)
     return open_evaluation(folder)
 
 
 def _evaluate(
     bound: BoundModel,
+    encoder: Encoder,
     chosen: Mapping[str, ChosenItems],
     sets: Sequence[NeuronSet],
     means: Run | None,
@@ -125,18 +136,22 @@ def _evaluate(
         match=asked.baseline_match,
         mask=asked.mask,
     )
-    prompts = None if means is None else stored_prompts(means, bound)
+    encoded = {name: encoder.encode_answerable(own.items) for name, own in chosen.items()}
+    prompts = {name: encoder.record(own) for name, own in encoded.items()}
+    replacing = None if means is None else stored_prompts(means, bound, prompts)
     masks = masks_by_culture(conditions) if asked.matrix else None
     if masks is not None:
         cultural = [name for name, own in chosen.items() if _is_cultural(own)]
         check_present(masks, cultural, {item.culture for name in cultural for item in chosen[name].items})
-    record = _record(bound, sets, asked.record(means, len(prompts or ())), judge, chosen)
+    record = _record(bound, sets, asked.record(means, len(replacing or ())), judge, chosen, prompts)
+    if resume:
+        record = as_recorded(record, request_to_resume(folder))
     parts = EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume)
     if parts.finished:
         return
     if means is not None:
-        say(f"activations in {len(prompts or ())} prompts of {means.folder}")
-    answers = _answers(bound, chosen, conditions, prompts, asked, judge, parts, progress, say)
+        say(f"activations in {len(replacing or ())} prompts of {means.folder}")
+    answers = _answers(bound, chosen, encoded, conditions, replacing, asked, judge, parts, progress, say)
     for line in _lemmatizer_lines(judge.tools):
         say(line)
     tables = _tables(answers, record, conditions, masks)
@@ -147,6 +162,7 @@ def _evaluate(
 def _answers(
     bound: BoundModel,
     chosen: Mapping[str, ChosenItems],
+    encoded: Mapping[str, Sequence[EncodedItem]],
     conditions: Sequence[Condition],
     prompts: Sequence[Sequence[int]] | None,
     asked: Request,
@@ -171,6 +187,7 @@ def _answers(
         bound,
         {name: own.items for name, own in chosen.items()},
         conditions,
+        encoded=encoded,
         token_budget=asked.token_budget,
         max_new_tokens=asked.max_new_tokens,
         judge=judge,
@@ -188,6 +205,7 @@ def _record(
     settings: dict[str, Any],
     judge: AnswerJudge,
     chosen: Mapping[str, ChosenItems],
+    prompts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The record of an evaluation: request, model and versions."""
     from culnig.inference.products import computation_of
@@ -205,7 +223,9 @@ def _record(
         ],
         "settings": settings,
         "lemmatizers": judge.tools,
-        "benchmarks": {name: {**own.record(), "cultural": _is_cultural(own)} for name, own in chosen.items()},
+        "benchmarks": {
+            name: {**own.record(prompts[name]), "cultural": _is_cultural(own)} for name, own in chosen.items()
+        },
         "versions": versions(computation_of(bound.model)),
     }
 

@@ -108,6 +108,12 @@ def read_request(folder: Path) -> dict[str, Any]:
     return {} if _holds_only_our_items(folder) else read_results(folder)
 
 
+def request_to_resume(folder: Path) -> dict[str, Any]:
+    """The request of the evaluation in a folder; empty where there is none yet."""
+    begun = any((folder / name).is_file() for name in (REQUEST_FILE, RESULTS_FILE))
+    return read_request(folder) if begun else {}
+
+
 def is_finished(folder: Path) -> bool:
     """Whether the results exist and are not being replaced."""
     return (folder / RESULTS_FILE).exists() and not (folder / REQUEST_FILE).exists()

@@ -6,7 +6,7 @@ The prompts are those that a run keeps (levels `item` and `token`), or those of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem
 from culnig.inference.fitting import Fallback
 from culnig.models.base import BoundModel
+from culnig.store.prompts import prompts_of, reason
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -77,10 +78,13 @@ def activations_of(
     return Activations(collector.sums / sum(lengths), collector.samples)
 
 
-def stored_prompts(run: Run, bound: BoundModel) -> list[tuple[int, ...]]:
+def stored_prompts(
+    run: Run, bound: BoundModel, asked: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[tuple[int, ...]]:
     """Prompts of a run's target benchmarks, in the order of their items, at most MOST_PROMPTS.
 
-    MismatchError if the run has another model, InputError if it keeps no prompts or has no target.
+    MismatchError if the run has another model, or its prompts another template or date than those that are
+    `asked` (`Encoder.record` of each benchmark). InputError if it keeps no prompts or has no target.
     """
     described = run.record["model"]
     if (described.get("layout_hash"), described.get("weights_hash")) != (
@@ -95,6 +99,9 @@ def stored_prompts(run: Run, bound: BoundModel) -> list[tuple[int, ...]]:
     prompts: list[tuple[int, ...]] = []
     for benchmark in run.with_role("target"):
         name = benchmark.name
+        for other, prompts_asked in (asked or {}).items():
+            if problem := reason(prompts_of(run.record, name), prompts_asked, same_items=False):
+                raise MismatchError(f"{name!r} of {run.folder} does not fit {other!r}: {problem}")
         parts = run.item_parts(name) if run.level == "item" else run.tensor_parts(name)
         rows = {
             int(index): tuple(part.prompts.tokens(row).tolist())

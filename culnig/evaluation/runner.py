@@ -74,6 +74,7 @@ def run_conditions(
     benchmarks: Mapping[str, Sequence[Item]],
     conditions: Sequence[Condition],
     *,
+    encoded: Mapping[str, Sequence[EncodedItem]] | None = None,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     max_new_tokens: int = DEFAULT_NEW_TOKENS,
     judge: AnswerJudge | None = None,
@@ -85,6 +86,7 @@ def run_conditions(
 ) -> Answers:
     """Outcomes of every benchmark under every condition.
 
+    `encoded` are the items where the caller has encoded them already (`Encoder.encode_answerable`).
     Labels are read at one token; short answers are written in at most `max_new_tokens` and judged. With
     `prefix_sharing`, items that begin alike share tokens where that saves work and the model allows it;
     answers differ by float noise. Masks other than `scale` need `replacements`. A batch that does not fit
@@ -92,23 +94,24 @@ def run_conditions(
     """
     check_replacements(conditions, replacements)
     parts = parts or NoParts()
-    encoder = Encoder(bound)
+    if encoded is None:
+        encoder = Encoder(bound)
+        encoded = {name: encoder.encode_answerable(items) for name, items in benchmarks.items()}
     writer = AnswerWriter(bound, (judge or AnswerJudge()).is_right, max_new_tokens)
     answers: Answers = {}
     with AnswerReader(bound) as reader:
         reading = _fallback(reader.answer, replacements)
         writing = _fallback(writer.answer, replacements)
 
-        def plan(items: Sequence[Item]) -> _Work:
-            if items and items[0].accepted:
-                written = writer.batches(encoder, items, token_budget)
+        def plan(own: Sequence[EncodedItem]) -> _Work:
+            if own and own[0].item.accepted:
+                written = writer.batches(own, token_budget)
                 return _Work(written, writing, written)
-            encoded = encoder.encode_all(items)
-            unshared = make_batches(encoded, token_budget)
-            shared = _shared(bound, reader, encoded, token_budget, say) if prefix_sharing else None
+            unshared = make_batches(own, token_budget)
+            shared = _shared(bound, reader, own, token_budget, say) if prefix_sharing else None
             return _Work(unshared if shared is None else shared, reading, unshared)
 
-        work = {name: plan(items) for name, items in benchmarks.items()}
+        work = {name: plan(encoded[name]) for name in benchmarks}
         for condition in conditions:
             with intervene(bound, change_of(condition, replacements)):
                 for name, items in benchmarks.items():

@@ -2,12 +2,23 @@
 
 A label is read at the last position, so it must be exactly one vocabulary entry *in its context*: the ids
 of prompt + label must be the ids of the prompt and one more. That is checked, never assumed.
+
+Special tokens do not depend on who writes them, template or tokenizer: where the tokenizer begins plain
+text with a begin token, every prompt begins with exactly one, and no prompt gets the end token that some
+tokenizers append.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
 
 from culnig.core.items import NO_CULTURE, Item
 from culnig.errors import InputError, LabelError, option
@@ -23,7 +34,7 @@ class EncodedItem:
     token_ids: tuple[int, ...]
     """Prompt up to and including the answer prefix."""
     gold_id: int
-    """Vocabulary entry of the gold label."""
+    """Vocabulary entry of the gold label; -1 for an item that is answered in free text."""
     option_ids: tuple[int, ...]
     """Vocabulary entries of all labels, in the item's order."""
 
@@ -34,13 +45,18 @@ class EncodedItem:
         return cls(item, tuple(token_ids), 0, (0, 1))
 
 
+_EXAMPLES = 3
+"""Prompts that a record shows as text."""
+
+
 class Encoder:
     """Encodes items for one model."""
 
-    def __init__(self, bound: BoundModel) -> None:
+    def __init__(self, bound: BoundModel, prompt_date: date | str | None = None) -> None:
+        """`prompt_date` is the date for chat templates that write it, by default today."""
         self._tokenizer = bound.tokenizer
         self._max_tokens = bound.max_tokens
-        self._prompts = PromptWriter(bound.tokenizer)
+        self._prompts = PromptWriter(bound.tokenizer, prompt_date)
         self._label_ids: dict[tuple[str, str, int], int] = {}
         self._spaced_prefixes: set[str] = set()
         """Answer prefixes whose last space belongs to the label's vocabulary entry."""
@@ -62,6 +78,34 @@ class Encoder:
                 f"item {item.id}: two of the labels {item.options} are the same vocabulary entry"
             )
         return EncodedItem(item, tuple(ids), options[item.options.index(item.answer)], options)
+
+    def encode_answerable(self, items: Sequence[Item]) -> list[EncodedItem]:
+        """Encode the items of a benchmark that may be answered in free text; errors as for `encode_all`."""
+        return [
+            EncodedItem(item, tuple(self.prompt_ids(item)), -1, ()) if item.accepted else self.encode(item)
+            for item in items
+        ]
+
+    def record(self, encoded: Sequence[EncodedItem]) -> dict[str, Any]:
+        """What was asked, for the record of a benchmark: a hash of all token ids, and what decides them.
+
+        `hash` is the SHA-256 over each prompt's length and token ids (64-bit little-endian integers),
+        `examples` are the first prompt, the middle one and the last as text, `date` is the day in prompts
+        that show one, and `template` the SHA-256 of the chat template. Either is None where there is none.
+        """
+        digest = sha256()
+        for own in encoded:
+            digest.update(np.array([len(own.token_ids), *own.token_ids], dtype="<i8").tobytes())
+        shown = dict.fromkeys(
+            np.linspace(0, len(encoded) - 1, _EXAMPLES).astype(int).tolist() if encoded else ()
+        )
+        is_dated = any(self._prompts.is_dated(own.item) for own in encoded)
+        return {
+            "hash": digest.hexdigest(),
+            "examples": [str(self._tokenizer.decode(list(encoded[index].token_ids))) for index in shown],
+            "date": self._prompts.date.isoformat() if is_dated else None,
+            "template": self._prompts.template_hash,
+        }
 
     def prompt_ids(self, item: Item) -> list[int]:
         """Token ids of the prompt; InputError if it is longer than the model allows."""
@@ -108,10 +152,31 @@ class Encoder:
         return ids, tuple(self._label_id(item, text, ids, label, spaces) for label in item.options)
 
     def _ids(self, text: str) -> list[int]:
-        # A chat template writes its own special tokens; plain text needs the tokenizer's.
-        plain = not self._prompts.has_template
-        ids: list[int] = self._tokenizer(text, add_special_tokens=plain)["input_ids"]
+        """The text as token ids, with the begin tokens once and without end tokens."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        begin, bos = self._begin_ids, self._tokenizer.bos_token_id
+        once = begin or ([] if bos is None else [bos])
+        while once and ids[: 2 * len(once)] == once + once:
+            ids = ids[len(once) :]
+        if begin and ids[: len(begin)] != begin and not text.lstrip().startswith(self._begin_text):
+            ids = begin + ids
         return ids
+
+    @cached_property
+    def _begin_ids(self) -> list[int]:
+        """The tokens that the tokenizer itself writes before a text: usually one or none."""
+        plain: list[int] = self._tokenizer("x", add_special_tokens=False)["input_ids"]
+        whole: list[int] = self._tokenizer("x", add_special_tokens=True)["input_ids"]
+        for start in range(len(whole) - len(plain) + 1):
+            if whole[start : start + len(plain)] == plain:
+                return whole[:start]
+        special = set(self._tokenizer.all_special_ids)
+        return list(itertools.takewhile(special.__contains__, whole))
+
+    @cached_property
+    def _begin_text(self) -> str:
+        """The begin tokens as a template writes them."""
+        return "".join(self._tokenizer.convert_ids_to_tokens(self._begin_ids))
 
     def _label_id(self, item: Item, text: str, ids: list[int], label: str, spaces: int) -> int:
         context = (text[-64:], label, spaces)

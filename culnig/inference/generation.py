@@ -15,7 +15,7 @@ import numpy as np
 from culnig.core.items import Item
 from culnig.core.outcomes import Outcomes
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, split_by_budget
-from culnig.inference.encoding import Encoder
+from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
 
 DEFAULT_NEW_TOKENS = 64
@@ -63,14 +63,17 @@ class AnswerWriter:
         self._max_new_tokens = max_new_tokens
 
     def batches(
-        self, encoder: Encoder, items: Sequence[Item], token_budget: int = DEFAULT_TOKEN_BUDGET
+        self, encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOKEN_BUDGET
     ) -> list[PromptBatch]:
         """Batches of at most `token_budget` tokens, padding and answers included."""
-        ids = [tuple(encoder.prompt_ids(item)) for item in items]
-        groups = split_by_budget([len(prompt) + self._max_new_tokens for prompt in ids], token_budget)
+        lengths = [len(own.token_ids) + self._max_new_tokens for own in encoded]
         return [
-            PromptBatch(tuple(group), tuple(items[n] for n in group), tuple(ids[n] for n in group))
-            for group in groups
+            PromptBatch(
+                tuple(group),
+                tuple(encoded[number].item for number in group),
+                tuple(encoded[number].token_ids for number in group),
+            )
+            for group in split_by_budget(lengths, token_budget)
         ]
 
     def answer(self, batch: PromptBatch, outcomes: Outcomes) -> None:

@@ -28,6 +28,7 @@ from culnig.store import schema, tables
 from culnig.store.compression import Compression
 from culnig.store.data_parts import PartName, Prompts
 from culnig.store.item_scores import ItemScoresWriter
+from culnig.store.prompts import PROMPTS, prompts_of
 from culnig.store.run import Run
 from culnig.store.sums import TablesWriter
 from culnig.store.writer import Portion, RunWriter
@@ -256,6 +257,13 @@ class Reducer:
             segments = [segment for segment in segments if segment in stored]
         return Layout(tuple(segments)).chosen(self.reduction.modules, self.reduction.layers)
 
+    def _of_other_items(self, name: str) -> dict[str, Any]:
+        """Entries of a benchmark's record that change with its items: no hash is of the chosen ones."""
+        prompts = prompts_of(self.run.record, name)
+        if prompts is None:
+            return {"items_hash": None}
+        return {"items_hash": None, PROMPTS: {**prompts, "hash": None, "examples": []}}
+
     def _record(self) -> dict[str, Any]:
         reduction = self.reduction
         kept = {**self.run.record["settings"]}
@@ -279,7 +287,7 @@ class Reducer:
             name: {
                 **self.run.record["benchmarks"].get(name, {}),
                 "n_items": int(self._counts[name].sum()),
-                **({} if (self._counts[name] == 1).all() else {"items_hash": None}),
+                **({} if (self._counts[name] == 1).all() else self._of_other_items(name)),
             }
             for name in self._benchmarks
         }

@@ -22,6 +22,7 @@ from culnig.scoring.scoring import ScoreSettings, Scoring
 from culnig.store import schema
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
+from culnig.store.prompts import as_recorded
 from culnig.store.record import read_run_record
 from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
@@ -55,6 +56,7 @@ def score_run(
     folder: Path,
     *,
     run_settings: RunSettings | None = None,
+    encoder: Encoder | None = None,
     encoded: Mapping[str, Sequence[EncodedItem]] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -64,8 +66,9 @@ def score_run(
 ) -> Run:
     """Score all benchmarks into the run folder `folder` and return the finished run.
 
-    An interrupted run is finished by the same call with `resume`, to the same bits. `encoded` are the items
-    of each benchmark where the caller has encoded them already. `skipped` counts the items of each benchmark
+    An interrupted run is finished by the same call with `resume`, to the same bits. `encoder` writes the
+    prompts, by default with today's date; `encoded` are the items of each benchmark where the caller has
+    encoded them with it already. `skipped` counts the items of each benchmark
     that were left out as too long, `planned_memory` is a plan's estimate; both are recorded, the latter
     beside the measured peak. OutputExistsError if the folder is in use, MismatchError if the run in
     it has other settings.
@@ -77,6 +80,7 @@ def score_run(
         folder,
         ALONE,
         run_settings=run_settings,
+        encoder=encoder,
         encoded=encoded,
         resume=resume,
         overwrite=overwrite,
@@ -95,6 +99,7 @@ def score_portions(
     processes: Processes,
     *,
     run_settings: RunSettings | None = None,
+    encoder: Encoder | None = None,
     encoded: Mapping[str, Sequence[EncodedItem]] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -108,13 +113,16 @@ def score_portions(
     (`culnig.store.merge`). The numbers are those of one process, to the bit.
     """
     run_settings = run_settings or RunSettings()
-    record = _record(bound, benchmarks, settings, run_settings)
+    encoder = encoder or Encoder(bound)
+    encoded = encoded or {name: encoder.encode_all(chosen.items) for name, chosen in benchmarks.items()}
+    prompts = {name: encoder.record(own) for name, own in encoded.items()}
+    record = _record(bound, benchmarks, settings, run_settings, prompts)
     if skipped:
         record["skipped_too_long"] = dict(skipped)
     if processes.is_shard:
         record["shard"] = {"number": processes.number, "of": processes.of}
     if resume:
-        _accept_shared_prompts(folder, record)
+        record = _accept_first_edition(folder, record)
     compression = run_settings.compression
     with _writer(processes, folder, record, bound, compression, resume=resume, overwrite=overwrite) as writer:
         if writer.finished:
@@ -122,8 +130,7 @@ def score_portions(
         portions: dict[str, int] = {}
         index = 0
         for name, chosen in benchmarks.items():
-            own = Encoder(bound).encode_all(chosen.items) if encoded is None else encoded[name]
-            scoring = _scoring(bound, own, chosen, settings, run_settings)
+            scoring = _scoring(bound, encoded[name], chosen, settings, run_settings)
             portions[name] = len(scoring.portions)
             for number in range(portions[name]):
                 if processes.takes(index):
@@ -158,19 +165,20 @@ def _scoring(
     )
 
 
-def _accept_shared_prompts(folder: Path, record: dict[str, Any]) -> None:
-    """Accept a finished run of the first edition whose prompts shared their prefixes.
+def _accept_first_edition(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The request as the run of an earlier version in the folder has it, which records no prompts.
 
-    MismatchError if such a run is unfinished: its other items would be scored in other batches.
+    Also accepts a finished run of the first edition whose prompts shared their prefixes. MismatchError if
+    such a run is unfinished: its other items would be scored in other batches.
     """
     if not (folder / schema.RUN_FILE).exists():
-        return
+        return record
     stored = read_run_record(folder)
+    record = as_recorded(record, stored)
     if not stored.get("settings", {}).get("prefix_sharing"):
-        return
+        return record
     if (folder / schema.SCORES_FILE).exists():
-        record["settings"]["prefix_sharing"] = True
-        return
+        return {**record, "settings": {**record["settings"], "prefix_sharing": True}}
     version = stored.get("versions", {}).get("culnig-engine", "that began it")
     raise MismatchError(
         f"{folder} cannot be resumed: its prompts shared their prefixes (settings.prefix_sharing is true in "
@@ -275,6 +283,7 @@ def _record(
     benchmarks: Mapping[str, ChosenItems],
     settings: ScoreSettings,
     run_settings: RunSettings,
+    prompts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     stored: dict[str, Any] = {"level": run_settings.level}
     if run_settings.scorers:
@@ -289,7 +298,7 @@ def _record(
         "model": describe_model(bound),
         # prefix_sharing: runs of the first edition say so too where every prompt was computed whole
         "settings": {**asdict(settings), "prefix_sharing": False, **stored},
-        "benchmarks": {name: chosen.record() for name, chosen in benchmarks.items()},
+        "benchmarks": {name: chosen.record(prompts[name]) for name, chosen in benchmarks.items()},
         "versions": versions(computation_of(bound.model)),
         "complete": False,
     }

@@ -166,6 +166,7 @@ def score_benchmark(
     role: Role,
     settings: ScoreSettings,
     *,
+    encoder: Encoder | None = None,
     after_batch: AfterBatch = lambda batches_done, n_items: None,
     gradient_checkpointing: bool = False,
     scorers: Sequence[Scorer] = (),
@@ -176,7 +177,7 @@ def score_benchmark(
     """
     scoring = Scoring(
         bound,
-        Encoder(bound).encode_all(items),
+        (encoder or Encoder(bound)).encode_all(items),
         role,
         settings,
         gradient_checkpointing=gradient_checkpointing,

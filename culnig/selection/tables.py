@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
-from culnig.errors import SelectionError, UnknownNameError, argument, option
+from culnig.errors import MismatchError, SelectionError, UnknownNameError, argument, option
 from culnig.store import schema
+from culnig.store.prompts import prompts_of, reason
 from culnig.store.run import Run, StoredBenchmark, TableRows
 
 
@@ -98,11 +99,15 @@ def choose_roles(
     """Find the benchmarks that a selection uses.
 
     `target`, `control` and `exclusion` name a benchmark of the run, by default the only one of that role.
-    SelectionError if one is missing or ambiguous, or if the control lacks a culture of the target.
+    SelectionError if one is missing or ambiguous, or if the control lacks a culture of the target;
+    MismatchError if their prompts have different dates or chat templates.
     """
     of_target = _choose(run, "target", target)
     of_control = _choose(run, "control", control) if use_control else None
     of_exclusion = _choose(run, "exclusion", exclusion) if use_exclusion else None
+    for other in (of_control, of_exclusion):
+        if other is not None:
+            _check_prompts(run, of_target, other)
     if of_control is None:
         return Roles(of_target, None, of_exclusion)
     missing = [culture for culture in of_target.cultures if culture not in of_control.cultures]
@@ -113,6 +118,14 @@ def choose_roles(
         )
     rows = [of_control.cultures.index(culture) for culture in of_target.cultures]
     return Roles(of_target, of_control, of_exclusion, rows)
+
+
+def _check_prompts(run: Run, target: StoredBenchmark, other: StoredBenchmark) -> None:
+    prompts = [prompts_of(run.record, stored.name) for stored in (target, other)]
+    if problem := reason(*prompts, same_items=False):
+        raise MismatchError(
+            f"{target.name!r} and {other.name!r} of {run.folder} do not belong together: {problem}"
+        )
 
 
 def selection_tables(run: Run, **which: Any) -> SelectionTables:

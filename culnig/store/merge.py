@@ -24,6 +24,15 @@ from culnig.store import schema, tables
 from culnig.store.data_parts import part_file
 from culnig.store.files import whole_file
 from culnig.store.output_folder import differences
+from culnig.store.prompts import (
+    PROMPTS,
+    as_recorded,
+    date_advice,
+    differing_entries,
+    joined,
+    prompts_of,
+    reason,
+)
 from culnig.store.record import RECORD_SECTIONS, open_scores, read_run_record
 from culnig.store.run import Run
 from culnig.store.sums import add_benchmark
@@ -70,6 +79,7 @@ def _merge_shards(
             raise MismatchError(
                 f"{folder} does not belong to the same run as {folders[0]}: "
                 + "; ".join(f"{name} is {own} and {other}" for name, own, other in differing)
+                + _advice(record, first)
             )
     numbers = Counter(int(record["shard"]["number"]) for record in records)
     missing = [str(number + 1) for number in range(of) if number not in numbers]
@@ -79,6 +89,8 @@ def _merge_shards(
         if not isinstance(record.get("portions"), dict):
             raise StoreError(f"{folder}: the shard is not finished; score it again with {option('resume')}")
     record = {key: value for key, value in first.items() if key not in ("shard", "portions", "memory")}
+    for own in records:
+        record = as_recorded(record, own)
     with RunWriter.open(target, record, _layout_of_parts(folders), overwrite=overwrite) as writer:
         for folder in folders:
             for inner in (schema.PARTS_FOLDER, schema.ITEMS_FOLDER, schema.TENSORS_FOLDER):
@@ -87,6 +99,16 @@ def _merge_shards(
                     _copy(path, target / inner / path.name)
         writer.finish({name: int(count) for name, count in first["portions"].items()})
     return Run(target)
+
+
+def _advice(record: dict[str, Any], first: dict[str, Any]) -> str:
+    """What to do about shards whose prompts show different dates."""
+    days = [
+        own[PROMPTS]["date"]
+        for name, own in first["benchmarks"].items()
+        if "date" in differing_entries(prompts_of(first, name), prompts_of(record, name))
+    ]
+    return f". Score it again: {date_advice(days[0])}" if days else ""
 
 
 def _layout_of_parts(folders: Sequence[Path]) -> Layout:
@@ -124,6 +146,7 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
             name: {
                 "role": answered[0][0].benchmarks[name].role,
                 "n_items": sum(len(o.id) for _, o in answered),
+                **_prompts([run for run, _ in answered], name),
             }
             for name, answered in answers.items()
         },
@@ -139,6 +162,12 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
                 _add_runs(benchmarks.create_group(name), name, answered, runs[0].layout.n_neurons)
         writer.complete()
     return Run(target)
+
+
+def _prompts(runs: Sequence[Run], name: str) -> dict[str, Any]:
+    """The prompts of a benchmark, where all runs recorded theirs."""
+    prompts = joined([prompts_of(run.record, name) for run in runs])
+    return {} if prompts is None else {PROMPTS: prompts}
 
 
 _MAY_DIFFER = ("benchmarks.", "settings.token_budget", "settings.prefix_sharing")
@@ -157,11 +186,24 @@ def _check_together(runs: Sequence[Run]) -> None:
             problems.append("other modules or layers")
         if problems:
             raise MismatchError(f"{run.folder} does not fit {first.folder}: {'; '.join(problems)}")
+        _check_prompts(run, first)
         for name in run.benchmarks.keys() & first.benchmarks.keys():
             roles = run.benchmarks[name].role, first.benchmarks[name].role
             if roles[0] != roles[1]:
                 raise MismatchError(
                     f"benchmark {name!r} is {roles[0]} in {run.folder} and {roles[1]} in {first.folder}"
+                )
+
+
+def _check_prompts(run: Run, first: Run) -> None:
+    """MismatchError where the prompts of two runs show different dates or have other templates."""
+    for name in run.benchmarks:
+        for other in first.benchmarks:
+            if problem := reason(
+                prompts_of(run.record, name), prompts_of(first.record, other), same_items=False
+            ):
+                raise MismatchError(
+                    f"{name!r} of {run.folder} does not fit {other!r} of {first.folder}: {problem}"
                 )
 
 

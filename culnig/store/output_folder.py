@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from culnig.core.locks import NoLocks, lock
 from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError, argument, option
 from culnig.store.files import disk_errors, make_folder
+from culnig.store.prompts import PROMPTS, differing_entries, without_prompts
 
 Request = Mapping[str, Any]
 """The request of a command, as read back from JSON."""
@@ -55,18 +56,32 @@ class Difference(NamedTuple):
 
 
 def differences(stored: Request, asked: Request, sections: Iterable[str]) -> list[Difference]:
-    """Differences of two requests in some sections; sections that are objects are compared entry by entry."""
+    """Differences of two requests in some sections; sections that are objects are compared entry by entry.
+
+    Of prompts only what tells that they differ is named (`culnig.store.prompts`).
+    """
     result = []
     for section in sections:
         before, now = stored.get(section), asked.get(section)
         if isinstance(before, dict) and isinstance(now, dict):
-            result += [
-                Difference(f"{section}.{key}", _brief(before.get(key)), _brief(now.get(key)))
-                for key in sorted({*before, *now})
-                if before.get(key) != now.get(key)
-            ]
+            for key in sorted({*before, *now}):
+                result += _differences_of(f"{section}.{key}", before.get(key), now.get(key))
         elif before != now:
             result.append(Difference(section, _brief(before), _brief(now)))
+    return result
+
+
+def _differences_of(name: str, before: Any, now: Any) -> list[Difference]:
+    if name.endswith(f".{PROMPTS}"):
+        return [
+            Difference(f"{name}.{entry}", _brief(before[entry]), _brief(now[entry]))
+            for entry in differing_entries(before, now)
+        ]
+    result = []
+    if without_prompts(before) != without_prompts(now):
+        result.append(Difference(name, _brief(without_prompts(before)), _brief(without_prompts(now))))
+    if isinstance(before, dict) and isinstance(now, dict):
+        result += _differences_of(f"{name}.{PROMPTS}", before.get(PROMPTS), now.get(PROMPTS))
     return result
 
 
@@ -177,9 +192,11 @@ def check_same_request(path: Path, kind: OutputKind, request: Request) -> None:
     """MismatchError, naming every difference, where the folder was made for another request."""
     stored = kind.read_request(path)
     if stored and (differing := differences(stored, as_stored(request), kind.sections)):
+        dates = [own.stored.strip("'") for own in differing if own.name.endswith(f".{PROMPTS}.date")]
+        dated = f" ({option('prompt_date', dates[0])} asks with the earlier date)" if dates else ""
         raise MismatchError(
             f"{path} cannot be resumed because the settings differ: {'; '.join(map(str, differing))}. Use "
-            f"the same settings, or add {option('overwrite')}"
+            f"the same settings{dated}, or add {option('overwrite')}"
         )
 
 

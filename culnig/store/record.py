@@ -17,14 +17,15 @@ from culnig.errors import StoreError, option
 from culnig.store import schema
 from culnig.store.files import open_hdf5, read_json
 from culnig.store.output_folder import OutputKind
+from culnig.store.prompts import without_prompts
 
 RECORD_SECTIONS = ("model", "settings", "benchmarks")
 """Objects that every run.json has, and that a resumed run must have in common with the request."""
 
 
 def run_id(record: Mapping[str, Any]) -> str:
-    """SHA-256 of the request."""
-    asked = {section: record[section] for section in RECORD_SECTIONS}
+    """SHA-256 of the request, prompts apart: earlier versions did not record them."""
+    asked = {section: without_prompts(record[section]) for section in RECORD_SECTIONS}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,15 +20,16 @@ from culnig.core.outcomes import Outcomes
 from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.errors import InputError, argument
 from culnig.evaluation.conditions import UNMASKED, Condition
-from culnig.evaluation.folder import read_answers, write_evaluation
+from culnig.evaluation.folder import read_answers, request_to_resume, write_evaluation
 from culnig.evaluation.parts import EvaluationParts
 from culnig.evaluation.results import result_rows
 from culnig.evaluation.runner import run_conditions
-from culnig.inference.encoding import EncodedItem
+from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.models.base import BoundModel
 from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.similarity import compare
+from culnig.store.prompts import as_recorded
 from culnig.training.arms_table import FORMAT_VERSION, After, change_rows, contrast_rows
 from culnig.training.drift import general_neurons, moved_neurons
 from culnig.training.folder import ARMS_FORMAT, ASKED, TrainingFolder, read_training
@@ -75,6 +77,8 @@ class Comparison:
 
     plan: Plan
     task: Task
+    encoder: Encoder
+    """Encodes all items of the comparison."""
     encoded: Sequence[EncodedItem]
     """The task's examples."""
     settings: TrainSettings
@@ -83,6 +87,25 @@ class Comparison:
     rescored: Mapping[str, ChosenItems]
     """Scored before and after, to compare the general neurons; empty to leave that out."""
     token_budget: int
+
+    @cached_property
+    def encoded_benchmarks(self) -> dict[str, list[EncodedItem]]:
+        """The items of each benchmark as token ids."""
+        return {
+            name: self.encoder.encode_answerable(chosen.items) for name, chosen in self.benchmarks.items()
+        }
+
+    @cached_property
+    def benchmark_records(self) -> dict[str, dict[str, object]]:
+        """What is recorded about each benchmark and its prompts."""
+        return {
+            name: self.benchmarks[name].record(self.encoder.record(encoded))
+            for name, encoded in self.encoded_benchmarks.items()
+        }
+
+    def request(self, bound: BoundModel, plan: Plan, settings: TrainSettings) -> dict[str, Any]:
+        """The request of one training of the comparison."""
+        return request_record(bound, plan, self.task, settings, self.encoder.record(self.encoded))
 
 
 @dataclass(frozen=True)
@@ -110,9 +133,10 @@ def evaluated(
         "model": describe_model(bound),
         "neuron_sets": [],
         "settings": {"token_budget": comparison.token_budget},
-        "benchmarks": {name: chosen.record() for name, chosen in comparison.benchmarks.items()},
+        "benchmarks": comparison.benchmark_records,
         "versions": versions(),
     }
+    record = as_recorded(record, request_to_resume(folder))
     names = list(comparison.benchmarks)
     with EvaluationParts.open(folder, record, names, [_UNMASKED], resume=True) as parts:
         if parts.finished:
@@ -123,6 +147,7 @@ def evaluated(
                 bound,
                 {name: chosen.items for name, chosen in comparison.benchmarks.items()},
                 [_UNMASKED],
+                encoded=comparison.encoded_benchmarks,
                 token_budget=comparison.token_budget,
                 parts=parts,
                 say=watching.say,
@@ -154,7 +179,7 @@ def run_arm(
     plan = arm_plan(bound, comparison.plan, arm, seed)
     settings = replace(comparison.settings, seed=seed)
     training_folder = TrainingFolder(folder)
-    request = request_record(bound, plan, comparison.task, settings)
+    request = comparison.request(bound, plan, settings)
     if watching.writes:
         training_folder.open(request, resume=True)
     if training_folder.finished:
@@ -194,7 +219,9 @@ def _found_again(
     if not comparison.rescored:
         return None
     watching.say("scoring again, to see which neurons are general now")
-    now = general_neurons(bound, comparison.rescored, comparison.plan.neurons, folder / RESCORED)
+    now = general_neurons(
+        *(bound, comparison.rescored, comparison.plan.neurons, folder / RESCORED, comparison.encoder)
+    )
     now.write(folder / GENERAL, overwrite=True)
     before = read_neuron_set(folder.parent.parent / BEFORE / GENERAL)
     return asdict(compare(replace(before, name="before"), replace(now, name="after"), bound.layout))
@@ -205,8 +232,8 @@ def comparison_record(
 ) -> dict[str, Any]:
     """The request of a comparison; a resumed comparison must have the same one."""
     return {
-        **request_record(bound, comparison.plan, comparison.task, comparison.settings),
-        "benchmarks": {name: chosen.record() for name, chosen in comparison.benchmarks.items()},
+        **comparison.request(bound, comparison.plan, comparison.settings),
+        "benchmarks": comparison.benchmark_records,
         "rescored": {name: chosen.record() for name, chosen in comparison.rescored.items()},
         "arms": list(arms),
         "seeds": list(seeds),
@@ -221,7 +248,8 @@ def run_before(
     if comparison.rescored and watching.writes and not (folder / BEFORE / GENERAL).exists():
         watching.say("scoring, to see which neurons are general before")
         general = general_neurons(
-            bound, comparison.rescored, comparison.plan.neurons, folder / BEFORE / RESCORED
+            *(bound, comparison.rescored, comparison.plan.neurons, folder / BEFORE / RESCORED),
+            comparison.encoder,
         )
         general.write(folder / BEFORE / GENERAL)
     return answers

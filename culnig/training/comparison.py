@@ -79,11 +79,13 @@ def compare_arms(
     rescored = read_benchmarks(rescore, data_dir, "identify", cultures, limit, per_culture) if rescore else {}
     first = training.processes.is_first
     say = say if first else say_nothing
-    bound, encoded = training.load(model, say)
+    bound, encoder, encoded = training.load(model, say)
     settings = training.settings
     return run_comparison(
         bound,
-        Comparison(training.plan, training.task, encoded, settings, evaluated, rescored, token_budget),
+        Comparison(
+            *(training.plan, training.task, encoder, encoded, settings, evaluated, rescored, token_budget)
+        ),
         names,
         [settings.seed + number for number in range(seeds)],
         training,

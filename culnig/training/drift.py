@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.benchmarks.base import ChosenItems
+from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.scoring.run import score_run
 from culnig.scoring.scoring import ScoreSettings
@@ -82,14 +83,18 @@ def moved_neurons(bound: BoundModel, before: Mapping[str, torch.Tensor], plan: P
 
 
 def general_neurons(
-    bound: BoundModel, benchmarks: Mapping[str, ChosenItems], like: NeuronSet, folder: Path
+    bound: BoundModel,
+    benchmarks: Mapping[str, ChosenItems],
+    like: NeuronSet,
+    folder: Path,
+    encoder: Encoder | None = None,
 ) -> NeuronSet:
     """Culture-general neurons of the model as it is, scored into the run `folder`.
 
     With the fractions of `like`, where it was selected as culture-general, else with the paper's. The
     benchmarks need a target; control and exclusion are used where they are among them.
     """
-    run = score_run(bound, benchmarks, ScoreSettings(), folder, overwrite=True)
+    run = score_run(bound, benchmarks, ScoreSettings(), folder, encoder=encoder, overwrite=True)
     roles = {chosen.role for chosen in benchmarks.values()}
     names = ("top_mlp", "top_attention", "exclude")
     known: dict[str, Any] = {name: float(like.method[name]) for name in names if name in like.method}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -14,8 +14,13 @@ from culnig.training.tasks import Task
 from culnig.training.trainer import Trained
 
 
-def request_record(bound: BoundModel, plan: Plan, task: Task, settings: TrainSettings) -> dict[str, Any]:
-    """The request of a training; a resumed training must have the same one."""
+def request_record(
+    bound: BoundModel, plan: Plan, task: Task, settings: TrainSettings, prompts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The request of a training; a resumed training must have the same one.
+
+    `prompts` are those of the task's examples (`Encoder.record`).
+    """
     return {
         "model": describe_model(bound),
         "plan_hash": sha256(plan.text().encode()).hexdigest(),
@@ -23,8 +28,9 @@ def request_record(bound: BoundModel, plan: Plan, task: Task, settings: TrainSet
             "name": task.name,
             "examples": len(task.examples),
             "items_hash": items_hash(task.examples),
+            "prompts": dict(prompts),
         },
-        "settings": asdict(settings),
+        "settings": settings.record(),
         "versions": versions(),
     }
 

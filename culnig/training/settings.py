@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 from culnig.errors import InputError, argument
+from culnig.inference.templates import chosen_date
 from culnig.models.settings import LoadOptions
 
 
@@ -39,8 +40,12 @@ class TrainSettings:
     """Steps between logged losses."""
     report_to: str = "none"
     """Trackers of transformers' Trainer, such as wandb or tensorboard."""
+    prompt_date: str | None = None
+    """Date (YYYY-MM-DD) in prompts of chat templates that write one; None for today."""
 
     def __post_init__(self) -> None:
+        if self.prompt_date is not None:
+            chosen_date(self.prompt_date)
         for name in ("learning_rate", "batch_size", "accumulation", "epochs", "save_every", "log_every"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{argument(name)} is {getattr(self, name)}; it must be above 0")
@@ -52,6 +57,12 @@ class TrainSettings:
         ):
             if value is not None and not value > 0:
                 raise InputError(f"{argument(name)} is {value}; it must be above 0")
+
+    def record(self) -> dict[str, Any]:
+        """What a resumed training must share; the date is compared with the prompts, where they show it."""
+        settings = asdict(self)
+        del settings["prompt_date"]
+        return settings
 
     @property
     def alpha(self) -> float:
@@ -76,6 +87,7 @@ class TrainOptions(LoadOptions, total=False):
     save_every: int
     log_every: int
     report_to: str
+    prompt_date: str | None
 
 
 def split_options(options: TrainOptions) -> tuple[TrainSettings, LoadOptions]:

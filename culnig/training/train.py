@@ -5,7 +5,7 @@ Under torchrun every process calls `train` and takes a share of each step; the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from culnig.core.processes import Processes, launched
 from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.errors import TrainingError
 from culnig.inference.encoding import EncodedItem, Encoder
+from culnig.inference.templates import chosen_date
 from culnig.models.named import loaded_model
 from culnig.models.settings import LoadOptions
 from culnig.store.output_folder import check_modes
@@ -57,6 +58,7 @@ class Training:
         """Read plan and task, and check that the folder is free; `options` are those of `train`."""
         check_modes("a training", resume=resume, overwrite=overwrite)
         settings, loading = split_options(options)
+        settings = replace(settings, prompt_date=chosen_date(settings.prompt_date).isoformat())
         if not isinstance(plan, Plan):
             plan = read_plan(Path(plan))
         benchmark = registry.benchmark(task)
@@ -66,11 +68,12 @@ class Training:
         read = read_task(benchmark, data_dir, settings.examples, settings.seed)
         return cls(plan, read, settings, loading, folder, processes)
 
-    def load(self, model: str | Path | BoundModel, say: Say) -> tuple[BoundModel, list[EncodedItem]]:
-        """The model, checked against the plan, and the task's examples as token ids."""
+    def load(self, model: str | Path | BoundModel, say: Say) -> tuple[BoundModel, Encoder, list[EncodedItem]]:
+        """The model, checked against the plan, what encodes its items, and the task's examples."""
         bound = loaded_model(model, say, **self.loading)
         self.plan.check(bound)
-        return bound, encoded_examples(bound, self.task, say)
+        encoder = Encoder(bound, self.settings.prompt_date)
+        return bound, encoder, encoded_examples(bound, encoder, self.task, say)
 
     def start(self, record: dict[str, Any], *, resume: bool) -> None:
         """Make the folder or continue it; the first process does so, and the others see the result."""
@@ -108,8 +111,9 @@ def train(
     )
     first = training.processes.is_first
     say = say if first else say_nothing
-    bound, encoded = training.load(model, say)
-    record = request_record(bound, training.plan, training.task, training.settings)
+    bound, encoder, encoded = training.load(model, say)
+    prompts = encoder.record(encoded)
+    record = request_record(bound, training.plan, training.task, training.settings, prompts)
     with folder:
         training.start(record, resume=resume)
         if folder.finished:
@@ -131,9 +135,8 @@ def train(
     return read_training(folder.path) if first else {}
 
 
-def encoded_examples(bound: BoundModel, task: Task, say: Say) -> list[EncodedItem]:
+def encoded_examples(bound: BoundModel, encoder: Encoder, task: Task, say: Say) -> list[EncodedItem]:
     """The task's examples as token ids, without those that are too long; `say` reports their number."""
-    encoder = Encoder(bound)
     fitting = encoder.fitting(task.examples)
     n_too_long = len(task.examples) - len(fitting)
     if not fitting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from culnig.core.neurons import Layout
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.errors import InputError, argument
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.inference.encoding import Encoder
+from culnig.inference.templates import chosen_date
 from culnig.models.named import loaded_model
 from culnig.scoring.scoring import ScoreSettings
 from culnig.selection.neuron_set import NeuronSetOrPath, as_neuron_set
@@ -40,18 +43,20 @@ def audit(
     top: int = 20,
     aggregator: str = "max",
     seed: int = 0,
+    prompt_date: date | str | None = None,
     progress: Progress = no_progress,
     say: Say = say_nothing,
     **loading: Unpack[LoadOptions],
 ) -> dict[str, Any]:
     """Zero neurons one at a time: the best `top` of the set, and as many random ones.
 
-    `aggregator` is that of the run the set was selected from. The result has `neurons` (score, linear
+    `aggregator` is that of the run the set was selected from. `prompt_date` (YYYY-MM-DD, by default today) is
+    the date in prompts of chat templates that write one. The result has `neurons` (score, linear
     estimate and exact effect of each), `correlations` (Spearman's rho with its interval; None if it is
     undefined), `n_items`, and `low`: whether the scores rank the effects badly. InputError for a `top` larger
     than the set and for benchmarks that are not targets with answer labels.
     """
-    chosen = as_neuron_set(neurons)
+    chosen, day = as_neuron_set(neurons), chosen_date(prompt_date)
     if not 2 <= top <= len(chosen.neurons):
         raise InputError(
             f"{argument('top')} is {top}, but {chosen.name!r} holds {len(chosen.neurons)} neurons; give a "
@@ -64,7 +69,9 @@ def audit(
     random = select_random(best, bound.layout, seed).flat(bound.layout)
     task = Task(progress, "neurons zeroed", 2 * top)
     settings = ScoreSettings(aggregator=aggregator, token_budget=token_budget)
-    result = linearisation.audit(bound, items, flat, random, settings, task.advance)
+    result = linearisation.audit(
+        *(bound, items, flat, random, settings, task.advance), encoder=Encoder(bound, day)
+    )
     return {"n_items": len(items), **_document(result, bound.layout)}
 
 

@@ -93,9 +93,11 @@ def audit(
     random: NDArray[np.int64],
     settings: ScoreSettings | None = None,
     after_neuron: Callable[[], None] = lambda: None,
+    *,
+    encoder: Encoder | None = None,
 ) -> Audit:
     """Zero each neuron of the flat indices `top` and `random` by itself, on the same items."""
-    settings = settings or ScoreSettings()
+    settings, encoder = settings or ScoreSettings(), encoder or Encoder(bound)
     if not len(items) or not len(top):
         raise InputError(
             f"{len(items)} items and {len(top)} neurons given; an audit needs at least one of each"
@@ -103,11 +105,13 @@ def audit(
     flat = np.concatenate([top, random]).astype(np.int64)
     score, first_order = (
         score_benchmark(
-            bound, items, "target", ScoreSettings(aggregator=aggregator, token_budget=settings.token_budget)
+            *(bound, items, "target"),
+            ScoreSettings(aggregator=aggregator, token_budget=settings.token_budget),
+            encoder=encoder,
         ).moments.culture_scores.sum(axis=0)[flat]
         for aggregator in (settings.aggregator, "sum")
     )
-    batches = make_batches(Encoder(bound).encode_all(items), settings.token_budget)
+    batches = make_batches(encoder.encode_all(items), settings.token_budget)
     effect = np.empty(len(flat))
     with AnswerReader(bound) as reader:
         bare = _p_gold(reader, batches, items)

@@ -45,7 +45,7 @@ def bound():
 def written(bound, items, budget):
     writer = AnswerWriter(bound, lambda item, text: True, max_new_tokens=6)
     texts = {}
-    for batch in writer.batches(Encoder(bound), items, budget):
+    for batch in writer.batches(Encoder(bound).encode_answerable(items), budget):
         texts.update(zip(batch.numbers, writer.write(batch), strict=True))
     return [texts[number] for number in range(len(items))]
 
@@ -71,7 +71,7 @@ def test_an_answer_is_what_greedy_steps_give(bound):
 def test_batches_leave_room_for_the_answers(bound):
     items = short_items()
     writer = AnswerWriter(bound, lambda item, text: True, max_new_tokens=50)
-    for batch in writer.batches(Encoder(bound), items, token_budget=400):
+    for batch in writer.batches(Encoder(bound).encode_answerable(items), token_budget=400):
         longest = max(map(len, batch.token_ids))
         assert len(batch.items) == 1 or len(batch.items) * (longest + 50) <= 400
 

@@ -76,6 +76,7 @@ def compare(folder, arms, seeds, plan_settings, learning_rate=1e-3, **settings):
     comparison = Comparison(
         plan=plan,
         task=Task(TASK, examples),
+        encoder=Encoder(bound),
         encoded=Encoder(bound).encode_all(examples),
         settings=TrainSettings(learning_rate=learning_rate, batch_size=16, accumulation=1, **settings),
         benchmarks={

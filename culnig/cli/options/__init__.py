@@ -16,6 +16,7 @@ from culnig.cli.options.items import (
     ignored_prefix_sharing_option,
     item_options,
     prefix_sharing_option,
+    prompt_date_option,
     skip_too_long_option,
 )
 from culnig.cli.options.model import ModelChoice, model_options
@@ -34,6 +35,7 @@ __all__ = [
     "out_options",
     "overwrite_option",
     "prefix_sharing_option",
+    "prompt_date_option",
     "resume_option",
     "skip_too_long_option",
     "together",

@@ -73,6 +73,16 @@ def skip_too_long_option() -> Callable[[Command], Command]:
     )
 
 
+def prompt_date_option() -> Callable[[Command], Command]:
+    """--prompt-date."""
+    return click.option(
+        "--prompt-date",
+        metavar="YYYY-MM-DD",
+        help="Date in the prompts of chat templates that write today's date; give an earlier day to continue "
+        "its work.  [default: today]",
+    )
+
+
 def prefix_sharing_option() -> Callable[[Command], Command]:
     """--no-prefix-sharing."""
     return click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from culnig.evaluation.instances.file import write_instances
 from culnig.evaluation.instances.scores import instance_scores
 from culnig.evaluation.instances.summary import summary
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.inference.encoding import Encoder
 from culnig.inference.products import computation_of
+from culnig.inference.templates import chosen_date
 from culnig.models.named import loaded_model
 from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import NeuronSetOrPath, as_neuron_set
@@ -41,6 +44,7 @@ def instances(
     limit: int | None = None,
     per_culture: int | None = None,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
+    prompt_date: date | str | None = None,
     overwrite: bool = False,
     progress: Progress = no_progress,
     say: Say = say_nothing,
@@ -49,7 +53,8 @@ def instances(
     """Score the neurons of a set on every item of one benchmark, and write the scores to the HDF5 file `out`.
 
     `control` names the benchmark to subtract, item by item; True takes the benchmark's own control, False
-    none. Returns the summary: shares of positive scores overall, by topic and by culture, and the topic that
+    none. `prompt_date` (YYYY-MM-DD, by default today) is the date in prompts of chat templates that write
+    one. Returns the summary: shares of positive scores overall, by topic and by culture, and the topic that
     each neuron serves most (`summary`).
     """
     given = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
@@ -58,7 +63,7 @@ def instances(
             f"instances are scored on one benchmark, but {len(given)} are given; give "
             f"{argument('benchmarks')} once"
         )
-    path = Path(out)
+    path, day = Path(out), chosen_date(prompt_date)
     check_file(path, overwrite=overwrite)
     chosen_set = as_neuron_set(neurons)
     control_name = registry.benchmark(given[0]).control if control is True else control or None
@@ -70,13 +75,19 @@ def instances(
     bound = loaded_model(model, say, **loading)
     flat = chosen_set.flat(bound.layout)
     task = Task(progress, f"score {len(flat):,} neurons on {name}", len(target) * len(chosen))
+    encoder = Encoder(bound, day)
     scores = instance_scores(
-        bound, target, flat, control_items, token_budget=token_budget, after_batch=task.advance
+        *(bound, target, flat, control_items),
+        encoder=encoder,
+        token_budget=token_budget,
+        after_batch=task.advance,
     )
     record = {
         "model": describe_model(bound),
         "neuron_set": {"name": chosen_set.name, "method": chosen_set.method},
-        "benchmarks": {name: chosen_items.record() for name, chosen_items in chosen.items()},
+        "benchmarks": {
+            name: own.record(encoder.record(encoder.encode_all(own.items))) for name, own in chosen.items()
+        },
         "versions": versions(computation_of(bound.model)),
     }
     write_instances(path, scores, bound.layout, record)

@@ -61,20 +61,24 @@ def instance_scores(
     flat: NDArray[np.int64],
     control: Sequence[Item] | None = None,
     *,
+    encoder: Encoder | None = None,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     after_batch: AfterBatch = lambda n_items: None,
 ) -> InstanceScores:
     """Score the neurons at the flat indices `flat` on `items`, and on the same items of a control.
 
-    Items of the control are matched by id. InputError if an item has no match, or an index is outside the
+    Items of the control are matched by id. `encoder` encodes the items, by default with today's date where
+    prompts show one. InputError if an item has no match, or an index is outside the
     layout or listed twice; NonFiniteError if a score is not finite; EnvironmentProblem if an item alone
     does not fit into memory.
     """
     matched = None if control is None else _matched(items, control)
-    raw = score_items(bound, items, flat, token_budget=token_budget, after_batch=after_batch)
+    raw = score_items(bound, items, flat, encoder=encoder, token_budget=token_budget, after_batch=after_batch)
     if matched is None:
         return InstanceScores(tuple(items), flat, raw, None)
-    without = score_items(bound, matched, flat, token_budget=token_budget, after_batch=after_batch)
+    without = score_items(
+        bound, matched, flat, encoder=encoder, token_budget=token_budget, after_batch=after_batch
+    )
     return InstanceScores(tuple(items), flat, raw, np.maximum(without, 0.0))
 
 
@@ -83,13 +87,14 @@ def score_items(
     items: Sequence[Item],
     flat: NDArray[np.int64],
     *,
+    encoder: Encoder | None = None,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     after_batch: AfterBatch = lambda n_items: None,
 ) -> NDArray[np.float64]:
     """w(n) of the neurons at `flat`, unclamped, shape (item, neuron)."""
     bound.check_neurons(flat)
     outcomes = Outcomes.empty(items)
-    batches = make_batches(Encoder(bound).encode_all(items), token_budget)
+    batches = make_batches((encoder or Encoder(bound)).encode_all(items), token_budget)
     kept = _ItemScores(batches, len(flat))
     moments = CultureMoments.zeros(list(dict.fromkeys(item.culture for item in items)), len(flat))
     accumulator = Accumulator(moments, "max", clamp_at_zero=False, keeper=kept)
