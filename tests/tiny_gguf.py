@@ -18,8 +18,8 @@ def _vocabulary() -> tuple[list[str], list[str]]:
     return ["<|end|>", "<|im|>", *alphabet, *(merge.replace(" ", "") for merge in merges)], merges
 
 
-def write_gguf(path: Path, seed: int = 0) -> Path:
-    """Write the file; returns its path."""
+def write_gguf(path: Path, seed: int = 0, *, drop: str = "", add: tuple[str, ...] = ()) -> Path:
+    """Write the file, without the tensor `drop` and with further ones; returns its path."""
     tokens, merges = _vocabulary()
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -45,7 +45,9 @@ def write_gguf(path: Path, seed: int = 0) -> Path:
     writer.add_add_bos_token(False)
     writer.add_chat_template("{% for m in messages %}<|im|>{{ m['content'] }}{% endfor %}")
     rng = np.random.default_rng(seed)
-    for name, shape in _shapes(len(tokens)).items():
+    for name, shape in (_shapes(len(tokens)) | dict.fromkeys(add, (WIDTH,))).items():
+        if name == drop:
+            continue
         values = (0.3 * rng.standard_normal(shape)).astype(np.float32)
         if len(shape) == 2 and "blk" in name:
             kind = gguf.GGMLQuantizationType.Q8_0

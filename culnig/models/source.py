@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from culnig.errors import CulnigError, EnvironmentProblem, ModelLoadError, UnknownNameError, option
+from culnig.errors import (
+    CulnigError,
+    EnvironmentProblem,
+    InputError,
+    ModelLoadError,
+    UnknownNameError,
+    argument,
+    option,
+)
 from culnig.models.cache import cached_folder
 from culnig.models.embedded import embedded_model_file
 from culnig.models.gguf import parsed_once
@@ -44,9 +52,16 @@ class ModelFiles:
 def locate(source: str, settings: LoadSettings, *, weights: bool = False) -> ModelFiles:
     """The files of a model. For a GGUF file its folder in the cache, if there is a good one.
 
-    `weights` says that weights will be read, so their checksum is compared too.
+    `weights` says that weights will be read, so their checksum is compared too. InputError for a revision
+    of local files, ModelLoadError where there are none.
     """
     path = embedded_model_file() if source == EMBEDDED else Path(source)
+    if settings.revision is not None and path.exists():
+        raise InputError(
+            f"{argument('revision')} {settings.revision!r} would have no effect: {source!r} is read from this "
+            f"machine, and revisions are of models on the hub. Leave {argument('revision')} out, or give a "
+            "hub name (owner/name)"
+        )
     if path.is_file():
         if path.suffix != ".gguf":
             raise ModelLoadError(
