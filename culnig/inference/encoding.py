@@ -38,6 +38,7 @@ class Encoder:
     """Encodes items for one model."""
 
     def __init__(self, bound: BoundModel) -> None:
+        self._bound = bound
         self._tokenizer = bound.tokenizer
         self._max_tokens = bound.max_tokens
         self._prompts = PromptWriter(bound.tokenizer)
@@ -74,6 +75,7 @@ class Encoder:
 
     def _prompt_ids(self, item: Item, text: str) -> list[int]:
         ids = self._ids(text)
+        self._bound.check_token_ids(ids, f"item {item.id}")
         if self._max_tokens is not None and len(ids) > self._max_tokens:
             raise InputError(
                 f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "

@@ -66,9 +66,7 @@ def check_numbers(source: str, config: Any) -> None:
     """BindingError where sizes of the text decoder are not single numbers, or heads do not divide."""
     text = config.get_text_config()
     own = {
-        name: value
-        for name in (*_REQUIRED, *_OPTIONAL)
-        if (value := getattr(text, name, None)) is not None
+        name: value for name in (*_REQUIRED, *_OPTIONAL) if (value := getattr(text, name, None)) is not None
     }
     _check_sizes(source, own)
     heads, key_heads = own.get("num_attention_heads"), own.get("num_key_value_heads")

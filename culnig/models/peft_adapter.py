@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, option
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, listed, option
+from culnig.models.checkpoint import has_weights
+from culnig.models.loaded import ModelWarning
 from culnig.models.settings import LoadSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+CONFIG = "adapter_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
+CHAT_TEMPLATE = "chat_template.jinja"
+WEIGHTS = "adapter_model.safetensors"
+
+
 def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model with the adapter in `folder` merged in; ModelLoadError if it does not belong to it."""
+    """The model with the adapter in `folder` merged in; ModelLoadError if it does not belong to it.
+
+    An embedding that was trained with the adapter may have other rows than the base model's; then the model
+    is resized first. Everything in the adapter's file must be used, and nothing made up.
+    """
     check_adapter_folder(folder)
     from peft import PeftModel
 
     try:
-        merged: PreTrainedModel = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        _resize_embeddings(model, folder)
+        wrapped = PeftModel.from_pretrained(model, str(folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is missing is an error below
+            result = wrapped.load_adapter(str(folder), "default")  # again, for what it says about the names
+        _check_complete(folder, result.missing_keys, result.unexpected_keys)
+        merged: PreTrainedModel = wrapped.merge_and_unload()
+    except ModelLoadError:
+        raise
     except Exception as error:  # another model's adapter fails wherever its shapes are first met
         reason = " ".join(str(error).split())[:400]
         raise ModelLoadError(
@@ -29,18 +51,94 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return merged
 
 
-def with_base(source: str, settings: LoadSettings) -> tuple[str, LoadSettings]:
-    """Model and settings to load; for the folder of an adapter its base, with the adapter to be merged."""
+def _check_complete(folder: Path, missing: Sequence[str], unexpected: Sequence[str]) -> None:
+    for names, what in (
+        (missing, "lacks tensors of the modules that it names"),
+        (unexpected, "has tensors that the model has no module for"),
+    ):
+        if names:
+            raise ModelLoadError(
+                f"cannot merge adapter {folder}: {WEIGHTS} {what}: {listed(names)}; check that it is complete "
+                "and was trained on this model"
+            )
+
+
+def _resize_embeddings(model: PreTrainedModel, folder: Path) -> None:
+    """Give the model as many embeddings as the adapter has trained, where it holds whole embeddings."""
+    rows = _trained_rows(model, folder)
+    embedding = model.get_input_embeddings()
+    if not rows or set(rows.values()) == {embedding.weight.shape[0]}:
+        return
+    names = {"input": embedding, "output": model.get_output_embeddings()}
+    untied = {name for name, module in names.items() if module is not None}
+    if names["output"] is not None and names["output"].weight is embedding.weight:
+        untied = set(rows)
+    if len(set(rows.values())) > 1 or untied - rows.keys():
+        raise ModelLoadError(
+            f"cannot merge adapter {folder}: it holds embeddings of {sorted(set(rows.values()))} rows for "
+            f"{' and '.join(sorted(rows))}, the model has {embedding.weight.shape[0]}, and both its input and its "
+            "output need the new rows; save the adapter with save_embedding_layers=True"
+        )
+    model.resize_token_embeddings(next(iter(rows.values())), mean_resizing=False)
+
+
+def _trained_rows(model: PreTrainedModel, folder: Path) -> dict[str, int]:
+    """Rows of the whole embeddings in an adapter's file: `input` and `output`, as far as it has them."""
+    from safetensors import safe_open
+
+    paths = {id(module): name for name, module in model.named_modules()}
+    modules = {"input": model.get_input_embeddings(), "output": model.get_output_embeddings()}
+    rows = {}
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - not a dictionary
+            for kind, module in modules.items():
+                if module is not None and name.endswith(f".{paths[id(module)]}.weight"):
+                    rows[kind] = int(file.get_slice(name).get_shape()[0])
+    return rows
+
+
+def tokenizer_folder(folder: Path) -> Path | None:
+    """The adapter's folder, if it holds a tokenizer."""
+    return folder if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
+
+
+def chat_template(folder: Path) -> str | None:
+    """The chat template in an adapter's folder, where it has no tokenizer that holds one."""
+    path = folder / CHAT_TEMPLATE
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def warn_of_adapter(source: str, settings: LoadSettings) -> None:
+    """A ModelWarning where an adapter lies beside the weights of a folder and is not merged."""
     folder = Path(source)
-    config = folder / "adapter_config.json"
-    if not config.is_file() or (folder / "config.json").exists():
+    if not (folder / CONFIG).is_file():
+        return
+    if settings.adapter is not None and Path(settings.adapter).resolve() == folder.resolve():
+        return
+    warnings.warn(
+        f"{source} holds full weights and an adapter ({CONFIG}); the weights are loaded without the adapter",
+        ModelWarning,
+        stacklevel=2,
+    )
+
+
+def with_base(source: str, settings: LoadSettings) -> tuple[str, LoadSettings]:
+    """Model and settings to load; for the folder of an adapter its base, with the adapter to be merged.
+
+    A folder with full weights is a model, whatever lies beside them. The revision that the adapter names is
+    that of a base on the hub.
+    """
+    folder = Path(source)
+    config = folder / CONFIG
+    if not config.is_file() or has_weights(folder):
         return source, settings
     if settings.adapter is not None:
         raise InputError(
             f"{source} is an adapter itself; give its base model as {argument('model')} to merge another"
         )
     try:
-        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        document = json.loads(config.read_text(encoding="utf-8"))
+        base, revision = document.get("base_model_name_or_path"), document.get("revision")
     except (ValueError, AttributeError) as error:
         raise ModelLoadError(f"{config}: not an adapter's configuration: {error}") from None
     if not isinstance(base, str) or not base:
@@ -48,14 +146,16 @@ def with_base(source: str, settings: LoadSettings) -> tuple[str, LoadSettings]:
             f"{config} does not name the model that the adapter was trained on; give that model as "
             f"{argument('model')} and {option('adapter', source)}"
         )
+    if settings.revision is None and isinstance(revision, str) and not Path(base).exists():
+        settings = replace(settings, revision=revision)
     return base, replace(settings, adapter=folder)
 
 
 def check_adapter_folder(folder: Path) -> None:
     """ModelLoadError if the folder holds no adapter, before any weights are read."""
-    if not (folder / "adapter_config.json").is_file():
+    if not (folder / CONFIG).is_file():
         raise ModelLoadError(f"{folder} has no adapter_config.json, so it is not a PEFT adapter folder")
-    if not (folder / "adapter_model.safetensors").is_file():
+    if not (folder / WEIGHTS).is_file():
         raise ModelLoadError(
             f"{folder} has no adapter_model.safetensors; adapters in other formats are not read (.bin files "
             "can run code); save it again with safe_serialization=True"
