@@ -138,7 +138,8 @@ class BoundModel:
     @property
     def n_embeddings(self) -> int:
         """How many token ids have an embedding and a logit."""
-        heads = [self.model.get_input_embeddings(), self.model.get_output_embeddings()]
+        model: Any = self.model
+        heads = [model.get_input_embeddings(), model.get_output_embeddings()]
         sizes = [getattr(head, "num_embeddings", getattr(head, "out_features", None)) for head in heads]
         return min(int(size) for size in sizes if size is not None)
 

@@ -32,7 +32,7 @@ def snapshot(files: ModelFiles, settings: LoadSettings) -> Path | None:
     from transformers.utils.hub import cached_file
 
     for name in (SINGLE, INDEX):
-        found = cached_file(
+        cached = cached_file(
             files.name,
             name,
             revision=settings.revision,
@@ -40,8 +40,8 @@ def snapshot(files: ModelFiles, settings: LoadSettings) -> Path | None:
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-        if found is not None:
-            return Path(found).parent
+        if cached is not None:
+            return Path(cached).parent
     return None
 
 
@@ -64,8 +64,8 @@ def check_checkpoint(source: str, folder: Path, model: Any, *, quantized: bool) 
     if packed:
         raise ModelLoadError(
             f"model {source!r} has quantized weights, and its configuration declares no quantization: "
-            f"{listed(packed)}. Read as plain numbers, without their scales, they would be other weights; give "
-            "the unquantized model, or restore quantization_config in config.json"
+            f"{listed(packed)}. Read as plain numbers, without their scales, they would be other weights; "
+            "give the unquantized model, or restore quantization_config in config.json"
         )
 
 

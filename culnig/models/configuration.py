@@ -46,8 +46,7 @@ def read_configuration(source: str, files: ModelFiles, settings: LoadSettings) -
             if isinstance(part, Mapping):
                 _check_sizes(source, part)
     with reading(source, files):
-        config = AutoConfig.from_pretrained(files.name, **reading_options(files, settings))
-    return config
+        return AutoConfig.from_pretrained(files.name, **reading_options(files, settings))
 
 
 def check_causal_configuration(source: str, config: Any) -> None:

@@ -59,7 +59,8 @@ def check_all_read(source: str, file: Path, model: Any) -> None:
     with parsed_once():
         reader = _reader(file)
         architecture = _text_field(reader, "general.architecture")
-        processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=model.config.to_dict())
+        own_processor: Any = TENSOR_PROCESSORS.get(architecture, TensorProcessor)
+        processor = own_processor(config=model.config.to_dict())
         read = {*get_gguf_hf_weights_map(model, processor), "output.weight"}
     unread = [
         tensor.name
@@ -72,9 +73,9 @@ def check_all_read(source: str, file: Path, model: Any) -> None:
         unread.append(f"{architecture}.rope.scaling ({scaling})")
     if unread:
         raise ModelLoadError(
-            f"model {source!r}: transformers does not read parts of this GGUF file, without which the model would "
-            f"compute something else: {listed(unread)}; give the model's folder or hub name, with safetensors "
-            "weights"
+            f"model {source!r}: transformers does not read parts of this GGUF file, without which the model "
+            f"would compute something else: {listed(unread)}; give the model's folder or hub name, with "
+            "safetensors weights"
         )
 
 

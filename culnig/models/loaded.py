@@ -1,5 +1,6 @@
-"""What is checked once a model is loaded: its weights are the checkpoint's, its tokens have embeddings, and it
-is causal.
+"""What is checked once a model is loaded.
+
+All its weights are the checkpoint's, its tokenizer's ids have embeddings, and it is causal.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ class ModelWarning(UserWarning):
 
 
 def check_weights(source: str, model: Any, info: Mapping[str, Any], stack: str) -> None:
-    """ModelLoadError unless every weight of the model is the checkpoint's, and every weight that counts is used.
+    """ModelLoadError unless the weights are the checkpoint's, and every weight that counts is used.
 
-    `info` is what `from_pretrained` says with `output_loading_info`, `stack` the path of the layers. The model
-    must have nothing that transformers made up: no tensor that is missing (tied ones are not) or of another
-    shape. Of tensors that the checkpoint has and the model does not, these are refused, because the model was
-    trained with them and computes something else without:
+    `info` is what `from_pretrained` says with `output_loading_info`, `stack` the path of the layers. The
+    model must have nothing that transformers made up: no tensor that is missing (tied ones are not) or of
+    another shape. Some tensors of the checkpoint that the model does not have are refused, because the model
+    was trained with them and computes something else without them:
 
-    - tensors of layers, such as a bias, a norm, a scale, a packed weight, an adapter or a whole layer more than
-      the configuration declares (layers for the prediction of several tokens, which it declares, are not needed)
+    - tensors of layers: a bias, a norm, a scale, a packed weight, an adapter, or a whole layer more than the
+      configuration declares (it declares layers that predict several tokens at once; they are not needed)
     - further tensors of a module that the model has, such as a bias or an adapter of the head
     - embeddings and norms that every token passes
 
     All others belong to parts that plain text does not use (image towers, value heads); a ModelWarning names
-    them. Buffers that the model computes itself are left out without a word.
+    them. Buffers that the model computes itself are not mentioned.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     _refuse_made_up(source, shapes, info)
@@ -65,7 +66,7 @@ def check_weights(source: str, model: Any, info: Mapping[str, Any], stack: str) 
     if unused:
         parts = {".".join(name.split(".")[:2]) for name in unused}
         warnings.warn(
-            f"model {source!r}: parts of its checkpoint are not used ({len(unused)} tensors): {listed(parts)}",
+            f"model {source!r}: {len(unused)} tensors of its checkpoint are not used, of {listed(parts)}",
             ModelWarning,
             stacklevel=2,
         )
@@ -79,13 +80,13 @@ def _refuse_made_up(source: str, shapes: Mapping[str, tuple[int, ...]], info: Ma
         has = f" The checkpoint has these instead: {listed(set(instead))}." if instead else ""
         raise ModelLoadError(
             f"model {source!r}: the checkpoint lacks {len(missing)} of its {len(shapes)} tensors: "
-            f"{listed(described)}; transformers would fill them with random numbers.{has} Check that the files "
-            "of weights are complete and belong to config.json, or download the model again"
+            f"{listed(described)}; transformers would fill them with random numbers.{has} Check that the "
+            "files of weights are complete and belong to config.json, or download the model again"
         )
     if info["mismatched_keys"]:
         described = [
-            f"{name} ({_shape(found)} in the checkpoint, {_shape(expected)} by the configuration)"
-            for name, found, expected in info["mismatched_keys"]
+            f"{name} ({_shape(stored)} in the checkpoint, {_shape(expected)} by the configuration)"
+            for name, stored, expected in info["mismatched_keys"]
         ]
         raise ModelLoadError(
             f"model {source!r}: tensors have another shape than the configuration declares: "
@@ -102,8 +103,8 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _counts(name: str, model: Any, stack: str) -> bool:
-    """Whether a text's results depend on a tensor of the checkpoint that the model has not (see `check_weights`)."""
-    decoder, _, last = stack.rpartition(".")
+    """Whether a text's results depend on a tensor that the model does not have (see `check_weights`)."""
+    decoder = stack.rpartition(".")[0]
     for outer in _tails(stack):
         if match := re.match(rf"{re.escape(outer)}\.(\d+)\.", name):
             further = getattr(model.config.get_text_config(), "num_nextn_predict_layers", None) or 0
@@ -156,10 +157,11 @@ def without_report() -> Iterator[None]:
 
 
 def check_vocabulary(bound: BoundModel) -> None:
-    """ModelLoadError where the tokenizer makes ids of ordinary texts that the model has no embedding for.
+    """ModelLoadError where the tokenizer gives ordinary texts ids that have no embedding.
 
-    A larger embedding is usual. So are added tokens beyond it that no prompt holds, such as an image token of a
-    text model; a prompt that holds one is refused when it is encoded (`BoundModel.check_token_ids`).
+    A larger embedding is usual. So are added tokens beyond it that no prompt holds, such as an image token of
+    a text model (Gemma 3 1B); a prompt that holds one is refused when it is encoded
+    (`BoundModel.check_token_ids`).
     """
     rows, tokenizer = bound.n_embeddings, bound.tokenizer
     vocabulary = tokenizer.get_vocab()
@@ -170,7 +172,8 @@ def check_vocabulary(bound: BoundModel) -> None:
         highest = max(vocabulary[token] for token in beyond)
         raise ModelLoadError(
             f"model {bound.source!r}: its tokenizer has tokens without an embedding: "
-            f"{listed(map(repr, beyond))}, up to id {highest}, and the embedding has {rows:,} rows; the tokenizer belongs to another model, or the embedding was saved before it was resized"
+            f"{listed(map(repr, beyond))}, up to id {highest}, and the embedding has {rows:,} rows; the "
+            "tokenizer belongs to another model, or the embedding was saved before it was resized"
         )
 
 
@@ -178,9 +181,9 @@ def check_causal(bound: BoundModel) -> None:
     """BindingError where a later token changes what a bound module computes at an earlier one.
 
     Two passes over the same tokens, the second with other tokens from one on. Up to there the outputs of a
-    causal model are equal. A difference counts from the precision of the numbers on, relative to the difference
-    at the changed tokens; bitsandbytes' 8-bit products, which round a row by what the others hold, may differ
-    by more. ModelLoadError where outputs are not finite numbers.
+    causal model are equal. Differences up to the precision of the numbers are allowed, relative to the
+    difference at the changed tokens; more for bitsandbytes' 8-bit products, whose rounding of one token
+    depends on the others. ModelLoadError where outputs are not finite numbers.
     """
     import torch
 
@@ -190,20 +193,22 @@ def check_causal(bound: BoundModel) -> None:
     other[FIRST_CHANGED:] = (ids[FIRST_CHANGED:] + rows // 2) % rows
     first, second = _outputs(bound, ids), _outputs(bound, other)
     for number in sorted(first.keys() & second.keys()):
-        linear, one, two = bound.linears[number], first[number], second[number]
+        linear, before, after = bound.linears[number], first[number], second[number]
         segment = linear.slices[0].segment
         where = f"layer {segment.layer}, {segment.module}"
-        if not bool(torch.isfinite(one).all() and torch.isfinite(two).all()):
+        if not bool(torch.isfinite(before).all() and torch.isfinite(after).all()):
             raise ModelLoadError(
-                f"model {bound.source!r} computes NaN or infinite values ({where}): weights are damaged, or too "
-                f"large for the number format; try {option('dtype', 'float32')}, or download the model again"
+                f"model {bound.source!r} computes NaN or infinite values ({where}): weights are damaged, or "
+                f"too large for the number format; try {option('dtype', 'float32')}, or download the model "
+                "again"
             )
-        earlier, later = (one - two)[:FIRST_CHANGED], (one - two)[FIRST_CHANGED:]
+        change = before - after
+        earlier, later = change[:FIRST_CHANGED], change[FIRST_CHANGED:]
         if _root_mean_square(earlier) > _tolerance(linear.linear, bound.model) * _root_mean_square(later):
             raise BindingError(
-                f"model {bound.source!r} is not causal: changing token {FIRST_CHANGED + 1} of {N_TOKENS} changes "
-                f"what it computes at earlier tokens ({where}). Scores read a prompt's answer at its last token "
-                "and need a causal decoder, such as Llama, Qwen or Gemma"
+                f"model {bound.source!r} is not causal: changing the last {N_TOKENS - FIRST_CHANGED} of "
+                f"{N_TOKENS} tokens changes what it computes at earlier ones ({where}). Scores need a causal "
+                "decoder, such as Llama, Qwen or Gemma"
             )
 
 
@@ -219,7 +224,12 @@ def _outputs(bound: BoundModel, ids: torch.Tensor) -> dict[int, torch.Tensor]:
 
         return keep
 
-    with contextlib.ExitStack() as stack, torch.no_grad():
+    def differentiable(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return output.detach().requires_grad_()
+
+    with contextlib.ExitStack() as stack, torch.enable_grad():
+        # as in scoring: without gradients, bitsandbytes packs its weights anew on some CPUs
+        stack.callback(bound.model.get_input_embeddings().register_forward_hook(differentiable).remove)
         for number, linear in enumerate(bound.linears):
             stack.callback(linear.linear.register_forward_hook(keeping(number)).remove)
         bound.model(input_ids=ids[None].to(bound.input_device), use_cache=False)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, listed, option
 from culnig.models.checkpoint import has_weights
@@ -52,47 +52,50 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def _check_complete(folder: Path, missing: Sequence[str], unexpected: Sequence[str]) -> None:
-    for names, what in (
+    for names, problem in (
         (missing, "lacks tensors of the modules that it names"),
         (unexpected, "has tensors that the model has no module for"),
     ):
         if names:
             raise ModelLoadError(
-                f"cannot merge adapter {folder}: {WEIGHTS} {what}: {listed(names)}; check that it is complete "
-                "and was trained on this model"
+                f"cannot merge adapter {folder}: {WEIGHTS} {problem}: {listed(names)}; check that it is "
+                "complete and was trained on this model"
             )
 
 
 def _resize_embeddings(model: PreTrainedModel, folder: Path) -> None:
     """Give the model as many embeddings as the adapter has trained, where it holds whole embeddings."""
-    rows = _trained_rows(model, folder)
-    embedding = model.get_input_embeddings()
-    if not rows or set(rows.values()) == {embedding.weight.shape[0]}:
+    embeddings = _embeddings(model)
+    rows = _trained_rows(model, embeddings, folder)
+    own = embeddings["input"].weight.shape[0]
+    if not rows or set(rows.values()) == {own}:
         return
-    names = {"input": embedding, "output": model.get_output_embeddings()}
-    untied = {name for name, module in names.items() if module is not None}
-    if names["output"] is not None and names["output"].weight is embedding.weight:
-        untied = set(rows)
-    if len(set(rows.values())) > 1 or untied - rows.keys():
+    tied = all(module.weight is embeddings["input"].weight for module in embeddings.values())
+    if len(set(rows.values())) > 1 or not (tied or rows.keys() == embeddings.keys()):
+        given = " and ".join(f"{n_rows} rows for its {kind}" for kind, n_rows in sorted(rows.items()))
         raise ModelLoadError(
-            f"cannot merge adapter {folder}: it holds embeddings of {sorted(set(rows.values()))} rows for "
-            f"{' and '.join(sorted(rows))}, the model has {embedding.weight.shape[0]}, and both its input and its "
-            "output need the new rows; save the adapter with save_embedding_layers=True"
+            f"cannot merge adapter {folder}: it holds an embedding of {given}, the model has {own}, and the "
+            "other rows are in neither; save the adapter with save_embedding_layers=True"
         )
     model.resize_token_embeddings(next(iter(rows.values())), mean_resizing=False)
 
 
-def _trained_rows(model: PreTrainedModel, folder: Path) -> dict[str, int]:
-    """Rows of the whole embeddings in an adapter's file: `input` and `output`, as far as it has them."""
+def _embeddings(model: Any) -> dict[str, Any]:
+    """The modules that hold a row per token id: `input`, and `output` where the model has it."""
+    modules = {"input": model.get_input_embeddings(), "output": model.get_output_embeddings()}
+    return {kind: module for kind, module in modules.items() if module is not None}
+
+
+def _trained_rows(model: PreTrainedModel, embeddings: dict[str, Any], folder: Path) -> dict[str, int]:
+    """Rows of the whole embeddings in an adapter's file, as far as it has them."""
     from safetensors import safe_open
 
     paths = {id(module): name for name, module in model.named_modules()}
-    modules = {"input": model.get_input_embeddings(), "output": model.get_output_embeddings()}
     rows = {}
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - not a dictionary
-            for kind, module in modules.items():
-                if module is not None and name.endswith(f".{paths[id(module)]}.weight"):
+            for kind, module in embeddings.items():
+                if name.endswith(f".{paths[id(module)]}.weight"):
                     rows[kind] = int(file.get_slice(name).get_shape()[0])
     return rows
 
