@@ -35,11 +35,13 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
     try:
         _resize_embeddings(model, folder)
-        wrapped = PeftModel.from_pretrained(model, str(folder))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is missing is an error below
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
+            wrapped = PeftModel.from_pretrained(model, str(folder))
             result = wrapped.load_adapter(str(folder), "default")  # again, for what it says about the names
-        _check_complete(folder, result.missing_keys, result.unexpected_keys)
+        # whole modules are stored under names of their own
+        unexpected = [name for name in result.unexpected_keys if ".modules_to_save." not in name]
+        _check_complete(folder, result.missing_keys, unexpected)
         merged: PreTrainedModel = wrapped.merge_and_unload()
     except ModelLoadError:
         raise
@@ -148,6 +150,11 @@ def with_base(source: str, settings: LoadSettings) -> tuple[str, LoadSettings]:
         raise ModelLoadError(
             f"{config} does not name the model that the adapter was trained on; give that model as "
             f"{argument('model')} and {option('adapter', source)}"
+        )
+    if (Path(base) / CONFIG).is_file() and not has_weights(Path(base)):
+        raise InputError(
+            f"{config} names {base} as its base, which is an adapter itself; merge that into its own base "
+            f"and save it, then give it as {argument('model')} with {option('adapter', source)}"
         )
     if settings.revision is None and isinstance(revision, str) and not Path(base).exists():
         settings = replace(settings, revision=revision)
