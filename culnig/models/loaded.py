@@ -242,7 +242,9 @@ def _root_mean_square(values: torch.Tensor) -> float:
 @contextlib.contextmanager
 def _rows_apart(model: torch.nn.Module) -> Iterator[None]:
     """bitsandbytes' 8-bit products without its columns of outliers, which all tokens decide together."""
-    states = [module.state for module in model.modules() if type(module).__name__ == "Linear8bitLt"]
+    states: list[Any] = [
+        module.state for module in model.modules() if type(module).__name__ == "Linear8bitLt"
+    ]
     thresholds = [state.threshold for state in states]
     for state in states:
         state.threshold = 0.0

@@ -228,8 +228,8 @@ def _added_end(folder: Path) -> Path:
     return folder
 
 
-def _gguf(*, drop: str = "", add: tuple[str, ...] = ()) -> Callable[[Path], Path]:
-    return lambda folder: write_gguf(folder / "model.gguf", drop=drop, add=add)
+def _gguf(**changes: Any) -> Callable[[Path], Path]:
+    return lambda folder: write_gguf(folder / "model.gguf", **changes)
 
 
 def paligemma() -> PaliGemmaConfig:
@@ -280,6 +280,7 @@ REFUSED: dict[str, Refused] = {
     "GGUF tensor missing": Refused(_gguf(drop="blk.1.ffn_gate.weight"), r"model\.layers\.1\.mlp\.gate_proj"),
     "GGUF tensor not read": Refused(_gguf(add=("blk.0.attn_q.bias",)), r"blk\.0\.attn_q\.bias"),
     "GGUF frequencies not read": Refused(_gguf(add=("rope_freqs.weight",)), r"rope_freqs\.weight"),
+    "GGUF scaling not read": Refused(_gguf(scaling="yarn"), r"llama\.rope\.scaling \(yarn\)"),
     # not a causal model
     "bidirectional Gemma 3": Refused(
         configured(Gemma3TextConfig(**_GEMMA), use_bidirectional_attention=True),
