@@ -74,6 +74,13 @@ _FLAGS = {
 """Options whose keyword argument has another name."""
 
 
+def listed(names: Iterable[str], at_most: int = 4) -> str:
+    """Names in a message, sorted: the first of them, and how many more there are."""
+    ordered = sorted(set(names))
+    more = len(ordered) - at_most
+    return ", ".join(ordered[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
 def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
     """InputError unless the keyword argument `name` has one of the allowed values."""
     if value not in (allowed := list(allowed)):

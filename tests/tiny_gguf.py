@@ -18,8 +18,19 @@ def _vocabulary() -> tuple[list[str], list[str]]:
     return ["<|end|>", "<|im|>", *alphabet, *(merge.replace(" ", "") for merge in merges)], merges
 
 
-def write_gguf(path: Path, seed: int = 0) -> Path:
-    """Write the file; returns its path."""
+def write_gguf(
+    path: Path,
+    seed: int = 0,
+    *,
+    drop: str = "",
+    add: tuple[str, ...] = (),
+    scaling: str = "",
+    factor: float = 8,
+) -> Path:
+    """Write the file, without the tensor `drop` and with further ones; returns its path.
+
+    `scaling` is declared for the rotary embedding, `factor` the value of `rope_freqs.weight`.
+    """
     tokens, merges = _vocabulary()
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -32,6 +43,8 @@ def write_gguf(path: Path, seed: int = 0) -> Path:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10000.0)
     writer.add_rope_dimension_count(WIDTH // HEADS)
+    if scaling:
+        writer.add_rope_scaling_type(gguf.RopeScalingType(scaling))
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
@@ -45,7 +58,12 @@ def write_gguf(path: Path, seed: int = 0) -> Path:
     writer.add_add_bos_token(False)
     writer.add_chat_template("{% for m in messages %}<|im|>{{ m['content'] }}{% endfor %}")
     rng = np.random.default_rng(seed)
-    for name, shape in _shapes(len(tokens)).items():
+    for name, shape in (_shapes(len(tokens)) | dict.fromkeys(add, (WIDTH,))).items():
+        if name == drop:
+            continue
+        if name == "rope_freqs.weight":
+            writer.add_tensor(name, np.full(shape, factor, dtype=np.float32))
+            continue
         values = (0.3 * rng.standard_normal(shape)).astype(np.float32)
         if len(shape) == 2 and "blk" in name:
             kind = gguf.GGMLQuantizationType.Q8_0

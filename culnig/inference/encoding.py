@@ -54,6 +54,7 @@ class Encoder:
 
     def __init__(self, bound: BoundModel, prompt_date: date | str | None = None) -> None:
         """`prompt_date` is the date for chat templates that write it, by default today."""
+        self._bound = bound
         self._tokenizer = bound.tokenizer
         self._max_tokens = bound.max_tokens
         self._prompts = PromptWriter(bound.tokenizer, prompt_date)
@@ -118,6 +119,7 @@ class Encoder:
 
     def _prompt_ids(self, item: Item, text: str) -> list[int]:
         ids = self._ids(text)
+        self._bound.check_token_ids(ids, f"item {item.id}")
         if self._max_tokens is not None and len(ids) > self._max_tokens:
             raise InputError(
                 f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "

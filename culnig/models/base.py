@@ -136,6 +136,23 @@ class BoundModel:
         return next(embeddings.parameters()).device
 
     @property
+    def n_embeddings(self) -> int:
+        """How many token ids have an embedding and a logit."""
+        model: Any = self.model
+        heads = [model.get_input_embeddings(), model.get_output_embeddings()]
+        sizes = [getattr(head, "num_embeddings", getattr(head, "out_features", None)) for head in heads]
+        return min(int(size) for size in sizes if size is not None)
+
+    def check_token_ids(self, ids: Sequence[int], name: str) -> None:
+        """InputError if a token of the text called `name` has no embedding."""
+        if ids and max(ids) >= self.n_embeddings:
+            token = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise InputError(
+                f"{name} holds the token {token!r} with id {max(ids)}, and the model's embedding has "
+                f"{self.n_embeddings:,} rows; leave such texts out, or use a model that knows the token"
+            )
+
+    @property
     def max_tokens(self) -> int | None:
         """Longest sequence that the model's configuration allows; None if it sets no limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.errors import ModelLoadError, listed
+
 _LOCK = threading.RLock()
 """Held while gguf is replaced: a second thread must not restore what the first has replaced."""
 
@@ -40,6 +42,47 @@ def parsed_once() -> Iterator[None]:
         finally:
             for name, value in replaced.items():
                 setattr(gguf, name, value)
+
+
+def check_all_read(source: str, file: Path, model: Any) -> None:
+    """ModelLoadError where a GGUF file says something about the model that transformers leaves out.
+
+    That is a tensor without a counterpart in the model (a bias, factors of the rotary embedding that are not
+    all 1), or a scaling of the rotary embedding that the configuration has not.
+    """
+    from transformers.modeling_gguf_pytorch_utils import (
+        TENSOR_PROCESSORS,
+        TensorProcessor,
+        get_gguf_hf_weights_map,
+    )
+
+    with parsed_once():
+        reader = _reader(file)
+        architecture = _text_field(reader, "general.architecture")
+        own_processor: Any = TENSOR_PROCESSORS.get(architecture, TensorProcessor)
+        processor = own_processor(config=model.config.to_dict())
+        read = {*get_gguf_hf_weights_map(model, processor), "output.weight"}
+    unread = [
+        tensor.name
+        for tensor in reader.tensors
+        if tensor.name not in read and not (tensor.name == "rope_freqs.weight" and (tensor.data == 1).all())
+    ]
+    scaling = _text_field(reader, f"{architecture}.rope.scaling.type")
+    rotary = getattr(model.config, "rope_parameters", None) or {}
+    if scaling not in ("", "none") and rotary.get("rope_type", "default") == "default":
+        unread.append(f"{architecture}.rope.scaling ({scaling})")
+    if unread:
+        raise ModelLoadError(
+            f"model {source!r}: transformers does not read parts of this GGUF file, without which the model "
+            f"would compute something else: {listed(unread)}; give the model's folder or hub name, with "
+            "safetensors weights"
+        )
+
+
+def _text_field(reader: Any, name: str) -> str:
+    """A text in the metadata; empty where there is none."""
+    field = reader.fields.get(name)
+    return "" if field is None else bytes(field.parts[field.data[0]]).decode("utf-8", "replace")
 
 
 def _reader(path: str | Path, mode: str = "r") -> Any:

@@ -16,7 +16,17 @@ from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argume
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.cache import discard, entry_folder, keep
 from culnig.models.cache_entry import EntryProblem, check_loaded
-from culnig.models.peft_adapter import check_adapter_folder, merge_adapter, with_base
+from culnig.models.checkpoint import check_checkpoint, snapshot
+from culnig.models.gguf import check_all_read
+from culnig.models.loaded import check_causal, check_vocabulary, check_weights, layer_stack, without_report
+from culnig.models.peft_adapter import (
+    chat_template,
+    check_adapter_folder,
+    merge_adapter,
+    tokenizer_folder,
+    warn_of_adapter,
+    with_base,
+)
 from culnig.models.settings import DTYPES, LoadSettings
 from culnig.models.skeleton import Skeleton, load_skeleton
 from culnig.models.source import EMBEDDED, ModelFiles, is_cacheable, locate, reading, reading_options
@@ -46,10 +56,13 @@ def load_model(
 ) -> BoundModel:
     """Load and bind the model that `source` names; the folder of an adapter loads its base with it.
 
-    `skeleton` avoids reading the configuration again.
+    `skeleton` avoids reading the configuration again. An adapter that lies beside full weights is merged only
+    where `settings` name it; a ModelWarning says so. The model is checked once it is loaded: all its weights
+    are the checkpoint's, its tokenizer's ids have embeddings, and later tokens do not change earlier ones.
 
-    InputError for impossible settings, BindingError for a structure that fits no adapter, ModelLoadError for
-    files that cannot be read, EnvironmentProblem for a missing device or package.
+    InputError for impossible settings, BindingError for a structure that fits no adapter or is not causal,
+    ModelLoadError for files that cannot be read or do not belong together, EnvironmentProblem for a missing
+    device or package.
     """
     asked = source
     source, settings = with_base(source, settings or LoadSettings())
@@ -59,19 +72,31 @@ def load_model(
     if settings.quantize is not None:
         _check_bitsandbytes()
     skeleton = skeleton or load_skeleton(source, adapters, settings)
+    warn_of_adapter(source, settings)
     tokenizer = load_tokenizer(source, settings)
-    model = _read_weights(source, settings, skeleton, tokenizer, device)
+    model = _read_weights(source, adapters, settings, skeleton, device)
     if settings.adapter is not None:
         model = merge_adapter(model, Path(settings.adapter))
         source = asked if asked != source else f"{source} with adapter {settings.adapter}"
+    return _checked(source, model, tokenizer, adapters)
+
+
+def _checked(source: str, model: Any, tokenizer: Any, adapters: Sequence[ModelAdapter]) -> BoundModel:
     model.eval()
-    return bind_model(source, model, tokenizer, adapters)
+    bound = bind_model(source, model, tokenizer, adapters)
+    check_vocabulary(bound)
+    check_causal(bound)
+    return bound
 
 
 def _read_weights(
-    source: str, settings: LoadSettings, skeleton: Skeleton, tokenizer: Any, device: torch.device
+    source: str,
+    adapters: Sequence[ModelAdapter],
+    settings: LoadSettings,
+    skeleton: Skeleton,
+    device: torch.device,
 ) -> Any:
-    """The model on its device; what was read from a GGUF file is kept in the cache."""
+    """The model on its device; what was read from a GGUF file is kept in the cache once it is checked."""
     files = locate(source, settings, weights=True)
     if files.cached is not None:
         try:
@@ -89,7 +114,10 @@ def _read_weights(
         model = _from_pretrained(source, files, settings, skeleton, device)
         if files.gguf is not None:
             _as_plain_floats(model)
+            check_all_read(source, files.gguf, model)
         if files.gguf is not None and entry is not None:
+            tokenizer = load_tokenizer(source, replace(settings, adapter=None))
+            _checked(source, model, tokenizer, adapters)
             keep(files.gguf, entry, settings.dtype, model, tokenizer)
     if settings.device_map is None and settings.quantize is None:
         model.to(device=device)
@@ -101,19 +129,35 @@ def _from_pretrained(
 ) -> Any:
     """The model as transformers reads it: on the CPU, or placed by a device map or quantization."""
     placed = settings.device_map is not None or settings.quantize is not None
-    with reading(source, files):
-        model = skeleton.auto_class.from_pretrained(
+    if Path(files.name).is_dir():
+        _check_files(source, files, settings, skeleton)
+    with reading(source, files), without_report():
+        model, info = skeleton.auto_class.from_pretrained(
             files.name,
             config=skeleton.config,
             dtype=settings.dtype,
             use_safetensors=True,
             device_map=(settings.device_map or {"": device}) if placed else None,
             quantization_config=_quantization(settings, skeleton),
+            adapter_kwargs={"subfolder": "-"},  # an adapter in the folder would be applied without a word
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            output_loading_info=True,
             **skeleton.options,
             **reading_options(files, settings),
         )
+    check_weights(source, model, info, layer_stack(skeleton.bound))
+    if not Path(files.name).is_dir():
+        _check_files(source, files, settings, skeleton)
     _check_placed(source, model)
     return model
+
+
+def _check_files(source: str, files: ModelFiles, settings: LoadSettings, skeleton: Skeleton) -> None:
+    """The files of weights: of a folder before they are read, of the hub once they are there."""
+    folder = snapshot(files, settings)
+    if folder is not None:
+        quantized = getattr(skeleton.config, "quantization_config", None) is not None
+        check_checkpoint(source, folder, skeleton.bound.model, quantized=quantized)
 
 
 def _as_plain_floats(model: Any) -> None:
@@ -124,14 +168,20 @@ def _as_plain_floats(model: Any) -> None:
 
 
 def load_tokenizer(source: str, settings: LoadSettings | None = None) -> Any:
-    """The tokenizer of the model that `source` names."""
+    """The tokenizer of the model that `source` names; an adapter's own, and its chat template, come first."""
     source, settings = with_base(source, settings or LoadSettings())
     files = locate(source, settings)
     from transformers import AutoTokenizer
 
-    with reading(source, files):
-        tokenizer = AutoTokenizer.from_pretrained(files.name, **reading_options(files, settings))
-    tokenizer.name_or_path = files.original_name
+    own = None if settings.adapter is None else tokenizer_folder(Path(settings.adapter))
+    with reading(source, files, "the tokenizer of model"):
+        if own is None:
+            tokenizer = AutoTokenizer.from_pretrained(files.name, **reading_options(files, settings))
+            tokenizer.name_or_path = files.original_name
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(str(own), trust_remote_code=settings.trust_remote_code)
+    if own is None and settings.adapter is not None:
+        tokenizer.chat_template = chat_template(Path(settings.adapter)) or tokenizer.chat_template
     # without its files a tokenizer may have special tokens only
     if len(tokenizer) < SMALLEST_VOCABULARY:
         raise ModelLoadError(

@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from culnig.errors import BindingError
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
+from culnig.models.configuration import (
+    causal_class,
+    check_causal_configuration,
+    check_numbers,
+    read_configuration,
+)
 from culnig.models.peft_adapter import with_base
 from culnig.models.settings import LoadSettings
-from culnig.models.source import locate, reading, reading_options
+from culnig.models.source import locate, reading
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,17 @@ def load_skeleton(
     """Read the configuration that `source` names and bind the model it describes.
 
     BindingError if it is not a causal language model or fits no adapter; ModelLoadError if the
-    configuration cannot be read.
+    configuration cannot be read or has impossible values; InputError for a revision of local files.
     """
     asked = source
     source, settings = with_base(source, settings or LoadSettings())
     files = locate(source, settings)
     import torch
-    from transformers import AutoConfig
 
-    with reading(source, files):
-        config = AutoConfig.from_pretrained(files.name, **reading_options(files, settings))
-    auto_class = _causal_class(source, config)
+    config = read_configuration(source, files, settings)
+    auto_class = causal_class(source, config)
+    check_causal_configuration(source, config)
+    check_numbers(source, config)
     options = _building_options(config, settings)
     with reading(source, files), torch.device("meta"):
         model = auto_class.from_config(
@@ -58,39 +63,6 @@ def load_skeleton(
     model.eval()
     bound = bind_model(asked, model, cast(Any, None), adapters)
     return Skeleton(bound, config, auto_class, options)
-
-
-def _causal_class(source: str, config: Any) -> Any:
-    """The class for causal language models of this configuration; an additional image tower is allowed."""
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING,
-        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-        MODEL_FOR_MASKED_LM_MAPPING,
-    )
-
-    kind = type(config).__name__.removesuffix("Config")
-    if getattr(config, "is_encoder_decoder", False):
-        raise BindingError(
-            f"model {source!r} ({kind}) is an encoder–decoder; scores need a decoder that reads the prompt "
-            "and answers at its last token, such as Llama, Qwen or Gemma"
-        )
-    # some masked language models can be configured as decoders, and then say so
-    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
-        raise BindingError(
-            f"model {source!r} ({kind}) is an encoder, whose tokens see the whole text and give no answer; "
-            "scores need a causal decoder, such as Llama, Qwen or Gemma"
-        )
-    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in (
-        getattr(config, "auto_map", None) or {}
-    ):
-        return AutoModelForCausalLM
-    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        return AutoModelForImageTextToText
-    raise BindingError(
-        f"model {source!r} ({kind}) is not a causal language model that transformers knows; scores need a "
-        "decoder, such as Llama, Qwen or Gemma"
-    )
 
 
 def _building_options(config: Any, settings: LoadSettings) -> dict[str, Any]:

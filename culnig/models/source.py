@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from culnig.errors import CulnigError, EnvironmentProblem, ModelLoadError, UnknownNameError, option
+from culnig.errors import (
+    CulnigError,
+    EnvironmentProblem,
+    InputError,
+    ModelLoadError,
+    UnknownNameError,
+    argument,
+    option,
+)
 from culnig.models.cache import cached_folder
 from culnig.models.embedded import embedded_model_file
 from culnig.models.gguf import parsed_once
@@ -44,9 +52,16 @@ class ModelFiles:
 def locate(source: str, settings: LoadSettings, *, weights: bool = False) -> ModelFiles:
     """The files of a model. For a GGUF file its folder in the cache, if there is a good one.
 
-    `weights` says that weights will be read, so their checksum is compared too.
+    `weights` says that weights will be read, so their checksum is compared too. InputError for a revision
+    of local files, ModelLoadError where there are none.
     """
     path = embedded_model_file() if source == EMBEDDED else Path(source)
+    if settings.revision is not None and path.exists():
+        raise InputError(
+            f"{argument('revision')} {settings.revision!r} would have no effect: {source!r} is read from "
+            f"this machine, and revisions are of models on the hub. Leave {argument('revision')} out, or "
+            "give a hub name (owner/name)"
+        )
     if path.is_file():
         if path.suffix != ".gguf":
             raise ModelLoadError(
@@ -83,8 +98,8 @@ def reading_options(files: ModelFiles, settings: LoadSettings) -> dict[str, Any]
 
 
 @contextlib.contextmanager
-def reading(source: str, files: ModelFiles) -> Iterator[None]:
-    """Read files of a model without progress bars; failures become errors with advice."""
+def reading(source: str, files: ModelFiles, subject: str = "model") -> Iterator[None]:
+    """Read files of a model without progress bars; failures become errors with advice. `subject` is read."""
     with _quiet():
         try:
             with parsed_once() if files.options else contextlib.nullcontext():
@@ -94,10 +109,10 @@ def reading(source: str, files: ModelFiles) -> Iterator[None]:
         except ImportError as error:
             raise EnvironmentProblem(f"loading {source!r} needs a package: {error}") from error
         except Exception as error:  # a damaged file can raise any error of its reader
-            raise _explained(source, files.name, error) from error
+            raise _explained(f"{subject} {source!r}", files.name, error) from error
 
 
-def _explained(source: str, name: str, error: Exception) -> ModelLoadError:
+def _explained(subject: str, name: str, error: Exception) -> ModelLoadError:
     """An error that states in one sentence why transformers could not load it, and what to do."""
     reason = " ".join(str(error).split())[:400]
     if "trust_remote_code" in str(error):
@@ -108,7 +123,7 @@ def _explained(source: str, name: str, error: Exception) -> ModelLoadError:
         advice = "HF_HUB_OFFLINE=1 forbids downloads: download it first, or give a local folder"
     else:
         advice = "check the name on the hub and your connection, or give a local folder"
-    return ModelLoadError(f"cannot load model {source!r}: {reason}; {advice}")
+    return ModelLoadError(f"cannot load {subject}: {reason}; {advice}")
 
 
 @contextlib.contextmanager

@@ -104,6 +104,12 @@ def test_the_package_is_as_it_was_afterwards_also_after_an_error(file):
     assert (gguf.GGUFReader, gguf.get_tensor_name_map) == before
 
 
+def test_factors_of_one_change_nothing_and_are_not_missed(tmp_path):
+    plain = load(write_gguf(tmp_path / "plain.gguf"))
+    same = load(write_gguf(tmp_path / "same.gguf", add=("rope_freqs.weight",), factor=1))
+    assert same.weights_hash == plain.weights_hash
+
+
 def test_a_string_longer_than_the_file_is_an_error():
     data = np.frombuffer(np.array([1000, 0], dtype=np.uint64).tobytes(), dtype=np.uint8)
     with pytest.raises(ValueError, match="string of 1000 bytes at offset 8"):
