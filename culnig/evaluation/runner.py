@@ -126,6 +126,11 @@ def run_conditions(
                         own.fallback.run(batch, outcomes)
                         after_batch(name, condition.name, len(batch.items))
                     parts.save(name, condition.name, outcomes)
+    if writer.n_cut:
+        say(
+            f"{writer.n_cut:,} written answers had not ended after {max_new_tokens} tokens (the most that "
+            "are allowed) and were cut"
+        )
     return answers
 
 

@@ -3,12 +3,17 @@
 A batch ends as soon as all its answers have ended (end of turn) or have the most tokens allowed. Padding is
 masked and positions count from the first real token, so an answer depends on the rest of its batch only
 through the float noise of the model's matrix products.
+
+Every token is the most probable one. A model's own generation settings (penalties, forbidden or forced
+tokens, stop strings, other ways of decoding) are set aside, except for its end tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +22,9 @@ from culnig.core.outcomes import Outcomes
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, split_by_budget
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
 
 DEFAULT_NEW_TOKENS = 64
 
@@ -61,6 +69,9 @@ class AnswerWriter:
         self._bound = bound
         self._is_right = is_right
         self._max_new_tokens = max_new_tokens
+        self._ends = end_tokens(bound)
+        self.n_cut = 0
+        """Answers so far that reached `max_new_tokens` without an end."""
 
     def batches(
         self, encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOKEN_BUDGET
@@ -86,37 +97,83 @@ class AnswerWriter:
         """The answers as text, without prompts and special tokens."""
         import torch
 
-        model, tokenizer = self._bound.model, self._bound.tokenizer
+        model = self._bound.model
         longest = max(map(len, batch.token_ids))
-        ends = _end_tokens(self._bound)
-        ids = np.full((len(batch.items), longest), ends[0], dtype=np.int64)
+        settings = _greedy(self._ends, self._max_new_tokens)
+        ids = np.full((len(batch.items), longest), settings.pad_token_id, dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, prompt in enumerate(batch.token_ids):
             ids[row, longest - len(prompt) :] = prompt
             mask[row, longest - len(prompt) :] = 1
         device = self._bound.input_device
-        with torch.inference_mode():
+        with torch.inference_mode(), _generation_settings(model, settings):
             written = model.generate(  # type: ignore[operator]
                 input_ids=torch.from_numpy(ids).to(device),
                 attention_mask=torch.from_numpy(mask).to(device),
-                max_new_tokens=self._max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                eos_token_id=ends,
-                pad_token_id=ends[0],
+                generation_config=settings,
             )
-        texts: list[str] = tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        return [self._text(row) for row in written[:, longest:].tolist()]
+
+    def _text(self, written: list[int]) -> str:
+        """The answer's text up to its end token."""
+        end = next((index for index, token in enumerate(written) if token in self._ends), None)
+        self.n_cut += end is None
+        return str(self._bound.tokenizer.decode(written[:end], skip_special_tokens=True)).strip()
 
 
-def _end_tokens(bound: BoundModel) -> list[int]:
-    """Tokens that end an answer: the generation settings' and the tokenizer's."""
-    settings = bound.model.generation_config
+def end_tokens(bound: BoundModel) -> list[int]:
+    """Tokens that end an answer: those of the generation settings, the tokenizer and the chat template.
+
+    Without any, an answer goes on to the most tokens allowed.
+    """
+    settings = getattr(bound.model, "generation_config", None)
     declared = settings.eos_token_id if settings is not None else None
     ends = [declared] if isinstance(declared, int) else list(declared or [])
     if bound.tokenizer.eos_token_id is not None:
         ends.append(int(bound.tokenizer.eos_token_id))
-    return list(dict.fromkeys(ends)) or [0]
+    return list(dict.fromkeys([*ends, *_turn_end(bound.tokenizer)]))
+
+
+_ANSWER = "culnig0answer"
+"""Text that no template changes."""
+
+
+def _turn_end(tokenizer: Any) -> list[int]:
+    """The special token that the chat template writes after an assistant's message, if it does."""
+    if not getattr(tokenizer, "chat_template", None):
+        return []
+    for content in (_ANSWER, [{"type": "text", "text": _ANSWER}]):
+        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": content}]
+        try:
+            text = tokenizer.apply_chat_template(messages, tokenize=False)
+        except Exception:  # a template may raise anything; prompts are checked where they are rendered
+            continue
+        _, answer, after = text.rpartition(_ANSWER)
+        ids = tokenizer.encode(after.lstrip(), add_special_tokens=False) if answer and after.strip() else []
+        if ids and ids[0] in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}:
+            return [int(ids[0])]
+    return []
+
+
+def _greedy(ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
+    """Settings of transformers' `generate` for the most probable token at every step, and nothing else."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=list(ends) or None,
+        pad_token_id=ends[0] if ends else 0,  # masked before a prompt; after an answer it is cut off
+    )
+
+
+@contextlib.contextmanager
+def _generation_settings(model: Any, settings: GenerationConfig) -> Iterator[None]:
+    """The model's own settings are `settings` inside: `generate` takes what it is not given from them."""
+    before = getattr(model, "generation_config", None)
+    model.generation_config = settings
+    try:
+        yield
+    finally:
+        model.generation_config = before

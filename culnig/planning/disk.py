@@ -14,6 +14,7 @@ from culnig.models.base import BoundModel
 from culnig.planning.work import BenchmarkSize, culture_bytes, max_length, parts_bytes
 from culnig.store.files import require_space
 from culnig.store.item_scores import item_bytes
+from culnig.store.tensors import pair_size
 
 if TYPE_CHECKING:
     from culnig.scoring.run import RunSettings
@@ -45,7 +46,7 @@ def disk_need(
             raise InputError(
                 f"no item has the id {', '.join(settings.tensors.items)}; {command('inspect')} shows the ids"
             )
-        need += n_tokens * n_neurons * 2 * bound.model.dtype.itemsize
+        need += n_tokens * n_neurons * pair_size(str(bound.model.dtype).removeprefix("torch."))
     return need
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import Segment
 from culnig.kernels import thread_count
-from culnig.reanalysis.aggregation import Aggregation, Scored
+from culnig.reanalysis.aggregation import Aggregation, Scored, widened
 from culnig.store.data_parts import Part
 from culnig.store.pairs import for_each_pair
 from culnig.store.run import Run
@@ -70,6 +70,8 @@ class StoredTensors(Source):
                 segment: Segment, rows: range, activation: NDArray[Any], gradient: NDArray[Any]
             ) -> None:
                 number_format = stored.number_format(segment)
+                if stored.gradient_format(segment) != number_format:  # float32 gradients of a float16 model
+                    activation, number_format = widened(activation, number_format), "float32"
                 made = self._aggregation.score(activation, gradient, number_format, part.prompts, rows)
                 cells = slice(rows.start, rows.stop), columns[segment]
                 scores[cells], peaks[cells] = made

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from culnig.core.neurons import Segment
 from culnig.inference.batches import Batch
 from culnig.scoring.accumulator import ItemTables
+from culnig.scoring.scaling import Exponents, undone
 from culnig.store import schema
 from culnig.store.background import BackgroundWriter
 from culnig.store.data_parts import PartName, Prompts
 from culnig.store.item_scores import ItemScoresWriter, ScoreType, item_bytes
-from culnig.store.tensors import ITEM_SIZES, TensorsWriter
+from culnig.store.tensors import TensorsWriter, pair_size
 from culnig.store.writer import Portion, RunWriter
 
 if TYPE_CHECKING:
@@ -71,8 +72,15 @@ class Keeper(ABC):
         """The tables (item, neuron) that the kernel writes scores and peak tokens to."""
 
     @abstractmethod
-    def keep(self, segment: Segment, batch: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Take a module's pair (item, token, neuron), before it is scored."""
+    def keep(
+        self,
+        segment: Segment,
+        batch: Batch,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        exponents: Exponents,
+    ) -> None:
+        """Take a module's pair (item, token, neuron), before it is scored; the gradient is still scaled."""
 
     @abstractmethod
     def _begin(self, batch: Batch) -> None: ...
@@ -173,7 +181,14 @@ class ItemScoreKeeper(Keeper):
         rows = slice(self._row(batch), self._row(batch) + len(batch.items))
         return self._scores[rows, segment.columns], self._peaks[rows, segment.columns]
 
-    def keep(self, segment: Segment, batch: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+    def keep(
+        self,
+        segment: Segment,
+        batch: Batch,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        exponents: Exponents,
+    ) -> None:
         """Nothing: tensors are not kept."""
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> ItemScoresWriter:
@@ -220,7 +235,7 @@ class TensorKeeper(Keeper):
         self._segments = {segment.start: segment for segment in segments}
         self._number_format = number_format
         self._chosen = chosen
-        self._cell = 2 * sum(segment.width for segment in segments) * ITEM_SIZES[number_format]
+        self._cell = sum(segment.width for segment in segments) * pair_size(number_format)
         super().__init__(writer, portion, batches, numbers, text_of)
 
     def bytes_of(self, batch: Batch) -> int:
@@ -236,8 +251,17 @@ class TensorKeeper(Keeper):
         """Nothing: scores are not kept."""
         return None, None
 
-    def keep(self, segment: Segment, batch: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+    def keep(
+        self,
+        segment: Segment,
+        batch: Batch,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        exponents: Exponents,
+    ) -> None:
         """See `Keeper`."""
+        import torch
+
         if segment.start not in self._segments:
             return
         kept = [index for index in batch.numbers if self._keeps(index)]
@@ -245,6 +269,9 @@ class TensorKeeper(Keeper):
             return
         mask = batch.token_mask & np.array([self._keeps(index) for index in batch.numbers])[:, None]
         part, first = self._part, self._tokens[kept[0]]
+        gradient = undone(gradient, exponents)
+        if gradient.dtype == torch.float16:  # where nothing is scaled
+            gradient = gradient.float()
         activations, gradients = (_real_rows(tensor, mask) for tensor in (activation, gradient))
         assert isinstance(part, TensorsWriter)
         self._background.submit(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from culnig.core.neurons import Segment
 from culnig.core.outcomes import Outcomes
 from culnig.inference.answers import AnswerReader, gold_probabilities
 from culnig.inference.batches import Batch
@@ -13,6 +16,16 @@ from culnig.scorers.base import PATH_STEPS, Target
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.capture import Capture
 from culnig.scoring.diagnosis import non_finite_activation
+from culnig.scoring.scaling import (
+    ATTEMPTS,
+    LOWER_BY,
+    Exponents,
+    is_narrow,
+    overflowed,
+    scaled,
+    target_exponents,
+    undone,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -35,46 +48,95 @@ class BatchPasses:
         self._capture = capture
         self._accumulator = accumulator
         self._targets = targets
+        self._narrow = is_narrow(bound.model)
+        self._lowered: dict[Target | Literal["gold"], Exponents] = {}
+        """By target: how far below its usual power of two each item of the batch is scaled."""
 
     def run(self, batch: Batch, outcomes: Outcomes) -> None:
         """Score a batch and record its answers. A run that fails can be repeated in halves."""
-        self._accumulator.begin(batch)
-        if "path" in self._targets:
-            self._walk_the_path(batch)
+        self._lowered = {}
+        whole = False
+        while not whole:
+            steps = max((lowered.max() for lowered in self._lowered.values()), default=0) // LOWER_BY
+            self._accumulator.begin(batch, may_overflow=self._narrow and steps < ATTEMPTS - 1)
+            whole = self._run(batch, outcomes)
+        self._accumulator.finish()
+
+    def _run(self, batch: Batch, outcomes: Outcomes) -> bool:
+        """Whether the whole batch was scored; if not, gradients overflowed and their scale is now lower."""
+        if "path" in self._targets and not self._walk_the_path(batch):
+            return False
         probabilities = self._reader.logits(batch).softmax(-1)
         p_gold = gold_probabilities(batch, probabilities)
         if not p_gold.isfinite().all():
             raise non_finite_activation(self._bound, self._reader, batch)
-        wrong = self._differentiate_other_targets(batch, probabilities)
-        self._accumulator.weigh(p_gold.detach(), wrong)
-        p_gold.sum().backward()  # type: ignore[no-untyped-call]
-        self._reader.record(batch, probabilities, outcomes)
-        self._accumulator.finish()
-
-    def _differentiate_other_targets(self, batch: Batch, probabilities: torch.Tensor) -> torch.Tensor | None:
-        """Collect gradients of the targets that need only this graph; P of the most probable wrong label."""
         wrong = None
         with self._capture.keeping_activations():
             if "wrong" in self._targets:
                 wrong = wrong_label_probabilities(batch, probabilities)
-                self._collect("wrong", wrong)
-            if "log-odds" in self._targets:
-                self._collect("log-odds", log_odds(batch, probabilities))
-        return None if wrong is None else wrong.detach()
+                if not self._collect("wrong", wrong, wrong):
+                    return False
+                wrong = wrong.detach()
+            if "log-odds" in self._targets and not self._collect("log-odds", log_odds(batch, probabilities)):
+                return False
+        exponents = self._exponents("gold", p_gold, len(batch.items))
+        self._accumulator.weigh(p_gold.detach(), wrong, exponents)
+        scaled(p_gold, exponents).sum().backward()  # type: ignore[no-untyped-call]
+        self._reader.record(batch, probabilities, outcomes)
+        return self._is_whole("gold")
 
-    def _collect(self, target: Target, values: torch.Tensor) -> None:
-        with self._accumulator.collecting(target):
-            values.sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
+    def _exponents(
+        self, target: Target | Literal["gold"], sizes: torch.Tensor | None, n_items: int
+    ) -> Exponents:
+        exponents = target_exponents(sizes, n_items, narrow=self._narrow)
+        return exponents - self._lowered[target] if target in self._lowered else exponents
 
-    def _walk_the_path(self, batch: Batch) -> None:
+    def _is_whole(self, target: Target | Literal["gold"]) -> bool:
+        """Whether no gradient of the pass overflowed; lowers the scale of the items whose gradients did."""
+        items = self._accumulator.overflowed()
+        if not items.any():
+            return True
+        lowered = self._lowered.setdefault(target, np.zeros(len(items), dtype=np.int64))
+        lowered[items] += LOWER_BY
+        return False
+
+    def _collect(self, target: Target, values: torch.Tensor, sizes: torch.Tensor | None = None) -> bool:
+        """Collect the gradients of a target that needs only this graph."""
+        exponents = self._exponents(target, sizes, len(values))
+        with self._accumulator.collecting(target, exponents):
+            scaled(values, exponents).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        return self._is_whole(target)
+
+    def _walk_the_path(self, batch: Batch) -> bool:
         """Average the gradient of P(gold) while the outputs of all modules grow to their full size."""
         for step in range(1, PATH_STEPS + 1):
-            with (
-                self._capture.scaled(step / PATH_STEPS),
-                self._accumulator.collecting("path", 1 / PATH_STEPS),
-            ):
-                probabilities = self._reader.logits(batch).softmax(-1)
-                gold_probabilities(batch, probabilities).sum().backward()  # type: ignore[no-untyped-call]
+            with self._capture.scaled(step / PATH_STEPS):
+                p_gold = gold_probabilities(batch, self._reader.logits(batch).softmax(-1))
+                exponents = self._exponents("path", p_gold, len(batch.items))
+                with self._accumulator.collecting("path", exponents, 1 / PATH_STEPS):
+                    scaled(p_gold, exponents).sum().backward()  # type: ignore[no-untyped-call]
+            if not self._is_whole("path"):
+                return False
+        return True
+
+
+def p_gold_pairs(bound: BoundModel, batch: Batch) -> dict[Segment, tuple[torch.Tensor, torch.Tensor]]:
+    """Activation and gradient of P(gold) of all segments, float32 (item, token, neuron), for a few items."""
+    pairs: dict[Segment, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def keep(segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+        pairs[segment] = (activation.float().clone(), gradient.float().clone())
+
+    with AnswerReader(bound) as reader, Capture(bound, keep):
+        for attempt in range(ATTEMPTS):
+            p_gold = gold_probabilities(batch, reader.logits(batch).softmax(-1))
+            exponents = target_exponents(p_gold, len(batch.items), narrow=is_narrow(bound.model))
+            if exponents.any():
+                exponents -= attempt * LOWER_BY
+            scaled(p_gold, exponents).sum().backward()  # type: ignore[no-untyped-call]
+            if not is_narrow(bound.model) or not any(overflowed(own).any() for _, own in pairs.values()):
+                break
+    return {segment: (own, undone(gradient, exponents)) for segment, (own, gradient) in pairs.items()}
 
 
 def wrong_label_probabilities(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:

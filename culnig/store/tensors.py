@@ -1,5 +1,8 @@
 """Level `token`: activation and gradient of every real token, per module and layer, in the model's format.
 
+Gradients of float16 models are float32: those of a P(gold) of 1e-6 are mostly below the smallest float16.
+Earlier versions stored them as float16, and such files are still read.
+
 They are large and hardly shrink, so they are written uncompressed and unchunked, with a hash (XXH3) of each
 item's values beside them: HDF5's own checksums would need chunks and cost as much as the writing.
 """
@@ -28,6 +31,17 @@ from culnig.store.files import disk_errors, temporary_path
 
 ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _STORED_AS = {"float32": "f4", "float16": "f2", "bfloat16": "u2"}
+_GRADIENTS_AS = {"float16": "float32"}
+
+
+def gradient_format(number_format: str) -> str:
+    """Number format of the stored gradients of a model in `number_format`."""
+    return _GRADIENTS_AS.get(number_format, number_format)
+
+
+def pair_size(number_format: str) -> int:
+    """Bytes of one activation and its gradient."""
+    return ITEM_SIZES[number_format] + ITEM_SIZES[gradient_format(number_format)]
 
 
 class TensorsWriter:
@@ -47,7 +61,7 @@ class TensorsWriter:
         self._path = path
         self._descriptor = os.open(temporary_path(path), os.O_WRONLY)
         self._stack.callback(os.close, self._descriptor)
-        dtype = np.dtype(_STORED_AS[number_format])
+        formats = {schema.ACTIVATION: number_format, schema.GRADIENT: gradient_format(number_format)}
         self._file = file
         self._first_tokens = {int(token): row for row, token in enumerate(prompts.offsets[:-1])}
         self._datasets: dict[int, tuple[h5py.Dataset, h5py.Dataset]] = {}
@@ -57,15 +71,14 @@ class TensorsWriter:
         for segment in segments:
             group = file.create_group(_group_name(segment))
             shape = (prompts.n_tokens, segment.width)
-            options: dict[str, Any] = {"dcpl": contiguous()}
-            if 0 not in shape and compression == "fast":
-                options = {"chunks": tall_chunks(shape, dtype.itemsize), **packed(compression)}
-            pair = [
-                group.create_dataset(which, shape, dtype, **options)
-                for which in (schema.ACTIVATION, schema.GRADIENT)
-            ]
-            for dataset in pair:
-                dataset.attrs[schema.DTYPE] = number_format
+            pair = []
+            for which, stored_format in formats.items():
+                dtype = np.dtype(_STORED_AS[stored_format])
+                options: dict[str, Any] = {"dcpl": contiguous()}
+                if 0 not in shape and compression == "fast":
+                    options = {"chunks": tall_chunks(shape, dtype.itemsize), **packed(compression)}
+                pair.append(group.create_dataset(which, shape, dtype, **options))
+                pair[-1].attrs[schema.DTYPE] = stored_format
             self._datasets[segment.start] = (pair[0], pair[1])
 
     def write(
@@ -150,8 +163,12 @@ class Tensors:
             self._stored(segment, schema.ACTIVATION)
 
     def number_format(self, segment: Segment) -> str:
-        """float32, float16 or bfloat16."""
+        """Of the activations: float32, float16 or bfloat16."""
         return self._stored(segment, schema.ACTIVATION).number_format
+
+    def gradient_format(self, segment: Segment) -> str:
+        """Of the gradients: float32, float16 or bfloat16."""
+        return self._stored(segment, schema.GRADIENT).number_format
 
     def pair(
         self,
@@ -161,8 +178,8 @@ class Tensors:
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Activation and gradient (token, neuron) of a segment for the items in `rows`, one after the other.
 
-        As stored: bfloat16 as uint16. Each is read into its own of `buffers`, or into new memory. StoreError
-        where they differ from what was written.
+        As stored: bfloat16 as uint16, and gradients of float16 models as float32. Each is read into its own
+        of `buffers`, or into new memory. StoreError where they differ from what was written.
         """
         rows = range(self.prompts.n_items) if rows is None else rows
         activation, gradient = (

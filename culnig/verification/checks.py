@@ -14,13 +14,14 @@ import torch
 
 from culnig.core.neurons import KEY, QUERY, VALUE, Segment
 from culnig.errors import LabelError
-from culnig.inference.answers import AnswerReader, gold_probabilities
+from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.models.intervention import intervene
 from culnig.scoring.capture import Capture
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
+from culnig.scoring.targets import p_gold_pairs
 from culnig.verification.probes import LABELS, batch_of, cut_to, probe_items
 
 
@@ -46,15 +47,7 @@ def tolerance(bound: BoundModel) -> float:
 
 def captured(bound: BoundModel, batch: Batch) -> Pairs:
     """The pairs of all segments from one backward pass of ΣP."""
-    pairs: Pairs = {}
-
-    def keep(segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        pairs[segment] = (activation.float().clone(), gradient.float().clone())
-
-    with AnswerReader(bound) as reader, Capture(bound, keep):
-        p_gold = gold_probabilities(batch, reader.logits(batch).softmax(-1))
-        p_gold.sum().backward()  # type: ignore[no-untyped-call]
-    return pairs
+    return p_gold_pairs(bound, batch)
 
 
 def check_binding(bound: BoundModel) -> Check:

@@ -33,7 +33,7 @@ def pair(segment, dtype, seed=0):
     made[1, 0, :2] = torch.tensor([float("nan"), 1e-40])
     made = made.to(getattr(torch, dtype))
     array = made.view(torch.uint16).numpy() if dtype == "bfloat16" else made.numpy()
-    return array[0], array[1]
+    return array[0], array[1].astype(np.float32) if dtype == "float16" else array[1]
 
 
 def write(path, dtype="float32", **options):
@@ -60,6 +60,7 @@ def test_tensors_come_back_to_the_bit_in_the_models_format(tmp_path, dtype, comp
         assert stored.segments == CHOSEN
         for segment in CHOSEN:
             assert stored.number_format(segment) == dtype
+            assert stored.gradient_format(segment) == ("float32" if dtype == "float16" else dtype)
             for found, expected in zip(stored.pair(segment), pair(segment, dtype), strict=True):
                 assert found.dtype == expected.dtype
                 assert found.tobytes() == expected.tobytes()

@@ -28,6 +28,7 @@ from culnig.inference.fitting import Fallback
 from culnig.models.base import BoundModel
 from culnig.scoring.accumulator import Accumulator, ItemTables
 from culnig.scoring.capture import Capture
+from culnig.scoring.scaling import Exponents
 from culnig.scoring.targets import BatchPasses
 
 if TYPE_CHECKING:
@@ -135,7 +136,14 @@ class _ItemScores:
         first = self._rows[batch.numbers[0]]
         return self.scores[first : first + len(batch.numbers), segment.columns], None
 
-    def keep(self, segment: Segment, batch: Batch, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+    def keep(
+        self,
+        segment: Segment,
+        batch: Batch,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        exponents: Exponents,
+    ) -> None:
         """Nothing: tensors are not kept."""
 
 
