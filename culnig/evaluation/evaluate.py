@@ -14,7 +14,12 @@ from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require
 from culnig.core.items import NO_CULTURE, SplitChoice
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.evaluation.conditions import Condition, Mask, make_conditions
-from culnig.evaluation.folder import prepare_evaluation_folder, write_evaluation
+from culnig.evaluation.folder import (
+    is_finished,
+    prepare_evaluation_folder,
+    read_request,
+    write_evaluation,
+)
 from culnig.evaluation.parts import EvaluationParts
 from culnig.evaluation.request import NeuronSetChoice, Request, SetChoice, chosen_factors, run_with_prompts
 from culnig.evaluation.short_answers import AnswerJudge
@@ -27,6 +32,7 @@ from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match
 from culnig.store.output_folder import check_modes
+from culnig.store.record import check_of_all
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -60,6 +66,7 @@ def evaluate(
     max_new_tokens: int = DEFAULT_NEW_TOKENS,
     prefix_sharing: bool = True,
     skip_too_long: bool = False,
+    check: bool = True,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -78,6 +85,9 @@ def evaluate(
     name. `resume` continues an interrupted evaluation. OutputExistsError if the folder is in use,
     MismatchError if it holds another evaluation or a set is of another model, InputError for options that do
     not go together.
+
+    The quick checks of `culnig.verify` come first; a model that fails one is refused with CheckError.
+    `check=False` leaves them out; `results.json` records either.
     """
     sets = SetChoice(neuron_sets)
     asked = Request(
@@ -94,7 +104,7 @@ def evaluate(
     bound = loaded_model(model, say, **loading)
     if skip_too_long:
         chosen, _ = without_too_long(chosen, Encoder(bound).fitting, bound.max_tokens, say)
-    _evaluate(bound, chosen, opened, stored, asked, folder, resume, progress, say)
+    _evaluate(bound, chosen, opened, stored, asked, folder, resume, check, progress, say)
     return open_evaluation(folder)
 
 
@@ -106,6 +116,7 @@ def _evaluate(
     asked: Request,
     folder: Path,
     resume: bool,
+    check: bool,
     progress: Progress,
     say: Say,
 ) -> None:
@@ -131,6 +142,7 @@ def _evaluate(
         cultural = [name for name, own in chosen.items() if _is_cultural(own)]
         check_present(masks, cultural, {item.culture for name in cultural for item in chosen[name].items})
     record = _record(bound, sets, asked.record(means, len(prompts or ())), judge, chosen)
+    record |= _checked(bound, chosen, folder, say, resume=resume, check=check)
     parts = EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume)
     if parts.finished:
         return
@@ -142,6 +154,26 @@ def _evaluate(
     tables = _tables(answers, record, conditions, masks)
     write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
     parts.clear()
+
+
+def _checked(
+    bound: BoundModel,
+    chosen: Mapping[str, ChosenItems],
+    folder: Path,
+    say: Say,
+    *,
+    resume: bool,
+    check: bool,
+) -> dict[str, Any]:
+    """The entry `check` of the record, after the quick checks; for a resumed evaluation that of all parts."""
+    from culnig.verification.quick import check_model, some_prompts
+
+    if resume and is_finished(folder):
+        return {}
+    items = [item for own in chosen.values() for item in own.items]
+    now = check_model(bound, some_prompts(bound, items), say, check=check)
+    before = read_request(folder) if resume and folder.exists() and any(folder.iterdir()) else {}
+    return {"check": check_of_all([before.get("check"), now] if before else [now])}
 
 
 def _answers(

@@ -24,7 +24,7 @@ from culnig.store import schema, tables
 from culnig.store.data_parts import part_file
 from culnig.store.files import whole_file
 from culnig.store.output_folder import differences
-from culnig.store.record import RECORD_SECTIONS, open_scores, read_run_record
+from culnig.store.record import RECORD_SECTIONS, check_of_all, open_scores, read_run_record
 from culnig.store.run import Run
 from culnig.store.sums import add_benchmark
 from culnig.store.writer import RunWriter
@@ -79,6 +79,7 @@ def _merge_shards(
         if not isinstance(record.get("portions"), dict):
             raise StoreError(f"{folder}: the shard is not finished; score it again with {option('resume')}")
     record = {key: value for key, value in first.items() if key not in ("shard", "portions", "memory")}
+    record |= _check_of(records)
     with RunWriter.open(target, record, _layout_of_parts(folders), overwrite=overwrite) as writer:
         for folder in folders:
             for inner in (schema.PARTS_FOLDER, schema.ITEMS_FOLDER, schema.TENSORS_FOLDER):
@@ -87,6 +88,12 @@ def _merge_shards(
                     _copy(path, target / inner / path.name)
         writer.finish({name: int(count) for name, count in first["portions"].items()})
     return Run(target)
+
+
+def _check_of(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entry `check` of the merged record; none if no run has one."""
+    checks = [record.get("check") for record in records]
+    return {"check": check_of_all(checks)} if any(checks) else {}
 
 
 def _layout_of_parts(folders: Sequence[Path]) -> Layout:
@@ -130,6 +137,7 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
         "versions": runs[0].record.get("versions", {}),
         "sources": [{"run_id": run.run_id, "scores_hash": run.scores_hash} for run in runs],
         "complete": False,
+        **_check_of([run.record for run in runs]),
     }
     with RunWriter.open(target, record, runs[0].layout, overwrite=overwrite) as writer:
         for name, answered in answers.items():
