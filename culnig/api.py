@@ -27,6 +27,7 @@ from culnig.selection.select import PAPER, select_general
 from culnig.store.compression import COMPRESSIONS, Compression
 from culnig.store.item_scores import SCORE_TYPES, ScoreType
 from culnig.store.output_folder import check_modes
+from culnig.store.record import RUN
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def score(
     gradient_checkpointing: bool = False,
     skip_too_long: bool = False,
     prompt_date: date | str | None = None,
+    check: bool = True,
     shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -104,6 +106,10 @@ def score(
     than the model allows; `prompt_date` (YYYY-MM-DD, by default today) is the date in prompts of chat
     templates that write one.
 
+    The quick checks of `culnig.verify` come first, on the ends of two prompts (one second for the embedded
+    model); a model that fails one is refused with CheckError. `check=False` leaves them out; `run.json`
+    records either.
+
     `resume` continues an interrupted run. The processes of torchrun share the work; `shard="2/8"` scores the
     second of eight shards, which `culnig.merge` joins, and returns None. OutputExistsError if the folder is
     in use, MismatchError if it holds another run, EnvironmentProblem if memory or disk is too small.
@@ -113,6 +119,7 @@ def score(
     from culnig.scoring.run import score_portions
     from culnig.scoring.scoring import ScoreSettings
     from culnig.store.warnings import run_warnings
+    from culnig.verification.quick import check_model
 
     check_choice("aggregator", aggregator, AGGREGATORS)
     check_at_least("token_budget", token_budget, 1)
@@ -134,6 +141,9 @@ def score(
     sizes = {name: BenchmarkSize.of(benchmark_items) for name, benchmark_items in encoded.items()}
     need = disk_need(bound, chosen, sizes, settings, token_budget)
     announce_disk(say, Path(out), need, force=force)
+    done = None
+    if processes.is_first and not (resume and RUN.is_finished(Path(out))):
+        done = check_model(bound, [each for own in encoded.values() for each in own[:2]], say, check=check)
     tasks = {name: Task(progress, f"score {name}", len(own.items)) for name, own in chosen.items()}
     score_portions(
         bound,
@@ -150,6 +160,7 @@ def score(
         planned_memory=None
         if skeleton is None
         else _planned_memory(bound, skeleton, sizes, settings, token_budget, loading.get("quantize")),
+        check=done,
         progress=lambda name, n_items: tasks[name].advance(n_items),
     )
     if processes.is_shard:

@@ -8,6 +8,7 @@ CulnigError
 │   ├── TemplateError         a chat template cannot write the prompts of a benchmark
 │   ├── BindingError          the model's structure does not fit an adapter
 │   ├── ModelLoadError        weights or tokenizer cannot be read
+│   ├── CheckError            the model failed a check that scoring relies on
 │   ├── OutputExistsError     an output exists already
 │   ├── StoreError            a stored file is damaged, not culnig's, or of another version
 │   ├── MismatchError         two inputs do not belong together (different models or settings)
@@ -156,6 +157,10 @@ class BindingError(InputError):
 
 class ModelLoadError(InputError):
     """Weights or tokenizer cannot be read."""
+
+
+class CheckError(InputError):
+    """A model failed a check that scores and masks rely on."""
 
 
 class OutputExistsError(InputError):

@@ -38,6 +38,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "inference": ("models",),
     "store": ("scorers",),
     "benchmarks": ("cultures",),
+    "evaluation": ("verification",),
     "training": ("evaluation",),
     "reporting": ("evaluation", "training"),
 }

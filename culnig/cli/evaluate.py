@@ -11,6 +11,7 @@ from culnig.cli.evaluation_tables import print_results as print_results
 from culnig.cli.options import (
     PATH,
     ModelChoice,
+    check_option,
     defaults_of,
     item_options,
     model_options,
@@ -84,6 +85,7 @@ from culnig.selection.random import Match
 @prefix_sharing_option()
 @skip_too_long_option()
 @prompt_date_option()
+@check_option()
 @resume_option("evaluation")
 @out_options("Evaluation folder to create.")
 def command(

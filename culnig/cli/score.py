@@ -10,6 +10,7 @@ import click
 from culnig import api
 from culnig.cli.options import (
     ModelChoice,
+    check_option,
     defaults_of,
     ignored_prefix_sharing_option,
     item_options,
@@ -58,6 +59,7 @@ from culnig.store.warnings import run_warnings
 @ignored_prefix_sharing_option()
 @skip_too_long_option()
 @prompt_date_option()
+@check_option()
 @click.option(
     "--shard",
     metavar="I/N",

@@ -16,6 +16,7 @@ from culnig.core.items import NO_CULTURE, SplitChoice
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.evaluation.conditions import Condition, Mask, make_conditions
 from culnig.evaluation.folder import (
+    is_finished,
     prepare_evaluation_folder,
     request_to_resume,
     write_evaluation,
@@ -34,6 +35,7 @@ from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match
 from culnig.store.output_folder import check_modes
 from culnig.store.prompts import as_recorded
+from culnig.store.record import check_of_all
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def evaluate(
     prefix_sharing: bool = True,
     skip_too_long: bool = False,
     prompt_date: date | str | None = None,
+    check: bool = True,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -87,6 +90,9 @@ def evaluate(
     name. `resume` continues an interrupted evaluation. OutputExistsError if the folder is in use,
     MismatchError if it holds another evaluation or a set is of another model, InputError for options that do
     not go together.
+
+    The quick checks of `culnig.verify` come first; a model that fails one is refused with CheckError.
+    `check=False` leaves them out; `results.json` records either.
     """
     sets = SetChoice(neuron_sets)
     asked = Request(
@@ -104,7 +110,7 @@ def evaluate(
     encoder = Encoder(bound, day)
     if skip_too_long:
         chosen, _ = without_too_long(chosen, encoder.fitting, bound.max_tokens, say)
-    _evaluate(bound, encoder, chosen, opened, stored, asked, folder, resume, progress, say)
+    _evaluate(bound, encoder, chosen, opened, stored, asked, folder, resume, check, progress, say)
     evaluation = open_evaluation(folder)
     for warning in evaluation.warnings:
         say(f"Warning: {warning}")
@@ -120,12 +126,14 @@ def _evaluate(
     asked: Request,
     folder: Path,
     resume: bool,
+    check: bool,
     progress: Progress,
     say: Say,
 ) -> None:
     """Run all conditions and write the evaluation folder, unless it is finished already."""
     from culnig.evaluation.matrix import check_present, masks_by_culture
     from culnig.evaluation.means import stored_prompts
+    from culnig.verification.quick import check_model
 
     require_items(chosen)
     judge = AnswerJudge()
@@ -147,8 +155,13 @@ def _evaluate(
         cultural = [name for name, own in chosen.items() if _is_cultural(own)]
         check_present(masks, cultural, {item.culture for name in cultural for item in chosen[name].items})
     record = _record(bound, sets, asked.record(means, len(replacing or ())), judge, chosen, prompts)
-    if resume:
-        record = as_recorded(record, request_to_resume(folder))
+    before = request_to_resume(folder) if resume else {}
+    if before:
+        record = as_recorded(record, before)
+    if not (resume and is_finished(folder)):
+        some = [each for own in encoded.values() for each in own[:2]]
+        now = check_model(bound, some, say, check=check)
+        record["check"] = check_of_all([before.get("check"), now] if before else [now])
     parts = EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume)
     if parts.finished:
         return

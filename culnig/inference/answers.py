@@ -33,6 +33,9 @@ class AnswerReader:
         self._tokenizer = bound.tokenizer
         self._inputs: ModelInputs | None = None
         """Inputs of the forward pass under way."""
+        self._head_ran = False
+        """Whether the forward pass under way called the head."""
+        self._reads_out = False
         self._hidden: torch.Tensor | None = None
         """The head's input, between the head's two hooks, where `read_out` attaches the logits to it."""
         self._fallback: Fallback[Batch, [Outcomes]] = Fallback(self.answer)
@@ -44,6 +47,7 @@ class AnswerReader:
             raise BindingError(
                 f"{type(self._model).__name__} has no output embeddings to read an answer from"
             )
+        self._reads_out = can_read_out(head)
         self._stack.callback(head.register_forward_pre_hook(self._keep_last_position).remove)
         self._stack.callback(head.register_forward_hook(self._attach).remove)
         self._stack.enter_context(fast_products(self._model))
@@ -58,10 +62,18 @@ class AnswerReader:
     def _keep_last_position(self, head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         if self._inputs is None:
             return inputs
-        hidden, *remaining = inputs
+        hidden, *remaining = inputs or (None,)
+        if hidden is None or hidden.shape[:2] != self._inputs.token_ids.shape:
+            received = "no positional input" if hidden is None else f"a tensor of shape {tuple(hidden.shape)}"
+            raise BindingError(
+                f"the output head of {type(self._model).__name__} receives {received}, expected the hidden "
+                f"states of all {tuple(self._inputs.token_ids.shape)} tokens (item, token, width); its "
+                "answers cannot be read"
+            )
+        self._head_ran = True
         rows, last = (index.to(hidden.device) for index in (self._inputs.rows, self._inputs.last))
         hidden = hidden[rows, last].unsqueeze(1)
-        if can_read_out(head) and hidden.requires_grad:
+        if self._reads_out and hidden.requires_grad and hidden.device == head.weight.device:
             self._hidden = hidden
             if takes_logits(hidden):
                 hidden = hidden[:0]  # spares the head its own product
@@ -78,6 +90,7 @@ class AnswerReader:
         import torch
 
         self._inputs = inputs = batch.inputs()
+        self._head_ran = False
         device = self._bound.input_device
         options: dict[str, torch.Tensor] = {}
         if inputs.positions is not None:
@@ -91,8 +104,19 @@ class AnswerReader:
                 output = self._model(input_ids=inputs.token_ids.to(device), use_cache=False, **options)
         finally:  # other uses of the model, such as generation, see the whole head
             self._inputs = self._hidden = None
-        logits: torch.Tensor = output.logits[:, -1]
+        logits = self._last_logits(output.logits, inputs)
         return logits if logits.dtype == torch.float64 else logits.float()
+
+    def _last_logits(self, logits: torch.Tensor, inputs: ModelInputs) -> torch.Tensor:
+        """Logits of each item's last token, from those that the model returned."""
+        if self._head_ran and logits.shape[:2] == (len(inputs.rows), 1):
+            return logits[:, -1]
+        if not self._head_ran and logits.shape[:2] == inputs.token_ids.shape:  # it used the head's weight
+            return logits[inputs.rows.to(logits.device), inputs.last.to(logits.device)]
+        raise BindingError(
+            f"{type(self._model).__name__} returns logits of shape {tuple(logits.shape)} for tokens of shape "
+            f"{tuple(inputs.token_ids.shape)}, expected (item, token, vocabulary); its answers cannot be read"
+        )
 
     def record(self, batch: AnswerBatch, probabilities: torch.Tensor, outcomes: Outcomes) -> None:
         """Write the model's answers into `outcomes`; `probabilities` is (item, vocabulary)."""

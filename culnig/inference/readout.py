@@ -17,14 +17,25 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules import module
 
 VOCABULARY_BLOCK = 1024
 """Vocabulary entries that are widened at once: few enough to stay in the processor's cache."""
 
 
 def can_read_out(head: nn.Module) -> bool:
-    """Whether the head is a plain linear map of float weights, which `read_out` can compute."""
-    return type(head) is nn.Linear and head.weight.is_floating_point()
+    """Whether the head is a plain linear map of float weights, which `read_out` can compute.
+
+    A head with a forward method or forward hooks of its own may compute anything. Those of accelerate only
+    move tensors between devices. Call this before culnig puts its own hooks on the head.
+    """
+    if type(head) is not nn.Linear or not head.weight.is_floating_point():
+        return False
+    forward = head.__dict__.get("forward")
+    if forward is not None and hasattr(head, "_hf_hook"):
+        forward = head.__dict__.get("_old_forward")
+    is_plain = forward is None or getattr(forward, "__func__", None) is nn.Linear.forward
+    return is_plain and not head._forward_hooks and not module._global_forward_hooks
 
 
 def takes_logits(hidden: torch.Tensor) -> bool:
@@ -66,12 +77,12 @@ class _ReadOut(torch.autograd.Function):
         context.save_for_backward(weight)
         context.hidden_dtype = hidden.dtype
         if not takes_logits(hidden):
-            return logits.view_as(logits)
+            return logits.clone()  # no views: some families change their logits in place
         rows = hidden[:, 0].double()
-        exact = rows.new_empty(len(rows), len(weight))
+        exact = rows.new_empty(len(rows), 1, len(weight))
         for block, wide in _wide_blocks(weight):
-            torch.mm(rows, wide.T, out=exact[:, block])
-        return (exact if bias is None else exact.add_(bias))[:, None]
+            torch.mm(rows, wide.T, out=exact[:, 0, block])
+        return exact if bias is None else exact.add_(bias)
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:

@@ -4,6 +4,10 @@ A forward hook on each linear module records its output; a hook on that output's
 consumer, slice by slice, the moment autograd has the gradient. At any time the capture holds one gradient in
 addition to what the graph holds anyway. Parameters are frozen and the input embeddings require a gradient, so
 the backward pass computes gradients of activations and none of weights.
+
+An activation is the output of the linear module. Some families change that tensor in place afterwards (OLMo
+clips queries, keys and values): there a copy is kept, so that activation and gradient belong together and the
+scores are those of a family that writes the same change out of place. Other outputs are not copied.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from culnig.core.neurons import Segment
+from culnig.errors import BindingError
 from culnig.inference.answers import frozen
 from culnig.models.base import BoundLinear, BoundModel
 
@@ -37,6 +42,7 @@ class Capture:
         self._stack.enter_context(frozen(self._bound.model))
         embeddings = self._bound.model.get_input_embeddings()
         self._hook(embeddings.register_forward_hook(self._begin))
+        self._copied = _changed_in_place(self._bound)
         for linear in self._bound.linears:
             self._hook(linear.linear.register_forward_hook(self._noting(linear)))
         return self
@@ -76,10 +82,14 @@ class Capture:
             if not output.requires_grad:  # the first forward pass under gradient checkpointing
                 return scaled
             shape = self._shape
-            activation: list[torch.Tensor] = [output.detach()]  # an alias without the graph: no cycle
+            alias = output.detach()  # without the graph: no cycle
+            activation = [alias.clone() if module in self._copied else alias]
+            version = activation[0]._version
 
             def hand_over(gradient: torch.Tensor) -> None:
                 noted = activation[0] if self._keeps_activations else activation.pop()
+                if noted._version != version:
+                    raise _changed_late(bound)
                 # some families (OPT) give a linear all tokens of all items in one row
                 noted, gradient = (tensor.reshape(*shape, -1) for tensor in (noted, gradient))
                 for own in bound.slices:
@@ -89,3 +99,29 @@ class Capture:
             return scaled
 
         return note
+
+
+def _changed_in_place(bound: BoundModel) -> frozenset[Any]:
+    """Linear modules whose output the model changes in place, found by one forward pass of two tokens."""
+    import torch
+
+    model: Any = bound.model
+    outputs: dict[Any, tuple[torch.Tensor, int]] = {}
+
+    def note(module: Any, inputs: Any, output: torch.Tensor) -> None:
+        outputs[module] = output, output._version
+
+    with contextlib.ExitStack() as stack, torch.enable_grad():
+        for linear in bound.linears:
+            stack.callback(linear.linear.register_forward_hook(note).remove)
+        model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=bound.input_device), use_cache=False)
+    return frozenset(module for module, (output, version) in outputs.items() if output._version != version)
+
+
+def _changed_late(bound: BoundLinear) -> BindingError:
+    names = ", ".join(f"{own.segment.module} of layer {own.segment.layer}" for own in bound.slices)
+    return BindingError(
+        f"the output of {names} was changed in place after it was captured, in this prompt but not in a "
+        "trial of two tokens, so its activations are lost; write that change out of place in the model's "
+        "code (`q = q.clamp(…)` in place of `q.clamp_(…)`)"
+    )

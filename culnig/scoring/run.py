@@ -24,7 +24,7 @@ from culnig.store import schema
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
 from culnig.store.prompts import as_recorded
-from culnig.store.record import read_run_record
+from culnig.store.record import check_of_all, read_run_record
 from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
 
@@ -106,12 +106,14 @@ def score_portions(
     overwrite: bool = False,
     skipped: Mapping[str, int] | None = None,
     planned_memory: Mapping[str, Any] | None = None,
+    check: Mapping[str, Any] | None = None,
     progress: Progress = lambda benchmark, n_items: None,
 ) -> None:
     """Score this process's portions of a run; see `score_run`.
 
     Processes of one launch end with the finished run; a shard is left to be merged with the others
-    (`culnig.store.merge`). The numbers are those of one process, to the bit.
+    (`culnig.store.merge`). The numbers are those of one process, to the bit. `check` is what was checked of
+    the model (`culnig.verification.quick`), which is recorded.
     """
     run_settings = run_settings or RunSettings()
     encoder = encoder or Encoder(bound)
@@ -122,8 +124,11 @@ def score_portions(
         record["skipped_too_long"] = dict(skipped)
     if processes.is_shard:
         record["shard"] = {"number": processes.number, "of": processes.of}
+    if check is not None:
+        record["check"] = dict(check)
     if resume:
         record = _accept_first_edition(folder, record)
+        _keep_earlier_check(folder, record)
     compression = run_settings.compression
     with _writer(processes, folder, record, bound, compression, resume=resume, overwrite=overwrite) as writer:
         if writer.finished:
@@ -164,6 +169,17 @@ def _scoring(
         scorers=run_settings.scorers,
         halves=run_settings.halves,
     )
+
+
+def _keep_earlier_check(folder: Path, record: dict[str, Any]) -> None:
+    """Record for a resumed run what holds for all its parts."""
+    if not (folder / schema.RUN_FILE).exists():
+        return
+    stored = read_run_record(folder).get("check")
+    if "check" in record:
+        record["check"] = check_of_all([stored, record["check"]])
+    elif stored is not None:
+        record["check"] = stored
 
 
 def _accept_first_edition(folder: Path, record: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from culnig.store.prompts import (
     prompts_of,
     reason,
 )
-from culnig.store.record import RECORD_SECTIONS, open_scores, read_run_record
+from culnig.store.record import RECORD_SECTIONS, check_of_all, open_scores, read_run_record
 from culnig.store.run import Run
 from culnig.store.sums import add_benchmark
 from culnig.store.writer import RunWriter
@@ -91,6 +91,7 @@ def _merge_shards(
     record = {key: value for key, value in first.items() if key not in ("shard", "portions", "memory")}
     for own in records:
         record = as_recorded(record, own)
+    record |= _check_of(records)
     with RunWriter.open(target, record, _layout_of_parts(folders), overwrite=overwrite) as writer:
         for folder in folders:
             for inner in (schema.PARTS_FOLDER, schema.ITEMS_FOLDER, schema.TENSORS_FOLDER):
@@ -109,6 +110,12 @@ def _advice(record: dict[str, Any], first: dict[str, Any]) -> str:
         if "date" in differing_entries(prompts_of(first, name), prompts_of(record, name))
     ]
     return f". Score it again: {date_advice(days[0])}" if days else ""
+
+
+def _check_of(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entry `check` of the merged record; none if no run has one."""
+    checks = [record.get("check") for record in records]
+    return {"check": check_of_all(checks)} if any(checks) else {}
 
 
 def _layout_of_parts(folders: Sequence[Path]) -> Layout:
@@ -153,6 +160,7 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
         "versions": runs[0].record.get("versions", {}),
         "sources": [{"run_id": run.run_id, "scores_hash": run.scores_hash} for run in runs],
         "complete": False,
+        **_check_of([run.record for run in runs]),
     }
     with RunWriter.open(target, record, runs[0].layout, overwrite=overwrite) as writer:
         for name, answered in answers.items():

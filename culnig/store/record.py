@@ -54,6 +54,16 @@ RUN = OutputKind(
 )
 
 
+def check_of_all(checks: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """What work in several parts records about the checks of its model: performed only if all parts say so.
+
+    The details are those of the last part that has any.
+    """
+    known = [dict(check) for check in checks if check]
+    last = known[-1] if known else {"checks": [], "batch_dependence": None}
+    return {**last, "performed": all(check is not None and check["performed"] for check in checks)}
+
+
 @contextlib.contextmanager
 def open_scores(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file of a run for reading and check its format attributes."""

@@ -13,11 +13,14 @@ from typing import Any
 
 import torch
 
+from culnig.core.neurons import Segment
 from culnig.inference.answers import AnswerReader, gold_probabilities
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel, BoundSlice
-from culnig.verification.checks import Check, captured
+from culnig.scoring.capture import Capture
+from culnig.verification.checks import Check, is_quantized
+from culnig.verification.passes import Passes
 from culnig.verification.probes import batch_of, probe_items
 
 STEP = 0.1
@@ -26,16 +29,16 @@ TOLERANCE = 0.05
 """Largest relative error, in the median over modules, of the finite differences."""
 
 
-def check_gradients(bound: BoundModel) -> Check:
+def check_gradients(passes: Passes) -> Check:
     """Gradients of the capture equal finite differences of P(gold) on sampled neurons."""
-    name = "gradients"
-    if any(not parameter.is_floating_point() for parameter in bound.model.parameters()):
+    name, bound = "gradients", passes.bound
+    if is_quantized(bound):
         return Check(
             name, None, "not applicable to quantized weights, whose rounding errors exceed finite differences"
         )
     with _float32(bound.model):
         batch = batch_of(Encoder(bound).encode(probe_items()[0]))
-        pairs = captured(bound, batch)
+        pairs = _pairs(bound, batch)
         expected, measured = [], []
         for linear in bound.linears:
             for part in linear.slices:
@@ -57,6 +60,19 @@ def check_gradients(bound: BoundModel) -> Check:
         f"{len(measured)} neurons: relative error of finite differences {error:.1e} (median), {worst:.1e} "
         "(largest)",
     )
+
+
+def _pairs(bound: BoundModel, batch: Batch) -> dict[Segment, tuple[torch.Tensor, torch.Tensor]]:
+    """Activation and gradient (item, token, neuron) of every segment, from one backward pass of ΣP."""
+    pairs: dict[Segment, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def keep(segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+        pairs[segment] = (activation.float().clone(), gradient.float().clone())
+
+    with AnswerReader(bound) as reader, Capture(bound, keep):
+        p_gold = gold_probabilities(batch, reader.logits(batch).softmax(-1))
+        p_gold.sum().backward()  # type: ignore[no-untyped-call]
+    return pairs
 
 
 def _slope(

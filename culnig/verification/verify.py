@@ -7,33 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
-from culnig.errors import CulnigError, InputError, argument, option
+from culnig.errors import InputError, argument, option
 from culnig.kernels import check as kernel_checks
 from culnig.models.base import BoundModel
 from culnig.models.named import loaded_model
-from culnig.verification.checks import (
-    Check,
-    check_attention,
-    check_batches,
-    check_binding,
-    check_capture,
-    check_labels,
-    check_masking,
-)
+from culnig.verification.checks import Check, check_labels, check_masking
 from culnig.verification.differences import check_gradients
+from culnig.verification.passes import Passes
+from culnig.verification.quick import QUICK_CHECKS, result_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from culnig.models.settings import LoadOptions
 
-CHECKS: dict[str, Callable[[BoundModel], Check]] = {
+CHECKS: dict[str, Callable[[Passes], Check]] = {
     "label tokens": check_labels,
-    "binding and widths": check_binding,
-    "capture changes nothing": check_capture,
-    "query, key and value": check_attention,
+    **QUICK_CHECKS,
     "gradients": check_gradients,
-    "batches and padding": check_batches,
     "masking": check_masking,
 }
 """Checks by name."""
@@ -76,10 +67,6 @@ def verify(
 
 def verify_model(bound: BoundModel) -> Iterator[Check]:
     """Run every check; a check that raises an error has failed with that error."""
+    passes = Passes(bound)
     for name, check in CHECKS.items():
-        try:
-            yield check(bound)
-        except CulnigError as error:
-            yield Check(name, False, str(error))
-        except Exception as error:  # any error of a model family is a result of the check
-            yield Check(name, False, f"{type(error).__name__}: {error}")
+        yield result_of(name, check, passes)

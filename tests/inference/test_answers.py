@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from transformers.modeling_outputs import CausalLMOutput
 
 from culnig.core.outcomes import Outcomes
+from culnig.errors import BindingError
 from culnig.inference.answers import AnswerReader, gold_probabilities
 from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
@@ -84,8 +86,11 @@ def test_the_heads_own_product_is_taken_only_where_it_is_used(dtype, rows):
     bound = tiny_model(dtype=dtype)
     (batch,) = make_batches(Encoder(bound).encode_all(tiny_items(2)), 10_000)
     seen = []
-    bound.model.lm_head.register_forward_hook(lambda head, inputs, logits: seen.append(len(logits)))
     with AnswerReader(bound) as reader:
+        # inside, because a head with hooks of its own is not read out
+        bound.model.lm_head.register_forward_hook(
+            lambda head, inputs, logits: seen.append(len(inputs[0])), prepend=True
+        )
         bound.model.get_input_embeddings().register_forward_hook(
             lambda module, inputs, output: output.requires_grad_(True)
         )
@@ -112,3 +117,124 @@ def test_a_head_that_is_not_plain_linear_keeps_its_own_gradient():
     with AnswerReader(bound) as reader:
         gold_probabilities(batch, reader.logits(batch).softmax(-1)).sum().backward()
     assert head.weight.grad is not None
+
+
+def own_forward(model):
+    forward = model.lm_head.forward
+    model.lm_head.forward = lambda hidden: 2 * forward(hidden)
+
+
+def own_hook(model):
+    model.lm_head.register_forward_hook(lambda head, inputs, logits: 2 * logits)
+
+
+def own_pre_hook(model):
+    model.lm_head.register_forward_pre_hook(lambda head, inputs: (2 * inputs[0],))
+
+
+def parametrized(model):
+    class Double(nn.Module):
+        def forward(self, weight):
+            return 2 * weight
+
+    nn.utils.parametrize.register_parametrization(model.lm_head, "weight", Double())
+
+
+def after_the_head(change):
+    def edit(model):
+        forward = model.forward
+
+        def changed(*inputs, **options):
+            output = forward(*inputs, **options)
+            output.logits = change(output.logits)
+            return output
+
+        model.forward = changed
+
+    return edit
+
+
+def head_with(read):
+    """A model whose forward takes logits from its hidden states by `read`, without a call as in Llama."""
+
+    def edit(model):
+        def forward(input_ids, use_cache=None, **options):
+            hidden = model.model(input_ids=input_ids, use_cache=False, **options).last_hidden_state
+            return CausalLMOutput(logits=read(model.lm_head, hidden))
+
+        model.forward = forward
+
+    return edit
+
+
+EDITED_HEADS = {
+    "forward": own_forward,
+    "hook": own_hook,
+    "pre-hook": own_pre_hook,
+    "parametrization": parametrized,
+    "mul_": after_the_head(lambda logits: logits.mul_(2)),
+    "divided in place": after_the_head(lambda logits: logits.div_(2)),
+    "clamp_": after_the_head(lambda logits: logits.clamp_(-5, 5)),
+    "soft cap": after_the_head(lambda logits: 3 * torch.tanh(logits / 3)),
+    "weight without a call": head_with(lambda head, hidden: nn.functional.linear(hidden, head.weight)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", EDITED_HEADS)
+def test_answers_and_gradients_of_an_edited_head_are_those_of_the_plain_model(name, dtype):
+    bound = tiny_model(dtype=dtype)
+    EDITED_HEADS[name](bound.model)
+    items = tiny_items(2)
+    encoded = Encoder(bound).encode_all(items)
+    (batch,) = make_batches(encoded, 10_000)
+    gradient_of = {}
+    embeddings = bound.model.get_input_embeddings()
+    embeddings.register_forward_hook(lambda module, inputs, output: output.requires_grad_(True))
+    embeddings.register_forward_hook(lambda module, inputs, output: gradient_of.update(hidden=output))
+    bound.model.requires_grad_(False)
+
+    def log_p_gold(logits, item):
+        log_p = logits.double().log_softmax(-1)[item.gold_id]
+        return float(log_p.detach()), torch.autograd.grad(log_p, gradient_of["hidden"], retain_graph=True)[0]
+
+    plain = {}
+    for item in encoded:
+        logits = bound.model(input_ids=torch.tensor([item.token_ids]), use_cache=False).logits[0, -1]
+        plain[item.item.id] = log_p_gold(logits, item)
+    with AnswerReader(bound) as reader:
+        read = reader.logits(batch)
+        for row, item in enumerate(batch.items):
+            expected, expected_gradient = plain[item.item.id]
+            log_p, gradient = log_p_gold(read[row], item)
+            tolerance = 1e-3 if dtype == torch.float32 else 0.1
+            assert log_p == pytest.approx(expected, abs=tolerance)
+            gradient = gradient[row, : len(item.token_ids)].float()
+            error = (gradient - expected_gradient[0].float()).abs().max() / expected_gradient.abs().max()
+            assert error < tolerance
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (lambda head, hidden: head(hidden[:, -1:]), r"receives a tensor of shape \(2, 1, 24\), expected"),
+        (lambda head, hidden: head(input=hidden), "receives no positional input"),
+        (
+            lambda head, hidden: nn.functional.linear(hidden[:, -1], head.weight),
+            r"returns logits of shape \(2, 260\) for tokens of shape",
+        ),
+    ],
+)
+def test_a_head_that_cannot_be_read_is_refused(read, message):
+    bound = tiny_model()
+    head_with(read)(bound.model)
+    (batch,) = make_batches(Encoder(bound).encode_all(tiny_items(2)), 10_000)
+    with AnswerReader(bound) as reader, torch.inference_mode(), pytest.raises(BindingError, match=message):
+        reader.logits(batch)
+
+
+def test_a_head_that_accelerate_placed_is_still_computed_in_float64():
+    accelerate = pytest.importorskip("accelerate")
+    bound = tiny_model()
+    accelerate.hooks.add_hook_to_module(bound.model.lm_head, accelerate.hooks.AlignDevicesHook("cpu"))
+    assert can_read_out(bound.model.lm_head)

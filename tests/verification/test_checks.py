@@ -11,6 +11,7 @@ from culnig.models.base import BoundLinear, bind_model
 from culnig.models.gated_decoder import GatedDecoder
 from culnig.verification import checks
 from culnig.verification.differences import check_gradients
+from culnig.verification.passes import Passes
 from culnig.verification.verify import CHECKS, verify_model
 from tests.tiny_models import ALL_CONFIGS, tiny_model
 
@@ -29,7 +30,7 @@ def test_weights_in_half_precision_come_back_exactly():
     bound = tiny_model(dtype=torch.bfloat16)
     before = bound.weights_hash
     buffers = [(buffer.dtype, buffer.clone()) for buffer in bound.model.buffers()]
-    assert check_gradients(bound).passed
+    assert check_gradients(Passes(bound)).passed
     assert bound.weights_hash == before
     for (dtype, value), buffer in zip(buffers, bound.model.buffers(), strict=True):
         assert buffer.dtype == dtype
@@ -57,7 +58,7 @@ def swapped(bound, first, second):
 )
 def test_attention_modules_in_the_wrong_order_are_detected(first, second):
     bound = swapped(tiny_model("gpt2"), f"self_attn.{first}", f"self_attn.{second}")
-    check = checks.check_attention(bound)
+    check = checks.check_attention(Passes(bound))
     assert check.passed is False
     assert "wrong in layers 0, 1, 2" in check.detail
 
@@ -76,15 +77,15 @@ def test_interleaved_heads_taken_for_contiguous_ones_are_detected():
         )
         for linear in bound.linears
     )
-    assert checks.check_attention(replace(bound, linears=linears)).passed is False
+    assert checks.check_attention(Passes(replace(bound, linears=linears))).passed is False
 
 
 def test_a_module_that_does_not_run_is_detected():
     bound = tiny_model()
     bound.model.model.layers[1].mlp.forward = lambda x: x
-    check = checks.check_binding(bound)
+    check = checks.check_binding(Passes(bound))
     assert check.passed is False
-    assert "not run: mlp.gate_proj of layer 1" in check.detail
+    assert "not run or detached: mlp.gate_proj of layer 1" in check.detail
 
 
 def test_a_detached_gradient_is_detected():
@@ -92,7 +93,7 @@ def test_a_detached_gradient_is_detected():
     bound = tiny_model()
     mlp = bound.model.model.layers[0].mlp
     mlp.register_forward_hook(lambda module, inputs, output: 0.5 * output + 0.5 * output.detach())
-    assert check_gradients(bound).passed is False
+    assert check_gradients(Passes(bound)).passed is False
 
 
 def test_an_encoder_is_detected_by_the_effect_of_padding():
@@ -100,7 +101,7 @@ def test_an_encoder_is_detected_by_the_effect_of_padding():
     bound = tiny_model()
     embed = bound.model.model.embed_tokens
     embed.register_forward_hook(lambda module, inputs, output: output + output.mean(1, keepdim=True))
-    assert checks.check_batches(bound).passed is False
+    assert checks.check_batches(Passes(bound)).passed is False
 
 
 def test_an_effect_that_outlasts_the_mask_is_detected():
@@ -112,7 +113,7 @@ def test_an_effect_that_outlasts_the_mask_is_detected():
         return output + 1e-3 * len(calls)
 
     bound.model.model.layers[2].mlp.up_proj.register_forward_hook(drift)
-    check = checks.check_masking(bound)
+    check = checks.check_masking(Passes(bound))
     assert check.passed is False
     assert "effects remain after the mask is removed" in check.detail
 
@@ -127,13 +128,13 @@ def test_labels_that_are_not_single_entries_are_named():
     bound = bind_model(
         "merging", tiny_model().model, PreTrainedTokenizerFast(tokenizer_object=tokenizer), [GatedDecoder()]
     )
-    check = checks.check_labels(bound)
+    check = checks.check_labels(Passes(bound))
     assert check.passed is False
     assert check.detail.startswith("single entries: 1–4; item probe-0: label 'A'")
 
 
 def test_a_check_that_breaks_off_has_failed(monkeypatch):
-    def broken(bound):
+    def broken(passes):
         raise ZeroDivisionError("oh")
 
     monkeypatch.setitem(CHECKS, "masking", broken)

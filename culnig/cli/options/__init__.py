@@ -12,6 +12,7 @@ from culnig.cli.options.base import (
     together,
 )
 from culnig.cli.options.items import (
+    check_option,
     data_dir_option,
     ignored_prefix_sharing_option,
     item_options,
@@ -26,6 +27,7 @@ __all__ = [
     "SHARE",
     "Command",
     "ModelChoice",
+    "check_option",
     "data_dir_option",
     "defaults_of",
     "ignored_prefix_sharing_option",

@@ -83,6 +83,17 @@ def prompt_date_option() -> Callable[[Command], Command]:
     )
 
 
+def check_option() -> Callable[[Command], Command]:
+    """--no-check."""
+    return click.option(
+        "--no-check",
+        "check",
+        flag_value=False,
+        default=True,
+        help="Leave out the quick checks of `verify` that come first; the output records it.",
+    )
+
+
 def prefix_sharing_option() -> Callable[[Command], Command]:
     """--no-prefix-sharing."""
     return click.option(
