@@ -157,7 +157,7 @@ def test_a_model_without_an_end_token_writes_to_the_limit():
     bound.tokenizer.pad_token = None
     writer = AnswerWriter(bound, lambda item, text: True, max_new_tokens=6)
     assert end_tokens(bound) == []
-    (batch,) = writer.batches(Encoder(bound), [item], 1000)
+    (batch,) = writer.batches(Encoder(bound).encode_answerable([item]), 1000)
     expected = greedy(bound, item, 6, set())
     assert writer.write(batch) == [expected]
     assert writer.n_cut == 1
@@ -182,7 +182,7 @@ def test_the_turn_end_of_the_chat_template_ends_an_answer(parts):
     with torch.no_grad():
         weight[[done, third]] = weight[[third, done]]
     writer = AnswerWriter(bound, lambda item, text: True, max_new_tokens=6)
-    (batch,) = writer.batches(Encoder(bound), [item], 1000)
+    (batch,) = writer.batches(Encoder(bound).encode_answerable([item]), 1000)
     expected = greedy(bound, item, 6, {done})
     assert len(bound.tokenizer.encode(expected)) < 6
     assert writer.write(batch) == [expected]
