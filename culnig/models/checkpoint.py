@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 """Formats that hold weights as they are; all others need scales, or code that unpacks them."""
+
+
+_SCALE = re.compile(r"scale|absmax|SCB")
+"""Names of tensors with the scales of a weight beside them."""
 
 
 def has_weights(folder: Path) -> bool:
@@ -45,35 +51,41 @@ def snapshot(files: ModelFiles, settings: LoadSettings) -> Path | None:
     return None
 
 
-def check_checkpoint(source: str, folder: Path, model: Any, *, quantized: bool) -> None:
-    """ModelLoadError where files are missing or damaged, or hold numbers that need scales to be read.
+def check_files(source: str, folder: Path) -> None:
+    """ModelLoadError where files of weights are missing, damaged, or in a format that is not read."""
+    for path in _files(source, folder):
+        _header(source, path)
 
-    `model` gives the names of the weights; `quantized` says that the configuration declares a quantization,
-    whose own loader then checks its scales.
+
+def check_scales(source: str, folder: Path, model: Any) -> None:
+    """ModelLoadError where files hold numbers that need scales to be read, and none would be applied.
+
+    Quantized weights need a tensor with their scales beside them, and a loader of transformers that applies
+    them; a quantization that transformers does not know has none, and is read as plain numbers.
     """
-    headers = {path: _header(source, path) for path in _files(source, folder)}
-    if quantized:
-        return
-    floats = {name for name, parameter in model.named_parameters() if parameter.is_floating_point()}
-    packed = {
-        f"{name} ({kind})"
-        for header in headers.values()
-        for name, kind in header.items()
-        if kind not in _FLOATS and _is_one_of(name, floats)
-    }
+    formats: dict[str, str] = {}
+    for path in _files(source, folder):
+        formats |= _header(source, path)
+    own = dict(model.named_parameters())
+    packed = {name for name, kind in formats.items() if kind not in _FLOATS and _is_weight(name, own)}
+    if getattr(model, "hf_quantizer", None) is not None:
+        with_scales = {name.rpartition(".")[0] for name in formats if _SCALE.search(name)}
+        with_scales |= {stem.removesuffix(".weight") for stem in with_scales}
+        packed = {name for name in packed if name.rpartition(".")[0] not in with_scales}
     if packed:
+        described = [f"{name} ({formats[name]})" for name in packed]
         raise ModelLoadError(
-            f"model {source!r} has quantized weights, and its configuration declares no quantization: "
-            f"{listed(packed)}. Read as plain numbers, without their scales, they would be other weights; "
-            "give the unquantized model, or restore quantization_config in config.json"
+            f"model {source!r} has quantized weights, and no scales for them would be applied: "
+            f"{listed(described)}. Read as plain numbers they would be other weights; give the unquantized "
+            "model, or restore the scales and quantization_config in config.json"
         )
 
 
-def _is_one_of(name: str, parameters: set[str]) -> bool:
+def _is_weight(name: str, parameters: Mapping[str, Any]) -> bool:
     """Whether a tensor of a file is one of the parameters, whichever of them has a prefix."""
     parts = name.split(".")
     tails = {".".join(parts[start:]) for start in range(len(parts))}
-    return bool(tails & parameters) or any(own.endswith(f".{name}") for own in parameters)
+    return bool(tails & parameters.keys()) or any(own.endswith(f".{name}") for own in parameters)
 
 
 def _files(source: str, folder: Path) -> list[Path]:

@@ -190,7 +190,16 @@ def check_causal(bound: BoundModel) -> None:
     ids = (torch.arange(N_TOKENS) * 37 + 11) % max(rows - 1, 1) + 1
     other = ids.clone()
     other[FIRST_CHANGED:] = (ids[FIRST_CHANGED:] + rows // 2) % rows
-    first, second = _outputs(bound, ids), _outputs(bound, other)
+    try:
+        first, second = _outputs(bound, ids), _outputs(bound, other)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # weights that do not fit their modules fail wherever they are first used
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ModelLoadError(
+            f"model {bound.source!r} is loaded and cannot compute a text of {N_TOKENS} tokens: {reason}; "
+            "check that config.json (quantization_config, if it has one) belongs to these weights"
+        ) from error
     for number in sorted(first.keys() & second.keys()):
         linear, before, after = bound.linears[number], first[number], second[number]
         segment = linear.slices[0].segment

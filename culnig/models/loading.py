@@ -16,7 +16,7 @@ from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argume
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.cache import discard, entry_folder, keep
 from culnig.models.cache_entry import EntryProblem, check_loaded
-from culnig.models.checkpoint import check_checkpoint, snapshot
+from culnig.models.checkpoint import check_files, check_scales, snapshot
 from culnig.models.gguf import check_all_read
 from culnig.models.loaded import check_causal, check_vocabulary, check_weights, layer_stack, without_report
 from culnig.models.peft_adapter import (
@@ -129,8 +129,8 @@ def _from_pretrained(
 ) -> Any:
     """The model as transformers reads it: on the CPU, or placed by a device map or quantization."""
     placed = settings.device_map is not None or settings.quantize is not None
-    if Path(files.name).is_dir():
-        _check_files(source, files, settings, skeleton)
+    if files.gguf is None and Path(files.name).is_dir():
+        check_files(source, Path(files.name))
     with reading(source, files), without_report():
         model, info = skeleton.auto_class.from_pretrained(
             files.name,
@@ -146,18 +146,10 @@ def _from_pretrained(
             **reading_options(files, settings),
         )
     check_weights(source, model, info, layer_stack(skeleton.bound))
-    if not Path(files.name).is_dir():
-        _check_files(source, files, settings, skeleton)
+    if (folder := snapshot(files, settings)) is not None:
+        check_scales(source, folder, model)
     _check_placed(source, model)
     return model
-
-
-def _check_files(source: str, files: ModelFiles, settings: LoadSettings, skeleton: Skeleton) -> None:
-    """The files of weights: of a folder before they are read, of the hub once they are there."""
-    folder = snapshot(files, settings)
-    if folder is not None:
-        quantized = getattr(skeleton.config, "quantization_config", None) is not None
-        check_checkpoint(source, folder, skeleton.bound.model, quantized=quantized)
 
 
 def _as_plain_floats(model: Any) -> None:

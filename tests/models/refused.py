@@ -131,6 +131,12 @@ def _packed(tensors: Tensors) -> None:
     tensors[stem + "scales"] = torch.ones(1, 40)
 
 
+def _declared_quantized(folder: Path, declared: dict[str, Any]) -> Path:
+    edit_weights(write_model(folder), _float8)
+    edit_json(folder / "config.json", quantization_config=declared)
+    return folder
+
+
 def _nan(tensors: Tensors) -> None:
     tensors[GATE][3, 5] = torch.nan
 
@@ -272,10 +278,20 @@ REFUSED: dict[str, Refused] = {
     "unmerged adapter": Refused(
         weights(_add(model__layers__0__mlp__up_proj__lora_A__weight=torch.ones(2, 24))), r"lora_A"
     ),
-    "int8 without scales": Refused(weights(lambda t: _int8(t, scales=False)), r"I8.*scales"),
-    "int8 with scales that are not applied": Refused(weights(lambda t: _int8(t, scales=True)), r"I8|scale"),
+    "int8 without scales": Refused(weights(lambda t: _int8(t, scales=False)), r"gate_proj.*I8.*scales"),
+    "int8 with scales that are not applied": Refused(weights(lambda t: _int8(t, scales=True)), r"scale"),
     "float8 without scales": Refused(weights(_float8), r"F8_E4M3"),
     "packed integers": Refused(weights(_packed), r"qweight"),
+    "scales missing": Refused(
+        lambda folder: _declared_quantized(folder, {"quant_method": "fp8"}), r"F8_E4M3.*scales"
+    ),
+    "unknown quantization": Refused(
+        lambda folder: _declared_quantized(folder, {"quant_method": "own"}), r"F8_E4M3.*scales"
+    ),
+    "declared quantized, and not": Refused(
+        configured(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}),
+        r"cannot compute a text.*quantization_config",
+    ),
     "not a number": Refused(weights(_nan), r"NaN"),
     "GGUF tensor missing": Refused(_gguf(drop="blk.1.ffn_gate.weight"), r"model\.layers\.1\.mlp\.gate_proj"),
     "GGUF tensor not read": Refused(_gguf(add=("blk.0.attn_q.bias",)), r"blk\.0\.attn_q\.bias"),

@@ -136,6 +136,18 @@ def test_a_causal_model_passes_quantized(settings, tmp_path):
     silently(write_model(tmp_path), **settings)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_a_checkpoint_that_was_saved_quantized_loads(bits, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    bound = load(write_model(tmp_path / "plain"), quantize=bits)
+    bound.model.save_pretrained(tmp_path / "packed")
+    bound.tokenizer.save_pretrained(tmp_path / "packed")
+    loaded = load(tmp_path / "packed").linears[0].linear
+    assert type(loaded) is type(bound.linears[0].linear)
+    assert torch.equal(loaded.weight, bound.linears[0].linear.weight)
+
+
 def bidirectional(dtype=torch.float32):
     """A Gemma 3 whose flag was set after its configuration was checked."""
     torch.manual_seed(0)
