@@ -123,6 +123,11 @@ def run_conditions(
                         own.fallback.run(batch, outcomes)
                         after_batch(name, condition.name, len(batch.items))
                     parts.save(name, condition.name, outcomes)
+    if writer.n_cut:
+        say(
+            f"{writer.n_cut:,} written answers reached {max_new_tokens} tokens and were cut; "
+            f"{option('max_new_tokens', 'N')} allows more"
+        )
     return answers
 
 
