@@ -108,6 +108,7 @@ def score(
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import score_portions
     from culnig.scoring.scoring import ScoreSettings
+    from culnig.store.warnings import run_warnings
 
     check_choice("aggregator", aggregator, AGGREGATORS)
     check_at_least("token_budget", token_budget, 1)
@@ -147,7 +148,11 @@ def score(
     )
     if processes.is_shard:
         return None  # type: ignore[return-value]  # a share of a run is not a run yet
-    return Run(out)
+    run = Run(out)
+    if processes.is_first:
+        for warning in run_warnings(run):
+            say(f"Warning: {warning}")
+    return run
 
 
 def _planned_memory(

@@ -103,7 +103,8 @@ def command(
     results = evaluation.results
     if as_json:
         tables = {name: results[name] for name in ("rows", "matrix", "dose") if name in results}
-        print_json({"evaluation": str(out), **tables})
+        warnings = [warning.record() for warning in evaluation.warnings]
+        print_json({"evaluation": str(out), **tables, "warnings": warnings})
         return
     print_results(results)
     print_line(f"Written to {out}")

@@ -83,6 +83,8 @@ def _print_run(path: Path, document: dict[str, Any]) -> None:
         print_line(f"Not finished; {next_step}")
         return
     print_table("Benchmarks", tuple(rows[0]) if rows else ("none",), [tuple(row.values()) for row in rows])
+    for warning in document["warnings"]:
+        print_line(f"Warning: {warning['text']} {warning['advice']}")
 
 
 def _print_neurons(path: Path) -> None:

@@ -25,6 +25,7 @@ from culnig.core.processes import disconnect, launched
 from culnig.kernels import AGGREGATORS
 from culnig.reporting.inspect import benchmark_rows
 from culnig.store.run import Run
+from culnig.store.warnings import run_warnings
 
 
 @defaults_of(api.score)
@@ -103,11 +104,16 @@ def _report(run: Run, as_json: bool) -> None:
                 "benchmarks": benchmark_rows(run),
                 "skipped_too_long": run.record.get("skipped_too_long", {}),
                 "memory": run.record.get("memory"),
+                "warnings": [warning.record() for warning in run_warnings(run)],
             }
         )
         return
     print_run(run)
-    print_line(f"Next: culnig-engine select general {run.folder} -o general.neurons.json")
+    stops = [warning for warning in run_warnings(run) if warning.stops_selection]
+    for warning in stops:
+        print_line(f"Do not select yet. {warning}")
+    if not stops:
+        print_line(f"Next: culnig-engine select general {run.folder} -o general.neurons.json")
 
 
 def print_run(run: Run) -> None:

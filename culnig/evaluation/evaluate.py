@@ -95,7 +95,10 @@ def evaluate(
     if skip_too_long:
         chosen, _ = without_too_long(chosen, Encoder(bound).fitting, bound.max_tokens, say)
     _evaluate(bound, chosen, opened, stored, asked, folder, resume, progress, say)
-    return open_evaluation(folder)
+    evaluation = open_evaluation(folder)
+    for warning in evaluation.warnings:
+        say(f"Warning: {warning}")
+    return evaluation
 
 
 def _evaluate(

@@ -125,8 +125,8 @@ def run_conditions(
                     parts.save(name, condition.name, outcomes)
     if writer.n_cut:
         say(
-            f"{writer.n_cut:,} written answers reached {max_new_tokens} tokens and were cut; "
-            f"{option('max_new_tokens', 'N')} allows more"
+            f"{writer.n_cut:,} written answers had not ended after {max_new_tokens} tokens (the most that "
+            "are allowed) and were cut"
         )
     return answers
 

@@ -10,6 +10,7 @@ from culnig.core.notebook import html_table
 from culnig.errors import UnknownNameError
 from culnig.evaluation.conditions import UNMASKED, current_name
 from culnig.evaluation.folder import read_answers, read_results
+from culnig.store.warnings import NumberWarning, answer_warnings, check_warnings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,6 +53,15 @@ class Evaluation:
         """Metrics of each benchmark and condition, with changes, intervals and p-values."""
         rows: list[dict[str, Any]] = self.results["rows"]
         return rows
+
+    @property
+    def warnings(self) -> list[NumberWarning]:
+        """Reasons to doubt the numbers, from the unmasked model's answers and its quick checks."""
+        warnings = [*check_warnings(self.results)]
+        for (benchmark, condition), outcomes in self.answers.items():
+            if condition == UNMASKED:
+                warnings += answer_warnings(benchmark, outcomes)
+        return warnings
 
     def to_pandas(self, benchmark: str, condition: str = UNMASKED) -> Any:
         """Items of a benchmark under a condition as a pandas DataFrame, one row per item in file order.

@@ -145,8 +145,8 @@ def _turn_end(tokenizer: Any) -> list[int]:
             text = tokenizer.apply_chat_template(messages, tokenize=False)
         except Exception:  # a template may raise anything; prompts are checked where they are rendered
             continue
-        _, found, after = text.rpartition(_ANSWER)
-        ids = tokenizer.encode(after.lstrip(), add_special_tokens=False) if found and after.strip() else []
+        _, answer, after = text.rpartition(_ANSWER)
+        ids = tokenizer.encode(after.lstrip(), add_special_tokens=False) if answer and after.strip() else []
         if ids and ids[0] in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}:
             return [int(ids[0])]
     return []
@@ -156,7 +156,7 @@ def _greedy(ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
     """Settings of transformers' `generate` for the most probable token at every step, and nothing else."""
     from transformers import GenerationConfig
 
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,

@@ -14,6 +14,7 @@ from culnig.selection.neuron_set import read_neuron_set
 from culnig.store import schema
 from culnig.store.record import read_run_record
 from culnig.store.run import Run
+from culnig.store.warnings import run_warnings
 
 
 def inspect(
@@ -132,11 +133,13 @@ def _only(run: Run, role: Role) -> str:
 
 def _run(path: Path) -> dict[str, Any]:
     complete = (path / schema.SCORES_FILE).exists()
+    run = Run(path) if complete else None
     return {
         "kind": "run",
         "complete": complete,
         "record": read_run_record(path),
-        "benchmarks": benchmark_rows(Run(path)) if complete else [],
+        "benchmarks": benchmark_rows(run) if run else [],
+        "warnings": [warning.record() for warning in run_warnings(run)] if run else [],
         "files": {
             file.relative_to(path).as_posix(): file.stat().st_size
             for file in sorted(path.rglob("*"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from culnig.evaluation.stored import Evaluation
 from culnig.reporting.sources import Sources, changes_of, masked_rows, rows_of
 from culnig.reporting.tables import number_text
 from culnig.selection.neuron_set import NeuronSet
+from culnig.store.warnings import run_warnings
 
 FEW_QUESTIONS = 100
 LOW_AGREEMENT = 0.5
@@ -151,6 +151,7 @@ def _of_inputs(sources: Sources) -> Iterator[str]:
         if sources.runs and sources.run_of(neurons) is None:
             yield f"No given run has the layout of {neurons.name}, so its neurons have no scores by culture."
     for run in sources.runs:
+        yield from map(str, run_warnings(run))
         for stored in run.with_role("target"):
             fewest = min(stored.items_of_culture, default=0)
             if fewest < FEW_QUESTIONS:
@@ -202,6 +203,7 @@ def _of_stability(neurons: NeuronSet) -> Iterator[str]:
 
 def _of_evaluation(evaluation: Evaluation) -> Iterator[str]:
     rows, name = rows_of(evaluation), evaluation.folder.name
+    yield from map(str, evaluation.warnings)
     for row in rows:
         if row["condition"] == UNMASKED:
             yield from _of_benchmark(row)
@@ -251,15 +253,6 @@ def _of_benchmark(row: dict[str, Any]) -> Iterator[str]:
             f"{counted(row['n_units'], 'independent question')}; intervals are wide, and effects of a few "
             "points cannot be detected."
         )
-    chance, right = row["chance"], row["option_accuracy"]
-    if chance is not None and right is not None:
-        error = math.sqrt(chance * (1 - chance) / max(1, row["n_units"]))
-        if right < chance + 2 * error:
-            yield (
-                f"Near chance: the unmasked model picks the correct label of {row['benchmark']} for "
-                f"{right:.1%} of the items; chance is {chance:.1%}. A model that does not know the answers "
-                "has no knowledge to lose."
-            )
 
 
 def _of_training(document: dict[str, Any]) -> Iterator[str]:

@@ -92,8 +92,8 @@ class Accumulator:
     def overflowed(self) -> NDArray[np.bool_]:
         """Which items had gradients that are not finite since `begin`, (item,)."""
         items = np.zeros(len(self._batch.items), dtype=np.bool_)
-        for found in self._overflowed:
-            items |= found.cpu().numpy()
+        for of_module in self._overflowed:
+            items |= of_module.cpu().numpy()
         return items
 
     def weigh(self, p_gold: torch.Tensor, wrong: torch.Tensor | None, exponents: Exponents) -> None:

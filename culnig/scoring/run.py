@@ -18,6 +18,7 @@ from culnig.scorers.base import Scorer
 from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
+from culnig.scoring.scaling import is_narrow
 from culnig.scoring.scoring import ScoreSettings, Scoring
 from culnig.store import schema
 from culnig.store.compression import Compression
@@ -281,6 +282,8 @@ def _record(
         stored["scorers"] = [scorer.name for scorer in run_settings.scorers]
     if run_settings.halves:
         stored["halves"] = True
+    if is_narrow(bound.model):
+        stored["target_scaling"] = "power of two"  # float16 portions of earlier versions do not fit these
     if run_settings.level == "item":
         stored["score_type"] = run_settings.score_type
     if run_settings.level == "token":

@@ -138,22 +138,23 @@ def first_tokens(bound, item, n):
     return ids[-n:]
 
 
-def without_end(bound, monkeypatch):
-    """Take the model's and the tokenizer's end tokens away."""
-    monkeypatch.setattr(bound.model, "generation_config", GenerationConfig())
-    monkeypatch.setattr(bound.model.config, "eos_token_id", None)
-    monkeypatch.setattr(bound.tokenizer, "eos_token", None)
-
-
-def test_a_model_without_an_end_token_writes_to_the_limit(monkeypatch):
+def model_without_end():
+    """A model whose settings and tokenizer have no end token."""
     bound = tiny_model("llama")
-    without_end(bound, monkeypatch)
+    bound.model.generation_config = GenerationConfig()
+    bound.model.config.eos_token_id = None
+    bound.tokenizer.eos_token = None
+    return bound
+
+
+def test_a_model_without_an_end_token_writes_to_the_limit():
+    bound = model_without_end()
     item = short_items(1)[0]
     wanted = first_tokens(bound, item, 6)
     swapped = bound.model.get_output_embeddings().weight
     with torch.no_grad():  # token 0 takes the vocabulary row of the answer's second token
         swapped[[0, wanted[1]]] = swapped[[wanted[1], 0]]
-    monkeypatch.setattr(bound.tokenizer, "pad_token", None)
+    bound.tokenizer.pad_token = None
     writer = AnswerWriter(bound, lambda item, text: True, max_new_tokens=6)
     assert end_tokens(bound) == []
     (batch,) = writer.batches(Encoder(bound), [item], 1000)
@@ -163,9 +164,8 @@ def test_a_model_without_an_end_token_writes_to_the_limit(monkeypatch):
 
 
 @pytest.mark.parametrize("parts", [False, True], ids=["text", "content parts"])
-def test_the_turn_end_of_the_chat_template_ends_an_answer(monkeypatch, parts):
-    bound = tiny_model("llama")
-    without_end(bound, monkeypatch)
+def test_the_turn_end_of_the_chat_template_ends_an_answer(parts):
+    bound = model_without_end()
     item = short_items(1)[0]
     content = "m['content'][0]['text']" if parts else "m['content']"
     bound.tokenizer.add_special_tokens({"additional_special_tokens": ["<|done|>"]})
@@ -198,9 +198,8 @@ def test_the_turn_end_of_the_chat_template_ends_an_answer(monkeypatch, parts):
         ("{{ messages[0]['content'] }}<end>", "an answer that the template drops"),
     ],
 )
-def test_templates_without_a_turn_end_add_no_end_token(monkeypatch, template, why):
-    bound = tiny_model("llama")
-    without_end(bound, monkeypatch)
+def test_templates_without_a_turn_end_add_no_end_token(template, why):
+    bound = model_without_end()
     bound.tokenizer.chat_template = template
     assert end_tokens(bound) == [], why
 

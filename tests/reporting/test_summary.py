@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from culnig.evaluation.stored import Evaluation
 from culnig.reporting.sources import Sources
 from culnig.reporting.summary import caveats, findings
+from tests.answered import answers
 from tests.toy import moments, neuron_set, random_moments, toy_layout, write_run
 
 LAYOUT = toy_layout()
@@ -66,7 +68,6 @@ def test_a_sound_evaluation_has_no_caveat():
     ("rows", "begins"),
     [
         ([unmasked(n_units=99), row()], "Small sample: blend has 900 items of 99 independent questions"),
-        ([unmasked(option_accuracy=0.29), row()], "Near chance: the unmasked model picks the correct label"),
         ([unmasked(), row(against_random=None)], "EVAL has no random baselines"),
         ([unmasked(), row(p_value=0.04, p_holm=0.08)], "1 change of accuracy in EVAL is significant alone"),
         (
@@ -80,10 +81,19 @@ def test_each_weakness_is_named(rows, begins):
     assert said.startswith(begins)
 
 
-def test_the_edge_of_chance_is_two_standard_errors():
-    edge = 0.25 + 2 * (0.25 * 0.75 / 400) ** 0.5
-    assert caveats(evaluation(unmasked(option_accuracy=edge + 1e-9), row())) == []
-    assert len(caveats(evaluation(unmasked(option_accuracy=edge - 1e-9), row()))) == 1
+def test_warnings_about_the_unmasked_models_answers_are_caveats():
+    at_chance = answers(n=400, n_right=100, mass=0.9)
+    sources = evaluation(unmasked(), row())
+    (own,) = sources.evaluations
+    said = caveats(Sources(evaluations=[replace(own, answers={("blend", "unmasked"): at_chance})]))
+    assert [line.partition(":")[0] for line in said] == ["Near chance"]
+    assert caveats(Sources(evaluations=[replace(own, answers={("blend", "general"): at_chance})])) == []
+
+
+def test_warnings_about_a_run_are_caveats(tmp_path):
+    zeros = moments(["China"], [100], np.zeros((1, LAYOUT.n_neurons)))
+    run = write_run(tmp_path / "zeros", LAYOUT, {"t": ("target", zeros), "c": ("control", zeros)})
+    assert [line.partition(":")[0] for line in caveats(Sources([run]))] == ["Zero scores"]
 
 
 def test_evaluating_on_items_used_for_selection_is_reported():

@@ -1,0 +1,111 @@
+"""What is said beside numbers that mean little."""
+
+from __future__ import annotations
+
+import json
+from math import sqrt
+
+import numpy as np
+import pytest
+
+from culnig.store.run import Run
+from culnig.store.warnings import answer_warnings, check_warnings, run_warnings
+from tests.answered import answers
+from tests.toy import random_moments, toy_layout, write_run
+
+LAYOUT = toy_layout()
+
+
+def kinds(warnings):
+    return [warning.kind for warning in warnings]
+
+
+@pytest.mark.parametrize(
+    ("n_right", "is_near"),
+    [(100, True), (115, True), (140, False), (300, False), (40, True)],
+    ids=["at", "a little above", "above", "far above", "below"],
+)
+def test_accuracy_is_near_chance_where_its_interval_reaches_chance(n_right, is_near):
+    """400 questions of 4 labels: chance is 100 right, the standard error of a count of 115 is 9."""
+    assert 115 - 1.96 * sqrt(400 * 0.2875 * 0.7125) < 100 < 140 - 1.96 * sqrt(400 * 0.35 * 0.65)
+    assert kinds(answer_warnings("blend", answers(400, n_right, mass=1.0))) == ["chance"] * is_near
+
+
+def test_the_interval_is_over_questions_not_items():
+    """140 of 400 items is above chance, but of 8 questions that agree in all of 50 wordings it is not."""
+    assert kinds(answer_warnings("blend", answers(400, 140, mass=1.0, per_question=50))) == ["chance"]
+
+
+def test_the_sentence_has_the_figures():
+    (warning,) = answer_warnings("blend", answers(400, 100, mass=1.0))
+    assert warning.text.startswith(
+        "Near chance: the unmasked model picks the correct label of blend for 25.0%"
+    )
+    assert "over 400 questions" in warning.text
+    assert "chance is 25.0%" in warning.text
+    assert not warning.stops_selection
+
+
+@pytest.mark.parametrize(("mass", "is_low"), [(0.5, False), (0.11, False), (0.09, True), (1e-9, True)])
+def test_labels_without_probability_are_said(mass, is_low):
+    assert kinds(answer_warnings("blend", answers(400, 300, mass))) == ["option mass"] * is_low
+
+
+def test_nothing_is_said_of_no_answers_and_of_one_question():
+    assert kinds(answer_warnings("blend", answers(0, 0, 1.0))) == []
+    assert kinds(answer_warnings("blend", answers(4, 0, 1.0, per_question=4))) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        (None, []),
+        ({"performed": True, "batch_dependence": None}, []),
+        ({"performed": True, "batch_dependence": 0.01}, []),
+        ({"performed": True, "batch_dependence": 0.12}, ["batch dependence"]),
+        ({"performed": False}, ["checks"]),
+    ],
+)
+def test_the_quick_checks_are_judged_from_the_record(check, expected):
+    warnings = list(check_warnings({} if check is None else {"check": check}))
+    assert kinds(warnings) == expected
+    assert all("12.0%" in warning.text for warning in warnings if warning.kind == "batch dependence")
+
+
+def zeroed(share, module):
+    """Moments in which this share of a module's neurons has no score."""
+    table = random_moments(0, LAYOUT.n_neurons)
+    own = LAYOUT.pool(module)
+    table.sum[:, own[: round(share * len(own))]] = 0.0
+    return table
+
+
+@pytest.mark.parametrize(("share", "is_most"), [(0.4, False), (0.6, True), (1.0, True)])
+def test_a_pool_of_zeros_stops_the_selection(tmp_path, share, is_most):
+    written = write_run(tmp_path / "run", LAYOUT, {"t": ("target", zeroed(share, "mlp.gate_proj"))})
+    warnings = [warning for warning in run_warnings(written) if warning.kind == "zero scores"]
+    assert len(warnings) == is_most
+    for warning in warnings:
+        n = len(LAYOUT.pool("mlp.gate_proj"))
+        assert f"{round(share * n) / n:.1%} of pool mlp" in warning.text
+        assert warning.stops_selection
+        assert "attention" not in warning.text
+
+
+def test_zeros_of_a_control_are_the_clamp(tmp_path):
+    tables = {"t": ("target", zeroed(0, "mlp")), "c": ("control", zeroed(1, "mlp"))}
+    assert "zero scores" not in kinds(run_warnings(write_run(tmp_path / "run", LAYOUT, tables)))
+
+
+def test_float16_gets_its_own_advice(tmp_path):
+    folder = write_run(tmp_path / "run", LAYOUT, {"t": ("target", zeroed(1, "mlp"))}).folder
+    record = json.loads((folder / "run.json").read_text())
+    record["model"]["dtype"] = "float16"
+    record["check"] = {"performed": False}
+    (folder / "run.json").write_text(json.dumps(record))
+    warnings = run_warnings(Run(folder))
+    first = warnings[0]
+    assert first.kind == "zero scores"
+    assert "--dtype bfloat16 or float32" in first.advice
+    assert "checks" in kinds(warnings)
+    assert np.isfinite([len(str(warning)) for warning in warnings]).all()
