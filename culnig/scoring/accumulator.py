@@ -189,7 +189,22 @@ class Accumulator:
                 torch.from_numpy(self._batch.token_mask).to(activation.device),
                 {target: collected.pop(segment.start) for target, collected in self._gradients.items()},
             )
-            return [scorer.item_scores(pair).float().cpu().numpy() for scorer, _ in self._scorers]
+            scores = [scorer.item_scores(pair).float().cpu().numpy() for scorer, _ in self._scorers]
+        for (scorer, _), own in zip(self._scorers, scores, strict=True):
+            if not np.isfinite(own).all():
+                raise self._non_finite_scores(scorer, segment, own)
+        return scores
+
+    def _non_finite_scores(
+        self, scorer: Scorer, segment: Segment, scores: NDArray[np.float32]
+    ) -> NonFiniteError:
+        item, neuron = (int(index) for index in np.argwhere(~np.isfinite(scores))[0])
+        where = f"scorer {scorer.name}, {segment.module}, layer {segment.layer}"
+        where += f" (item {self._batch.item_ids[item]})"
+        token = int(self._batch.lengths[item]) - 1
+        return NonFiniteError(
+            int((~np.isfinite(scores)).sum()), item, token, neuron, values="scores", where=where
+        )
 
     def _unscaled_pair(
         self, activation: torch.Tensor, gradient: torch.Tensor

@@ -32,7 +32,7 @@ MOST_EXPONENT = 120
 LOWER_BY = 8
 """By how many powers of two an item's target is lowered when its gradients overflow."""
 ATTEMPTS = 5
-"""How often a pass is tried before overflow is an error."""
+"""How often a target is tried, ever lower, before overflow is an error."""
 
 
 def is_narrow(model: torch.nn.Module) -> bool:

@@ -55,12 +55,12 @@ class BatchPasses:
     def run(self, batch: Batch, outcomes: Outcomes) -> None:
         """Score a batch and record its answers. A run that fails can be repeated in halves."""
         self._lowered = {}
-        for attempt in range(ATTEMPTS):
-            may_overflow = self._narrow and attempt < ATTEMPTS - 1
-            self._accumulator.begin(batch, may_overflow=may_overflow)
-            if self._run(batch, outcomes):
-                self._accumulator.finish()
-                return
+        whole = False
+        while not whole:
+            steps = max((lowered.max() for lowered in self._lowered.values()), default=0) // LOWER_BY
+            self._accumulator.begin(batch, may_overflow=self._narrow and steps < ATTEMPTS - 1)
+            whole = self._run(batch, outcomes)
+        self._accumulator.finish()
 
     def _run(self, batch: Batch, outcomes: Outcomes) -> bool:
         """Whether the whole batch was scored; if not, gradients overflowed and their scale is now lower."""
