@@ -78,4 +78,4 @@ def _powers(exponents: Exponents, like: torch.Tensor, dtype: torch.dtype | None 
     import torch
 
     powers = torch.from_numpy(np.ldexp(1.0, exponents))
-    return powers.to(device=like.device, dtype=dtype or like.dtype)
+    return powers.to(dtype or like.dtype).to(like.device)  # some devices have no float64
