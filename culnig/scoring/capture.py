@@ -130,6 +130,6 @@ def _names(bound: BoundLinear) -> str:
 def _changed_late(bound: BoundLinear) -> BindingError:
     return BindingError(
         f"the output of {_names(bound)} was changed in place after it was captured, in this prompt but not "
-        "in a trial of two tokens, so its activations are lost; write that change out of place in the model's "
-        "code (`q = q.clamp(…)` in place of `q.clamp_(…)`)"
+        "in a trial of two tokens, so its activations are lost; write that change out of place in the "
+        "model's code (`q = q.clamp(…)` in place of `q.clamp_(…)`)"
     )
