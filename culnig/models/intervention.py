@@ -1,9 +1,10 @@
 """Interventions: change chosen neurons at every token while a context lasts.
 
-`intervene` hooks the linear modules that hold the neurons and changes those columns of their output in
-place. A linear that holds several modules (fused projections) or neurons of several sets gets one hook. Only
-the chosen columns are read and written, and weights are untouched. Leaving the context removes the hooks,
-also after an error.
+`intervene` hooks the linear modules that hold the neurons and changes those columns of their output, in
+place except where gradients are on. What the layer does with the output, in place or not, comes after. A
+linear that holds several modules (fused projections) or neurons of several sets gets one hook. Only the
+chosen columns are read and written, and weights are untouched. Leaving the context removes the hooks, also
+after an error.
 
 There are four changes of an activation `a`: scale (`factor · a`; 0 suppresses, to exactly 0 whatever `a`
 was), set (a value per neuron, such as its mean), resample from given values (each item gets one of the rows),
@@ -135,19 +136,22 @@ def _flat_indices(bound: BoundModel, change: Change) -> NDArray[np.int64]:
 
 def _changing(
     steps: Sequence[tuple[NDArray[np.int64], Step | None]],
-) -> Callable[[Any, Any, torch.Tensor], None]:
+) -> Callable[[Any, Any, torch.Tensor], torch.Tensor]:
     """A forward hook that takes each step for its columns of the output."""
     import torch
 
     on_columns = [(torch.from_numpy(columns), step) for columns, step in steps]
 
-    def change(module: Any, inputs: Any, output: torch.Tensor) -> None:
+    def change(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        if output.requires_grad:
+            output = output.clone()  # autograd forbids changing the outputs of quantized modules in place
         for host_columns, step in on_columns:
             columns = host_columns.to(output.device)
             if step is None:
                 output.index_fill_(-1, columns, 0.0)
             else:
                 output[..., columns] = step(output[..., columns])
+        return output
 
     return change
 

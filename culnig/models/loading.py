@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, option
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, command, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.cache import discard, entry_folder, keep
 from culnig.models.cache_entry import EntryProblem, check_loaded
@@ -27,6 +27,7 @@ from culnig.models.peft_adapter import (
     warn_of_adapter,
     with_base,
 )
+from culnig.models.quantization import check_bitsandbytes, keep_differentiable
 from culnig.models.settings import DTYPES, LoadSettings
 from culnig.models.skeleton import Skeleton, load_skeleton
 from culnig.models.source import EMBEDDED, ModelFiles, is_cacheable, locate, reading, reading_options
@@ -70,7 +71,7 @@ def load_model(
     if settings.adapter is not None:
         check_adapter_folder(Path(settings.adapter))
     if settings.quantize is not None:
-        _check_bitsandbytes()
+        check_bitsandbytes()
     skeleton = skeleton or load_skeleton(source, adapters, settings)
     warn_of_adapter(source, settings)
     tokenizer = load_tokenizer(source, settings)
@@ -149,6 +150,7 @@ def _from_pretrained(
     if (folder := snapshot(files, settings)) is not None:
         check_scales(source, folder, model)
     _check_placed(source, model)
+    keep_differentiable(model)
     return model
 
 
@@ -198,15 +200,6 @@ def _device(name: str) -> torch.device:
             f"{option('device', 'cpu')}"
         )
     return device
-
-
-def _check_bitsandbytes() -> None:
-    try:
-        import bitsandbytes  # noqa: F401
-    except ModuleNotFoundError:
-        raise EnvironmentProblem(
-            f"{argument('quantize')} needs the package bitsandbytes; run `pip install bitsandbytes`"
-        ) from None
 
 
 def _quantization(settings: LoadSettings, skeleton: Skeleton) -> Any:

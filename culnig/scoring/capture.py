@@ -86,8 +86,13 @@ class Capture:
             activation = [alias.clone() if module in self._copied else alias]
             version = activation[0]._version
 
-            def hand_over(gradient: torch.Tensor) -> None:
+            def hand_over(gradient: torch.Tensor | None) -> None:
                 noted = activation[0] if self._keeps_activations else activation.pop()
+                if gradient is None:
+                    raise BindingError(
+                        f"autograd has no gradient for {_names(bound)}: a kernel after it has no backward "
+                        "pass"
+                    )
                 if noted._version != version:
                     raise _changed_late(bound)
                 # some families (OPT) give a linear all tokens of all items in one row
@@ -118,10 +123,13 @@ def _changed_in_place(bound: BoundModel) -> frozenset[Any]:
     return frozenset(module for module, (output, version) in outputs.items() if output._version != version)
 
 
+def _names(bound: BoundLinear) -> str:
+    return ", ".join(f"{own.segment.module} of layer {own.segment.layer}" for own in bound.slices)
+
+
 def _changed_late(bound: BoundLinear) -> BindingError:
-    names = ", ".join(f"{own.segment.module} of layer {own.segment.layer}" for own in bound.slices)
     return BindingError(
-        f"the output of {names} was changed in place after it was captured, in this prompt but not in a "
-        "trial of two tokens, so its activations are lost; write that change out of place in the model's "
-        "code (`q = q.clamp(…)` in place of `q.clamp_(…)`)"
+        f"the output of {_names(bound)} was changed in place after it was captured, in this prompt but not "
+        "in a trial of two tokens, so its activations are lost; write that change out of place in the "
+        "model's code (`q = q.clamp(…)` in place of `q.clamp_(…)`)"
     )

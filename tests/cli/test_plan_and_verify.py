@@ -11,6 +11,8 @@ import pytest
 from culnig.kernels.check import KernelCheck
 from culnig.verification import verify
 from culnig.verification.checks import Check
+from culnig.verification.quick import QUICK_CHECKS
+from tests.cli.conftest import score_arguments
 
 
 def test_plan_prints_pools_memory_disk_and_settings(culnig, model_folder):
@@ -188,3 +190,22 @@ def test_the_plan_of_the_embedded_model_is_what_is_measured(tmp_path):
     assert planned["memory"]["host_peak"] == pytest.approx(measured, rel=0.2)
     on_disk = sum(path.stat().st_size for path in (tmp_path / "run").iterdir())
     assert planned["disk"]["culture"] == pytest.approx(on_disk, rel=0.05)
+
+
+def test_a_model_that_fails_a_check_is_refused_unless_no_check_is_given(
+    culnig, model_folder, tmp_path, monkeypatch
+):
+    def leaking(passes):
+        return Check("batches and padding", False, "scores differ by 1.0e+00 of the largest")
+
+    monkeypatch.setitem(QUICK_CHECKS, "batches and padding", leaking)
+    arguments = score_arguments(model_folder, tmp_path / "run")
+    refused = culnig(*arguments)
+    assert refused.code == 2
+    assert "fails the check 'batches and padding': scores differ by 1.0e+00" in refused.err
+    assert "--no-check goes on without them" in refused.err
+    assert not (tmp_path / "run").exists()
+    gone_on = culnig(*arguments, "--no-check")
+    assert gone_on.code == 0
+    assert "the quick checks of the model are left out" in gone_on.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["check"]["performed"] is False
