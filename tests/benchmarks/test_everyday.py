@@ -45,29 +45,31 @@ def shown_options(item: Item) -> dict[str, str]:
     return dict(line.split(". ", 1) for line in lines)
 
 
-@pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.id)
-def test_every_item_has_one_right_option_and_it_is_the_gold_one(item: Item) -> None:
-    options = shown_options(item)
-    right = [normalise(answer) for answer in TEMPLATES[item.question_id].answers[item.culture]]
-    assert tuple(options) == item.options == LABELS
-    assert len({normalise(text) for text in options.values()}) == 4
-    assert normalise(options[item.answer]) == right[0]
-    wrong = [normalise(text) for label, text in options.items() if label != item.answer]
-    assert not set(wrong) & set(right)
-    golds = {normalise(a[0]) for a in TEMPLATES[item.question_id].answers.values()}
-    assert set(wrong) <= golds
+@pytest.mark.parametrize("culture", CULTURES)
+def test_every_item_has_one_right_option_and_it_is_the_gold_one(culture: str) -> None:
+    for item in (item for item in ITEMS if item.culture == culture):
+        options = shown_options(item)
+        right = [normalise(answer) for answer in TEMPLATES[item.question_id].answers[culture]]
+        assert tuple(options) == item.options == LABELS, item.id
+        assert len({normalise(text) for text in options.values()}) == 4, item.id
+        assert normalise(options[item.answer]) == right[0], item.id
+        wrong = [normalise(text) for label, text in options.items() if label != item.answer]
+        assert not set(wrong) & set(right), item.id
+        golds = {normalise(a[0]) for a in TEMPLATES[item.question_id].answers.values()}
+        assert set(wrong) <= golds, item.id
 
 
-@pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.id)
-def test_prompt_is_question_instruction_options_and_a_place_for_the_answer(item: Item) -> None:
-    head, options, end = item.prompt.split("\n\n")
-    question = head.removesuffix(f" {INSTRUCTION}")
-    assert question != head
-    assert question.endswith("?")
-    assert QUESTIONS.cultures[item.culture] in question
-    assert "{" not in item.prompt
-    assert len(options.splitlines()) == 4
-    assert end == "Answer:"
+@pytest.mark.parametrize("culture", CULTURES)
+def test_prompt_is_question_instruction_options_and_a_place_for_the_answer(culture: str) -> None:
+    for item in (item for item in ITEMS if item.culture == culture):
+        head, options, end = item.prompt.split("\n\n")
+        question = head.removesuffix(f" {INSTRUCTION}")
+        assert question != head, item.id
+        assert question.endswith("?"), item.id
+        assert QUESTIONS.cultures[culture] in question, item.id
+        assert "{" not in item.prompt, item.id
+        assert len(options.splitlines()) == 4, item.id
+        assert end == "Answer:", item.id
 
 
 def test_items_come_template_by_template_with_the_cultures_in_the_order_of_the_file() -> None:
