@@ -95,7 +95,7 @@ SHARED: dict[str, dict[str, tuple[str, ...]]] = {
     "work-08": {
         "nard in a tea house": ("Iran", "Greece"),
         "dominoes in the café": ("Spain", "Mexico", "Greece"),
-        "rounds at the pub": ("USA", "Ethiopia"),
+        "rounds at the pub": ("USA", "Ethiopia", "Azerbaijan"),
     },
     "work-09": {"trolleybus": ("USA", "Mexico", "Iran", "Greece", "China")},
     "work-11": {"dukan": ("Iran", "Algeria", "Assam")},
