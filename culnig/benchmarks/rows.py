@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from culnig.core.text import is_storable
 from culnig.errors import DataFileError, EnvironmentProblem, argument
 
 HUB_ADVICE = (
@@ -40,7 +41,9 @@ class Row:
             raise self.error(f"expected text, got {value!r}", column)
         if value is None or not str(value).strip():
             raise self.error("no value", column)
-        return str(value)
+        if not is_storable(text := str(value)):
+            raise self.error(f"{text!r} holds a NUL or half of a character; the file is damaged", column)
+        return text
 
     def one_of(self, column: str, allowed: Sequence[str], kind: str) -> str:
         """A value that must be one of a list; `kind` names it in the error."""

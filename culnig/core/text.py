@@ -1,7 +1,7 @@
 """Numbers and names as text, and names from files as text that is safe to show, to store and to open.
 
 Names of cultures, benchmarks, data sets and neuron sets come from files, so they may hold anything. `visible`
-is for terminals and pages, `fallback` for terminals without Unicode, `csv_text` for spreadsheets, `file_name`
+is for terminals and pages, `fallback` for terminals without Unicode, `csv_row` for spreadsheets, `file_name`
 for the file system.
 """
 
@@ -11,7 +11,8 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -61,15 +62,43 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def is_storable(text: str) -> bool:
+    """Whether HDF5 can hold the text: no NUL and no half of a surrogate pair."""
+    return "\0" not in text and not (not text.isascii() and _SURROGATE.search(text))
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _ASCII = {
     **dict.fromkeys("–—−‐‑─━═╌╴╶╸╺", "-"),
     **dict.fromkeys("│┃║╎▏", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼┏┓┗┛┡┩╇╈╭╮╰╯", "+"),
     **dict.fromkeys("‘’′", "'"),
     **dict.fromkeys("“”″", '"'),
-    "…": "...", "×": "x", "·": ".", "•": "*", "→": "->", "≤": "<=", "≥": ">=", "≈": "~", "±": "+-",
-    "σ": "sigma", "Σ": "sum", "Δ": "delta", "μ": "mu", "√": "sqrt", "∈": "in", "∞": "inf", "\xa0": " ",
-    "²": "^2", "³": "^3", "½": "1/2", "∪": "+", "∩": "&", "✓": "ok", "✗": "x",
+    "…": "...",
+    "×": "x",
+    "·": ".",
+    "•": "*",
+    "→": "->",
+    "≤": "<=",
+    "≥": ">=",
+    "≈": "~",
+    "±": "+-",
+    "σ": "sigma",
+    "Σ": "sum",
+    "Δ": "delta",
+    "μ": "mu",
+    "√": "sqrt",
+    "∈": "in",
+    "∞": "inf",
+    "\xa0": " ",
+    "²": "^2",
+    "³": "^3",
+    "½": "1/2",
+    "∪": "+",
+    "∩": "&",
+    "✓": "ok",
+    "✗": "x",
 }
 
 
@@ -92,14 +121,19 @@ def _encodable(character: str, encoding: str) -> str:
     return character
 
 
-def csv_text(text: str) -> str:
-    """The text as a cell of a CSV file that no spreadsheet takes for a formula; numbers stay numbers.
+def csv_row(cells: Iterable[Any]) -> list[Any]:
+    """The cells of a row of a CSV file: numbers as they are, None empty, and no text that is a formula.
 
-    A cell that begins with `=`, `+`, `-`, `@`, a tab or a line end gets an apostrophe in front.
+    Spreadsheets take text that begins with `=`, `+`, `-`, `@` or white space for a formula; unless it is a
+    number, it gets an apostrophe in front. Control characters are written as escapes.
     """
-    if not text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) or _NUMBER.fullmatch(text):
-        return text
-    return "'" + text
+    return [_csv_text(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells]
+
+
+def _csv_text(text: str) -> str:
+    is_formula = text.lstrip().startswith(("=", "+", "-", "@")) or text.startswith(("\t", "\r", "\n"))
+    plain = visible(text, lines=True)
+    return f"'{plain}" if is_formula and not _NUMBER.fullmatch(text) else plain
 
 
 _NUMBER = re.compile(r"[+-]?(\d[\d,]*\.?\d*|\.\d+)(e[+-]?\d+)?( ?%)?|[+-](inf|nan)|[-+]", re.IGNORECASE)
@@ -119,7 +153,9 @@ def file_name(name: str) -> str:
     clean = _UNUSUAL.sub("_", unicodedata.normalize("NFC", visible(name))).strip("._-")
     while len(clean.encode()) > _MOST_BYTES:
         clean = clean[:-1]
-    if clean and clean == name and not _RESERVED.fullmatch(clean):
+    if _RESERVED.fullmatch(clean):
+        clean = clean.replace(".", "_")  # "nul.txt" is reserved, and so is "nul.txt-1a2b3c4d"
+    elif clean and clean == name:
         return clean
     return f"{clean}-{_digest(name)}" if clean else _digest(name)
 
