@@ -22,7 +22,7 @@ NAMES = [
     *("A B", "A/B", "A_B", "a b", "é", "e\u0301", "x" * 300, "日本" * 150, " ", ""),
     *("50% & $x_1 #{y}~^", "\\input{x}", "$\\frac$", "</td><script>alert(1)</script>", "{{ 7*7 }}", "'\"`"),
 ]
-"""Markup, escape sequences, controls, marks of direction, formulas, paths, reserved names, twins, LaTeX, HTML."""
+"""Markup, escapes, controls, marks of direction, formulas, paths, reserved names, twins, LaTeX, HTML."""
 
 REORDERING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 

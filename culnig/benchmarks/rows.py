@@ -80,7 +80,7 @@ def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 continue
             try:
                 values = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # also numbers and nesting beyond reason
                 raise DataFileError(path, f"not JSON: {error}", line=number) from None
             if not isinstance(values, dict):
                 raise DataFileError(path, "expected a JSON object on the line", line=number)

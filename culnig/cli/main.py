@@ -97,6 +97,9 @@ def run(arguments: list[str]) -> int:
             return _failed(f"error: {error.for_command_line()}", EXIT_ENVIRONMENT)
         except CulnigError as error:
             return _failed(f"error: {error.for_command_line()}", EXIT_INPUT)
+        except MemoryError as error:
+            reason = f": {error}" if str(error) else ""
+            return _failed(f"error: this machine has too little memory for it{reason}", EXIT_ENVIRONMENT)
         except (KeyboardInterrupt, click.Abort):
             return _failed("interrupted; finished parts are kept", EXIT_INTERRUPTED)
         return code if isinstance(code, int) else 0

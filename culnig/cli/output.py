@@ -6,7 +6,6 @@ Names from files are text here: no markup, no control characters (`visible`).
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from culnig.core.text import harmless_json, visible
 from culnig.core.text import size_text as size_text
-from culnig.core.text import visible
 
 Cell = str | int | float | None
 
@@ -27,14 +26,7 @@ def print_json(document: Any) -> None:
     """Print one JSON document: UTF-8 where the output takes it, else escapes."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     plain = encoding.lower().replace("-", "") != "utf8"
-    text = json.dumps(document, indent=1, ensure_ascii=plain)
-    click.echo(_UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], text))
-
-
-_UNSAFE = re.compile(
-    "[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
-)
-"""What json.dumps does not escape and a terminal would obey, or cannot show."""
+    click.echo(harmless_json(json.dumps(document, indent=1, ensure_ascii=plain)))
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:

@@ -8,6 +8,7 @@ for the file system.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -56,6 +57,15 @@ def visible(text: str, *, lines: bool = False) -> str:
         return match[0] if lines and match[0] in "\n\t" else _escaped(match[0])
 
     return _INVISIBLE.sub(shown, text)
+
+
+def harmless_json(text: str) -> str:
+    """JSON text with the escapes of JSON for what `visible` would escape; the document stays the same."""
+
+    def escaped(match: re.Match[str]) -> str:
+        return match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1]
+
+    return _INVISIBLE.sub(escaped, text)
 
 
 def _escaped(character: str) -> str:

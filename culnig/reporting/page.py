@@ -16,7 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from culnig import __version__
-from culnig.core.text import visible
+from culnig.core.text import harmless_json, visible
 from culnig.reporting.methods import data_table, methods_text, provenance_table, settings_table
 from culnig.reporting.neuron_list import (
     Listed,
@@ -163,6 +163,6 @@ def _shown(value: Any) -> Any:
 def json_block(value: Any) -> Markup:
     """JSON text that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    return Markup(harmless_json(text))

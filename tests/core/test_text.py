@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 
 import pytest
 
@@ -44,10 +43,11 @@ def test_a_file_name_can_be_created_in_any_folder(name: str, tmp_path) -> None:
     file = file_name(name)
     path = tmp_path / f"{file}.neurons.json"
     path.write_text("")
-    assert os.listdir(tmp_path) == [path.name]
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
     assert file.isprintable()
     assert not set(file) & set('/\\:*?"<>| ')
-    assert file[0] not in ".-" and file[-1] not in ". "
+    assert file[0] not in ".-"
+    assert file[-1] not in ". "
     assert file.split(".")[0].lower() not in RESERVED
     assert len(file.encode()) < 100
 
