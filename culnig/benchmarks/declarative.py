@@ -20,7 +20,7 @@ from culnig import registry
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.rows import Row, composed, file_rows, unique
 from culnig.benchmarks.wordings import PLACEHOLDER, Wording, label_items
-from culnig.core.data_files import read_toml
+from culnig.core.data_files import check_yaml, read_small_text, read_toml
 from culnig.core.items import NO_CULTURE, Item, Role, Split
 from culnig.cultures.records import Culture
 from culnig.errors import DataFileError, UnknownNameError
@@ -259,18 +259,15 @@ def _problem(error: Any, lines: dict[KeyPath, int]) -> tuple[int | None, str]:
 
 def _read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
     """The document and the line of each of its values."""
+    text = read_small_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        check_yaml(text)
         node = yaml.compose(text, yaml.SafeLoader)
         document = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise DataFileError(path, "no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataFileError(path, f"not UTF-8 ({error.reason}); save the file as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise DataFileError(path, f"not valid YAML: {error.problem}", line=line) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise DataFileError(path, f"not valid YAML: {error}") from None
     lines: dict[KeyPath, int] = {}
     if node is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from culnig.core.text import is_storable
 from culnig.errors import DataFileError, EnvironmentProblem, argument
 
 HUB_ADVICE = (
@@ -40,7 +41,9 @@ class Row:
             raise self.error(f"expected text, got {value!r}", column)
         if value is None or not str(value).strip():
             raise self.error("no value", column)
-        return str(value)
+        if not is_storable(text := str(value)):
+            raise self.error(f"{text!r} holds a NUL or half of a character; the file is damaged", column)
+        return text
 
     def one_of(self, column: str, allowed: Sequence[str], kind: str) -> str:
         """A value that must be one of a list; `kind` names it in the error."""
@@ -77,7 +80,7 @@ def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 continue
             try:
                 values = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # also numbers and nesting beyond reason
                 raise DataFileError(path, f"not JSON: {error}", line=number) from None
             if not isinstance(values, dict):
                 raise DataFileError(path, "expected a JSON object on the line", line=number)
