@@ -87,14 +87,15 @@ def evaluate(
     check_modes("an evaluation", resume=resume, overwrite=overwrite)
     asked.check(bool(sets.choices), means is not None, dose)
     folder = Path(out)
-    prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume)
+    inputs = (model, benchmarks, neuron_sets, data_dir, means)
+    prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume, inputs=inputs)
     stored = run_with_prompts(means)
     opened = sets.read()
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
     bound = loaded_model(model, say, **loading)
     if skip_too_long:
         chosen, _ = without_too_long(chosen, Encoder(bound).fitting, bound.max_tokens, say)
-    _evaluate(bound, chosen, opened, stored, asked, folder, resume, progress, say)
+    _evaluate(bound, chosen, opened, stored, asked, folder, (resume, overwrite), progress, say)
     return open_evaluation(folder)
 
 
@@ -105,7 +106,7 @@ def _evaluate(
     means: Run | None,
     asked: Request,
     folder: Path,
-    resume: bool,
+    modes: tuple[bool, bool],
     progress: Progress,
     say: Say,
 ) -> None:
@@ -131,17 +132,20 @@ def _evaluate(
         cultural = [name for name, own in chosen.items() if _is_cultural(own)]
         check_present(masks, cultural, {item.culture for name in cultural for item in chosen[name].items})
     record = _record(bound, sets, asked.record(means, len(prompts or ())), judge, chosen)
-    parts = EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume)
-    if parts.finished:
-        return
-    if means is not None:
-        say(f"activations in {len(prompts or ())} prompts of {means.folder}")
-    answers = _answers(bound, chosen, conditions, prompts, asked, judge, parts, progress, say)
-    for line in _lemmatizer_lines(judge.tools):
-        say(line)
-    tables = _tables(answers, record, conditions, masks)
-    write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
-    parts.clear()
+    resume, overwrite = modes
+    with EvaluationParts.open(
+        folder, record, list(chosen), conditions, resume=resume, overwrite=overwrite
+    ) as parts:
+        if parts.finished:
+            return
+        if means is not None:
+            say(f"activations in {len(prompts or ())} prompts of {means.folder}")
+        answers = _answers(bound, chosen, conditions, prompts, asked, judge, parts, progress, say)
+        for line in _lemmatizer_lines(judge.tools):
+            say(line)
+        tables = _tables(answers, record, conditions, masks)
+        write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
+        parts.clear()
 
 
 def _answers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from culnig.core.neurons import Neuron
 from culnig.errors import StoreError, argument, command
 from culnig.selection.neuron_set import NeuronSet
+from culnig.store.files import CHECKSUM
 from culnig.training.plan import FORMAT, FORMAT_VERSION, Plan, PlanSettings
 from culnig.training.weights import Part
 
@@ -44,7 +46,8 @@ def read_plan(path: Path) -> Plan:
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        text = path.read_text(encoding="utf-8")
+        document = yaml.load(text, Loader=loader)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; expected a plan of {command('modules')}") from None
     except OSError as error:
@@ -53,7 +56,19 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         raise StoreError(f"{path}: not a plan: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise StoreError(f"{path}: not a plan: it holds a YAML {type(document).__name__}, expected a mapping")
+    if CHECKSUM in document and document[CHECKSUM] != _checksum(text):
+        raise StoreError(
+            f"{path}: what it holds differs from what was written: it is damaged, or was edited. Put the "
+            f"right file back, or make a new one with {command('modules')}; if you edited it yourself, remove "
+            f"its last line ({CHECKSUM!r})"
+        )
     return document
+
+
+def _checksum(text: str) -> str:
+    """SHA-256 of a plan's lines before the last."""
+    lines = text.splitlines(keepends=True)
+    return sha256("".join(lines[:-1]).encode()).hexdigest()
 
 
 def _plan(document: Mapping[str, Any]) -> Plan:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from culnig.core.neurons import Layout, Neuron
 from culnig.errors import StoreError
 from culnig.store import tables
-from culnig.store.files import make_folder, open_hdf5, whole_hdf5
+from culnig.store.files import make_folder
+from culnig.store.hdf5 import open_hdf5, whole_hdf5
 
 if TYPE_CHECKING:
     from culnig.evaluation.instances.scores import InstanceScores

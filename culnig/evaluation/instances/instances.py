@@ -19,7 +19,7 @@ from culnig.inference.products import computation_of
 from culnig.models.named import loaded_model
 from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import NeuronSetOrPath, as_neuron_set
-from culnig.store.output_folder import check_file
+from culnig.store.output_folder import check_file, owned_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,7 +59,7 @@ def instances(
             f"{argument('benchmarks')} once"
         )
     path = Path(out)
-    check_file(path, overwrite=overwrite)
+    check_file(path, overwrite=overwrite, inputs=(model, neurons, data_dir))
     chosen_set = as_neuron_set(neurons)
     control_name = registry.benchmark(given[0]).control if control is True else control or None
     names = given + ([control_name] if control_name else [])
@@ -70,16 +70,17 @@ def instances(
     bound = loaded_model(model, say, **loading)
     flat = chosen_set.flat(bound.layout)
     task = Task(progress, f"score {len(flat):,} neurons on {name}", len(target) * len(chosen))
-    scores = instance_scores(
-        bound, target, flat, control_items, token_budget=token_budget, after_batch=task.advance
-    )
     record = {
         "model": describe_model(bound),
         "neuron_set": {"name": chosen_set.name, "method": chosen_set.method},
         "benchmarks": {name: chosen_items.record() for name, chosen_items in chosen.items()},
         "versions": versions(computation_of(bound.model)),
     }
-    write_instances(path, scores, bound.layout, record)
+    with owned_file(path, overwrite=overwrite):
+        scores = instance_scores(
+            bound, target, flat, control_items, token_budget=token_budget, after_batch=task.advance
+        )
+        write_instances(path, scores, bound.layout, record)
     return {
         "instances": str(out),
         "benchmark": name,
