@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -12,7 +13,6 @@ from typing import Any
 
 import h5py
 
-from culnig.core.locks import NoLocks, lock_shared
 from culnig.errors import StoreError
 from culnig.store.files import whole_file
 
@@ -24,36 +24,34 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     StoreError if another program is writing it, or if it, or anything that is read inside, is damaged.
     """
     try:
-        with _not_being_written(path), h5py.File(path, "r", locking=False) as file:
+        with _opened(path) as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         if not os.path.lexists(path):
             raise StoreError(f"{path}: no such file; it may have been moved or removed") from error
-        if "already open for write" in str(error) or "unable to lock file" in str(error):
-            raise _being_written(path) from error
+        if any(text in str(error) for text in (*_BEING_WRITTEN, _NO_LOCK)):
+            raise StoreError(
+                f"{path}: another program has it open for writing, or was killed while it had; close that "
+                "program and try again"
+            ) from error
         if isinstance(error, PermissionError):
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
         raise StoreError(f"{path}: not a readable HDF5 file of culnig, or damaged: {error}") from error
 
 
-@contextlib.contextmanager
-def _not_being_written(path: Path) -> Iterator[None]:
-    """Keep HDF5 programs from writing a file while it is read, if the file system has locks."""
-    descriptor = os.open(path, os.O_RDONLY)
+_NO_LOCK = "unable to lock file"
+_BEING_WRITTEN = ("already open for write", f"{_NO_LOCK}, errno = {errno.EAGAIN},")
+"""What HDF5 says."""
+
+
+def _opened(path: Path) -> h5py.File:
+    """The file, locked against writers if the file system has locks."""
     try:
-        with contextlib.suppress(NoLocks):
-            if not lock_shared(descriptor):
-                raise _being_written(path)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _being_written(path: Path) -> StoreError:
-    return StoreError(
-        f"{path}: another program has it open for writing, or was killed while it had; close that program, "
-        "and try again"
-    )
+        return h5py.File(path, "r")
+    except OSError as error:
+        if _NO_LOCK not in str(error) or any(text in str(error) for text in _BEING_WRITTEN):
+            raise
+        return h5py.File(path, "r", locking=False)
 
 
 class NewFile(h5py.File):  # type: ignore[misc]  # h5py has no types

@@ -195,7 +195,7 @@ def owned_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     check_file(path, overwrite=overwrite)
     make_folder(path.parent)
     with disk_errors(path):
-        unlock = _unless_another_writes(path, lock_name)
+        unlock = _unless_another_writes(path, lock_name, "file")
     try:
         check_file(path, overwrite=overwrite)
         yield path
@@ -226,11 +226,11 @@ def owned_files(folder: Path, names: Sequence[str], *, overwrite: bool) -> Itera
 
 def _locked(folder: Path) -> Callable[[], None]:
     """Lock a folder; the function that unlocks it. StoreError if another process writes the folder."""
-    return _unless_another_writes(folder, lock)
+    return _unless_another_writes(folder, lock, "folder")
 
 
 def _unless_another_writes(
-    path: Path, locked: Callable[[Path], Callable[[], None] | None]
+    path: Path, locked: Callable[[Path], Callable[[], None] | None], kind: str
 ) -> Callable[[], None]:
     try:
         unlock = locked(path)
@@ -238,6 +238,6 @@ def _unless_another_writes(
         return lambda: None
     if unlock is None:
         raise StoreError(
-            f"{path}: another process is writing it; wait for it, or give another name with {argument('out')}"
+            f"{path}: another process is writing this {kind}; wait for it, or give another {kind} with {argument('out')}"
         )
     return unlock

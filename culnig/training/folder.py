@@ -5,8 +5,8 @@ OUT/checkpoints/      while it is not finished: trained weights, optimizer, rand
 OUT/training.json     when it is finished: what was asked, losses; beside model or adapter and plan.yaml
 OUT/log.csv           losses by step
 
-A checkpoint counts once its mark is written, so that one cut off by a kill is passed over. The mark says whose
-the checkpoint is, and what its files hold: a damaged one is passed over too.
+A checkpoint counts once its mark is written, so that one cut off by a kill is passed over. The mark says
+whose the checkpoint is, and what its files hold: a damaged one is passed over too.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     if CHECKSUM in document and document[CHECKSUM] != _checksum(text):
         raise StoreError(
             f"{path}: what it holds differs from what was written: it is damaged, or was edited. Put the "
-            f"right file back, or make a new one with {command('modules')}; if you edited it yourself, remove "
-            f"its last line ({CHECKSUM!r})"
+            f"right file back, or make a new one with {command('modules')}; if you edited it yourself, "
+            f"remove its last line ({CHECKSUM!r})"
         )
     return document
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from culnig.errors import CulnigError, MismatchError, OutputExistsError
+from culnig.errors import MismatchError, OutputExistsError, StoreError
 from culnig.store.files import read_json
-from culnig.store.output_folder import OutputFolder, check_file, check_folder, check_free
+from culnig.store.output_folder import OutputFolder, check_file, check_folder, check_free, owned_files
 from culnig.store.output_kind import Difference, OutputKind, differences
 from tests.forked import in_child
 
@@ -122,15 +122,15 @@ def test_differences_are_entry_by_entry_and_short():
 def test_another_process_is_kept_out_until_the_folder_is_closed(tmp_path):
     def second() -> str:
         try:
-            OutputFolder.open(tmp_path / "cake", KIND, RECIPE)
-        except CulnigError as error:
+            OutputFolder.open(tmp_path / "cake", KIND, RECIPE, overwrite=True)
+        except StoreError as error:
             return str(error)
         return "in"
 
     first = OutputFolder.open(tmp_path / "cake", KIND, RECIPE)
-    assert "another process is writing it; wait for it" in in_child(second)
+    assert "another process is writing this folder; wait for it" in in_child(second)
     first.close()
-    assert "exists and is not empty" in in_child(second)
+    assert in_child(second) == "in"
 
 
 def test_a_file_is_replaced_when_asked(tmp_path):
