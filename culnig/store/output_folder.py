@@ -238,6 +238,7 @@ def _unless_another_writes(
         return lambda: None
     if unlock is None:
         raise StoreError(
-            f"{path}: another process is writing this {kind}; wait for it, or give another {kind} with {argument('out')}"
+            f"{path}: another process is writing this {kind}; wait for it, or give another {kind} with "
+            f"{argument('out')}"
         )
     return unlock

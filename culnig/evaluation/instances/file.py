@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout, Neuron
 from culnig.errors import StoreError
 from culnig.store import tables
+from culnig.store.compression import packed, tall_chunks, write_column
 from culnig.store.files import make_folder
 from culnig.store.hdf5 import open_hdf5, whole_hdf5
 
@@ -39,14 +39,15 @@ def write_instances(path: Path, scores: InstanceScores, layout: Layout, record: 
         file.attrs["record"] = json.dumps(record, ensure_ascii=False)
         items = file.create_group("items")
         for name in ("id", "question_id", "culture", "topic"):
-            items[name] = np.array([getattr(item, name) for item in scores.items], h5py.string_dtype())
+            tables.write_texts(items, name, [getattr(item, name) for item in scores.items])
         columns = file.create_group("neurons")
-        columns["module"] = np.array([neuron.module for neuron in neurons], dtype=h5py.string_dtype())
+        tables.write_texts(columns, "module", [neuron.module for neuron in neurons])
         for name in ("layer", "index"):
-            columns[name] = np.array([getattr(neuron, name) for neuron in neurons], dtype=np.int64)
-        file["raw"] = scores.raw
-        if scores.control is not None:
-            file["control"] = scores.control
+            write_column(columns, name, np.array([getattr(neuron, name) for neuron in neurons], np.int64))
+        for name, values in (("raw", scores.raw), ("control", scores.control)):
+            if values is not None:
+                options = {"chunks": tall_chunks(values.shape, 8), **packed("none")} if values.size else {}
+                file.create_dataset(name, data=values, **options)
 
 
 @dataclass(frozen=True)
@@ -81,23 +82,33 @@ def read_instances(path: Path) -> StoredInstances:
             raise StoreError(
                 f"{path}: format version {version}, this culnig reads {INSTANCES_FORMAT_VERSION}"
             )
-        try:
-            record = json.loads(file.attrs["record"])
-            items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
-            culture, topic = (
-                np.array(tables.read_texts(items, name), dtype=object) for name in ("culture", "topic")
+        record = _record(path, file.attrs.get("record"))
+        items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
+        culture, topic = (
+            np.array(tables.read_texts(items, name), dtype=object) for name in ("culture", "topic")
+        )
+        modules = tables.read_texts(chosen, "module")
+        columns = [
+            tables.read_cells(tables.table_at(chosen, name, (len(modules),), "i")).tolist()
+            for name in ("layer", "index")
+        ]
+        neurons = tuple(Neuron(*row) for row in zip(modules, *columns, strict=True))
+        if len(topic) != len(culture):
+            raise StoreError(
+                f"{path}: {len(culture)} cultures and {len(topic)} topics of items; the file is damaged"
             )
-            columns = [chosen[name][...].tolist() for name in ("layer", "index")]
-            modules = tables.read_texts(chosen, "module")
-            neurons = tuple(Neuron(*row) for row in zip(modules, *columns, strict=True))
-            raw = file["raw"][...]
-            control = file["control"][...] if "control" in file else None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(f"{path}: {error}; the file is damaged") from None
-        for values in (raw,) if control is None else (raw, control):
-            if values.shape != (len(culture), len(neurons)) or len(topic) != len(culture):
-                raise StoreError(
-                    f"{path}: scores of shape {values.shape} for {len(culture)} items and {len(neurons)} "
-                    "neurons; the file is damaged"
-                )
+        shape = (len(culture), len(neurons))
+        raw = tables.read_cells(tables.table_at(file, "raw", shape, "f"))
+        has_control = "control" in file
+        control = tables.read_cells(tables.table_at(file, "control", shape, "f")) if has_control else None
     return StoredInstances(record, culture, topic, neurons, raw, control)
+
+
+def _record(path: Path, text: object) -> dict[str, Any]:
+    try:
+        record = json.loads(str(text))
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: its record is not JSON: {error}; the file is damaged") from None
+    if not isinstance(record, dict):
+        raise StoreError(f"{path}: its record is {record!r}, expected an object; the file is damaged")
+    return record
