@@ -22,7 +22,9 @@ from culnig.errors import EnvironmentProblem, StoreError, argument, option
 
 _TEMPORARY = re.compile(r"\.culnig-[0-9a-f]{16}\.tmp")
 CHECKSUM = "checksum"
-"""Key of a JSON document's SHA-256, over everything else in it."""
+"""Key of a JSON document's SHA-256, over everything else in it; the last one."""
+_DIGITS = 64
+"""Of a SHA-256: where the last value has as many, its key was the checksum's and is damaged."""
 
 
 def _temporary_path(folder: Path) -> Path:
@@ -231,8 +233,10 @@ def checksum(document: Mapping[str, Any]) -> str:
 
 def check_checksum(path: Path, document: dict[str, Any]) -> None:
     """Take the checksum out of a document; StoreError if it has one that is not that of the rest."""
+    last = document.get(next(reversed(document), ""))
+    renamed = CHECKSUM not in document and isinstance(last, str) and len(last) == _DIGITS
     stored = document.pop(CHECKSUM, None)
-    if stored is not None and stored != checksum(document):
+    if renamed or (stored is not None and stored != checksum(document)):
         raise StoreError(
             f"{path}: what it holds differs from what was written: it is damaged, or was edited. Put the "
             f"right file back; if you edited it yourself, remove its {CHECKSUM!r}"

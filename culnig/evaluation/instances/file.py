@@ -1,6 +1,7 @@
 """The file of an instance-level analysis: every neuron on every item, enough to redo any table.
 
-FILE.h5     attributes format, format_version, record (JSON: model, neuron set, benchmark, versions)
+FILE.h5     attributes format, format_version
+    /record                                     JSON: model, neuron set, benchmark, versions
     /items/{id, question_id, culture, topic}    one row per item
     /neurons/{module, layer, index}             one row per neuron
     /raw, /control [item, neuron]               control only where there is one
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,8 +37,12 @@ def write_instances(path: Path, scores: InstanceScores, layout: Layout, record: 
     make_folder(path.parent)
     neurons = layout.neurons(scores.flat)
     with whole_hdf5(path) as file:
-        file.attrs["format"], file.attrs["format_version"] = INSTANCES_FORMAT, INSTANCES_FORMAT_VERSION
-        file.attrs["record"] = json.dumps(record, ensure_ascii=False)
+        # of one length: HDF5 keeps other text in a heap without checksums, and may hang in a damaged one
+        file.attrs["format"], file.attrs["format_version"] = (
+            np.bytes_(INSTANCES_FORMAT),
+            INSTANCES_FORMAT_VERSION,
+        )
+        tables.write_texts(file, "record", [json.dumps(record, ensure_ascii=False)])
         items = file.create_group("items")
         for name in ("id", "question_id", "culture", "topic"):
             tables.write_texts(items, name, [getattr(item, name) for item in scores.items])
@@ -76,13 +82,14 @@ def read_instances(path: Path) -> StoredInstances:
     """Read the file; StoreError if it is foreign, of another version or damaged."""
     with open_hdf5(path) as file:
         kind, version = file.attrs.get("format"), file.attrs.get("format_version")
+        kind = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else kind
         if not isinstance(kind, str) or kind != INSTANCES_FORMAT:
             raise StoreError(f"{path}: format is {kind!r}, expected {INSTANCES_FORMAT!r}")
         if np.ndim(version) or version != INSTANCES_FORMAT_VERSION:
             raise StoreError(
                 f"{path}: format version {version}, this culnig reads {INSTANCES_FORMAT_VERSION}"
             )
-        record = _record(path, file.attrs.get("record"))
+        record = _record(path, _record_text(file))
         items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
         culture, topic = (
             np.array(tables.read_texts(items, name), dtype=object) for name in ("culture", "topic")
@@ -102,6 +109,11 @@ def read_instances(path: Path) -> StoredInstances:
         has_control = "control" in file
         control = tables.read_cells(tables.table_at(file, "control", shape, "f")) if has_control else None
     return StoredInstances(record, culture, topic, neurons, raw, control)
+
+
+def _record_text(file: h5py.File) -> object:
+    """The record, which files of the first edition have as an attribute."""
+    return "".join(tables.read_texts(file, "record")) if "record" in file else file.attrs.get("record")
 
 
 def _record(path: Path, text: object) -> dict[str, Any]:
