@@ -82,7 +82,8 @@ def fit(
         if trainer.is_world_process_zero():
             folder.drop_checkpoints_except(checkpoint)
         trainer.accelerator.wait_for_everyone()
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with contextlib.suppress(_AllStepsDone):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
         check_finite(model, trainer.state.global_step, folder)
         log = tuple(
@@ -262,6 +263,10 @@ class _LabelTrainer(Trainer):
                 parameter.copy_(stored[name])
 
 
+class _AllStepsDone(Exception):
+    """The checkpoint is that of the last step; transformers' Trainer would add another."""
+
+
 class _Reporting(TrainerCallback):
     """Reports steps and losses, and marks complete checkpoints."""
 
@@ -271,6 +276,8 @@ class _Reporting(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Report the first step."""
         self._progress(state.global_step, state.max_steps)
+        if state.global_step >= state.max_steps:
+            raise _AllStepsDone
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Count a step; log the last one, and each before a checkpoint, so that a resumed log is the same."""
