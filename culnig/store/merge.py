@@ -22,8 +22,9 @@ from culnig.store import schema, tables
 from culnig.store.data_parts import part_file
 from culnig.store.files import copy_file, make_folder
 from culnig.store.hdf5 import changed_copy
+from culnig.store.output_folder import check_folder
 from culnig.store.output_kind import differences
-from culnig.store.record import RECORD_SECTIONS, open_scores, read_run_record
+from culnig.store.record import RECORD_SECTIONS, RUN, open_scores, read_run_record
 from culnig.store.run import Run
 from culnig.store.sums import add_benchmark
 from culnig.store.writer import RunWriter
@@ -47,6 +48,7 @@ def merge(
         raise InputError("a run is given twice; give each once")
     if target.resolve() in {folder.resolve() for folder in folders}:
         raise InputError(f"{target} is one of the runs; give another folder with {argument('out')}")
+    check_folder(target, RUN, overwrite=overwrite, inputs=folders)
     records = [read_run_record(folder) for folder in folders]
     are_shards = [isinstance(record.get("shard"), dict) for record in records]
     if all(are_shards):
