@@ -41,15 +41,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = _temporary_path(path.parent)
     try:
         with disk_errors(path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            descriptor = os.open(temporary, flags, 0o666)
-            try:
-                with contextlib.suppress(OSError):
-                    lock_shared(descriptor)  # tells `remove_leftovers` that it is in use
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+            with _in_use(temporary):
                 yield temporary
                 sync(temporary)
-            finally:
-                os.close(descriptor)
             temporary.replace(path)
             sync(path.parent)
     finally:
@@ -67,7 +62,7 @@ def whole_files(folder: Path, before_moving: Callable[[list[str]], object] = len
     try:
         with disk_errors(folder):
             temporary.mkdir()
-            with foreign_disk_errors():
+            with _in_use(temporary), foreign_disk_errors():
                 yield temporary
             sync_files(temporary)
             names = sorted(path.name for path in temporary.iterdir())
@@ -79,6 +74,18 @@ def whole_files(folder: Path, before_moving: Callable[[list[str]], object] = len
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _in_use(temporary: Path) -> Iterator[None]:
+    """Tell `remove_leftovers` of other processes that a temporary file or folder is being written."""
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        with contextlib.suppress(NoLocks):
+            lock_shared(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def sync_files(folder: Path) -> None:
     """Wait until a folder and the files in it are on the disk."""
     for path in folder.rglob("*"):
@@ -87,21 +94,15 @@ def sync_files(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of processes that were killed, but not those that a process is writing."""
+    """Remove temporary files of processes that were killed, but not those that a process is writing.
+
+    Where the file system has no locks to tell these apart, all stay.
+    """
     for path in folder.iterdir() if folder.is_dir() else ():
-        if not is_leftover(path):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-            continue
-        unlock = None
-        with contextlib.suppress(NoLocks):
-            unlock = lock(path)
-            if unlock is None:
-                continue
-        path.unlink(missing_ok=True)
-        if unlock is not None:
-            unlock()
+        with contextlib.suppress(NoLocks, FileNotFoundError):
+            if is_leftover(path) and (unlock := lock(path)) is not None:
+                remove(path)
+                unlock()
 
 
 def is_leftover(path: Path) -> bool:

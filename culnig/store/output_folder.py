@@ -198,6 +198,7 @@ def owned_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         unlock = _unless_another_writes(path, lock_name, "file")
     try:
         check_file(path, overwrite=overwrite)
+        remove_leftovers(path.parent)
         yield path
     finally:
         unlock()
@@ -219,6 +220,7 @@ def owned_files(folder: Path, names: Sequence[str], *, overwrite: bool) -> Itera
     try:
         for file in files:
             check_file(file, overwrite=overwrite)
+        remove_leftovers(folder)
         yield files
     finally:
         unlock()

@@ -6,6 +6,7 @@ without clean-up. Foreign files, in the output and beside it, and inputs are com
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -73,7 +74,8 @@ def train_arms(inputs: Path, out: Path, **options: Any) -> None:
 
 
 def select_several(inputs: Path, out: Path, **options: Any) -> None:
-    culnig.select_lape(inputs / "run", top=0.3, percentile=50.0, out=out, **options)
+    chosen = {"top": 0.5, "z": 0.0, "exclusion": False, "control": False}
+    culnig.select_specific(inputs / "run", ("Iran", "Spain"), out=out, **chosen, **options)
 
 
 COMMANDS: dict[str, Command] = {
@@ -175,6 +177,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = RunSettings(level="item", halves=True)
         score_run(tiny_model(), more, ScoreSettings(token_budget=200), folder / "run2", run_settings=settings)
 
+    for module in ("training.comparison", "evaluation.runner", "evaluation.instances.instances"):
+        importlib.import_module(f"culnig.{module}")  # once, not in every child
+    importlib.import_module("matplotlib.backends.backend_svg")
     in_child(make)
     return folder
 
