@@ -160,10 +160,10 @@ def read_answers(folder: Path) -> Answers:
                 if not isinstance(condition, str) or not number.isdecimal():
                     raise StoreError(f"{path}: {group.name} names no condition; the file is damaged")
                 answers[int(number)] = (name, current_name(condition), tables.read_outcomes(group))
-    found = {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(answers.items())}
-    if results and (missing := sorted(_answered(folder, results) - found.keys())):
+    stored = {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(answers.items())}
+    if results and (missing := sorted(_answered(folder, results) - stored.keys())):
         raise StoreError(f"{path}: the answers to {missing[0]} are missing; the file is damaged")
-    return found
+    return stored
 
 
 def _check_hash(path: Path, hashes: Any) -> None:

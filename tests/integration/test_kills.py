@@ -23,6 +23,7 @@ from culnig.reporting.make import figures, report
 from culnig.scoring import keepers
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
+from culnig.selection.select import select_specific_sets, set_files, written_each
 from culnig.store import writer
 from tests.forked import Child, in_child
 from tests.reanalysis.released import document, written
@@ -75,7 +76,9 @@ def train_arms(inputs: Path, out: Path, **options: Any) -> None:
 
 def select_several(inputs: Path, out: Path, **options: Any) -> None:
     chosen = {"top": 0.5, "z": 0.0, "exclusion": False, "control": False}
-    culnig.select_specific(inputs / "run", ("Iran", "Spain"), out=out, **chosen, **options)
+    sets = select_specific_sets(inputs / "run", ("Iran", "Spain"), **chosen)
+    overwrite = options.get("overwrite", False)
+    written_each(sets, set_files(out, tuple(sets), overwrite), overwrite)
 
 
 COMMANDS: dict[str, Command] = {
