@@ -329,7 +329,7 @@ def test_a_folder_that_could_not_be_opened_is_not_kept_locked(tmp_path, monkeypa
         raise EnvironmentProblem("no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr("culnig.store.writer.write_json", full)
+        patch.setattr("culnig.store.output_folder.write_json", full)
         with pytest.raises(EnvironmentProblem):
             RunWriter.open(tmp_path / "run", record(), toy_layout())
     RunWriter.open(tmp_path / "run", record(), toy_layout()).close()
