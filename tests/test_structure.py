@@ -114,7 +114,7 @@ EXEMPT: dict[str, str] = {
     "models/cache.py": "the cache of GGUF files, which is no output: entries are renamed whole into it",
     "models/cache_entry.py": "an entry of the cache, in a folder that nobody else knows yet",
     "store/tensors.py": "opens a file of `whole_hdf5` a second time, to write beside HDF5",
-    "cli/main.py": "opens the null device where the reader closed the pipe",
+    "cli/streams.py": "opens the null device where a stream is closed",
 }
 SAVERS: dict[str, str] = {
     "training/train.py": "save_pretrained, into the folder that `whole_files` moves",

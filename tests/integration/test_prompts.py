@@ -21,6 +21,7 @@ from culnig.training.folder import TrainingFolder
 from culnig.training.record import request_record
 from culnig.training.settings import TrainSettings
 from culnig.training.tasks import Task
+from tests.stored import document_of
 from tests.stored_runs import assert_same_scores
 from tests.tiny_models import CHAT_TEMPLATE, byte_tokenizer, tiny_items, tiny_model
 from tests.toy import neuron_set, toy_layout
@@ -61,7 +62,7 @@ def evaluate(folder, day=MONDAY, *, template=DATED, items=None, sets=(), **optio
 
 def forget_prompts(path):
     """Make a record look as versions before this one wrote it."""
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = document_of(path)
     for own in record["benchmarks"].values():
         del own["prompts"]
     path.write_text(json.dumps(record), encoding="utf-8")
@@ -200,7 +201,7 @@ def test_models_of_other_layouts_are_compared_with_their_own_templates(tmp_path)
         evaluate(tmp_path / "two", template=None),
     )
     path = second.folder / "results.json"
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = document_of(path)
     results["model"]["layout_hash"] = "0" * 64
     path.write_text(json.dumps(results), encoding="utf-8")
     assert len(culnig.compare(first, second.folder)) == 1
@@ -209,7 +210,7 @@ def test_models_of_other_layouts_are_compared_with_their_own_templates(tmp_path)
 def test_a_selection_refuses_a_control_of_another_date(tmp_path):
     run = score(tmp_path / "run")
     path = run.folder / "run.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = document_of(path)
     record["benchmarks"]["toy-control"]["prompts"]["date"] = TUESDAY
     path.write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(

@@ -11,6 +11,7 @@ import pytest
 from culnig.store.run import Run
 from culnig.store.warnings import answer_warnings, check_warnings, run_warnings
 from tests.answered import answers
+from tests.stored import document_of
 from tests.toy import random_moments, toy_layout, write_run
 
 LAYOUT = toy_layout()
@@ -99,7 +100,7 @@ def test_zeros_of_a_control_are_the_clamp(tmp_path):
 
 def test_float16_gets_its_own_advice(tmp_path):
     folder = write_run(tmp_path / "run", LAYOUT, {"t": ("target", zeroed(1, "mlp"))}).folder
-    record = json.loads((folder / "run.json").read_text())
+    record = document_of(folder / "run.json")
     record["model"]["dtype"] = "float16"
     record["check"] = {"performed": False}
     (folder / "run.json").write_text(json.dumps(record))
