@@ -40,7 +40,7 @@ WRONG: list[Any] = [
 
 
 def changed(document: Any) -> Iterator[tuple[str, Any]]:
-    """The document with each value in turn replaced by every wrong one, or left out; long lists at the ends."""
+    """Each value in turn replaced by every wrong one, or left out; two values of each list."""
 
     def paths(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         yield path
