@@ -44,7 +44,7 @@ def methods_text(sources: Sources) -> str:
             "number of items of the benchmark."
         )
     for name in dict.fromkeys(str(neurons.method.get("name", "?")) for neurons in sources.neuron_sets):
-        sets = [neurons for neurons in sources.neuron_sets if neurons.method.get("name", "?") == name]
+        sets = [neurons for neurons in sources.neuron_sets if str(neurons.method.get("name", "?")) == name]
         counts = [len(neurons.neurons) for neurons in sets]
         parameters = _parameters(sets[0].method)
         sentences.append(

@@ -42,13 +42,21 @@ def read_run_record(folder: Path) -> dict[str, Any]:
             raise StoreError(f"{path}: {section!r} is {record.get(section)!r}, expected an object")
     if not isinstance(record["model"].get("source"), str):
         raise StoreError(f"{path}: 'model' names no source")
-    hashes = record.get(schema.HASHES, {})
-    if not isinstance(hashes, dict):
-        raise StoreError(f"{path}: {schema.HASHES!r} is {hashes!r}, expected an object")
-    for name, value in {**hashes, "layout_hash": record["model"].get("layout_hash")}.items():
+    _check_objects(path, {name: record.get(name, {}) for name in (schema.HASHES, "versions")})
+    _check_objects(path, record["benchmarks"])
+    for name, value in {
+        **record.get(schema.HASHES, {}),
+        "layout_hash": record["model"].get("layout_hash"),
+    }.items():
         if value is not None and not isinstance(value, str):
             raise StoreError(f"{path}: the hash {name!r} is {value!r}, expected text")
     return record
+
+
+def _check_objects(path: Path, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if not isinstance(value, dict):
+            raise StoreError(f"{path}: {name!r} is {value!r}, expected an object")
 
 
 def _is_finished(folder: Path) -> bool:
