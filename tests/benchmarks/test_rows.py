@@ -46,9 +46,9 @@ def test_tabs_separate_the_columns_of_tsv(tmp_path):
     assert [row.text("text") for row in file_rows(path, ["id"])] == ["a, b"]
 
 
-def test_a_cell_may_span_lines_and_the_row_stands_where_it_ends(tmp_path):
-    path = write(tmp_path, "t.csv", 'id,text\n1,"one\ntwo"\n2,x\n')
-    assert [row.line for row in csv_rows(path, ["id"])] == [3, 4]
+def test_a_cell_may_span_lines_and_the_row_has_the_line_where_it_begins(tmp_path):
+    path = write(tmp_path, "t.csv", '\ufeff\nid,text\n1,"one\ntwo"\n\n2,x\n')
+    assert [(row.line, row.last_line) for row in csv_rows(path, ["id"])] == [(3, 4), (6, 6)]
 
 
 def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path):
