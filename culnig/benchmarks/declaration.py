@@ -102,7 +102,11 @@ class Declaration(_Strict):
     answer_starts_at: Annotated[int, Field(strict=True, ge=0, le=1)] | None = None
     """Number of the first option, 0 or 1; by default the answers must show it."""
     missing: list[str] = list(MISSING)
-    """Texts that mark a missing value, as programs write them; cells that hold one are refused."""
+    """Texts that mark a missing value, as programs write them; cells that hold one are refused.
+
+    JSONL and Parquet files tell a missing value from a text, so their answers and options are refused only if
+    the declaration has this field.
+    """
     split: Split = "test"
     """The split of all rows, unless a column or `identify_topics` decides it."""
     identify_topics: list[Text] = []

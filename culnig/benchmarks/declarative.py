@@ -31,6 +31,8 @@ from culnig.cultures.records import Culture
 from culnig.errors import DataFileError, InputError
 
 _SPLITS: tuple[Split, ...] = ("identify", "test")
+_TYPED = (".jsonl", ".parquet")
+"""Files that tell a missing value from the text "nan", which is also a bread."""
 _TOPICS_SHOWN = 20
 """Topics of the data that an error lists."""
 
@@ -47,6 +49,10 @@ class DeclaredBenchmark(Benchmark):
         self.summary = f"{declaration.summary}, without the question" if control else declaration.summary
         self.control = f"{declaration.name}-control" if declaration.control and not control else None
         self._missing = frozenset(declaration.missing)
+        typed = (
+            Path(declaration.data).suffix.lower() in _TYPED and "missing" not in declaration.model_fields_set
+        )
+        self._missing_answers = frozenset() if typed else self._missing
         self._identifying = {folded(topic) for topic in declaration.identify_topics}
         self._wordings = [_wording(wording, control) for wording in declaration.wordings]
 
@@ -92,7 +98,7 @@ class DeclaredBenchmark(Benchmark):
                 if len(topics) < _TOPICS_SHOWN:
                     topics[topic] = None
             if not known:  # an answer 0 or beyond the last number is an error here
-                answer, options = row.text(columns.answer), self._options(row)
+                answer, *options = self._answers(row)
                 known = self._gold(row, answer, options, starts_at=1) == len(options) - 1
             if known and not unmatched:
                 break
@@ -112,7 +118,7 @@ class DeclaredBenchmark(Benchmark):
     def _items(self, row: Row, starts_at: int) -> Iterator[Item]:
         declared, columns = self.declaration, self.declaration.columns
         record, spelling = self._culture(row)
-        texts = [row.text(columns.question), row.text(columns.answer), *self._options(row)]
+        texts = [row.text(columns.question), *self._answers(row)]
         names_country = any(COUNTRY in text for text in texts)
         country = ""
         if names_country or any(wording.names_country for wording in declared.wordings):
@@ -175,9 +181,11 @@ class DeclaredBenchmark(Benchmark):
             raise row.error(problem, column) if column else DataFileError(self.path, problem)
         return name
 
-    def _options(self, row: Row) -> list[str]:
-        column = self.declaration.columns.options
-        return row.texts(column) if isinstance(column, str) else [row.text(name) for name in column]
+    def _answers(self, row: Row) -> list[str]:
+        """The answer and the options."""
+        options, row = self.declaration.columns.options, replace(row, missing=self._missing_answers)
+        texts = row.texts(options) if isinstance(options, str) else [row.text(name) for name in options]
+        return [row.text(self.declaration.columns.answer), *texts]
 
     def _gold(self, row: Row, answer: str, options: Sequence[str], starts_at: int) -> int:
         declared, columns = self.declaration, self.declaration.columns

@@ -35,13 +35,13 @@ def data_path(source: Path, text: str) -> Path:
     names no home folder.
     """
     folder = source.parent
+    if os.path.lexists(folder / text):
+        return folder / text
     try:
         if text.startswith("~"):
             return Path(text.replace("\\", "/")).expanduser()
     except RuntimeError as error:
         raise DataFileError(source, f"data: {text!r}: {error}; write the whole path") from None
-    if os.path.lexists(folder / text):
-        return folder / text
     path = joined(folder, text)
     if path is None:
         problem = f"data: {text!r} is a path of Windows; write one of this system"
