@@ -144,10 +144,10 @@ def test_a_study_needs_no_command_line(model, tmp_path, monkeypatch):
     assert tasks == {"score everyday": 32, "score everyday-control": 32, "score country-rc": 16}
     assert any(line.startswith("disk: up to") for line in lines)
     general = culnig.select_general(run, top_mlp=0.1, significance=True, out=tmp_path / "general.json")
-    sets = culnig.select_specific_sets(run, ["China", "Mexico"], top=0.3, z=0, exclusion=False)
+    sets = culnig.select_specific_sets(run, ["China", "Mexico"], top=0.3, z=1, exclusion=False)
     assert list(sets) == ["China", "Mexico"]
     assert (
-        culnig.select_specific(run, "China", top=0.3, z=0, exclusion=False).neurons == sets["China"].neurons
+        culnig.select_specific(run, "China", top=0.3, z=1, exclusion=False).neurons == sets["China"].neurons
     )
     drawn = culnig.select_random(run, general, seed=3)
     assert len(drawn.neurons) == len(general.neurons)

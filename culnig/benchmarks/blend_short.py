@@ -22,6 +22,7 @@ from culnig.benchmarks.blend import SPLIT_OF_TOPIC, read_topics, topic_file
 from culnig.benchmarks.rows import csv_rows, read_json
 from culnig.benchmarks.wordings import shuffled
 from culnig.core.items import Item
+from culnig.core.text import file_name
 from culnig.cultures.records import Culture
 from culnig.errors import DataFileError, argument
 
@@ -124,8 +125,8 @@ def _folder(data_dir: Path | None) -> Path:
 
 
 def _annotations(folder: Path, culture: Culture) -> Path:
-    return folder / "annotations" / f"{culture.names['blend']}_data.json"
+    return folder / "annotations" / f"{file_name(culture.names['blend'])}_data.json"
 
 
 def _prompts(folder: Path, culture: Culture) -> Path:
-    return folder / "prompts" / f"{culture.names['blend']}_prompts.csv"
+    return folder / "prompts" / f"{file_name(culture.names['blend'])}_prompts.csv"

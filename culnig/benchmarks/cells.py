@@ -15,13 +15,13 @@ from math import isfinite, isnan
 from typing import Any, Literal
 
 from culnig.core.folding import composed, folded
+from culnig.core.text import is_storable
 
 MISSING = ("nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT")
 """What programs write into a text file for a cell without a value."""
 
 AnswerKind = Literal["letter", "number", "text"]
 
-_BROKEN = re.compile("[\0\ud800-\udfff]")
 _NUMBER = re.compile(r"(\d{1,9})(\.0+)?")
 
 
@@ -41,7 +41,7 @@ def cell_text(value: Any, missing: Collection[str] = ()) -> str:
     if isinstance(value, float | Decimal) and not isfinite(value):
         raise CellError(f"expected text or a finite number, got {value!r}")
     text = str(value)
-    if not text.isalnum() and _BROKEN.search(text):
+    if not is_storable(text):
         raise CellError(f"{text!r} holds a NUL or half of a character; the file is damaged, save it again")
     if text.strip() in missing:
         raise CellError(

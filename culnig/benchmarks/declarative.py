@@ -24,7 +24,7 @@ from culnig.benchmarks.declaration import COUNTRY, Declaration, DeclaredWording
 from culnig.benchmarks.rows import Row, file_rows, unique
 from culnig.benchmarks.spellings import CultureSpellings
 from culnig.benchmarks.wordings import Wording, label_items
-from culnig.core.data_files import data_path, read_toml
+from culnig.core.data_files import check_yaml, data_path, read_small_text, read_toml
 from culnig.core.folding import folded
 from culnig.core.items import NO_CULTURE, Item, Split
 from culnig.cultures.records import Culture
@@ -248,20 +248,15 @@ def _problem(error: Any, lines: dict[KeyPath, int]) -> tuple[int | None, str]:
 
 def _read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
     """The document and the line of each of its values."""
+    text = read_small_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        check_yaml(text)
         node = yaml.compose(text, yaml.SafeLoader)
         document = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise DataFileError(path, "no such file") from None
-    except OSError as error:
-        raise DataFileError(path, f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise DataFileError(path, f"not UTF-8 ({error.reason}); save the file as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise DataFileError(path, f"not valid YAML: {error.problem}", line=line) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise DataFileError(path, f"not valid YAML: {error}") from None
     lines: dict[KeyPath, int] = {}
     if node is not None:

@@ -4,6 +4,9 @@ Each template is asked about every culture. The gold option is the culture's usu
 options are usual answers of other cultures that are wrong for this one. SHA-256 of the item's id chooses
 them, so they depend neither on the order of the file nor on the selection of items.
 
+Items come in rounds: the first template of every topic, then the second of every topic, and so on. So the
+first N items of a culture (`per_culture`) cover the topics evenly.
+
 Gold letters form Latin squares: within a topic, hashes put the cultures and the templates in order, and the
 letter is the sum of the two indices, modulo 4. Every template uses every letter equally often, and so does
 every culture within a topic, provided that both counts are multiples of 4.
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,9 +130,9 @@ def _is_text(value: object) -> TypeGuard[str]:
 
 
 def make_items(questions: Questions, *, with_question: bool = True) -> Iterator[Item]:
-    """One item per template and culture, template by template."""
+    """One item per template and culture, template by template, the topics in turn."""
     letters = _gold_letters(questions)
-    for template in questions.templates:
+    for template in _in_rounds(questions.templates):
         for culture, name in questions.cultures.items():
             label = letters[template.id, culture]
             choices = template.wrong_answers(culture)[: len(LABELS) - 1]
@@ -147,6 +151,16 @@ def make_items(questions: Questions, *, with_question: bool = True) -> Iterator[
                 answer=label,
                 topic=template.topic,
             )
+
+
+def _in_rounds(templates: Iterable[Template]) -> list[Template]:
+    """The first template of every topic, then the second of every topic, and so on."""
+    seen: Counter[str] = Counter()
+    numbered: list[tuple[int, Template]] = []
+    for template in templates:
+        numbered.append((seen[template.topic], template))
+        seen[template.topic] += 1
+    return [template for _, template in sorted(numbered, key=lambda pair: pair[0])]
 
 
 def _gold_letters(questions: Questions) -> dict[tuple[str, str], str]:
@@ -169,11 +183,11 @@ class Everyday(Benchmark):
 
     name = "everyday"
     role: Role = "target"
-    summary = "our own everyday-culture questions, 6 topics, 16 cultures (needs no data)"
+    summary = "our own everyday-culture questions, 48 on 6 topics, 16 cultures (needs no data)"
     control: str | None = "everyday-control"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
-        """All items in file order; `data_dir` is ignored, because the data comes with the package."""
+        """All items, the topics in turn; `data_dir` is ignored, because the data comes with the package."""
         yield from make_items(read_questions(own_data("everyday.toml")))
 
     def files(self, data_dir: Path | None) -> list[Path]:

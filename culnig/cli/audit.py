@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from culnig.cli.options import PATH, ModelChoice, item_options, json_option, model_options, prompt_date_option
-from culnig.cli.output import print_json, print_table
+from culnig.cli.output import print_json, print_table, print_warning
 from culnig.cli.progress import progress_view
 
 _SHOWN = 10
@@ -51,10 +51,9 @@ def command(neurons: Path, model: ModelChoice, as_json: bool, **options: Any) ->
         )
     if document["low"]:
         rho = document["correlations"]["score, all"]["rho"]
-        click.echo(
-            f"warning: scores and exact effects have a rank correlation of {_text(rho)}, below {LOW:g}: "
-            "for this model and benchmark the ranking says little about what zeroing a neuron does",
-            err=True,
+        print_warning(
+            f"scores and exact effects have a rank correlation of {_text(rho)}, below {LOW:g}: "
+            "for this model and benchmark the ranking says little about what zeroing a neuron does"
         )
     if as_json:
         print_json(document)

@@ -9,7 +9,7 @@ import click
 
 from culnig import registry
 from culnig.cli.options import data_dir_option, json_option
-from culnig.cli.output import print_json, print_line, print_table
+from culnig.cli.output import print_json, print_line, print_table, print_warning
 from culnig.reporting.registered import (
     check_benchmark,
     list_benchmarks,
@@ -101,4 +101,4 @@ def _print_rows(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
 
 def _print_problems() -> None:
     for problem in registry.problems():
-        click.echo(f"warning: {problem}", err=True)
+        print_warning(problem)

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import importlib
-import os
+import io
 import sys
 
 import click
 
 from culnig import __version__
-from culnig.cli import interruption
+from culnig.cli import interruption, streams
+from culnig.core.text import visible
 from culnig.errors import CulnigError, EnvironmentProblem
 from culnig.inference.memory import keep_freed_memory
 
@@ -73,31 +74,37 @@ def cli() -> None:
 
 def main() -> None:
     """Console script: run a command and exit."""
+    streams.hold_standard_streams()
     keep_freed_memory()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    streams.drop_unwritten_output()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run a command; returns the exit code and prints an error where there is one."""
-    try:
-        with interruption.noticed():
-            code = cli.main(arguments, prog_name="culnig-engine", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return EXIT_INPUT
-    except EnvironmentProblem as error:
-        return _failed(error, EXIT_ENVIRONMENT)
-    except CulnigError as error:
-        return _failed(error, EXIT_INPUT)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; finished parts are kept", err=True)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader closed the pipe, as `head` does
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-        return 0
-    return code if isinstance(code, int) else 0
+    with streams.guarded():
+        try:
+            with interruption.noticed():
+                code = cli.main(arguments, prog_name="culnig-engine", standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except click.ClickException as error:
+            message = io.StringIO()
+            error.show(file=message)
+            return _failed(message.getvalue().rstrip("\n"), EXIT_INPUT)
+        except EnvironmentProblem as error:
+            return _failed(f"error: {error.for_command_line()}", EXIT_ENVIRONMENT)
+        except CulnigError as error:
+            return _failed(f"error: {error.for_command_line()}", EXIT_INPUT)
+        except MemoryError as error:
+            reason = f": {error}" if str(error) else ""
+            return _failed(f"error: this machine has too little memory for it{reason}", EXIT_ENVIRONMENT)
+        except (KeyboardInterrupt, click.Abort):
+            return _failed("interrupted; finished parts are kept", EXIT_INTERRUPTED)
+        return code if isinstance(code, int) else 0
 
 
-def _failed(error: CulnigError, code: int) -> int:
-    click.echo(f"error: {error.for_command_line()}", err=True)
+def _failed(message: str, code: int) -> int:
+    click.echo(visible(message, lines=True), err=True)
     return code

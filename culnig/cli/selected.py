@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from culnig.cli.options import PATH, Command, together
-from culnig.cli.output import print_json, print_line, print_table
+from culnig.cli.output import print_json, print_line, print_table, print_warning
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.select import ALL
 
@@ -35,10 +35,8 @@ def print_sets(sets: Sequence[NeuronSet], files: Sequence[Path], folder: Path | 
     """Print what was selected and where it was written; `folder` if each culture has a file."""
     for chosen in sets:
         if not chosen.neurons:
-            click.echo(
-                f"warning: {chosen.name}: no neuron is left; try larger fractions, a smaller z or a "
-                "larger fdr",
-                err=True,
+            print_warning(
+                f"{chosen.name}: no neuron is left; try larger fractions, a smaller z or a larger fdr"
             )
     if as_json:
         documents = [_document(chosen, file) for chosen, file in zip(sets, files, strict=True)]

@@ -41,6 +41,10 @@ POOLS: dict[str, tuple[str, ...]] = {
 `mlp.up_proj` is scored but belongs to no pool (docs/method.md, Score)."""
 
 
+MOST_LAYERS = 10_000
+"""A file that names more layers is damaged: tables by layer would fill the memory."""
+
+
 class Neuron(NamedTuple):
     """One output coordinate of a linear module."""
 

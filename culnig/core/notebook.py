@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from culnig.core.text import visible
 from culnig.errors import EnvironmentProblem
 
 Cell = str | int | float | None
 
 
 def html_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table with every text escaped."""
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    """A table with every text escaped, control characters too."""
+    head = "".join(f"<th>{escape(visible(heading))}</th>" for heading in headings)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_text(cell))}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{escape(visible(_text(cell)))}</td>" for cell in row) + "</tr>" for row in rows
     )
     return (
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<table><caption>{escape(visible(caption))}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
 

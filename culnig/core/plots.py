@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.core.text import metric_text
+from culnig.core.text import metric_text, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,10 +65,10 @@ def layers_figure(panels: Sequence[tuple[str, Sequence[str], NDArray[np.float64]
     for axes, (title, rows, table) in zip(grid, panels, strict=True):
         n_layers = table.shape[1]
         _mesh(axes, table, SEQUENTIAL, 0.0, max(float(table.max(initial=0.0)), np.finfo(float).tiny))
-        axes.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
+        axes.set_yticks(np.arange(len(rows)) + 0.5, [visible(name) for name in rows])
         step = max(1, n_layers // 16)
         axes.set_xticks(np.arange(0, n_layers, step) + 0.5, [str(n) for n in range(0, n_layers, step)])
-        axes.set_title(title)
+        axes.set_title(visible(title))
     grid[-1].set_xlabel("layer")
     return figure
 
@@ -89,10 +89,10 @@ def matrix_figure(
             text = axes.text(column + 0.5, row + 0.5, f"{100 * value:+.1f}".replace("-", "−"))
             text.set(ha="center", va="center", fontsize=6, color=color)
     axes.set_xticks(np.arange(len(columns)) + 0.5, list(columns), rotation=60, ha="right")
-    axes.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [visible(name) for name in rows])
     axes.set_xlabel("evaluated culture")
     axes.set_ylabel("masked culture")
-    axes.set_title(title)
+    axes.set_title(visible(title))
     return figure
 
 
@@ -150,9 +150,9 @@ def shares_figure(panels: Sequence[tuple[str, Sequence[str], Sequence[float]]]) 
     for axes, (title, names, shares) in zip(grid, panels, strict=True):
         drawn = axes.barh(range(len(names)), [100 * share for share in shares], color=EFFECT, height=0.7)
         axes.bar_label(drawn, [f"{100 * share:.0f}" for share in shares], padding=2, fontsize=7)
-        axes.set_yticks(range(len(names)), list(names))
+        axes.set_yticks(range(len(names)), [visible(name) for name in names])
         axes.invert_yaxis()
-        axes.set_title(title)
+        axes.set_title(visible(title))
         axes.spines[["top", "right"]].set_visible(False)
     grid[-1].set_xlim(0, 105)
     grid[-1].set_xlabel("problems with a positive score (%)")
@@ -199,7 +199,7 @@ def _interval(axes: Axes, y: float, change: Mapping[str, Any], color: str, mark:
 def _finish_effects(axes: Axes, labels: Sequence[str], x_label: str, legend_columns: int) -> None:
     """Label the axes of a figure with one effect and its interval per row."""
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), [visible(label) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlabel(f"{x_label} (95 % interval over questions)")
     axes.spines[["top", "right"]].set_visible(False)

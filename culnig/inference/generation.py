@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from culnig.core.items import Item
 from culnig.core.outcomes import Outcomes
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, split_by_budget
 from culnig.inference.encoding import EncodedItem
+from culnig.inference.templates import ChatTemplate
 from culnig.models.base import BoundModel
 
 if TYPE_CHECKING:
@@ -143,9 +145,12 @@ def _turn_end(tokenizer: Any) -> list[int]:
     if not getattr(tokenizer, "chat_template", None):
         return []
     for content in (_ANSWER, [{"type": "text", "text": _ANSWER}]):
-        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": content}]
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": content},
+        ]
         try:
-            text = tokenizer.apply_chat_template(messages, tokenize=False)
+            text = ChatTemplate(tokenizer).render(messages, date.today(), answering=False)
         except Exception:  # a template may raise anything; prompts are checked where they are rendered
             continue
         _, answer, after = text.rpartition(_ANSWER)

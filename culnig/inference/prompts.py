@@ -10,6 +10,7 @@ item.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from culnig.core.items import Item
-from culnig.errors import TemplateError
+from culnig.errors import InputError, TemplateError
 from culnig.inference.templates import ChatTemplate, chosen_date, closed, shows, template_error
 
 _PROBE = "culnig-system-probe"
@@ -93,9 +94,11 @@ class PromptWriter:
     def write(self, item: Item) -> str:
         """The item's prompt up to and including the answer prefix.
 
-        TemplateError if the template cannot write it, or leaves out or changes the question or system text.
+        TemplateError if the template cannot write it, or leaves out or changes the question or system text;
+        InputError if these hold a control token of the model.
         """
         texts = [item.prompt] if item.system is None else [item.system, item.prompt]
+        self._refuse_control_tokens(item, [*texts, item.answer_prefix])
         if not self.has_template:
             return "\n\n".join(texts) + "\n" + item.answer_prefix
         try:
@@ -114,6 +117,25 @@ class PromptWriter:
                 )
         head = self._shape(item).head
         return closed(rendered, head, channels=self._template.writes_channels) + item.answer_prefix
+
+    def _refuse_control_tokens(self, item: Item, texts: Sequence[str]) -> None:
+        for text in texts:
+            tokens = self._control_tokens.findall(text) if self._control_tokens else []
+            # without a template the item itself may begin with begin tokens
+            allowed = () if self.has_template else (self._tokenizer.bos_token,)
+            if wrong := [token for token in tokens if token not in allowed]:
+                raise InputError(
+                    f"item {item.id} contains {wrong[0]!r}, which this model reads as a control token and "
+                    "not as text, so its prompt would be another; write the item without it"
+                )
+
+    @cached_property
+    def _control_tokens(self) -> re.Pattern[str] | None:
+        """Matches the special tokens of the tokenizer; None if it has none. Plain words do not count."""
+        added = self._tokenizer.added_tokens_decoder.values()
+        names = {*self._tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+        written = sorted(name for name in names if name.strip() and not name.strip().isalnum())
+        return re.compile("|".join(map(re.escape, written))) if written else None
 
     def _turns(self, item: Item) -> list[dict[str, Any]]:
         if item.system is None or self.has_system_role:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from culnig.errors import InputError
-from culnig.kernels.arguments import DTYPES, ScoreBatch, ScoreTables, Values
+from culnig.kernels.arguments import DTYPES, MOST_TOKENS, ScoreBatch, ScoreTables, Values
 
 
 class TokenSums(NamedTuple):
@@ -70,6 +70,8 @@ def dtype_index(activation: torch.Tensor, gradient: torch.Tensor) -> int:
             raise InputError(f"{name} is {tensor.dtype}; {', '.join(DTYPES)} are allowed")
         if tensor.ndim != 3:
             raise InputError(f"{name} has shape {tuple(tensor.shape)}; it must be (item, token, neuron)")
+    if activation.shape[1] > MOST_TOKENS:
+        raise InputError(f"activation has {activation.shape[1]} tokens; at most {MOST_TOKENS} are allowed")
     if activation.dtype != gradient.dtype or activation.shape != gradient.shape:
         raise InputError(
             f"activation is {activation.dtype} of shape {tuple(activation.shape)}, gradient "

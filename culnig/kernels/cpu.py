@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,18 +36,19 @@ except ModuleNotFoundError as error:  # any other ImportError is a broken build:
 
 Array = NDArray[Any]
 
+MOST_THREADS = 4096
+"""Most threads that a call may ask for."""
+
 
 def thread_count(threads: int | None = None) -> int:
     """Threads for a kernel: the argument, else CULNIG_THREADS, else torch's setting, else the CPUs."""
     if threads is not None:
-        if threads < 1:
-            raise InputError(f"threads is {threads}; it must be at least 1")
-        return threads
+        return checked.whole_number("threads", threads, 1, MOST_THREADS)
     asked = os.environ.get("CULNIG_THREADS", "").strip()
     if asked:
-        if not asked.isdecimal() or int(asked) < 1:
+        if not asked.isdecimal() or len(asked) > 9 or not 1 <= int(asked) <= MOST_THREADS:
             raise EnvironmentProblem(
-                f"CULNIG_THREADS is {asked!r}; set it to a whole number from 1, or unset it"
+                f"CULNIG_THREADS is {asked!r}; set it to a whole number from 1 to {MOST_THREADS}, or unset it"
             )
         return int(asked)
     torch = sys.modules.get("torch")
@@ -77,6 +78,7 @@ def score_reduce(
     dtype_index = checked.dtype_index(activation, gradient, dtype)
     n_items, n_tokens, n_neurons = activation.shape
     tables = checked.score_tables(tables, n_items, n_neurons)
+    _check_apart(tables, {"activation": activation, "gradient": gradient})
     non_finite = _core.score_reduce(
         checked.contiguous_rows(activation),
         checked.contiguous_rows(gradient),
@@ -97,6 +99,7 @@ def add_scores(
 
     The batch's mask is not read, and only the tables of cultures are added to.
     """
+    checked.numpy_array("item_scores", item_scores)
     if item_scores.ndim != 2 or item_scores.dtype != np.float32:
         raise InputError(
             f"item_scores is {item_scores.dtype} of shape {item_scores.shape}; float32 "
@@ -106,6 +109,7 @@ def add_scores(
         raise InputError("sums are missing; give float64 (culture, neuron)")
     n_items, n_neurons = item_scores.shape
     tables = checked.score_tables(replace(tables, item_scores=None, peak_tokens=None), n_items, n_neurons)
+    _check_apart(tables, {"item_scores": item_scores})
     _core.add_scores(
         checked.score_batch(batch, n_items, None, _n_cultures(tables)),
         replace(tables, item_scores=checked.contiguous_rows(item_scores)),
@@ -117,6 +121,14 @@ def _n_cultures(tables: ScoreTables) -> int | None:
     return None if tables.sums is None else len(tables.sums)
 
 
+def _check_apart(tables: ScoreTables, read: Mapping[str, Array]) -> None:
+    """InputError if a table shares memory with an array that is read."""
+    for name in checked.TABLE_DTYPES:
+        table: Any = getattr(tables, name)
+        for pair in read.items() if table is not None else ():
+            checked.apart((name, table), pair)
+
+
 def top_k(
     scores: Array, k: int, excluded: ArrayLike | None = None, threads: int | None = None
 ) -> NDArray[np.int64]:
@@ -126,6 +138,7 @@ def top_k(
     never chosen. Returns (row, k), or (k,) for one row; a row with fewer candidates ends in -1. InputError
     names a refused argument.
     """
+    checked.numpy_array("scores", scores)
     if scores.dtype not in (np.float32, np.float64) or scores.ndim not in (1, 2):
         raise InputError(
             f"scores is {scores.dtype} of shape {scores.shape}; float64 or float32, (row, neuron) or "
@@ -133,11 +146,14 @@ def top_k(
         )
     rows = scores if scores.ndim == 2 else scores[np.newaxis]
     n_neurons = rows.shape[1]
-    if not 0 <= k <= n_neurons:
-        raise InputError(f"k is {k}; from 0 to the number of neurons, {n_neurons}, is allowed")
+    k = checked.whole_number("k", k, 0, n_neurons, ", the number of neurons,")
     barred = None if excluded is None else checked.excluded_neurons(excluded, rows.shape)
-    wide = checked.contiguous_rows(rows.astype(np.float64, copy=False))
-    best = _core.top_k(wide, k, barred, thread_count(threads))
+    n_threads = thread_count(threads)
+    if k == 0 or len(rows) == 0:
+        best = np.empty((len(rows), k), dtype=np.int64)
+    else:
+        wide = checked.contiguous_rows(rows.astype(np.float64, copy=False))
+        best = _core.top_k(wide, k, barred, n_threads)
     return best if scores.ndim == 2 else best[0]
 
 
@@ -174,6 +190,7 @@ def rank(
     target = checked.rank_scores("target", target)
     runs = [checked.pool_runs(i, pool, target.shape[1]) for i, pool in enumerate(pools)]
     widths = [int(pool[:, 1].sum()) for pool in runs]
+    checked.bounded_rank(len(target), widths)
     zero = np.zeros((1, target.shape[1]))
     flat = _core.rank(
         target,
@@ -213,13 +230,12 @@ class CpuBackend:
         self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: checked.Values
     ) -> TokenSums:
         """See `Backend.token_sums`."""
-        from culnig.kernels.base import TokenSums, contiguous_rows, dtype_index
+        from culnig.kernels.base import TokenSums, dtype_index, token_view
 
         dtype = dtype_index(activation, gradient)
         n_items, n_tokens, _ = activation.shape
         mask = checked.real_tokens(token_mask, (n_items, n_tokens))
         sums = TokenSums.empty_for(activation)
-        _core.token_sums(
-            contiguous_rows(activation), contiguous_rows(gradient), dtype, mask, sums, thread_count()
-        )
+        views = [checked.contiguous_rows(token_view(each)) for each in (activation, gradient)]
+        _core.token_sums(views[0], views[1], dtype, mask, sums, thread_count())
         return sums

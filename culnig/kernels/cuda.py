@@ -101,7 +101,7 @@ def _device_tables(tables: ScoreTables, device: torch.device, n_neurons: int) ->
     if not isinstance(sums, torch.Tensor) or sums.device != device:
         return {}
     shape = (len(sums) if sums.ndim == 2 else 0, n_neurons)
-    checked = {}
+    checked: dict[str, torch.Tensor] = {}
     for name in CULTURE_TABLES:
         table, dtype = getattr(tables, name), getattr(torch, TABLE_DTYPES[name])
         if table is None:
@@ -110,13 +110,39 @@ def _device_tables(tables: ScoreTables, device: torch.device, n_neurons: int) ->
             raise InputError(
                 f"{name} is not on {device}, but sums are; keep the tables of cultures on one device"
             )
-        if table.dtype != dtype or tuple(table.shape) != shape or table.stride(1) != 1:
+        if (
+            table.dtype != dtype
+            or tuple(table.shape) != shape
+            or table.stride(1) != 1
+            or (len(table) > 1 and table.stride(0) < n_neurons)
+        ):
             raise InputError(
                 f"{name} is {table.dtype} of shape {tuple(table.shape)} with strides {table.stride()}; "
                 f"{dtype} of shape {shape} with contiguous rows is needed"
             )
+        for other, earlier in checked.items():
+            if _overlap(table, earlier):
+                raise InputError(f"{name} and {other} share memory; give each its own tensor")
         checked[name] = table
     return checked
+
+
+def _overlap(table: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tables (culture, neuron) share device memory; columns of one wider table do not."""
+    first, second = (table.data_ptr(), other.data_ptr()) if table.numel() and other.numel() else (0, 0)
+    extents = [
+        ((each.shape[0] - 1) * each.stride(0) + each.shape[1]) * each.element_size()
+        for each in (table, other)
+    ]
+    if first == second == 0 or first + extents[0] <= second or second + extents[1] <= first:
+        return False
+    row = table.stride(0) * table.element_size()
+    if row != other.stride(0) * other.element_size() or row == 0:
+        return True
+    ahead = (second - first) % row
+    return (
+        ahead < table.shape[1] * table.element_size() or row - ahead < other.shape[1] * other.element_size()
+    )
 
 
 def _on_device(batch: ScoreBatch, device: torch.device) -> ScoreBatch:

@@ -25,6 +25,7 @@ from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
 from culnig.core.outcomes import Outcomes
+from culnig.core.text import file_name, is_storable
 from culnig.errors import DataFileError, InputError, MismatchError
 from culnig.store.output_folder import check_folder
 from culnig.store.record import RUN
@@ -52,8 +53,8 @@ class ScoreFile:
 
     @property
     def name(self) -> str:
-        """The data sets, as the name of a benchmark."""
-        return "+".join(self.n_items)
+        """The data sets, as the name of a benchmark; made plain where it could not be a file's name."""
+        return file_name("+".join(self.n_items))
 
     @property
     def role(self) -> Role:
@@ -108,6 +109,11 @@ def import_scores(
         scores = read_score_file(path)
         if scores.name in read:
             raise InputError(f"{path} and {read[scores.name].path} both hold {scores.name!r}; give each once")
+        if twin := next((name for name in read if name.casefold() == scores.name.casefold()), None):
+            raise InputError(
+                f"{path} holds {scores.name!r}, {read[twin].path} {twin!r}; names that differ only in case "
+                "are one file on many systems. Rename the data set in `dataset_ids` of one of them"
+            )
         if layout is not None and scores.layout.hash != layout.hash:
             raise MismatchError(
                 f"{path} has {scores.layout.n_neurons:,} neurons in {scores.layout.n_layers} layers, "
@@ -182,6 +188,7 @@ def read_score_file(path: Path) -> ScoreFile:
         raise DataFileError(path, f"not valid JSON, or cut off: {reason}") from None
     except StopIteration:
         raise DataFileError(path, "not valid JSON, or cut off") from None
+    _check_names(path, [*table.cultures, *n_items])
     if not n_items or not sum(n_items.values()):
         raise DataFileError(path, "`dataset_ids` names no item; scores cannot be divided by their number")
     layout, sums = table.finish()
@@ -193,6 +200,13 @@ def read_score_file(path: Path) -> ScoreFile:
         np.array([totals.get(culture, 0.0) for culture in table.cultures]),
         n_items,
     )
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    """DataFileError for a name that HDF5 cannot hold."""
+    for name in names:
+        if not is_storable(name):
+            raise DataFileError(path, f"{name!r} holds a NUL or half of a character; give it another name")
 
 
 class _Table:

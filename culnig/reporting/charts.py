@@ -15,6 +15,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from culnig.core.text import visible
+
 _LETTER = 6.6
 """Average width of a letter of 12 px."""
 _SCALE_WIDTH = 260
@@ -303,7 +305,7 @@ def _margin(least: float, labels: Sequence[str]) -> float:
 
 
 def _text(kind: str, x: float, y: float, text: str, attributes: str = _START) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{attributes}>{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{attributes}>{escape(visible(text))}</text>'
 
 
 def _line(kind: str, x1: float, x2: float, y1: float, y2: float, tooltip: str = "") -> str:
@@ -318,11 +320,11 @@ def _rect(attributes: str, x: float, y: float, width: float, height: float, tool
 
 
 def _tooltip(text: str) -> str:
-    return f"<title>{escape(text)}</title>" if text else ""
+    return f"<title>{escape(visible(text))}</title>" if text else ""
 
 
 def _svg(width: float, height: float, parts: Sequence[str], title: str, description: str) -> Markup:
     return Markup(  # all text inside was escaped above
         f'<svg role="img" viewBox="0 0 {width:.0f} {height:.0f}" style="--w:{width:.0f}" '
-        f'aria-label="{escape(title)}. {escape(description)}">{"".join(parts)}</svg>'
+        f'aria-label="{escape(visible(title))}. {escape(visible(description))}">{"".join(parts)}</svg>'
     )

@@ -16,7 +16,7 @@ from culnig.errors import InputError
 from culnig.evaluation.conditions import UNMASKED
 from culnig.reporting.sections.instances import BY, instances_section, positive_shares
 from culnig.reporting.sections.masking import masking_section
-from culnig.reporting.sections.panels import Section, slug
+from culnig.reporting.sections.panels import Section, own_name, slug
 from culnig.reporting.sections.specificity import matrix_section
 from culnig.reporting.sections.training import training_section
 from culnig.reporting.sections.where import by_culture, culture_specific, where_section
@@ -71,44 +71,50 @@ def _layers(sources: Sources) -> Figures:
 
 
 def _matrix(sources: Sources) -> Figures:
-    figures = {}
+    figures: Figures = {}
     for evaluation in sources.evaluations:
         for matrix in evaluation.results.get("matrix", ()):
             metric, change = matrix["metric"], np.array(matrix["change"], dtype=float)
             title = f"change of {METRIC_NAMES.get(metric, metric)}, points"
-            name = slug("matrix", *_if_several(evaluation.folder.name, sources.evaluations), metric)
+            own = _if_several(evaluation.folder.name, sources.evaluations)
+            name = _name(figures, "matrix", *own, metric)
             figures[name] = plots.matrix_figure(title, matrix["masked"], matrix["evaluated"], change)
     return figures
 
 
 def _masking(sources: Sources) -> Figures:
-    figures = {}
+    figures: Figures = {}
     for evaluation in sources.evaluations:
         rows = rows_of(evaluation)
         for metric in METRIC_NAMES:
             if any(metric in row["change"] for row in masked_rows(rows)):
-                name = slug("masking", *_if_several(evaluation.folder.name, sources.evaluations), metric)
+                own = _if_several(evaluation.folder.name, sources.evaluations)
+                name = _name(figures, "masking", *own, metric)
                 figures[name] = plots.masking_figure(rows, metric)
     return figures
 
 
 def _instances(sources: Sources) -> Figures:
-    figures = {}
+    figures: Figures = {}
     for number, stored in enumerate(sources.instances, start=1):
         name = str(stored.record.get("neuron_set", {}).get("name", "neurons"))
         panels = [(f"{name}, by {by}", *positive_shares(stored, by)) for by in BY]
-        file_name = slug("instances", *_if_several(str(number), sources.instances))
+        file_name = _name(figures, "instances", *_if_several(str(number), sources.instances))
         figures[file_name] = plots.shares_figure(panels)
     return figures
 
 
 def _training(sources: Sources) -> Figures:
-    figures = {}
+    figures: Figures = {}
     for number, document in enumerate(sources.arms, start=1):
         for metric in dict.fromkeys(row["metric"] for row in document["changes"]):
-            name = slug("training", *_if_several(str(number), sources.arms), metric)
+            name = _name(figures, "training", *_if_several(str(number), sources.arms), metric)
             figures[name] = plots.training_figure(changes_of(document, metric), metric)
     return figures
+
+
+def _name(taken: Figures, *words: str) -> str:
+    return own_name(slug(*words), taken)
 
 
 def _if_several(name: str, inputs: Sequence[object]) -> list[str]:

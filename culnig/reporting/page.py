@@ -16,6 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from culnig import __version__
+from culnig.core.text import harmless_json, visible
 from culnig.reporting.methods import data_table, methods_text, provenance_table, settings_table
 from culnig.reporting.neuron_list import (
     Listed,
@@ -32,7 +33,7 @@ from culnig.reporting.sections.cultures import TOP_NEURONS, cultures_section, si
 from culnig.reporting.sections.depth import depth_section
 from culnig.reporting.sections.instances import instances_section
 from culnig.reporting.sections.masking import masking_section
-from culnig.reporting.sections.panels import Section
+from culnig.reporting.sections.panels import Section, with_own_names
 from culnig.reporting.sections.specificity import dose_section, matrix_section
 from culnig.reporting.sections.training import training_section
 from culnig.reporting.sections.where import where_section
@@ -64,7 +65,7 @@ class Report:
         self.profiles: list[Profile] = []
         self._names: dict[int, str] = {}
         self._gather()
-        self.sections = self._sections()
+        self.sections = with_own_names(self._sections())
         self.methods = methods_text(sources)
         self.about = [provenance_table(sources), settings_table(sources), data_table(sources)]
 
@@ -80,6 +81,7 @@ class Report:
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
+            finalize=_shown,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -153,9 +155,14 @@ class Report:
         ]
 
 
+def _shown(value: Any) -> Any:
+    """A value of the page; text of the data without control characters."""
+    return visible(value, lines=True) if type(value) is str else value
+
+
 def json_block(value: Any) -> Markup:
     """JSON text that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    return Markup(harmless_json(text))

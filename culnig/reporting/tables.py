@@ -7,6 +7,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from culnig.core.text import csv_row, visible
+
 Cell = str | int | float | None
 
 _LATEX = {
@@ -48,21 +50,19 @@ class Table:
         return number_text(cell, self.formats[column] if column < len(self.formats) else "")
 
     def csv(self) -> str:
-        """The table as CSV, with headings and unrounded numbers."""
+        """The table as CSV, with headings and unrounded numbers; no text is a spreadsheet's formula."""
         written = io.StringIO()
         writer = csv.writer(written, lineterminator="\n")
-        writer.writerow(self.headings)
-        writer.writerows(["" if cell is None else cell for cell in row] for row in self.rows)
+        writer.writerow(csv_row(self.headings))
+        writer.writerows(map(csv_row, self.rows))
         return written.getvalue()
 
     def latex(self) -> str:
         """The table as a LaTeX environment; needs the package booktabs."""
         sides = "".join("r" if self.is_number(column) else "l" for column in range(len(self.headings)))
-        lines = [" & ".join(map(latex_text, self.headings)) + r" \\"]
-        lines.append(r"\midrule")
+        lines = [_latex_row(self.headings), r"\midrule"]
         lines += [
-            " & ".join(latex_text(self.text(column, cell)) for column, cell in enumerate(row)) + r" \\"
-            for row in self.rows
+            _latex_row([self.text(column, cell) for column, cell in enumerate(row)]) for row in self.rows
         ]
         return "\n".join(
             [
@@ -96,7 +96,12 @@ def number_text(cell: Cell, form: str) -> str:
     return f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}".replace("-", "−")
 
 
+def _latex_row(cells: Sequence[str]) -> str:
+    row = " & ".join(map(latex_text, cells)) + r" \\"
+    return "{}" + row if row.startswith(("[", "*")) else row  # the row before would take it as an argument
+
+
 def latex_text(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    joined = "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    joined = "".join(_LATEX.get(character, character) for character in visible(" ".join(text.split())))
     return joined.replace("−", "$-$").replace("–", "--")

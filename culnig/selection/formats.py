@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from culnig.core.neurons import MLP_GATE, Layout, Neuron
+from culnig.core.text import csv_row
 from culnig.errors import InputError, MismatchError, StoreError, argument, option
 from culnig.selection.algebra import check_one_model
 from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
@@ -209,10 +210,10 @@ def csv_text(neuron_set: NeuronSet) -> str:
     """One line per neuron: module, layer, index, score and further columns."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["module", "layer", "index", "score", *neuron_set.columns])
+    writer.writerow(csv_row(["module", "layer", "index", "score", *neuron_set.columns]))
     columns = [values.tolist() for values in (neuron_set.scores, *neuron_set.columns.values())]
     for neuron, *numbers in zip(neuron_set.neurons, *columns, strict=True):
-        writer.writerow([*neuron, *numbers])
+        writer.writerow(csv_row([*neuron, *numbers]))
     return text.getvalue()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.core.neurons import FORWARD_ORDER, Layout, Neuron
+from culnig.core.neurons import FORWARD_ORDER, MOST_LAYERS, Layout, Neuron
 from culnig.core.notebook import html_table
 from culnig.errors import MismatchError, StoreError
 from culnig.store.files import make_folder, read_json, write_json
@@ -193,6 +193,14 @@ def read_neuron_set(path: Path | str) -> NeuronSet:
         raise StoreError(
             f"{path}: {type(error).__name__} {error} in a neuron set; the file is damaged"
         ) from None
+    for neuron in neurons:
+        if not (0 <= neuron.layer < MOST_LAYERS and 0 <= neuron.index < 2**31):
+            raise StoreError(f"{path}: no model has the neuron {tuple(neuron)}; the file is damaged")
+    if not all(isinstance(source, dict) for source in document["sources"]):
+        raise StoreError(f"{path}: 'sources' holds {document['sources'][:1]}; the file is damaged")
+    for source in document["sources"]:
+        if not isinstance(source.get("scores_hash", ""), str):
+            raise StoreError(f"{path}: 'scores_hash' is {source['scores_hash']!r}; the file is damaged")
     for name, values in {"scores": scores, **more}.items():
         if values.shape != (len(neurons),):
             raise StoreError(

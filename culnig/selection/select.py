@@ -6,12 +6,12 @@ add evidence and write files.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from culnig.core.text import file_names
 from culnig.errors import (
     InputError,
     OutputExistsError,
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 ALL = "all"
 """Stands for every culture of a run."""
 PAPER = "paper"
-_UNUSUAL = re.compile(r"[^\w-]+")
-"""Characters of a culture's name that are replaced in a file's name."""
 
 BenchmarkName = str | Literal[False] | None
 """A benchmark of the run by name, None for the only one of its role, False to select without it."""
@@ -204,7 +202,7 @@ def set_files(folder: Path, cultures: Sequence[str], overwrite: bool) -> list[Pa
     """A file for each culture in a folder; OutputExistsError before anything is written."""
     if folder.is_file():
         raise OutputExistsError(f"{folder} is a file; several cultures need a folder as {argument('out')}")
-    files = [folder / f"{_UNUSUAL.sub('_', culture)}.neurons.json" for culture in cultures]
+    files = [folder / f"{name}.neurons.json" for name in file_names(cultures)]
     existing = [file for file in files if file.exists()]
     if existing and not overwrite:
         raise OutputExistsError(

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.text import file_name
 from culnig.errors import StoreError
 from culnig.store import schema, tables
 from culnig.store.compression import write_column
@@ -68,12 +69,13 @@ class Prompts:
 
 def part_file(benchmark: str, portion: int, first_batch: int) -> str:
     """Name of a part's file."""
-    return f"part-{benchmark}-{portion:03d}-{first_batch:06d}.h5"
+    return f"part-{file_name(benchmark)}-{portion:03d}-{first_batch:06d}.h5"
 
 
-def benchmark_of(path: Path) -> str:
-    """The benchmark that a part belongs to, by the name of its file."""
-    return path.stem.removeprefix("part-").rsplit("-", 2)[0]
+def belongs_to(path: Path, benchmark: str) -> bool:
+    """Whether a part belongs to a benchmark, by the name of its file."""
+    named = path.stem.removeprefix("part-").rsplit("-", 2)[0]
+    return named in (benchmark, file_name(benchmark))  # the first edition wrote the name itself
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,12 @@ def read_run_record(folder: Path) -> dict[str, Any]:
             raise StoreError(f"{path}: {section!r} is {record.get(section)!r}, expected an object")
     if not isinstance(record["model"].get("source"), str):
         raise StoreError(f"{path}: 'model' names no source")
+    hashes = record.get(schema.HASHES, {})
+    if not isinstance(hashes, dict):
+        raise StoreError(f"{path}: {schema.HASHES!r} is {hashes!r}, expected an object")
+    for name, value in {**hashes, "layout_hash": record["model"].get("layout_hash")}.items():
+        if value is not None and not isinstance(value, str):
+            raise StoreError(f"{path}: the hash {name!r} is {value!r}, expected text")
     return record
 
 

@@ -23,7 +23,7 @@ from culnig.errors import StoreError, UnknownNameError, argument, command, optio
 from culnig.provenance import file_hash
 from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store import schema, tables
-from culnig.store.data_parts import Part, benchmark_of, read_part
+from culnig.store.data_parts import Part, belongs_to, read_part
 from culnig.store.files import open_hdf5
 from culnig.store.item_scores import ItemScores
 from culnig.store.record import one_of, open_scores, read_run_record, run_id
@@ -249,7 +249,7 @@ class Run:
                 f"{option('level', level)}"
             )
         kind = schema.ITEMS_FORMAT if level == "item" else schema.TENSORS_FORMAT
-        paths = [path for path in self._data_files(folder) if benchmark_of(path) == name]
+        paths = [path for path in self._data_files(folder) if belongs_to(path, name)]
         parts = [read_part(path, kind, n_items) for path in paths]
         for part in parts:
             if part.name.run_id != self.run_id or part.name.benchmark != name:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from culnig.core.moments import CultureMoments
-from culnig.core.neurons import Layout, Segment
+from culnig.core.neurons import MOST_LAYERS, Layout, Segment
 from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError
 from culnig.store import schema
+from culnig.store.claims import check_claim
 from culnig.store.compression import Compression, packed, row_chunks, write_column
 
 _TABLE_KINDS = {schema.SUM: "f", schema.SUM_OF_SQUARES: "f", schema.POSITIVE_COUNT: "u"}
@@ -43,6 +44,9 @@ def read_layout(root: h5py.Group) -> Layout:
         Segment(module, int(layer), int(start), int(width))
         for module, layer, start, width in zip(modules, *columns, strict=True)
     ]
+    if any(not 0 <= each.layer < MOST_LAYERS or each.width < 0 for each in segments):
+        raise StoreError(f"{group.file.filename}: {group.name} names a layer or width that no model has")
+    check_claim(group, 8 * sum(segment.width for segment in segments))
     ends = np.cumsum([segment.width for segment in segments])
     if [segment.start for segment in segments] != [0, *ends[:-1].tolist()][: len(segments)]:
         raise StoreError(f"{group.file.filename}: {group.name}/{schema.START}: segments are not consecutive")
@@ -228,10 +232,10 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
     member = kind(opened) if isinstance(opened, _KINDS[kind]) else None
     if member is None:
         raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
-    if isinstance(member, h5py.Dataset) and _is_elsewhere(member):
-        raise StoreError(
-            f"{_where(group, name)} stores its data in another file; external storage is not read"
-        )
+    if isinstance(member, h5py.Dataset):
+        if _is_elsewhere(member):
+            raise StoreError(f"{_where(group, name)} is stored in another file; that is not read")
+        check_claim(member, member.size * max(1, member.dtype.itemsize))
     return member
 
 

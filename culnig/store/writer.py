@@ -25,6 +25,7 @@ from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
 from culnig.core.outcomes import Outcomes
+from culnig.core.text import file_name
 from culnig.errors import StoreError, option
 from culnig.provenance import file_hash
 from culnig.store import schema, tables
@@ -55,7 +56,7 @@ class Portion:
     @property
     def name(self) -> str:
         """Name of its files, without suffix."""
-        return f"{self.benchmark}-{self.number:03d}"
+        return f"{file_name(self.benchmark)}-{self.number:03d}"
 
 
 @dataclass

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from culnig.core.items import NO_CULTURE
 from culnig.core.outcomes import Outcomes
 from culnig.core.statistics import holm, paired_differences
+from culnig.core.text import csv_row
 from culnig.errors import StoreError
 from culnig.evaluation.folder import with_todays_names
 from culnig.evaluation.results import as_json, metrics_of, values_of
@@ -123,11 +124,13 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:
             change, seeds = row["change"], row.get("by_seed") or [None]
             writer.writerow(
-                [
-                    *(row.get(name) for name in _CSV),
-                    *(change["effect"], *change["interval"], change["p_value"], row["p_holm"]),
-                    *(min(seeds), max(seeds)),
-                ]
+                csv_row(
+                    [
+                        *(row.get(name) for name in _CSV),
+                        *(change["effect"], *change["interval"], change["p_value"], row["p_holm"]),
+                        *(min(seeds), max(seeds)),
+                    ]
+                )
             )
 
 

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import yaml
 
+from culnig.core.data_files import check_yaml
 from culnig.core.neurons import Neuron
 from culnig.errors import StoreError, argument, command
 from culnig.selection.neuron_set import NeuronSet
 from culnig.training.plan import FORMAT, FORMAT_VERSION, Plan, PlanSettings
 from culnig.training.weights import Part
+
+_MOST_VALUES = 20_000_000
+"""Values of the largest plan: four for each of a few million neurons."""
 
 
 def read_plan(path: Path) -> Plan:
@@ -43,8 +47,9 @@ def read_plan(path: Path) -> Plan:
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text, _MOST_VALUES)
+        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; expected a plan of {command('modules')}") from None
     except OSError as error:

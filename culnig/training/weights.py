@@ -60,9 +60,9 @@ class Part:
     def read(cls, document: Mapping[str, Any]) -> Part:
         """A part from its document; KeyError, TypeError or ValueError if it is damaged."""
         shape, axis = tuple(map(int, document["shape"])), int(document.get("axis", 0))
-        indices = parse_ranges(str(document["places"])) if "places" in document else None
-        if indices is not None and indices[-1] >= shape[axis]:
-            raise ValueError(f"index {indices[-1]} of {document['parameter']} is beyond its shape {shape}")
+        indices = None
+        if "places" in document:
+            indices = parse_ranges(str(document["places"]), shape[axis])
         return cls(document["parameter"], shape, axis, indices)
 
 
@@ -72,9 +72,16 @@ def ranges_text(indices: NDArray[np.int64]) -> str:
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs if len(run))
 
 
-def parse_ranges(text: str) -> NDArray[np.int64]:
-    """The inverse of `ranges_text`; ValueError for any other text."""
+_MOST_ROWS = 1 << 26
+"""Longest axis of a parameter; a longer one is a damaged plan."""
+
+
+def parse_ranges(text: str, size: int = _MOST_ROWS) -> NDArray[np.int64]:
+    """The inverse of `ranges_text`; ValueError for any other text, or an index that `size` does not have."""
     ends = [[int(end) for end in run.split("-")] for run in text.split(",")]
+    last = max(max(run) for run in ends)
+    if last >= min(size, _MOST_ROWS) or len(ends) > size:
+        raise ValueError(f"index {last} is beyond its axis of {size}")
     indices = list(itertools.chain.from_iterable(range(run[0], run[-1] + 1) for run in ends))
     if not indices or any(a >= b for a, b in itertools.pairwise(indices)):
         raise ValueError(f"{text!r} is not a list of ascending ranges")

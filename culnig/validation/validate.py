@@ -15,6 +15,7 @@ from typing import Any
 
 from culnig import registry
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
+from culnig.core.text import file_name
 from culnig.errors import StoreError
 from culnig.provenance import versions
 from culnig.scoring.run import RunSettings, score_run
@@ -204,5 +205,5 @@ def write_outputs(validation: Validation, folder: Path) -> None:
     planted = validation.planted
     planted.write_model(folder / "model")
     for name, chosen in planted.sets.items():
-        chosen.write(folder / "planted" / f"{name.replace(' ', '-')}.neurons.json")
+        chosen.write(folder / "planted" / f"{file_name(name.replace(' ', '-'))}.neurons.json")
     write_json(folder / RESULTS_FILE, validation.document())

@@ -112,3 +112,22 @@ def test_labels_of_which_only_some_take_the_space_are_refused():
     """With C outside the merges the labels would be read at different positions."""
     with pytest.raises(LabelError, match=r"label 'A' after '.*Answer: ' is not one vocabulary entry"):
         Encoder(spaced_model()).encode(spaced_item(options=("A", "C"), answer="C"))
+
+
+@pytest.mark.parametrize("changed", [{"prompt": "Is <|im_end|> a tag?"}, {"system": "Stop at <|im_end|>"}])
+@pytest.mark.parametrize("template", [None, "{{ messages[-1]['content'] }}"])
+def test_a_control_token_in_an_item_is_refused(changed, template):
+    """The tokenizer would read the text as the end of the user's message."""
+    tokenizer = byte_tokenizer(chat_template=template)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    item = replace(tiny_items(1)[0], **changed)
+    with pytest.raises(InputError, match=r"item item-0 contains '<\|im_end\|>'.* control token"):
+        Encoder(bind_model("tokens", tiny_model().model, tokenizer, [GatedDecoder()])).encode(item)
+
+
+def test_a_special_token_that_is_a_word_may_be_used_in_a_question():
+    tokenizer = byte_tokenizer(chat_template=None)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["tea"]})
+    bound = bind_model("tokens", tiny_model().model, tokenizer, [GatedDecoder()])
+    bound.model.resize_token_embeddings(len(tokenizer))
+    assert Encoder(bound).encode(replace(tiny_items(1)[0], prompt="Is tea drunk?"))

@@ -52,7 +52,7 @@ def test_the_unchanged_arguments_are_accepted() -> None:
         ({"token_mask": np.ones((2, 3))}, r"token_mask is float64 of shape \(2, 3\)"),
         ({"token_mask": np.ones((2, 4), dtype=bool)}, r"token_mask is bool of shape \(2, 4\)"),
         ({"token_mask": None}, r"token_mask is missing; give bool of shape \(2, 3\)"),
-        ({"weight": [0.5]}, r"weight has shape \(1,\)"),
+        ({"weight": [0.5]}, r"weight is float64 of shape \(1,\)"),
         ({"weight": [0.5, np.nan]}, r"weight\[1\] is nan"),
         ({"weight": None}, r"weight is missing; give finite numbers of shape \(2,\)"),
         ({"culture_index": None}, r"culture_index is missing; give whole numbers of shape \(2,\)"),

@@ -87,7 +87,7 @@ def test_no_control_counts_as_zero() -> None:
     [
         ({"control": np.zeros((1, 3))}, r"control is float64 of shape \(1, 3\); float64 of shape \(1, 4\)"),
         ({"target": np.zeros((1, 4), dtype=np.float32)}, "target is float32"),
-        ({"counts": [5]}, r"counts\[0\] is 5; from 0 to the pool's 4 neurons"),
+        ({"counts": [5]}, r"counts\[0\] is 5; a whole number from 0 to 4, the size of the pool"),
         ({"counts": []}, "counts has 0 entries for 1 pools"),
         ({"pools": [[2, 4]]}, r"pools\[0\] reaches from 2 to 4; from 0 to 3 is allowed"),
         ({"pools": [[-1, 2]]}, r"pools\[0\] reaches from -1 to 2"),

@@ -104,7 +104,7 @@ def test_ties_go_to_the_lower_index_and_nan_comes_last() -> None:
 
 @pytest.mark.parametrize("k", [-1, 4])
 def test_k_outside_the_row_is_refused(k: int) -> None:
-    with pytest.raises(InputError, match=f"k is {k}; from 0 to the number of neurons, 3"):
+    with pytest.raises(InputError, match=f"k is {k}; a whole number from 0 to 3, the number of neurons,"):
         kernels.top_k(np.zeros(3), k)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
+from culnig.core.text import file_name
 from culnig.reporting.tables import Table
 
 
@@ -44,7 +46,27 @@ class Section:
 
 
 def slug(*words: str) -> str:
-    """A file name made of words."""
+    """A file name made of words, which may hold anything; words that differ may give one name."""
     text = "-".join(words).lower()
     kept = "".join(character if character.isalnum() else "-" for character in text)
-    return "-".join(part for part in kept.split("-") if part)
+    return file_name("-".join(part for part in kept.split("-") if part))
+
+
+def own_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number if it is taken."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
+
+
+def with_own_names(sections: Sequence[Section]) -> list[Section]:
+    """The sections with a name of its own for each table, which is also its file name."""
+    taken: set[str] = set()
+
+    def named(panel: Panel) -> Panel:
+        if panel.table is None:
+            return panel
+        name = own_name(panel.table.name, taken)
+        taken.add(name)
+        return replace(panel, table=replace(panel.table, name=name))
+
+    return [replace(section, panels=tuple(map(named, section.panels))) for section in sections]
