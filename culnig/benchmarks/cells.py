@@ -34,32 +34,41 @@ def cell_text(value: Any, missing: Collection[str] = ()) -> str:
 
     CellError if it is empty, null or NaN, one of the texts `missing`, half of a character, or no text at all.
     """
-    if value is None or _is_nan(value) or (isinstance(value, str) and not value.strip()):
+    text = value if isinstance(value, str) else _plain_text(value)
+    stripped = text.strip()
+    if not stripped:
         raise CellError(f"no value ({value!r}); fill the cell or remove the row")
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal | date):
-        raise CellError(f"expected text, got {reprlib.repr(value)}; write it as text")
-    if isinstance(value, float | Decimal) and not isfinite(value):
-        raise CellError(f"expected text or a finite number, got {value!r}")
-    text = str(value)
     if not is_storable(text):
         raise CellError(f"{text!r} holds a NUL or half of a character; the file is damaged, save it again")
-    if text.strip() in missing:
+    if stripped in missing:
         raise CellError(
-            f"{text.strip()!r} marks a missing value; fill the cell or remove the row, or declare "
+            f"{stripped!r} marks a missing value; fill the cell or remove the row, or declare "
             "`missing: []` if it is a text of your data"
         )
     return text
 
 
-def _is_nan(value: Any) -> bool:
-    return value.is_nan() if isinstance(value, Decimal) else isinstance(value, float) and isnan(value)
+def _plain_text(value: Any) -> str:
+    """A number or date as text."""
+    number = float("nan") if isinstance(value, Decimal) and value.is_nan() else value
+    if isinstance(number, float | Decimal) and not isfinite(number):
+        if isnan(number):
+            raise CellError(f"no value ({value!r}); fill the cell or remove the row")
+        raise CellError(f"expected text or a finite number, got {value!r}")
+    if value is None:
+        raise CellError("no value (None); fill the cell or remove the row")
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | date):
+        raise CellError(f"expected text, got {reprlib.repr(value)}; write it as text")
+    return str(value)
 
 
 def position(text: str, entries: Sequence[str]) -> int | None:
     """Index of the only entry that equals a text, or else equals it after folding; None without one."""
+    if entries.count(text) == 1:
+        return entries.index(text)
     for form in (composed, folded):
-        matches = [index for index, entry in enumerate(entries) if form(entry) == form(text)]
-        if matches:
+        formed = form(text)
+        if matches := [index for index, entry in enumerate(entries) if form(entry) == formed]:
             return matches[0] if len(matches) == 1 else None
     return None
 

@@ -79,8 +79,10 @@ class DeclaredBenchmark(Benchmark):
             raise DataFileError(path, f"no such file; {advice}")
         options = [columns.options] if isinstance(columns.options, str) else columns.options
         single = (columns.question, columns.answer, columns.culture, columns.id, columns.topic, columns.split)
-        for row in file_rows(path, [*(name for name in single if name), *options]):
-            yield replace(row, missing=self._missing)
+        return file_rows(path, [*(name for name in single if name), *options])
+
+    def _text(self, row: Row, column: str) -> str:
+        return row.text(column, self._missing)
 
     def _first_number(self) -> int:
         """Number of the first option; checks that the rows show it, and that they have `identify_topics`.
@@ -93,7 +95,7 @@ class DeclaredBenchmark(Benchmark):
         topics: dict[str, None] = {}
         for row in self._rows() if unmatched or not known else ():
             if unmatched and columns.topic:
-                topic = row.text(columns.topic)
+                topic = self._text(row, columns.topic)
                 unmatched.pop(folded(topic), None)
                 if len(topics) < _TOPICS_SHOWN:
                     topics[topic] = None
@@ -118,19 +120,19 @@ class DeclaredBenchmark(Benchmark):
     def _items(self, row: Row, starts_at: int) -> Iterator[Item]:
         declared, columns = self.declaration, self.declaration.columns
         record, spelling = self._culture(row)
-        texts = [row.text(columns.question), *self._answers(row)]
+        texts = [self._text(row, columns.question), *self._answers(row)]
         names_country = any(COUNTRY in text for text in texts)
         country = ""
         if names_country or any(wording.names_country for wording in declared.wordings):
             country = self._country(row, record, spelling)
         question, answer, *names = (text.replace(COUNTRY, country) for text in texts)
-        topic = row.text(columns.topic) if columns.topic else ""
+        topic = self._text(row, columns.topic) if columns.topic else ""
         for item in label_items(
             self._wordings,
             {"question": "" if self.is_control else question, "country": country},
             names,
             self._gold(row, answer, names, starts_at),
-            question_id=row.text(columns.id) if columns.id else f"line {row.last_line or row.line}",
+            question_id=self._text(row, columns.id) if columns.id else f"line {row.last_line or row.line}",
             culture=record.key if record else NO_CULTURE,
             split=self._split(row, topic),
             topic=topic,
@@ -143,7 +145,7 @@ class DeclaredBenchmark(Benchmark):
     def _culture(self, row: Row) -> tuple[Culture | None, str]:
         """Culture of a row and its spelling."""
         column = self.declaration.columns.culture
-        spelling = row.text(column) if column else self.declaration.culture
+        spelling = self._text(row, column) if column else self.declaration.culture
         if spelling is None:
             return None, ""
         try:
@@ -183,9 +185,11 @@ class DeclaredBenchmark(Benchmark):
 
     def _answers(self, row: Row) -> list[str]:
         """The answer and the options."""
-        options, row = self.declaration.columns.options, replace(row, missing=self._missing_answers)
-        texts = row.texts(options) if isinstance(options, str) else [row.text(name) for name in options]
-        return [row.text(self.declaration.columns.answer), *texts]
+        options, missing = self.declaration.columns.options, self._missing_answers
+        answer = row.text(self.declaration.columns.answer, missing)
+        if isinstance(options, str):
+            return [answer, *row.texts(options, missing)]
+        return [answer, *(row.text(name, missing) for name in options)]
 
     def _gold(self, row: Row, answer: str, options: Sequence[str], starts_at: int) -> int:
         declared, columns = self.declaration, self.declaration.columns
@@ -199,9 +203,9 @@ class DeclaredBenchmark(Benchmark):
 
     def _split(self, row: Row, topic: str) -> Split:
         if column := self.declaration.columns.split:
-            split = position(row.text(column), _SPLITS)
+            split = position(self._text(row, column), _SPLITS)
             if split is None:
-                problem = f"unknown split {row.text(column)!r}; allowed: {', '.join(_SPLITS)}"
+                problem = f"unknown split {self._text(row, column)!r}; allowed: {', '.join(_SPLITS)}"
                 raise row.error(problem, column)
             return _SPLITS[split]
         if self._identifying:

@@ -36,18 +36,16 @@ class Row:
     values: Mapping[str, Any]
     last_line: int = 0
     """Line where the row ends, if a cell spans lines."""
-    missing: Collection[str] = ()
-    """Texts that mark a missing value."""
 
-    def text(self, column: str) -> str:
-        """A value as text; DataFileError if it is missing or no text."""
+    def text(self, column: str, missing: Collection[str] = ()) -> str:
+        """A value as text; DataFileError if it is missing, one of the texts `missing`, or no text."""
         try:
-            return cell_text(self.values.get(column), self.missing)
+            return cell_text(self.values.get(column), missing)
         except CellError as error:
             raise self.error(str(error), column) from None
 
-    def texts(self, column: str) -> list[str]:
-        """A list of at least two values as texts; DataFileError if one is missing or no text."""
+    def texts(self, column: str, missing: Collection[str] = ()) -> list[str]:
+        """A list of at least two values as texts; DataFileError as for `text`."""
         values = self.values.get(column)
         if not isinstance(values, list) or len(values) < 2:
             problem = f"expected a list of at least two texts, got {reprlib.repr(values)}"
@@ -55,7 +53,7 @@ class Row:
         texts = []
         for number, value in enumerate(values, start=1):
             try:
-                texts.append(cell_text(value, self.missing))
+                texts.append(cell_text(value, missing))
             except CellError as error:
                 raise self.error(f"option {number}: {error}", column) from None
         return texts

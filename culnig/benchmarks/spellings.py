@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from culnig.core.folding import composed, folded
 from culnig.cultures.records import Culture
@@ -67,5 +68,6 @@ def name_in_sentence(record: Culture, spelling: str) -> str:
     return spelling.strip().replace("_", " ") if narrower else record.in_sentence
 
 
+@lru_cache(maxsize=1024)
 def _plain(name: str) -> str:
     return folded(name.replace("_", " ")).removeprefix("the ")

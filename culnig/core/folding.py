@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 _DIFFERENT = ("<super>", "<sub>", "<fraction>")
 """Compatible characters that readers do tell apart: 10² is not 102."""
@@ -23,6 +24,7 @@ def folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+@lru_cache(maxsize=4096)
 def _unmarked(character: str) -> str:
     if unicodedata.category(character) == "Cf" and character not in _JOINERS:
         return ""

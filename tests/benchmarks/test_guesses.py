@@ -112,9 +112,8 @@ def test_nan_is_a_bread_where_the_file_can_say_null(tmp_path):
     row = {**ROW, "o": ["tortilla", "nan"], "r": "nan"}
     (item,) = read(tmp_path, [row], answer_is="text")
     assert item.answer == "B"
-    assert "option 2: 'nan' marks a missing value" in str(
-        problem(tmp_path, [row], answer_is="text", missing=["nan"])
-    )
+    error = problem(tmp_path, [{**row, "r": "tortilla"}], answer_is="text", missing=["nan"])
+    assert "column 'o': option 2: 'nan' marks a missing value" in str(error)
     error = problem(tmp_path, [{**row, "q": "nan"}], answer_is="text")
     assert (error.line, error.column) == (1, "q")
     for value in ("NaN", "null", '""', "true", '"\\ud83d"', '["x"]', "{}"):
