@@ -127,6 +127,8 @@ class Declaration(_Strict):
             raise ValueError("give either culture or columns.culture")
         if self.identify_topics and (self.columns.split or not self.columns.topic):
             raise ValueError("identify_topics needs columns.topic and no columns.split")
+        if not isinstance(self.columns.options, str):
+            self._check_option_columns(self.columns.options)
         if self.answer_starts_at is not None and self.answer_is != "number":
             raise ValueError("answer_starts_at needs `answer_is: number`")
         if not (self.columns.culture or self.culture):
@@ -137,6 +139,13 @@ class Declaration(_Strict):
         if self.control and self.role != "target":
             raise ValueError("only a benchmark with the role target can have a control")
         return self
+
+    def _check_option_columns(self, options: list[str]) -> None:
+        columns = self.columns
+        for content in ("question", "culture", "id", "topic", "split", "answer"):
+            column = getattr(columns, content)
+            if column in options and (content != "answer" or self.answer_is != "text"):
+                raise ValueError(f"columns.{content} and columns.options name the same column, {column!r}")
 
     @property
     def answer_kind(self) -> AnswerKind | None:

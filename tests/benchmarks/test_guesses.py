@@ -88,6 +88,8 @@ def test_numbers_that_may_count_from_0_or_1_are_refused(tmp_path):
         ),
         ({"columns": {**CSV, "options": ["a", "a"]}}, "columns: options names a column twice: a, a"),
         ({"columns": {**CSV, "options": ["a"]}}, "columns: options names 1 columns"),
+        ({"columns": {**CSV, "options": ["q", "b"]}}, "columns.question and columns.options name the same"),
+        ({"columns": {**CSV, "options": ["a", "r"]}}, "columns.answer and columns.options name the same"),
         ({"data": "t\0.csv"}, "data: String should match pattern"),
         ({"columns": dict(CSV)}, "a wording with {country} needs culture or columns.culture"),
     ],
@@ -159,6 +161,12 @@ def test_a_letter_nobody_declared_is_refused_if_it_is_the_text_of_another_option
     assert (problem(tmp_path, [row]).column, problem(tmp_path, [row]).line) == ("r", 1)
     assert read(tmp_path, [row], answer_is="letter")[0].answer == "A"
     assert read(tmp_path, [row], answer_is="text")[0].answer == "B"
+
+
+def test_the_right_answer_may_be_a_column_of_the_options(tmp_path):
+    columns = {**CSV, "answer": "b"}
+    (item,) = read(tmp_path, "q,a,b\nQ?,tea,milk\n", columns, culture="Spain", answer_is="text", name="t.csv")
+    assert item.answer == "B"
 
 
 def test_a_column_or_key_that_appears_twice_is_refused(tmp_path):
