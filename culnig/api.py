@@ -118,12 +118,15 @@ def score(
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import score_portions
     from culnig.scoring.scoring import ScoreSettings
+    from culnig.store.inside import check_inputs
     from culnig.store.warnings import run_warnings
     from culnig.verification.quick import check_model
 
     check_choice("aggregator", aggregator, AGGREGATORS)
     check_at_least("token_budget", token_budget, 1)
     check_modes("a run", resume=resume, overwrite=overwrite)
+    removed = RUN.files(Path(out)) if overwrite else ()
+    check_inputs(Path(out), removed, (model, benchmarks, data_dir), overwrite=overwrite)
     settings = _run_settings(
         *(level, score_type, halves, compression, gradient_checkpointing),
         *(scorers, compat, StoredTensors(tuple(modules), _layers(layers), tuple(items))),
@@ -279,6 +282,7 @@ def demo(
     from culnig.evaluation.folder import prepare_evaluation_folder
     from culnig.reporting.figures import overview_figure
     from culnig.reporting.make import report
+    from culnig.store.output_folder import check_file, owned_file
 
     size, out = _QUICK if quick else _FULL, Path(out)
     files = {
@@ -289,6 +293,8 @@ def demo(
         "report": out / "report.html",
     }
     prepare_evaluation_folder(files["evaluation"], overwrite=overwrite)
+    for name in ("neurons", "picture", "report"):
+        check_file(files[name], overwrite=overwrite)
     say("loading the embedded model (SmolLM2-135M-Instruct)")
     model = load_model("embedded", dtype="float32", device="cpu")
     items = read_benchmarks(("everyday", "everyday-control"), split="identify", per_culture=size.identify)
@@ -307,7 +313,8 @@ def demo(
         progress=progress,
         say=say,
     )
-    overview_figure(files["picture"], neurons, run.layout, evaluation.rows, "everyday")
+    with owned_file(files["picture"], overwrite=overwrite):
+        overview_figure(files["picture"], neurons, run.layout, evaluation.rows, "everyday")
     title = "culnig-engine demo: SmolLM2-135M-Instruct"
-    report([run, evaluation, neurons], files["report"], title=title, overwrite=True)
+    report([run, evaluation, neurons], files["report"], title=title, overwrite=overwrite)
     return Demo(run, neurons, evaluation, files)

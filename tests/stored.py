@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,10 @@ def leftovers(folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if path.suffix == ".tmp" or path.parent.name == "parts" or path.name == "parts"
     ]
+
+
+def document_of(path: Path) -> dict[str, Any]:
+    """A JSON file of culnig without its checksum: as a test may write it again with changes."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    document.pop("checksum", None)
+    return document

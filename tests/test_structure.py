@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,3 +103,80 @@ def test_compiled_sources_are_formatted_and_short():
     assert len(listed) > 10
     long = {name: n for name in listed if (n := len((ROOT / name).read_text().splitlines())) > 250}
     assert long == {}
+
+
+# Who writes files
+
+WRITERS = ("store/files.py", "store/hdf5.py")
+"""The only sources that create, rename or remove files of an output."""
+EXEMPT: dict[str, str] = {
+    "core/locks.py": "the hidden file of a lock",
+    "models/cache.py": "the cache of GGUF files, which is no output: entries are renamed whole into it",
+    "models/cache_entry.py": "an entry of the cache, in a folder that nobody else knows yet",
+    "store/tensors.py": "opens a file of `whole_hdf5` a second time, to write beside HDF5",
+    "cli/main.py": "opens the null device where the reader closed the pipe",
+}
+SAVERS: dict[str, str] = {
+    "training/train.py": "save_pretrained, into the folder that `whole_files` moves",
+    "validation/planted.py": "save_pretrained, into the folder that `whole_files` moves",
+    "training/trainer.py": "save_file, into a checkpoint that counts once it is marked",
+    "core/plots.py": "savefig, to the path of `whole_file`",
+    "reporting/figures.py": "savefig, to the path of `whole_file`",
+    "selection/formats.py": "torch.save, to the path of `whole_file`",
+}
+"""Libraries write by themselves; they get a temporary path of `store.files`."""
+CHANGES = {
+    *("rename", "renames", "rmtree", "unlink", "rmdir", "remove_tree", "touch", "symlink_to", "hardlink_to"),
+    *("write_bytes", "mkdir", "makedirs", "mkstemp", "mkdtemp", "NamedTemporaryFile", "copyfile", "copytree"),
+    *("copy2", "move", "link", "symlink", "truncate", "savez", "tofile", "savetxt"),
+}
+LIBRARIES = {"save_pretrained", "save_file", "savefig", "to_csv", "to_json"}
+
+
+def changes_of_files(source: str) -> Iterator[tuple[int, str]]:
+    """Calls that create, rename or remove files, with their lines."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        text = ast.unparse(node.func)
+        name = text.rpartition(".")[2]
+        modes = [*node.args, *(word.value for word in node.keywords if word.arg in ("mode", "flags"))]
+        words = [str(mode.value) for mode in modes if isinstance(mode, ast.Constant)]
+        writes = any(re.fullmatch(r"[rwxab+t]{1,4}", word) and set(word) & set("wxa+") for word in words)
+        if (
+            (name in ("open", "fdopen", "FileIO", "File", "ZipFile") and writes)
+            or (text == "os.open" and any("O_WRONLY" in ast.unparse(mode) for mode in modes))
+            or (text in ("os.open",) and any("O_RDWR" in ast.unparse(mode) for mode in modes))
+            or (name in CHANGES and "." in text)
+            or (name == "replace" and len(node.args) == 1 and not node.keywords and text != "replace")
+            or text in ("os.replace", "os.remove", "np.save", "torch.save")
+            or (name == "write_text" and "." in text)
+            or name in LIBRARIES
+        ):
+            yield node.lineno, text
+
+
+@pytest.mark.parametrize("path", sources(), ids=named)
+def test_only_the_store_writes_files(path):
+    if named(path) in WRITERS or named(path) in EXEMPT:
+        return
+    calls = list(changes_of_files(path.read_text(encoding="utf-8")))
+    if named(path) in SAVERS:
+        calls = [call for call in calls if call[1].rpartition(".")[2] not in (*LIBRARIES, "save")]
+    assert calls == [], "write with culnig.store.files, in an output of culnig.store.output_folder"
+
+
+def test_the_search_for_writers_sees_every_kind():
+    source = """
+open(path, "w"); path.open("wb"); h5py.File(path, "r+"); os.open(path, os.O_WRONLY | os.O_CREAT)
+os.replace(a, b); temporary.replace(path); shutil.rmtree(path); path.write_text(text); path.unlink()
+model.save_pretrained(path); torch.save(model, path); open(path, mode="a"); tempfile.mkstemp()
+"""
+    assert len(list(changes_of_files(source))) == 13
+    harmless = 'open(path); path.open("rb"); h5py.File(path, "r"); text.replace("a", "b"); replace(item, a=1)'
+    assert list(changes_of_files(harmless)) == []
+
+
+def test_the_exceptions_still_write():
+    for name in (*EXEMPT, *SAVERS):
+        assert list(changes_of_files((PACKAGE / name).read_text(encoding="utf-8"))), name

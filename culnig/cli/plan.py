@@ -79,6 +79,7 @@ def _memory_rows(memory: dict[str, Any]) -> list[tuple[str, str, str]]:
     rows = [(part, owner, size_text(memory[part])) for part in ("weights", "activations", "capture")]
     rows += [
         ("score tables", "host", size_text(memory["score_tables"])),
+        ("items", "host", size_text(memory["items"])),
         ("runtime", "host", size_text(memory["runtime"])),
     ]
     if memory["on_device"]:

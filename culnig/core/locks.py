@@ -1,8 +1,10 @@
-"""A lock that keeps a folder to one process at a time."""
+"""Locks that keep an output to one process at a time."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,20 +14,68 @@ class NoLocks(OSError):
     """The file system has no locks."""
 
 
-def lock(folder: Path, *, wait: bool = False) -> Callable[[], None] | None:
-    """Lock a folder against other processes of this machine; the function that unlocks it.
+def lock(path: Path, *, wait: bool = False) -> Callable[[], None] | None:
+    """Lock a folder or a file against other processes of this machine; the function that unlocks it.
 
     None if another process holds it and `wait` is not asked for. The lock is on the folder itself, so nothing
     is left behind, and it ends with the process. OSError if the folder cannot be opened, NoLocks if it cannot
     be locked.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
+    if not _locked(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
+        return None
+    return lambda: os.close(descriptor)
+
+
+def lock_name(path: Path) -> Callable[[], None] | None:
+    """Lock the name of a file, which need not exist, like `lock`.
+
+    The lock is on a hidden file beside it, which is removed at the end; the next lock removes what a killed
+    process left.
+    """
+    hidden = path.with_name(f".culnig-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.lock")
+    while True:
+        descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            if not _locked(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                return None
+        except NoLocks:
+            hidden.unlink(missing_ok=True)
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(hidden.stat(), os.fstat(descriptor)):
+                break
+        os.close(descriptor)  # the process before removed it just now
+
+    def unlock() -> None:
+        hidden.unlink(missing_ok=True)
+        os.close(descriptor)
+
+    return unlock
+
+
+def lock_shared(descriptor: int) -> bool:
+    """Lock an open file for reading until it is closed; False if another process writes it.
+
+    NoLocks if the file system has none.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise NoLocks(*error.args) from error
+    return True
+
+
+def _locked(descriptor: int, operation: int) -> bool:
+    """Lock an open file, or close it again and say that another process holds it."""
+    try:
+        fcntl.flock(descriptor, operation)
     except BlockingIOError:
         os.close(descriptor)
-        return None
+        return False
     except OSError as error:
         os.close(descriptor)
         raise NoLocks(*error.args) from error
-    return lambda: os.close(descriptor)
+    return True

@@ -102,7 +102,8 @@ def evaluate(
     check_modes("an evaluation", resume=resume, overwrite=overwrite)
     asked.check(bool(sets.choices), means is not None, dose)
     day, folder = chosen_date(prompt_date), Path(out)
-    prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume)
+    inputs = (model, benchmarks, neuron_sets, data_dir, means)
+    prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume, inputs=inputs)
     stored = run_with_prompts(means)
     opened = sets.read()
     chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
@@ -110,7 +111,9 @@ def evaluate(
     encoder = Encoder(bound, day)
     if skip_too_long:
         chosen, _ = without_too_long(chosen, encoder.fitting, bound.max_tokens, say)
-    _evaluate(bound, encoder, chosen, opened, stored, asked, folder, resume, check, progress, say)
+    _evaluate(
+        bound, encoder, chosen, opened, stored, asked, folder, (resume, overwrite), check, progress, say
+    )
     evaluation = open_evaluation(folder)
     for warning in evaluation.warnings:
         say(f"Warning: {warning}")
@@ -125,7 +128,7 @@ def _evaluate(
     means: Run | None,
     asked: Request,
     folder: Path,
-    resume: bool,
+    modes: tuple[bool, bool],
     check: bool,
     progress: Progress,
     say: Say,
@@ -155,6 +158,7 @@ def _evaluate(
         cultural = [name for name, own in chosen.items() if _is_cultural(own)]
         check_present(masks, cultural, {item.culture for name in cultural for item in chosen[name].items})
     record = _record(bound, sets, asked.record(means, len(replacing or ())), judge, chosen, prompts)
+    resume, overwrite = modes
     before = request_to_resume(folder) if resume else {}
     if before:
         record = as_recorded(record, before)
@@ -162,17 +166,19 @@ def _evaluate(
         some = [each for own in encoded.values() for each in own[:2]]
         now = check_model(bound, some, say, check=check)
         record["check"] = check_of_all([before.get("check"), now] if before else [now])
-    parts = EvaluationParts.open(folder, record, list(chosen), conditions, resume=resume)
-    if parts.finished:
-        return
-    if means is not None:
-        say(f"activations in {len(replacing or ())} prompts of {means.folder}")
-    answers = _answers(bound, chosen, encoded, conditions, replacing, asked, judge, parts, progress, say)
-    for line in _lemmatizer_lines(judge.tools):
-        say(line)
-    tables = _tables(answers, record, conditions, masks)
-    write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
-    parts.clear()
+    with EvaluationParts.open(
+        folder, record, list(chosen), conditions, resume=resume, overwrite=overwrite
+    ) as parts:
+        if parts.finished:
+            return
+        if means is not None:
+            say(f"activations in {len(replacing or ())} prompts of {means.folder}")
+        answers = _answers(bound, chosen, encoded, conditions, replacing, asked, judge, parts, progress, say)
+        for line in _lemmatizer_lines(judge.tools):
+            say(line)
+        tables = _tables(answers, record, conditions, masks)
+        write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
+        parts.clear()
 
 
 def _answers(

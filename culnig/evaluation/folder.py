@@ -1,6 +1,6 @@
 """The evaluation folder: `results.json` with the rows, `items.h5` with every item under every condition.
 
-EVAL/results.json      format, format_version, model, neuron sets, settings, rows
+EVAL/results.json      format, format_version, model, neuron sets, settings, hash of items.h5, rows
 EVAL/items.h5          attributes format, format_version
     /benchmarks/<name>/<number>     attributes condition, factor, mask; group `items` as in a run
 EVAL/request.json      while it is not finished: what was asked (see `parts`)
@@ -9,17 +9,19 @@ EVAL/parts/*.h5        while it is not finished: answers of one benchmark under 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
-
 from culnig.errors import StoreError, option
 from culnig.evaluation.conditions import Condition, current_name
+from culnig.provenance import file_hash
 from culnig.store import tables
-from culnig.store.files import make_folder, open_hdf5, read_json, whole_hdf5, write_json
-from culnig.store.output_folder import OutputKind, check_folder
+from culnig.store.files import make_folder, read_json, write_json
+from culnig.store.hdf5 import open_hdf5, whole_hdf5
+from culnig.store.output_folder import check_folder
+from culnig.store.output_kind import OutputKind
 
 if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers
@@ -29,23 +31,27 @@ EVALUATION_FORMAT_VERSION = 1
 RESULTS_FILE = "results.json"
 REQUEST_FILE = "request.json"
 ITEMS_FILE = "items.h5"
+HASHES = "hashes"
 PARTS_FOLDER = "parts"
 
 
-def prepare_evaluation_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
-    """OutputExistsError if the folder is in use and cannot be replaced or resumed."""
-    check_folder(folder, EVALUATION, resume=resume, overwrite=overwrite)
+def prepare_evaluation_folder(
+    folder: Path, *, overwrite: bool = False, resume: bool = False, inputs: Iterable[Any] = ()
+) -> None:
+    """OutputExistsError if the folder is in use and cannot be replaced or resumed.
+
+    InputError if it is one of the command's `inputs`, or would remove one.
+    """
+    check_folder(folder, EVALUATION, resume=resume, overwrite=overwrite, inputs=inputs)
 
 
 def _holds_only_our_items(folder: Path) -> bool:
     """Whether a kill between the two files of `write_evaluation` left the folder."""
-    if [path.name for path in folder.iterdir()] != [ITEMS_FILE]:
+    if not (folder / ITEMS_FILE).is_file() or (folder / RESULTS_FILE).exists():
         return False
-    try:
-        with h5py.File(folder / ITEMS_FILE) as file:
-            return bool(file.attrs.get("format") == EVALUATION_FORMAT)
-    except OSError:
-        return False
+    with contextlib.suppress(StoreError), open_hdf5(folder / ITEMS_FILE) as file:
+        return bool(file.attrs.get("format") == EVALUATION_FORMAT)
+    return False
 
 
 def write_evaluation(
@@ -55,7 +61,7 @@ def write_evaluation(
     answers: Answers,
     conditions: Sequence[Condition],
 ) -> None:
-    """Write both files; each is whole or not there."""
+    """Write both files; each is whole or not there, and the results name the items by their hash."""
     make_folder(folder)
     by_name = {condition.name: condition for condition in conditions}
     with whole_hdf5(folder / ITEMS_FILE) as file:
@@ -68,7 +74,8 @@ def write_evaluation(
             group.attrs["condition"] = condition
             group.attrs["factor"], group.attrs["mask"] = by_name[condition].factor, by_name[condition].mask
             tables.write_outcomes(group, outcomes)
-    write_json(folder / RESULTS_FILE, {**document_of(record), "rows": rows})
+    hashes = {ITEMS_FILE: file_hash(folder / ITEMS_FILE)}
+    write_json(folder / RESULTS_FILE, {**document_of(record), HASHES: hashes, "rows": rows})
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -124,7 +131,7 @@ EVALUATION = OutputKind(
     read_request,
     is_finished,
     marks=(REQUEST_FILE,),
-    contents=(PARTS_FOLDER,),  # earlier results stay until new ones replace them
+    contents=(f"{PARTS_FOLDER}/*.h5",),  # earlier results stay until new ones replace them
     sections=("model", "neuron_sets", "settings", "benchmarks"),
 )
 
@@ -135,10 +142,15 @@ def document_of(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_answers(folder: Path) -> Answers:
-    """Outcomes by (benchmark, condition) from `items.h5`; StoreError if it is missing or damaged."""
+    """Outcomes by (benchmark, condition) from `items.h5`.
+
+    StoreError if it is missing, damaged, or not the file that the results were made from.
+    """
     path = folder / ITEMS_FILE
     if not path.exists():
         raise StoreError(f"{path}: no such file; expected the items of an evaluation")
+    results = read_results(folder) if (folder / RESULTS_FILE).exists() else {}
+    _check_hash(path, results.get(HASHES))
     answers: dict[int, tuple[str, str, Any]] = {}
     with open_hdf5(path) as file:
         if file.attrs.get("format") != EVALUATION_FORMAT:
@@ -154,7 +166,35 @@ def read_answers(folder: Path) -> Answers:
                 if not isinstance(condition, str) or not number.isdecimal():
                     raise StoreError(f"{path}: {group.name} names no condition; the file is damaged")
                 answers[int(number)] = (name, current_name(condition), tables.read_outcomes(group))
-    return {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(answers.items())}
+    stored = {(name, condition): outcomes for _, (name, condition, outcomes) in sorted(answers.items())}
+    if results and (missing := sorted(_answered(folder, results) - stored.keys())):
+        raise StoreError(f"{path}: the answers to {missing[0]} are missing; the file is damaged")
+    return stored
+
+
+def _check_hash(path: Path, hashes: Any) -> None:
+    """StoreError if the items are not those of the results; evaluations of the first edition have no hash."""
+    if not isinstance(hashes, dict) or file_hash(path) == hashes.get(ITEMS_FILE):
+        return
+    if (path.parent / REQUEST_FILE).exists():
+        raise StoreError(
+            f"{path} is newer than {RESULTS_FILE}: a new evaluation was interrupted when it replaced them. "
+            f"Repeat it with {option('resume')}"
+        )
+    raise StoreError(
+        f"{path} is not the file that {RESULTS_FILE} was made from; put the right file back, or "
+        f"evaluate again with {option('overwrite')}"
+    )
+
+
+def _answered(folder: Path, results: dict[str, Any]) -> set[tuple[str, str]]:
+    """Benchmarks and conditions that the rows are about."""
+    try:
+        return {(str(row["benchmark"]), str(row["condition"])) for row in results["rows"]}
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"{folder / RESULTS_FILE}: {type(error).__name__} {error} in the rows; the file is damaged"
+        ) from None
 
 
 def _read_document(path: Path, kind: str) -> dict[str, Any]:

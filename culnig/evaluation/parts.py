@@ -7,7 +7,6 @@ files as one that was never interrupted.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,25 @@ from culnig.evaluation.folder import (
     is_finished,
 )
 from culnig.store import tables
-from culnig.store.files import make_folder, open_hdf5, whole_hdf5, write_json
+from culnig.store.files import make_folder, remove, remove_matching
+from culnig.store.hdf5 import open_hdf5, whole_hdf5
 from culnig.store.output_folder import OutputFolder
+from culnig.store.output_kind import Request
 
 
 class EvaluationParts:
     """Owns an evaluation folder until its results are written."""
 
     def __init__(
-        self, output: OutputFolder, benchmarks: Sequence[str], conditions: Sequence[Condition]
+        self,
+        output: OutputFolder,
+        request: Request,
+        benchmarks: Sequence[str],
+        conditions: Sequence[Condition],
     ) -> None:
         self.folder = output.path
         self._output = output
+        self._request = EVALUATION.request_id(request)
         self._numbers = {
             (benchmark, condition.name): (first, second)
             for first, benchmark in enumerate(benchmarks)
@@ -51,16 +57,17 @@ class EvaluationParts:
         conditions: Sequence[Condition],
         *,
         resume: bool = False,
+        overwrite: bool = False,
     ) -> EvaluationParts:
-        """Start, or resume an existing evaluation; MismatchError if that has another request.
+        """Start, or resume an existing evaluation; raises the errors of `OutputFolder.open`.
 
-        Without `resume`, parts in the folder are removed; earlier results stay until new ones replace them.
+        With `overwrite`, parts in the folder are removed; earlier results stay until new ones replace them.
         """
         request = document_of(record)
-        output = OutputFolder.open(folder, EVALUATION, request, resume=resume, overwrite=not resume)
-        parts = cls(output, benchmarks, conditions)
-        if not (resume and parts.finished):
-            write_json(folder / REQUEST_FILE, request)
+        output = OutputFolder.open(folder, EVALUATION, request, resume=resume, overwrite=overwrite)
+        parts = cls(output, request, benchmarks, conditions)
+        if parts.finished:
+            parts.clear()
         return parts
 
     def __enter__(self) -> EvaluationParts:
@@ -88,6 +95,8 @@ class EvaluationParts:
                 names = (file.attrs.get("benchmark"), current_name(str(file.attrs.get("condition"))))
                 if names != (benchmark, condition):
                     raise StoreError(f"{path} belongs to {names}, expected {(benchmark, condition)}")
+                if file.attrs.get("request", self._request) != self._request:
+                    raise StoreError(f"{path} belongs to another evaluation")
                 return tables.read_outcomes(file)
         except StoreError as error:
             raise StoreError(
@@ -101,12 +110,13 @@ class EvaluationParts:
         with whole_hdf5(path) as file:
             file.attrs["format"] = EVALUATION_FORMAT
             file.attrs["benchmark"], file.attrs["condition"] = benchmark, condition
+            file.attrs["request"] = self._request
             tables.write_outcomes(file, outcomes)
 
     def clear(self) -> None:
         """Remove the request and the parts, because the results are written, and unlock the folder."""
-        shutil.rmtree(self.folder / PARTS_FOLDER, ignore_errors=True)
-        (self.folder / REQUEST_FILE).unlink(missing_ok=True)
+        remove(self.folder / REQUEST_FILE)
+        remove_matching(self.folder / PARTS_FOLDER, "*.h5")
         self.close()
 
     def _path(self, benchmark: str, condition: str) -> Path:

@@ -6,6 +6,7 @@
 | activations | tensors that the bare forward and backward pass of the largest batch holds at once | device |
 | capture | activations that the hooks hold longer than autograd alone would | device |
 | score tables | sums, squares and counts, one benchmark at a time | host |
+| items | questions with their token ids and answers, of all benchmarks | host |
 | runtime | the interpreter, torch and transformers | host |
 
 Activations and capture are traced (`tracing`). On a CPU the heap holds more than the live tensors: with
@@ -14,7 +15,7 @@ batches of 4 to 36 items of the embedded model the process held 4/3 of them and 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from culnig.models.base import BoundModel
@@ -27,6 +28,10 @@ HOST_HEAP = 4 / 3
 HOST_WORKSPACE = 170_000_000
 RUNTIME_BYTES = 430_000_000
 """Resident set of a process that has imported torch and transformers and built a skeleton."""
+
+ITEM_BYTES, TOKEN_BYTES = 700, 44
+"""Per item: the objects that hold it, its answer and probabilities. Per token of its prompt: the id, a
+pointer to it (40 bytes in CPython 3.11), and about four letters of text."""
 
 DEVICE_SHARE = 0.9
 """Fraction of a device's memory that tensors can use; its context and gaps between blocks take the rest."""
@@ -47,6 +52,7 @@ class MemoryPlan:
     capture: int
     score_tables: int
     runtime: int
+    items: int = field(default=0, kw_only=True)
     on_device: bool
     """Whether weights, activations and capture are on an accelerator; the rest is on the host."""
 
@@ -58,7 +64,7 @@ class MemoryPlan:
     @property
     def host_peak(self) -> int:
         """Peak bytes of the process on the host."""
-        host = self.score_tables + self.runtime
+        host = self.score_tables + self.items + self.runtime
         return host if self.on_device else host + self.weights + self.activations + self.capture
 
     @property
@@ -80,8 +86,9 @@ def plan_memory(
     on_device: bool,
     quantize: str | None = None,
     checkpointing: bool = False,
+    items: int = 0,
 ) -> MemoryPlan:
-    """Memory of a run whose largest batch is `n_items` prompts of `n_tokens`."""
+    """Memory of a run whose largest batch is `n_items` prompts of `n_tokens`; `items` is `item_bytes`."""
     full, bare = (
         peak_batch_bytes(skeleton, n_items, n_tokens, capture=capture, checkpointing=checkpointing)
         for capture in (True, False)
@@ -93,8 +100,14 @@ def plan_memory(
         capture=int((full - bare) * heap),
         score_tables=n_cultures * skeleton.layout.n_neurons * TABLE_BYTES,
         runtime=RUNTIME_BYTES,
+        items=items,
         on_device=on_device,
     )
+
+
+def item_bytes(n_items: int, n_tokens: int) -> int:
+    """Bytes of items with `n_tokens` tokens in all."""
+    return n_items * ITEM_BYTES + n_tokens * TOKEN_BYTES
 
 
 def weight_bytes(skeleton: BoundModel, quantize: str | None = None) -> int:

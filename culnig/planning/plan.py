@@ -14,6 +14,7 @@ from culnig.models.base import BoundModel
 from culnig.planning.memory import (
     DEVICE_SHARE,
     MemoryPlan,
+    item_bytes,
     largest_token_budget,
     plan_memory,
     weight_bytes,
@@ -143,6 +144,7 @@ def planned_memory(
         on_device=on_device,
         quantize=quantize,
         checkpointing=checkpointing,
+        items=item_bytes(sum(len(size.lengths) for size in sizes), sum(size.n_tokens for size in sizes)),
     )
 
 
@@ -158,7 +160,7 @@ def _options(
     combinations = [(quantize, checkpointing), (quantize, True)]
     if quantize is None and machine.on_device:
         combinations += [("4bit", False), ("4bit", True)]
-    spent = 0 if machine.on_device else memory.score_tables + memory.runtime
+    spent = 0 if machine.on_device else memory.score_tables + memory.items + memory.runtime
     options = []
     for bits, checked in dict.fromkeys(combinations):
         weights = weight_bytes(skeleton, bits)

@@ -28,7 +28,9 @@ from culnig.store import schema, tables
 from culnig.store.compression import Compression
 from culnig.store.data_parts import PartName, Prompts
 from culnig.store.item_scores import ItemScoresWriter
+from culnig.store.output_folder import check_folder
 from culnig.store.prompts import PROMPTS, prompts_of
+from culnig.store.record import RUN
 from culnig.store.run import Run
 from culnig.store.sums import TablesWriter
 from culnig.store.writer import Portion, RunWriter
@@ -102,6 +104,7 @@ class Reducer:
         """Make the new run. OutputExistsError if the folder is in use."""
         if folder.resolve() == self.run.folder.resolve():
             raise InputError(f"{folder} is the run to reduce; give another folder with {argument('out')}")
+        check_folder(folder, RUN, overwrite=overwrite, inputs=[self.run])
         record = self._record()
         with RunWriter.open(
             folder, record, self._layout, overwrite=overwrite, compression=compression

@@ -101,7 +101,7 @@ def import_scores(
     paths, folder, model = [Path(file) for file in files], Path(out), model_name
     if not paths:
         raise InputError("no score file given")
-    check_folder(folder, RUN, overwrite=overwrite)
+    check_folder(folder, RUN, overwrite=overwrite, inputs=paths)
     writer: RunWriter | None = None
     layout: Layout | None = None
     read: dict[str, ScoreFile] = {}

@@ -11,8 +11,8 @@ from culnig.errors import check_at_least, check_choice
 from culnig.reporting.figures import FIGURES, make_figures
 from culnig.reporting.page import LISTED, Report
 from culnig.reporting.sources import Source, read_sources
-from culnig.store.files import make_folder, whole_file
-from culnig.store.output_folder import check_file, check_free, files_in
+from culnig.store.files import whole_file
+from culnig.store.output_folder import check_file, check_free, owned_file, owned_files
 
 FORMATS = ("pdf", "svg", "png")
 
@@ -35,15 +35,16 @@ def report(
     """
     check_at_least("neurons_listed", neurons_listed, 1)
     out, tables = Path(out), None if tables is None else Path(tables)
-    check_file(out, overwrite=overwrite)
+    check_file(out, overwrite=overwrite, inputs=(sources,))
     if tables is not None:
         check_free(tables, overwrite=overwrite)
-    page = Report(read_sources(sources), title=title, listed=neurons_listed)
-    make_folder(out.parent)
-    page.write(out)
-    if tables is not None:
-        make_folder(tables)
-        page.write_tables(tables)
+    with owned_file(out, overwrite=overwrite):
+        page = Report(read_sources(sources), title=title, listed=neurons_listed)
+        page.write(out)
+        if tables is not None:
+            names = [f"{each.name}.{suffix}" for each in page.tables for suffix in ("csv", "tex")]
+            with owned_files(tables, names, overwrite=overwrite):
+                page.write_tables(tables)
     return page
 
 
@@ -64,9 +65,10 @@ def figures(
     for name in figures:
         check_choice("figures", name, FIGURES)
     drawn = make_figures(read_sources(sources), tuple(figures))
-    paths = files_in(Path(out), [f"{name}.{format}" for name in drawn], overwrite=overwrite)
-    files = dict(zip(drawn, paths, strict=True))
-    for name, path in files.items():
-        with whole_file(path) as temporary:
-            save(drawn[name], temporary, format)
+    names = [f"{name}.{format}" for name in drawn]
+    with owned_files(Path(out), names, overwrite=overwrite) as paths:
+        files = dict(zip(drawn, paths, strict=True))
+        for name, path in files.items():
+            with whole_file(path) as temporary:
+                save(drawn[name], temporary, format)
     return files

@@ -40,7 +40,7 @@ from culnig.reporting.sections.where import where_section
 from culnig.reporting.sources import Sources
 from culnig.reporting.summary import caveats, findings
 from culnig.reporting.tables import Table
-from culnig.store.files import whole_file
+from culnig.store.files import write_text
 from culnig.store.run import Run
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -102,15 +102,13 @@ class Report:
     def write(self, path: Path) -> None:
         """Write the page; an interrupted write leaves no file."""
         page = self.html()
-        with whole_file(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        write_text(path, page)
 
     def write_tables(self, folder: Path) -> None:
         """Write every table as CSV and LaTeX."""
         for each in self.tables:
             for suffix, text in (("csv", each.csv()), ("tex", each.latex())):
-                with whole_file(folder / f"{each.name}.{suffix}") as temporary:
-                    temporary.write_text(text, encoding="utf-8")
+                write_text(folder / f"{each.name}.{suffix}", text)
 
     def _gather(self) -> None:
         """Read each run once, and list neurons."""

@@ -12,7 +12,7 @@ from culnig.selection.neuron_set import NeuronSetOrPath
 from culnig.selection.select import opened
 from culnig.selection.sets import distinctly_named
 from culnig.selection.similarity import Measure, similarity_matrix, tree
-from culnig.store.output_folder import check_file
+from culnig.store.output_folder import check_file, owned_file
 from culnig.store.run import Run
 
 
@@ -38,7 +38,8 @@ def neurons_overlap(
     matrix, pairs = similarity_matrix(named, measure, layout)
     names = [chosen.name for chosen in named]
     if figure is not None:
-        similarity_figure(Path(figure), names, matrix, measure)
+        with owned_file(Path(figure), overwrite=overwrite):
+            similarity_figure(Path(figure), names, matrix, measure)
     return {
         "measure": measure,
         "sets": [{"name": chosen.name, "n_neurons": len(chosen.neurons)} for chosen in named],

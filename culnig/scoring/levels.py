@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from culnig.core.items import Item
 from culnig.core.neurons import Layout, Segment
+from culnig.store.data_parts import rows_of
 
 Level = Literal["culture", "item", "token"]
 LEVELS: tuple[Level, ...] = ("culture", "item", "token")
@@ -36,9 +36,4 @@ class StoredTensors:
         """Indices of the items whose tensors are stored; None for all."""
         if not self.items:
             return None
-        patterns = [pattern.replace("[", "[[]") for pattern in self.items]
-        return frozenset(
-            index
-            for index, item in enumerate(items)
-            if any(fnmatchcase(item.id, pattern) for pattern in patterns)
-        )
+        return frozenset(rows_of([item.id for item in items], self.items).tolist())

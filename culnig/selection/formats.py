@@ -25,8 +25,8 @@ from culnig.core.text import csv_row
 from culnig.errors import InputError, MismatchError, StoreError, argument, option
 from culnig.selection.algebra import check_one_model
 from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
-from culnig.store.files import make_folder, read_json, whole_file
-from culnig.store.output_folder import check_file
+from culnig.store.files import foreign_disk_errors, read_json, whole_file, write_text
+from culnig.store.output_folder import check_file, owned_file
 
 if TYPE_CHECKING:
     import torch
@@ -243,13 +243,13 @@ def write_as(
                 f"{argument('run')} or the model with {argument('model')}"
             )
         groups = lape_groups(sets, n_layers, module)
-    make_folder(path.parent)
-    with whole_file(path) as temporary:
+    with owned_file(path, overwrite=overwrite):
         if form == "lape":
             import torch
 
-            torch.save(groups, temporary)
+            with whole_file(path) as temporary, foreign_disk_errors():
+                torch.save(groups, temporary)
         elif form == "csv":
-            temporary.write_text(csv_text(sets[0]), encoding="utf-8")
+            write_text(path, csv_text(sets[0]))
         else:
-            temporary.write_text(json.dumps(released_document(sets[0]), indent=4), encoding="utf-8")
+            write_text(path, json.dumps(released_document(sets[0]), indent=4))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from culnig.core.neurons import FORWARD_ORDER, MOST_LAYERS, Layout, Neuron
 from culnig.core.notebook import html_table
 from culnig.errors import MismatchError, StoreError
-from culnig.store.files import make_folder, read_json, write_json
-from culnig.store.output_folder import check_file
+from culnig.store.files import read_json, write_json
+from culnig.store.output_folder import owned_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,28 +109,27 @@ class NeuronSet:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError if the path is taken."""
-        check_file(path, overwrite=overwrite)
-        make_folder(path.parent)
+        with owned_file(path, overwrite=overwrite):
+            write_json(path, self._document())
+
+    def _document(self) -> dict[str, Any]:
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]
-        write_json(
-            path,
-            {
-                "format": NEURONS_FORMAT,
-                "format_version": NEURONS_FORMAT_VERSION,
-                "name": self.name,
-                "model": self.model,
-                "layout_hash": self.layout_hash,
-                "method": self.method,
-                "sources": self.sources,
-                "neurons": {
-                    "module": list(columns[0]),
-                    "layer": list(columns[1]),
-                    "index": list(columns[2]),
-                    "score": self.scores.tolist(),
-                    **{name: values.tolist() for name, values in self.columns.items()},
-                },
+        return {
+            "format": NEURONS_FORMAT,
+            "format_version": NEURONS_FORMAT_VERSION,
+            "name": self.name,
+            "model": self.model,
+            "layout_hash": self.layout_hash,
+            "method": self.method,
+            "sources": self.sources,
+            "neurons": {
+                "module": list(columns[0]),
+                "layer": list(columns[1]),
+                "index": list(columns[2]),
+                "score": self.scores.tolist(),
+                **{name: values.tolist() for name, values in self.columns.items()},
             },
-        )
+        }
 
 
 _FIELDS = {"name": str, "model": str, "layout_hash": str, "method": dict, "sources": list}

@@ -31,6 +31,7 @@ from culnig.selection.specific import RankBy, SpecificSettings
 from culnig.selection.specific import select_specific as specific_set
 from culnig.selection.tables import choose_roles, general_totals, selection_tables
 from culnig.store.files import make_folder
+from culnig.store.output_folder import owned_files
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -283,6 +284,8 @@ def written_each(
     sets: dict[str, NeuronSet], files: Sequence[Path] | None, overwrite: bool
 ) -> dict[str, NeuronSet]:
     """The sets, after each is written to its file where there are any."""
-    for chosen, file in zip(sets.values(), files or (), strict=files is not None):
-        chosen.write(file, overwrite=overwrite)
+    if files:
+        with owned_files(files[0].parent, [file.name for file in files], overwrite=overwrite):
+            for chosen, file in zip(sets.values(), files, strict=True):
+                chosen.write(file, overwrite=overwrite)
     return sets

@@ -18,6 +18,7 @@ from culnig.selection.algebra import Difference, Operation, combine, difference
 from culnig.selection.formats import Format, read_any, write_as
 from culnig.selection.neuron_set import NeuronSet, NeuronSetOrPath, as_neuron_set
 from culnig.selection.select import opened
+from culnig.store.output_folder import check_file
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def neurons_minus(
 def _combined(
     sets: Sequence[NeuronSetOrPath], operation: Operation, out: Path | str | None, overwrite: bool
 ) -> NeuronSet:
+    if out is not None:
+        check_file(Path(out), overwrite=overwrite, inputs=sets)
     combined = combine(distinctly_named(sets), operation)
     if out is not None:
         combined.write(Path(out), overwrite=overwrite)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,7 +17,7 @@ from culnig.core.text import file_name
 from culnig.errors import StoreError
 from culnig.store import schema, tables
 from culnig.store.compression import write_column
-from culnig.store.files import open_hdf5, whole_hdf5
+from culnig.store.hdf5 import NewFile, open_hdf5, whole_hdf5
 
 PART_VERSIONS = {
     schema.ITEMS_FORMAT: schema.ITEMS_FORMAT_VERSION,
@@ -88,12 +90,47 @@ class PartName:
     first_batch: int
 
 
+def data_files(run: Path, folder: str, record: Mapping[str, Any]) -> list[Path]:
+    """Files of a level; StoreError if one is missing or added since the run was finished."""
+    files = sorted((run / folder).glob("part-*.h5"))
+    recorded = record.get(schema.DATA_FILES)
+    if isinstance(recorded, list):
+        present = {path.relative_to(run).as_posix() for path in files}
+        expected = {str(name) for name in recorded if str(name).startswith(f"{folder}/")}
+        if missing := sorted(expected - present):
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise StoreError(f"{run / missing[0]} is missing{more}; put it back or score again")
+        if added := sorted(present - expected):
+            raise StoreError(
+                f"{run / added[0]} was not there when the run was finished; remove it, or score again"
+            )
+    return files
+
+
+def rows_of(ids: Sequence[str], patterns: Sequence[str]) -> NDArray[np.int64]:
+    """Indices of the items whose id matches a pattern (`*` any characters, `?` any single one)."""
+    escaped = [pattern.replace("[", "[[]") for pattern in patterns]
+    matches = [row for row, own in enumerate(ids) if any(fnmatchcase(own, pattern) for pattern in escaped)]
+    return np.array(matches, dtype=np.int64)
+
+
+def check_items(folder: Path, benchmark: str, parts: Sequence[Part], expected: NDArray[np.int64]) -> None:
+    """StoreError unless the parts hold the expected items (their indices), each once."""
+    indices = np.concatenate([part.prompts.item for part in parts]) if parts else np.zeros(0, np.int64)
+    if not np.array_equal(np.sort(indices), expected):
+        n_held = len(np.intersect1d(indices, expected))
+        raise StoreError(
+            f"{folder}: the parts of {benchmark!r} hold {n_held} of {len(expected)} items; a part is missing "
+            "or stored twice. Put the right files back or score again"
+        )
+
+
 class Abandoned(Exception):
     """Raised in the context of a new part to remove it."""
 
 
 @contextlib.contextmanager
-def new_part(path: Path, kind: str, name: PartName, prompts: Prompts) -> Iterator[h5py.File]:
+def new_part(path: Path, kind: str, name: PartName, prompts: Prompts) -> Iterator[NewFile]:
     """A part to fill; it appears when the context ends."""
     with whole_hdf5(path) as file:
         file.attrs[schema.FORMAT], file.attrs[schema.FORMAT_VERSION] = kind, PART_VERSIONS[kind]

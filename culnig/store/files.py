@@ -1,43 +1,151 @@
-"""Files that are written completely or not at all: temporary name, fsync, rename."""
+"""Files that are written completely or not at all: temporary name, fsync, rename.
+
+No other module of culnig creates, renames or removes files of an output (`tests/test_structure.py`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import io
+import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
+from culnig.core.locks import NoLocks, lock, lock_shared
 from culnig.errors import EnvironmentProblem, StoreError, argument, option
 
+_TEMPORARY = re.compile(r"\.culnig-[0-9a-f]{16}\.tmp")
+CHECKSUM = "checksum"
+"""Key of a JSON document's SHA-256, over everything else in it; the last one."""
+_DIGITS = 64
+"""Of a SHA-256: where the last value has as many, its key was the checksum's and is damaged."""
 
-def temporary_path(path: Path) -> Path:
-    """Path to which a file is written until it is complete."""
-    return path.with_name(path.name + ".tmp")
+
+def _temporary_path(folder: Path) -> Path:
+    return folder / f".culnig-{secrets.token_hex(8)}.tmp"
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on any error nothing is left.
+    """Yield an empty file beside `path`; on success it becomes `path`, on any error nothing is left.
 
-    EnvironmentProblem if the disk is full or the folder cannot be written.
+    Its name is random and it is created exclusively. Where `path` is a symbolic link, the link is replaced
+    and the file it points to stays. EnvironmentProblem if the disk is full or the folder cannot be written.
     """
-    temporary = temporary_path(path)
+    temporary = _temporary_path(path.parent)
     try:
         with disk_errors(path):
-            yield temporary
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+            with _in_use(temporary):
+                yield temporary
+                sync(temporary)
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_files(folder: Path, before_moving: Callable[[list[str]], object] = len) -> Iterator[Path]:
+    """Yield an empty folder; on success its files move to `folder`, on any error nothing is left.
+
+    `before_moving` gets their names, when they are all on the disk. Errors as for `whole_file`.
+    """
+    temporary = _temporary_path(folder)
+    try:
+        with disk_errors(folder):
+            temporary.mkdir()
+            with _in_use(temporary), foreign_disk_errors():
+                yield temporary
+            sync_files(temporary)
+            names = sorted(path.name for path in temporary.iterdir())
+            before_moving(names)
+            for name in names:
+                (temporary / name).replace(folder / name)
+            sync(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _in_use(temporary: Path) -> Iterator[None]:
+    """Tell `remove_leftovers` of other processes that a temporary file or folder is being written."""
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        with contextlib.suppress(NoLocks):
+            lock_shared(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sync_files(folder: Path) -> None:
+    """Wait until a folder and the files in it are on the disk."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of processes that were killed, but not those that a process is writing.
+
+    Where the file system has no locks to tell these apart, all stay.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(NoLocks, FileNotFoundError):
+            if is_leftover(path) and (unlock := lock(path)) is not None:
+                remove(path)
+                unlock()
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file or folder is one that a process writes before it is whole."""
+    return _TEMPORARY.fullmatch(path.name) is not None and not path.is_symlink()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it exists. Errors as for `whole_file`."""
+    with disk_errors(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing; leave any other."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def remove_matching(folder: Path, pattern: str) -> None:
+    """Remove files of a folder, with what killed processes left, and the folder where nothing remains."""
+    for path in folder.glob(pattern):
+        remove(path)
+    remove_leftovers(folder)
+    remove_if_empty(folder)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, by a hard link if the file system can. Errors as for `whole_file`."""
+    temporary = _temporary_path(target.parent)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        with whole_file(target) as copy:
+            shutil.copyfile(source, copy)
+        return
+    with disk_errors(target):
+        try:
+            temporary.replace(target)
+        finally:
             temporary.unlink(missing_ok=True)
 
 
@@ -58,64 +166,30 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; give another output") from error
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextlib.contextmanager
+def foreign_disk_errors() -> Iterator[None]:
+    """Turn disk errors of torch and safetensors, which raise their own kinds, into OSError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        text = str(error)
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+            if f"os error {number})" in text or os.strerror(number) in text:
+                raise OSError(number, os.strerror(number)) from error
+        if "PytorchStreamWriter" in text or "file write failed" in text:  # torch does not say why
+            raise OSError(errno.ENOSPC, "writing stopped, probably because the disk is full") from error
+        raise
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file for reading; StoreError if it, or anything that is read inside, is damaged."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise StoreError(f"{path}: not a readable HDF5 file of culnig, or damaged: {error}") from error
-
-
-class _DiskFile(io.FileIO):
-    """A file that HDF5 can always write to: disk errors are recorded, and hidden from HDF5.
-
-    HDF5 does not recover from a write that fails: it cannot close the file any more and brings the process
-    down at its end. So HDF5 never sees the error, and `failure` is raised after the close.
-    """
-
-    failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write all of `data`, or record the error."""
-        view = memoryview(data).cast("B")
-        written = 0
-        try:
-            while self.failure is None and written < len(view):
-                written += super().write(view[written:])
-        except OSError as error:
-            self.failure = error
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the size, or record the error."""
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.failure = self.failure or error
-            return size or 0
-
-
-@contextlib.contextmanager
-def whole_hdf5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file that appears under `path` when the context ends, and not at all on any error.
-
-    Its metadata carry checksums, so that damage to them is found on reading.
-    """
-    with whole_file(path) as temporary, _DiskFile(temporary, "w+b") as target:
-        with h5py.File(target, "w", libver="v110") as file:
-            yield file
-        if target.failure is not None:
-            raise target.failure
 
 
 def require_space(folder: Path, n_bytes: int) -> None:
@@ -133,21 +207,48 @@ def require_space(folder: Path, n_bytes: int) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents; StoreError if that fails."""
+    """Make a folder and its parents; StoreError if that fails, or if it is a link that leads nowhere."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the folder {folder}: {error.strerror}; give another output") from None
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write a document as indented JSON, whole or not at all; equal documents give equal bytes."""
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON with a checksum, whole or not at all; equal ones give equal bytes."""
+    checked = {**document, CHECKSUM: checksum(json.loads(json.dumps(document)))}
+    write_text(path, json.dumps(checked, indent=1, ensure_ascii=False) + "\n")
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON object, whatever the order of its keys and its line breaks."""
+    own = {key: value for key, value in document.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+def check_checksum(path: Path, document: dict[str, Any]) -> None:
+    """Take the checksum out of a document; StoreError if it has one that is not that of the rest."""
+    last = document.get(next(reversed(document), ""))
+    renamed = CHECKSUM not in document and isinstance(last, str) and len(last) == _DIGITS
+    stored = document.pop(CHECKSUM, None)
+    if renamed or (stored is not None and stored != checksum(document)):
+        raise StoreError(
+            f"{path}: what it holds differs from what was written: it is damaged, or was edited. Put the "
+            f"right file back; if you edited it yourself, remove its {CHECKSUM!r}"
+        )
 
 
 def read_json(path: Path, kind: str) -> dict[str, Any]:
-    """Read a JSON object; `kind` names the file in errors: "a neuron set". StoreError says what is wrong."""
+    """Read a JSON object; `kind` names the file in errors: "a neuron set". StoreError says what is wrong.
+
+    An object with a checksum is compared with it.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -158,4 +259,5 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
         raise StoreError(f"{path}: cannot be read as {kind}: {error.strerror}") from None
     if not isinstance(document, dict):
         raise StoreError(f"{path}: not {kind}: it holds a JSON {type(document).__name__}, expected an object")
+    check_checksum(path, document)
     return document

@@ -7,8 +7,6 @@ runs are added in an order that depends only on their contents, not on the order
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +20,10 @@ from culnig.core.outcomes import Outcomes
 from culnig.errors import InputError, MismatchError, StoreError, argument, option
 from culnig.store import schema, tables
 from culnig.store.data_parts import part_file
-from culnig.store.files import whole_file
-from culnig.store.output_folder import differences
+from culnig.store.files import copy_file, make_folder
+from culnig.store.hdf5 import changed_copy
+from culnig.store.output_folder import check_folder
+from culnig.store.output_kind import differences
 from culnig.store.prompts import (
     PROMPTS,
     as_recorded,
@@ -33,7 +33,7 @@ from culnig.store.prompts import (
     prompts_of,
     reason,
 )
-from culnig.store.record import RECORD_SECTIONS, check_of_all, open_scores, read_run_record
+from culnig.store.record import RECORD_SECTIONS, RUN, check_of_all, open_scores, read_run_record
 from culnig.store.run import Run
 from culnig.store.sums import add_benchmark
 from culnig.store.writer import RunWriter
@@ -57,6 +57,7 @@ def merge(
         raise InputError("a run is given twice; give each once")
     if target.resolve() in {folder.resolve() for folder in folders}:
         raise InputError(f"{target} is one of the runs; give another folder with {argument('out')}")
+    check_folder(target, RUN, overwrite=overwrite, inputs=folders)
     records = [read_run_record(folder) for folder in folders]
     are_shards = [isinstance(record.get("shard"), dict) for record in records]
     if all(are_shards):
@@ -96,8 +97,8 @@ def _merge_shards(
         for folder in folders:
             for inner in (schema.PARTS_FOLDER, schema.ITEMS_FOLDER, schema.TENSORS_FOLDER):
                 for path in sorted((folder / inner).glob("*.h5")):
-                    (target / inner).mkdir(exist_ok=True)
-                    _copy(path, target / inner / path.name)
+                    make_folder(target / inner)
+                    copy_file(path, target / inner / path.name)
         writer.finish({name: int(count) for name, count in first["portions"].items()})
     return Run(target)
 
@@ -124,16 +125,6 @@ def _layout_of_parts(folders: Sequence[Path]) -> Layout:
             with open_scores(path) as file:
                 return tables.read_layout(file)
     raise StoreError(f"{folders[0]}: no parts; score the shard again with {option('resume')}")
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Hard-link the file if the file system can, else copy it."""
-    target.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        os.link(source, target)
-        return
-    with whole_file(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: bool) -> Run:
@@ -255,10 +246,9 @@ def _copy_data(
         for part in parts:
             portion = part.name.portion + _PORTIONS_APART * runs.index(run)
             parent = writer.folder / folder
-            parent.mkdir(exist_ok=True)
-            with whole_file(parent / part_file(name, portion, part.name.first_batch)) as temporary:
-                shutil.copyfile(part.path, temporary)
-                with h5py.File(temporary, "r+") as file:
-                    file.attrs[schema.RUN_ID], file.attrs[schema.PORTION] = writer.run_id, portion
-                    file[schema.ITEM][...] = part.prompts.item + offset
+            make_folder(parent)
+            target = parent / part_file(name, portion, part.name.first_batch)
+            with changed_copy(part.path, target) as file:
+                file.attrs[schema.RUN_ID], file.attrs[schema.PORTION] = writer.run_id, portion
+                file[schema.ITEM][...] = part.prompts.item + offset
         offset += len(answers.id)

@@ -1,99 +1,33 @@
 """Output folders and files of commands: checked, locked, resumed or replaced in the same way by all.
 
-A command whose output is a folder describes it by an `OutputKind` and opens it with `OutputFolder.open`. The
-first file it writes then is its request. A command whose output is a file asks `check_file`.
+A command whose output is a folder describes it by an `OutputKind` and opens it with `OutputFolder.open`,
+which writes its request. A command whose output is a file writes it within `owned_file`, and one whose output
+is several files within `owned_files`. The files themselves are written by `culnig.store.files`.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import shutil
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from culnig.core.locks import NoLocks, lock
+from culnig.core.locks import NoLocks, lock, lock_name
 from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError, argument, option
-from culnig.store.files import disk_errors, make_folder
-from culnig.store.prompts import PROMPTS, differing_entries, without_prompts
-
-Request = Mapping[str, Any]
-"""The request of a command, as read back from JSON."""
-
-_BRIEF = 300
-"""Characters of a value in a message."""
-
-
-@dataclass(frozen=True)
-class OutputKind:
-    """What the folders of one command look like."""
-
-    name: str
-    """With its article: "a run"."""
-    read_request: Callable[[Path], Request]
-    """Reads the request of a folder, empty if it has none. StoreError if the folder is of another kind."""
-    is_finished: Callable[[Path], bool]
-    marks: tuple[str, ...]
-    """Files that mark a folder as ours; they are removed last when it is replaced."""
-    contents: tuple[str, ...] = ("*",)
-    """Patterns of other files that are removed when the folder is replaced."""
-    sections: tuple[str, ...] = ()
-    """Entries of the request that a resumed command must share; empty if the command cannot be resumed."""
-
-
-class Difference(NamedTuple):
-    """An entry in which two requests differ."""
-
-    name: str
-    stored: str
-    asked: str
-
-    def __str__(self) -> str:
-        return f"{self.name} is {self.stored} there and {self.asked} in this request"
-
-
-def differences(stored: Request, asked: Request, sections: Iterable[str]) -> list[Difference]:
-    """Differences of two requests in some sections; sections that are objects are compared entry by entry.
-
-    Of prompts only what tells that they differ is named (`culnig.store.prompts`).
-    """
-    result = []
-    for section in sections:
-        before, now = stored.get(section), asked.get(section)
-        if isinstance(before, dict) and isinstance(now, dict):
-            for key in sorted({*before, *now}):
-                result += _differences_of(f"{section}.{key}", before.get(key), now.get(key))
-        elif before != now:
-            result.append(Difference(section, _brief(before), _brief(now)))
-    return result
-
-
-def _differences_of(name: str, before: Any, now: Any) -> list[Difference]:
-    if name.endswith(f".{PROMPTS}"):
-        return [
-            Difference(f"{name}.{entry}", _brief(before[entry]), _brief(now[entry]))
-            for entry in differing_entries(before, now)
-        ]
-    result = []
-    if without_prompts(before) != without_prompts(now):
-        result.append(Difference(name, _brief(without_prompts(before)), _brief(without_prompts(now))))
-    if isinstance(before, dict) and isinstance(now, dict):
-        result += _differences_of(f"{name}.{PROMPTS}", before.get(PROMPTS), now.get(PROMPTS))
-    return result
-
-
-def _brief(value: Any) -> str:
-    text = "not set" if value is None else repr(value)
-    return text if len(text) <= _BRIEF else text[:_BRIEF] + " …"
-
-
-def as_stored(request: Request) -> dict[str, Any]:
-    """A request as read back from JSON: tuples become lists."""
-    document: dict[str, Any] = json.loads(json.dumps(request))
-    return document
+from culnig.store.files import (
+    disk_errors,
+    is_leftover,
+    make_folder,
+    remove,
+    remove_if_empty,
+    remove_leftovers,
+    write_json,
+)
+from culnig.store.inside import begin_writing, check_inputs, check_no_owner, end_writing
+from culnig.store.output_kind import REPLACES, OutputKind, Request, as_stored, differences
+from culnig.store.prompts import PROMPTS
 
 
 class OutputFolder:
@@ -102,16 +36,24 @@ class OutputFolder:
     def __init__(self, path: Path) -> None:
         """Lock a folder; StoreError if another process writes it."""
         self.path = path
-        self._unlock = weakref.finalize(self, _locked(path))
+        unlock, real = _locked(path), begin_writing(path)
+
+        def close() -> None:
+            end_writing(real)
+            unlock()
+
+        self._close = weakref.finalize(self, close)
 
     @classmethod
     def open(
         cls, path: Path, kind: OutputKind, request: Request, *, resume: bool = False, overwrite: bool = False
     ) -> OutputFolder:
-        """Make and lock the folder; keep files that can be resumed, and remove files that are replaced.
+        """Make and lock the folder and write its request, unless it is finished and resumed.
 
-        OutputExistsError if the folder is in use, MismatchError if the output to resume has another request,
-        StoreError if another process writes the folder.
+        Files that can be resumed stay; files that are replaced are removed, after the request has taken their
+        owner's place: a kill leaves the old output, or the new one, unfinished. OutputExistsError if the
+        folder is in use, MismatchError if the output to resume has another request, StoreError if another
+        process writes the folder.
         """
         with disk_errors(path):
             check_folder(path, kind, resume=resume, overwrite=overwrite)
@@ -119,12 +61,7 @@ class OutputFolder:
             folder = cls(path)
             try:
                 check_folder(path, kind, resume=resume, overwrite=overwrite)  # nobody else changes it now
-                for leftover in path.rglob("*.tmp"):
-                    leftover.unlink()
-                if resume and any(path.iterdir()):
-                    check_same_request(path, kind, request)
-                else:
-                    folder._remove(kind)
+                folder._begin(kind, request, resume)
             except BaseException:
                 folder.close()
                 raise
@@ -132,19 +69,39 @@ class OutputFolder:
 
     def close(self) -> None:
         """Unlock the folder for other processes."""
-        self._unlock()
+        self._close()
 
-    def _remove(self, kind: OutputKind) -> None:
-        """Remove what a command of this kind wrote."""
-        contents = {path for pattern in kind.contents for path in self.path.glob(pattern)}
-        marks = [self.path / name for name in kind.marks]
-        for path in sorted(contents - set(marks)):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        for path in marks:
-            path.unlink(missing_ok=True)
+    def _begin(self, kind: OutputKind, request: Request, resume: bool) -> None:
+        _tidy(self.path, kind)
+        mark = self.path / kind.marks[0]
+        stored: Request = {}
+        if not _is_free(self.path, kind):
+            stored = check_same_request(self.path, kind, request) if resume else kind.read_request(self.path)
+            if resume and REPLACES not in stored:
+                if not kind.is_finished(self.path):
+                    write_json(mark, request)
+                return
+        replaced = kind.files(self.path, stored.get(REPLACES, ()))
+        if replaced:
+            names = [path.relative_to(self.path).as_posix() for path in replaced]
+            write_json(mark, {**request, REPLACES: names})
+            for path in replaced:
+                remove(path)
+        for pattern in kind.folders:
+            for inner in self.path.glob(pattern):
+                remove_if_empty(inner)
+        write_json(mark, request)
+
+
+def _tidy(folder: Path, kind: OutputKind) -> None:
+    """Remove files that a killed process left half written, also one of an earlier version."""
+    remove_leftovers(folder)
+    for pattern in kind.folders:
+        for inner in folder.glob(pattern):
+            remove_leftovers(inner)
+    for pattern in (*kind.marks, *kind.contents):
+        for path in folder.glob(f"{pattern}.tmp"):
+            remove(path)
 
 
 def check_modes(name: str, *, resume: bool, overwrite: bool) -> None:
@@ -155,9 +112,21 @@ def check_modes(name: str, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def check_folder(path: Path, kind: OutputKind, *, resume: bool = False, overwrite: bool = False) -> None:
-    """OutputExistsError if the folder is in use and cannot be resumed or replaced."""
-    if _is_free(path):
+def check_folder(
+    path: Path,
+    kind: OutputKind,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    inputs: Iterable[Any] = (),
+) -> None:
+    """OutputExistsError if the folder is in use and cannot be resumed or replaced.
+
+    InputError if it is one of the command's `inputs`, would remove one, or belongs to another output.
+    """
+    check_no_owner(path)
+    check_inputs(path, kind.files(path) if overwrite else (), inputs, overwrite=overwrite)
+    if _is_free(path, kind):
         return
     elsewhere = f"give another folder with {argument('out')}"
     try:
@@ -181,15 +150,16 @@ def check_folder(path: Path, kind: OutputKind, *, resume: bool = False, overwrit
         )
 
 
-def _is_free(path: Path) -> bool:
+def _is_free(path: Path, kind: OutputKind) -> bool:
     """Whether the folder is empty, apart from leftovers of a process killed before its first rename."""
     if not os.path.lexists(path):
         return True
-    return path.is_dir() and all(inner.suffix == ".tmp" for inner in path.iterdir())
+    earlier = [f"{mark}.tmp" for mark in kind.marks]
+    return path.is_dir() and all(is_leftover(inner) or inner.name in earlier for inner in path.iterdir())
 
 
-def check_same_request(path: Path, kind: OutputKind, request: Request) -> None:
-    """MismatchError, naming every difference, where the folder was made for another request."""
+def check_same_request(path: Path, kind: OutputKind, request: Request) -> Request:
+    """The request of a folder; MismatchError, naming every difference, where it is another one."""
     stored = kind.read_request(path)
     if stored and (differing := differences(stored, as_stored(request), kind.sections)):
         dates = [own.stored.strip("'") for own in differing if own.name.endswith(f".{PROMPTS}.date")]
@@ -198,12 +168,15 @@ def check_same_request(path: Path, kind: OutputKind, request: Request) -> None:
             f"{path} cannot be resumed because the settings differ: {'; '.join(map(str, differing))}. Use "
             f"the same settings{dated}, or add {option('overwrite')}"
         )
+    return stored
 
 
-def check_file(path: Path, *, overwrite: bool) -> None:
-    """OutputExistsError if a file may not be written."""
+def check_file(path: Path, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
+    """OutputExistsError if a file may not be written, InputError if it is one of the command's `inputs`."""
     if path.is_dir():
         raise OutputExistsError(f"{path} is a folder; give a file with {argument('out')}")
+    check_no_owner(path)
+    check_inputs(path, (), inputs, overwrite=overwrite)
     check_free(path, overwrite=overwrite)
 
 
@@ -216,26 +189,61 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def files_in(folder: Path, names: Iterable[str], *, overwrite: bool) -> list[Path]:
-    """Paths of files to be written into a folder; OutputExistsError before any of them is."""
+@contextlib.contextmanager
+def owned_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """The path of a file to write, in a folder that is made, and locked until the context ends.
+
+    Errors as for `check_file`, and StoreError if another process writes the file.
+    """
+    check_file(path, overwrite=overwrite)
+    make_folder(path.parent)
+    with disk_errors(path):
+        unlock = _unless_another_writes(path, lock_name, "file")
+    try:
+        check_file(path, overwrite=overwrite)
+        remove_leftovers(path.parent)
+        yield path
+    finally:
+        unlock()
+
+
+@contextlib.contextmanager
+def owned_files(folder: Path, names: Sequence[str], *, overwrite: bool) -> Iterator[list[Path]]:
+    """Paths of files to write into a folder, which is made, and locked until the context ends.
+
+    OutputExistsError before any of them is written, StoreError if another process writes the folder.
+    """
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputExistsError(f"{folder} is a file; give a folder with {argument('out')}")
     files = [folder / name for name in names]
     for file in files:
-        check_free(file, overwrite=overwrite)
+        check_file(file, overwrite=overwrite)
     make_folder(folder)
-    return files
+    unlock = _locked(folder)
+    try:
+        for file in files:
+            check_file(file, overwrite=overwrite)
+        remove_leftovers(folder)
+        yield files
+    finally:
+        unlock()
 
 
 def _locked(folder: Path) -> Callable[[], None]:
     """Lock a folder; the function that unlocks it. StoreError if another process writes the folder."""
+    return _unless_another_writes(folder, lock, "folder")
+
+
+def _unless_another_writes(
+    path: Path, locked: Callable[[Path], Callable[[], None] | None], kind: str
+) -> Callable[[], None]:
     try:
-        unlock = lock(folder)
-    except NoLocks:
+        unlock = locked(path)
+    except NoLocks:  # every file is whole all the same, and parts name their request
         return lambda: None
     if unlock is None:
         raise StoreError(
-            f"{folder}: another process is writing this folder; wait for it, or give another folder with "
+            f"{path}: another process is writing this {kind}; wait for it, or give another {kind} with "
             f"{argument('out')}"
         )
     return unlock

@@ -15,8 +15,9 @@ import numpy as np
 
 from culnig.errors import StoreError, option
 from culnig.store import schema
-from culnig.store.files import open_hdf5, read_json
-from culnig.store.output_folder import OutputKind
+from culnig.store.files import read_json
+from culnig.store.hdf5 import open_hdf5
+from culnig.store.output_kind import REPLACES, OutputKind
 from culnig.store.prompts import without_prompts
 
 RECORD_SECTIONS = ("model", "settings", "benchmarks")
@@ -50,12 +51,24 @@ def read_run_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def _is_finished(folder: Path) -> bool:
+    return (folder / schema.SCORES_FILE).exists() and REPLACES not in read_run_record(folder)
+
+
+RUN_CONTENTS = (
+    schema.SCORES_FILE,
+    f"{schema.PARTS_FOLDER}/*.h5",
+    f"{schema.ITEMS_FOLDER}/part-*.h5",
+    f"{schema.TENSORS_FOLDER}/part-*.h5",
+)
+"""Patterns of a run's files beside run.json."""
+
 RUN = OutputKind(
     "a run",
     read_run_record,
-    lambda folder: (folder / schema.SCORES_FILE).exists(),
+    _is_finished,
     marks=(schema.RUN_FILE,),
-    contents=(schema.SCORES_FILE, schema.PARTS_FOLDER, schema.ITEMS_FOLDER, schema.TENSORS_FOLDER),
+    contents=RUN_CONTENTS,
     sections=(*RECORD_SECTIONS, "shard"),
 )
 
@@ -78,10 +91,10 @@ def open_scores(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def check_owner(file: h5py.File, expected: str) -> None:
-    """StoreError if a part belongs to another run."""
+def check_owner(file: h5py.File, expected: str, *, optional: bool = False) -> None:
+    """StoreError if a file belongs to another run; with `optional`, it need not name one."""
     owner = file.attrs.get(schema.RUN_ID)
-    if owner != expected:
+    if owner != expected and not (optional and owner is None):
         raise StoreError(
             f"{file.filename}: belongs to another run ({str(owner)[:12]}…, expected {expected[:12]}…); "
             f"put the right file back, or remove it and repeat the same scoring with {option('resume')}"

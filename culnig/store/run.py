@@ -23,10 +23,11 @@ from culnig.errors import StoreError, UnknownNameError, argument, command, optio
 from culnig.provenance import file_hash
 from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store import schema, tables
-from culnig.store.data_parts import Part, belongs_to, read_part
-from culnig.store.files import open_hdf5
+from culnig.store.data_parts import Part, belongs_to, check_items, data_files, read_part, rows_of
+from culnig.store.hdf5 import open_hdf5
 from culnig.store.item_scores import ItemScores
-from culnig.store.record import one_of, open_scores, read_run_record, run_id
+from culnig.store.output_kind import REPLACES
+from culnig.store.record import check_owner, one_of, open_scores, read_run_record, run_id
 from culnig.store.tensors import Tensors
 
 if TYPE_CHECKING:
@@ -79,11 +80,11 @@ class Run:
                 f"add others when scoring, with {argument('scorers')}",
             )
         self.scores_file = self.folder / schema.SCORES_FILE
-        if not self.scores_file.exists():
+        if REPLACES in self.record or not self.scores_file.exists():
             raise StoreError(
                 f"{self.folder}: the run is not finished; repeat the same scoring with {option('resume')}"
             )
-        with open_scores(self.scores_file) as file:
+        with self._open_scores() as file:
             segments = tables.read_layout(file).segments
             self.layout = Layout(segments, self.record["model"].get("layout_hash"))
             benchmarks = tables.group_at(file, schema.BENCHMARKS)
@@ -92,9 +93,15 @@ class Run:
             }
 
     @contextlib.contextmanager
+    def _open_scores(self) -> Iterator[h5py.File]:
+        with open_scores(self.scores_file) as file:
+            check_owner(file, self.run_id, optional=True)  # another one may have replaced it
+            yield file
+
+    @contextlib.contextmanager
     def _benchmark(self, name: str) -> Iterator[h5py.Group]:
         self.stored(name)
-        with open_scores(self.scores_file) as file:
+        with self._open_scores() as file:
             yield tables.group_at(tables.group_at(file, schema.BENCHMARKS), name)
 
     @cached_property
@@ -136,7 +143,7 @@ class Run:
         Yields the columns and, for each of the tables, the values (row, neuron of the range). They are in
         buffers that the next step overwrites, so a caller may change them in place.
         """
-        with open_scores(self.scores_file) as file:
+        with self._open_scores() as file:
             group = tables.group_at(file, schema.BENCHMARKS)
             datasets = []
             for name, table, rows in chosen:
@@ -186,15 +193,7 @@ class Run:
 
         StoreError if the run has none, or a part is missing, damaged or another run's.
         """
-        parts = self._parts(name, schema.ITEMS_FOLDER, "item")
-        n_items = self.stored(name).n_items
-        indices = np.concatenate([part.prompts.item for part in parts]) if parts else np.zeros(0)
-        if not np.array_equal(np.sort(indices), np.arange(n_items)):
-            raise StoreError(
-                f"{self.folder / schema.ITEMS_FOLDER}: the parts of {name!r} hold {len(set(indices))} of "
-                f"{n_items} items; a part is missing or stored twice"
-            )
-        return parts
+        return self._parts(name, schema.ITEMS_FOLDER, "item")
 
     def tensor_parts(self, name: str) -> list[Part]:
         """Parts with the tensors of the chosen items of a benchmark, in the order of scoring.
@@ -249,26 +248,19 @@ class Run:
                 f"{option('level', level)}"
             )
         kind = schema.ITEMS_FORMAT if level == "item" else schema.TENSORS_FORMAT
-        paths = [path for path in self._data_files(folder) if belongs_to(path, name)]
+        stored = data_files(self.folder, folder, self.record)
+        paths = [path for path in stored if belongs_to(path, name)]
         parts = [read_part(path, kind, n_items) for path in paths]
         for part in parts:
             if part.name.run_id != self.run_id or part.name.benchmark != name:
                 raise StoreError(
                     f"{part.path} belongs to another run; put the right file back or score again"
                 )
+        expected = np.arange(n_items)
+        if patterns := self.record["settings"].get("items"):
+            expected = rows_of(self.outcomes(name).id.tolist(), patterns)
+        check_items(self.folder / folder, name, parts, expected)
         return sorted(parts, key=lambda part: (part.name.portion, part.name.first_batch))
-
-    def _data_files(self, folder: str) -> list[Path]:
-        """Files of a level; StoreError if one that the run was finished with is missing."""
-        files = sorted((self.folder / folder).glob("part-*.h5"))
-        recorded = self.record.get(schema.DATA_FILES)
-        if isinstance(recorded, list):
-            present = {path.relative_to(self.folder).as_posix() for path in files}
-            expected = {str(name) for name in recorded if str(name).startswith(folder)}
-            if missing := sorted(expected - present):
-                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-                raise StoreError(f"{self.folder / missing[0]} is missing{more}; put it back or score again")
-        return files
 
     def to_pandas(self, name: str) -> Any:
         """Item table of a benchmark as a pandas DataFrame, one row per item in file order.

@@ -234,7 +234,7 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
         raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
     if isinstance(member, h5py.Dataset):
         if _is_elsewhere(member):
-            raise StoreError(f"{_where(group, name)} is stored in another file; that is not read")
+            raise StoreError(f"{_where(group, name)} stores its data in another file; it is not read")
         check_claim(member, member.size * max(1, member.dtype.itemsize))
     return member
 

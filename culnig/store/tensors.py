@@ -27,7 +27,7 @@ from culnig.store import schema, tables
 from culnig.store.compression import Compression, packed, tall_chunks, write_column
 from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
 from culnig.store.direct import DirectReader, contiguous, new_buffer, offset_in_file, write_at
-from culnig.store.files import disk_errors, temporary_path
+from culnig.store.files import disk_errors
 
 ITEM_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _STORED_AS = {"float32": "f4", "float16": "f2", "bfloat16": "u2"}
@@ -59,7 +59,7 @@ class TensorsWriter:
         self._stack = contextlib.ExitStack()
         file = self._stack.enter_context(new_part(path, schema.TENSORS_FORMAT, name, prompts))
         self._path = path
-        self._descriptor = os.open(temporary_path(path), os.O_WRONLY)
+        self._descriptor = os.open(file.temporary, os.O_WRONLY)
         self._stack.callback(os.close, self._descriptor)
         formats = {schema.ACTIVATION: number_format, schema.GRADIENT: gradient_format(number_format)}
         self._file = file

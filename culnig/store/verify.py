@@ -10,11 +10,11 @@ from typing import NamedTuple
 import h5py
 
 from culnig.core.neurons import Layout
-from culnig.errors import StoreError
+from culnig.errors import StoreError, option
 from culnig.provenance import file_hash
 from culnig.store import schema, tables
 from culnig.store.data_parts import read_part
-from culnig.store.files import open_hdf5
+from culnig.store.hdf5 import open_hdf5
 from culnig.store.pairs import for_each_pair
 from culnig.store.record import read_run_record
 from culnig.store.run import Run
@@ -64,6 +64,26 @@ def verify_run(folder: Path) -> Iterator[FileState]:
         for name in run.benchmarks if run.level != "culture" else ():
             if problem := _problem(partial(read_parts, name)):
                 yield FileState(f"items of {name}", 0, problem)
+
+
+def check_finished(folder: Path) -> None:
+    """StoreError if a file that a run was finished with is gone or another one.
+
+    `scores.h5` is read whole, and which items there are in item scores and tensors.
+    """
+    expected = read_run_record(folder).get(schema.HASHES, {}).get(schema.SCORES_FILE)
+    advice = f"put the right file back, or score again with {option('overwrite')}"
+    if expected is not None and file_hash(folder / schema.SCORES_FILE) != expected:
+        raise StoreError(
+            f"{folder / schema.SCORES_FILE} changed after the run was finished (its SHA-256 is not "
+            f"{expected[:12]}…); {advice}"
+        )
+    run = Run(folder)
+    try:
+        for name in run.benchmarks if run.level != "culture" else ():
+            run.item_parts(name) if run.level == "item" else run.tensor_parts(name)
+    except StoreError as error:
+        raise StoreError(f"{error.args[0]}; or score again with {option('overwrite')}") from None
 
 
 def _state(folder: Path, path: Path, problem: str | None) -> FileState:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,10 +30,13 @@ from culnig.provenance import file_hash
 from culnig.store import schema, tables
 from culnig.store.compression import Compression, write_column
 from culnig.store.data_parts import part_file
-from culnig.store.files import disk_errors, whole_hdf5, write_json
-from culnig.store.output_folder import OutputFolder, as_stored, check_same_request
-from culnig.store.record import RUN, check_owner, open_scores, run_id
+from culnig.store.files import disk_errors, make_folder, remove, remove_matching, write_json
+from culnig.store.hdf5 import whole_hdf5
+from culnig.store.output_folder import OutputFolder, check_same_request
+from culnig.store.output_kind import as_stored
+from culnig.store.record import RUN, check_owner, open_scores, read_run_record, run_id
 from culnig.store.sums import add_benchmark
+from culnig.store.verify import check_finished
 
 CHECKPOINT_SECONDS = 30.0
 _WRITING_SHARE = 0.02
@@ -101,14 +103,16 @@ class RunWriter:
     ) -> RunWriter:
         """Start a run folder, or continue one; raises the errors of `OutputFolder.open`."""
         writer = cls(folder, record, layout, compression)
-        writer._output = OutputFolder.open(folder, RUN, record, resume=resume, overwrite=overwrite)
+        writer._output = OutputFolder.open(folder, RUN, writer._record, resume=resume, overwrite=overwrite)
         try:
-            with disk_errors(folder):
-                if writer.finished:  # killed after the last rename, or resumed for nothing
-                    writer.complete()
-                else:
-                    writer.record_more()
-                    (folder / schema.PARTS_FOLDER).mkdir(exist_ok=True)
+            if not writer.finished:
+                make_folder(folder / schema.PARTS_FOLDER)
+            elif read_run_record(folder).get("complete") is True:  # resumed for nothing
+                check_finished(folder)
+                writer._remove_parts()
+            else:  # killed after the last rename
+                check_finished(folder)
+                writer.complete()
         except BaseException:
             writer.close()
             raise
@@ -183,8 +187,7 @@ class RunWriter:
     def data_file(self, folder: str, portion: Portion, first_batch: int) -> Path:
         """Path of the item scores or tensors of some batches of a portion."""
         parent = self.folder / folder
-        with disk_errors(parent):
-            parent.mkdir(exist_ok=True)
+        make_folder(parent)
         return parent / part_file(portion.benchmark, portion.number, first_batch)
 
     def discard_data(self, folder: str, portion: Portion, batches_done: int) -> None:
@@ -192,7 +195,7 @@ class RunWriter:
         for path in (self.folder / folder).glob("part-*.h5"):
             match = re.fullmatch(rf"part-{re.escape(portion.name)}-(\d{{6,}})\.h5", path.name)
             if match and int(match[1]) >= batches_done:
-                path.unlink()
+                remove(path)
 
     def require_data(self, portion: Portion, paths: Iterable[Path]) -> None:
         """StoreError if item scores or tensors of scored batches are missing."""
@@ -226,6 +229,7 @@ class RunWriter:
         """The group that the benchmarks of `scores.h5` go into; the file appears when the context ends."""
         with whole_hdf5(self.folder / schema.SCORES_FILE) as file:
             file.attrs.update(_marked({}))
+            file.attrs[schema.RUN_ID] = self.run_id
             tables.write_layout(file, self._layout)
             yield file.create_group(schema.BENCHMARKS)
 
@@ -262,7 +266,10 @@ class RunWriter:
         facts = {schema.DATA_FILES: data} if data else {}
         hashes = {schema.SCORES_FILE: file_hash(self.folder / schema.SCORES_FILE)}
         self.record_more(complete=True, **{schema.HASHES: hashes}, **facts)
-        shutil.rmtree(self.folder / schema.PARTS_FOLDER, ignore_errors=True)
+        self._remove_parts()
+
+    def _remove_parts(self) -> None:
+        remove_matching(self.folder / schema.PARTS_FOLDER, "*.h5")
         self.close()
 
     def _part(self, portion: Portion) -> Path:

@@ -188,7 +188,8 @@ def run_arm(
 
     def save(model: Any) -> None:
         if watching.save is not None:
-            watching.save(model, folder)
+            keep = watching.save
+            training_folder.save_model(lambda path: keep(model, path))
 
     with training_folder, given_back(bound, plan) as before:
         trained = fit(

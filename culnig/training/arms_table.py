@@ -8,6 +8,7 @@ next to them.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from culnig.core.text import csv_row
 from culnig.errors import StoreError
 from culnig.evaluation.folder import with_todays_names
 from culnig.evaluation.results import as_json, metrics_of, values_of
-from culnig.store.files import read_json, whole_file
+from culnig.store.files import read_json, write_text
 from culnig.training.folder import ARMS_FORMAT
 
 FORMAT_VERSION = 1
@@ -118,20 +119,21 @@ _CSV = ("arm", "against", "benchmark", "kind", "metric", "before", "after")
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write changes and contrasts as CSV; `against` is empty where it is the untrained model."""
     columns = (*_CSV, "change", "low", "high", "p_value", "p_holm", "seeds_low", "seeds_high")
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for row in rows:
-            change, seeds = row["change"], row.get("by_seed") or [None]
-            writer.writerow(
-                csv_row(
-                    [
-                        *(row.get(name) for name in _CSV),
-                        *(change["effect"], *change["interval"], change["p_value"], row["p_holm"]),
-                        *(min(seeds), max(seeds)),
-                    ]
-                )
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for row in rows:
+        change, seeds = row["change"], row.get("by_seed") or [None]
+        writer.writerow(
+            csv_row(
+                [
+                    *(row.get(name) for name in _CSV),
+                    *(change["effect"], *change["interval"], change["p_value"], row["p_holm"]),
+                    *(min(seeds), max(seeds)),
+                ]
             )
+        )
+    write_text(path, text.getvalue())
 
 
 def read_arms(folder: Path) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def compare_arms(
     names = check_arms(arms)
     training = Training.prepare(
         *(plan, task, TrainingFolder(Path(out), ARMS_FILE)),
+        model=model,
         data_dir=data_dir,
         resume=resume,
         overwrite=overwrite,

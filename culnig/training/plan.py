@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,8 @@ from culnig.models.base import BoundModel
 from culnig.models.named import model_without_weights
 from culnig.models.settings import LoadOptions
 from culnig.selection.neuron_set import NeuronSet, as_neuron_set
-from culnig.store.files import make_folder, whole_file
-from culnig.store.output_folder import check_file
+from culnig.store.files import CHECKSUM, write_text
+from culnig.store.output_folder import check_file, owned_file
 from culnig.training.ranking import Direction, Granularity, RankBy, Unit, ranked, units, within_budget
 from culnig.training.weights import Part, Weights, joined
 
@@ -135,10 +136,9 @@ class Plan:
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file; OutputExistsError if it exists."""
-        check_file(path, overwrite=overwrite)
-        make_folder(path.parent)
-        with whole_file(path) as temporary:
-            temporary.write_text(self.text(), encoding="utf-8")
+        text = self.text()
+        with owned_file(path, overwrite=overwrite):
+            write_text(path, f"{text}{CHECKSUM}: {sha256(text.encode()).hexdigest()}\n")
 
     def text(self) -> str:
         """The file's text, one line for each row of a table."""
@@ -177,7 +177,7 @@ def plan_training(
     """
     settings = PlanSettings(budget, direction, granularity, rank_by, keep_neurons, seed)
     if out is not None:
-        check_file(Path(out), overwrite=overwrite)
+        check_file(Path(out), overwrite=overwrite, inputs=(neurons, model))
     chosen = as_neuron_set(neurons)
     plan = make_plan(_skeleton(model, chosen, loading), chosen, settings)
     if out is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from culnig.core.data_files import check_yaml
 from culnig.core.neurons import Neuron
 from culnig.errors import StoreError, argument, command
 from culnig.selection.neuron_set import NeuronSet
+from culnig.store.files import CHECKSUM
 from culnig.training.plan import FORMAT, FORMAT_VERSION, Plan, PlanSettings
 from culnig.training.weights import Part
 
@@ -58,7 +60,19 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         raise StoreError(f"{path}: not a plan: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise StoreError(f"{path}: not a plan: it holds a YAML {type(document).__name__}, expected a mapping")
+    if CHECKSUM in document and document[CHECKSUM] != _checksum(text):
+        raise StoreError(
+            f"{path}: what it holds differs from what was written: it is damaged, or was edited. Put the "
+            f"right file back, or make a new one with {command('modules')}; if you edited it yourself, "
+            f"remove its last line ({CHECKSUM!r})"
+        )
     return document
+
+
+def _checksum(text: str) -> str:
+    """SHA-256 of a plan's lines before the last."""
+    lines = text.splitlines(keepends=True)
+    return sha256("".join(lines[:-1]).encode()).hexdigest()
 
 
 def _plan(document: Mapping[str, Any]) -> Plan:

@@ -50,6 +50,7 @@ class Training:
         task: str,
         folder: TrainingFolder,
         *,
+        model: str | Path | BoundModel,
         data_dir: Path | None,
         resume: bool,
         overwrite: bool,
@@ -59,14 +60,14 @@ class Training:
         check_modes("a training", resume=resume, overwrite=overwrite)
         settings, loading = split_options(options)
         settings = replace(settings, prompt_date=chosen_date(settings.prompt_date).isoformat())
-        if not isinstance(plan, Plan):
-            plan = read_plan(Path(plan))
+        opened = plan if isinstance(plan, Plan) else read_plan(Path(plan))
         benchmark = registry.benchmark(task)
         processes = launched()
         if processes.is_first:
-            folder.prepare(overwrite=overwrite, resume=resume)
+            inputs = (model, plan if isinstance(plan, Path | str) else None, task, data_dir)
+            folder.prepare(overwrite=overwrite, resume=resume, inputs=inputs)
         read = read_task(benchmark, data_dir, settings.examples, settings.seed)
-        return cls(plan, read, settings, loading, folder, processes)
+        return cls(opened, read, settings, loading, folder, processes)
 
     def load(self, model: str | Path | BoundModel, say: Say) -> tuple[BoundModel, Encoder, list[EncodedItem]]:
         """The model, checked against the plan, what encodes its items, and the task's examples."""
@@ -107,7 +108,14 @@ def train(
     """
     folder = TrainingFolder(Path(out), TRAINING_FILE)
     training = Training.prepare(
-        plan, task, folder, data_dir=data_dir, resume=resume, overwrite=overwrite, options=options
+        plan,
+        task,
+        folder,
+        model=model,
+        data_dir=data_dir,
+        resume=resume,
+        overwrite=overwrite,
+        options=options,
     )
     first = training.processes.is_first
     say = say if first else say_nothing
@@ -127,7 +135,9 @@ def train(
                 folder,
                 progress=lambda done, total: (progress if first else no_progress)("train", done, total),
                 say=say,
-                save=lambda trained_model: save_model(bound, trained_model, folder.path),
+                save=lambda trained_model: folder.save_model(
+                    lambda path: save_model(bound, trained_model, path)
+                ),
             )
             if first:
                 training.plan.write(folder.path / PLAN_FILE, overwrite=True)

@@ -16,7 +16,8 @@ from culnig.core.progress import Say, say_nothing
 from culnig.errors import BindingError, EnvironmentProblem, InputError, TrainingError, argument, option
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
-from culnig.training.folder import COMPLETE, LOG_COLUMNS, TrainingFolder
+from culnig.store.files import disk_errors, foreign_disk_errors, make_folder
+from culnig.training.folder import LOG_COLUMNS, TrainingFolder
 from culnig.training.label_loss import Examples, LabelLoss, collate
 from culnig.training.plan import Plan
 from culnig.training.settings import TrainSettings
@@ -76,11 +77,13 @@ def fit(
             if settings.lora_rank is None
             else sum(p.numel() for p in model.parameters() if p.requires_grad)
         )
-        checkpoint = folder.last_checkpoint()
-        if trainer.is_world_process_zero():
-            folder.drop_broken_checkpoints()
+        checkpoint = folder.usable_checkpoint(say)
         trainer.accelerator.wait_for_everyone()
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if trainer.is_world_process_zero():
+            folder.drop_checkpoints_except(checkpoint)
+        trainer.accelerator.wait_for_everyone()
+        with contextlib.suppress(_AllStepsDone):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
         check_finite(model, trainer.state.global_step, folder)
         log = tuple(
@@ -244,15 +247,24 @@ class _LabelTrainer(Trainer):
             return
         target = Path(str(output_dir or self.args.output_dir))
         check_finite(self.model, self.state.global_step, self._folder)
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         weights = {name: parameter.detach().contiguous() for name, parameter in self._trained().items()}
         save_file(weights, target / TRAINED)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write weights, optimizer and random state; EnvironmentProblem if the disk is full."""
+        with disk_errors(self._folder.checkpoints), foreign_disk_errors():
+            super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         stored = load_file(Path(resume_from_checkpoint) / TRAINED)
         with torch.no_grad():
             for name, parameter in self._trained().items():
                 parameter.copy_(stored[name])
+
+
+class _AllStepsDone(Exception):
+    """The checkpoint is that of the last step; transformers' Trainer would add another."""
 
 
 class _Reporting(TrainerCallback):
@@ -264,6 +276,8 @@ class _Reporting(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Report the first step."""
         self._progress(state.global_step, state.max_steps)
+        if state.global_step >= state.max_steps:
+            raise _AllStepsDone
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Count a step; log the last one, and each before a checkpoint, so that a resumed log is the same."""
@@ -280,4 +294,4 @@ class _Reporting(TrainerCallback):
         """Mark the checkpoint as complete."""
         if state.is_world_process_zero:
             self._folder.write_log([row for row in state.log_history if "loss" in row])
-            (self._folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            self._folder.complete_checkpoint(self._folder.checkpoints / f"checkpoint-{state.global_step}")

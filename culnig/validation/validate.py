@@ -20,8 +20,10 @@ from culnig.errors import StoreError
 from culnig.provenance import versions
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
-from culnig.store.files import read_json, write_json
-from culnig.store.output_folder import OutputFolder, OutputKind
+from culnig.store.files import make_folder, read_json, remove, whole_files, write_json
+from culnig.store.output_folder import OutputFolder
+from culnig.store.output_kind import OutputKind
+from culnig.store.record import RUN_CONTENTS
 from culnig.store.run import Run
 from culnig.validation.effects import Effects, measure_effects
 from culnig.validation.methods import (
@@ -41,6 +43,7 @@ from culnig.validation.world import GENERAL_FACTS
 FORMAT = "culnig-validation"
 FORMAT_VERSION = 1
 RESULTS_FILE = "results.json"
+REQUEST_FILE = "request.json"
 
 KNOWN = 0.95
 POINTS = 0.05
@@ -126,7 +129,9 @@ def validate(
     settings = PlantedSettings(seed, cultures, questions, neurons_per_culture, layers, mlp_width)
     with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
         folder = Path(temporary) if out is None else Path(out)
-        with contextlib.closing(OutputFolder.open(folder, VALIDATION, {}, overwrite=overwrite)):
+        with contextlib.closing(
+            OutputFolder.open(folder, VALIDATION, _request(settings), overwrite=overwrite)
+        ):
             say(
                 f"planting {settings.n_planted:,} of {layers * mlp_width:,} MLP neurons: "
                 f"{neurons_per_culture} for each of {cultures} cultures and as many for all"
@@ -191,19 +196,38 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
 
 
 def _read_results(folder: Path) -> dict[str, Any]:
-    document = read_json(folder / RESULTS_FILE, "a validation")
+    mark = REQUEST_FILE if (folder / REQUEST_FILE).exists() else RESULTS_FILE
+    document = read_json(folder / mark, "a validation")
     if document.get("format") != FORMAT:
         raise StoreError(f"{folder}: format is {document.get('format')!r}, expected {FORMAT!r}")
     return document
 
 
-VALIDATION = OutputKind("a validation", _read_results, lambda folder: True, marks=(RESULTS_FILE,))
+def _request(settings: PlantedSettings) -> dict[str, Any]:
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "settings": asdict(settings)}
+
+
+VALIDATION = OutputKind(
+    "a validation",
+    _read_results,
+    lambda folder: not (folder / REQUEST_FILE).exists(),
+    marks=(REQUEST_FILE, RESULTS_FILE),
+    contents=(
+        "run/run.json",
+        *(f"run/{name}" for name in RUN_CONTENTS),
+        *(f"model/{name}" for name in ("*config.json", "model*.safetensors*", "tokenizer*", "*.jinja")),
+        "planted/*.neurons.json",
+    ),
+)
 
 
 def write_outputs(validation: Validation, folder: Path) -> None:
     """Add model, planted sets and figures to the run in `folder`; results.json is written last."""
     planted = validation.planted
-    planted.write_model(folder / "model")
+    make_folder(folder / "model")
+    with whole_files(folder / "model") as temporary:
+        planted.write_model(temporary)
     for name, chosen in planted.sets.items():
         chosen.write(folder / "planted" / f"{file_name(name.replace(' ', '-'))}.neurons.json")
     write_json(folder / RESULTS_FILE, validation.document())
+    remove(folder / REQUEST_FILE)

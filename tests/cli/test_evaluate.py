@@ -12,6 +12,7 @@ from culnig.evaluation.parts import EvaluationParts
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.run import Run
 from tests.cli.test_interruption import start, wait_for
+from tests.stored import document_of
 from tests.tiny_models import tiny_model
 from tests.tolerances import assert_probabilities_equal
 
@@ -103,7 +104,7 @@ def test_interrupted_in_any_condition_it_resumes_to_the_same_files(
     assert culnig(*asked, "--resume").code == 0
     same_files(whole, folder)
     again = culnig(*asked, "--resume", "--json")  # nothing is left to do
-    assert again.json["rows"] == json.loads((whole / "results.json").read_text())["rows"]
+    assert again.json["rows"] == document_of(whole / "results.json")["rows"]
 
 
 def test_a_killed_evaluation_resumes_to_the_same_files(culnig, whole, model_folder, sets, tmp_path):
@@ -139,15 +140,13 @@ def test_prompts_that_are_not_shared_give_the_same_table(culnig, whole, model_fo
             benchmarks=BENCHMARKS,
         )
     )
-    for row, other in zip(
-        done.json["rows"], json.loads((whole / "results.json").read_text())["rows"], strict=True
-    ):
+    for row, other in zip(done.json["rows"], document_of(whole / "results.json")["rows"], strict=True):
         assert (row["condition"], row["accuracy"]) == (other["condition"], other["accuracy"])
         assert_probabilities_equal(row["p_gold"], other["p_gold"])
 
 
 def test_the_parts_of_the_accuracy_lost_are_in_every_row(whole):
-    for row in json.loads((whole / "results.json").read_text())["rows"]:
+    for row in document_of(whole / "results.json")["rows"]:
         if row["condition"] == "unmasked":
             assert row["loss"] is None
             continue
@@ -165,7 +164,7 @@ def test_a_matrix_masks_each_culture_and_evaluates_all(culnig, model_folder, set
     assert "Related cultures change by" in done.out  # Spain and Mexico are related
     shown = culnig("inspect", output)
     assert "rows masked, columns evaluated" in shown.out
-    matrices = json.loads((output / "results.json").read_text())["matrix"]
+    matrices = document_of(output / "results.json")["matrix"]
     assert [matrix["metric"] for matrix in matrices] == ["accuracy", "option_accuracy", "p_gold"]
     for matrix in matrices:
         assert matrix["masked"] == matrix["evaluated"] == list(CULTURES)
@@ -234,7 +233,7 @@ def test_neurons_are_replaced_by_what_they_did_in_a_run(
     assert list(rows) == ["unmasked", name, f"random 0 like {name}"]
     assert [row["mask"] for row in rows.values()] == ["scale", mask, mask]
     assert rows[name]["change"]["p_gold"]["effect"] != 0
-    document = json.loads((output / "results.json").read_text())
+    document = document_of(output / "results.json")
     assert document["settings"]["means"] == {"run": Run(item_run).run_id, "prompts": 3}
     assert mask in culnig("inspect", output).out
     assert name in culnig("compare", output).out
@@ -400,7 +399,7 @@ def test_an_evaluation_of_an_earlier_version_is_still_read(culnig, whole, tmp_pa
     old = tmp_path / "old"
     old.mkdir()
     (old / "items.h5").write_bytes((whole / "items.h5").read_bytes())
-    document = json.loads((whole / "results.json").read_text())
+    document = document_of(whole / "results.json")
     new = ("of_set", "share", "culture", "log_probability", "calibration_error", "loss", "mcnemar", "p_holm")
     for row in document["rows"]:
         for key in new:

@@ -10,6 +10,7 @@ import pytest
 from culnig.cli import main as cli_main
 from culnig.errors import EnvironmentProblem
 from tests.cli.conftest import score_arguments
+from tests.stored import document_of
 
 
 def test_an_unknown_model_offers_near_names(culnig, tmp_path):
@@ -103,7 +104,7 @@ def test_resume_and_overwrite_together_are_refused(culnig, model_folder, tmp_pat
 def test_a_neuron_set_of_another_model_is_refused(culnig, run_folder, model_folder, tmp_path):
     path = tmp_path / "general.json"
     assert culnig("select", "general", run_folder, "-o", path, "--top-mlp", "0.1").code == 0
-    document = json.loads(path.read_text())
+    document = document_of(path)
     document["layout_hash"] = "0" * 64
     path.write_text(json.dumps(document))
     result = culnig(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -17,6 +15,7 @@ from culnig.validation import planted as planted_module
 from culnig.validation import training
 from culnig.validation.methods import RANDOM
 from tests.planted import BASELINES
+from tests.stored import document_of
 
 SMALL = ("--cultures", 3, "--questions", 4, "--neurons-per-culture", 4, "--layers", 2, "--mlp-width", 32)
 
@@ -59,7 +58,7 @@ def test_an_untrained_world_fails_and_keeps_everything(culnig, hardly_trained, t
     folder = tmp_path / "validation"
     done = culnig("validate", *SMALL, "-o", folder, "--json")
     assert done.code == EXIT_FAILED
-    assert done.json == json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert done.json == document_of(folder / "results.json")
     assert done.json["holds"] is False
     missed = [target["name"] for target in done.json["targets"] if not target["holds"]]
     assert "share of planted facts known" in missed

@@ -10,6 +10,7 @@ from culnig.errors import EnvironmentProblem, OutputExistsError, StoreError
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.folder import prepare_evaluation_folder, read_results, write_evaluation
 from culnig.store import files, tables
+from tests.stored import document_of
 from tests.toy import answered, items
 
 ASKED = items(["China"], questions=4, split="test")
@@ -133,7 +134,7 @@ def test_a_full_disk_keeps_the_old_results(tmp_path, monkeypatch):
 )
 def test_results_of_something_else_are_refused(tmp_path, changes, message):
     folder = write(tmp_path / "eval")
-    document = json.loads((folder / "results.json").read_text())
+    document = document_of(folder / "results.json")
     (folder / "results.json").write_text(json.dumps(document | changes))
     with pytest.raises(StoreError, match=message):
         read_results(folder)

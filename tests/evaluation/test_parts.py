@@ -34,7 +34,7 @@ def test_a_part_comes_back_to_the_bit(tmp_path):
 
 def test_without_resume_parts_are_forgotten(tmp_path):
     begin(tmp_path).save("blend", "unmasked", answered(ASKED, [True] * 4))
-    assert begin(tmp_path).read("blend", "unmasked") is None
+    assert begin(tmp_path, overwrite=True).read("blend", "unmasked") is None
 
 
 def test_a_folder_of_another_request_is_not_resumed(tmp_path):
@@ -91,7 +91,7 @@ def test_resume_refuses_what_is_not_an_evaluation(tmp_path):
 def test_earlier_results_stay_until_new_ones_replace_them(tmp_path):
     answers = {("blend", c.name): answered(ASKED, [True] * 4) for c in CONDITIONS}
     write_evaluation(tmp_path, RECORD, [{"accuracy": 1.0}], answers, CONDITIONS)
-    parts = begin(tmp_path)
+    parts = begin(tmp_path, overwrite=True)
     assert not parts.finished
     assert read_results(tmp_path)["rows"] == [{"accuracy": 1.0}]
     write_evaluation(tmp_path, RECORD, [{"accuracy": 0.5}], answers, CONDITIONS)

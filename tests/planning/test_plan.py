@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
-from culnig.planning.memory import HOST_WORKSPACE, MemoryPlan, largest_token_budget, plan_memory
+from culnig.core.items import Item
+from culnig.core.outcomes import Outcomes
+from culnig.inference.encoding import EncodedItem
+from culnig.planning.memory import HOST_WORKSPACE, MemoryPlan, item_bytes, largest_token_budget, plan_memory
 from culnig.planning.plan import Machine, largest_batch, plan_run, planned_memory
 from culnig.planning.tracing import batch_flops
 from culnig.planning.work import BenchmarkSize, plan_disk, run_flops
@@ -30,10 +35,40 @@ def test_the_largest_batch_is_the_one_with_the_most_tokens():
 
 
 def test_peaks_add_up_the_parts_on_device_and_host():
-    parts = {"weights": 1, "activations": 2, "capture": 4, "score_tables": 8, "runtime": 16}
+    parts = {"weights": 1, "activations": 2, "capture": 4, "score_tables": 8, "runtime": 16, "items": 32}
     on_device, on_host = MemoryPlan(**parts, on_device=True), MemoryPlan(**parts, on_device=False)
-    assert (on_device.device_peak, on_device.host_peak, on_device.peak) == (7, 24, 7)
-    assert (on_host.device_peak, on_host.host_peak, on_host.peak) == (0, 31, 31)
+    assert (on_device.device_peak, on_device.host_peak, on_device.peak) == (7, 56, 7)
+    assert (on_host.device_peak, on_host.host_peak, on_host.peak) == (0, 63, 63)
+
+
+def test_items_cost_what_they_cost_in_this_interpreter(llama):
+    """Ids above 256 are objects of their own in CPython, as those of a real vocabulary are."""
+    text = "Which of these dishes do people eat for breakfast in Spain? "
+
+    def items(n):
+        return [
+            Item(f"q{i}-v1", f"q{i}", "Spain", "identify", f"{i} {text}", ("A", "B", "C", "D"), "A", "Food")
+            for i in range(n)
+        ]
+
+    tracemalloc.start()  # the interpreter's own count
+    try:
+        made = [EncodedItem(item, tuple(map(int, ["1000"] * 16)), 1, (1, 2, 3, 4)) for item in items(2000)]
+        outcomes = Outcomes.empty([each.item for each in made])
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(outcomes.id) == 2000
+    assert item_bytes(2000, 2000 * 16) == pytest.approx(taken, rel=0.4)
+
+
+def test_a_plan_says_what_the_items_cost(llama):
+    sizes = {"few": BenchmarkSize(2, [10]), "many": BenchmarkSize(2, [10] * 100_000)}
+    documents = [
+        planned_memory(llama, {name: size}, token_budget=100, on_device=True) for name, size in sizes.items()
+    ]
+    assert documents[1].host_peak - documents[0].host_peak == documents[1].items - documents[0].items
+    assert 100e6 < documents[1].items < 150e6
 
 
 def test_a_budget_that_fits_fits_and_a_tenth_more_does_not(llama):
@@ -84,7 +119,7 @@ def test_weights_that_need_several_devices_are_spread(llama):
 
 def test_the_memory_of_a_run_is_that_of_its_largest_batch(llama):
     planned = planned_memory(llama, {"toy": SIZE}, token_budget=100, on_device=True)
-    assert planned == plan_memory(llama, 3, 30, 3, on_device=True)
+    assert planned == plan_memory(llama, 3, 30, 3, on_device=True, items=item_bytes(5, 140))
 
 
 def test_scripts_still_find_the_work_that_sharing_saved(llama):

@@ -18,7 +18,7 @@ from culnig.scoring import keepers
 from culnig.scoring.levels import LEVELS
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
-from culnig.store import files, writer
+from culnig.store import files, hdf5, writer
 from tests.alike import variants
 from tests.forked import Child, in_child
 from tests.stored import assert_same, contents, leftovers
@@ -83,7 +83,7 @@ class DiskOperations:
     def __init__(self, kill_at: int | None = None) -> None:
         self.count, self.kill_at = 0, kill_at
         for owner, name in (
-            (files._DiskFile, "write"),
+            (hdf5._DiskFile, "write"),
             (files.os, "fsync"),
             (Path, "replace"),
             (Path, "unlink"),

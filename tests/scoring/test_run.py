@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.errors import MismatchError
 from culnig.inference.encoding import Encoder
+from culnig.provenance import file_hash
 from culnig.scoring.run import score_run
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store.run import Run
+from tests.stored import document_of
 from tests.tiny_models import tiny_items, tiny_model
 
 BENCHMARKS = {"toy": ChosenItems("target", "identify", tiny_items(4), {})}
@@ -25,12 +28,17 @@ def score(folder, **options):
 def shared_prompts(folder, *, finished):
     """Make a run look as the first edition left it where prompts shared their prefixes."""
     path = folder / "run.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = document_of(path)
     record["settings"]["prefix_sharing"] = True
     record["versions"]["culnig-engine"] = "0.0.9"
     path.write_text(json.dumps(record), encoding="utf-8")
     if not finished:
         (folder / "scores.h5").unlink()
+        return
+    with h5py.File(folder / "scores.h5", "r+") as file:
+        del file.attrs["run"]
+    record["hashes"]["scores.h5"] = file_hash(folder / "scores.h5")
+    path.write_text(json.dumps(record), encoding="utf-8")
 
 
 def test_runs_made_without_prefix_sharing_are_resumed(tmp_path):

@@ -14,6 +14,7 @@ from culnig.core.neurons import MLP_GATE, MLP_UP, Neuron
 from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError
 from culnig.selection.formats import lape_groups, read_any, released_document, write_as
 from culnig.selection.neuron_set import read_neuron_set
+from tests.stored import document_of
 from tests.toy import neuron_set, toy_layout
 
 LAYOUT = toy_layout()
@@ -242,7 +243,7 @@ def test_columns_of_a_set_come_back_and_must_fit(tmp_path):
     assert {name: values.tolist() for name, values in back.columns.items()} == {
         name: values.tolist() for name, values in found.columns.items()
     }
-    document = json.loads((tmp_path / "x.neurons.json").read_text())
+    document = document_of(tmp_path / "x.neurons.json")
     document["neurons"]["score of China"] = [1.0]
     (tmp_path / "x.neurons.json").write_text(json.dumps(document))
     with pytest.raises(StoreError, match=r"3 neurons but score of China of shape \(1,\)"):

@@ -9,6 +9,7 @@ import pytest
 from culnig.core.neurons import MLP_GATE, QUERY, Layout, Neuron
 from culnig.errors import CulnigError, InputError, MismatchError, OutputExistsError, StoreError
 from culnig.selection.neuron_set import read_neuron_set
+from tests.stored import document_of
 from tests.toy import neuron_set, toy_layout
 
 LAYOUT = toy_layout()
@@ -43,7 +44,7 @@ def test_equal_sets_give_equal_bytes_and_reading_changes_nothing(file, tmp_path)
 
 
 def test_the_file_has_the_documented_keys(file):
-    document = json.loads(file.read_text())
+    document = document_of(file)
     assert (document["format"], document["format_version"]) == ("culnig-neurons", 1)
     assert {"model", "layout_hash", "method", "sources"} <= set(document)
     assert document["neurons"] == {
@@ -148,7 +149,7 @@ def test_a_missing_file_is_reported(tmp_path):
     ids=str,
 )
 def test_a_field_that_is_wrong_is_refused(file, changes, message):
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    file.write_text(json.dumps(document_of(file) | changes))
     with pytest.raises(StoreError, match=message) as caught:
         read_neuron_set(file)
     assert str(file) in str(caught.value)
@@ -156,7 +157,7 @@ def test_a_field_that_is_wrong_is_refused(file, changes, message):
 
 @pytest.mark.parametrize("key", ["name", "model", "layout_hash", "method", "sources", "neurons"])
 def test_a_field_that_is_missing_is_named(file, key):
-    document = json.loads(file.read_text())
+    document = document_of(file)
     del document[key]
     file.write_text(json.dumps(document))
     with pytest.raises(StoreError, match=f"'{key}'"):
@@ -183,7 +184,7 @@ def test_a_field_that_is_missing_is_named(file, key):
     ids=str,
 )
 def test_columns_that_are_wrong_are_refused(file, columns, message):
-    document = json.loads(file.read_text())
+    document = document_of(file)
     document["neurons"] |= columns
     file.write_text(json.dumps(document))
     with pytest.raises(StoreError, match=message):

@@ -11,7 +11,7 @@ from culnig.store.compression import (
     tall_chunks,
     write_column,
 )
-from culnig.store.files import whole_hdf5
+from culnig.store.hdf5 import whole_hdf5
 
 BLOSC2 = 32026
 """Its number in the registry of HDF5 filters."""

@@ -12,7 +12,7 @@ from culnig.store.data_parts import (
     Abandoned,
     PartName,
     Prompts,
-    benchmark_of,
+    belongs_to,
     new_part,
     part_file,
     read_part,
@@ -72,7 +72,10 @@ def test_a_part_that_is_not_finished_leaves_nothing(tmp_path, error):
 
 @pytest.mark.parametrize("benchmark", ["everyday", "country-rc", "a-000", "한-국-1"])
 def test_the_name_of_the_file_tells_the_benchmark(benchmark):
-    assert benchmark_of(Path("items") / part_file(benchmark, 3, 1_000_000)) == benchmark
+    path = Path("items") / part_file(benchmark, 3, 1_000_000)
+    assert belongs_to(path, benchmark)
+    assert not belongs_to(path, f"{benchmark}-003")
+    assert not belongs_to(path, benchmark[1:])
 
 
 def change(path, **attributes):

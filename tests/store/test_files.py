@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from culnig.errors import EnvironmentProblem, StoreError
 from culnig.store import files
 from culnig.store.files import read_json, whole_file, write_json
+from tests.stored import document_of
 
 
 def names(folder):
@@ -75,14 +75,18 @@ def test_a_disk_that_is_full_only_at_the_last_sync_keeps_the_old_file(tmp_path, 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(EnvironmentProblem, match="No space left on device"):
         write_json(path, {"new": True})
-    assert json.loads(path.read_text()) == {"old": True}
+    assert document_of(path) == {"old": True}
     assert names(tmp_path) == ["run.json"]
 
 
-def test_a_leftover_of_a_killed_process_is_replaced(tmp_path):
-    (tmp_path / "run.json.tmp").write_bytes(b"\x00" * 100)
+def test_temporary_files_of_others_are_not_touched_and_no_link_is_followed(tmp_path):
+    (tmp_path / "run.json.tmp").write_bytes(b"mine")
+    (tmp_path / "target").write_bytes(b"mine")
+    (tmp_path / "run.json").symlink_to(tmp_path / "target")
     write_json(tmp_path / "run.json", {"a": 1})
-    assert names(tmp_path) == ["run.json"]
+    assert names(tmp_path) == ["run.json", "run.json.tmp", "target"]
+    assert (tmp_path / "run.json.tmp").read_bytes() == (tmp_path / "target").read_bytes() == b"mine"
+    assert not (tmp_path / "run.json").is_symlink()
     assert read_json(tmp_path / "run.json", "a run") == {"a": 1}
 
 

@@ -10,7 +10,7 @@ from culnig.errors import StoreError
 from culnig.store import schema
 from culnig.store.compression import COMPRESSIONS
 from culnig.store.data_parts import PartName, Prompts, read_part
-from culnig.store.files import open_hdf5
+from culnig.store.hdf5 import open_hdf5
 from culnig.store.item_scores import ItemScores, ItemScoresWriter, item_bytes
 
 NAME = PartName("1" * 64, "toy-target", 0, 0)

@@ -9,16 +9,8 @@ import pytest
 
 from culnig.errors import MismatchError, OutputExistsError, StoreError
 from culnig.store.files import read_json
-from culnig.store.output_folder import (
-    Difference,
-    OutputFolder,
-    OutputKind,
-    check_file,
-    check_folder,
-    check_free,
-    differences,
-    files_in,
-)
+from culnig.store.output_folder import OutputFolder, check_file, check_folder, check_free, owned_files
+from culnig.store.output_kind import Difference, OutputKind, differences
 from tests.forked import in_child
 
 KIND = OutputKind(
@@ -26,7 +18,7 @@ KIND = OutputKind(
     lambda folder: read_json(folder / "cake.json", "a cake"),
     lambda folder: (folder / "done").exists(),
     marks=("cake.json",),
-    contents=("layers", "done"),
+    contents=("layers/*", "done"),
     sections=("recipe",),
 )
 RECIPE = {"recipe": {"eggs": (1, 2)}, "baker": "A"}
@@ -50,8 +42,11 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}], ids=str)
 def test_a_new_folder_is_made_and_an_empty_one_taken(tmp_path, options):
     OutputFolder.open(tmp_path / "deep" / "cake", KIND, RECIPE, **options).close()
-    OutputFolder.open(tmp_path / "deep" / "cake", KIND, RECIPE, **options).close()
-    assert names(tmp_path / "deep" / "cake") == []
+    (tmp_path / "empty").mkdir()
+    OutputFolder.open(tmp_path / "empty", KIND, RECIPE, **options).close()
+    for folder in (tmp_path / "deep" / "cake", tmp_path / "empty"):
+        assert names(folder) == ["cake.json"]
+        assert read_json(folder / "cake.json", "a cake") == json.loads(json.dumps(RECIPE))
 
 
 @pytest.mark.parametrize(
@@ -68,16 +63,19 @@ def test_existing_output_is_not_touched_unasked(tmp_path, done, advice):
 
 def test_overwrite_removes_what_the_command_wrote_and_nothing_else(tmp_path):
     folder = baked(tmp_path / "cake")
+    (folder / "more").mkdir()
     OutputFolder.open(folder, KIND, RECIPE, overwrite=True).close()
-    assert names(folder) == ["notes.txt"]
+    assert names(folder) == ["cake.json", "more", "notes.txt"]
 
 
 def test_resume_leaves_everything_but_half_written_files(tmp_path):
     folder = baked(tmp_path / "cake", done=False)
     before = names(folder)
-    (folder / "layers" / "2.tmp").write_text("cre")
+    (folder / f".culnig-{'0' * 16}.tmp").write_text("cre")
+    (folder / "cake.json.tmp").write_text("of an earlier version")
+    (folder / "mine.tmp").write_text("of somebody else")
     OutputFolder.open(folder, KIND, RECIPE, resume=True).close()
-    assert names(folder) == before
+    assert names(folder) == sorted([*before, "mine.tmp"])
     assert names(folder / "layers") == ["1"]
 
 
@@ -124,7 +122,7 @@ def test_differences_are_entry_by_entry_and_short():
 def test_another_process_is_kept_out_until_the_folder_is_closed(tmp_path):
     def second() -> str:
         try:
-            OutputFolder.open(tmp_path / "cake", KIND, RECIPE)
+            OutputFolder.open(tmp_path / "cake", KIND, RECIPE, overwrite=True)
         except StoreError as error:
             return str(error)
         return "in"
@@ -147,9 +145,16 @@ def test_a_file_is_replaced_when_asked(tmp_path):
 
 
 def test_files_of_a_folder_are_all_checked_before_any_is_written(tmp_path):
-    assert files_in(tmp_path / "new", ["a", "b"], overwrite=False) == [tmp_path / "new" / n for n in "ab"]
+    with owned_files(tmp_path / "new", ["a", "b"], overwrite=False) as files:
+        assert files == [tmp_path / "new" / n for n in "ab"]
     (tmp_path / "new" / "b").write_text("")
-    with pytest.raises(OutputExistsError, match="b exists; add overwrite=True"):
-        files_in(tmp_path / "new", ["a", "b"], overwrite=False)
-    with pytest.raises(OutputExistsError, match="b is a file; give a folder"):
-        files_in(tmp_path / "new" / "b", ["a"], overwrite=True)
+    with (
+        pytest.raises(OutputExistsError, match="b exists; add overwrite=True"),
+        owned_files(tmp_path / "new", ["a", "b"], overwrite=False),
+    ):
+        pass
+    with (
+        pytest.raises(OutputExistsError, match="b is a file; give a folder"),
+        owned_files(tmp_path / "new" / "b", ["a"], overwrite=True),
+    ):
+        pass

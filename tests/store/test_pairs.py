@@ -13,7 +13,7 @@ from culnig.core.neurons import Layout
 from culnig.errors import StoreError
 from culnig.store import pairs, schema
 from culnig.store.data_parts import PartName, Prompts, read_part
-from culnig.store.files import open_hdf5
+from culnig.store.hdf5 import open_hdf5
 from culnig.store.pairs import for_each_pair
 from culnig.store.tensors import Tensors, TensorsWriter
 

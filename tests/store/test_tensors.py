@@ -14,7 +14,7 @@ from culnig.store import schema
 from culnig.store.compression import COMPRESSIONS
 from culnig.store.data_parts import PartName, Prompts, read_part
 from culnig.store.direct import new_buffer
-from culnig.store.files import open_hdf5
+from culnig.store.hdf5 import open_hdf5
 from culnig.store.tensors import Tensors, TensorsWriter
 from tests.toy import toy_layout
 

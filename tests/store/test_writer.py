@@ -14,6 +14,7 @@ from culnig.errors import CulnigError, EnvironmentProblem, MismatchError, Output
 from culnig.store import files, writer
 from culnig.store.run import Run
 from culnig.store.writer import Portion, RunWriter
+from tests.stored import document_of
 from tests.toy import answered, items, random_moments, record, save_whole, toy_layout
 
 LAYOUT = toy_layout()
@@ -58,7 +59,7 @@ def finished_run(folder, names=("toy-target", "toy-control")):
 
 def test_a_new_run_is_there_but_not_complete(tmp_path):
     run_writer = start(tmp_path / "deep" / "run")
-    document = json.loads((tmp_path / "deep" / "run" / "run.json").read_text())
+    document = document_of(tmp_path / "deep" / "run" / "run.json")
     assert (document["format"], document["format_version"], document["complete"]) == ("culnig-run", 1, False)
     assert not run_writer.finished
     assert read(run_writer) is None
@@ -178,7 +179,7 @@ def test_settings_that_json_writes_as_lists_can_be_resumed(tmp_path):
 @pytest.mark.parametrize("section", [[], "toy", None, 3])
 def test_resuming_a_damaged_record_raises_our_error(tmp_path, section):
     start(tmp_path / "run")
-    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    document = document_of(tmp_path / "run" / "run.json")
     (tmp_path / "run" / "run.json").write_text(json.dumps(document | {"settings": section}))
     with pytest.raises(CulnigError, match="settings"):
         start(tmp_path / "run", resume=True)

@@ -1,6 +1,7 @@
 """The file of an instance-level analysis: every neuron on every item, enough to redo any table.
 
-FILE.h5     attributes format, format_version, record (JSON: model, neuron set, benchmark, versions)
+FILE.h5     attributes format, format_version
+    /record                                     JSON: model, neuron set, benchmark, versions
     /items/{id, question_id, culture, topic}    one row per item
     /neurons/{module, layer, index}             one row per neuron
     /raw, /control [item, neuron]               control only where there is one
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 from culnig.core.neurons import Layout, Neuron
 from culnig.errors import StoreError
 from culnig.store import tables
-from culnig.store.files import make_folder, open_hdf5, whole_hdf5
+from culnig.store.compression import packed, tall_chunks, write_column
+from culnig.store.files import make_folder
+from culnig.store.hdf5 import open_hdf5, whole_hdf5
 
 if TYPE_CHECKING:
     from culnig.evaluation.instances.scores import InstanceScores
@@ -34,18 +37,23 @@ def write_instances(path: Path, scores: InstanceScores, layout: Layout, record: 
     make_folder(path.parent)
     neurons = layout.neurons(scores.flat)
     with whole_hdf5(path) as file:
-        file.attrs["format"], file.attrs["format_version"] = INSTANCES_FORMAT, INSTANCES_FORMAT_VERSION
-        file.attrs["record"] = json.dumps(record, ensure_ascii=False)
+        # of one length: HDF5 keeps other text in a heap without checksums, and may hang in a damaged one
+        file.attrs["format"], file.attrs["format_version"] = (
+            np.bytes_(INSTANCES_FORMAT),
+            INSTANCES_FORMAT_VERSION,
+        )
+        tables.write_texts(file, "record", [json.dumps(record, ensure_ascii=False)])
         items = file.create_group("items")
         for name in ("id", "question_id", "culture", "topic"):
-            items[name] = np.array([getattr(item, name) for item in scores.items], h5py.string_dtype())
+            tables.write_texts(items, name, [getattr(item, name) for item in scores.items])
         columns = file.create_group("neurons")
-        columns["module"] = np.array([neuron.module for neuron in neurons], dtype=h5py.string_dtype())
+        tables.write_texts(columns, "module", [neuron.module for neuron in neurons])
         for name in ("layer", "index"):
-            columns[name] = np.array([getattr(neuron, name) for neuron in neurons], dtype=np.int64)
-        file["raw"] = scores.raw
-        if scores.control is not None:
-            file["control"] = scores.control
+            write_column(columns, name, np.array([getattr(neuron, name) for neuron in neurons], np.int64))
+        for name, values in (("raw", scores.raw), ("control", scores.control)):
+            if values is not None:
+                options = {"chunks": tall_chunks(values.shape, 8), **packed("none")} if values.size else {}
+                file.create_dataset(name, data=values, **options)
 
 
 @dataclass(frozen=True)
@@ -74,29 +82,45 @@ def read_instances(path: Path) -> StoredInstances:
     """Read the file; StoreError if it is foreign, of another version or damaged."""
     with open_hdf5(path) as file:
         kind, version = file.attrs.get("format"), file.attrs.get("format_version")
+        kind = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else kind
         if not isinstance(kind, str) or kind != INSTANCES_FORMAT:
             raise StoreError(f"{path}: format is {kind!r}, expected {INSTANCES_FORMAT!r}")
         if np.ndim(version) or version != INSTANCES_FORMAT_VERSION:
             raise StoreError(
                 f"{path}: format version {version}, this culnig reads {INSTANCES_FORMAT_VERSION}"
             )
-        try:
-            record = json.loads(file.attrs["record"])
-            items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
-            culture, topic = (
-                np.array(tables.read_texts(items, name), dtype=object) for name in ("culture", "topic")
+        record = _record(path, _record_text(file))
+        items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
+        culture, topic = (
+            np.array(tables.read_texts(items, name), dtype=object) for name in ("culture", "topic")
+        )
+        modules = tables.read_texts(chosen, "module")
+        columns = [
+            tables.read_cells(tables.table_at(chosen, name, (len(modules),), "i")).tolist()
+            for name in ("layer", "index")
+        ]
+        neurons = tuple(Neuron(*row) for row in zip(modules, *columns, strict=True))
+        if len(topic) != len(culture):
+            raise StoreError(
+                f"{path}: {len(culture)} cultures and {len(topic)} topics of items; the file is damaged"
             )
-            columns = [chosen[name][...].tolist() for name in ("layer", "index")]
-            modules = tables.read_texts(chosen, "module")
-            neurons = tuple(Neuron(*row) for row in zip(modules, *columns, strict=True))
-            raw = file["raw"][...]
-            control = file["control"][...] if "control" in file else None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(f"{path}: {error}; the file is damaged") from None
-        for values in (raw,) if control is None else (raw, control):
-            if values.shape != (len(culture), len(neurons)) or len(topic) != len(culture):
-                raise StoreError(
-                    f"{path}: scores of shape {values.shape} for {len(culture)} items and {len(neurons)} "
-                    "neurons; the file is damaged"
-                )
+        shape = (len(culture), len(neurons))
+        raw = tables.read_cells(tables.table_at(file, "raw", shape, "f"))
+        has_control = "control" in file
+        control = tables.read_cells(tables.table_at(file, "control", shape, "f")) if has_control else None
     return StoredInstances(record, culture, topic, neurons, raw, control)
+
+
+def _record_text(file: h5py.File) -> object:
+    """The record, which files of the first edition have as an attribute."""
+    return "".join(tables.read_texts(file, "record")) if "record" in file else file.attrs.get("record")
+
+
+def _record(path: Path, text: object) -> dict[str, Any]:
+    try:
+        record = json.loads(str(text))
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: its record is not JSON: {error}; the file is damaged") from None
+    if not isinstance(record, dict):
+        raise StoreError(f"{path}: its record is {record!r}, expected an object; the file is damaged")
+    return record

@@ -22,7 +22,7 @@ from culnig.inference.templates import chosen_date
 from culnig.models.named import loaded_model
 from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import NeuronSetOrPath, as_neuron_set
-from culnig.store.output_folder import check_file
+from culnig.store.output_folder import check_file, owned_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -64,7 +64,7 @@ def instances(
             f"{argument('benchmarks')} once"
         )
     path, day = Path(out), chosen_date(prompt_date)
-    check_file(path, overwrite=overwrite)
+    check_file(path, overwrite=overwrite, inputs=(model, neurons, data_dir))
     chosen_set = as_neuron_set(neurons)
     control_name = registry.benchmark(given[0]).control if control is True else control or None
     names = given + ([control_name] if control_name else [])
@@ -76,12 +76,6 @@ def instances(
     flat = chosen_set.flat(bound.layout)
     task = Task(progress, f"score {len(flat):,} neurons on {name}", len(target) * len(chosen))
     encoder = Encoder(bound, day)
-    scores = instance_scores(
-        *(bound, target, flat, control_items),
-        encoder=encoder,
-        token_budget=token_budget,
-        after_batch=task.advance,
-    )
     record = {
         "model": describe_model(bound),
         "neuron_set": {"name": chosen_set.name, "method": chosen_set.method},
@@ -90,7 +84,14 @@ def instances(
         },
         "versions": versions(computation_of(bound.model)),
     }
-    write_instances(path, scores, bound.layout, record)
+    with owned_file(path, overwrite=overwrite):
+        scores = instance_scores(
+            *(bound, target, flat, control_items),
+            encoder=encoder,
+            token_budget=token_budget,
+            after_batch=task.advance,
+        )
+        write_instances(path, scores, bound.layout, record)
     return {
         "instances": str(out),
         "benchmark": name,

@@ -1,0 +1,254 @@
+"""Every command that writes, killed at a dozen operations on files, then resumed or repeated: the same bits.
+
+Commands run in processes forked from this one, which costs milliseconds. A killed process ends at once,
+without clean-up. Foreign files, in the output and beside it, and inputs are compared before and after.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import culnig
+from culnig.benchmarks.base import ChosenItems
+from culnig.reporting.make import figures, report
+from culnig.scoring import keepers
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings
+from culnig.selection.select import select_specific_sets, set_files, written_each
+from culnig.store import writer
+from tests.forked import Child, in_child
+from tests.reanalysis.released import document, written
+from tests.stored import contents
+from tests.tiny_models import tiny_items, tiny_model
+from tests.training.chosen import random_set
+from tests.training.runs import plan_of
+from tests.training.tasks import glue_folder
+
+N_KILLS = 10
+WATCHED = ("replace", "rename", "unlink", "mkdir", "rmdir", "fsync", "link")
+ITEMS = {"toy": ChosenItems("target", "identify", tiny_items(4), {})}
+KILLED = 9
+FOREIGN = {"notes.txt": "mine", "x.tmp": "mine", ".hidden": "mine", "more/items.dat": "mine"}
+
+
+class Command(NamedTuple):
+    """A command that writes."""
+
+    run: Callable[..., Any]
+    """Called with the folder of inputs, the output, and options."""
+    out: str = "out"
+    resumes: bool = False
+
+
+def score(inputs: Path, out: Path, **options: Any) -> None:
+    keepers.PART_BYTES, writer.CHECKPOINT_SECONDS, writer._WRITING_SHARE = 1, 0.0, 1e9
+    settings = RunSettings(level="item", halves=True)
+    score_run(tiny_model(), ITEMS, ScoreSettings(token_budget=200), out, run_settings=settings, **options)
+
+
+def evaluate(inputs: Path, out: Path, **options: Any) -> None:
+    sets = inputs / "general.neurons.json"
+    culnig.evaluate(tiny_model(), ITEMS, sets, out, random_baseline=1, **options)
+
+
+def train(inputs: Path, out: Path, **options: Any) -> None:
+    culnig.train(
+        *(tiny_model(), inputs / "plan.yaml", "qnli", out),
+        **{"data_dir": inputs / "data", "max_steps": 2, "save_every": 1, **options},
+    )
+
+
+def train_arms(inputs: Path, out: Path, **options: Any) -> None:
+    culnig.compare_arms(
+        *(tiny_model(), inputs / "plan.yaml", "qnli", ("top", "bottom"), out),
+        **{"data_dir": inputs / "data", "max_steps": 1, "limit": 2, **options},
+    )
+
+
+def select_several(inputs: Path, out: Path, **options: Any) -> None:
+    chosen = {"top": 0.5, "z": 0.0, "exclusion": False, "control": False}
+    sets = select_specific_sets(inputs / "run", ("Iran", "Spain"), **chosen)
+    overwrite = options.get("overwrite", False)
+    written_each(sets, set_files(out, tuple(sets), overwrite), overwrite)
+
+
+COMMANDS: dict[str, Command] = {
+    "score": Command(score, resumes=True),
+    "reduce": Command(lambda i, out, **o: culnig.reduce(i / "run", out, level="item", **o)),
+    "merge": Command(lambda i, out, **o: culnig.merge([i / "run", i / "run2"], out, **o)),
+    "import": Command(lambda i, out, **o: culnig.import_scores([i / "max.json"], out, model_name="m", **o)),
+    "evaluate": Command(evaluate, resumes=True),
+    "train": Command(train, resumes=True),
+    "train arms": Command(train_arms, resumes=True),
+    "select": Command(
+        lambda i, out, **o: culnig.select_general(
+            i / "run", top_mlp=0.1, exclusion=False, control=False, out=out, **o
+        ),
+        "out/general.neurons.json",
+    ),
+    "select several": Command(select_several),
+    "convert": Command(
+        lambda i, out, **o: culnig.neurons_convert(i / "general.neurons.json", "csv", out, **o), "out/x.csv"
+    ),
+    "modules": Command(
+        lambda i, out, **o: culnig.plan_training(
+            i / "general.neurons.json", tiny_model(), out, budget=0.3, **o
+        ),
+        "out/plan.yaml",
+    ),
+    "instances": Command(
+        lambda i, out, **o: culnig.instances(
+            tiny_model(), "everyday", i / "general.neurons.json", out, cultures=("Iran",), per_culture=1, **o
+        ),
+        "out/instances.h5",
+    ),
+    "report": Command(lambda i, out, **o: report([i / "run"], out, **o), "out/report.html"),
+    "figures": Command(
+        lambda i, out, **o: figures(i / "general.neurons.json", out, figures=("layers",), format="svg", **o)
+    ),
+}
+
+
+def die_at(operation: int) -> list[int]:
+    """Count the operations on files of this process and end it at one of them; only for a child."""
+    count = [0]
+
+    def watch(name: str) -> None:
+        work = getattr(os, name)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            count[0] += 1
+            if count[0] == operation:
+                os._exit(KILLED)
+            return work(*arguments, **options)
+
+        setattr(os, name, watched)
+
+    for name in WATCHED:
+        watch(name)
+    return count
+
+
+def killed(work: Callable[[], Any], operation: int) -> bool:
+    """Run in a child that ends at an operation; whether it did so."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            import torch
+
+            torch.set_num_threads(1)
+            die_at(operation)
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code in (0, KILLED)
+    return code == KILLED
+
+
+def operations(work: Callable[[], Any]) -> int:
+    def counted() -> int:
+        count = die_at(0)
+        work()
+        return count[0]
+
+    return int(Child(counted).wait())
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+
+    def make() -> None:
+        random_set(tiny_model()).write(folder / "general.neurons.json")
+        plan_of(tiny_model()).write(folder / "plan.yaml")
+        glue_folder(folder / "data", n_train=8)
+        written(folder / "max.json", document("blend", 0, 10))
+        score(folder, folder / "run")
+        more = {"toy": ChosenItems("target", "identify", tiny_items(7)[4:], {})}
+        settings = RunSettings(level="item", halves=True)
+        score_run(tiny_model(), more, ScoreSettings(token_budget=200), folder / "run2", run_settings=settings)
+
+    for module in ("training.comparison", "evaluation.runner", "evaluation.instances.instances"):
+        importlib.import_module(f"culnig.{module}")  # once, not in every child
+    importlib.import_module("matplotlib.backends.backend_svg")
+    in_child(make)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """What counts: numbers of HDF5 files, documents without what they measure, bytes of other files."""
+    found: dict[str, Any] = dict(contents(folder))
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or path.suffix == ".h5" or name.removeprefix("out/") in FOREIGN:
+            continue
+        found[name] = path.read_bytes()
+        if path.suffix == ".json" and name != "tokenizer.json":
+            own = json.loads(path.read_bytes())
+            own.pop("checksum", None)
+            own.pop("hashes", None)  # of HDF5 files, whose numbers are compared
+            found[name] = own
+    return found
+
+
+def add_foreign(folder: Path) -> None:
+    for name, text in FOREIGN.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overwrite", [False, True], ids=["new", "overwrite"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_and_repeated_gives_the_same_bits(inputs, tmp_path, name, overwrite):
+    command = COMMANDS[name]
+    before = files(inputs)
+    in_child(lambda: command.run(inputs, tmp_path / "expected" / command.out))
+    expected = result(tmp_path / "expected")
+    if overwrite:
+        add_foreign(tmp_path / "expected" / "out")
+    start = tmp_path / "expected"
+
+    def copied(number: object) -> Path:
+        folder = tmp_path / str(number)
+        if overwrite:
+            shutil.copytree(start, folder)
+        return folder / command.out
+
+    first = {"overwrite": True} if overwrite else {}
+    counted = copied("counted")
+    n_operations = operations(lambda: command.run(inputs, counted, **first))
+    draw = random.Random(f"{name} {overwrite}")
+    moments = range(1, n_operations + 1)
+    moments = draw.sample(moments, min(N_KILLS, len(moments)))
+    for operation in sorted(moments):
+        out = copied(operation)
+        assert killed(lambda out=out: command.run(inputs, out, **first), operation)
+        again = {"resume": True} if command.resumes and operation % 2 else {"overwrite": True}
+        if overwrite and command.resumes and not (out / "request.json").exists() and name != "score":
+            again = {"overwrite": True}  # the kill came first: the old result is there
+        in_child(lambda out=out, again=again: command.run(inputs, out, **again))
+        root = tmp_path / str(operation)
+        assert result(root) == expected, f"killed at {operation} of {n_operations}"
+        left = [path for path in root.rglob("*") if path.name.startswith(".culnig-")]
+        assert left == [], f"killed at {operation} of {n_operations}"
+        if overwrite:
+            assert {name: (root / "out" / name).read_text() for name in FOREIGN} == FOREIGN
+        shutil.rmtree(root)
+    assert files(inputs) == before
