@@ -6,116 +6,35 @@ work as in the built-in benchmarks. docs/benchmarks.md explains every field with
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path, PureWindowsPath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from culnig import registry
 from culnig.benchmarks.base import Benchmark
-from culnig.benchmarks.rows import Row, composed, file_rows, unique
-from culnig.benchmarks.wordings import PLACEHOLDER, Wording, label_items
-from culnig.core.data_files import check_yaml, read_small_text, read_toml
-from culnig.core.items import NO_CULTURE, Item, Role, Split
+from culnig.benchmarks.cells import CellError, answer_index, check_options, position
+from culnig.benchmarks.declaration import COUNTRY, Declaration, DeclaredWording
+from culnig.benchmarks.rows import Row, file_rows, unique
+from culnig.benchmarks.spellings import CultureSpellings
+from culnig.benchmarks.wordings import Wording, label_items
+from culnig.core.data_files import check_yaml, data_path, read_small_text, read_toml
+from culnig.core.folding import folded
+from culnig.core.items import NO_CULTURE, Item, Split
 from culnig.cultures.records import Culture
-from culnig.errors import DataFileError, UnknownNameError
+from culnig.errors import DataFileError, InputError
 
-COUNTRY = "{country}"
-"""Placeholder in questions, options and templates for the name of the row's culture in a sentence."""
-_PARTS = {"question", "options", "labels", "country"}
-_SPLITS = ("identify", "test")
-
-Text = Annotated[str, Field(min_length=1)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Columns(_Strict):
-    """The columns of the data, by content."""
-
-    question: Text
-    options: Text | list[Text]
-    """One column with a list (JSONL, Parquet), or one column per option."""
-    answer: Text
-    culture: Text | None = None
-    id: Text | None = None
-    """By default, the line number is the id."""
-    topic: Text | None = None
-    split: Text | None = None
-
-
-class DeclaredWording(_Strict):
-    """One wording; `control` is the prompt without the question, by default the template without it."""
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-    template: Text
-    labels: Literal["letters", "digits"] = "letters"
-    option: Text = "{label}. {name}"
-    system: str = ""
-    control: Text | None = None
-
-    @model_validator(mode="after")
-    def _placeholders(self) -> DeclaredWording:
-        for name, text, required in (
-            ("template", self.template, {"question", "options"}),
-            ("control", self.control or "{options}", {"options"}),
-            ("system", self.system, set()),
-        ):
-            placeholders = set(PLACEHOLDER.findall(text))
-            if missing := sorted(required - placeholders):
-                raise ValueError(f"{name} lacks the placeholder {{{missing[0]}}}")
-            if unknown := sorted(placeholders - _PARTS):
-                allowed = ", ".join(f"{{{part}}}" for part in sorted(_PARTS))
-                raise ValueError(f"{name} has the placeholder {{{unknown[0]}}}; allowed: {allowed}")
-        if set(PLACEHOLDER.findall(self.option)) != {"label", "name"}:
-            raise ValueError("option must contain {label} and {name} and no other placeholder")
-        return self
-
-
-class Declaration(_Strict):
-    """The contents of a declaration file."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    data: Text
-    """Path of the data file, relative to the declaration."""
-    columns: Columns
-    wordings: Annotated[list[DeclaredWording], Field(min_length=1)]
-    summary: str = "declared in a file"
-    role: Role = "target"
-    culture: Text | None = None
-    """The culture of all rows, in place of a column; with neither, items have no culture."""
-    answer_is: Literal["letter", "number", "text"] = "letter"
-    """Content of the answer column: the option's letter, its number from 1, or its text."""
-    split: Split = "test"
-    """The split of all rows, unless a column or `identify_topics` decides it."""
-    identify_topics: list[Text] = []
-    """Topics that identify neurons; the others test them."""
-    shuffle: bool = True
-    seed: int = 0
-    ordinal: bool = False
-    """Whether the options are the steps of a scale, in its order; they are then not shuffled."""
-    control: bool = False
-    """Whether there is also a control benchmark `NAME-control`: the items without their question."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Declaration:
-        ids = [wording.id for wording in self.wordings]
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"two wordings have the same id; the ids are {', '.join(ids)}")
-        if self.columns.culture and self.culture:
-            raise ValueError("give either culture or columns.culture")
-        if self.identify_topics and (self.columns.split or not self.columns.topic):
-            raise ValueError("identify_topics needs columns.topic and no columns.split")
-        if self.control and self.role != "target":
-            raise ValueError("only a benchmark with the role target can have a control")
-        return self
+_SPLITS: tuple[Split, ...] = ("identify", "test")
+_TYPED = (".jsonl", ".parquet")
+"""Files that tell a missing value from the text "nan", which is also a bread."""
+_TOPICS_SHOWN = 20
+"""Topics of the data that an error lists."""
 
 
 class DeclaredBenchmark(Benchmark):
@@ -129,12 +48,18 @@ class DeclaredBenchmark(Benchmark):
         self.role = "control" if control else declaration.role
         self.summary = f"{declaration.summary}, without the question" if control else declaration.summary
         self.control = f"{declaration.name}-control" if declaration.control and not control else None
+        self._missing = frozenset(declaration.missing)
+        typed = (
+            Path(declaration.data).suffix.lower() in _TYPED and "missing" not in declaration.model_fields_set
+        )
+        self._missing_answers = frozenset() if typed else self._missing
+        self._identifying = {folded(topic) for topic in declaration.identify_topics}
         self._wordings = [_wording(wording, control) for wording in declaration.wordings]
 
     @property
     def data_file(self) -> Path:
         """Path of the data; a backslash in the declaration also separates folders."""
-        return self.path.parent.joinpath(*PureWindowsPath(self.declaration.data).parts)
+        return data_path(self.path, self.declaration.data)
 
     def files(self, data_dir: Path | None) -> list[Path]:
         """The declaration and the data."""
@@ -142,26 +67,72 @@ class DeclaredBenchmark(Benchmark):
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items, row by row, then wording by wording."""
-        columns = self.declaration.columns
+        column = self.declaration.columns.id
+        starts_at = self._first_number()
+        for row in unique(self._rows(), column) if column else self._rows():
+            yield from self._items(row, starts_at)
+
+    def _rows(self) -> Iterator[Row]:
+        columns, path = self.declaration.columns, self.data_file
+        if not os.path.lexists(path):
+            advice = f"correct `data: {self.declaration.data}` in {self.path}, relative to its folder"
+            raise DataFileError(path, f"no such file; {advice}")
         options = [columns.options] if isinstance(columns.options, str) else columns.options
         single = (columns.question, columns.answer, columns.culture, columns.id, columns.topic, columns.split)
-        rows = file_rows(self.data_file, [*(name for name in single if name), *options])
-        for row in unique(rows, columns.id) if columns.id else rows:
-            yield from self._items(row)
+        return file_rows(path, [*(name for name in single if name), *options])
 
-    def _items(self, row: Row) -> Iterator[Item]:
+    def _text(self, row: Row, column: str) -> str:
+        return row.text(column, self._missing)
+
+    def _first_number(self) -> int:
+        """Number of the first option; checks that the rows show it, and that they have `identify_topics`.
+
+        Reads the rows until all of that is known.
+        """
         declared, columns = self.declaration, self.declaration.columns
-        record = self._culture(row)
-        country = record.in_sentence if record else ""
-        names = tuple(name.replace(COUNTRY, country) for name in self._options(row))
-        question = "" if self.is_control else row.text(columns.question).replace(COUNTRY, country)
-        topic = row.text(columns.topic) if columns.topic else ""
+        unmatched = {folded(topic): topic for topic in declared.identify_topics}
+        known = declared.answer_is != "number" or declared.answer_starts_at is not None
+        topics: dict[str, None] = {}
+        for row in self._rows() if unmatched or not known else ():
+            if unmatched and columns.topic:
+                topic = self._text(row, columns.topic)
+                unmatched.pop(folded(topic), None)
+                if len(topics) < _TOPICS_SHOWN:
+                    topics[topic] = None
+            if not known:  # an answer 0 or beyond the last number is an error here
+                answer, *options = self._answers(row)
+                known = self._gold(row, answer, options, starts_at=1) == len(options) - 1
+            if known and not unmatched:
+                break
+        if unmatched:
+            topic, *_ = unmatched.values()
+            problem = (
+                f"identify_topics: {topic!r} is the topic of no row; topics: {', '.join(topics) or 'none'}"
+            )
+            raise DataFileError(self.path, problem)
+        if not known:
+            problem = "no answer is 0 or the number of the last option, so the number of the first is unknown"
+            raise DataFileError(
+                self.path, f"{problem}; declare `answer_starts_at: 0` or `answer_starts_at: 1`"
+            )
+        return 1 if declared.answer_starts_at is None else declared.answer_starts_at
+
+    def _items(self, row: Row, starts_at: int) -> Iterator[Item]:
+        declared, columns = self.declaration, self.declaration.columns
+        record, spelling = self._culture(row)
+        texts = [self._text(row, columns.question), *self._answers(row)]
+        names_country = any(COUNTRY in text for text in texts)
+        country = ""
+        if names_country or any(wording.names_country for wording in declared.wordings):
+            country = self._country(row, record, spelling)
+        question, answer, *names = (text.replace(COUNTRY, country) for text in texts)
+        topic = self._text(row, columns.topic) if columns.topic else ""
         for item in label_items(
             self._wordings,
-            {"question": question, "country": country},
+            {"question": "" if self.is_control else question, "country": country},
             names,
-            self._gold(row, names),
-            question_id=row.text(columns.id) if columns.id else f"line {row.line}",
+            self._gold(row, answer, names, starts_at),
+            question_id=self._text(row, columns.id) if columns.id else f"line {row.last_line or row.line}",
             culture=record.key if record else NO_CULTURE,
             split=self._split(row, topic),
             topic=topic,
@@ -171,52 +142,74 @@ class DeclaredBenchmark(Benchmark):
         ):
             yield replace(item, prompt=item.prompt.strip())
 
-    def _culture(self, row: Row) -> Culture | None:
+    def _culture(self, row: Row) -> tuple[Culture | None, str]:
+        """Culture of a row and its spelling."""
         column = self.declaration.columns.culture
-        spelling = composed(row.text(column).strip()) if column else self.declaration.culture
+        spelling = self._text(row, column) if column else self.declaration.culture
         if spelling is None:
-            return None
-        record = self._cultures.get(spelling)
-        if record is None:
-            error = UnknownNameError("culture", spelling, self._cultures, "see `culnig-engine list cultures`")
+            return None, ""
+        try:
+            return self._cultures.find(spelling), spelling
+        except InputError as error:
             problem = error.args[0]
-            raise row.error(problem, column) if column else DataFileError(self.path, problem)
-        return record
+            raise row.error(problem, column) if column else DataFileError(self.path, problem) from None
 
     @cached_property
-    def _cultures(self) -> dict[str, Culture]:
-        """Culture records by key and by their spelling for this benchmark."""
-        records = registry.cultures().values()
-        spelled = {r.names[self.declaration.name]: r for r in records if self.declaration.name in r.names}
-        return {composed(name): r for name, r in {**{r.key: r for r in records}, **spelled}.items()}
+    def _cultures(self) -> CultureSpellings:
+        return CultureSpellings(registry.cultures().values(), self.declaration.name)
 
-    def _options(self, row: Row) -> Sequence[str]:
-        column = self.declaration.columns.options
-        if not isinstance(column, str):
-            return [row.text(name) for name in column]
-        values = row.values.get(column)
-        if not isinstance(values, list) or len(values) < 2 or not all(_is_text(value) for value in values):
-            raise row.error("expected a list of at least two texts, none empty", column)
-        return [str(value) for value in values]
+    @cached_property
+    def _country_names(self) -> dict[str, str]:
+        """Declared names in a sentence, by key."""
+        try:
+            declared = self.declaration.country_names.items()
+            return {self._cultures.find(spelling).key: name for spelling, name in declared}
+        except InputError as error:
+            raise DataFileError(self.path, f"country_names: {error.args[0]}") from None
 
-    def _gold(self, row: Row, names: Sequence[str]) -> int:
-        kind, column = self.declaration.answer_is, self.declaration.columns.answer
-        if len(names) > len(string.ascii_uppercase):
-            raise row.error(f"{len(names)} options; at most {len(string.ascii_uppercase)} have a letter")
-        if kind == "text":
-            texts = [composed(name) for name in names]
-            answer = composed(row.text(column))
-            if texts.count(answer) != 1:
-                raise row.error(f"{answer!r} must be exactly one of the options {', '.join(texts)}", column)
-            return texts.index(answer)
-        known = _labels("letters" if kind == "letter" else "digits", len(names))
-        return known.index(row.one_of(column, known, f"answer {kind}"))
+    def _country(self, row: Row, record: Culture | None, spelling: str) -> str:
+        """What {country} becomes in a row."""
+        column = self.declaration.columns.culture
+        if record is None:
+            problem = f"{COUNTRY} needs a culture; declare culture or columns.culture"
+            raise row.error(problem, self.declaration.columns.question)
+        if name := self._country_names.get(record.key):
+            return name
+        name = self._cultures.in_sentence(record, spelling)
+        if name is None:
+            problem = f"{COUNTRY} of {spelling!r} would be {record.in_sentence!r}, which may mean less"
+            choice = " or ".join(f"`{{{record.key}: {text}}}`" for text in (record.in_sentence, record.key))
+            problem = f"{problem}; declare the name in a sentence as country_names: {choice}"
+            raise row.error(problem, column) if column else DataFileError(self.path, problem)
+        return name
+
+    def _answers(self, row: Row) -> list[str]:
+        """The answer and the options."""
+        options, missing = self.declaration.columns.options, self._missing_answers
+        answer = row.text(self.declaration.columns.answer, missing)
+        if isinstance(options, str):
+            return [answer, *row.texts(options, missing)]
+        return [answer, *(row.text(name, missing) for name in options)]
+
+    def _gold(self, row: Row, answer: str, options: Sequence[str], starts_at: int) -> int:
+        declared, columns = self.declaration, self.declaration.columns
+        column = columns.options if isinstance(columns.options, str) else None
+        try:
+            check_options(options)
+            column = columns.answer
+            return answer_index(answer, options, declared.answer_kind, starts_at=starts_at)
+        except CellError as error:
+            raise row.error(str(error), column) from None
 
     def _split(self, row: Row, topic: str) -> Split:
         if column := self.declaration.columns.split:
-            return "test" if row.one_of(column, _SPLITS, "split") == "test" else "identify"
-        if topics := self.declaration.identify_topics:
-            return "identify" if topic in topics else "test"
+            split = position(self._text(row, column), _SPLITS)
+            if split is None:
+                problem = f"unknown split {self._text(row, column)!r}; allowed: {', '.join(_SPLITS)}"
+                raise row.error(problem, column)
+            return _SPLITS[split]
+        if self._identifying:
+            return "identify" if folded(topic) in self._identifying else "test"
         return self.declaration.split
 
 
@@ -297,7 +290,3 @@ def _wording(declared: DeclaredWording, control: bool) -> Wording:
 
 def _labels(kind: str, n: int) -> tuple[str, ...]:
     return tuple(string.ascii_uppercase[:n]) if kind == "letters" else tuple(map(str, range(1, n + 1)))
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool) and bool(str(value).strip())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row, Source
+from culnig.benchmarks.spellings import name_in_sentence
 
 LABELS = ("yes", "no", "neutral")
 
@@ -39,7 +40,7 @@ class NormAd(PublishedBenchmark):
         """Turn a row into a question."""
         culture = names.find(row, "Country")
         return Question(
-            {"country": culture.in_sentence, "story": row.text("Story")},
+            {"country": name_in_sentence(culture, row.text("Country")), "story": row.text("Story")},
             LABELS,
             LABELS.index(row.one_of("Gold Label", LABELS, "label")),
             culture.key,

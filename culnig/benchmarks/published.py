@@ -13,9 +13,10 @@ from pathlib import Path
 
 from culnig import registry
 from culnig.benchmarks.base import Benchmark
-from culnig.benchmarks.rows import Row, Source, composed, unique
+from culnig.benchmarks.rows import Row, Source, unique
 from culnig.benchmarks.wordings import label_items, read_wordings
 from culnig.core.data_files import own_data
+from culnig.core.folding import composed
 from culnig.core.items import Item, Split
 from culnig.cultures.records import Culture
 from culnig.errors import PluginError, UnknownNameError

@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import unicodedata
+import reprlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from culnig.core.text import is_storable
+from culnig.benchmarks.cells import CellError, cell_text
+from culnig.core.folding import composed
 from culnig.errors import DataFileError, EnvironmentProblem, argument
 
 HUB_ADVICE = (
@@ -31,19 +32,31 @@ class Row:
     source: str
     """File, or name of the data set on the hub."""
     line: int
-    """Line of the file (the last one, if a cell spans lines) or number of the row, from 1."""
+    """Line of the file where the row begins, or number of the row, from 1."""
     values: Mapping[str, Any]
+    last_line: int = 0
+    """Line where the row ends, if a cell spans lines."""
 
-    def text(self, column: str) -> str:
-        """A value as text; DataFileError if it is missing or no text."""
-        value = self.values.get(column)
-        if isinstance(value, bool | list | dict):
-            raise self.error(f"expected text, got {value!r}", column)
-        if value is None or not str(value).strip():
-            raise self.error("no value", column)
-        if not is_storable(text := str(value)):
-            raise self.error(f"{text!r} holds a NUL or half of a character; the file is damaged", column)
-        return text
+    def text(self, column: str, missing: Collection[str] = ()) -> str:
+        """A value as text; DataFileError if it is missing, one of the texts `missing`, or no text."""
+        try:
+            return cell_text(self.values.get(column), missing)
+        except CellError as error:
+            raise self.error(str(error), column) from None
+
+    def texts(self, column: str, missing: Collection[str] = ()) -> list[str]:
+        """A list of at least two values as texts; DataFileError as for `text`."""
+        values = self.values.get(column)
+        if not isinstance(values, list) or len(values) < 2:
+            problem = f"expected a list of at least two texts, got {reprlib.repr(values)}"
+            raise self.error(f"{problem}; CSV and TSV files need one column per option", column)
+        texts = []
+        for number, value in enumerate(values, start=1):
+            try:
+                texts.append(cell_text(value, missing))
+            except CellError as error:
+                raise self.error(f"option {number}: {error}", column) from None
+        return texts
 
     def one_of(self, column: str, allowed: Sequence[str], kind: str) -> str:
         """A value that must be one of a list; `kind` names it in the error."""
@@ -60,16 +73,31 @@ class Row:
 def csv_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
     """Rows of a CSV file with a header; DataFileError if a column is missing or the file is not CSV."""
     with _reading(path), path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True, delimiter=delimiter)
+        records = _csv_records(path, csv.reader(file, strict=True, delimiter=delimiter))
+        line, _, header = next(records, (1, 1, []))
+        header = [composed(name) for name in header]
+        _check_columns(str(path), columns, header, line)
+        for first, last, cells in records:
+            if len(cells) != len(header):
+                amount = "more" if len(cells) > len(header) else "fewer"
+                problem = f"{len(cells)} values, {amount} values than the {len(header)} columns"
+                advice = "put cells with a separator or quotation mark in quotation marks"
+                raise DataFileError(path, f"{problem}; {advice}", line=first)
+            yield Row(str(path), first, dict(zip(header, cells, strict=True)), last)
+
+
+def _csv_records(path: Path, reader: Any) -> Iterator[tuple[int, int, list[str]]]:
+    """First line, last line and cells of each record; empty lines are skipped."""
+    while True:
+        first = reader.line_num + 1
         try:
-            _check_columns(str(path), columns, reader.fieldnames or ())
-            for values in reader:
-                row = Row(str(path), reader.line_num, values)
-                if None in values:
-                    raise row.error(f"more values than the {len(reader.fieldnames or ())} columns")
-                yield row
+            cells = next(reader, None)
         except csv.Error as error:
-            raise DataFileError(path, f"not CSV: {error}", line=reader.line_num) from None
+            raise DataFileError(path, f"not CSV: {error}, in the row that begins here", line=first) from None
+        if cells is None:
+            return
+        if cells:
+            yield first, reader.line_num, cells
 
 
 def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -79,35 +107,47 @@ def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:  # also numbers and nesting beyond reason
-                raise DataFileError(path, f"not JSON: {error}", line=number) from None
+                values = json.loads(line, object_pairs_hook=_object)
+            except json.JSONDecodeError as error:
+                problem = f"not JSON: {error.msg} at character {error.pos + 1}"
+                raise DataFileError(path, problem, line=number) from None
+            except (ValueError, RecursionError) as error:
+                raise DataFileError(path, f"not JSON that can be read: {error}", line=number) from None
             if not isinstance(values, dict):
                 raise DataFileError(path, "expected a JSON object on the line", line=number)
             _check_columns(str(path), columns, values, line=number)
             yield Row(str(path), number, values)
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError if it has a key twice."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} appears twice in an object; remove one")
+    return values
+
+
 def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a Parquet file, numbered from 1; needs the package pyarrow."""
     try:
-        from pyarrow import ArrowInvalid, parquet
+        from pyarrow import ArrowException, parquet
     except ModuleNotFoundError:
         raise EnvironmentProblem(
             f"reading {path} needs the package pyarrow (`pip install culnig-engine[parquet]`)"
         ) from None
     with _reading(path):
         try:
-            file = parquet.ParquetFile(path)
-        except ArrowInvalid as error:
+            with parquet.ParquetFile(path) as file:
+                _check_columns(str(path), columns, file.schema_arrow.names)
+                number = 0
+                for batch in file.iter_batches(batch_size=1024):
+                    for values in batch.to_pylist():
+                        number += 1
+                        yield Row(str(path), number, values)
+        except ArrowException as error:
             raise DataFileError(path, f"not Parquet: {error}") from None
-        with file:
-            _check_columns(str(path), columns, file.schema_arrow.names)
-            number = 0
-            for batch in file.iter_batches(batch_size=1024):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(str(path), number, values)
 
 
 def hub_rows(name: str, config: str | None, split: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -199,18 +239,16 @@ class Source:
 
 
 def unique(rows: Iterable[Row], column: str) -> Iterator[Row]:
-    """The rows unchanged; DataFileError at the first row with a repeated value in `column`."""
+    """The rows unchanged; DataFileError at the first row with a repeated value in `column`.
+
+    Values that differ only in composition or in white space around them are the same.
+    """
     seen = _SeenTexts()
     for row in rows:
         value = row.text(column)
-        if not seen.add(value):
+        if not seen.add(composed(value.strip())):
             raise row.error(f"{value!r} appears twice; every row needs its own", column)
         yield row
-
-
-def composed(text: str) -> str:
-    """Text in Unicode composed form (NFC), in which an accented letter has one spelling."""
-    return unicodedata.normalize("NFC", text)
 
 
 class _SeenTexts:
@@ -254,6 +292,9 @@ def _check_columns(
         if column not in names:
             problem = f"no such column; columns: {', '.join(names) or 'none'}"
             raise DataFileError(source, problem, line=line or 1, column=column)
+        if names.count(column) > 1:
+            problem = f"{names.count(column)} columns have this name; rename or remove all but one"
+            raise DataFileError(source, problem, line=line or 1, column=column)
 
 
 class _reading:  # noqa: N801
@@ -273,8 +314,8 @@ class _reading:  # noqa: N801
         if isinstance(error, FileNotFoundError):
             advice = f"put it there, or name another folder with {argument('data_dir')} or CULNIG_DATA"
             raise DataFileError(self._path, f"no such file; {advice}") from None
-        if isinstance(error, IsADirectoryError | PermissionError):
-            raise DataFileError(self._path, f"cannot be read: {error.strerror}") from None
+        if isinstance(error, OSError):
+            raise DataFileError(self._path, f"cannot be read: {error.strerror or error}") from None
 
 
 def _undecodable_line(path: Path) -> int | None:

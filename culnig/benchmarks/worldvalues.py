@@ -26,6 +26,7 @@ from pathlib import Path
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.published import CultureNames
 from culnig.benchmarks.rows import csv_rows, read_json
+from culnig.benchmarks.spellings import name_in_sentence
 from culnig.benchmarks.wordings import check_placeholders, fill, read_tables
 from culnig.core.data_files import own_data
 from culnig.core.items import Item
@@ -195,7 +196,7 @@ def _items(
                 prompt=fill(user, {"question": question.text, "scale": question.scale}),
                 options=labels,
                 answer=labels[usual - question.lowest],
-                system=fill(system, {"country": culture.in_sentence}),
+                system=fill(system, {"country": name_in_sentence(culture, culture.names["worldvalues"])}),
                 ordinal=True,
             )
 

@@ -1,4 +1,4 @@
-"""Finds the project's own data, reads TOML files, and keeps small files small in memory.
+"""Finds the project's own data and files that others name, reads TOML, and keeps small files small in memory.
 
 An installed package keeps the data in `culnig/data`, a checkout in `data/` at the top. A file of a few bytes
 can stand for gigabytes: YAML aliases that repeat each other, brackets without end, keys with thousands of
@@ -7,10 +7,11 @@ dots. Readers check that first.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath, PureWindowsPath
+from typing import Any, TypeVar
 
 import yaml
 
@@ -30,6 +31,38 @@ def own_data(name: str) -> Path:
         if (folder / name).exists():
             return folder / name
     raise DataFileError(_PACKAGE / "data" / name, "missing from this installation; reinstall culnig-engine")
+
+
+def data_path(source: Path, text: str) -> Path:
+    """Path that the file `source` names: absolute, from the home folder (`~`), or relative to its folder.
+
+    On every system a backslash may separate folders. DataFileError if the path is of another system, or `~`
+    names no home folder.
+    """
+    folder = source.parent
+    if os.path.lexists(folder / text):
+        return folder / text
+    try:
+        if text.startswith("~"):
+            return Path(text.replace("\\", "/")).expanduser()
+    except RuntimeError as error:
+        raise DataFileError(source, f"data: {text!r}: {error}; write the whole path") from None
+    path = joined(folder, text)
+    if path is None:
+        problem = f"data: {text!r} is a path of Windows; write one of this system"
+        raise DataFileError(source, f"{problem}, or one relative to the folder of this file")
+    return path
+
+
+PathOfSystem = TypeVar("PathOfSystem", bound=PurePath)
+
+
+def joined(folder: PathOfSystem, text: str) -> PathOfSystem | None:
+    """An absolute path as it is, a relative one in `folder`; None for an absolute one of another system."""
+    windows = PureWindowsPath(text)
+    if isinstance(folder, PureWindowsPath) or type(folder)(text).is_absolute():
+        return folder / text
+    return None if windows.drive or windows.root else folder.joinpath(*windows.parts)
 
 
 MOST_BYTES = 4 << 20

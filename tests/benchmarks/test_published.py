@@ -238,7 +238,7 @@ def test_blend_control_is_the_item_without_its_question(data):
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("answer_idx", "E", "line 9, column 'answer_idx': unknown answer letter 'E'; allowed: A, B, C, D"),
+        ("answer_idx", "E", "line 2, column 'answer_idx': unknown answer letter 'E'; allowed: A, B, C, D"),
         ("choices", "A", "column 'choices': not JSON"),
         ("choices", '{"A": "x"}', "at least two labelled choices"),
         ("choices", '{"A": "x", "B": ""}', "none empty"),

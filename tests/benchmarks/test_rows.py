@@ -46,9 +46,9 @@ def test_tabs_separate_the_columns_of_tsv(tmp_path):
     assert [row.text("text") for row in file_rows(path, ["id"])] == ["a, b"]
 
 
-def test_a_cell_may_span_lines_and_the_row_stands_where_it_ends(tmp_path):
-    path = write(tmp_path, "t.csv", 'id,text\n1,"one\ntwo"\n2,x\n')
-    assert [row.line for row in csv_rows(path, ["id"])] == [3, 4]
+def test_a_cell_may_span_lines_and_the_row_has_the_line_where_it_begins(tmp_path):
+    path = write(tmp_path, "t.csv", '\ufeff\nid,text\n1,"one\ntwo"\n\n2,x\n')
+    assert [(row.line, row.last_line) for row in csv_rows(path, ["id"])] == [(3, 4), (6, 6)]
 
 
 def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path):
@@ -72,6 +72,9 @@ def test_a_missing_column_is_reported_with_the_existing_ones(tmp_path):
     [
         ("t.csv", "", "no such column; columns: none"),
         ("t.csv", "id\n1,2\n", "more values than the 1 columns"),
+        ("t.csv", "id,a\n1,2\n3\n", "line 3: 1 values, fewer values than the 2 columns"),
+        ("t.csv", "id,id\n1,2\n", "line 1, column 'id': 2 columns have this name"),
+        ("t.jsonl", '{"id": 1, "id": 2}\n', "the key 'id' appears twice in an object"),
         ("t.csv", 'id\n"1\n', ": not CSV"),
         ("t.jsonl", "{\n", "line 1: not JSON"),
         ("t.jsonl", "[1]\n", "line 1: expected a JSON object"),
@@ -88,6 +91,8 @@ def test_malformed_files_are_named(tmp_path, name, content, said):
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     assert "no such file" in str(problem(csv_rows(tmp_path / "gone.csv", ["id"])))
+    (tmp_path / "file").touch()
+    assert "cannot be read" in str(problem(csv_rows(tmp_path / "file" / "t.csv", ["id"])))
     (tmp_path / "folder.csv").mkdir()
     assert "cannot be read" in str(problem(csv_rows(tmp_path / "folder.csv", ["id"])))
 
@@ -180,5 +185,12 @@ def test_parquet_rows_are_like_those_of_a_text_file(tmp_path):
         (1, "1", "a"),
         (2, "2", "b"),
     ]
+    parquet.write_table(pyarrow.Table.from_arrays([[1], [2]], names=["id", "id"]), path)
+    assert "2 columns have this name" in str(problem(file_rows(path, ["id"])))
+    parquet.write_table(pyarrow.table({"id": [1.0, float("nan"), None], "b": [b"x", b"y", b"z"]}), path)
+    rows = list(file_rows(path, ["id", "b"]))
+    for row, column in ((rows[1], "id"), (rows[2], "id"), (rows[0], "b")):
+        with pytest.raises(DataFileError, match=rf"t\.parquet, line {row.line}, column '{column}'"):
+            row.text(column)
     path.write_bytes(b"PAR0")
     assert "not Parquet" in str(problem(file_rows(path, ["id"])))

@@ -102,6 +102,14 @@ def test_every_question_is_asked_in_two_by_two_wordings(data):
     assert {item.culture for item in WorldValuesAll().read(data)} == {"Mexico", "UK", "Brazil"}
 
 
+def test_people_of_nigeria_are_not_only_those_of_the_north(data):
+    path = data / "WorldValuesBench" / "wvb_country_distributions.json"
+    path.write_text(json.dumps({**shares(), "Nigeria": shares()["Mexico"]}))
+    systems = {item.system for item in WorldValuesAll().read(data) if item.culture == "Nigeria"}
+    assert len(systems) == 2
+    assert all("Nigeria" in system and "northern" not in system for system in systems)
+
+
 def test_the_forty_most_distinctive_questions_identify(data):
     items = list(WorldValues().read(data))
     mexico = [item for item in items if item.culture == "Mexico"]

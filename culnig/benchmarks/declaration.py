@@ -1,0 +1,153 @@
+"""The contents of a file that declares a benchmark, checked by pydantic."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from culnig.benchmarks.cells import MISSING, AnswerKind
+from culnig.benchmarks.wordings import PLACEHOLDER
+from culnig.core.items import Role, Split
+
+COUNTRY = "{country}"
+"""Placeholder in questions, options and templates for the name of the row's culture in a sentence."""
+_PARTS = {"question", "options", "labels", "country"}
+
+
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Columns(_Strict):
+    """The columns of the data, by content."""
+
+    question: Text
+    options: Text | list[Text]
+    """One column with a list (JSONL, Parquet), or one column per option."""
+    answer: Text
+    culture: Text | None = None
+    id: Text | None = None
+    """By default, the line number is the id."""
+    topic: Text | None = None
+    split: Text | None = None
+
+    @model_validator(mode="after")
+    def _different(self) -> Columns:
+        if isinstance(self.options, str):
+            return self
+        if len(self.options) < 2:
+            raise ValueError(
+                f"options names {len(self.options)} columns; name one with lists, or at least two"
+            )
+        if len(set(self.options)) < len(self.options):
+            raise ValueError(
+                f"options names a column twice: {', '.join(self.options)}; name each option's own"
+            )
+        return self
+
+
+class DeclaredWording(_Strict):
+    """One wording; `control` is the prompt without the question, by default the template without it."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    template: Text
+    labels: Literal["letters", "digits"] = "letters"
+    option: Text = "{label}. {name}"
+    system: str = ""
+    control: Text | None = None
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> DeclaredWording:
+        for name, text, required in (
+            ("template", self.template, {"question", "options"}),
+            ("control", self.control or "{options}", {"options"}),
+            ("system", self.system, set()),
+        ):
+            placeholders = set(PLACEHOLDER.findall(text))
+            if missing := sorted(required - placeholders):
+                raise ValueError(f"{name} lacks the placeholder {{{missing[0]}}}")
+            if unknown := sorted(placeholders - _PARTS):
+                allowed = ", ".join(f"{{{part}}}" for part in sorted(_PARTS))
+                raise ValueError(f"{name} has the placeholder {{{unknown[0]}}}; allowed: {allowed}")
+        if set(PLACEHOLDER.findall(self.option)) != {"label", "name"}:
+            raise ValueError("option must contain {label} and {name} and no other placeholder")
+        return self
+
+    @property
+    def names_country(self) -> bool:
+        """Whether a prompt of this wording names the culture."""
+        return any(COUNTRY in text for text in (self.template, self.control or "", self.system))
+
+
+class Declaration(_Strict):
+    """The contents of a declaration file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    data: Text
+    """Path of the data file: relative to the declaration, absolute, or from the home folder (`~`)."""
+    columns: Columns
+    wordings: Annotated[list[DeclaredWording], Field(min_length=1)]
+    summary: str = "declared in a file"
+    role: Role = "target"
+    culture: Text | None = None
+    """The culture of all rows, in place of a column; with neither, items have no culture."""
+    country_names: dict[Text, Text] = {}
+    """What `{country}` becomes, by culture; by default the record's name in a sentence."""
+    answer_is: AnswerKind = "letter"
+    """Content of the answer column: the option's letter, its number, or its text."""
+    answer_starts_at: Annotated[int, Field(strict=True, ge=0, le=1)] | None = None
+    """Number of the first option, 0 or 1; by default the answers must show it."""
+    missing: list[str] = list(MISSING)
+    """Texts that mark a missing value, as programs write them; cells that hold one are refused.
+
+    JSONL and Parquet files tell a missing value from a text, so their answers and options are refused only if
+    the declaration has this field.
+    """
+    split: Split = "test"
+    """The split of all rows, unless a column or `identify_topics` decides it."""
+    identify_topics: list[Text] = []
+    """Topics that identify neurons; the others test them."""
+    shuffle: bool = True
+    seed: int = 0
+    ordinal: bool = False
+    """Whether the options are the steps of a scale, in its order; they are then not shuffled."""
+    control: bool = False
+    """Whether there is also a control benchmark `NAME-control`: the items without their question."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Declaration:
+        ids = [wording.id for wording in self.wordings]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"two wordings have the same id; the ids are {', '.join(ids)}")
+        if self.columns.culture and self.culture:
+            raise ValueError("give either culture or columns.culture")
+        if self.identify_topics and (self.columns.split or not self.columns.topic):
+            raise ValueError("identify_topics needs columns.topic and no columns.split")
+        if not isinstance(self.columns.options, str):
+            self._check_option_columns(self.columns.options)
+        if self.answer_starts_at is not None and self.answer_is != "number":
+            raise ValueError("answer_starts_at needs `answer_is: number`")
+        if not (self.columns.culture or self.culture):
+            if self.country_names:
+                raise ValueError("country_names needs culture or columns.culture")
+            if any(wording.names_country for wording in self.wordings):
+                raise ValueError("a wording with {country} needs culture or columns.culture")
+        if self.control and self.role != "target":
+            raise ValueError("only a benchmark with the role target can have a control")
+        return self
+
+    def _check_option_columns(self, options: list[str]) -> None:
+        columns = self.columns
+        for content in ("question", "culture", "id", "topic", "split", "answer"):
+            column = getattr(columns, content)
+            if column in options and (content != "answer" or self.answer_is != "text"):
+                raise ValueError(f"columns.{content} and columns.options name the same column, {column!r}")
+
+    @property
+    def answer_kind(self) -> AnswerKind | None:
+        """`answer_is`; None if the file does not say it."""
+        return self.answer_is if "answer_is" in self.model_fields_set else None

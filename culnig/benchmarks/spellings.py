@@ -1,0 +1,73 @@
+"""Cultures by the spellings that data files have for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from culnig.core.folding import composed, folded
+from culnig.cultures.records import Culture
+from culnig.errors import InputError, UnknownNameError
+
+
+class CultureSpellings:
+    """Cultures by key and by a benchmark's spelling, otherwise by another name or by ISO code.
+
+    Other names are the display name and the name in a sentence. Case, width and composition of names make no
+    difference; ISO codes are upper-case.
+    """
+
+    def __init__(self, records: Iterable[Culture], benchmark: str) -> None:
+        self._records = {record.key: record for record in records}
+        self._own: dict[str, set[str]] = {}
+        self._names: dict[str, set[str]] = {}
+        self._codes: dict[str, set[str]] = {}
+        for key, record in self._records.items():
+            names = [key, record.display_name, record.in_sentence]
+            if own := record.names.get(benchmark):
+                self._own.setdefault(composed(own), set()).add(key)
+                names.append(own)
+            for name in names:
+                self._names.setdefault(_plain(name), set()).add(key)
+            self._codes.setdefault(record.iso, set()).add(key)
+        self._keys = {composed(key): {key} for key in self._records}
+
+    def find(self, spelling: str) -> Culture:
+        """The culture; UnknownNameError with near keys, InputError if a spelling has several cultures."""
+        spelling = composed(spelling.strip())
+        named = self._own.get(spelling) or self._keys.get(spelling) or self._names.get(_plain(spelling))
+        keys = named or self._codes.get(spelling)
+        if not keys:
+            known = {*self._keys, *self._own}
+            raise UnknownNameError("culture", spelling, known, "see `culnig-engine list cultures`")
+        if len(keys) > 1:
+            several = " or ".join(map(repr, sorted(keys)))
+            raise InputError(f"several cultures are called {spelling!r}; write the key {several}")
+        return self._records[next(iter(keys))]
+
+    def in_sentence(self, record: Culture, spelling: str) -> str | None:
+        """The culture's name in a sentence; None if the record may mean less than the spelling.
+
+        The record `Nigeria` is called `northern Nigeria` in sentences. Data that say `Nigeria` or `NG` may be
+        about the whole country; `Northern Nigeria` is clear.
+        """
+        if composed(spelling.strip()) in self._own:
+            return name_in_sentence(record, spelling)
+        clear = {_plain(record.in_sentence), _plain(record.display_name)}
+        if _plain(spelling) in clear or name_in_sentence(record, record.key) == record.in_sentence:
+            return record.in_sentence
+        return None
+
+
+def name_in_sentence(record: Culture, spelling: str) -> str:
+    """A culture's name in a sentence of a benchmark that spells it in its own way.
+
+    A benchmark that has `Nigeria` asks about the whole country, even if the record says `northern Nigeria`.
+    """
+    narrower = set(_plain(spelling).split()) < set(_plain(record.in_sentence).split())
+    return spelling.strip().replace("_", " ") if narrower else record.in_sentence
+
+
+@lru_cache(maxsize=1024)
+def _plain(name: str) -> str:
+    return folded(name.replace("_", " ")).removeprefix("the ")
