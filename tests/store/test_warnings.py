@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from math import sqrt
 
 import numpy as np
 import pytest
 
-from culnig.store.run import Run
 from culnig.store.warnings import answer_warnings, check_warnings, run_warnings
 from tests.answered import answers
-from tests.stored import document_of
 from tests.toy import random_moments, toy_layout, write_run
 
 LAYOUT = toy_layout()
@@ -99,12 +96,10 @@ def test_zeros_of_a_control_are_the_clamp(tmp_path):
 
 
 def test_float16_gets_its_own_advice(tmp_path):
-    folder = write_run(tmp_path / "run", LAYOUT, {"t": ("target", zeroed(1, "mlp"))}).folder
-    record = document_of(folder / "run.json")
-    record["model"]["dtype"] = "float16"
-    record["check"] = {"performed": False}
-    (folder / "run.json").write_text(json.dumps(record))
-    warnings = run_warnings(Run(folder))
+    run = write_run(tmp_path / "run", LAYOUT, {"t": ("target", zeroed(1, "mlp"))})
+    run.record["model"]["dtype"] = "float16"
+    run.record["check"] = {"performed": False}
+    warnings = run_warnings(run)
     first = warnings[0]
     assert first.kind == "zero scores"
     assert "--dtype bfloat16 or float32" in first.advice
