@@ -23,3 +23,8 @@ def size_text(n_bytes: int) -> str:
 def metric_text(metric: str) -> str:
     """A metric's name for people."""
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def counted(n: int, word: str) -> str:
+    """A number with its noun, such as `1 seed` and `2 seeds`."""
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"

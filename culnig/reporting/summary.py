@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from culnig.core.text import counted
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.stored import Evaluation
+from culnig.evaluation.verdicts import LEVEL, adjusted_p, beyond_random, rank_text
 from culnig.reporting.sources import Sources, changes_of, masked_rows, rows_of
 from culnig.reporting.tables import number_text
 from culnig.selection.neuron_set import NeuronSet
@@ -14,7 +16,6 @@ from culnig.store.warnings import run_warnings
 
 FEW_QUESTIONS = 100
 LOW_AGREEMENT = 0.5
-LEVEL = 0.05
 _MOST_SENTENCES = 8
 """Sentences about one evaluation; more are only counted."""
 _METRIC = "p_gold"
@@ -74,11 +75,6 @@ def span(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def counted(n: int, word: str) -> str:
-    """A number with its noun, such as `1 seed` and `2 seeds`."""
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
-
-
 def _signed(value: float) -> str:
     return number_text(value, "+.4f")
 
@@ -112,10 +108,18 @@ def _effect(row: dict[str, Any]) -> str:
     )
     if against is None:
         return f"{sentence}, {_p(change['p_value'])}; there are no random neurons to compare with."
-    more = "more than" if against["p_value"] < LEVEL else "not clearly more than"
+    return f"{sentence}. {_against_random(against)}"
+
+
+def _against_random(test: dict[str, Any]) -> str:
+    """The verdict: the prediction t, adjusted for several benchmarks, and the test over questions."""
+    p = adjusted_p(test)
+    more = "more than" if beyond_random(test) else "not clearly more than"
+    if p < LEVEL and more != "more than":
+        more = f"not clearly for other questions ({_p(test['questions_p'])}) more than"
     return (
-        f"{sentence}. Compared with random neurons, the difference is {_signed(against['effect'])} "
-        f"({_p(against['p_value'])}): {more} the effect of masking any neurons."
+        f"Compared with {counted(test['n_random'], 'random set')}, the difference is "
+        f"{_signed(test['effect'])} ({_p(p)}; {rank_text(test)}): {more} the effect of masking any neurons."
     )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from culnig.core.text import METRIC_NAMES
+from culnig.core.text import METRIC_NAMES, counted
 from culnig.reporting.charts import Mark, MarkRow, intervals
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.sources import changes_of
-from culnig.reporting.summary import counted
 from culnig.reporting.tables import Cell, Table, number_text
 
 _LEGEND = (
