@@ -68,8 +68,9 @@ class PairedDifference:
     """Effect in standard deviations of a unit: effect / (standard error · √units). NaN if nothing varies."""
     detectable: float
     """Smallest effect that 80 % of such samples would detect at the two-sided 5 % level:
-    (t₀.₉₇₅ + t₀.₈) · standard error, with K − 1 degrees of freedom. NaN if nothing varies, and for five
-    units or fewer: no sign-flip test of them reaches 5 %."""
+    (t₀.₉₇₅ + t₀.₈) · standard error, with K − 1 degrees of freedom; for six units, of which all must agree,
+    4.39 · standard error. NaN if nothing varies, and for five units or fewer: no sign-flip test of them
+    reaches 5 %."""
 
 
 def paired_difference(
@@ -105,7 +106,6 @@ def paired_differences(
         error = _standard_error(total, sizes)
         varies = error > ROUNDING
         half = t_quantile(0.975, n_units - 1) * error if varies else nan
-        enough = varies and n_units >= LEAST_UNITS
         results.append(
             PairedDifference(
                 n=int(sizes.sum()),
@@ -116,7 +116,7 @@ def paired_differences(
                 p_value=_sign_flip_p(total, alternative, seed),
                 standard_error=error,
                 effect_size=effect / (error * np.sqrt(n_units)) if varies else nan,
-                detectable=detectable(error, n_units - 1) if enough else nan,
+                detectable=_detectable_change(error, n_units) if varies else nan,
             )
         )
     return results
@@ -130,6 +130,19 @@ def t_quantile(probability: float, degrees: int) -> float:
 def detectable(error: float, degrees: int, level: float = 0.975) -> float:
     """The effect whose estimate exceeds the `level` quantile of t in 80 % of samples: (t + t₀.₈) · error."""
     return (t_quantile(level, degrees) + t_quantile(0.8, degrees)) * error
+
+
+def _detectable_change(error: float, n_units: int) -> float:
+    """`detectable` of the two-sided sign-flip test.
+
+    It cannot reach 5 % with fewer units than LEAST_UNITS. With just as many it does only where all have the
+    same sign, which with the mean δ and the deviation σ of normal units has the probability Φ(δ/σ)^units.
+    """
+    if n_units < LEAST_UNITS:
+        return float("nan")
+    if n_units == LEAST_UNITS:
+        return float(stats.norm.ppf(0.8 ** (1 / n_units)) * np.sqrt(n_units) * error)
+    return detectable(error, n_units - 1)
 
 
 def _unit_sums(
