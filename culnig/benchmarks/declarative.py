@@ -47,6 +47,9 @@ class Columns(_Strict):
     culture: Text | None = None
     id: Text | None = None
     """By default, the line number is the id."""
+    question_id: Text | None = None
+    """Names the question that rows share, the independent unit of the statistics. By default, rows whose
+    question is the same before `{country}` is filled are one question; other rows are each their own."""
     topic: Text | None = None
     split: Text | None = None
 
@@ -145,6 +148,7 @@ class DeclaredBenchmark(Benchmark):
         columns = self.declaration.columns
         options = [columns.options] if isinstance(columns.options, str) else columns.options
         single = (columns.question, columns.answer, columns.culture, columns.id, columns.topic, columns.split)
+        single += (columns.question_id,)
         rows = file_rows(self.data_file, [*(name for name in single if name), *options])
         for row in unique(rows, columns.id) if columns.id else rows:
             yield from self._items(row)
@@ -169,7 +173,16 @@ class DeclaredBenchmark(Benchmark):
             seed=declared.seed,
             ordinal=declared.ordinal,
         ):
-            yield replace(item, prompt=item.prompt.strip())
+            unit = self._question_id(row) or item.question_id
+            yield replace(item, prompt=item.prompt.strip(), question_id=unit)
+
+    def _question_id(self, row: Row) -> str | None:
+        """What rows of the same question share; None for a row that is its own question."""
+        columns = self.declaration.columns
+        if columns.question_id:
+            return row.text(columns.question_id)
+        question = row.text(columns.question)
+        return question if COUNTRY in question else None
 
     def _culture(self, row: Row) -> Culture | None:
         column = self.declaration.columns.culture
