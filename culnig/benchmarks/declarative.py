@@ -148,8 +148,8 @@ class DeclaredBenchmark(Benchmark):
         columns = self.declaration.columns
         options = [columns.options] if isinstance(columns.options, str) else columns.options
         single = (columns.question, columns.answer, columns.culture, columns.id, columns.topic, columns.split)
-        single += (columns.question_id,)
-        rows = file_rows(self.data_file, [*(name for name in single if name), *options])
+        needed = [name for name in (*single, columns.question_id) if name]
+        rows = file_rows(self.data_file, [*needed, *options])
         for row in unique(rows, columns.id) if columns.id else rows:
             yield from self._items(row)
 
@@ -173,16 +173,15 @@ class DeclaredBenchmark(Benchmark):
             seed=declared.seed,
             ordinal=declared.ordinal,
         ):
-            unit = self._question_id(row) or item.question_id
-            yield replace(item, prompt=item.prompt.strip(), question_id=unit)
+            yield replace(item, prompt=item.prompt.strip(), unit=self._unit(row))
 
-    def _question_id(self, row: Row) -> str | None:
-        """What rows of the same question share; None for a row that is its own question."""
+    def _unit(self, row: Row) -> str:
+        """What rows of the same question share; empty for a row that is its own question."""
         columns = self.declaration.columns
         if columns.question_id:
             return row.text(columns.question_id)
         question = row.text(columns.question)
-        return question if COUNTRY in question else None
+        return question if COUNTRY in question else ""
 
     def _culture(self, row: Row) -> Culture | None:
         column = self.declaration.columns.culture

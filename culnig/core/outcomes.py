@@ -62,7 +62,7 @@ class Outcomes:
         n = len(items)
         return cls(
             id=texts([item.id for item in items]),
-            question_id=texts([item.question_id for item in items]),
+            question_id=texts([item.question for item in items]),
             culture=texts([item.culture for item in items]),
             topic=texts([item.topic for item in items]),
             split=texts([item.split for item in items]),

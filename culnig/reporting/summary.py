@@ -23,7 +23,9 @@ _METRIC = "p_gold"
 
 def findings(sources: Sources) -> list[str]:
     """What was selected, what masking changed and what training cost, one sentence each."""
-    sentences = [_selected(sets) for sets in _by_method(sources.neuron_sets)]
+    sentences = []
+    for sets in _by_method(sources.neuron_sets):
+        sentences += [_selected(sets), *_survivors(sets)]
     for evaluation in sources.evaluations:
         effects = [_effect(row) for row in masked_rows(rows_of(evaluation))]
         sentences += effects[:_MOST_SENTENCES]
@@ -94,6 +96,23 @@ def _selected(sets: Sequence[NeuronSet]) -> str:
         f"{_names(sets)}: {span(min(counts), max(counts))} neurons of {sets[0].model}, selected with the "
         f"method {sets[0].method.get('name', 'unknown')}{extent}."
     )
+
+
+def _survivors(sets: Sequence[NeuronSet]) -> Iterator[str]:
+    """How many of the selected neurons survive each test, one sentence per kind of test."""
+    tests = [(neurons, test) for neurons in sets for test in neurons.method.get("significance", ())]
+    for kind in dict.fromkeys((test["against"], test["test"], test["fdr"]) for _, test in tests):
+        own = [pair for pair in tests if (pair[1]["against"], pair[1]["test"], pair[1]["fdr"]) == kind]
+        survive = [test["selected_significant"] for _, test in own]
+        selected = [test["selected"] for _, test in own]
+        questions = [test["n_questions"] for _, test in own if test.get("n_questions")]
+        over = f", {span(min(questions), max(questions))} questions" if questions else ""
+        against = "their control" if kind[0] == "control" else "the other cultures"
+        yield (
+            f"{_names([neurons for neurons, _ in own])}: {span(min(survive), max(survive))} of "
+            f"{span(min(selected), max(selected))} selected neurons survive the test against {against} at a "
+            f"false discovery rate of {kind[2]:g} ({kind[1]}{over})."
+        )
 
 
 def _effect(row: dict[str, Any]) -> str:

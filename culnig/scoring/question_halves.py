@@ -21,7 +21,7 @@ def half_of_items(items: Sequence[Item]) -> NDArray[np.int64]:
     """1 or 2 for each item, (item,)."""
     cultures: dict[str, set[str]] = {}
     for item in items:
-        cultures.setdefault(item.question_id, set()).add(item.culture)
+        cultures.setdefault(item.question, set()).add(item.culture)
     more_in_first = dict.fromkeys((item.culture for item in items), 0)
     half = {}
     for question in sorted(cultures, key=_scattered):
@@ -29,7 +29,7 @@ def half_of_items(items: Sequence[Item]) -> NDArray[np.int64]:
         half[question] = 1 if in_first else 2
         for culture in cultures[question]:
             more_in_first[culture] += 1 if in_first else -1
-    return np.array([half[item.question_id] for item in items], dtype=np.int64)
+    return np.array([half[item.question] for item in items], dtype=np.int64)
 
 
 def _scattered(question: str) -> bytes:

@@ -313,7 +313,7 @@ print(number, (peaks[1] - peaks[0]) // 1024)
 def test_rows_of_one_question_before_the_country_is_filled_are_one_unit(tmp_path):
     items = read(write(tmp_path))
     assert len(items) == 8  # 2 questions, 2 cultures, 2 wordings
-    assert {item.question_id for item in items} == {
+    assert {item.question for item in items} == {
         "What is poured first in {country}, q1?",
         "What is poured first in {country}, q2?",
     }
@@ -322,7 +322,7 @@ def test_rows_of_one_question_before_the_country_is_filled_are_one_unit(tmp_path
 
 def test_rows_without_the_country_are_each_their_own(tmp_path):
     rows = [{**row, "ask": "What is poured first?"} for row in ROWS]
-    assert {item.question_id for item in read(write(tmp_path, rows=rows))} == {row["key"] for row in ROWS}
+    assert {item.question for item in read(write(tmp_path, rows=rows))} == {row["key"] for row in ROWS}
 
 
 def test_a_column_names_the_question(tmp_path):
@@ -330,7 +330,7 @@ def test_a_column_names_the_question(tmp_path):
     text = DECLARATION.replace("  id: key\n", "  id: key\n  question_id: of\n")
     before = read(write(tmp_path, rows=rows))
     items = read(write(tmp_path, text, rows))
-    assert [item.question_id for item in items] == ["q1"] * 4 + ["q2"] * 4
+    assert [item.question for item in items] == ["q1"] * 4 + ["q2"] * 4
     assert [(item.id, item.prompt, item.answer) for item in items] == [
         (item.id, item.prompt, item.answer) for item in before
     ]
@@ -341,7 +341,7 @@ def test_the_finland_example_has_twelve_questions():
     lines = (folder / "finland.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 48
     benchmark = declared_benchmark(folder / "finland.yaml")
-    assert {benchmark._question_id(Row("finland.jsonl", 1, json.loads(line))) for line in lines} == {
+    assert {benchmark._unit(Row("finland.jsonl", 1, json.loads(line))) for line in lines} == {
         json.loads(line)["question"] for line in lines
     }
     assert len({json.loads(line)["question"] for line in lines}) == 12

@@ -80,21 +80,21 @@ def test_questions_of_one_culture_beside_shared_ones():
 def test_neurons_without_an_effect_are_significant_one_in_twenty(questions, rho, kind):
     """Each column is one study: 16 cultures asked the same questions, which they share to the degree ρ."""
     generator = np.random.default_rng([questions, int(10 * rho), len(kind)])
-    shared = generator.normal(size=(2, questions, 1, 2_000))
+    shared = generator.normal(size=(2, questions, 1, 3_000))
     target, control = np.sqrt(rho) * shared + np.sqrt(1 - rho) * generator.normal(
-        size=(2, questions, 16, 2_000)
+        size=(2, questions, 16, 3_000)
     )
     if kind == "right or wrong":
         target, control = target > 0, control > 0
     target, control = (values.reshape(questions * 16, -1) * 1.0 for values in (target, control))
     units, cultures = np.repeat(np.arange(questions), 16), np.tile(np.arange(16), questions)
-    flipped = paired_p_values(target, control, units, permutations=199)
+    flipped = paired_p_values(target, control, units, permutations=399)
     assert 0.035 <= (flipped <= 0.05).mean() <= 0.07
-    exchanged = exchange_p_values(target, cultures, "3", units, permutations=199)
+    exchanged = exchange_p_values(target, cultures, "3", units, permutations=399)
     few_values = kind == "right or wrong" and questions == 12  # a sum of 12 right answers has few values
     assert (0.015 if few_values else 0.035) <= (exchanged <= 0.05).mean() <= 0.07
     if rho == 0.5:
-        separately = paired_p_values(target, control, np.arange(len(target)), permutations=199)
+        separately = paired_p_values(target, control, np.arange(len(target)), permutations=399)
         assert (separately <= 0.05).mean() > 0.15
 
 
