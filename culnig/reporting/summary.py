@@ -284,6 +284,11 @@ def _of_training(document: dict[str, Any]) -> Iterator[str]:
             f"One seed: the gains and losses of training on {document['task']} may depend on the order of "
             "the examples. Train with --seeds 3."
         )
+    elif any("seeds_p" not in row["change"] for row in document["changes"]):
+        yield (
+            f"An earlier version compared the arms trained on {document['task']}: its intervals and p-values "
+            "take the seeds as fixed, so they do not show whether another seed would do the same."
+        )
     if all(row["kind"] != "culture" for row in document["changes"]):
         yield (
             f"The arms trained on {document['task']} were not evaluated on a benchmark of cultural "

@@ -179,7 +179,7 @@ def test_many_sets_of_one_method_make_one_sentence_each():
     assert len(caveats(Sources(neuron_sets=sets))) == 1
 
 
-def trained(*rows, seeds=(42, 43)):
+def trained(*rows, seeds=(42, 43), seeds_p={"seeds_p": 0.01}):  # noqa: B006
     document = {
         "model": {"source": "toy"},
         "task": "qnli",
@@ -187,7 +187,7 @@ def trained(*rows, seeds=(42, 43)):
         "arms": [{"arm": "top"}, {"arm": "top"}],
         "changes": [
             {"arm": "top", "benchmark": name, "kind": kind, "metric": metric, "p_holm": 0.03}
-            | {"change": compared(effect, 0.01)}
+            | {"change": compared(effect, 0.01) | seeds_p}
             for name, kind, effect in rows
             for metric in ("p_gold", "accuracy")
         ],
@@ -202,6 +202,12 @@ def test_gains_and_costs_of_an_arm_are_reported_task_first():
         "is corrected for all arms and benchmarks (Holm)."
     ]
     assert caveats(sources) == []
+
+
+def test_arms_of_an_earlier_version_took_their_seeds_as_fixed():
+    rows = (("blend", "culture", -0.05), ("qnli", "task", 0.25))
+    (said,) = caveats(trained(*rows, seeds_p={}))
+    assert "take the seeds as fixed" in said
 
 
 def test_a_single_seed_and_an_unmeasured_cost_are_reported():
