@@ -23,9 +23,9 @@ def linked_questions(asked: Iterable[tuple[str, str]]) -> list[list[str]]:
         return culture
 
     for cultures in cultures_of.values():
-        one, *others = cultures
-        for other in others:
-            group[first(other)] = first(one)
+        root = first(next(iter(cultures)))
+        for culture in cultures:
+            group[first(culture)] = root
     groups: dict[str, list[str]] = {}
     for question, cultures in cultures_of.items():
         groups.setdefault(first(next(iter(cultures))), []).append(question)

@@ -182,8 +182,8 @@ def _by_unit(items: ItemTables, draw: Callable[[int], Weights], fits: Callable[[
         for _ in range(_MOST_DRAWS):
             of_unit = {unit: known[unit] for group in groups for unit in group if unit in known}
             for group in groups:
-                others = [unit for unit in group if unit not in of_unit]
-                of_unit |= dict(zip(others, draw(len(others)).tolist(), strict=True))
+                to_draw = [unit for unit in group if unit not in of_unit]
+                of_unit |= dict(zip(to_draw, draw(len(to_draw)).tolist(), strict=True))
             weights[role] = np.array([of_unit[unit] for unit in table.unit.tolist()])
             unfit = [c for c in table.cultures if not fits(weights[role][table.culture == c])]
             if not unfit:
