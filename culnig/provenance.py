@@ -50,8 +50,13 @@ def file_hash(path: Path) -> str:
 
 
 def items_hash(items: Iterable[Item]) -> str:
-    """SHA-256 of the full text of the items, which tells whether the data has changed."""
+    """SHA-256 of the full text of the items, which tells whether the data has changed.
+
+    Which items share a question is not part of the text: earlier versions did not know it.
+    """
     digest = hashlib.sha256()
     for item in items:
-        digest.update(json.dumps(asdict(item), sort_keys=True, ensure_ascii=False).encode())
+        content = asdict(item)
+        del content["unit"]
+        digest.update(json.dumps(content, sort_keys=True, ensure_ascii=False).encode())
     return digest.hexdigest()

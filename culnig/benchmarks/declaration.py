@@ -32,6 +32,9 @@ class Columns(_Strict):
     culture: Text | None = None
     id: Text | None = None
     """By default, the line number is the id."""
+    question_id: Text | None = None
+    """Names the question that rows share, the independent unit of the statistics. By default, rows whose
+    question is the same before `{country}` is filled are one question; other rows are each their own."""
     topic: Text | None = None
     split: Text | None = None
 

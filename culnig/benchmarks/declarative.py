@@ -78,7 +78,10 @@ class DeclaredBenchmark(Benchmark):
             advice = f"correct `data: {self.declaration.data}` in {self.path}, relative to its folder"
             raise DataFileError(path, f"no such file; {advice}")
         options = [columns.options] if isinstance(columns.options, str) else columns.options
-        single = (columns.question, columns.answer, columns.culture, columns.id, columns.topic, columns.split)
+        single = (
+            *(columns.question, columns.answer, columns.culture, columns.id, columns.question_id),
+            *(columns.topic, columns.split),
+        )
         return file_rows(path, [*(name for name in single if name), *options])
 
     def _text(self, row: Row, column: str) -> str:
@@ -140,7 +143,15 @@ class DeclaredBenchmark(Benchmark):
             seed=declared.seed,
             ordinal=declared.ordinal,
         ):
-            yield replace(item, prompt=item.prompt.strip())
+            yield replace(item, prompt=item.prompt.strip(), unit=self._unit(row))
+
+    def _unit(self, row: Row) -> str:
+        """What rows of the same question share; empty for a row that is its own question."""
+        columns = self.declaration.columns
+        if columns.question_id:
+            return self._text(row, columns.question_id)
+        question = self._text(row, columns.question)
+        return question if COUNTRY in question else ""
 
     def _culture(self, row: Row) -> tuple[Culture | None, str]:
         """Culture of a row and its spelling."""

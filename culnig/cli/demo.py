@@ -13,6 +13,7 @@ from culnig.cli.options import defaults_of, out_options
 from culnig.cli.output import p_text, percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 from culnig.cli.selected import print_counts
+from culnig.evaluation.verdicts import beyond_random
 from culnig.selection.neuron_set import NeuronSet
 
 
@@ -76,17 +77,18 @@ def _in_words(masked: dict[str, Any]) -> str:
     against = masked["against_random"]
     p_gold, mass = against["p_gold"], against["option_mass"]
     options = against["option_accuracy"]
-    if p_gold["p_value"] >= 0.05:
+    if not beyond_random(p_gold):
         return (
-            "Masking the general neurons did not lower P(gold) more than masking random neurons did "
-            f"(p = {p_text(p_gold['p_value'])})."
+            "Masking the general neurons did not clearly lower P(gold) more than masking random neurons did "
+            f"(p {p_text(p_gold['p_value'])} over random sets, {p_text(p_gold['questions_p'])} over "
+            "questions)."
         )
     lost = "the answer format (the labels lose probability together)"
-    if options["p_value"] < 0.05:
+    if beyond_random(options):
         lost = "knowledge (the gold label falls behind the other labels)"
-        if mass["p_value"] < 0.05:
+        if beyond_random(mass):
             lost += " and the answer format"
-    elif mass["p_value"] >= 0.05:
+    elif not beyond_random(mass):
         lost = "neither clearly the format nor clearly knowledge"
     return (
         f"Masking the general neurons lowers P(gold) by {-p_gold['effect']:.4f} more than masking random "

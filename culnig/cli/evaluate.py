@@ -78,6 +78,11 @@ from culnig.selection.random import Match
     help="Match counts per module and layer, or only the total, as the paper does.",
 )
 @click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Seed of the random sets (the first; the others follow) and of the tests' resamples.",
+)
+@click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
     help="Maximum tokens of a written answer (blend-short).",

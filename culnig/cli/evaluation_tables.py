@@ -7,6 +7,7 @@ from typing import Any
 
 from culnig.cli.output import p_text, percent, print_line, print_table
 from culnig.core.text import metric_text
+from culnig.evaluation.verdicts import LEAST_FOR_RANK
 
 METRIC_HEADINGS = {
     "accuracy": "accuracy",
@@ -63,21 +64,37 @@ def print_changes(rows: Sequence[dict[str, Any]], title: str = "Change") -> None
                         row["condition"],
                         against,
                         metric_text(metric),
+                        f"{change['n_units']:,}",
                         f"{change['effect']:+.4f}",
                         _interval_text(change["interval"]),
-                        *(_p(change.get(p)) for p in ("p_value", "p_holm", "bootstrap_p", "empirical_p")),
+                        *(_p(change.get(p)) for p in ("p_value", "p_holm", "empirical_p")),
                         _signed(change.get("effect_size"), 2),
                         _signed(change.get("detectable"), 4).lstrip("+"),
                     )
                 )
     if lines:
         print_table(
-            f"{title} (95 % interval over questions; p two-sided, against random one-sided: lower)",
+            f"{title} (95 % interval; against unmasked: over questions, p two-sided; against random: over "
+            "random sets, p one-sided, lower than another random set)",
             (
-                *("condition", "against", "metric", "change", "interval", "p", "p (Holm)"),
-                *("bootstrap p", "rank p", "effect size", "detectable"),
+                *("condition", "against", "metric", "questions", "change", "interval", "p", "p (Holm)"),
+                *("rank p", "effect size", "detectable"),
             ),
             lines,
+        )
+        _print_least_rank(rows)
+
+
+def _print_least_rank(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say what the rank p of so few random sets cannot show."""
+    tests = [test for row in rows for test in (row["against_random"] or {}).values()]
+    fewest = min((test["n_random"] for test in tests), default=None)
+    if fewest == 1:
+        print_line("A single random set gives only a rank p, which is never below 0.5; use 10 or more.")
+    elif fewest is not None and fewest < LEAST_FOR_RANK:
+        print_line(
+            f"The rank p of {fewest} random sets is never below {1 / (fewest + 1):.3f}; it can reach 0.05 "
+            f"with {LEAST_FOR_RANK} or more. p is a prediction t, which needs fewer."
         )
 
 
@@ -135,7 +152,8 @@ def print_matrix(matrix: Mapping[str, Any]) -> None:
     """Print a selectivity matrix: change of each culture (columns) under each culture's mask (rows)."""
     masked, evaluated = matrix["masked"], matrix["evaluated"]
     print_table(
-        f"Change of {metric_text(matrix['metric'])} in points: rows masked, columns evaluated",
+        f"Change of {metric_text(matrix['metric'])} in points: rows masked, columns evaluated"
+        f"{_questions_text(matrix)}",
         ("masked", *evaluated, "own rank", "own p (Holm)"),
         [
             (
@@ -160,6 +178,14 @@ def print_matrix(matrix: Mapping[str, Any]) -> None:
             f"Related cultures change by {100 * matrix['related']:+.2f} points against unrelated ones "
             f"(p {p_text(matrix['related_p'])} that they fall more)."
         )
+
+
+def _questions_text(matrix: Mapping[str, Any]) -> str:
+    questions = matrix.get("n_questions")  # evaluations of earlier versions lack it
+    if not questions:
+        return ""
+    low, high = min(questions), max(questions)
+    return f"; {low:,}{'' if low == high else f' to {high:,}'} questions of each culture"
 
 
 def print_doses(doses: Sequence[Mapping[str, Any]]) -> None:

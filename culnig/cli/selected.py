@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import click
 
 from culnig.cli.options import PATH, Command, together
 from culnig.cli.output import print_json, print_line, print_table, print_warning
+from culnig.core.text import counted
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.select import ALL
+from culnig.selection.significance import FAR_TAIL
 
 CULTURE_HELP = "Culture to select for; give several, or `all`, for one set each (-o is then a folder)."
 
@@ -126,11 +129,29 @@ def _evidence_cells(chosen: NeuronSet) -> list[str]:
 
 def _survivors(name: str, test: Mapping[str, Any]) -> str:
     verb = "kept" if test["is_rule"] else "survive"
+    questions = f", {counted(test['n_questions'], 'question')}" if test.get("n_questions") else ""
     return (
         f"{name}: {test['selected_significant']:,} of {test['selected']:,} {verb} at a false discovery "
         f"rate of {test['fdr']:g} ({test['tested_significant']:,} of {test['tested']:,} tested would; "
-        f"{test['test']}). Null hypothesis: {test['null']}"
+        f"{test['test']}{questions}). Null hypothesis: {test['null']}.{_limits(test)}"
     )
+
+
+def _limits(test: Mapping[str, Any]) -> str:
+    """What a test cannot show."""
+    least, uncertain = test.get("least_p"), test.get("uncertain_tails")
+    if least and not test["tested_significant"] and least * test["tested"] > test["fdr"]:
+        enough = ceil(least * test["tested"] / test["fdr"])
+        return (
+            f" So many permutations give no p below {least:.1e}: at least {enough:,} of the tested neurons "
+            "would need it to survive. Use more permutations."
+        )
+    if uncertain:
+        return (
+            f" {uncertain:,} of the selected have a p below {FAR_TAIL:g} from a skewed control, where "
+            "Welch's p is far too small; score with --level item to permute questions."
+        )
+    return ""
 
 
 def _print_stability(name: str, stability: Mapping[str, Any]) -> None:

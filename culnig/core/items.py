@@ -35,7 +35,8 @@ class Item:
     id: str
     """Unique within its benchmark and stable across versions of the data."""
     question_id: str
-    """Shared by all rows, wordings and cultures of one question: the independent unit of the statistics."""
+    """Shared by all rows, wordings and cultures of one question: the independent unit of the statistics,
+    unless `unit` names a larger one."""
     culture: str
     """Key of a culture record, or `NO_CULTURE`."""
     split: Split
@@ -56,8 +57,15 @@ class Item:
     """Whether `options` are the steps of a scale, in its order."""
     accepted: tuple[str, ...] = ()
     """Correct short answers, the most common first; empty if the answer is a label."""
+    unit: str = ""
+    """The question in all its rows and cultures, where `question_id` names only one of them; else empty."""
     language: str = ""
     """BCP-47 code of the language of `accepted`; decides how answers are compared."""
+
+    @property
+    def question(self) -> str:
+        """The independent unit of the statistics: `unit`, or else `question_id`."""
+        return self.unit or self.question_id
 
     def __post_init__(self) -> None:
         if self.accepted:

@@ -6,7 +6,7 @@ The forward pass fills them, runs and evaluations store them, and every statisti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class Outcomes:
         n = len(items)
         return cls(
             id=texts([item.id for item in items]),
-            question_id=texts([item.question_id for item in items]),
+            question_id=texts([item.question for item in items]),
             culture=texts([item.culture for item in items]),
             topic=texts([item.topic for item in items]),
             split=texts([item.split for item in items]),
@@ -110,6 +110,10 @@ class Outcomes:
             name: np.concatenate([getattr(answers, name) for _, answers in parts]) for name in _COLUMNS
         }
         return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(indices))
+
+    def asked_as(self, items: Sequence[Item]) -> Outcomes:
+        """The same answers with the questions of `items`: an earlier version may have stored other units."""
+        return replace(self, question_id=np.array([item.question for item in items], dtype=object))
 
     def to_pandas(self) -> Any:
         """One row per item as a pandas DataFrame; EnvironmentProblem if pandas is not installed."""

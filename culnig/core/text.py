@@ -185,3 +185,8 @@ def file_names(names: Sequence[str]) -> list[str]:
 
 def _digest(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def counted(n: int, word: str) -> str:
+    """A number with its noun, such as `1 seed` and `2 seeds`."""
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"

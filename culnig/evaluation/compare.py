@@ -6,14 +6,14 @@ All statistics are computed from the items, so folders of earlier versions get t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from culnig.core.outcomes import Outcomes
-from culnig.core.statistics import holm
 from culnig.errors import InputError, MismatchError, argument
 from culnig.evaluation.conditions import UNMASKED
-from culnig.evaluation.results import comparison, random_comparison
+from culnig.evaluation.results import adjusted, comparison, random_comparison
 from culnig.evaluation.stored import Evaluation, open_evaluation
 from culnig.store.prompts import prompts_of, reason
 
@@ -50,16 +50,38 @@ def compare_within(
             f"{evaluation.folder} has only the condition {against!r}; evaluate with "
             f"{argument('neuron_sets')}, or give a second evaluation to compare with"
         )
-    rows = []
+    rows, seed = [], evaluation.seed
     for benchmark in evaluation.benchmarks:
         for condition in chosen:
             after = evaluation.answers[benchmark, condition]
             random = [evaluation.answers[benchmark, name] for name in evaluation.baselines(condition)]
             rows.append(
-                _row(benchmark, condition, against, evaluation.answers[benchmark, against], after)
-                | {"against_random": random_comparison(after, random) if random else None}
+                _row(benchmark, condition, against, evaluation.answers[benchmark, against], after, seed)
+                | {"against_random": random_comparison(after, random, seed) if random else None}
             )
-    return _adjusted(rows)
+    return adjusted(rows)
+
+
+def with_current_tests(evaluation: Evaluation) -> Evaluation:
+    """An evaluation whose rows have the tests of this version; those of an earlier version from its items.
+
+    Earlier versions took the mean of the random baselines as exact.
+    """
+    if has_current_tests(evaluation.rows) or not evaluation.answers or not evaluation.sets:
+        return evaluation
+    compared = {(row["benchmark"], row["condition"]): row for row in compare_within(evaluation)}
+    tests = ("change", "loss", "mcnemar", "against_random", "p_value", "p_holm")
+    rows = []
+    for row in evaluation.rows:
+        current = compared.get((row["benchmark"], row["condition"]), {})
+        rows.append({**row, **{name: current[name] for name in tests if current}})
+    return replace(evaluation, results={**evaluation.results, "rows": rows})
+
+
+def has_current_tests(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether rows have the tests of this version; earlier ones did not write the interval looked for."""
+    changes = [change for row in rows for change in (row.get("change") or {}).values()]
+    return all("bootstrap_interval" in change for change in changes)
 
 
 def compare_between(
@@ -89,7 +111,7 @@ def compare_between(
     ]
     for condition in chosen:
         first.check(against or condition)
-    return _adjusted(
+    return adjusted(
         [
             _row(
                 benchmark,
@@ -97,6 +119,7 @@ def compare_between(
                 f"{first.folder.name}: {against or condition}",
                 first.answers[benchmark, against or condition],
                 second.answers[benchmark, condition],
+                second.seed,
             )
             | {"against_random": None}
             for benchmark in shared
@@ -131,28 +154,14 @@ def _same_layout(first: Evaluation, second: Evaluation) -> bool:
     return layouts[0] is not None and layouts[0] == layouts[1]
 
 
-def _row(benchmark: str, condition: str, against: str, before: Outcomes, after: Outcomes) -> dict[str, Any]:
+def _row(
+    benchmark: str, condition: str, against: str, before: Outcomes, after: Outcomes, seed: int
+) -> dict[str, Any]:
     return {
         "benchmark": benchmark,
         "condition": condition,
         "against": against,
         "n": len(after.correct),
         "n_units": len(set(after.units)),
-        **comparison(before, after),
+        **comparison(before, after, seed),
     }
-
-
-def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with p adjusted (Holm) over the benchmarks of each condition, metric by metric."""
-    for condition in dict.fromkeys(row["condition"] for row in rows):
-        own = [row for row in rows if row["condition"] == condition]
-        for kind in ("change", "against_random"):
-            metrics = dict.fromkeys(metric for row in own for metric in row[kind] or {})
-            for metric in metrics:
-                tests = [row[kind][metric] for row in own if metric in (row[kind] or {})]
-                for test, adjusted in zip(tests, holm([t["p_value"] for t in tests]), strict=True):
-                    test["p_holm"] = adjusted
-        for row in own:
-            row["p_value"] = row["change"]["accuracy"]["p_value"]
-            row["p_holm"] = row["change"]["accuracy"]["p_holm"]
-    return rows

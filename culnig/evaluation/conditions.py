@@ -65,8 +65,9 @@ def make_conditions(
     n_random: int = 0,
     match: Match = "module",
     mask: Mask = "scale",
+    seed: int = 0,
 ) -> list[Condition]:
-    """`unmasked`, then each dose of each set followed by its random baselines (seeds 0, 1, …).
+    """`unmasked`, then each dose of each set followed by its random baselines (seeds `seed`, `seed` + 1, …).
 
     Doses are all pairs of `shares` and factors; a factor of 1 among several is the unmasked model and is not
     computed again. A mask other than `scale` takes no factor. MismatchError if a set is of another layout;
@@ -96,7 +97,7 @@ def make_conditions(
                     culture=_culture_of(chosen),
                     mask=mask,
                 )
-                conditions += _with_baselines(own, part, layout, n_random, match)
+                conditions += _with_baselines(own, part, layout, range(seed, seed + n_random), match)
     names = [condition.name for condition in conditions]
     for name in names:
         if names.count(name) > 1:
@@ -110,9 +111,9 @@ def _culture_of(chosen: NeuronSet) -> str | None:
 
 
 def _with_baselines(
-    own: Condition, part: NeuronSet, layout: Layout, n_random: int, match: Match
+    own: Condition, part: NeuronSet, layout: Layout, seeds: Sequence[int], match: Match
 ) -> list[Condition]:
-    drawn = [select_random(part, layout, seed, match) for seed in range(n_random)]
+    drawn = [select_random(part, layout, seed, match) for seed in seeds]
     return [
         own,
         *(

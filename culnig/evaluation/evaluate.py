@@ -66,6 +66,7 @@ def evaluate(
     matrix: bool = False,
     random_baseline: int = 0,
     baseline_match: Match = "module",
+    seed: int = 0,
     max_new_tokens: int = DEFAULT_NEW_TOKENS,
     prefix_sharing: bool = True,
     skip_too_long: bool = False,
@@ -83,7 +84,8 @@ def evaluate(
     allows; `prompt_date` (YYYY-MM-DD, by default today) is the date in prompts of chat templates that write
     one. Conditions: the unmasked model; each neuron set at each of `factors` (default 0; with `dose`, a
     series from 0 to 2) and `shares` (of its best neurons); and `random_baseline` random sets beside each,
-    matched by `baseline_match`. `mask="mean"` or `"resample"` replaces activations by those in the prompts of
+    matched by `baseline_match` and drawn with the seeds `seed`, `seed` + 1 …; `seed` is also that of the
+    resamples of all tests. `mask="mean"` or `"resample"` replaces activations by those in the prompts of
     the run `means` instead. `matrix` compares how each culture's set affects every culture.
 
     `max_new_tokens` limits written answers; `loading` holds the options of `load_model` for a model given by
@@ -97,7 +99,7 @@ def evaluate(
     sets = SetChoice(neuron_sets)
     asked = Request(
         chosen_factors(factors, mask, dose), mask, tuple(shares), random_baseline, baseline_match,
-        token_budget, max_new_tokens, prefix_sharing, matrix,
+        token_budget, max_new_tokens, prefix_sharing, matrix, seed,
     )  # fmt: skip
     check_modes("an evaluation", resume=resume, overwrite=overwrite)
     asked.check(bool(sets.choices), means is not None, dose)
@@ -149,6 +151,7 @@ def _evaluate(
         n_random=asked.random_baseline,
         match=asked.baseline_match,
         mask=asked.mask,
+        seed=asked.seed,
     )
     encoded = {name: encoder.encode_answerable(own.items) for name, own in chosen.items()}
     prompts = {name: encoder.record(own) for name, own in encoded.items()}
@@ -176,7 +179,7 @@ def _evaluate(
         answers = _answers(bound, chosen, encoded, conditions, replacing, asked, judge, parts, progress, say)
         for line in _lemmatizer_lines(judge.tools):
             say(line)
-        tables = _tables(answers, record, conditions, masks)
+        tables = _tables(answers, record, conditions, masks, asked.seed)
         write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
         parts.clear()
 
@@ -261,6 +264,7 @@ def _tables(
     record: dict[str, Any],
     conditions: Sequence[Condition],
     masks: dict[str, str] | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Rows of an evaluation, and its matrix and doses where asked for."""
     from culnig.evaluation.dose import dose_table
@@ -269,12 +273,12 @@ def _tables(
 
     benchmarks = list(record["benchmarks"])
     cultural = [name for name in benchmarks if record["benchmarks"][name]["cultural"]]
-    tables: dict[str, Any] = {"rows": result_rows(answers, benchmarks, conditions)}
+    tables: dict[str, Any] = {"rows": result_rows(answers, benchmarks, conditions, seed)}
     if masks is not None:
         related = {key: culture.related for key, culture in registry.cultures().items()}
         available = [set(metrics_of(answers[name, conditions[0].name])) for name in cultural]
         tables["matrix"] = [
-            selectivity(answers, cultural, masks, related, metric=metric).document()
+            selectivity(answers, cultural, masks, related, metric=metric, seed=seed).document()
             for metric in ("accuracy", "option_accuracy", "p_gold")
             if all(metric in names for names in available)
         ]

@@ -45,6 +45,8 @@ class Selectivity:
     """Masked − unmasked, mean over benchmarks of the mean over items, shape (masked, evaluated)."""
     n_items: NDArray[np.int64]
     """Items of each evaluated culture, over all benchmarks."""
+    n_questions: NDArray[np.int64]
+    """Questions of each evaluated culture, over all benchmarks: the independent units of `own_p`."""
     rank: NDArray[np.float64]
     """Rank of the change among the evaluated cultures, 1 for the largest fall, ties shared; mean over
     benchmarks, shape (masked, evaluated)."""
@@ -78,6 +80,7 @@ class Selectivity:
             "evaluated": list(self.evaluated),
             "change": plain(self.change),
             "n_items": self.n_items.tolist(),
+            "n_questions": self.n_questions.tolist(),
             "rank": plain(self.rank),
             "own_rank": self.own_rank.tolist(),
             "own_p": self.own_p.tolist(),
@@ -141,6 +144,7 @@ def selectivity(
     change, rank = (_mean_of(own) for own in (tables, [_ranks(table) for table in tables]))
     square = change[:, : len(masked)]
     kin = related or {}
+    units = [_units(answers, benchmarks, culture) for culture in evaluated]
     relation = np.array([[other in kin.get(culture, ()) for other in masked] for culture in masked])
     dominance_p = _share_as_low(
         np.array([square[np.arange(len(masked)), list(deal)].mean() for deal in _deals(len(masked), seed)])
@@ -151,11 +155,10 @@ def selectivity(
         masked=masked,
         evaluated=evaluated,
         change=change,
-        n_items=np.array(
-            [sum(int(np.sum(answers[n, UNMASKED].culture == c)) for n in benchmarks) for c in evaluated]
-        ),
+        n_items=np.array([len(own) for own in units]),
+        n_questions=np.array([len(set(own)) for own in units]),
         rank=rank,
-        own_p=np.array(holm([_own_p(answers, benchmarks, c, masks[c], metric) for c in masked])),
+        own_p=np.array(holm([_own_p(answers, benchmarks, c, masks[c], metric, seed) for c in masked])),
         dominance=float(square[~np.eye(len(masked), dtype=bool)].mean() - np.diagonal(square).mean()),
         dominance_p=dominance_p,
         related=difference,
@@ -196,16 +199,27 @@ def _mean_of(tables: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(np.nansum(stacked, axis=0) / np.sum(~np.isnan(stacked), axis=0))
 
 
-def _own_p(answers: Answers, benchmarks: Sequence[str], culture: str, condition: str, metric: str) -> float:
-    before, after, units = [], [], []
+def _units(answers: Answers, benchmarks: Sequence[str], culture: str) -> list[str]:
+    """Question of each item of a culture, benchmark by benchmark."""
+    units = []
+    for name in benchmarks:
+        unmasked = answers[name, UNMASKED]
+        units += [f"{name}\n{unit}" for unit in unmasked.units[unmasked.culture == culture]]
+    return units
+
+
+def _own_p(
+    answers: Answers, benchmarks: Sequence[str], culture: str, condition: str, metric: str, seed: int
+) -> float:
+    before, after = [], []
     for name in benchmarks:
         unmasked = answers[name, UNMASKED]
         own = unmasked.culture == culture
         before.append(np.asarray(METRICS[metric](unmasked), float)[own])
         after.append(np.asarray(METRICS[metric](answers[name, condition]), float)[own])
-        units.append(np.array([f"{name}\n{unit}" for unit in unmasked.units[own]], dtype=object))
+    units = np.array(_units(answers, benchmarks, culture), dtype=object)
     return paired_difference(
-        np.concatenate(before), np.concatenate(after), np.concatenate(units), alternative="less"
+        np.concatenate(before), np.concatenate(after), units, alternative="less", seed=seed
     ).p_value
 
 

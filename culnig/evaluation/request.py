@@ -36,6 +36,7 @@ class Request:
     max_new_tokens: int = DEFAULT_NEW_TOKENS
     prefix_sharing: bool = True
     matrix: bool = False
+    seed: int = 0
 
     def check(self, has_sets: bool, has_means: bool, dose: bool) -> None:
         """InputError for settings that do not fit each other."""
@@ -43,6 +44,7 @@ class Request:
         for name in ("token_budget", "max_new_tokens"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("random_baseline", self.random_baseline, 0)
+        check_at_least("seed", self.seed, 0)
         needs = {"random_baseline": self.random_baseline > 0, "dose": dose, "matrix": self.matrix}
         needs["mask"] = self.mask != "scale"
         if (first := next((name for name, given in needs.items() if given), None)) and not has_sets:
@@ -62,6 +64,8 @@ class Request:
     def record(self, means: Run | None, n_prompts: int) -> dict[str, Any]:
         """As `results.json` has it."""
         listed = asdict(self)
+        if not self.seed:  # as earlier versions wrote it, so that their evaluations can be resumed
+            del listed["seed"]
         return {
             "factor": listed.pop("factors"),
             "mask": listed.pop("mask"),

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.baselines import AgainstRandom, against_random
 from culnig.core.outcomes import Outcomes
 from culnig.core.statistics import (
     McNemar,
     PairedDifference,
-    against_random,
     holm,
     mcnemar,
     paired_differences,
@@ -100,30 +100,42 @@ def calibration_error(outcomes: Outcomes) -> float:
 
 
 def result_rows(
-    answers: Answers, benchmarks: Sequence[str], conditions: Sequence[Condition]
+    answers: Answers, benchmarks: Sequence[str], conditions: Sequence[Condition], seed: int = 0
 ) -> list[dict[str, Any]]:
     """One row per benchmark and condition, in that order, ready for JSON.
 
     `change` compares each metric with the unmasked model (paired, two-sided), `loss` splits the accuracy
     lost, `mcnemar` tests it again, and `against_random` compares with the random baselines of the set
-    (paired, one-sided: lower than random). `p_value` is the one of the accuracy against the unmasked model,
-    `p_holm` the same adjusted for the benchmarks of this evaluation; None for the unmasked model itself.
+    (one-sided: lower than another random set). `p_value` is the one of the accuracy against the unmasked
+    model; None for the unmasked model itself. `p_holm`: see `adjusted`. `seed` is that of the resamples.
     """
-    rows = [
-        _row(answers, benchmark, condition, conditions)
-        for benchmark in benchmarks
-        for condition in conditions
-    ]
-    for condition in conditions:
-        if condition.name != UNMASKED:
-            own = [row for row in rows if row["condition"] == condition.name]
-            for row, adjusted in zip(own, holm([row["p_value"] for row in own]), strict=True):
-                row["p_holm"] = adjusted
+    return adjusted(
+        [
+            _row(answers, benchmark, condition, conditions, seed)
+            for benchmark in benchmarks
+            for condition in conditions
+        ]
+    )
+
+
+def adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with every p adjusted (Holm) over the benchmarks of its condition, metric by metric."""
+    for condition in dict.fromkeys(row["condition"] for row in rows):
+        own = [row for row in rows if row["condition"] == condition]
+        for kind in ("change", "against_random"):
+            metrics = dict.fromkeys(metric for row in own for metric in row[kind] or {})
+            for metric in metrics:
+                tests = [row[kind][metric] for row in own if metric in (row[kind] or {})]
+                for test, p_holm in zip(tests, holm([t["p_value"] for t in tests]), strict=True):
+                    test["p_holm"] = p_holm
+        for row in own:
+            of_accuracy = (row["change"] or {}).get("accuracy", {})
+            row["p_value"], row["p_holm"] = of_accuracy.get("p_value"), of_accuracy.get("p_holm")
     return rows
 
 
 def _row(
-    answers: Answers, benchmark: str, condition: Condition, conditions: Sequence[Condition]
+    answers: Answers, benchmark: str, condition: Condition, conditions: Sequence[Condition], seed: int
 ) -> dict[str, Any]:
     outcomes = answers[benchmark, condition.name]
     names = list(metrics_of(outcomes))
@@ -154,59 +166,52 @@ def _row(
     }
     if condition.name == UNMASKED:
         return row
-    row |= comparison(answers[benchmark, UNMASKED], outcomes)
-    row["p_value"] = row["change"]["accuracy"]["p_value"]
+    row |= comparison(answers[benchmark, UNMASKED], outcomes, seed)
     random = [answers[benchmark, other.name] for other in conditions if other.like == condition.name]
     if random:
-        row["against_random"] = random_comparison(outcomes, random)
+        row["against_random"] = random_comparison(outcomes, random, seed)
     return row
 
 
-def comparison(before: Outcomes, after: Outcomes) -> dict[str, Any]:
+def comparison(before: Outcomes, after: Outcomes, seed: int = 0) -> dict[str, Any]:
     """`change`, `loss` and `mcnemar` of two conditions over the same items, ready for JSON."""
     names = list(metrics_of(after))
     changes = values_of(after, names) - values_of(before, names)
-    compared = dict(zip(names, paired_differences(changes, after.units), strict=True))
+    compared = dict(zip(names, paired_differences(changes, after.units, seed=seed), strict=True))
     return {
         "change": {name: as_json(difference) for name, difference in compared.items()},
-        "loss": _loss(before, after) if after.has_options else None,
+        "loss": _loss(before, after, seed) if after.has_options else None,
         "mcnemar": as_json(mcnemar(before.correct, after.correct, after.units)),
     }
 
 
-def _loss(before: Outcomes, after: Outcomes) -> dict[str, Any]:
+def _loss(before: Outcomes, after: Outcomes, seed: int) -> dict[str, Any]:
     parts = losses(before, after)
-    compared = paired_differences(np.stack(list(parts.values())), after.units)
+    compared = paired_differences(np.stack(list(parts.values())), after.units, seed=seed)
     return {
         name: {**as_json(difference), "items": int(values.sum())}
         for (name, values), difference in zip(parts.items(), compared, strict=True)
     }
 
 
-def random_comparison(outcomes: Outcomes, random: Sequence[Outcomes]) -> dict[str, Any]:
+def random_comparison(outcomes: Outcomes, random: Sequence[Outcomes], seed: int = 0) -> dict[str, Any]:
     """`against_random` of a condition and its baselines over the same items, ready for JSON."""
     names = list(metrics_of(outcomes))
     compared = against_random(
         values_of(outcomes, names),
         np.stack([values_of(other, names) for other in random], axis=1),
         outcomes.units,
+        seed=seed,
     )
-    return {
-        name: {
-            **as_json(result.difference),
-            "n_random": result.n_random,
-            "empirical_p": result.empirical_p,
-            "bootstrap_p": _number(result.bootstrap_p),
-        }
-        for name, result in zip(names, compared, strict=True)
-    }
+    return {name: as_json(result) for name, result in zip(names, compared, strict=True)}
 
 
-def as_json(result: PairedDifference | McNemar) -> dict[str, Any]:
+def as_json(result: PairedDifference | AgainstRandom | McNemar) -> dict[str, Any]:
     """As a JSON object; NaN, such as the interval of a single unit, is null."""
     document = {name: _number(value) for name, value in asdict(result).items()}
-    if isinstance(result, PairedDifference):
-        document["interval"] = [_number(end) for end in result.interval]
+    for name, value in document.items():
+        if isinstance(value, tuple):
+            document[name] = [_number(end) for end in value]
     return document
 
 

@@ -117,7 +117,7 @@ def run_conditions(
                 for name, items in benchmarks.items():
                     kept = parts.read(name, condition.name)
                     if kept is not None:
-                        answers[name, condition.name] = kept
+                        answers[name, condition.name] = kept.asked_as(items)
                         after_batch(name, condition.name, len(items))
                         continue
                     outcomes = answers[name, condition.name] = Outcomes.empty(items)

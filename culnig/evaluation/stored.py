@@ -37,6 +37,11 @@ class Evaluation:
         """Names of the conditions, in the order of the evaluation."""
         return list(dict.fromkeys(condition for _, condition in self.answers))
 
+    @property
+    def seed(self) -> int:
+        """Seed of the random baselines and of the resamples; 0 in evaluations of earlier versions."""
+        return int(self.results.get("settings", {}).get("seed", 0))
+
     def baselines(self, condition: str) -> list[str]:
         """Conditions that are random baselines of this one."""
         like = {row["condition"]: row.get("like") for row in self.rows}

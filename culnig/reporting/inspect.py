@@ -26,7 +26,9 @@ def inspect(
     N neurons of a run by target − control, with the items and tokens that raised them; `benchmark` names the
     target if the run has several. StoreError if the path is none of these, or damaged.
     """
+    from culnig.evaluation.compare import has_current_tests, with_current_tests
     from culnig.evaluation.folder import REQUEST_FILE, RESULTS_FILE, read_results
+    from culnig.evaluation.stored import open_evaluation
 
     path = Path(path)
     if not path.exists():
@@ -45,7 +47,10 @@ def inspect(
     if is_run:
         return _run(path)
     if (path / RESULTS_FILE).exists() or (path / REQUEST_FILE).exists():
-        return {"kind": "evaluation", **read_results(path)}
+        results = read_results(path)
+        if not has_current_tests(results["rows"]):
+            results = with_current_tests(open_evaluation(path)).results
+        return {"kind": "evaluation", **results}
     raise StoreError(f"{path}: neither a run (no {schema.RUN_FILE}) nor an evaluation (no {RESULTS_FILE})")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from culnig.core.text import counted
 from culnig.reporting.sources import Sources
-from culnig.reporting.summary import counted, span
+from culnig.reporting.summary import span
 from culnig.reporting.tables import Table
 
 CITATION = "Yamamoto et al. 2026, arXiv 2510.08284"

@@ -9,6 +9,7 @@ from typing import Any
 
 from culnig.core.neurons import Layout
 from culnig.errors import InputError, StoreError
+from culnig.evaluation.compare import with_current_tests
 from culnig.evaluation.folder import REQUEST_FILE, RESULTS_FILE
 from culnig.evaluation.instances.file import StoredInstances, read_instances
 from culnig.evaluation.stored import Evaluation, open_evaluation
@@ -45,7 +46,7 @@ class Sources:
         if isinstance(source, Run):
             self.runs.append(source)
         elif isinstance(source, Evaluation):
-            self.evaluations.append(source)
+            self.evaluations.append(with_current_tests(source))
         elif isinstance(source, NeuronSet):
             self.neuron_sets.append(source)
         elif isinstance(source, StoredInstances):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from culnig.core.text import counted
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.stored import Evaluation
+from culnig.evaluation.verdicts import LEVEL, adjusted_p, beyond_random, rank_text
 from culnig.reporting.sources import Sources, changes_of, masked_rows, rows_of
 from culnig.reporting.tables import number_text
 from culnig.selection.neuron_set import NeuronSet
@@ -14,7 +16,6 @@ from culnig.store.warnings import run_warnings
 
 FEW_QUESTIONS = 100
 LOW_AGREEMENT = 0.5
-LEVEL = 0.05
 _MOST_SENTENCES = 8
 """Sentences about one evaluation; more are only counted."""
 _METRIC = "p_gold"
@@ -22,7 +23,9 @@ _METRIC = "p_gold"
 
 def findings(sources: Sources) -> list[str]:
     """What was selected, what masking changed and what training cost, one sentence each."""
-    sentences = [_selected(sets) for sets in _by_method(sources.neuron_sets)]
+    sentences = []
+    for sets in _by_method(sources.neuron_sets):
+        sentences += [_selected(sets), *_survivors(sets)]
     for evaluation in sources.evaluations:
         effects = [_effect(row) for row in masked_rows(rows_of(evaluation))]
         sentences += effects[:_MOST_SENTENCES]
@@ -74,11 +77,6 @@ def span(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def counted(n: int, word: str) -> str:
-    """A number with its noun, such as `1 seed` and `2 seeds`."""
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
-
-
 def _signed(value: float) -> str:
     return number_text(value, "+.4f")
 
@@ -100,6 +98,23 @@ def _selected(sets: Sequence[NeuronSet]) -> str:
     )
 
 
+def _survivors(sets: Sequence[NeuronSet]) -> Iterator[str]:
+    """How many of the selected neurons survive each test, one sentence per kind of test."""
+    tests = [(neurons, test) for neurons in sets for test in neurons.method.get("significance", ())]
+    for kind in dict.fromkeys((test["against"], test["test"], test["fdr"]) for _, test in tests):
+        own = [pair for pair in tests if (pair[1]["against"], pair[1]["test"], pair[1]["fdr"]) == kind]
+        survive = [test["selected_significant"] for _, test in own]
+        selected = [test["selected"] for _, test in own]
+        questions = [test["n_questions"] for _, test in own if test.get("n_questions")]
+        over = f", {span(min(questions), max(questions))} questions" if questions else ""
+        against = "their control" if kind[0] == "control" else "the other cultures"
+        yield (
+            f"{_names([neurons for neurons, _ in own])}: {span(min(survive), max(survive))} of "
+            f"{span(min(selected), max(selected))} selected neurons survive the test against {against} at a "
+            f"false discovery rate of {kind[2]:g} ({kind[1]}{over})."
+        )
+
+
 def _effect(row: dict[str, Any]) -> str:
     metric, name = (_METRIC, "P(gold)") if _METRIC in row["change"] else ("accuracy", "accuracy")
     change, against = row["change"][metric], (row["against_random"] or {}).get(metric)
@@ -112,10 +127,18 @@ def _effect(row: dict[str, Any]) -> str:
     )
     if against is None:
         return f"{sentence}, {_p(change['p_value'])}; there are no random neurons to compare with."
-    more = "more than" if against["p_value"] < LEVEL else "not clearly more than"
+    return f"{sentence}. {_against_random(against)}"
+
+
+def _against_random(test: dict[str, Any]) -> str:
+    """The verdict: the prediction t, adjusted for several benchmarks, and the test over questions."""
+    p = adjusted_p(test)
+    more = "more than" if beyond_random(test) else "not clearly more than"
+    if p < LEVEL and more != "more than":
+        more = f"not clearly for other questions ({_p(test['questions_p'])}) more than"
     return (
-        f"{sentence}. Compared with random neurons, the difference is {_signed(against['effect'])} "
-        f"({_p(against['p_value'])}): {more} the effect of masking any neurons."
+        f"Compared with {counted(test['n_random'], 'random set')}, the difference is "
+        f"{_signed(test['effect'])} ({_p(p)}; {rank_text(test)}): {more} the effect of masking any neurons."
     )
 
 
@@ -260,6 +283,11 @@ def _of_training(document: dict[str, Any]) -> Iterator[str]:
         yield (
             f"One seed: the gains and losses of training on {document['task']} may depend on the order of "
             "the examples. Train with --seeds 3."
+        )
+    elif any("seeds_p" not in row["change"] for row in document["changes"]):
+        yield (
+            f"An earlier version compared the arms trained on {document['task']}: its intervals and p-values "
+            "take the seeds as fixed, so they do not show whether another seed would do the same."
         )
     if all(row["kind"] != "culture" for row in document["changes"]):
         yield (

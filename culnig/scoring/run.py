@@ -243,7 +243,8 @@ def _score_portion(
     if stored is not None:
         scores.moments, scores.batches_done = stored.moments, stored.batches_done
         scores.scorers = dict(stored.scorers)
-        scores.outcomes.put(stored.indices, stored.outcomes)
+        asked = [chosen.items[index] for index in stored.indices]
+        scores.outcomes.put(stored.indices, stored.outcomes.asked_as(asked))
         progress(name, int(stored.moments.n_items.sum()))
     if run_settings.level != "culture":
         writer.discard_data(_KEEPERS[run_settings.level].folder, portion, numbers.start + scores.batches_done)

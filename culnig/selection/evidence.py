@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from culnig.errors import SelectionError, argument, check_at_least, check_choice, option
 from culnig.selection.neuron_set import NeuronSet
@@ -28,7 +28,7 @@ class EvidenceOptions(TypedDict, total=False):
 
     significance: bool
     fdr: float | None
-    permutations: int
+    permutations: int | None
     stability: bool
     stable: float | None
     resamples: int
@@ -44,8 +44,9 @@ class Evidence:
     """Test every neuron over items and record how many of the selected neurons survive."""
     fdr: float | None = None
     """Keep only neurons that are significant at this false discovery rate."""
-    permutations: int = 0
-    """Test by permuting whole questions, from item scores; 0 is Welch's test from the stored sums."""
+    permutations: int | None = None
+    """Test by permuting whole questions, from item scores; 0 is Welch's test from the stored sums. None:
+    9,999 where the run keeps item scores of the scorer, else Welch's test."""
     stability: bool = False
     """Select again from resampled items, or from the stored halves, and record how much stays the same."""
     stable: float | None = None
@@ -57,14 +58,14 @@ class Evidence:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_at_least("permutations", self.permutations, 0)
+        check_at_least("permutations", self.permutations or 0, 0)
         check_at_least("resamples", self.resamples, 1)
         check_choice("leave_out", self.leave_out, (None, *get_args(LeaveOut)))
 
     @property
     def tested(self) -> bool:
         """Whether neurons are tested over items."""
-        return self.significance or self.fdr is not None or self.permutations > 0
+        return self.significance or self.fdr is not None or bool(self.permutations)
 
     @property
     def resampled(self) -> bool:
@@ -89,9 +90,13 @@ class Selection:
     def with_evidence(self, chosen: NeuronSet, evidence: Evidence) -> NeuronSet:
         """The selected set with the evidence asked for, and only the neurons that meet its rules."""
         if evidence.resampled:
-            from_items = self.run.level == "item" and self.run.scorer is None
-            chosen = self._resampled(chosen, evidence) if from_items else self._halved(chosen, evidence)
+            chosen = self._resampled(chosen, evidence) if self._has_items else self._halved(chosen, evidence)
         return self._tested(chosen, evidence) if evidence.tested else chosen
+
+    @property
+    def _has_items(self) -> bool:
+        """Whether the run keeps item scores of the scorer."""
+        return self.run.level == "item" and self.run.scorer is None
 
     def _resampled(self, chosen: NeuronSet, evidence: Evidence) -> NeuronSet:
         from culnig.selection.resampling import bootstrap, leave_out, resampled_tables, split_halves
@@ -145,25 +150,40 @@ class Selection:
     def _against_chance(
         self, chosen: NeuronSet, contrast: Contrast, positions: NDArray[np.int64], evidence: Evidence
     ) -> NeuronSet:
-        from culnig.selection.significance import p_values, q_values, with_significance
+        import numpy as np
 
-        if evidence.permutations:
+        from culnig.selection.permutation import PERMUTATIONS
+        from culnig.selection.significance import p_values, q_values, uncertain_tails, with_significance
+
+        permutations = evidence.permutations
+        if permutations is None:
+            permutations = PERMUTATIONS if self._has_items else 0
+        flat = chosen.flat(self.run.layout)
+        details: dict[str, Any] = {"n_questions": self._n_questions()}
+        if permutations:
             from culnig.selection.stored_items import permuted_p_values
 
             p = permuted_p_values(
-                *(self.run, self.roles, contrast, positions),
-                evidence.permutations,
-                evidence.seed,
-                self.culture,
+                *(self.run, self.roles, contrast, positions), permutations, evidence.seed, self.culture
             )
+            details["least_p"] = 1 / (1 + permutations)
         else:
             p = p_values(self.run, self.roles, contrast, positions)
+            uncertain = uncertain_tails(self.run, self.roles, contrast, positions, p)
+            details["uncertain_tails"] = int(uncertain[np.searchsorted(positions, flat)].sum())
         return with_significance(
             chosen,
-            chosen.flat(self.run.layout),
+            flat,
             positions,
             q_values(p),
             contrast,
             fdr=evidence.fdr,
-            test="permutation of questions" if evidence.permutations else "Welch",
+            test="permutation of questions" if permutations else "Welch",
+            details=details,
         )
+
+    def _n_questions(self) -> int | None:
+        """Questions of the target, in the culture where there is one; None for imported scores."""
+        outcomes = self.run.outcomes(self.roles.target.name)
+        own = outcomes.units if self.culture is None else outcomes.units[outcomes.culture == self.culture]
+        return len(set(own)) or None

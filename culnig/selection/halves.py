@@ -48,6 +48,6 @@ def _halves(run: Run, stored: StoredBenchmark) -> tuple[NDArray[np.float64], NDA
     if lacking.any():
         names = ", ".join(np.array(stored.cultures)[lacking])
         raise SelectionError(
-            f"{names}: a single question in {stored.name!r} cannot be split in halves; score more items"
+            f"{names}: too few questions in {stored.name!r} to be in both halves; score more items"
         )
     return first / n_first.sum(), second / n_second.sum()

@@ -1,7 +1,8 @@
 """Permutation tests on item scores that exchange whole questions.
 
-If a run stores the score of every item, a test needs neither a normal distribution nor independent items: the
-items of one unit (culture and question) are combined first, and whole units are flipped or exchanged.
+If a run stores the score of every item, a test needs neither a normal distribution nor independent items:
+whole questions, with their rows, wordings, languages and cultures, are flipped, and a culture is exchanged
+with the others within each question.
 p = (1 + permutations at least as high) / (1 + permutations), one-sided as in culnig.selection.significance
 (Phipson and Smyth 2010: a permutation p-value is never zero).
 """
@@ -50,34 +51,47 @@ def paired_p_values(
 
 def exchange_p_values(
     scores: NDArray[Any],
-    own: NDArray[np.bool_],
+    cultures: Sequence[str] | NDArray[Any],
+    own: str,
     units: Sequence[str] | NDArray[Any],
     *,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Do a culture's items score higher than other cultures'? p of each neuron, shape (neuron,).
+    """Do the items of the culture `own` score higher than other cultures'? p of each neuron, shape (neuron,).
 
-    `scores` is (item, neuron), target or target − control; `own` (item,) marks the culture's items. Null
-    hypothesis: which units belong to the culture is random.
+    `scores` is (item, neuron), target or target − control; `cultures` and `units` (item,) name the culture
+    and the question of each item. Null hypothesis: within a question, any of its cultures could be `own`;
+    among questions that were not asked about both, any could be its. The statistic is the sum, over the
+    questions of `own`, of its mean minus that of the others.
     """
     _check(scores, units)
     names, unit_of = np.unique(np.asarray(units, dtype=str), return_inverse=True)
-    sizes = np.bincount(unit_of)
-    owned = np.bincount(unit_of, weights=own) / sizes
-    if np.any((owned > 0) & (owned < 1)):
-        mixed = str(names[np.flatnonzero((owned > 0) & (owned < 1))[0]])
-        raise InputError(
-            f"unit {mixed!r} has items of the culture and of others; name units by culture and question"
-        )
-    marked = owned > 0
-    if marked.all() or not marked.any():
-        raise InputError("all items are on one side; give items of the culture and of other cultures")
-    means = unit_sums(scores, units) / sizes[:, None]
-    weights = np.where(marked, 1 / marked.sum(), -1 / (~marked).sum())
+    pairs = np.char.add(np.char.add(unit_of.astype(str), "\n"), np.asarray(cultures, dtype=str))
+    _, first_item, cell_of = np.unique(pairs, return_index=True, return_inverse=True)
+    means = unit_sums(scores, pairs) / np.bincount(cell_of)[:, None]
+    unit_of_cell, is_own = unit_of[first_item], (np.asarray(cultures, dtype=str) == own)[first_item]
+    patterns = np.zeros((1 + permutations, len(means)))
     generator = np.random.default_rng(seed)
-    patterns = np.tile(weights, (1 + permutations, 1))
-    generator.permuted(patterns[1:], axis=1, out=patterns[1:])
+    alone: list[NDArray[np.int64]] = []
+    for unit in range(len(names)):
+        cells = np.flatnonzero(unit_of_cell == unit)
+        if not is_own[cells].any() or is_own[cells].all():
+            alone.append(cells)
+            continue
+        chosen = generator.integers(len(cells), size=1 + permutations)
+        chosen[0] = np.flatnonzero(is_own[cells])[0]
+        patterns[:, cells] = -1 / (len(cells) - 1)
+        patterns[np.arange(1 + permutations), cells[chosen]] = 1
+    of_own = np.array([is_own[cells[0]] for cells in alone], dtype=bool)
+    if of_own.any() and not of_own.all():
+        weights = np.where(of_own, 1.0, -of_own.sum() / (~of_own).sum())
+        drawn = np.tile(weights, (1 + permutations, 1))
+        generator.permuted(drawn[1:], axis=1, out=drawn[1:])
+        for column, cells in enumerate(alone):
+            patterns[:, cells] = drawn[:, [column]] / len(cells)
+    if not patterns[0].any():
+        raise InputError("all items are on one side; give items of the culture and of other cultures")
     return _p_values(patterns, means)
 
 

@@ -1,7 +1,8 @@
 """Score tables of resampled items: bootstrap, split halves, leave one group out.
 
-A draw gives each item of each benchmark a weight, the number of times that it counts. Draws take whole units
-(culture and question) within each culture, and a control item has the weight of the target item of its unit.
+A draw gives each item of each benchmark a weight, the number of times that it counts. Draws take whole
+questions, with all their rows, wordings and cultures, among the questions that share cultures; a control item
+has the weight of the target items of its question.
 Item scores are read once for as many draws as fit into memory.
 """
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
+from culnig.core.questions import linked_questions
 from culnig.errors import SelectionError
 from culnig.selection.tables import SelectionTables
 
@@ -25,6 +27,8 @@ Weights = NDArray[np.float64]
 
 _TABLE_BYTES = 1 << 30
 """Memory for the tables of draws computed together."""
+_MOST_DRAWS = 1_000
+"""Draws that are tried until every culture has items."""
 _BLOCK_CELLS = 1 << 23
 """Item scores read at once."""
 
@@ -36,7 +40,7 @@ class ItemTable:
     culture: NDArray[np.object_]
     """Culture of each item, (item,)."""
     unit: NDArray[np.object_]
-    """Unit that is drawn as a whole, culture and question, (item,)."""
+    """Unit that is drawn as a whole, the question, (item,)."""
     scores: Callable[[slice], NDArray[Any]]
     """Weighted scores w, clamped at zero for a control, (item, neuron of the range)."""
 
@@ -73,23 +77,31 @@ def whole(items: ItemTables) -> Draw:
 
 
 def bootstrap(items: ItemTables, n_draws: int, seed: int = 0) -> Iterator[Draw]:
-    """Draws with replacement of as many units as each culture has."""
+    """Draws with replacement of as many questions as there are, in which every culture has an item."""
     generator = np.random.default_rng(seed)
+
+    def drawn(n: int) -> Weights:
+        return np.bincount(generator.integers(0, n, n), minlength=n).astype(float)
+
     for _ in range(n_draws):
-        yield _by_unit(items, lambda n: np.bincount(generator.integers(0, n, n), minlength=n).astype(float))
+        yield _by_unit(items, drawn, lambda weights: bool(weights.any()))
 
 
 def split_halves(items: ItemTables, n_draws: int, seed: int = 0) -> Iterator[tuple[Draw, Draw]]:
-    """Random halves of each culture's units. SelectionError if a culture has a single unit."""
+    """Random halves of the questions, both with every culture. SelectionError for a single question."""
     for role, table in items.roles.items():
-        for culture, names in _units(table).items():
-            if len(names) < 2:
+        for culture in table.cultures:
+            if len(set(table.unit[table.culture == culture])) < 2:
                 raise SelectionError(
                     f"{culture} has a single question in the {role} and cannot be split; score more items"
                 )
     generator = np.random.default_rng(seed)
     for _ in range(n_draws):
-        first = _by_unit(items, lambda n: generator.permutation(np.arange(n) % 2).astype(float))
+        first = _by_unit(
+            items,
+            lambda n: generator.permutation(np.arange(n) % 2).astype(float),
+            lambda weights: bool(0 < weights.sum() < len(weights)),
+        )
         yield first, {role: 1.0 - weights for role, weights in first.items()}
 
 
@@ -157,24 +169,30 @@ def _scores(items: ItemTables, role: str, weights: list[Weights]) -> NDArray[np.
     return scores.reshape(len(weights), n_cultures, n_neurons)
 
 
-def _units(table: ItemTable) -> dict[str, list[str]]:
-    """Units of each culture, in order of first appearance."""
-    pairs = dict.fromkeys(zip(table.culture.tolist(), table.unit.tolist(), strict=True))
-    return {culture: [unit for c, unit in pairs if c == culture] for culture in table.cultures}
+def _by_unit(items: ItemTables, draw: Callable[[int], Weights], fits: Callable[[Weights], bool]) -> Draw:
+    """Weights of all items: drawn for questions of target and exclusion, the target's for the control.
 
-
-def _by_unit(items: ItemTables, draw: Callable[[int], Weights]) -> Draw:
-    """Weights of all items: drawn for target and exclusion units, copied from the target for the control."""
+    Drawn again until the weights of every culture's items fit.
+    """
     weights: Draw = {}
     of_target: dict[str, float] = {}
     for role, table in items.roles.items():
-        of_unit: dict[str, float] = {}
-        for units in _units(table).values():
-            if role == "control" and all(unit in of_target for unit in units):
-                of_unit |= {unit: of_target[unit] for unit in units}
-            else:
-                of_unit |= dict(zip(units, draw(len(units)).tolist(), strict=True))
+        groups = linked_questions(zip(table.culture.tolist(), table.unit.tolist(), strict=True))
+        known = of_target if role == "control" else {}
+        for _ in range(_MOST_DRAWS):
+            of_unit = {unit: known[unit] for group in groups for unit in group if unit in known}
+            for group in groups:
+                to_draw = [unit for unit in group if unit not in of_unit]
+                of_unit |= dict(zip(to_draw, draw(len(to_draw)).tolist(), strict=True))
+            weights[role] = np.array([of_unit[unit] for unit in table.unit.tolist()])
+            unfit = [c for c in table.cultures if not fits(weights[role][table.culture == c])]
+            if not unfit:
+                break
+        else:
+            raise SelectionError(
+                f"{', '.join(unfit)}: too few questions in the {role} to be in every resample; score more "
+                "items"
+            )
         if role == "target":
             of_target = of_unit
-        weights[role] = np.array([of_unit[unit] for unit in table.unit.tolist()])
     return weights

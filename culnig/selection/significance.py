@@ -7,13 +7,14 @@ variance / n and the degrees of freedom of Welch and Satterthwaite (Biometrics B
 Biometrika 1947). Two cells with the weights 1 and −1 give Welch's t test.
 
 All tests are one-sided: under the null hypothesis L is zero or less. They treat items as independent. Items
-of one question are correlated, which makes p-values from moments too small. If item scores are stored, use
-culnig.selection.permutation, which keeps questions together (docs/method.md, Statistics).
+of one question are correlated, which makes p-values from moments too small, and the far tail is too small for
+skewed scores such as clamped controls. If item scores are stored, culnig.selection.permutation is the
+default, which keeps questions together (docs/method.md, Statistics).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -30,6 +31,13 @@ LEVEL = 0.05
 """Default false discovery rate at which survivors are counted."""
 
 Against = Literal["control", "others"]
+
+LEAST_ITEMS = 5
+"""Fewest items of a cell whose variance a test may rest on."""
+FAR_TAIL = 1e-4
+"""Smaller p-values of skewed scores are far too small."""
+SKEWED = 0.5
+"""Skewness, as far as mean and variance show it, from which the far tail cannot be trusted."""
 
 _ROUNDING = 1e-12
 """A variance below this share of the mean square is a rounding error of the stored sums."""
@@ -94,7 +102,7 @@ def contrast_p_values(
     """One-sided p of L ≤ 0 for each neuron, shape (neuron,).
 
     `weights` and `n_items` are (cell,), `sums` and `squares` (cell, neuron). p is 1 for a neuron whose cells
-    do not vary. SelectionError if a cell has fewer than two items.
+    do not vary. SelectionError if a cell has fewer than five items.
     """
     from scipy.special import stdtr
 
@@ -103,10 +111,11 @@ def contrast_p_values(
             "this run holds sums only, as imported score files do, but a test needs sums of squares; score "
             "the model itself, or select without significance"
         )
-    if n_items.min(initial=2) < 2:
+    if n_items.min(initial=LEAST_ITEMS) < LEAST_ITEMS:
         raise SelectionError(
-            f"a variance needs at least 2 items of every culture, but one has {int(n_items.min())}; score "
-            "more items, or select without significance"
+            f"Welch's test needs at least {LEAST_ITEMS} items of every culture, but one has "
+            f"{int(n_items.min())}; score more items, score with {option('level', 'item')} to permute "
+            "questions instead, or select without significance"
         )
     n = n_items.astype(np.float64)[:, None]
     mean = sums / n
@@ -140,6 +149,31 @@ def p_values(run: Run, roles: Roles, contrast: Contrast, flat: NDArray[np.int64]
         squares = np.concatenate([table[:, inside] for table in values[n_tables:]])
         p[first:last] = contrast_p_values(weights, sums, squares, n_items)
     return p
+
+
+def uncertain_tails(
+    run: Run, roles: Roles, contrast: Contrast, flat: NDArray[np.int64], p: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Neurons with a p of at most FAR_TAIL that rests on a skewed control, (neuron,) as `flat`.
+
+    Control scores w are clamped at zero, so E[w³] ≥ E[w²]² / E[w] (Cauchy and Schwarz), and the skewness is
+    at least c − 1/c with the coefficient of variation c, which the stored moments give.
+    """
+    skewed = np.zeros(len(flat), dtype=bool)
+    if roles.control is None or contrast.control is None:
+        return skewed
+    rows = [row for row, weight in zip(roles.control_rows, contrast.control, strict=True) if weight != 0]
+    n = np.array([roles.control.items_of_culture[row] for row in rows], dtype=np.float64)[:, None]
+    tables = [TableRows(roles.control.name, table, rows) for table in (schema.SUM, schema.SUM_OF_SQUARES)]
+    for columns, (sums, squares) in run.blocks(tables):
+        first, last = np.searchsorted(flat, (columns.start, columns.stop))
+        inside = flat[first:last] - columns.start
+        mean = sums[:, inside] / n
+        deviation = np.sqrt(np.maximum(squares[:, inside] / n - mean**2, 0.0))
+        positive = (mean > 0) & (deviation > 0)
+        variation = np.divide(deviation, mean, out=np.ones_like(mean), where=positive)
+        skewed[first:last] = (variation - 1 / variation >= SKEWED).any(axis=0)
+    return skewed & (p <= FAR_TAIL)
 
 
 def _cells(
@@ -184,10 +218,12 @@ def with_significance(
     *,
     fdr: float | None = None,
     test: str = "Welch",
+    details: Mapping[str, Any] | None = None,
 ) -> NeuronSet:
     """The set with the q-values of its neurons and the number of survivors; with `fdr`, only the survivors.
 
-    `flat` are the flat indices of the set; `q` belongs to the `tested` flat indices, ascending.
+    `flat` are the flat indices of the set; `q` belongs to the `tested` flat indices, ascending. `details` are
+    recorded with the test.
     """
     if fdr is not None:
         check_fdr(fdr)
@@ -205,6 +241,7 @@ def with_significance(
         "selected": len(flat),
         "selected_significant": int(survivors.sum()),
         "is_rule": fdr is not None,
+        **(details or {}),
     }
     marked = replace(
         chosen,

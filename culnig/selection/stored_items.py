@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.outcomes import Outcomes
-from culnig.errors import SelectionError, argument, option
+from culnig.errors import SelectionError, option
 from culnig.selection.permutation import exchange_p_values, paired_p_values
 from culnig.selection.resampling import ItemTable, ItemTables
 from culnig.selection.significance import Contrast
@@ -26,8 +26,8 @@ def items_of_run(run: Run, roles: Roles) -> ItemTables:
     """
     if run.scorer is not None:
         raise SelectionError(
-            f"{run.folder} keeps item scores of gradient × activation only, not of {run.scorer}; test "
-            f"without {argument('permutations')}"
+            f"{run.folder} keeps item scores of gradient × activation only, not of {run.scorer}; use Welch's "
+            f"test: {option('permutations', 0)}"
         )
 
     def table(stored: StoredBenchmark | None) -> ItemTable | None:
@@ -51,9 +51,7 @@ def _item_table(run: Run, stored: StoredBenchmark) -> ItemTable:
         scores: NDArray[np.float64] = run.item_scores(stored.name, columns) * p_gold
         return np.maximum(scores, 0.0) if stored.role == "control" else scores
 
-    pairs = zip(outcomes.culture, outcomes.question_id, strict=True)
-    units = np.array([f"{culture}\n{question}" for culture, question in pairs], dtype=object)
-    return ItemTable(outcomes.culture, units, weighted)
+    return ItemTable(outcomes.culture, outcomes.units, weighted)
 
 
 def groups_of_run(
@@ -101,8 +99,9 @@ def permuted_p_values(
 ) -> NDArray[np.float64]:
     """p of the neurons with flat indices `flat` (ascending), by permutation of whole questions.
 
-    Against the control, the signs of the questions' target − control are flipped; against the other cultures,
-    questions are exchanged between cultures. SelectionError if target and control hold different items.
+    Against the control, the signs of the questions' target − control are flipped, in all cultures together;
+    against the other cultures, cultures are exchanged within questions. SelectionError if target and control
+    hold different items.
     """
     items = items_of_run(run, roles)
     target, control = items.target, items.control
@@ -130,7 +129,12 @@ def permuted_p_values(
             )
         else:
             p[first:last] = exchange_p_values(
-                scores - without, own, target.unit, permutations=permutations, seed=seed
+                scores - without,
+                target.culture,
+                culture or "",
+                target.unit,
+                permutations=permutations,
+                seed=seed,
             )
     return p
 
@@ -149,7 +153,7 @@ def _paired(run: Run, roles: Roles) -> NDArray[np.int64]:
         if control_row is None:
             raise SelectionError(
                 f"question {key[1]!r} of {key[0]} has no control item to pair with; score the control of "
-                f"the same items, or test without {argument('permutations')}"
+                f"the same items, or use Welch's test: {option('permutations', 0)}"
             )
         pairing.append(control_row)
     return np.array(pairing, dtype=np.int64)

@@ -102,7 +102,10 @@ def answer_warnings(
         return
     from culnig.core.statistics import paired_difference
 
-    low, high = paired_difference(chance, outcomes.option_correct, outcomes.units).interval
+    compared = paired_difference(chance, outcomes.option_correct, outcomes.units)
+    low, high = compared.interval
+    if np.isnan(low):  # every question is as far from chance as any other
+        low = high = compared.effect
     if low <= 0:
         yield NumberWarning(
             "chance",

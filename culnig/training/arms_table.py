@@ -1,8 +1,9 @@
 """The table of `train --arms`: what each arm gained on the task and lost elsewhere. No model, no torch.
 
 A value of an arm is the mean over its seeds, item by item; differences are paired over items with the
-question as independent unit, as everywhere. Intervals are over questions; the range over seeds is listed
-next to them.
+question as independent unit, as everywhere. Seeds are a sample as well: with two or more, p is the larger of
+the test over questions and the t test over seeds, and the interval the wider of the two. The range over
+seeds is listed next to them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from culnig.core.items import NO_CULTURE
 from culnig.core.outcomes import Outcomes
-from culnig.core.statistics import holm, paired_differences
+from culnig.core.statistics import ROUNDING, holm, paired_differences, t_quantile
 from culnig.core.text import csv_row
 from culnig.errors import StoreError
 from culnig.evaluation.folder import with_todays_names
@@ -55,9 +57,10 @@ def change_rows(before: Mapping[str, Outcomes], after: After, task: str) -> list
             names = [name for name in METRICS if name in metrics_of(base)]
             first = values_of(base, names)
             ends = np.stack([values_of(outcomes[benchmark], names) for outcomes in seeds])
-            compared = paired_differences(ends.mean(axis=0) - first, base.units)
+            changes = ends - first
+            compared = paired_differences(changes.mean(axis=0), base.units)
             for column, (name, difference) in enumerate(zip(names, compared, strict=True)):
-                by_seed = (ends[:, column] - first[column]).mean(axis=1)
+                by_seed = changes[:, column].mean(axis=1)
                 rows.append(
                     {
                         "arm": arm,
@@ -66,7 +69,7 @@ def change_rows(before: Mapping[str, Outcomes], after: After, task: str) -> list
                         "metric": name,
                         "before": float(first[column].mean()),
                         "after": float(ends[:, column].mean()),
-                        "change": as_json(difference),
+                        "change": _over_seeds(as_json(difference), by_seed),
                         "by_seed": by_seed.tolist(),
                     }
                 )
@@ -81,8 +84,9 @@ def contrast_rows(before: Mapping[str, Outcomes], after: After, task: str) -> li
         for against in arms[:number]:
             for benchmark, base in before.items():
                 names = [name for name in METRICS if name in metrics_of(base)]
-                difference = _mean(after[arm], benchmark, names) - _mean(after[against], benchmark, names)
-                compared = paired_differences(difference, base.units)
+                changes = _values(after[arm], benchmark, names) - _values(after[against], benchmark, names)
+                compared = paired_differences(changes.mean(axis=0), base.units)
+                by_seed = changes.mean(axis=2).T
                 rows += [
                     {
                         "arm": arm,
@@ -90,19 +94,36 @@ def contrast_rows(before: Mapping[str, Outcomes], after: After, task: str) -> li
                         "benchmark": benchmark,
                         "kind": kind_of(benchmark, task, base),
                         "metric": name,
-                        "change": as_json(change),
+                        "change": _over_seeds(as_json(change), own),
                     }
-                    for name, change in zip(names, compared, strict=True)
+                    for name, change, own in zip(names, compared, by_seed, strict=True)
                 ]
     return _adjusted(rows)
 
 
-def _mean(
+def _values(
     seeds: Sequence[Mapping[str, Outcomes]], benchmark: str, names: Sequence[str]
 ) -> NDArray[np.float64]:
-    """Mean over seeds, (metric, item)."""
-    values = np.stack([values_of(outcomes[benchmark], names) for outcomes in seeds])
-    return np.asarray(values.mean(axis=0), dtype=np.float64)
+    """Values of each seed, (seed, metric, item)."""
+    return np.stack([values_of(outcomes[benchmark], names) for outcomes in seeds])
+
+
+def _over_seeds(change: dict[str, Any], by_seed: NDArray[np.float64]) -> dict[str, Any]:
+    """A change over questions that also holds over seeds; `by_seed` are its means, (seed,).
+
+    Adds `questions_p` and `seeds_p`, which is null for a single seed and where seeds do not differ.
+    """
+    change |= {"questions_p": change["p_value"], "seeds_p": None}
+    if len(by_seed) < 2 or np.ptp(by_seed) <= ROUNDING:
+        return change
+    seeds_p = float(stats.ttest_1samp(by_seed, 0.0).pvalue)
+    error = float(by_seed.std(ddof=1) / np.sqrt(len(by_seed)))
+    half = t_quantile(0.975, len(by_seed) - 1) * error
+    low, high = change["interval"]
+    if low is None or high - low < 2 * half:
+        change["interval"] = [change["effect"] - half, change["effect"] + half]
+    change |= {"p_value": max(change["p_value"], seeds_p), "seeds_p": seeds_p}
+    return change
 
 
 def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from culnig import registry
 from culnig.benchmarks.declarative import declared_benchmark
+from culnig.benchmarks.rows import Row
 from culnig.cli.list import command as list_command
 from culnig.core.items import NO_CULTURE
 from culnig.errors import DataFileError
@@ -283,6 +284,7 @@ def test_a_file_of_a_million_rows_is_read_in_flat_memory(tmp_path):
 import sys
 from pathlib import Path
 from culnig.benchmarks.declarative import declared_benchmark
+from culnig.benchmarks.rows import Row
 benchmark = declared_benchmark(Path(sys.argv[1]))
 benchmark.data_file.exists()
 peaks = []
@@ -303,3 +305,43 @@ print(number, (peaks[1] - peaks[0]) // 1024)
     count, mebibytes = map(int, done.stdout.split())
     assert count == 1_000_000
     assert mebibytes < 48, "the file has 300 MiB"
+
+
+# what is one question
+
+
+def test_rows_of_one_question_before_the_country_is_filled_are_one_unit(tmp_path):
+    items = read(write(tmp_path))
+    assert len(items) == 8  # 2 questions, 2 cultures, 2 wordings
+    assert {item.question for item in items} == {
+        "What is poured first in {country}, q1?",
+        "What is poured first in {country}, q2?",
+    }
+    assert len({item.id for item in items}) == 8
+
+
+def test_rows_without_the_country_are_each_their_own(tmp_path):
+    rows = [{**row, "ask": "What is poured first?"} for row in ROWS]
+    assert {item.question for item in read(write(tmp_path, rows=rows))} == {row["key"] for row in ROWS}
+
+
+def test_a_column_names_the_question(tmp_path):
+    rows = [{**row, "of": row["key"][:2]} for row in ROWS]
+    text = DECLARATION.replace("  id: key\n", "  id: key\n  question_id: of\n")
+    before = read(write(tmp_path, rows=rows))
+    items = read(write(tmp_path, text, rows))
+    assert [item.question for item in items] == ["q1"] * 4 + ["q2"] * 4
+    assert [(item.id, item.prompt, item.answer) for item in items] == [
+        (item.id, item.prompt, item.answer) for item in before
+    ]
+
+
+def test_the_finland_example_has_twelve_questions():
+    folder = Path(__file__).parents[2] / "examples/culture-plugin/culnig_finland"
+    lines = (folder / "finland.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 48
+    benchmark = declared_benchmark(folder / "finland.yaml")
+    assert {benchmark._unit(Row("finland.jsonl", 1, json.loads(line))) for line in lines} == {
+        json.loads(line)["question"] for line in lines
+    }
+    assert len({json.loads(line)["question"] for line in lines}) == 12

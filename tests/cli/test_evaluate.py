@@ -366,7 +366,8 @@ def test_compare_tests_the_sets_of_an_evaluation_without_the_model(culnig, whole
         assert row["against_random"]["p_gold"]["n_random"] == 2
     table = culnig("compare", whole).out
     assert "McNemar" in table
-    assert "bootstrap p" in table
+    assert "rank p" in table
+    assert "The rank p of 2 random sets is never below 0.333" in table
 
 
 def test_compare_pairs_two_evaluations(culnig, whole, model_folder, sets, tmp_path):

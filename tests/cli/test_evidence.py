@@ -80,10 +80,11 @@ def test_permutation_on_stored_items_is_that_on_arrays(item_run):
     target, control = (table.scores(slice(None))[:, positions] for table in (items.target, items.control))
     found = permuted_p_values(item_run, roles, general_contrast(roles), positions, 99)
     assert found.tolist() == paired_p_values(target, control, items.target.unit, permutations=99).tolist()
-    own = items.target.culture == "Iran"
     contrast = culture_contrast(roles, "Iran", "others")
     found = permuted_p_values(item_run, roles, contrast, positions, 99, culture="Iran")
-    expected = exchange_p_values(target - control, own, items.target.unit, permutations=99)
+    expected = exchange_p_values(
+        target - control, items.target.culture, "Iran", items.target.unit, permutations=99
+    )
     assert found.tolist() == expected.tolist()
 
 

@@ -66,3 +66,10 @@ def test_the_unit_is_the_question_in_all_its_rows_and_cultures():
 def test_no_items_give_empty_answers():
     outcomes = Outcomes.empty([])
     assert outcomes.option_mass.shape == outcomes.option_correct.shape == outcomes.units.shape == (0,)
+
+
+def test_answers_are_asked_as_todays_questions():
+    asked = [replace(item, unit="one question") for item in items(["China", "Iran"], questions=2)]
+    outcomes = Outcomes.empty(items(["China", "Iran"], questions=2))
+    assert set(outcomes.asked_as(asked).units) == {"one question"}
+    assert len(set(outcomes.units)) == 2

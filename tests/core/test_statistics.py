@@ -13,7 +13,6 @@ from statsmodels.stats.multitest import multipletests
 
 from culnig.core import statistics
 from culnig.core.statistics import (
-    against_random,
     holm,
     mcnemar,
     paired_difference,
@@ -31,11 +30,6 @@ def compare(differences, of=None, **options):
     differences = np.array(differences, dtype=float)
     of = units(len(differences)) if of is None else np.array(of, dtype=object)
     return paired_difference(np.zeros(len(differences)), differences, of, **options)
-
-
-def against(condition, random, of, **options):
-    """One metric against random baselines, (baseline, item)."""
-    return against_random(np.array([condition]), np.array([random]), of, **options)[0]
 
 
 # z over cultures
@@ -155,7 +149,8 @@ def test_items_of_one_question_count_once():
     once = compare(differences)
     ten_times = compare(np.repeat(differences, 10), np.repeat(units(6), 10))
     assert ten_times.p_value == once.p_value
-    assert ten_times.interval == once.interval
+    np.testing.assert_allclose(ten_times.interval, once.interval, rtol=1e-12)
+    assert ten_times.bootstrap_interval == once.bootstrap_interval
     assert (ten_times.n, ten_times.n_units) == (60, 6)
 
 
@@ -176,12 +171,21 @@ def test_units_weigh_by_their_items():
     # one question with 3 items that all fell, one with a single item that rose
     found = compare([-1, -1, -1, 1], ["a", "a", "a", "b"])
     assert found.effect == -0.5
-    assert found.interval == (-1.0, 1.0)
+    assert found.bootstrap_interval == (-1.0, 1.0)
+    # sums -3 and 1, residuals -3 + 0.5 · 3 and 1 + 0.5: √(2 · 2 · 1.5²) / 4 = 0.75; t(1) = tan(0.475 π)
+    half = 0.75 * np.tan(0.475 * np.pi)
+    assert found.interval == pytest.approx((-0.5 - half, -0.5 + half))
 
 
-def test_no_change_at_all_gives_p_one_and_an_interval_of_zero():
-    found = compare(np.zeros(30))
-    assert (found.effect, found.p_value, found.interval) == (0.0, 1.0, (0.0, 0.0))
+@pytest.mark.parametrize("change", [0.0, -1.0])
+def test_where_nothing_varies_there_is_no_interval(change):
+    found = compare(np.full(30, change))
+    assert found.effect == change
+    assert np.isnan([*found.interval, *found.bootstrap_interval]).all()
+
+
+def test_no_change_at_all_gives_p_one():
+    assert compare(np.zeros(30)).p_value == 1.0
 
 
 def test_changes_that_cancel_within_a_question_are_no_change():
@@ -202,7 +206,9 @@ def test_no_items_are_refused():
 def test_equal_input_gives_equal_numbers():
     differences = np.random.default_rng(1).normal(size=50)
     assert compare(differences) == compare(differences)
-    assert compare(differences, seed=1).interval != compare(differences, seed=2).interval
+    first, second = compare(differences, seed=1), compare(differences, seed=2)
+    assert first.bootstrap_interval != second.bootstrap_interval
+    assert first.interval == second.interval
 
 
 def clustered_nulls(repetitions, n_units=12, per_unit=5):
@@ -228,66 +234,6 @@ def test_the_interval_covers_the_truth_however_much_items_share(monkeypatch):
     assert 0.90 < covered < 0.99
 
 
-# against random baselines
-
-
-def test_the_effect_against_random_is_to_their_mean():
-    random = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=bool)
-    found = against(np.array([True, False, False, False]), random, units(4))
-    assert found.n_random == 2
-    assert found.difference.effect == pytest.approx(0.25 - (0.75 + 0.5) / 2)
-
-
-def test_one_sided_p_is_small_only_where_the_condition_is_lower():
-    lower, higher = np.zeros(8), np.ones(8)
-    assert against(lower, np.ones((3, 8)), units(8)).difference.p_value == 1 / 2**8
-    assert against(higher, np.zeros((3, 8)), units(8)).difference.p_value == 1.0
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "expected"),
-    [
-        ([3, 3, 3, 3], 1 / 5),
-        ([3, 2, 3, 3], 2 / 5),  # as low counts
-        ([3, 2, 1, 3], 3 / 5),
-        ([0, 0, 0, 0], 5 / 5),
-    ],
-)
-def test_empirical_p_counts_baselines_that_are_as_low(accuracies, expected):
-    random = np.array([[True] * right + [False] * (4 - right) for right in accuracies])
-    found = against(np.array([True, True, False, False]), random, units(4))
-    assert found.empirical_p == expected
-
-
-def test_rounding_of_the_mean_is_not_a_difference():
-    # the mean of three 0.1 is 0.10000000000000002: every unit would be "lower"
-    found = against(np.full(12, 0.1), np.full((3, 12), 0.1), units(12))
-    assert found.difference.p_value == 1.0
-
-
-def test_as_low_is_not_decided_by_rounding():
-    condition = np.array([0.1, 0.2, 0.3])
-    assert against(condition, condition[::-1][np.newaxis], units(3)).empirical_p == 1.0
-
-
-@pytest.mark.parametrize("shift", [-0.4, 0.0, 0.4])
-def test_bootstrap_p_is_the_normal_tail_of_the_clustered_error(shift):
-    generator = np.random.default_rng(5)
-    of = np.repeat(units(60), 4)
-    noise = np.repeat(generator.normal(size=60), 4) + generator.normal(size=240)
-    random = generator.normal(size=(5, 240)) * 0.01
-    found = against(noise - noise.mean() + shift, random, of)
-    z = found.difference.effect / found.difference.standard_error
-    assert found.bootstrap_p == pytest.approx(stats.norm.cdf(z), abs=0.03)
-
-
-def test_bootstrap_p_is_one_where_nothing_is_lower_and_smallest_where_all_is():
-    same = against(np.ones(8), np.ones((3, 8)), units(8))
-    lower = against(np.zeros(8), np.ones((3, 8)), units(8))
-    assert same.bootstrap_p == 1.0
-    assert lower.bootstrap_p == 1 / (statistics.RESAMPLES + 1)
-
-
 # error, effect size, smallest effect
 
 
@@ -299,6 +245,34 @@ def test_the_standard_error_equals_the_clustered_one_of_statsmodels():
     fitted = OLS(differences, np.ones(130)).fit(cov_type="cluster", cov_kwds={"groups": groups})
     assert found.standard_error == pytest.approx(float(fitted.bse[0]), rel=1e-10)
     assert found.effect == pytest.approx(float(fitted.params[0]), rel=1e-10)
+
+
+def test_the_interval_is_that_of_statsmodels_with_t_of_the_groups():
+    generator = np.random.default_rng(6)
+    groups = np.repeat(np.arange(9), 7)
+    differences = generator.normal(size=63) + generator.normal(size=9)[groups]
+    fitted = OLS(differences, np.ones(63)).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
+    # statsmodels uses t with the groups - 1
+    np.testing.assert_allclose(compare(differences, groups).interval, fitted.conf_int()[0], rtol=1e-10)
+
+
+def test_the_interval_of_single_items_is_that_of_the_t_test():
+    values = np.random.default_rng(7).normal(size=12)
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    np.testing.assert_allclose(compare(values).interval, (expected.low, expected.high), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "factor"), [(2, None), (5, None), (6, 4.392), (7, 3.353), (9, 3.195), (12, 3.077), (20, 2.954)]
+)
+def test_the_detectable_effect_is_t_times_the_error_and_none_for_five_questions(n, factor):
+    # t₀.₉₇₅ + t₀.₈ from printed tables: 2.447 + 0.906, 2.306 + 0.889, 2.201 + 0.876, 2.093 + 0.861
+    # six: all of the same sign in 80 % of samples, Φ(z) = 0.8^(1/6) = 0.9635, z = 1.793, times √6
+    found = compare(np.random.default_rng(n).normal(size=n))
+    if factor is None:
+        assert np.isnan(found.detectable)
+    else:
+        assert found.detectable == pytest.approx(factor * found.standard_error, rel=1e-3)
 
 
 def test_effect_size_by_hand_where_units_are_items():
@@ -330,12 +304,13 @@ def test_several_metrics_at_once_are_each_alone():
         alone = compare(row, of)
         assert (found.p_value, found.n_units) == (alone.p_value, alone.n_units)
         np.testing.assert_allclose(found.interval, alone.interval, rtol=1e-12)
+        np.testing.assert_allclose(found.bootstrap_interval, alone.bootstrap_interval, rtol=1e-12)
 
 
 def test_the_interval_is_scipys_percentile_bootstrap_up_to_the_draws():
     generator = np.random.default_rng(9)
     values = generator.exponential(size=80)
-    found = compare(values).interval
+    found = compare(values).bootstrap_interval
     expected = stats.bootstrap((values,), np.mean, method="percentile", rng=1).confidence_interval
     np.testing.assert_allclose(found, (expected.low, expected.high), atol=0.02)
 
@@ -465,12 +440,3 @@ def test_known_effects_are_estimated_and_detected(monkeypatch):
     assert np.mean([one.effect for one in found]) == pytest.approx(truth, abs=0.02)
     assert error_rate([one.p_value for one in found]) > 0.7
     assert np.mean([one.interval[0] <= truth <= one.interval[1] for one in found]) > 0.9
-
-
-def test_one_sided_against_random_keeps_its_error_rate(monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 999)
-    found = [
-        against(p_second, np.stack([p_first] * 3), of, seed=1) for _, _, p_first, p_second, of in studies(0.0)
-    ]
-    assert LOW <= error_rate([one.difference.p_value for one in found]) <= HIGH
-    assert LOW <= error_rate([one.bootstrap_p for one in found]) <= HIGH + 0.02

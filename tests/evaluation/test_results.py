@@ -73,7 +73,11 @@ def test_against_random_is_one_sided_and_counts_the_baselines(rows):
     assert against["empirical_p"] == 1 / 4
     # unit 0 is above the mean of the baselines (+1/3), 1 and 2 are 2/3 below, 3 to 5 are 1 below: of the 64
     # sign patterns only all below, and this one, are as low
-    assert against["p_value"] == 2 / 64
+    assert against["questions_p"] == 2 / 64
+    assert (
+        against["p_value"] == 1 / 4
+    )  # each baseline has one wrong: they do not vary, so only the rank counts
+    assert against["least_empirical_p"] == 1 / 4
 
 
 def test_a_baseline_is_compared_with_the_unmasked_model_only(rows):
@@ -118,7 +122,7 @@ def test_a_mask_that_changes_nothing_is_not_significant():
     answers = {("blend", c.name): answered(ASKED, RIGHT) for c in (NONE, GENERAL, *RANDOM)}
     row = rows_of(answers, [NONE, GENERAL, *RANDOM])["general"]
     assert row["p_value"] == 1.0
-    assert row["change"]["accuracy"]["interval"] == [0.0, 0.0]
+    assert row["change"]["accuracy"]["interval"] == [None, None]
     assert row["against_random"]["accuracy"]["p_value"] == 1.0
     assert row["against_random"]["accuracy"]["empirical_p"] == 1.0
 
@@ -248,6 +252,25 @@ def test_p_is_adjusted_over_the_benchmarks_of_a_condition():
     rows = [row for row in result_rows(answers, names, [NONE, GENERAL]) if row["condition"] == "general"]
     assert [row["p_value"] for row in rows] == [2 / 64, 2 / 32, 2 / 16]
     assert [row["p_holm"] for row in rows] == pytest.approx([6 / 64, 4 / 32, 2 / 16])
+    assert [row["change"]["accuracy"]["p_holm"] for row in rows] == [row["p_holm"] for row in rows]
+
+
+def test_p_against_random_is_adjusted_over_the_benchmarks_too():
+    answers = {}
+    for name, p_gold in (("a", 0.1), ("b", 0.3)):
+        answers[name, "unmasked"] = answered(ASKED, RIGHT, 0.9)
+        answers[name, "general"] = answered(ASKED, RIGHT, p_gold)
+        for number, condition in enumerate(RANDOM):
+            answers[name, condition.name] = answered(ASKED, RIGHT, 0.5 + 0.1 * number)
+    rows = result_rows(answers, ["a", "b"], [NONE, GENERAL, *RANDOM])
+    tests = [row["against_random"]["p_gold"] for row in rows if row["condition"] == "general"]
+    # means 0.5, 0.6, 0.7: s = 0.1, error 0.1 √(4/3); t(2) has P(T < t) = (1 + t / √(2 + t²)) / 2
+    t = np.array([-5.0, -3.0]) / np.sqrt(4 / 3)
+    expected = (1 + t / np.sqrt(2 + t**2)) / 2
+    assert [test["p_value"] for test in tests] == pytest.approx(expected.tolist())
+    assert [test["p_holm"] for test in tests] == pytest.approx(
+        [2 * expected[0], max(2 * expected[0], expected[1])]
+    )
 
 
 def test_mcnemar_and_the_papers_bootstrap_are_in_the_rows(rows):

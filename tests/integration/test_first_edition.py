@@ -46,10 +46,11 @@ TASK = (
     *("--learning-rate", "1e-3", "--log-every", "1"),
 )
 
+WELCH = (*STABILITY, "--permutations", "0")
 SELECTIONS: dict[str, tuple[str, ...]] = {
     "general": ("general", "runs/culture", *SHARES, "--significance"),
     "general-stability": ("general", "runs/item", *SHARES, *STABILITY),
-    "specific-Spain": ("specific", "runs/item", "--culture", "Spain", *SHARE, "--fdr", "0.9", *STABILITY),
+    "specific-Spain": ("specific", "runs/item", "--culture", "Spain", *SHARE, "--fdr", "0.9", *WELCH),
     "specific-China": (
         *("specific", "runs/culture", "--culture", "China", *SHARE),
         *("--significance", "--stability"),
@@ -253,8 +254,11 @@ def test_an_evaluation_opens_with_its_numbers(command):
     assert command("inspect", "evaluations/finished").code == 0
 
 
-def check_rows(results: dict[str, Any], relative: float) -> None:
-    """Rows and matrix of an evaluation against the frozen ones."""
+def check_rows(results: dict[str, Any], relative: float, merged: str | None = None) -> None:
+    """Rows and matrix of an evaluation against the frozen ones.
+
+    `merged` is a benchmark whose rows an earlier version took for questions of their own, so its p differ.
+    """
     for row, expected in zip(results["rows"], EXPECTED["evaluation"]["rows"], strict=True):
         assert (row["benchmark"], condition(row["condition"])) == (
             expected["benchmark"],
@@ -263,7 +267,10 @@ def check_rows(results: dict[str, Any], relative: float) -> None:
         assert p_gold(row) == near(expected["p_gold"], relative)
         for name in ("n", "accuracy", "option_accuracy", "option_mass", "calibration_error"):
             assert row[name] == near(expected[name], relative), name
-        for name in ("p_value", "p_holm"):
+        if merged is not None and row["benchmark"] == merged:
+            assert row["n_units"] < row["n"] / 2  # three cultures of two wordings each
+            continue
+        for name in ("p_value",) if merged else ("p_value", "p_holm"):
             assert (row[name] is None) == (expected[name] is None)
             assert row[name] is None or row[name] == near(expected[name], max(relative, 1e-6))
     for one, expected in zip(results["matrix"], EXPECTED["evaluation"]["matrix"], strict=True):
@@ -416,7 +423,7 @@ def test_an_unfinished_evaluation_is_finished_as_it_would_have_been(command):
         kept = file["items/confidence"][()]
     resumed = command(*EVALUATE, "-o", "evaluations/unfinished", "--resume", "--json")
     assert resumed.code == 0, resumed.err
-    check_rows(resumed.json, relative=1e-4)
+    check_rows(resumed.json, relative=1e-4, merged="meals")
     assert not Path("evaluations/unfinished/parts").exists()
     made = culnig.open_evaluation("evaluations/unfinished")
     (unmasked,) = [name for name in made.conditions if condition(name) == "unmasked"]

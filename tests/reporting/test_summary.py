@@ -22,6 +22,11 @@ def compared(effect, p, low=None, high=None):
     return {"effect": effect, "interval": [low, high], "p_value": p, "n": 900, "n_units": 400}
 
 
+def against(effect, p_holm, questions_p=0.001, n_random=10):
+    ranks = {"n_random": n_random, "empirical_p": 1 / (n_random + 1), "least_empirical_p": 1 / (n_random + 1)}
+    return compared(effect, p_holm / 2) | {"p_holm": p_holm, "questions_p": questions_p} | ranks
+
+
 def row(condition="general", **changes):
     return {
         "benchmark": "blend",
@@ -31,7 +36,7 @@ def row(condition="general", **changes):
         "like": None,
         "change": {"accuracy": compared(-0.1, 0.01), "p_gold": compared(-0.02, 0.001, -0.03, -0.01)},
         "loss": {"format": compared(0.0, 1), "knowledge": compared(0.1, 1), "accuracy": compared(0.1, 1)},
-        "against_random": {"p_gold": compared(-0.015, 0.002)},
+        "against_random": {"p_gold": against(-0.015, 0.002)},
         "p_value": 0.01,
         "p_holm": 0.02,
         **ENOUGH,
@@ -51,13 +56,29 @@ def evaluation(*rows, split="test", **more):
 def test_an_effect_beyond_random_neurons_is_reported_as_such():
     (said,) = findings(evaluation(unmasked(), row()))
     assert "changes P(gold) on blend by −0.0200 (95 % interval −0.0300 to −0.0100)" in said
-    assert "the difference is −0.0150 (p 0.002): more than the effect of masking any neurons" in said
+    assert (
+        "Compared with 10 random sets, the difference is −0.0150 (p 0.002; rank p 0.091 of 10 random sets, "
+        "which cannot be below 0.091): more than the effect of masking any neurons" in said
+    )
 
 
 def test_an_effect_like_that_of_random_neurons_is_not():
-    weak = row(against_random={"p_gold": compared(-0.001, 0.4)})
+    weak = row(against_random={"p_gold": against(-0.001, 0.4, n_random=19)})
     (said,) = findings(evaluation(unmasked(), weak))
-    assert "(p 0.400): not clearly more than the effect of masking any neurons" in said
+    assert (
+        "(p 0.400; rank p 0.050 of 19 random sets): not clearly more than the effect of masking any neurons"
+        in said
+    )
+
+
+def test_an_effect_that_is_significant_alone_but_not_after_holm_is_not_reported_as_one():
+    (said,) = findings(evaluation(unmasked(), row(against_random={"p_gold": against(-0.01, 0.06)})))
+    assert ": not clearly more than the effect of masking any neurons" in said
+
+
+def test_an_effect_on_these_questions_only_is_reported_as_such():
+    (said,) = findings(evaluation(unmasked(), row(against_random={"p_gold": against(-0.01, 0.001, 0.2)})))
+    assert ": not clearly for other questions (p 0.200) more than the effect of masking any neurons" in said
 
 
 def test_a_sound_evaluation_has_no_caveat():
@@ -158,7 +179,7 @@ def test_many_sets_of_one_method_make_one_sentence_each():
     assert len(caveats(Sources(neuron_sets=sets))) == 1
 
 
-def trained(*rows, seeds=(42, 43)):
+def trained(*rows, seeds=(42, 43), seeds_p={"seeds_p": 0.01}):  # noqa: B006
     document = {
         "model": {"source": "toy"},
         "task": "qnli",
@@ -166,7 +187,7 @@ def trained(*rows, seeds=(42, 43)):
         "arms": [{"arm": "top"}, {"arm": "top"}],
         "changes": [
             {"arm": "top", "benchmark": name, "kind": kind, "metric": metric, "p_holm": 0.03}
-            | {"change": compared(effect, 0.01)}
+            | {"change": compared(effect, 0.01) | seeds_p}
             for name, kind, effect in rows
             for metric in ("p_gold", "accuracy")
         ],
@@ -181,6 +202,12 @@ def test_gains_and_costs_of_an_arm_are_reported_task_first():
         "is corrected for all arms and benchmarks (Holm)."
     ]
     assert caveats(sources) == []
+
+
+def test_arms_of_an_earlier_version_took_their_seeds_as_fixed():
+    rows = (("blend", "culture", -0.05), ("qnli", "task", 0.25))
+    (said,) = caveats(trained(*rows, seeds_p={}))
+    assert "take the seeds as fixed" in said
 
 
 def test_a_single_seed_and_an_unmeasured_cost_are_reported():

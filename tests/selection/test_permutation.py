@@ -33,7 +33,8 @@ def test_exchanging_units_agrees_with_every_exchange_written_out():
     scores = RANDOM.normal(size=(8, 3))
     scores[:3] += 1
     own = np.arange(8) < 3
-    found = exchange_p_values(scores, own, [f"u{n}" for n in range(8)], permutations=20_000)
+    cultures = np.where(own, "own", "other")
+    found = exchange_p_values(scores, cultures, "own", [f"u{n}" for n in range(8)], permutations=20_000)
     observed = scores[own].mean(axis=0) - scores[~own].mean(axis=0)
     exchanges = []
     for chosen in itertools.combinations(range(8), 3):
@@ -41,6 +42,60 @@ def test_exchanging_units_agrees_with_every_exchange_written_out():
         exchanges.append(scores[marked].mean(axis=0) - scores[~marked].mean(axis=0))
     expected = (np.array(exchanges) >= observed - 1e-12).mean(axis=0)
     np.testing.assert_allclose(found, expected, atol=0.012)
+
+
+def test_cultures_are_exchanged_within_questions():
+    """3 questions of 3 cultures, two items each: all 27 choices of a culture for each question."""
+    scores = RANDOM.normal(size=(18, 4))
+    scores[::3] += 0.7
+    cultures, units = np.tile(["x", "y", "z"], 6), np.repeat(["a", "b", "c"], 6)
+    found = exchange_p_values(scores, cultures, "x", units, permutations=20_000)
+    cells = np.array([[scores[(units == u) & (cultures == c)].mean(axis=0) for c in "xyz"] for u in "abc"])
+    sums = []
+    for chosen in itertools.product(range(3), repeat=3):
+        others = [[c for c in range(3) if c != own] for own in chosen]
+        sums.append(sum(cells[q, chosen[q]] - cells[q, others[q]].mean(axis=0) for q in range(3)))
+    expected = (np.array(sums) >= sums[0] - 1e-12).mean(axis=0)
+    np.testing.assert_allclose(found, expected, atol=0.012)
+
+
+def test_questions_of_one_culture_beside_shared_ones():
+    """Question a of both, b and c of x alone, d of y alone: 2 exchanges within a, 3 among b, c and d."""
+    scores = RANDOM.normal(size=(5, 3))
+    cultures, units = ["x", "y", "x", "x", "y"], ["a", "a", "b", "c", "d"]
+    found = exchange_p_values(scores, cultures, "x", units, permutations=20_000)
+    sums = []
+    for sign in (1, -1):
+        for y in (4, 3, 2):
+            of_x = [n for n in (2, 3, 4) if n != y]
+            sums.append(sign * (scores[0] - scores[1]) + 2 * (scores[of_x].mean(axis=0) - scores[y]))
+    expected = (np.array(sums) >= sums[0] - 1e-12).mean(axis=0)
+    np.testing.assert_allclose(found, expected, atol=0.012)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["normal", "right or wrong"])
+@pytest.mark.parametrize("rho", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("questions", [12, 60])
+def test_neurons_without_an_effect_are_significant_one_in_twenty(questions, rho, kind):
+    """Each column is one study: 16 cultures asked the same questions, which they share to the degree ρ."""
+    generator = np.random.default_rng([questions, int(10 * rho), len(kind)])
+    shared = generator.normal(size=(2, questions, 1, 3_000))
+    target, control = np.sqrt(rho) * shared + np.sqrt(1 - rho) * generator.normal(
+        size=(2, questions, 16, 3_000)
+    )
+    if kind == "right or wrong":
+        target, control = target > 0, control > 0
+    target, control = (values.reshape(questions * 16, -1) * 1.0 for values in (target, control))
+    units, cultures = np.repeat(np.arange(questions), 16), np.tile(np.arange(16), questions)
+    flipped = paired_p_values(target, control, units, permutations=399)
+    assert 0.035 <= (flipped <= 0.05).mean() <= 0.07
+    exchanged = exchange_p_values(target, cultures, "3", units, permutations=399)
+    few_values = kind == "right or wrong" and questions == 12  # a sum of 12 right answers has few values
+    assert (0.015 if few_values else 0.035) <= (exchanged <= 0.05).mean() <= 0.07
+    if rho == 0.5:
+        separately = paired_p_values(target, control, np.arange(len(target)), permutations=399)
+        assert (separately <= 0.05).mean() > 0.15
 
 
 def test_items_of_one_question_count_once():
@@ -65,11 +120,11 @@ def test_the_same_seed_gives_the_same_p_and_never_zero():
 
 
 def test_many_neurons_in_blocks_are_as_alone(monkeypatch):
-    scores, own = RANDOM.normal(size=(9, 50)), np.arange(9) < 4
+    scores, cultures = RANDOM.normal(size=(9, 50)), np.where(np.arange(9) < 4, "own", "other")
     units = [str(n) for n in range(9)]
-    whole = exchange_p_values(scores, own, units, permutations=200)
+    whole = exchange_p_values(scores, cultures, "own", units, permutations=200)
     monkeypatch.setattr("culnig.selection.permutation._BLOCK", 1)
-    assert exchange_p_values(scores, own, units, permutations=200).tolist() == whole.tolist()
+    assert exchange_p_values(scores, cultures, "own", units, permutations=200).tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize(
@@ -82,11 +137,7 @@ def test_many_neurons_in_blocks_are_as_alone(monkeypatch):
         (lambda: paired_p_values(np.ones((3, 2)), np.ones((3, 2)), ["a"]), r"\(3, 2\) with 1 units"),
         (lambda: paired_p_values(np.ones((0, 2)), np.ones((0, 2)), []), "at least one item"),
         (
-            lambda: exchange_p_values(np.ones((2, 2)), np.array([True, False]), ["a", "a"]),
-            "unit 'a' has items of the culture and of others",
-        ),
-        (
-            lambda: exchange_p_values(np.ones((2, 2)), np.array([True, True]), ["a", "b"]),
+            lambda: exchange_p_values(np.ones((2, 2)), ["x", "x"], "x", ["a", "b"]),
             "all items are on one side",
         ),
     ],

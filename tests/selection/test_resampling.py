@@ -64,6 +64,37 @@ def test_units_are_drawn_whole_within_each_culture_and_controls_follow():
     assert np.mean([draw["target"] == 0 for draw in draws]) == pytest.approx(np.exp(-1), abs=0.03)
 
 
+def shared_items(cultures, questions, seed=0):
+    """Target and control of (culture, question) pairs, one item each, scores all equal."""
+    ones = np.ones((len(cultures), LAYOUT.n_neurons))
+    return ItemTables(LAYOUT, table_of(cultures, questions, ones), table_of(cultures, questions, ones), None)
+
+
+SHARED = shared_items(np.tile(["x", "y", "z"], 10), np.repeat([f"q{n}" for n in range(10)], 3))
+
+
+def test_a_question_is_drawn_with_all_its_cultures():
+    drawn = [draw["target"].reshape(10, 3) for draw in bootstrap(SHARED, 30)]
+    for weights in drawn:
+        assert (weights == weights[:, :1]).all()
+        assert weights[:, 0].sum() == 10
+    assert len({tuple(weights[:, 0]) for weights in drawn}) > 25
+    for first, second in split_halves(SHARED, 10):
+        weights = first["target"].reshape(10, 3)
+        assert (weights == weights[:, :1]).all()
+        assert weights[:, 0].sum() == 5
+        assert (second["control"] == 1 - first["target"]).all()
+
+
+def test_a_culture_with_few_of_the_shared_questions_is_in_every_draw():
+    # z was asked two of ten questions
+    kept = [n for n in range(30) if n % 3 < 2 or n // 3 < 2]
+    some = shared_items(SHARED.target.culture[kept], SHARED.target.unit[kept])
+    of_z = some.target.culture == "z"
+    assert all(draw["target"][of_z].sum() > 0 for draw in bootstrap(some, 40))
+    assert all(first["target"][of_z].sum() == 1 for first, _ in split_halves(some, 20))
+
+
 def test_the_same_seed_draws_the_same():
     first, again, other = (next(iter(bootstrap(ITEMS, 1, seed)))["target"] for seed in (5, 5, 6))
     assert first.tolist() == again.tolist() != other.tolist()

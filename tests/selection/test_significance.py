@@ -21,6 +21,7 @@ from culnig.selection.significance import (
     joined_pools,
     p_values,
     q_values,
+    uncertain_tails,
     with_significance,
 )
 from culnig.selection.tables import choose_roles
@@ -153,9 +154,30 @@ def test_a_neuron_that_never_varies_is_not_significant_whatever_its_mean():
     assert p.tolist() == [1.0, 1.0]
 
 
-def test_one_item_of_a_culture_is_too_few():
-    with pytest.raises(SelectionError, match="at least 2 items of every culture, but one has 1"):
-        contrast_p_values(np.array([1.0, -1.0]), np.ones((2, 3)), np.ones((2, 3)), np.array([1, 5]))
+@pytest.mark.parametrize("fewest", [1, 4])
+def test_fewer_than_five_items_of_a_culture_are_too_few(fewest):
+    with pytest.raises(SelectionError, match=f"at least 5 items of every culture, but one has {fewest}"):
+        contrast_p_values(np.array([1.0, -1.0]), np.ones((2, 3)), np.ones((2, 3)), np.array([fewest, 5]))
+
+
+def test_small_p_values_of_skewed_controls_are_counted(tmp_path):
+    """The bound c − 1/c never exceeds the skewness; mostly clamped controls are above 0.5."""
+    generator = np.random.default_rng(3)
+    control = np.maximum(generator.normal(-1.0, 1.0, (40, N)), 0.0)
+    control[:, ::2] = generator.uniform(1.0, 2.0, (40, control[:, ::2].shape[1]))  # c < 1: no skewness shown
+    target = generator.normal(5.0, 0.1, (40, N))
+    run = write_run(
+        tmp_path / "run",
+        LAYOUT,
+        {"t": ("target", moments_of({"x": target})), "c": ("control", moments_of({"x": control}))},
+    )
+    roles = choose_roles(run, use_exclusion=False)
+    flat, small = np.arange(N), np.full(N, 1e-5)
+    uncertain = uncertain_tails(run, roles, general_contrast(roles), flat, small)
+    variation = control.std(axis=0) / control.mean(axis=0)
+    assert (variation - 1 / variation <= stats.skew(control, axis=0) + 1e-9).all()
+    np.testing.assert_array_equal(uncertain, np.arange(N) % 2 == 1)
+    assert not uncertain_tails(run, roles, general_contrast(roles), flat, np.full(N, 2e-4)).any()
 
 
 def test_impossible_contrasts_are_refused(stored):

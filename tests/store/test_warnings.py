@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from culnig.store.warnings import answer_warnings, check_warnings, run_warnings
 from tests.answered import answers
@@ -32,6 +34,24 @@ def test_accuracy_is_near_chance_where_its_interval_reaches_chance(n_right, is_n
 def test_the_interval_is_over_questions_not_items():
     """140 of 400 items is above chance, but of 8 questions that agree in all of 50 wordings it is not."""
     assert kinds(answer_warnings("blend", answers(400, 140, mass=1.0, per_question=50))) == ["chance"]
+
+
+@pytest.mark.parametrize(("n_right", "is_near"), [(0, True), (100, True), (400, False)])
+def test_questions_that_all_agree_have_no_interval_but_a_verdict(n_right, is_near):
+    """One in four wordings of each of 100 questions right, or none, or all: nothing varies."""
+    items = answers(400, n_right, mass=1.0)
+    order = np.argsort(np.arange(400) % 100, kind="stable")
+    items = replace(items.take(order), question_id=np.repeat([f"q{n}" for n in range(100)], 4).astype(object))
+    assert kinds(answer_warnings("blend", items)) == ["chance"] * is_near
+
+
+@pytest.mark.parametrize("n", [9, 12, 24])
+def test_the_interval_is_t_times_the_error_of_a_count(n):
+    """Half of n right, one item each: ±t(n − 1) · √(0.25 / (n − 1))."""
+    low = 0.5 - stats.t.ppf(0.975, n - 1) * sqrt(0.25 / (n - 1))
+    assert (low <= 0.25) == (n <= 12)  # 0.115, 0.183 and 0.284; the bootstrap says 0.22 for 12
+    warned = list(answer_warnings("blend", answers(n, n // 2 if n % 2 == 0 else 5, mass=1.0)))
+    assert kinds(warned) == ["chance"] * (n <= 12)
 
 
 def test_the_sentence_has_the_figures():

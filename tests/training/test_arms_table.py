@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from culnig.core.outcomes import Outcomes
@@ -55,9 +56,31 @@ def test_gain_and_loss_are_means_over_items_and_seeds():
     assert (loss["kind"], loss["change"]["n_units"]) == ("culture", 4)
     assert loss["change"]["effect"] == pytest.approx(3 / 16 - 1)
     # four questions, all lower: the signs of 2 of 16 patterns are as extreme
+    assert loss["change"]["questions_p"] == pytest.approx(2 / 16)
+    # the seeds fell by 6/8 and 7/8: t(1) = 13 has p = 1 - 2 atan(13) / π
+    assert loss["change"]["seeds_p"] == pytest.approx(1 - 2 * np.arctan(13) / np.pi)
     assert loss["change"]["p_value"] == pytest.approx(2 / 16)
     (sure,) = rows_of(rows, arm="top", benchmark="facts", metric="p_gold")
     assert sure["change"]["effect"] == pytest.approx(0.2 - 0.8)
+
+
+def test_a_gain_that_depends_on_the_seed_is_not_significant():
+    wide = {"top": [{"facts": outcomes([1] * 40, p)} for p in (0.9, 0.25, 0.3)]}
+    (row,) = rows_of(change_rows({"facts": outcomes([1] * 40, 0.2)}, wide, TASK), metric="p_gold")
+    gains = np.array([0.7, 0.05, 0.1])
+    change = row["change"]
+    assert change["questions_p"] < 0.001
+    assert change["p_value"] == change["seeds_p"] == pytest.approx(stats.ttest_1samp(gains, 0).pvalue)
+    half = stats.t.ppf(0.975, 2) * gains.std(ddof=1) / np.sqrt(3)
+    assert change["interval"] == pytest.approx([gains.mean() - half, gains.mean() + half])
+
+
+def test_a_single_seed_has_the_test_over_questions_alone():
+    (row,) = rows_of(
+        change_rows({"facts": BEFORE["facts"]}, {"top": AFTER["top"][:1]}, TASK), metric="accuracy"
+    )
+    assert row["change"]["seeds_p"] is None
+    assert row["change"]["p_value"] == row["change"]["questions_p"]
 
 
 def test_arms_are_held_against_each_other_over_the_same_items():

@@ -27,9 +27,8 @@ evidence_options = together(
         "--permutations",
         type=click.IntRange(min=0),
         default=Evidence.permutations,
-        show_default=True,
         help="Test with this many permutations of whole questions (needs a run of --level item); 0 uses "
-        "Welch's test on the stored sums.",
+        "Welch's test on the stored sums.  [default: 9999 for a run of --level item, else 0]",
     ),
     click.option(
         "--stability",

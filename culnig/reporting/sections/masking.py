@@ -14,7 +14,7 @@ from culnig.reporting.tables import Cell, Table, number_text
 
 _LEGEND = (
     ("effect", "change against the unmasked model, 95 % interval"),
-    ("against", "against the random baselines, 95 % interval"),
+    ("against", "against the random baselines, 95 % interval of another random set"),
     ("random", "one random baseline against the unmasked model"),
 )
 
@@ -34,7 +34,8 @@ def masking_section(evaluations: Sequence[Evaluation]) -> Section:
         "What masking the neurons does",
         "Left of zero, the model is worse with the neurons masked. Random neurons of the same modules and "
         "layers show what masking alone does: only a larger effect belongs to these neurons. Intervals and "
-        "p-values are computed over independent questions.",
+        "p-values against the unmasked model are computed over independent questions, those against random "
+        "neurons over the random sets.",
         panels,
         "culnig-engine evaluate --model MODEL --benchmark BENCHMARK --neurons FILE --random-baseline 10 -o "
         "EVAL",
@@ -64,8 +65,9 @@ def _metric_panel(rows: Sequence[dict[str, Any]], metric: str, title: str, name:
         "",
         Table(
             slug("masking", name, metric),
-            f"Change of {metric_name} when neurons are masked; 95 % intervals over questions; p two-sided "
-            "against the unmasked model, one-sided (lower) against random neurons",
+            f"Change of {metric_name} when neurons are masked; 95 % intervals and two-sided p over questions "
+            "against the unmasked model; prediction intervals and one-sided p (lower) over random sets "
+            "against random neurons",
             (
                 *("benchmark", "neurons", "against", "items", "questions", "change", "low", "high"),
                 *("p", "p (Holm)"),
@@ -106,7 +108,7 @@ def _cells(row: Mapping[str, Any], metric: str) -> list[tuple[Cell, ...]]:
         (
             *(row["benchmark"], row["condition"], against, result["n"], result["n_units"]),
             *(result["effect"], *result["interval"], result["p_value"]),
-            row["p_holm"] if kind == "effect" and metric == "accuracy" else None,
+            result.get("p_holm", row["p_holm"] if kind == "effect" and metric == "accuracy" else None),
         )
         for kind, against, result in _comparisons(row, metric)
     ]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from culnig.core.text import METRIC_NAMES
+from culnig.core.text import METRIC_NAMES, counted
 from culnig.reporting.charts import Mark, MarkRow, intervals
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.sources import changes_of
-from culnig.reporting.summary import counted
 from culnig.reporting.tables import Cell, Table, number_text
 
 _LEGEND = (
-    ("effect", "mean over seeds against the untrained model, 95 % interval over questions"),
+    ("effect", "mean over seeds against the untrained model, 95 % interval over questions and seeds"),
     ("random", "a single seed"),
 )
 
@@ -77,8 +76,8 @@ def _changes(document: dict[str, Any], metric: str, title: str, name: str) -> Pa
         "",
         Table(
             slug("training", name, metric),
-            f"Change of {metric_name} by training on {_task(document)}; 95 % intervals over questions; p "
-            "two-sided against the untrained model, Holm over arms and benchmarks",
+            f"Change of {metric_name} by training on {_task(document)}; 95 % intervals over questions and "
+            "seeds; p two-sided against the untrained model, Holm over arms and benchmarks",
             (
                 *("arm", "benchmark", "kind", "before", "after", "change", "low", "high", "p", "p (Holm)"),
                 *("lowest seed", "highest seed"),
@@ -97,8 +96,8 @@ def _contrasts(document: dict[str, Any], title: str, name: str) -> Panel:
         "The first arm minus the second, over the same items.",
         Table(
             slug("training", name, "contrasts"),
-            f"Arms against each other after training on {_task(document)}; 95 % intervals over questions; p "
-            "two-sided, Holm over pairs and benchmarks",
+            f"Arms against each other after training on {_task(document)}; 95 % intervals over questions and "
+            "seeds; p two-sided, Holm over pairs and benchmarks",
             ("arm", "against", "benchmark", "metric", "difference", "low", "high", "p", "p (Holm)"),
             [
                 (
