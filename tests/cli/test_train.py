@@ -150,7 +150,11 @@ def test_mistakes_are_explained(culnig, model_folder, plan, data, tmp_path):
         *arguments(model_folder, plan, data, out, "--learning-rate", "0")
     )
     changed = tmp_path / "changed.yaml"
-    changed.write_text(plan.read_text().replace("layout_hash: ", "layout_hash: x"))
+    lines = plan.read_text().replace("layout_hash: ", "layout_hash: x").splitlines(keepends=True)
+    assert lines[-1].startswith("checksum: ")
+    changed.write_text("".join(lines))
+    assert "what it holds differs" in refused(*arguments(model_folder, changed, data, out))
+    changed.write_text("".join(lines[:-1]))
     assert "the plan was made for" in refused(*arguments(model_folder, changed, data, out))
     (lost / "mine.txt").write_text("keep me")
     assert "exists and is not empty" in refused(*arguments(model_folder, plan, data, lost))

@@ -23,6 +23,7 @@ from culnig.store.run import Run
 from culnig.training.plan_file import read_plan
 from culnig.training.weights import parse_ranges
 from tests.forked import in_child
+from tests.stored import document_of
 from tests.toy import neuron_set, toy_layout, write_toy_run
 
 ROOM = 500 << 20
@@ -127,7 +128,7 @@ def test_ranges(text: str) -> None:
 def test_neuron_sets(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     neuron_set(toy_layout(), range(1)).write(path)
-    document = json.loads(path.read_text())
+    document = document_of(path)
     document["neurons"]["module"] = ["mlp.gate_proj"]
     for name, value in changes.items():
         (document["neurons"] if name in ("layer", "index") else document)[name] = value
@@ -204,7 +205,7 @@ def test_hashes_that_are_lists(
 ) -> None:
     shutil.copytree(run_folder, tmp_path / "run")
     path = tmp_path / "run" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(document_of(path) | changes))
     assert message in in_little_memory(lambda: Run(tmp_path / "run").scores_hash)
 
 

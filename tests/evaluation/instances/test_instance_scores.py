@@ -185,7 +185,7 @@ def test_the_file_holds_every_score(tmp_path):
     path = tmp_path / "deep" / "instances.h5"
     write_instances(path, SCORES, toy_layout(), {"model": "toy"})
     with h5py.File(path) as file:
-        assert (file.attrs["format"], file.attrs["format_version"]) == ("culnig-instances", 1)
+        assert (file.attrs["format"].decode(), file.attrs["format_version"]) == ("culnig-instances", 1)
         np.testing.assert_array_equal(file["raw"][()], RAW)
         np.testing.assert_array_equal(file["control"][()], CONTROL)
         assert list(file["items/culture"].asstr()) == ["China", "China", "Iran", "Iran"]
