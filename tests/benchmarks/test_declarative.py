@@ -279,7 +279,7 @@ def test_cultures_are_listed_by_region_language_and_benchmark():
 
 
 @pytest.mark.slow
-def test_a_file_of_a_million_rows_is_read_in_flat_memory(tmp_path):
+def test_a_long_file_is_read_in_flat_memory(tmp_path):
     script = """
 import sys
 from pathlib import Path
@@ -289,7 +289,7 @@ benchmark = declared_benchmark(Path(sys.argv[1]))
 benchmark.data_file.exists()
 peaks = []
 for number, item in enumerate(benchmark.read(None), start=1):
-    if number in (100_000, 1_000_000):
+    if number in (50_000, 300_000):
         status = Path("/proc/self/status").read_text()
         peaks.append(int(status.partition("VmHWM:")[2].split()[0]))
 print(number, (peaks[1] - peaks[0]) // 1024)
@@ -298,13 +298,13 @@ print(number, (peaks[1] - peaks[0]) // 1024)
     path = write(tmp_path, text)
     row = json.dumps({**ROWS[0], "key": "KEY", "ask": "x" * 200})
     with (tmp_path / "tea.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(row.replace("KEY", f"q{number}") + "\n" for number in range(1_000_000))
+        file.writelines(row.replace("KEY", f"q{number}") + "\n" for number in range(300_000))
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
     )
     count, mebibytes = map(int, done.stdout.split())
-    assert count == 1_000_000
-    assert mebibytes < 48, "the file has 300 MiB"
+    assert count == 300_000
+    assert mebibytes < 16, "the rows between have 75 MiB"
 
 
 # what is one question

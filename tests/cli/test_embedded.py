@@ -84,8 +84,6 @@ def expected(embedded):
     [
         ("torch", ("--token-budget", "1")),
         ("torch", ("--token-budget", "2048", "--no-prefix-sharing")),
-        ("torch", ("--token-budget", "2048")),
-        ("onednn", ("--token-budget", "1")),
         ("onednn", ("--token-budget", "2048")),
     ],
 )
