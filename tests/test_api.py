@@ -218,6 +218,14 @@ def test_a_benchmark_of_ones_own_needs_no_plugin(model, tmp_path):
 # What a Python user can do wrong
 
 
+@pytest.mark.parametrize("name", ["a/b", "", ".", "..", "tea\0", "\ud800"])
+def test_a_name_that_would_be_several_groups_of_a_file_is_refused(model, tmp_path, name):
+    item = culnig.Item("q", "q", "China", "identify", "Which?", ("A", "B"), "A")
+    with pytest.raises(InputError, match="cannot be stored under its name; give it one without /"):
+        culnig.score(model, {name: culnig.ChosenItems("target", "identify", [item])}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_benchmark_is_refused(model, tmp_path):
     with pytest.raises(InputError, match="no benchmark is given; give benchmarks"):
         culnig.score(model, (), tmp_path / "run")

@@ -12,6 +12,7 @@ from culnig import registry
 from culnig.benchmarks.base import Benchmark, ChosenItems
 from culnig.core.items import Item, SplitChoice, choose_items
 from culnig.core.progress import Say, say_nothing
+from culnig.core.text import is_group_name
 from culnig.errors import DataFileError, InputError, argument, check_at_least, check_choice
 from culnig.provenance import file_hash
 
@@ -36,6 +37,8 @@ def read_benchmarks(
     benchmark or culture, DataFileError for missing or malformed data, InputError if no item is left.
     """
     if isinstance(benchmarks, Mapping):
+        for name in benchmarks:
+            _check_name(name)
         return dict(benchmarks)
     check_choice("split", split, get_args(SplitChoice))
     check_at_least("limit", limit, 1)
@@ -48,6 +51,7 @@ def read_benchmarks(
     ):
         benchmark = asked if isinstance(asked, Benchmark) else registry.benchmark(str(asked))
         name = benchmark.name
+        _check_name(name)
         if name in chosen:
             raise InputError(f"two benchmarks are named {name!r}; change `name` in {asked}")
         items = choose_items(
@@ -62,6 +66,11 @@ def read_benchmarks(
             raise InputError(f"benchmark {name!r} has no items{of_cultures} in split {split!r}")
         chosen[name] = ChosenItems(benchmark.role, split, items, _hashes(benchmark.files(folder)))
     return chosen
+
+
+def _check_name(name: str) -> None:
+    if not is_group_name(name):
+        raise InputError(f"benchmark {name!r} cannot be stored under its name; give it one without / and NUL")
 
 
 def require_items(chosen: Mapping[str, ChosenItems]) -> None:

@@ -77,6 +77,11 @@ def is_storable(text: str) -> bool:
     return "\0" not in text and not (not text.isascii() and _SURROGATE.search(text))
 
 
+def is_group_name(name: str) -> bool:
+    """Whether the name can be that of one HDF5 group: storable, and no path of several."""
+    return is_storable(name) and "/" not in name and name not in ("", ".", "..")
+
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _ASCII = {

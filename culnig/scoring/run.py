@@ -9,7 +9,8 @@ from typing import Any
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
-from culnig.errors import MismatchError, option
+from culnig.core.text import is_group_name
+from culnig.errors import InputError, MismatchError, option
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.products import computation_of
 from culnig.models.base import BoundModel
@@ -48,6 +49,13 @@ class RunSettings:
     """Whether sums over one half of the questions are stored beside those over all."""
     compression: Compression = "default"
     gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        for scorer in self.scorers:
+            if not is_group_name(scorer.name):
+                raise InputError(
+                    f"scorer {scorer.name!r} cannot be stored under its name; give it one without / and NUL"
+                )
 
 
 def score_run(

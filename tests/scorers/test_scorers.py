@@ -8,8 +8,9 @@ import torch
 
 from culnig import registry
 from culnig.benchmarks.base import ChosenItems
-from culnig.errors import PluginError, UnknownNameError
+from culnig.errors import InputError, PluginError, UnknownNameError
 from culnig.scorers.base import PATH_STEPS, Pair, Scorer
+from culnig.scorers.builtin import MeanActivation
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.store.run import Run
@@ -242,3 +243,11 @@ def test_a_scorer_that_makes_another_shape_is_named():
 
     with pytest.raises(PluginError, match=r"scorer 'wrong' returned scores of shape"):
         score_benchmark(tiny_model(), tiny_items(2), "target", ScoreSettings(), scorers=[Wrong()])
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "x\0"])
+def test_a_scorer_whose_name_would_be_several_groups_of_a_file_is_refused(name):
+    scorer = MeanActivation()
+    scorer.name = name
+    with pytest.raises(InputError, match="cannot be stored under its name"):
+        RunSettings(scorers=(scorer,))
