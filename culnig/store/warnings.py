@@ -65,7 +65,7 @@ def check_warnings(record: Mapping[str, Any]) -> Iterator[NumberWarning]:
         yield NumberWarning(
             "checks",
             "Not checked: the model was used without the quick checks of its modules and prompts.",
-            "Run `culnig-engine verify` on the model, or repeat without --no-check.",
+            "Let `verify` run all checks on the model, or repeat this with the checks.",
         )
     dependence = check.get("batch_dependence")
     if dependence is not None and dependence > MOST_BATCH_DEPENDENCE:
@@ -73,7 +73,7 @@ def check_warnings(record: Mapping[str, Any]) -> Iterator[NumberWarning]:
             "batch dependence",
             f"Batch dependence: an item's scores change by up to {dependence:.1%} of the largest with the "
             "other items of its batch.",
-            "Load the model without quantization or in a wider number format, or use --token-budget 1.",
+            "Load the model without quantization or in a wider number format, or use a token budget of 1.",
         )
 
 
@@ -134,7 +134,7 @@ def _zero_scores(run: Run, stored: StoredBenchmark) -> Iterator[NumberWarning]:
         "Look at P(gold), the option mass and the weights; neurons with a score of zero cannot be ranked."
     )
     if run.record["model"].get("dtype") == "float16":
-        advice = "Gradients are too small for float16; score again with --dtype bfloat16 or float32."
+        advice = "Gradients are too small for float16; score again in bfloat16 or float32."
     yield NumberWarning(
         "zero scores",
         f"Zero scores: scores of {stored.name} are exactly zero for {shown}.",

@@ -122,6 +122,6 @@ def test_float16_gets_its_own_advice(tmp_path):
     warnings = run_warnings(run)
     first = warnings[0]
     assert first.kind == "zero scores"
-    assert "--dtype bfloat16 or float32" in first.advice
+    assert "in bfloat16 or float32" in first.advice
     assert "checks" in kinds(warnings)
     assert np.isfinite([len(str(warning)) for warning in warnings]).all()
