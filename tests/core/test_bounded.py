@@ -51,6 +51,15 @@ def test_work_in_several_threads_at_once_is_kept_apart():
     assert results == {number: [number * step for step in range(50)] for number in range(4)}
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_stops_the_work():
     """Ctrl-C while the caller waits must not leave a loop behind."""
     stopped = threading.Event()

@@ -201,8 +201,8 @@ def test_training_everything_but_the_neurons_keeps_more_than_training_everything
     assert abs(gain["change"]["effect"]) < 0.03
     for metric in ("accuracy", "p_gold"):
         more = row(contrasts, arm="rows", against="top", benchmark=FACTS, metric=metric)
-        # two seeds cannot show a sample of seeds anything: the questions can, and both seeds agree
+        # two seeds cannot show anything about others, so only the questions are asked here
         assert more["change"]["questions_p"] < 0.05
-        assert min(more["by_seed"]) > 0.02
+        assert more["change"]["bootstrap_interval"][0] > 0.02
     lost = row(change_rows(before, after, TASK), arm="rows", benchmark=FACTS, metric="accuracy")
     assert max(lost["by_seed"]) < -0.3  # more, and by no means all
