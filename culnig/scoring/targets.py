@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from culnig.core.neurons import Segment
 from culnig.core.outcomes import Outcomes
 from culnig.inference.answers import AnswerReader, gold_probabilities
 from culnig.inference.batches import Batch
@@ -21,10 +20,8 @@ from culnig.scoring.scaling import (
     LOWER_BY,
     Exponents,
     is_narrow,
-    overflowed,
     scaled,
     target_exponents,
-    undone,
 )
 
 if TYPE_CHECKING:
@@ -118,25 +115,6 @@ class BatchPasses:
             if not self._is_whole("path"):
                 return False
         return True
-
-
-def p_gold_pairs(bound: BoundModel, batch: Batch) -> dict[Segment, tuple[torch.Tensor, torch.Tensor]]:
-    """Activation and gradient of P(gold) of all segments, float32 (item, token, neuron), for a few items."""
-    pairs: dict[Segment, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def keep(segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        pairs[segment] = (activation.float().clone(), gradient.float().clone())
-
-    with AnswerReader(bound) as reader, Capture(bound, keep):
-        for attempt in range(ATTEMPTS):
-            p_gold = gold_probabilities(batch, reader.logits(batch).softmax(-1))
-            exponents = target_exponents(p_gold, len(batch.items), narrow=is_narrow(bound.model))
-            if exponents.any():
-                exponents -= attempt * LOWER_BY
-            scaled(p_gold, exponents).sum().backward()  # type: ignore[no-untyped-call]
-            if not is_narrow(bound.model) or not any(overflowed(own).any() for _, own in pairs.values()):
-                break
-    return {segment: (own, undone(gradient, exponents)) for segment, (own, gradient) in pairs.items()}
 
 
 def wrong_label_probabilities(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:

@@ -17,8 +17,7 @@ from culnig.scoring import scaling, targets
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scaling import target_exponents
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
-from culnig.scoring.targets import p_gold_pairs
-from culnig.verification.probes import batch_of
+from culnig.verification.passes import Passes
 from tests import oracle
 from tests.scoring.oracle_rows import oracle_row
 from tests.tiny_models import byte_tokenizer, tiny_items, tiny_model
@@ -161,13 +160,14 @@ def test_stored_scores_and_tensors_are_those_of_the_target_itself(half, tmp_path
 def test_verification_sees_the_gradient_itself(half):
     from culnig.inference.encoding import Encoder
 
-    batch = batch_of(*Encoder(half).encode_all(ITEMS[:2]))
-    narrow, wide = p_gold_pairs(half, batch), p_gold_pairs(sharp(torch.float32), batch)
-    for segment, (_, gradient) in narrow.items():
-        assert gradient.dtype == torch.float32
-        if wide[segment][1].abs().max() > 0:
-            own, expected = gradient.flatten(1)[0], wide[segment][1].flatten(1)[0]
-            assert torch.corrcoef(torch.stack([own, expected]))[0, 1] > 0.9
+    encoded = Encoder(half).encode_all(ITEMS[:2])
+    narrow, wide = (Passes(model, encoded).hooked.captured for model in (half, sharp(torch.float32)))
+    assert list(narrow) == list(wide)
+    for segment, seen in narrow.items():
+        assert seen.scores.dtype == np.float32
+        assert seen.has_gradient == wide[segment].has_gradient
+        if np.abs(wide[segment].scores[0]).max() > 0:
+            assert np.corrcoef(seen.scores[0], wide[segment].scores[0])[0, 1] > 0.9
 
 
 def passes(monkeypatch):
