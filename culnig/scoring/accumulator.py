@@ -12,8 +12,9 @@ through the weight, of everything else in float32.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +37,14 @@ ItemTables = tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]
 """Tables (item, neuron) for scores before the weight P(gold), and for peak tokens."""
 
 
-class ItemStore(Protocol):
+class ItemStore(ABC):
     """Where a segment's values of single items go, beside the sums. A batch may be half of a larger one."""
 
+    @abstractmethod
     def tables(self, segment: Segment, batch: Batch) -> ItemTables:
         """The tables that the kernel fills."""
 
-    def keep(
+    def keep(  # noqa: B027 - most stores keep no tensors
         self,
         segment: Segment,
         batch: Batch,
@@ -50,7 +52,10 @@ class ItemStore(Protocol):
         gradient: torch.Tensor,
         exponents: Exponents,
     ) -> None:
-        """Take the pair (item, token, neuron), before it is scored; the gradient is still scaled."""
+        """Take the pair (item, token, neuron), before it is scored; the gradient is still scaled.
+
+        Nothing is kept unless a store does.
+        """
 
 
 class Accumulator:

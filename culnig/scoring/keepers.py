@@ -7,7 +7,7 @@ Checkpoints are made between two files only.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import Segment
 from culnig.inference.batches import Batch
-from culnig.scoring.accumulator import ItemTables
+from culnig.scoring.accumulator import ItemStore, ItemTables
 from culnig.scoring.scaling import Exponents, undone
 from culnig.store import schema
 from culnig.store.background import BackgroundWriter
@@ -36,7 +36,7 @@ TokenText = Callable[[int], str]
 """Text of a token."""
 
 
-class Keeper(ABC):
+class Keeper(ItemStore):
     """Keeps values of the items of one portion's batches.
 
     `tables` and `keep` may be called with a half of the batch that was begun, where memory ran out.
@@ -66,21 +66,6 @@ class Keeper(ABC):
     @abstractmethod
     def bytes_of(self, batch: Batch) -> int:
         """Bytes that a batch takes, uncompressed."""
-
-    @abstractmethod
-    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
-        """The tables (item, neuron) that the kernel writes scores and peak tokens to."""
-
-    @abstractmethod
-    def keep(
-        self,
-        segment: Segment,
-        batch: Batch,
-        activation: torch.Tensor,
-        gradient: torch.Tensor,
-        exponents: Exponents,
-    ) -> None:
-        """Take a module's pair (item, token, neuron), before it is scored; the gradient is still scaled."""
 
     @abstractmethod
     def _begin(self, batch: Batch) -> None: ...
@@ -180,16 +165,6 @@ class ItemScoreKeeper(Keeper):
         """See `Keeper`."""
         rows = slice(self._row(batch), self._row(batch) + len(batch.items))
         return self._scores[rows, segment.columns], self._peaks[rows, segment.columns]
-
-    def keep(
-        self,
-        segment: Segment,
-        batch: Batch,
-        activation: torch.Tensor,
-        gradient: torch.Tensor,
-        exponents: Exponents,
-    ) -> None:
-        """Nothing: tensors are not kept."""
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> ItemScoresWriter:
         self._next_row = 0

@@ -26,9 +26,8 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.fitting import Fallback
 from culnig.models.base import BoundModel
-from culnig.scoring.accumulator import Accumulator, ItemTables
+from culnig.scoring.accumulator import Accumulator, ItemStore, ItemTables
 from culnig.scoring.capture import Capture
-from culnig.scoring.scaling import Exponents
 from culnig.scoring.targets import BatchPasses
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def _matched(items: Sequence[Item], control: Sequence[Item]) -> list[Item]:
     return [by_id[item.id] for item in items]
 
 
-class _ItemScores:
+class _ItemScores(ItemStore):
     """Keeps the unweighted score of every item and chosen neuron, in the order of the batches."""
 
     def __init__(self, batches: Sequence[Batch], n_neurons: int) -> None:
@@ -135,16 +134,6 @@ class _ItemScores:
         """Scores of the batch; no peak tokens."""
         first = self._rows[batch.numbers[0]]
         return self.scores[first : first + len(batch.numbers), segment.columns], None
-
-    def keep(
-        self,
-        segment: Segment,
-        batch: Batch,
-        activation: torch.Tensor,
-        gradient: torch.Tensor,
-        exponents: Exponents,
-    ) -> None:
-        """Nothing: tensors are not kept."""
 
 
 class _ChosenColumns:
