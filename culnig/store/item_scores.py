@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from culnig.errors import StoreError
 from culnig.store import schema, tables
-from culnig.store.compression import Compression, write_column
+from culnig.store.compression import Compression, packed, write_column
 from culnig.store.data_parts import Abandoned, PartName, Prompts, new_part
 
 ScoreType = Literal["float32", "float16"]
@@ -47,8 +47,9 @@ class ItemScoresWriter:
         file = self._stack.enter_context(new_part(path, schema.ITEMS_FORMAT, name, prompts))
         shape = (prompts.n_items, n_neurons)
         longest = int(np.diff(prompts.offsets).max(initial=0))
-        self._scores = tables.create_table(file, schema.SCORES, shape, score_type, compression)
-        self._peaks = tables.create_table(file, schema.PEAK_TOKEN, shape, _peak_type(longest), compression)
+        self._scores = tables.create_table(file, schema.SCORES, shape, score_type, packed(compression))
+        peak_type = _peak_type(longest)
+        self._peaks = tables.create_table(file, schema.PEAK_TOKEN, shape, peak_type, packed(compression))
         self._scale: NDArray[np.float32] | None = None
         if score_type == "float16":
             self._scale = np.zeros(prompts.n_items, dtype=np.float32)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from culnig.core.moments import CultureMoments
 from culnig.core.outcomes import Outcomes
 from culnig.store import schema, tables
-from culnig.store.compression import Compression, write_column
+from culnig.store.compression import Compression, built_in, write_column
 
 _CELLS = 1 << 20
 """Cells of a table that are added at once."""
@@ -27,13 +27,11 @@ class TablesWriter:
         self._group = group
         self._compression = compression
         self._total = np.zeros(n_neurons)
-        types = CultureMoments.zeros((), 0)
-        self._tables = {
-            name: tables.create_table(
-                group, name, (len(cultures), n_neurons), getattr(types, name).dtype, compression
-            )
-            for name in schema.TABLES
-        }
+        types, shape = CultureMoments.zeros((), 0), (len(cultures), n_neurons)
+        self._tables = {}
+        for name in schema.TABLES:
+            dtype = getattr(types, name).dtype
+            self._tables[name] = tables.create_table(group, name, shape, dtype, built_in(compression, dtype))
 
     def write(self, name: str, rows: slice, columns: slice, values: NDArray[np.number]) -> None:
         """Write cells (culture, neuron) of a table. Cultures of a neuron come in their order."""
@@ -99,7 +97,9 @@ def _add_tables(
         half = target.create_group(schema.FIRST_HALF)
         write_column(half, schema.N_ITEMS, half_items)
         shape = (len(cultures), n_neurons)
-        half_sums = tables.create_table(half, schema.SUM, shape, np.float64, compression)
+        half_sums = tables.create_table(
+            half, schema.SUM, shape, np.float64, built_in(compression, np.float64)
+        )
     for name in schema.TABLES:
         inputs = [
             (tables.table_at(source, name, (len(own), n_neurons)), own)

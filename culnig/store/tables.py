@@ -19,7 +19,7 @@ from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError
 from culnig.store import schema
 from culnig.store.claims import check_claim
-from culnig.store.compression import Compression, packed, row_chunks, write_column
+from culnig.store.compression import Compression, built_in, packed, row_chunks, write_column
 
 _TABLE_KINDS = {schema.SUM: "f", schema.SUM_OF_SQUARES: "f", schema.POSITIVE_COUNT: "u"}
 _TEXT_COLUMNS = ("id", "question_id", "culture", "topic", "split", "gold", "predicted")
@@ -58,7 +58,7 @@ def write_moments(group: h5py.Group, moments: CultureMoments, compression: Compr
     write_counts(group, moments.cultures, moments.n_items, moments.p_gold_sum)
     for name in schema.TABLES:
         table = getattr(moments, name)
-        dataset = create_table(group, name, table.shape, table.dtype, compression)
+        dataset = create_table(group, name, table.shape, table.dtype, packed(compression))
         if table.size:
             dataset[...] = table
 
@@ -80,13 +80,16 @@ def create_table(
     name: str,
     shape: tuple[int, ...],
     dtype: DTypeLike,
-    compression: Compression = "default",
+    options: Mapping[str, Any],
 ) -> h5py.Dataset:
-    """Make room for a [row, neuron] table, in chunks of one row or an equal part of it."""
+    """Make room for a [row, neuron] table, in chunks of one row or an equal part of it.
+
+    `options` are filters: those of `packed`, or in `scores.h5` of `built_in`.
+    """
     if 0 in shape:
         return group.create_dataset(name, shape, dtype)
     chunks = row_chunks(shape, np.dtype(dtype).itemsize)
-    return group.create_dataset(name, shape, dtype, chunks=chunks, **packed(compression))
+    return group.create_dataset(name, shape, dtype, chunks=chunks, **options)
 
 
 def read_moments(group: h5py.Group, n_neurons: int) -> CultureMoments:
@@ -105,7 +108,8 @@ def read_moments(group: h5py.Group, n_neurons: int) -> CultureMoments:
 
 def write_total(group: h5py.Group, total: NDArray[np.float64], compression: Compression) -> None:
     """Write Σ over the cultures of the sums, (neuron,), as a table of one row."""
-    dataset = create_table(group, schema.TOTAL, (1, len(total)), np.float64, compression)
+    shape, options = (1, len(total)), built_in(compression, np.float64)
+    dataset = create_table(group, schema.TOTAL, shape, np.float64, options)
     if total.size:
         dataset[0] = total
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 from culnig.errors import InputError, StoreError
+from culnig.store.heap import HEAPS
 from culnig.store.run import Run
 from tests.stored import document_of
 from tests.toy import CULTURES, random_moments, toy_layout, write_toy_run
@@ -42,6 +46,29 @@ def read_all(folder):
         run.moments(name)
         run.outcomes(name)
     return run
+
+
+READ_ALL = """
+import sys, h5py
+def read(name, member):
+    if isinstance(member, h5py.Dataset):
+        print(name, member[()].nbytes)
+h5py.File(sys.argv[1]).visititems(read)
+assert "hdf5plugin" not in sys.modules
+"""
+
+
+def test_scores_are_read_by_any_hdf5_reader(finished):
+    environment = {name: text for name, text in os.environ.items() if name != "HDF5_PLUGIN_PATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL, finished / "scores.h5"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(READ) <= {f"/{line.split()[0]}" for line in done.stdout.splitlines()}
 
 
 def change_record(folder, **changes):
@@ -81,7 +108,7 @@ def test_tables_come_back_to_the_bit(finished):
 
 def test_the_names_in_the_file_are_those_promised(finished):
     with h5py.File(finished / "scores.h5") as file:
-        assert set(file.attrs) == {"format", "format_version", "run"}
+        assert set(file.attrs) == {"format", "format_version", "run", HEAPS}
         assert (file.attrs["format"], file.attrs["format_version"]) == ("culnig-run", 1)
         group = file[BENCHMARK]
         assert dict(group.attrs) == {"role": "target", "split": "identify"}
