@@ -10,6 +10,8 @@ import h5py
 import hdf5plugin  # noqa: F401 - makes h5py read what is packed
 import numpy as np
 
+from culnig.store.heap import HEAPS
+
 Contents = dict[str, dict[str, Any]]
 
 
@@ -27,7 +29,8 @@ def _of_file(path: Path) -> dict[str, Any]:
 
     def note(name: str, member: h5py.HLObject) -> None:
         for attribute, value in member.attrs.items():
-            found[f"{name}@{attribute}"] = value
+            if attribute != HEAPS:  # where the file keeps text, not what it holds
+                found[f"{name}@{attribute}"] = value
         if isinstance(member, h5py.Dataset):
             values = np.asarray(member[()])
             found[name] = (str(values.dtype), values.shape, values.tobytes())

@@ -15,6 +15,7 @@ import h5py
 
 from culnig.errors import StoreError
 from culnig.store.files import whole_file
+from culnig.store.heap import SIGNATURE, check_heaps, record_heaps, recorded_heaps
 
 
 @contextlib.contextmanager
@@ -25,6 +26,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """
     try:
         with _opened(path) as file:
+            check_heaps(file)
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         if not os.path.lexists(path):
@@ -70,9 +72,16 @@ class _DiskFile(io.FileIO):
 
     failure: OSError | None = None
 
+    def __init__(self, path: Path, mode: str) -> None:
+        super().__init__(path, mode)
+        self.heaps: set[int] = set()
+        """Offsets of what looks like a heap."""
+
     def write(self, data: Any) -> int:
         """Write all of `data`, or record the error."""
         view = memoryview(data).cast("B")
+        if view[: len(SIGNATURE)] == SIGNATURE:
+            self.heaps.add(self.tell())
         written = 0
         try:
             while self.failure is None and written < len(view):
@@ -94,12 +103,13 @@ class _DiskFile(io.FileIO):
 def whole_hdf5(path: Path) -> Iterator[NewFile]:
     """An HDF5 file that appears under `path` when the context ends, and not at all on any error.
 
-    Its metadata carry checksums, so that damage to them is found on reading.
+    Its metadata and heaps carry checksums, so that damage to them is found on reading.
     """
     with whole_file(path) as temporary, _DiskFile(temporary, "w+b") as target:
         with NewFile(target, "w", libver="v110") as file:
             file.temporary = temporary
             yield file
+            record_heaps(file, target.fileno(), target.heaps)
         if target.failure is not None:
             raise target.failure
 
@@ -109,5 +119,10 @@ def changed_copy(source: Path, target: Path) -> Iterator[h5py.File]:
     """A copy of an HDF5 file, open for changes; it appears under `target` when the context ends."""
     with whole_file(target) as temporary:
         shutil.copyfile(source, temporary)
-        with h5py.File(temporary, "r+", locking=False) as file:
-            yield file
+        with _DiskFile(temporary, "r+b") as copy:
+            with h5py.File(copy, "r+") as file:
+                heaps = {offset for offset, *_ in recorded_heaps(file)}
+                yield file
+                record_heaps(file, copy.fileno(), heaps | copy.heaps)
+            if copy.failure is not None:
+                raise copy.failure

@@ -5,7 +5,9 @@ Runs have their own tests (`tests/store/test_fuzz.py`), with which this shares d
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,8 @@ from culnig.evaluation.parts import EvaluationParts
 from culnig.evaluation.stored import open_evaluation
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store.files import write_json
+from culnig.store.hdf5 import open_hdf5
+from culnig.store.heap import recorded_heaps
 from culnig.store.run import Run
 from culnig.training.arms_table import read_arms
 from culnig.training.checkpoints import checkpoint_problem, write_mark
@@ -33,6 +37,7 @@ from culnig.training.plan_file import read_plan
 from culnig.validation.validate import _read_results
 from tests.forked import in_child
 from tests.store.test_fuzz import bits, probe, read_scores
+from tests.stored import document_of
 from tests.tiny_models import tiny_model
 from tests.toy import answered, items, toy_layout, write_toy_run
 from tests.training.runs import plan_of
@@ -75,6 +80,13 @@ def evaluation(folder: Path) -> Path:
     ]
     write_evaluation(folder, RECORD, rows, answers, CONDITIONS)
     return folder
+
+
+def evaluation_without_hashes(folder: Path) -> None:
+    evaluation(folder)
+    results = document_of(folder / "results.json")
+    del results["hashes"]
+    (folder / "results.json").write_text(json.dumps(results))
 
 
 def read_evaluation(folder: Path) -> Any:
@@ -171,6 +183,44 @@ def test_a_damaged_file_gives_our_error_or_the_right_contents(tmp_path, name):
         numbers = range(first, first + 100)
         wrong = in_child(lambda own=numbers: probe(path, intact, lambda: kind.read(path), right, own))
         assert wrong == []
+
+
+HEAPS: dict[str, Kind] = {
+    "run": Kind(inner(write_toy_run, "scores.h5"), lambda path: read_scores(path.parent)),
+    "part": KINDS["part of an evaluation"],
+    "old evaluation": Kind(
+        inner(evaluation_without_hashes, "items.h5"), lambda path: read_evaluation(path.parent)
+    ),
+}
+"""Files with text attributes, which HDF5 keeps in a heap without a checksum of its own."""
+
+
+@pytest.mark.parametrize("name", HEAPS)
+def test_every_damaged_byte_of_the_heap_is_an_error(tmp_path, name):
+    """HDF5 by itself read other texts, or never came to an end."""
+    kind = HEAPS[name]
+    path = kind.write(tmp_path / "folder")
+    kind.read(path)
+    intact = path.read_bytes()
+    with h5py.File(path) as file:
+        heaps = recorded_heaps(file)
+    assert [offset for offset, *_ in heaps] == [found.start() for found in re.finditer(b"GCOL", intact)]
+    used = [(begin, begin + len(intact[begin : begin + size].rstrip(b"\0")) + 16) for begin, size, _ in heaps]
+
+    def probe_all() -> list[int]:
+        unnoticed = []
+        for index in [index for begin, end in used for index in range(begin, end)]:
+            damaged = bytes([intact[index] ^ (1 << index % 8)])
+            path.write_bytes(intact[:index] + damaged + intact[index + 1 :])
+            with contextlib.suppress(StoreError), open_hdf5(path):
+                unnoticed.append(index)
+        return unnoticed
+
+    assert in_child(probe_all) == []
+    path.write_bytes(intact)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["heaps"]
+    kind.read(path)  # as an earlier version wrote it
 
 
 def test_a_damaged_checkpoint_is_noticed_whichever_file_it_is(tmp_path):
