@@ -292,9 +292,9 @@ def demo(
         "picture": out / "overview.png",
         "report": out / "report.html",
     }
-    prepare_evaluation_folder(files["evaluation"], overwrite=overwrite)
+    prepare_evaluation_folder(files["evaluation"], overwrite=overwrite, inputs=())
     for name in ("neurons", "picture", "report"):
-        check_file(files[name], overwrite=overwrite)
+        check_file(files[name], overwrite=overwrite, inputs=())
     say("loading the embedded model (SmolLM2-135M-Instruct)")
     model = load_model("embedded", dtype="float32", device="cpu")
     items = read_benchmarks(("everyday", "everyday-control"), split="identify", per_culture=size.identify)
@@ -313,7 +313,7 @@ def demo(
         progress=progress,
         say=say,
     )
-    with owned_file(files["picture"], overwrite=overwrite):
+    with owned_file(files["picture"], overwrite=overwrite, inputs=()):
         overview_figure(files["picture"], neurons, run.layout, evaluation.rows, "everyday")
     title = "culnig-engine demo: SmolLM2-135M-Instruct"
     report([run, evaluation, neurons], files["report"], title=title, overwrite=overwrite)

@@ -15,7 +15,7 @@ from culnig.cli.options.evidence import evidence_options
 from culnig.cli.selected import culture_option, is_folder, print_sets, run_options
 from culnig.selection.general import GeneralSettings
 from culnig.selection.random import Match
-from culnig.selection.select import select_general, select_random, select_specific_sets, set_files
+from culnig.selection.select import select_general, select_random, select_specific_sets, set_files, written
 from culnig.selection.specific import RankBy, SpecificSettings
 
 _PAPER = click.Choice(["paper"])
@@ -143,8 +143,8 @@ def specific(
     sets = select_specific_sets(run, cultures, out=folder, overwrite=overwrite, **options)
     if folder is None:
         (chosen,) = sets.values()
-        chosen.write(out, overwrite=overwrite)
-    files = [out] if folder is None else set_files(folder, list(sets), overwrite=True)
+        written(chosen, out, overwrite, run)
+    files = [out] if folder is None else set_files(folder, list(sets), True, run)
     print_sets(list(sets.values()), files, folder, as_json)
 
 

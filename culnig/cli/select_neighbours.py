@@ -13,7 +13,7 @@ from culnig.cli.options import SHARE, Command, defaults_of, out_options, togethe
 from culnig.cli.selected import culture_option, is_folder, print_sets, run_options
 from culnig.selection import neighbours
 from culnig.selection.neuron_set import NeuronSet
-from culnig.selection.select import set_files
+from culnig.selection.select import set_files, written
 
 _POSITIVE = click.FloatRange(0, 1, min_open=True)
 
@@ -37,9 +37,9 @@ def _command(
             sets = [function(run, **settings)]
         files = [out]
         if folder is None:
-            sets[0].write(out, overwrite=overwrite)
+            written(sets[0], out, overwrite, run)
         else:
-            files = set_files(folder, [chosen.method["culture"] for chosen in sets], overwrite=True)
+            files = set_files(folder, [chosen.method["culture"] for chosen in sets], True, run)
         print_sets(sets, files, folder, as_json)
 
     decorators: tuple[Any, ...] = (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from culnig.core.plots import save
-from culnig.errors import check_at_least, check_choice
+from culnig.errors import InputError, check_at_least, check_choice
 from culnig.reporting.figures import FIGURES, make_figures
 from culnig.reporting.page import LISTED, Report
 from culnig.reporting.sources import Source, read_sources
@@ -38,13 +39,17 @@ def report(
     check_file(out, overwrite=overwrite, inputs=(sources,))
     if tables is not None:
         check_free(tables, overwrite=overwrite)
-    with owned_file(out, overwrite=overwrite):
+        if tables.resolve() == out.resolve():
+            raise InputError(f"{out} cannot be the report and the folder of its tables; give another folder")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(owned_file(out, overwrite=overwrite, inputs=(sources,)))
         page = Report(read_sources(sources), title=title, listed=neurons_listed)
-        page.write(out)
         if tables is not None:
             names = [f"{each.name}.{suffix}" for each in page.tables for suffix in ("csv", "tex")]
-            with owned_files(tables, names, overwrite=overwrite):
-                page.write_tables(tables)
+            stack.enter_context(owned_files(tables, names, overwrite=overwrite, inputs=(sources,)))
+        page.write(out)
+        if tables is not None:
+            page.write_tables(tables)
     return page
 
 
@@ -66,7 +71,7 @@ def figures(
         check_choice("figures", name, FIGURES)
     drawn = make_figures(read_sources(sources), tuple(figures))
     names = [f"{name}.{format}" for name in drawn]
-    with owned_files(Path(out), names, overwrite=overwrite) as paths:
+    with owned_files(Path(out), names, overwrite=overwrite, inputs=(sources,)) as paths:
         files = dict(zip(drawn, paths, strict=True))
         for name, path in files.items():
             with whole_file(path) as temporary:

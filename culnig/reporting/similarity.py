@@ -32,13 +32,13 @@ def neurons_overlap(
     to.
     """
     if figure is not None:
-        check_file(Path(figure), overwrite=overwrite)
+        check_file(Path(figure), overwrite=overwrite, inputs=(sets, run))
     named = distinctly_named(sets)
     layout = None if run is None else opened(run).layout
     matrix, pairs = similarity_matrix(named, measure, layout)
     names = [chosen.name for chosen in named]
     if figure is not None:
-        with owned_file(Path(figure), overwrite=overwrite):
+        with owned_file(Path(figure), overwrite=overwrite, inputs=(sets, run)):
             similarity_figure(Path(figure), names, matrix, measure)
     return {
         "measure": measure,

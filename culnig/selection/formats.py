@@ -14,7 +14,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,7 @@ from culnig.errors import InputError, MismatchError, StoreError, argument, optio
 from culnig.selection.algebra import check_one_model
 from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
 from culnig.store.files import foreign_disk_errors, read_json, whole_file, write_text
-from culnig.store.output_folder import check_file, owned_file
+from culnig.store.output_folder import owned_file
 
 if TYPE_CHECKING:
     import torch
@@ -225,17 +225,20 @@ def write_as(
     n_layers: int | None = None,
     module: str = MLP_GATE,
     overwrite: bool = False,
+    inputs: Iterable[Any] = (),
 ) -> None:
-    """Write sets in a format; only LAPE's holds several. OutputExistsError if the path is taken."""
+    """Write sets in a format; only LAPE's holds several.
+
+    OutputExistsError if the path is taken, InputError if it is one of the `inputs`.
+    """
     check_one_model(sets, at_least=1)
     if form != "lape" and len(sets) > 1:
         raise InputError(
             f"a {form} file holds one set, but {len(sets)} are given; write each to its own file"
         )
     if form == "culnig":
-        sets[0].write(path, overwrite=overwrite)
+        sets[0].write(path, overwrite=overwrite, inputs=inputs)
         return
-    check_file(path, overwrite=overwrite)
     if form == "lape":
         if n_layers is None:
             raise InputError(
@@ -243,7 +246,7 @@ def write_as(
                 f"{argument('run')} or the model with {argument('model')}"
             )
         groups = lape_groups(sets, n_layers, module)
-    with owned_file(path, overwrite=overwrite):
+    with owned_file(path, overwrite=overwrite, inputs=inputs):
         if form == "lape":
             import torch
 

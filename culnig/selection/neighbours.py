@@ -63,9 +63,9 @@ def _by_entropy(
 ) -> dict[str, NeuronSet]:
     shares = activation_shares(opened(run, SCORER), target)
     chosen = known_cultures(cultures, shares.cultures)
-    files = None if out is None else set_files(Path(out), chosen, overwrite)
+    files = None if out is None else set_files(Path(out), chosen, overwrite, run)
     sets = lape_sets(shares, settings, method)
-    return written_each({culture: sets[culture] for culture in chosen}, files, overwrite)
+    return written_each({culture: sets[culture] for culture in chosen}, files, overwrite, run)
 
 
 def select_crispr(
@@ -83,7 +83,7 @@ def select_crispr(
     Needs the scorer `crispr` in the run. `top` is the share of the pool to keep.
     """
     tables = _tables(run, "crispr", target)
-    return written(select_by_scorer(tables, "crispr", culture, TopSettings(top, pool)), out, overwrite)
+    return written(select_by_scorer(tables, "crispr", culture, TopSettings(top, pool)), out, overwrite, run)
 
 
 def select_ig(
@@ -101,7 +101,7 @@ def select_ig(
     Needs the scorer `integrated-gradients` in the run. `top` is the share of the pool to keep.
     """
     tables = _tables(run, "ig", target)
-    return written(select_by_scorer(tables, "ig", culture, TopSettings(top, pool)), out, overwrite)
+    return written(select_by_scorer(tables, "ig", culture, TopSettings(top, pool)), out, overwrite, run)
 
 
 def sets_by_scorer(
@@ -118,10 +118,10 @@ def sets_by_scorer(
     """The sets of `select_crispr` or `select_ig` by culture; the scores are read once."""
     tables = _tables(run, method, target)
     chosen = known_cultures(cultures, tables.cultures)
-    files = None if out is None else set_files(Path(out), chosen, overwrite)
+    files = None if out is None else set_files(Path(out), chosen, overwrite, run)
     settings = TopSettings(top, pool)
     sets = {culture: select_by_scorer(tables, method, culture, settings) for culture in chosen}
-    return written_each(sets, files, overwrite)
+    return written_each(sets, files, overwrite, run)
 
 
 def _tables(run: Run | Path | str, method: str, target: str | None) -> SelectionTables:
@@ -149,6 +149,6 @@ def select_knowledge_neurons(
     settings = KnowledgeSettings(threshold, shared, pool)
     counted = prompt_counts(opened(run), settings, target)
     chosen = known_cultures(cultures, counted.cultures)
-    files = None if out is None else set_files(Path(out), chosen, overwrite)
+    files = None if out is None else set_files(Path(out), chosen, overwrite, run)
     sets = {culture: select_knowledge(counted, culture, settings) for culture in chosen}
-    return written_each(sets, files, overwrite)
+    return written_each(sets, files, overwrite, run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -107,9 +108,9 @@ class NeuronSet:
             [(*neuron, score) for neuron, score in top],
         )
 
-    def write(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the file; OutputExistsError if the path is taken."""
-        with owned_file(path, overwrite=overwrite):
+    def write(self, path: Path, *, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
+        """Write the file; OutputExistsError if the path is taken, InputError if it is one of the `inputs`."""
+        with owned_file(path, overwrite=overwrite, inputs=inputs):
             write_json(path, self._document())
 
     def _document(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from culnig.core.text import file_names
 from culnig.errors import (
     InputError,
-    OutputExistsError,
     SelectionError,
     UnknownNameError,
     argument,
@@ -30,8 +29,7 @@ from culnig.selection.presets import PublishedModel, paper_preset
 from culnig.selection.specific import RankBy, SpecificSettings
 from culnig.selection.specific import select_specific as specific_set
 from culnig.selection.tables import choose_roles, general_totals, selection_tables
-from culnig.store.files import make_folder
-from culnig.store.output_folder import owned_files
+from culnig.store.output_folder import check_files, owned_files
 from culnig.store.run import Run
 
 if TYPE_CHECKING:
@@ -93,7 +91,7 @@ def select_general(
         lambda tables: general_set(tables, settings),
         list(settings.cuts),
     )
-    return written(selection.with_evidence(chosen, Evidence(**evidence)), out, overwrite)
+    return written(selection.with_evidence(chosen, Evidence(**evidence)), out, overwrite, run)
 
 
 def select_specific(
@@ -110,7 +108,7 @@ def select_specific(
     """
     if culture == ALL:
         raise InputError(f"{ALL!r} is not a single culture; select_specific_sets returns one set per culture")
-    return written(select_specific_sets(run, (culture,), **options)[culture], out, overwrite)
+    return written(select_specific_sets(run, (culture,), **options)[culture], out, overwrite, run)
 
 
 def select_specific_sets(
@@ -153,7 +151,7 @@ def select_specific_sets(
     chosen_cultures = known_cultures(cultures, tables.cultures)
     if tables.exclusion is not None:
         _check_exclusion(chosen_cultures, tables.exclusion.cultures)
-    files = None if out is None else set_files(Path(out), chosen_cultures, overwrite)
+    files = None if out is None else set_files(Path(out), chosen_cultures, overwrite, run)
     roles = choose_roles(stored, **which)
     sets = {}
     for culture in chosen_cultures:
@@ -167,7 +165,7 @@ def select_specific_sets(
             against,
         )
         sets[culture] = selection.with_evidence(chosen, evidence_asked)
-    return written_each(sets, files, overwrite)
+    return written_each(sets, files, overwrite, run)
 
 
 def select_random(
@@ -186,7 +184,8 @@ def select_random(
     """
     from culnig.selection.random import select_random as random_set
 
-    return written(random_set(as_neuron_set(like), opened(run).layout, seed, match), out, overwrite)
+    chosen = random_set(as_neuron_set(like), opened(run).layout, seed, match)
+    return written(chosen, out, overwrite, run, like)
 
 
 def known_cultures(asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -199,18 +198,10 @@ def known_cultures(asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...
     return chosen
 
 
-def set_files(folder: Path, cultures: Sequence[str], overwrite: bool) -> list[Path]:
-    """A file for each culture in a folder; OutputExistsError before anything is written."""
-    if folder.is_file():
-        raise OutputExistsError(f"{folder} is a file; several cultures need a folder as {argument('out')}")
-    files = [folder / f"{name}.neurons.json" for name in file_names(cultures)]
-    existing = [file for file in files if file.exists()]
-    if existing and not overwrite:
-        raise OutputExistsError(
-            f"{existing[0]} exists; add {option('overwrite')} to replace it, or give another folder"
-        )
-    make_folder(folder)
-    return files
+def set_files(folder: Path, cultures: Sequence[str], overwrite: bool, run: Run | Path | str) -> list[Path]:
+    """A file for each culture in a folder; errors of `check_files` before anything is written."""
+    names = [f"{name}.neurons.json" for name in file_names(cultures)]
+    return check_files(folder, names, overwrite=overwrite, inputs=(run,))
 
 
 def opened(run: Run | Path | str, scorer: str | None = None, compat: str | None = None) -> Run:
@@ -273,19 +264,20 @@ def _marked(chosen: NeuronSet, preset: str | None, published: PublishedModel | N
     return replace(chosen, method={**chosen.method, "preset": preset, **known})
 
 
-def written(chosen: NeuronSet, out: Path | str | None, overwrite: bool) -> NeuronSet:
-    """The set, after it is written to `out` where that is given."""
+def written(chosen: NeuronSet, out: Path | str | None, overwrite: bool, *inputs: Any) -> NeuronSet:
+    """The set, after it is written to `out` where that is given; `inputs` are what it was made from."""
     if out is not None:
-        chosen.write(Path(out), overwrite=overwrite)
+        chosen.write(Path(out), overwrite=overwrite, inputs=inputs)
     return chosen
 
 
 def written_each(
-    sets: dict[str, NeuronSet], files: Sequence[Path] | None, overwrite: bool
+    sets: dict[str, NeuronSet], files: Sequence[Path] | None, overwrite: bool, *inputs: Any
 ) -> dict[str, NeuronSet]:
     """The sets, after each is written to its file where there are any."""
     if files:
-        with owned_files(files[0].parent, [file.name for file in files], overwrite=overwrite):
+        names = [file.name for file in files]
+        with owned_files(files[0].parent, names, overwrite=overwrite, inputs=inputs):
             for chosen, file in zip(sets.values(), files, strict=True):
                 chosen.write(file, overwrite=overwrite)
     return sets

@@ -56,7 +56,7 @@ def _combined(
         check_file(Path(out), overwrite=overwrite, inputs=sets)
     combined = combine(distinctly_named(sets), operation)
     if out is not None:
-        combined.write(Path(out), overwrite=overwrite)
+        combined.write(Path(out), overwrite=overwrite, inputs=sets)
     return combined
 
 
@@ -84,8 +84,10 @@ def neurons_convert(
     Files of other programs do not record the layout of the model: give it with `run` or `model`. `module` is
     the module of a LAPE file, `group` picks one of its groups. Returns the sets that were written.
     """
-    layout, name = _layout(model, run, loading)
     paths = [files] if isinstance(files, str | Path) else files
+    inputs = (*paths, model, run)
+    check_file(Path(out), overwrite=overwrite, inputs=inputs)
+    layout, name = _layout(model, run, loading)
     sets = [chosen for path in paths for chosen in read_any(Path(path), layout, name, module)]
     if group is not None:
         if not 0 <= group < len(sets):
@@ -96,7 +98,7 @@ def neurons_convert(
             f"{len(sets)} sets were read, but a {to} file holds one; choose one with {argument('group')}"
         )
     n_layers = None if layout is None else layout.n_layers
-    write_as(sets, Path(out), to, n_layers=n_layers, module=module, overwrite=overwrite)
+    write_as(sets, Path(out), to, n_layers=n_layers, module=module, overwrite=overwrite, inputs=inputs)
     return sets
 
 

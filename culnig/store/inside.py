@@ -66,8 +66,22 @@ def _is_ours(mark: Path) -> bool:
     return False
 
 
+def _is_output(folder: Path) -> bool:
+    """Whether a folder is an output of culnig, whose own files `check_no_owner` protects."""
+    return any(_is_ours(folder / mark) for mark in _MARKS)
+
+
+def _names_us(file: Path) -> bool:
+    """Whether a file says that culnig wrote it: sets, plans, instances and reports do."""
+    with contextlib.suppress(OSError), file.open("rb") as content:
+        return b"culnig" in content.read(4096)
+    return False
+
+
 def check_inputs(out: Path, files: Iterable[Path], inputs: Iterable[Any], *, overwrite: bool) -> None:
     """InputError if `out` is an input, or `overwrite` would remove one; `files` are those it removes.
+
+    Or if `out` is a file in a folder of the inputs that culnig did not write, such as weights of the model.
 
     `inputs` are what a command was given: paths, names (those that are no paths are passed over), opened
     runs, None.
@@ -81,6 +95,11 @@ def check_inputs(out: Path, files: Iterable[Path], inputs: Iterable[Any], *, ove
                 raise InputError(
                     f"{path} is read by this command and cannot be its output; give another name with "
                     f"{argument('out')}"
+                )
+            if real in target.parents and target.is_file() and not (_is_output(real) or _names_us(target)):
+                raise InputError(
+                    f"{out} is a file of {path}, which this command reads, and culnig did not write it; give "
+                    f"another name with {argument('out')}"
                 )
             if not overwrite or target not in real.parents:
                 continue

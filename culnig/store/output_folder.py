@@ -56,11 +56,13 @@ class OutputFolder:
         process writes the folder.
         """
         with disk_errors(path):
-            check_folder(path, kind, resume=resume, overwrite=overwrite)
+            check_folder(path, kind, resume=resume, overwrite=overwrite, inputs=())
             make_folder(path)
             folder = cls(path)
             try:
-                check_folder(path, kind, resume=resume, overwrite=overwrite)  # nobody else changes it now
+                check_folder(
+                    path, kind, resume=resume, overwrite=overwrite, inputs=()
+                )  # nobody else changes it now
                 folder._begin(kind, request, resume)
             except BaseException:
                 folder.close()
@@ -118,7 +120,7 @@ def check_folder(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    inputs: Iterable[Any] = (),
+    inputs: Iterable[Any],
 ) -> None:
     """OutputExistsError if the folder is in use and cannot be resumed or replaced.
 
@@ -171,8 +173,11 @@ def check_same_request(path: Path, kind: OutputKind, request: Request) -> Reques
     return stored
 
 
-def check_file(path: Path, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
-    """OutputExistsError if a file may not be written, InputError if it is one of the command's `inputs`."""
+def check_file(path: Path, *, overwrite: bool, inputs: Iterable[Any]) -> None:
+    """OutputExistsError if a file may not be written, InputError if it is one of the command's `inputs`.
+
+    Or if it is somebody else's file in a folder among the inputs, such as the weights of the model.
+    """
     if path.is_dir():
         raise OutputExistsError(f"{path} is a folder; give a file with {argument('out')}")
     check_no_owner(path)
@@ -189,18 +194,29 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         )
 
 
+def check_files(folder: Path, names: Sequence[str], *, overwrite: bool, inputs: Iterable[Any]) -> list[Path]:
+    """Paths of files to write into a folder; errors as for `check_file`, for any of them."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file; give a folder with {argument('out')}")
+    files, inputs = [folder / name for name in names], list(inputs)
+    for file in files:
+        check_file(file, overwrite=overwrite, inputs=inputs)
+    return files
+
+
 @contextlib.contextmanager
-def owned_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def owned_file(path: Path, *, overwrite: bool, inputs: Iterable[Any]) -> Iterator[Path]:
     """The path of a file to write, in a folder that is made, and locked until the context ends.
 
     Errors as for `check_file`, and StoreError if another process writes the file.
     """
-    check_file(path, overwrite=overwrite)
+    inputs = list(inputs)
+    check_file(path, overwrite=overwrite, inputs=inputs)
     make_folder(path.parent)
     with disk_errors(path):
         unlock = _unless_another_writes(path, lock_name, "file")
     try:
-        check_file(path, overwrite=overwrite)
+        check_file(path, overwrite=overwrite, inputs=inputs)
         remove_leftovers(path.parent)
         yield path
     finally:
@@ -208,21 +224,20 @@ def owned_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def owned_files(folder: Path, names: Sequence[str], *, overwrite: bool) -> Iterator[list[Path]]:
+def owned_files(
+    folder: Path, names: Sequence[str], *, overwrite: bool, inputs: Iterable[Any]
+) -> Iterator[list[Path]]:
     """Paths of files to write into a folder, which is made, and locked until the context ends.
 
-    OutputExistsError before any of them is written, StoreError if another process writes the folder.
+    Errors as for `check_files`, before any of them is written, and StoreError if another process writes the
+    folder.
     """
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise OutputExistsError(f"{folder} is a file; give a folder with {argument('out')}")
-    files = [folder / name for name in names]
-    for file in files:
-        check_file(file, overwrite=overwrite)
+    inputs = list(inputs)
+    check_files(folder, names, overwrite=overwrite, inputs=inputs)
     make_folder(folder)
     unlock = _locked(folder)
     try:
-        for file in files:
-            check_file(file, overwrite=overwrite)
+        files = check_files(folder, names, overwrite=overwrite, inputs=inputs)
         remove_leftovers(folder)
         yield files
     finally:

@@ -118,7 +118,7 @@ class TrainingFolder:
         asked: dict[str, Any] = document.get(ASKED, document)
         return asked
 
-    def prepare(self, *, overwrite: bool, resume: bool, inputs: Sequence[Any] = ()) -> None:
+    def prepare(self, *, overwrite: bool, resume: bool, inputs: Sequence[Any]) -> None:
         """OutputExistsError if the folder is in use and cannot be replaced or resumed.
 
         InputError if it is one of the command's `inputs`, or would remove one.

@@ -8,7 +8,7 @@ are; `freeze` lists the parameters that stay as they are, and `peft` is the same
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -134,10 +134,10 @@ class Plan:
             "neuron_set": _neurons_document(self.neurons),
         }
 
-    def write(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the file; OutputExistsError if it exists."""
+    def write(self, path: Path, *, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
+        """Write the file; OutputExistsError if it exists, InputError if it is one of the `inputs`."""
         text = self.text()
-        with owned_file(path, overwrite=overwrite):
+        with owned_file(path, overwrite=overwrite, inputs=inputs):
             write_text(path, f"{text}{CHECKSUM}: {sha256(text.encode()).hexdigest()}\n")
 
     def text(self) -> str:
@@ -176,12 +176,13 @@ def plan_training(
     `Plan.write`.
     """
     settings = PlanSettings(budget, direction, granularity, rank_by, keep_neurons, seed)
+    inputs = (neurons, model)
     if out is not None:
-        check_file(Path(out), overwrite=overwrite, inputs=(neurons, model))
+        check_file(Path(out), overwrite=overwrite, inputs=inputs)
     chosen = as_neuron_set(neurons)
     plan = make_plan(_skeleton(model, chosen, loading), chosen, settings)
     if out is not None:
-        plan.write(Path(out), overwrite=overwrite)
+        plan.write(Path(out), overwrite=overwrite, inputs=inputs)
     return plan
 
 

@@ -6,116 +6,25 @@ without clean-up. Foreign files, in the output and beside it, and inputs are com
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-import culnig
-from culnig.benchmarks.base import ChosenItems
-from culnig.reporting.make import figures, report
-from culnig.scoring import keepers
-from culnig.scoring.run import RunSettings, score_run
-from culnig.scoring.scoring import ScoreSettings
-from culnig.selection.select import select_specific_sets, set_files, written_each
-from culnig.store import writer
+from tests.commands import outputs
 from tests.forked import Child, in_child
-from tests.reanalysis.released import document, written
 from tests.stored import contents
-from tests.tiny_models import tiny_items, tiny_model
-from tests.training.chosen import random_set
-from tests.training.runs import plan_of
-from tests.training.tasks import glue_folder
+from tests.writers import WRITERS, make_inputs, warm
 
 N_KILLS = 10
 WATCHED = ("replace", "rename", "unlink", "mkdir", "rmdir", "fsync", "link")
-ITEMS = {"toy": ChosenItems("target", "identify", tiny_items(4), {})}
 KILLED = 9
 FOREIGN = {"notes.txt": "mine", "x.tmp": "mine", ".hidden": "mine", "more/items.dat": "mine"}
-
-
-class Command(NamedTuple):
-    """A command that writes."""
-
-    run: Callable[..., Any]
-    """Called with the folder of inputs, the output, and options."""
-    out: str = "out"
-    resumes: bool = False
-
-
-def score(inputs: Path, out: Path, **options: Any) -> None:
-    keepers.PART_BYTES, writer.CHECKPOINT_SECONDS, writer._WRITING_SHARE = 1, 0.0, 1e9
-    settings = RunSettings(level="item", halves=True)
-    score_run(tiny_model(), ITEMS, ScoreSettings(token_budget=200), out, run_settings=settings, **options)
-
-
-def evaluate(inputs: Path, out: Path, **options: Any) -> None:
-    sets = inputs / "general.neurons.json"
-    culnig.evaluate(tiny_model(), ITEMS, sets, out, random_baseline=1, **options)
-
-
-def train(inputs: Path, out: Path, **options: Any) -> None:
-    culnig.train(
-        *(tiny_model(), inputs / "plan.yaml", "qnli", out),
-        **{"data_dir": inputs / "data", "max_steps": 2, "save_every": 1, **options},
-    )
-
-
-def train_arms(inputs: Path, out: Path, **options: Any) -> None:
-    culnig.compare_arms(
-        *(tiny_model(), inputs / "plan.yaml", "qnli", ("top", "bottom"), out),
-        **{"data_dir": inputs / "data", "max_steps": 1, "limit": 2, **options},
-    )
-
-
-def select_several(inputs: Path, out: Path, **options: Any) -> None:
-    chosen = {"top": 0.5, "z": 0.0, "exclusion": False, "control": False}
-    sets = select_specific_sets(inputs / "run", ("Iran", "Spain"), **chosen)
-    overwrite = options.get("overwrite", False)
-    written_each(sets, set_files(out, tuple(sets), overwrite), overwrite)
-
-
-COMMANDS: dict[str, Command] = {
-    "score": Command(score, resumes=True),
-    "reduce": Command(lambda i, out, **o: culnig.reduce(i / "run", out, level="item", **o)),
-    "merge": Command(lambda i, out, **o: culnig.merge([i / "run", i / "run2"], out, **o)),
-    "import": Command(lambda i, out, **o: culnig.import_scores([i / "max.json"], out, model_name="m", **o)),
-    "evaluate": Command(evaluate, resumes=True),
-    "train": Command(train, resumes=True),
-    "train arms": Command(train_arms, resumes=True),
-    "select": Command(
-        lambda i, out, **o: culnig.select_general(
-            i / "run", top_mlp=0.1, exclusion=False, control=False, out=out, **o
-        ),
-        "out/general.neurons.json",
-    ),
-    "select several": Command(select_several),
-    "convert": Command(
-        lambda i, out, **o: culnig.neurons_convert(i / "general.neurons.json", "csv", out, **o), "out/x.csv"
-    ),
-    "modules": Command(
-        lambda i, out, **o: culnig.plan_training(
-            i / "general.neurons.json", tiny_model(), out, budget=0.3, **o
-        ),
-        "out/plan.yaml",
-    ),
-    "instances": Command(
-        lambda i, out, **o: culnig.instances(
-            tiny_model(), "everyday", i / "general.neurons.json", out, cultures=("Iran",), per_culture=1, **o
-        ),
-        "out/instances.h5",
-    ),
-    "report": Command(lambda i, out, **o: report([i / "run"], out, **o), "out/report.html"),
-    "figures": Command(
-        lambda i, out, **o: figures(i / "general.neurons.json", out, figures=("layers",), format="svg", **o)
-    ),
-}
 
 
 def die_at(operation: int) -> list[int]:
@@ -169,22 +78,13 @@ def operations(work: Callable[[], Any]) -> int:
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
-
-    def make() -> None:
-        random_set(tiny_model()).write(folder / "general.neurons.json")
-        plan_of(tiny_model()).write(folder / "plan.yaml")
-        glue_folder(folder / "data", n_train=8)
-        written(folder / "max.json", document("blend", 0, 10))
-        score(folder, folder / "run")
-        more = {"toy": ChosenItems("target", "identify", tiny_items(7)[4:], {})}
-        settings = RunSettings(level="item", halves=True)
-        score_run(tiny_model(), more, ScoreSettings(token_budget=200), folder / "run2", run_settings=settings)
-
-    for module in ("training.comparison", "evaluation.runner", "evaluation.instances.instances"):
-        importlib.import_module(f"culnig.{module}")  # once, not in every child
-    importlib.import_module("matplotlib.backends.backend_svg")
-    in_child(make)
+    warm()
+    in_child(lambda: make_inputs(folder))
     return folder
+
+
+def test_everything_that_is_written_is_here():
+    assert {option for writer in WRITERS.values() for option in writer.options} == set(outputs())
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -215,9 +115,9 @@ def add_foreign(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True], ids=["new", "overwrite"])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", WRITERS)
 def test_killed_and_repeated_gives_the_same_bits(inputs, tmp_path, name, overwrite):
-    command = COMMANDS[name]
+    command = WRITERS[name]
     before = files(inputs)
     in_child(lambda: command.run(inputs, tmp_path / "expected" / command.out))
     expected = result(tmp_path / "expected")

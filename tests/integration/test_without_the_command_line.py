@@ -15,9 +15,9 @@ import click
 import pytest
 
 import culnig
-from culnig.cli.main import cli
 from culnig.models.settings import LoadOptions
 from culnig.training.settings import TrainOptions
+from tests.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 SLOW = ("demo", "validate")
@@ -48,21 +48,6 @@ KEYWORDS = {
 
 ONLY_OPTIONS = {"json": "functions return what is printed", "help": "functions have docstrings"}
 """Options that are no keyword arguments, and why."""
-
-
-def commands(group: click.Group = cli, above: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every command that is no group, by its full name."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from commands(command, f"{above}{name} ")
-        else:
-            assert command is not None
-            yield f"{above}{name}", command
-
-
-COMMANDS = dict(commands())
 
 
 def outcomes_in(folder: Path, *names: str) -> dict[str, str]:

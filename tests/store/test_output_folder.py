@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path, option, message):
 def test_a_file_in_place_of_the_folder_is_left_alone(tmp_path, options):
     (tmp_path / "cake").write_text("thesis")
     with pytest.raises(OutputExistsError, match="cake"):
-        check_folder(tmp_path / "cake", KIND, **options)
+        check_folder(tmp_path / "cake", KIND, inputs=(), **options)
     assert (tmp_path / "cake").read_text() == "thesis"
 
 
@@ -135,26 +136,26 @@ def test_another_process_is_kept_out_until_the_folder_is_closed(tmp_path):
 
 def test_a_file_is_replaced_when_asked(tmp_path):
     (tmp_path / "x").write_text("")
-    for check in (check_file, check_free):
+    for check in (functools.partial(check_file, inputs=()), check_free):
         check(tmp_path / "new", overwrite=False)
         check(tmp_path / "x", overwrite=True)
         with pytest.raises(OutputExistsError, match="x exists; add overwrite=True"):
             check(tmp_path / "x", overwrite=False)
     with pytest.raises(OutputExistsError, match="is a folder; give a file with out"):
-        check_file(tmp_path, overwrite=True)
+        check_file(tmp_path, overwrite=True, inputs=())
 
 
 def test_files_of_a_folder_are_all_checked_before_any_is_written(tmp_path):
-    with owned_files(tmp_path / "new", ["a", "b"], overwrite=False) as files:
+    with owned_files(tmp_path / "new", ["a", "b"], overwrite=False, inputs=()) as files:
         assert files == [tmp_path / "new" / n for n in "ab"]
     (tmp_path / "new" / "b").write_text("")
     with (
         pytest.raises(OutputExistsError, match="b exists; add overwrite=True"),
-        owned_files(tmp_path / "new", ["a", "b"], overwrite=False),
+        owned_files(tmp_path / "new", ["a", "b"], overwrite=False, inputs=()),
     ):
         pass
     with (
         pytest.raises(OutputExistsError, match="b is a file; give a folder"),
-        owned_files(tmp_path / "new" / "b", ["a"], overwrite=True),
+        owned_files(tmp_path / "new" / "b", ["a"], overwrite=True, inputs=()),
     ):
         pass

@@ -20,6 +20,7 @@ from culnig.store.run import Run
 from tests.forked import Child, in_child
 from tests.stored import document_of
 from tests.tiny_models import tiny_items, tiny_model
+from tests.toy import neuron_set, toy_layout
 
 ITEMS = {"toy": ChosenItems("target", "identify", tiny_items(4), {})}
 
@@ -164,16 +165,33 @@ def test_inputs_and_outputs_inside_each_other_are_refused(tmp_path):
     run = score(tmp_path / "run", "item")
     for name in ("scores.h5", "run.json", "items", "items/x/y.json", "tensors"):
         with pytest.raises(InputError, match="belongs to the output in"):
-            check_file(run.folder / name, overwrite=True) if "." in name else check_folder(
-                run.folder / name, RUN, overwrite=True
+            check_file(run.folder / name, overwrite=True, inputs=()) if "." in name else check_folder(
+                run.folder / name, RUN, overwrite=True, inputs=()
             )
-    check_file(run.folder / "general.neurons.json", overwrite=False)
+    check_file(run.folder / "general.neurons.json", overwrite=False, inputs=[run])
     with pytest.raises(InputError, match="is read by this command and cannot be its output"):
         check_folder(run.folder, RUN, overwrite=True, inputs=[run])
     with pytest.raises(InputError, match=r"would remove .*scores\.h5, which this command reads"):
         check_folder(run.folder, RUN, overwrite=True, inputs=[("x.json", run.folder / "scores.h5")])
     (run.folder / "sets").mkdir()
     check_folder(run.folder, RUN, overwrite=True, inputs=[run.folder / "sets", "gpt2", None, tmp_path])
+
+
+def test_a_file_of_somebody_else_in_a_folder_that_is_read_is_not_replaced(tmp_path):
+    from culnig.store.output_folder import check_file
+
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    toy_set = neuron_set(toy_layout(), [0])
+    toy_set.write(model / "general.neurons.json")
+    with pytest.raises(InputError, match=r"config\.json is a file of .*model, which this command reads, and"):
+        check_file(model / "config.json", overwrite=True, inputs=[str(model)])
+    for name in ("general.neurons.json", "new.csv"):
+        check_file(model / name, overwrite=True, inputs=[model])
+    run = score(tmp_path / "run", "item")
+    (run.folder / "layers.svg").write_text("<svg/>")
+    check_file(run.folder / "layers.svg", overwrite=True, inputs=[run])
 
 
 def test_a_link_in_a_run_is_not_written_through(tmp_path):

@@ -64,7 +64,8 @@ def instances(
             f"{argument('benchmarks')} once"
         )
     path, day = Path(out), chosen_date(prompt_date)
-    check_file(path, overwrite=overwrite, inputs=(model, neurons, data_dir))
+    inputs = (model, neurons, data_dir, benchmarks)
+    check_file(path, overwrite=overwrite, inputs=inputs)
     chosen_set = as_neuron_set(neurons)
     control_name = registry.benchmark(given[0]).control if control is True else control or None
     names = given + ([control_name] if control_name else [])
@@ -84,7 +85,7 @@ def instances(
         },
         "versions": versions(computation_of(bound.model)),
     }
-    with owned_file(path, overwrite=overwrite):
+    with owned_file(path, overwrite=overwrite, inputs=inputs):
         scores = instance_scores(
             *(bound, target, flat, control_items),
             encoder=encoder,

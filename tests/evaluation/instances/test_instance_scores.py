@@ -192,7 +192,7 @@ def test_the_file_holds_every_score(tmp_path):
         assert list(file["neurons/module"].asstr()) == ["mlp.gate_proj", "mlp.gate_proj"]
         assert file["neurons/index"][()].tolist() == [0, 0]
     with pytest.raises(OutputExistsError, match="add overwrite=True"):
-        check_file(path, overwrite=False)
-    check_file(path, overwrite=True)
+        check_file(path, overwrite=False, inputs=())
+    check_file(path, overwrite=True, inputs=())
     with pytest.raises(OutputExistsError, match="is a folder"):
-        check_file(tmp_path, overwrite=True)
+        check_file(tmp_path, overwrite=True, inputs=())

@@ -1,0 +1,299 @@
+"""Everything that culnig writes, in the smallest form: a call for every command and option with an output.
+
+The calls share one folder of inputs, made by `make_inputs`. They change settings of culnig to be quick, so
+they run in forked processes only. `warm` does in their parent what each of them would do again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+
+import culnig
+from culnig import api, registry
+from culnig.benchmarks.base import ChosenItems
+from culnig.core.neurons import MLP_GATE
+from culnig.reporting.make import figures, report
+from culnig.scoring import keepers
+from culnig.scoring.run import RunSettings, score_run
+from culnig.scoring.scoring import ScoreSettings
+from culnig.selection.neuron_set import NeuronSet
+from culnig.store import writer
+from culnig.validation import training
+from culnig.validation import validate as validation
+from culnig.validation.methods import CONTRIBUTION, JUDGED, Method
+from culnig.validation.planted import planted_model
+from culnig.validation.settings import PlantedSettings
+from tests.reanalysis.released import document, written
+from tests.tiny_models import tiny_items, tiny_model
+from tests.training.chosen import neuron_set, random_set
+from tests.training.runs import plan_of
+from tests.training.tasks import glue_folder
+
+SET, OTHER, GATES = "general.neurons.json", "other.neurons.json", "gates.neurons.json"
+SCORERS = ("crispr", "integrated-gradients", "mean-activation", "positive-tokens")
+PLANTED = {"cultures": 3, "questions": 2, "neurons_per_culture": 2, "layers": 2, "mlp_width": 16}
+ROLES = {"everyday": "target", "everyday-control": "control", "country-rc": "exclusion"}
+FEW = {"top": 0.3, "percentile": 50.0}
+
+
+class Writer(NamedTuple):
+    """A call that writes."""
+
+    run: Callable[..., Any]
+    """Called with the folder of inputs, the output, and options."""
+    options: tuple[str, ...]
+    """The options of the command line whose output it is."""
+    reads: tuple[str, ...] = ()
+    """What it reads in the folder of inputs."""
+    out: str = "out"
+    """Where the output is: a folder, or a file in one."""
+    resumes: bool = False
+    beside_others: bool = False
+    """Whether the output is files in a folder that may hold others."""
+    locked: str = ""
+    """What is locked, if it is not the output itself."""
+
+
+def _items(first: int, last: int) -> dict[str, ChosenItems]:
+    return {"toy": ChosenItems("target", "identify", tiny_items(last)[first:], {})}
+
+
+def _score(out: Path, first: int = 0, last: int = 4, scorers: tuple[str, ...] = (), **options: Any) -> None:
+    keepers.PART_BYTES, writer.CHECKPOINT_SECONDS, writer._WRITING_SHARE = 1, 0.0, 1e9
+    own = tuple(registry.scorer(name) for name in scorers)
+    settings = RunSettings(level="item", halves=True, scorers=own)
+    items = _items(first, last)
+    score_run(tiny_model(), items, ScoreSettings(token_budget=200), out, run_settings=settings, **options)
+
+
+def score(inputs: Path, out: Path, **options: Any) -> None:
+    _score(out, **options)
+
+
+def evaluate(inputs: Path, out: Path, **options: Any) -> None:
+    culnig.evaluate(tiny_model(), _items(0, 4), inputs / SET, out, random_baseline=1, **options)
+
+
+def train(inputs: Path, out: Path, **options: Any) -> None:
+    culnig.train(
+        *(tiny_model(), inputs / "plan.yaml", "qnli", out),
+        **{"data_dir": inputs / "data", "max_steps": 2, "save_every": 1, **options},
+    )
+
+
+def train_arms(inputs: Path, out: Path, **options: Any) -> None:
+    culnig.compare_arms(
+        *(tiny_model(), inputs / "plan.yaml", "qnli", ("top", "bottom"), out),
+        **{"data_dir": inputs / "data", "max_steps": 1, "limit": 2, **options},
+    )
+
+
+def select_general(inputs: Path, out: Path, **options: Any) -> None:
+    roles = {"exclusion": False, "control": False}
+    culnig.select_general(inputs / "run", top_mlp=0.1, out=out, **roles, **options)
+
+
+def select_specific(inputs: Path, out: Path, **options: Any) -> None:
+    chosen = {"top": 0.5, "z": 0.0, "exclusion": False, "control": False}
+    culnig.select_specific(inputs / "run", "Iran", out=out, **chosen, **options)
+
+
+def select_specific_sets(inputs: Path, out: Path, **options: Any) -> None:
+    chosen = {"top": 0.5, "z": 0.0, "exclusion": False, "control": False}
+    culnig.select_specific_sets(inputs / "run", ("Iran", "Spain"), out=out, **chosen, **options)
+
+
+def instances(inputs: Path, out: Path, **options: Any) -> None:
+    few = {"cultures": ("Iran",), "per_culture": 1}
+    culnig.instances(tiny_model(), "everyday", inputs / SET, out, **few, **options)
+
+
+def validate(inputs: Path, out: Path, **options: Any) -> None:
+    training.BASE_STEPS, training.planting_steps = 1, lambda settings: 1
+    validation.METHODS = (Method(CONTRIBUTION), JUDGED, Method("mean-activation"))
+    culnig.validate(out=out, **PLANTED, **options)
+
+
+def demo(inputs: Path, out: Path, **options: Any) -> None:
+    def read(benchmarks: Any, *arguments: Any, **named: Any) -> dict[str, ChosenItems]:
+        if isinstance(benchmarks, dict):
+            return benchmarks
+        names = (benchmarks,) if isinstance(benchmarks, str) else benchmarks
+        return {name: ChosenItems(ROLES[name], "identify", tiny_items(2), {}) for name in names}
+
+    api.load_model = lambda *source, **loading: tiny_model()
+    api.read_benchmarks = sys.modules["culnig.evaluation.evaluate"].read_benchmarks = read
+    api._QUICK = api._DemoSize(identify=1, test=1, country_items=1, n_random=1)
+    draw_nothing()
+    culnig.demo(out, quick=True, **options)
+
+
+def draw_nothing() -> None:
+    """Leave out the drawing of figures, which takes longer than all the rest."""
+    Figure.savefig = lambda figure, path, **options: Path(path).write_bytes(b"a picture" * 1000)
+
+
+def overlap(inputs: Path, out: Path, **options: Any) -> None:
+    draw_nothing()
+    culnig.neurons_overlap([inputs / SET, inputs / OTHER], run=inputs / "run", figure=out, **options)
+
+
+def draw(inputs: Path, out: Path, **options: Any) -> None:
+    draw_nothing()
+    figures(inputs / SET, out, figures=("layers",), format="svg", **options)
+
+
+WRITERS: dict[str, Writer] = {
+    "score": Writer(score, ("score --output",), resumes=True),
+    "reduce": Writer(
+        lambda i, out, **o: culnig.reduce(i / "run", out, level="item", **o), ("reduce --output",), ("run",)
+    ),
+    "merge": Writer(
+        lambda i, out, **o: culnig.merge([i / "run", i / "run2"], out, **o),
+        ("merge --output",),
+        ("run", "run2"),
+    ),
+    "import": Writer(
+        lambda i, out, **o: culnig.import_scores([i / "max.json"], out, model_name="m", **o),
+        ("import --output",),
+        ("max.json",),
+    ),
+    "evaluate": Writer(evaluate, ("evaluate --output",), (SET,), resumes=True),
+    "train": Writer(train, ("train --output",), ("plan.yaml", "data"), resumes=True),
+    "train arms": Writer(train_arms, ("train --output",), ("plan.yaml", "data"), resumes=True),
+    "validate": Writer(validate, ("validate --output",)),
+    "demo": Writer(demo, ("demo --output",), beside_others=True, locked="out/run"),
+    "select": Writer(select_general, ("select general --output",), ("run",), "out/a.neurons.json"),
+    "select specific": Writer(select_specific, ("select specific --output",), ("run",), "out/a.neurons.json"),
+    "select several": Writer(
+        select_specific_sets, ("select specific --output",), ("run",), beside_others=True
+    ),
+    "select random": Writer(
+        lambda i, out, **o: culnig.select_random(i / "run", i / SET, out=out, **o),
+        ("select random --output",),
+        ("run", SET),
+        "out/a.neurons.json",
+    ),
+    "select lape": Writer(
+        lambda i, out, **o: culnig.select_lape(i / "scorers", out=out, **FEW, **o),
+        ("select lape --output", "select cape --output"),
+        ("scorers",),
+        beside_others=True,
+    ),
+    "select crispr": Writer(
+        lambda i, out, **o: culnig.select_crispr(i / "scorers", top=0.1, out=out, **o),
+        ("select crispr --output",),
+        ("scorers",),
+        "out/a.neurons.json",
+    ),
+    "select ig": Writer(
+        lambda i, out, **o: culnig.select_ig(i / "scorers", top=0.1, out=out, **o),
+        ("select ig --output",),
+        ("scorers",),
+        "out/a.neurons.json",
+    ),
+    "select knowledge-neurons": Writer(
+        lambda i, out, **o: culnig.select_knowledge_neurons(i / "scorers", threshold=0.1, out=out, **o),
+        ("select knowledge-neurons --output",),
+        ("scorers",),
+        beside_others=True,
+    ),
+    **{
+        f"neurons {name}": Writer(
+            lambda i, out, function=function, **o: function([i / SET, i / OTHER], out, **o),
+            (f"neurons {name} --output",),
+            (SET, OTHER),
+            "out/a.neurons.json",
+        )
+        for name, function in (
+            ("union", culnig.neurons_union),
+            ("intersect", culnig.neurons_intersect),
+            ("minus", culnig.neurons_minus),
+        )
+    },
+    "convert": Writer(
+        lambda i, out, **o: culnig.neurons_convert(i / SET, "csv", out, **o),
+        ("neurons convert --output",),
+        (SET,),
+        "out/x.csv",
+    ),
+    "convert to lape": Writer(
+        lambda i, out, **o: culnig.neurons_convert(i / GATES, "lape", out, run=i / "run", **o),
+        ("neurons convert --output",),
+        (GATES, "run"),
+        "out/x.pth",
+    ),
+    "overlap": Writer(
+        overlap,
+        ("neurons overlap --figure",),
+        (SET, OTHER, "run"),
+        "out/overlap.png",
+    ),
+    "modules": Writer(
+        lambda i, out, **o: culnig.plan_training(i / SET, tiny_model(), out, budget=0.3, **o),
+        ("modules --output",),
+        (SET,),
+        "out/plan.yaml",
+    ),
+    "instances": Writer(instances, ("instances --output",), (SET,), "out/instances.h5"),
+    "report": Writer(
+        lambda i, out, **o: report([i / "run", i / SET], out, **o),
+        ("report --output",),
+        ("run", SET),
+        "out/report.html",
+    ),
+    "tables": Writer(
+        lambda i, out, **o: report([i / SET], out.parent / "report.html", tables=out, **o),
+        ("report --tables",),
+        (SET,),
+        "out/tables",
+        beside_others=True,
+    ),
+    "figures": Writer(
+        draw,
+        ("figures --output",),
+        (SET,),
+        beside_others=True,
+    ),
+}
+
+
+def _gates() -> NeuronSet:
+    bound = tiny_model()
+    return neuron_set(bound, [neuron for neuron in random_set(bound).neurons if neuron.module == MLP_GATE])
+
+
+def warm() -> None:
+    """Import and train once, not in every child."""
+    for module in ("training.comparison", "evaluation.runner", "evaluation.instances.instances"):
+        importlib.import_module(f"culnig.{module}")
+    for backend in ("svg", "agg"):
+        importlib.import_module(f"matplotlib.backends.backend_{backend}")
+    threads, steps = torch.get_num_threads(), (training.BASE_STEPS, training.planting_steps)
+    torch.set_num_threads(1)  # children of a process with threads of OpenMP would wait for them
+    training.BASE_STEPS, training.planting_steps = 1, lambda settings: 1
+    try:
+        planted_model(PlantedSettings(**PLANTED))
+    finally:
+        training.BASE_STEPS, training.planting_steps = steps
+        torch.set_num_threads(threads)
+
+
+def make_inputs(folder: Path) -> None:
+    """Make what the calls read; in a child."""
+    random_set(tiny_model()).write(folder / SET)
+    random_set(tiny_model(), seed=1).write(folder / OTHER)
+    plan_of(tiny_model()).write(folder / "plan.yaml")
+    glue_folder(folder / "data", n_train=8)
+    written(folder / "max.json", document("blend", 0, 10))
+    _gates().write(folder / GATES)
+    _score(folder / "run")
+    _score(folder / "run2", 4, 7)
+    _score(folder / "scorers", scorers=SCORERS)
