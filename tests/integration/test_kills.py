@@ -1,12 +1,13 @@
 """Every command that writes, killed at a dozen operations on files, then resumed or repeated: the same bits.
 
-Commands run in processes forked from this one, which costs milliseconds. A killed process ends at once,
-without clean-up. Foreign files, in the output and beside it, and inputs are compared before and after.
+Commands run in processes forked from this one, which costs milliseconds once this one has imported what they
+need. A killed process ends at once, without clean-up. Foreign files, in the output and beside it, and inputs
+are compared before and after.
 """
 
 from __future__ import annotations
 
-import importlib
+import functools
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import culnig
+from culnig import registry
 from culnig.benchmarks.base import ChosenItems
 from culnig.reporting.make import figures, report
 from culnig.scoring import keepers
@@ -25,7 +27,7 @@ from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
 from culnig.selection.select import select_specific_sets, set_files, written_each
 from culnig.store import writer
-from tests.forked import Child, in_child
+from tests.forked import begin, import_what, in_child
 from tests.reanalysis.released import document, written
 from tests.stored import contents
 from tests.tiny_models import tiny_items, tiny_model
@@ -144,9 +146,7 @@ def killed(work: Callable[[], Any], operation: int) -> bool:
     if pid == 0:
         code = 1
         try:
-            import torch
-
-            torch.set_num_threads(1)
+            begin()
             die_at(operation)
             work()
             code = 0
@@ -158,12 +158,14 @@ def killed(work: Callable[[], Any], operation: int) -> bool:
 
 
 def operations(work: Callable[[], Any]) -> int:
+    """How many operations on files a whole run does, in a child; later ones need not import for it."""
+
     def counted() -> int:
         count = die_at(0)
         work()
         return count[0]
 
-    return int(Child(counted).wait())
+    return int(import_what(counted))
 
 
 @pytest.fixture(scope="module")
@@ -180,11 +182,24 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = RunSettings(level="item", halves=True)
         score_run(tiny_model(), more, ScoreSettings(token_budget=200), folder / "run2", run_settings=settings)
 
-    for module in ("training.comparison", "evaluation.runner", "evaluation.instances.instances"):
-        importlib.import_module(f"culnig.{module}")  # once, not in every child
-    importlib.import_module("matplotlib.backends.backend_svg")
-    in_child(make)
+    import_what(make)
+    # done once here: each child has it then
+    tiny_model().model.save_pretrained(tmp_path_factory.mktemp("model"))
+    registry.cultures()
+    registry.entries()
     return folder
+
+
+@pytest.fixture(scope="module")
+def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, int]]:
+    """The folder of a command's undisturbed run, and how many operations on files it did."""
+
+    @functools.cache
+    def run(name: str) -> tuple[Path, int]:
+        folder = tmp_path_factory.mktemp("expected")
+        return folder, operations(lambda: COMMANDS[name].run(inputs, folder / COMMANDS[name].out))
+
+    return run
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -216,24 +231,23 @@ def add_foreign(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True], ids=["new", "overwrite"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_killed_and_repeated_gives_the_same_bits(inputs, tmp_path, name, overwrite):
+def test_killed_and_repeated_gives_the_same_bits(inputs, finished, tmp_path, name, overwrite):
     command = COMMANDS[name]
     before = files(inputs)
-    in_child(lambda: command.run(inputs, tmp_path / "expected" / command.out))
-    expected = result(tmp_path / "expected")
-    if overwrite:
-        add_foreign(tmp_path / "expected" / "out")
-    start = tmp_path / "expected"
+    start, n_operations = finished(name)
+    expected = result(start)
 
     def copied(number: object) -> Path:
         folder = tmp_path / str(number)
         if overwrite:
             shutil.copytree(start, folder)
+            add_foreign(folder / "out")
         return folder / command.out
 
     first = {"overwrite": True} if overwrite else {}
-    counted = copied("counted")
-    n_operations = operations(lambda: command.run(inputs, counted, **first))
+    if overwrite:
+        counted = copied("counted")
+        n_operations = operations(lambda: command.run(inputs, counted, **first))
     draw = random.Random(f"{name} {overwrite}")
     moments = range(1, n_operations + 1)
     moments = draw.sample(moments, min(N_KILLS, len(moments)))
