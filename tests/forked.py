@@ -2,18 +2,34 @@
 
 A child is forked from the test process: it starts in milliseconds, with everything imported. It ends without
 running exit handlers, and its torch has one thread, since the threads of the parent do not come along.
+
+What a child imports, the next one imports again: where many children do the same work, `import_what` does it
+once and imports the same here.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
 import os
 import pickle
 import select
 import signal
+import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
+
+
+def begin() -> None:
+    """What a forked process does first."""
+    import torch
+
+    torch.set_num_threads(1)
+    gc.freeze()  # what the parent holds is not gone through again, nor copied for it
 
 
 class Child:
@@ -33,9 +49,7 @@ class Child:
     def _run(work: Callable[[], Any], write: int) -> None:
         code = 1
         try:
-            import torch
-
-            torch.set_num_threads(1)
+            begin()
             answer = (True, work())
             code = 0
         except BaseException:
@@ -45,6 +59,10 @@ class Child:
                 pickle.dump(answer, pipe)
         finally:
             os._exit(code)
+
+    def ended(self) -> bool:
+        """Whether it has handed back its answer, or gone without."""
+        return bool(select.select([self._read], [], [], 0)[0])
 
     def kill(self) -> None:
         """End it at once, as `kill -9` does."""
@@ -76,3 +94,15 @@ class Child:
 def in_child(work: Callable[[], Any], seconds: float = 60) -> Any:
     """What `work` returns, from a process of its own; AssertionError as for `Child.wait`."""
     return Child(work).wait(seconds)
+
+
+def import_what(work: Callable[[], Any], seconds: float = 60) -> Any:
+    """What `work` returned in a child; the modules that it imported there are then imported here."""
+    answer, names = in_child(lambda: (work(), list(sys.modules)), seconds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            if name not in sys.modules:
+                with contextlib.suppress(ImportError):  # names that no import finds, as of parts of Cython
+                    importlib.import_module(name)
+    return answer

@@ -1,13 +1,13 @@
 """Everything that culnig writes, in the smallest form: a call for every command and option with an output.
 
 The calls share one folder of inputs, made by `make_inputs`. They change settings of culnig to be quick, so
-they run in forked processes only. `warm` does in their parent what each of them would do again.
+they run in forked processes only.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from culnig.validation import validate as validation
 from culnig.validation.methods import CONTRIBUTION, JUDGED, Method
 from culnig.validation.planted import planted_model
 from culnig.validation.settings import PlantedSettings
+from tests.forked import import_what
 from tests.reanalysis.released import document, written
 from tests.tiny_models import tiny_items, tiny_model
 from tests.training.chosen import neuron_set, random_set
@@ -270,24 +271,24 @@ def _gates() -> NeuronSet:
     return neuron_set(bound, [neuron for neuron in random_set(bound).neurons if neuron.module == MLP_GATE])
 
 
-def warm() -> None:
-    """Import and train once, not in every child."""
-    for module in ("training.comparison", "evaluation.runner", "evaluation.instances.instances"):
-        importlib.import_module(f"culnig.{module}")
-    for backend in ("svg", "agg"):
-        importlib.import_module(f"matplotlib.backends.backend_{backend}")
+def make_inputs(folder: Path) -> None:
+    """Make what the calls read, and import and train here what each of them would again."""
+    import_what(lambda: _make(folder))
+    registry.cultures()
+    registry.entries()
     threads, steps = torch.get_num_threads(), (training.BASE_STEPS, training.planting_steps)
     torch.set_num_threads(1)  # children of a process with threads of OpenMP would wait for them
     training.BASE_STEPS, training.planting_steps = 1, lambda settings: 1
     try:
         planted_model(PlantedSettings(**PLANTED))
+        with tempfile.TemporaryDirectory() as temporary:
+            tiny_model().model.save_pretrained(temporary)
     finally:
         training.BASE_STEPS, training.planting_steps = steps
         torch.set_num_threads(threads)
 
 
-def make_inputs(folder: Path) -> None:
-    """Make what the calls read; in a child."""
+def _make(folder: Path) -> None:
     random_set(tiny_model()).write(folder / SET)
     random_set(tiny_model(), seed=1).write(folder / OTHER)
     plan_of(tiny_model()).write(folder / "plan.yaml")

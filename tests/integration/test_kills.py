@@ -1,11 +1,13 @@
 """Every command that writes, killed at a dozen operations on files, then resumed or repeated: the same bits.
 
-Commands run in processes forked from this one, which costs milliseconds. A killed process ends at once,
-without clean-up. Foreign files, in the output and beside it, and inputs are compared before and after.
+Commands run in processes forked from this one, which costs milliseconds once this one has imported what they
+need. A killed process ends at once, without clean-up. Foreign files, in the output and beside it, and inputs
+are compared before and after.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -17,9 +19,9 @@ from typing import Any
 import pytest
 
 from tests.commands import outputs
-from tests.forked import Child, in_child
+from tests.forked import begin, import_what, in_child
 from tests.stored import contents
-from tests.writers import WRITERS, make_inputs, warm
+from tests.writers import WRITERS, make_inputs
 
 N_KILLS = 10
 WATCHED = ("replace", "rename", "unlink", "mkdir", "rmdir", "fsync", "link")
@@ -53,9 +55,7 @@ def killed(work: Callable[[], Any], operation: int) -> bool:
     if pid == 0:
         code = 1
         try:
-            import torch
-
-            torch.set_num_threads(1)
+            begin()
             die_at(operation)
             work()
             code = 0
@@ -67,20 +67,33 @@ def killed(work: Callable[[], Any], operation: int) -> bool:
 
 
 def operations(work: Callable[[], Any]) -> int:
+    """How many operations on files a whole run does, in a child; later ones need not import for it."""
+
     def counted() -> int:
         count = die_at(0)
         work()
         return count[0]
 
-    return int(Child(counted).wait())
+    return int(import_what(counted))
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
-    warm()
-    in_child(lambda: make_inputs(folder))
+    make_inputs(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, int]]:
+    """The folder of a command's undisturbed run, and how many operations on files it did."""
+
+    @functools.cache
+    def run(name: str) -> tuple[Path, int]:
+        folder = tmp_path_factory.mktemp("expected")
+        return folder, operations(lambda: WRITERS[name].run(inputs, folder / WRITERS[name].out))
+
+    return run
 
 
 def test_everything_that_is_written_is_here():
@@ -116,24 +129,23 @@ def add_foreign(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True], ids=["new", "overwrite"])
 @pytest.mark.parametrize("name", WRITERS)
-def test_killed_and_repeated_gives_the_same_bits(inputs, tmp_path, name, overwrite):
+def test_killed_and_repeated_gives_the_same_bits(inputs, finished, tmp_path, name, overwrite):
     command = WRITERS[name]
     before = files(inputs)
-    in_child(lambda: command.run(inputs, tmp_path / "expected" / command.out))
-    expected = result(tmp_path / "expected")
-    if overwrite:
-        add_foreign(tmp_path / "expected" / "out")
-    start = tmp_path / "expected"
+    start, n_operations = finished(name)
+    expected = result(start)
 
     def copied(number: object) -> Path:
         folder = tmp_path / str(number)
         if overwrite:
             shutil.copytree(start, folder)
+            add_foreign(folder / "out")
         return folder / command.out
 
     first = {"overwrite": True} if overwrite else {}
-    counted = copied("counted")
-    n_operations = operations(lambda: command.run(inputs, counted, **first))
+    if overwrite:
+        counted = copied("counted")
+        n_operations = operations(lambda: command.run(inputs, counted, **first))
     draw = random.Random(f"{name} {overwrite}")
     moments = range(1, n_operations + 1)
     moments = draw.sample(moments, min(N_KILLS, len(moments)))

@@ -16,7 +16,7 @@ import pytest
 from culnig.core.locks import lock, lock_name
 from culnig.errors import CulnigError
 from tests.forked import in_child
-from tests.writers import WRITERS, make_inputs, warm
+from tests.writers import WRITERS, make_inputs
 
 FOREIGN = {"notes.txt": b"mine", "x.tmp": b"mine", "more/items.dat": b"mine", "run.txt": b"mine"}
 READERS = [(name, read) for name, writer in WRITERS.items() for read in writer.reads]
@@ -25,8 +25,7 @@ READERS = [(name, read) for name, writer in WRITERS.items() for read in writer.r
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
-    warm()
-    in_child(lambda: make_inputs(folder))
+    make_inputs(folder)
     return folder
 
 
