@@ -105,6 +105,49 @@ def test_compiled_sources_are_formatted_and_short():
     assert long == {}
 
 
+# Who reads HDF5
+
+HDF5_READERS = ("store/tables.py", "store/members.py")
+"""The only sources that read values of HDF5 files: with checks of links, claims, shapes, kinds and damage."""
+_READS = {"read_direct", "asstr", "visititems", "visit", "iter_chunks", "read_direct_chunk"}
+_FILES = {"file", "group", "root", "benchmarks", "source", "dataset"}
+"""Names of HDF5 objects in sources that open HDF5 files."""
+
+
+def reads_of_hdf5(source: str) -> Iterator[tuple[int, str]]:
+    """Whole arrays and members of HDF5 files that are read without the checks, with their lines."""
+    tree = ast.parse(source)
+    assigned = {id(node.value) for node in ast.walk(tree) if _is_subscript(node, ast.Store)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in _READS:
+            yield node.lineno, ast.unparse(node)
+        if not _is_subscript(node, ast.Load) or id(node) in assigned:
+            continue
+        is_whole = ast.unparse(node.slice) in ("...", "()", ":")
+        if is_whole or (isinstance(node.value, ast.Name) and node.value.id in _FILES):
+            yield node.lineno, ast.unparse(node)
+
+
+def _is_subscript(node: ast.AST, context: type[ast.expr_context]) -> bool:
+    return isinstance(node, ast.Subscript) and isinstance(node.ctx, context)
+
+
+@pytest.mark.parametrize("path", sources(), ids=named)
+def test_only_checked_readers_read_hdf5(path):
+    source = path.read_text(encoding="utf-8")
+    if named(path) in HDF5_READERS or not re.search(r"\bh5py\b|open_hdf5|open_scores", source):
+        return
+    assert list(reads_of_hdf5(source)) == [], "read with culnig.store.tables"
+
+
+def test_the_search_for_readers_sees_every_kind():
+    source = (
+        "x = file['a'][:]; y = group['a/b'][()]; dataset.read_direct(y); z = other[...]; file['a'].asstr()"
+    )
+    assert len({text for _, text in reads_of_hdf5(source)}) == 7
+    assert list(reads_of_hdf5("file['a'] = 3; file['a'][...] = 3; group.attrs['a'] = rows[0:3]")) == []
+
+
 # Who writes files
 
 WRITERS = ("store/files.py", "store/hdf5.py")

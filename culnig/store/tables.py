@@ -18,8 +18,9 @@ from culnig.core.neurons import MOST_LAYERS, Layout, Segment
 from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError
 from culnig.store import schema
-from culnig.store.claims import check_claim
 from culnig.store.compression import Compression, built_in, packed, row_chunks, write_column
+from culnig.store.members import check_claim, dataset_at, where
+from culnig.store.members import group_at as group_at
 
 _TABLE_KINDS = {schema.SUM: "f", schema.SUM_OF_SQUARES: "f", schema.POSITIVE_COUNT: "u"}
 _TEXT_COLUMNS = ("id", "question_id", "culture", "topic", "split", "gold", "predicted")
@@ -197,57 +198,6 @@ def write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
     write_column(group, name, np.array(encoded, dtype=h5py.string_dtype(length=length)))
 
 
-def _where(group: h5py.Group, name: str) -> str:
-    return f"{group.file.filename}: {group.name.rstrip('/')}/{name}"
-
-
-def group_at(root: h5py.Group, name: str) -> h5py.Group:
-    """The group of that name; StoreError if it is missing."""
-    return _member(root, name, h5py.Group)
-
-
-def _opened(root: h5py.Group, path: str) -> Any:
-    """The identifier of the object at `path`, or None; StoreError if a link is on the way."""
-    at: Any = root.id
-    names = path.split("/")
-    for depth, text in enumerate(names, start=1):
-        name = text.encode()
-        if not isinstance(at, h5py.h5g.GroupID):
-            return None
-        try:
-            kind = at.links.get_info(name).type
-        except (KeyError, RuntimeError):
-            return None
-        if kind != h5py.h5l.TYPE_HARD:  # culnig writes no other, and they lead anywhere
-            link = h5py.Group(at).get(name, getlink=True)
-            to = getattr(link, "filename", "") or getattr(link, "path", "elsewhere")
-            raise StoreError(
-                f"{_where(root, '/'.join(names[:depth]))} is a link to {to}; links are not followed"
-            )
-        at = h5py.h5o.open(at, name)
-    return at
-
-
-_KINDS = {h5py.Group: h5py.h5g.GroupID, h5py.Dataset: h5py.h5d.DatasetID}
-
-
-def _member(group: h5py.Group, name: str, kind: type) -> Any:
-    opened = _opened(group, name)
-    member = kind(opened) if isinstance(opened, _KINDS[kind]) else None
-    if member is None:
-        raise StoreError(f"{_where(group, name)} is missing; the file is damaged or not a run of culnig")
-    if isinstance(member, h5py.Dataset):
-        if _is_elsewhere(member):
-            raise StoreError(f"{_where(group, name)} stores its data in another file; it is not read")
-        check_claim(member, member.size * max(1, member.dtype.itemsize))
-    return member
-
-
-def _is_elsewhere(dataset: h5py.Dataset) -> bool:
-    properties = dataset.id.get_create_plist()
-    return bool(properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count())
-
-
 def unreadable(dataset: h5py.Dataset, why: object) -> StoreError:
     """The error for a dataset whose values cannot be read."""
     return StoreError(f"{dataset.file.filename}: {dataset.name} cannot be read, it is damaged: {why}")
@@ -292,13 +242,13 @@ def read_cultures(group: h5py.Group) -> tuple[tuple[str, ...], NDArray[np.int64]
 
 def read_texts(group: h5py.Group, name: str) -> list[str]:
     """A column of text; StoreError if it is missing or damaged."""
-    dataset = _member(group, name, h5py.Dataset)
+    dataset = dataset_at(group, name)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
-        raise StoreError(f"{_where(group, name)} holds {dataset.dtype}, expected a column of text")
+        raise StoreError(f"{where(group, name)} holds {dataset.dtype}, expected a column of text")
     try:
         return [str(value) for value in dataset.asstr()[:]]
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{_where(group, name)} cannot be read: {error}") from None
+        raise StoreError(f"{where(group, name)} cannot be read: {error}") from None
 
 
 def read_p_gold_sum(group: h5py.Group) -> NDArray[np.float64]:
@@ -322,11 +272,11 @@ def count_attribute(group: h5py.Group, name: str) -> int:
 
 def table_at(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str | None = None) -> h5py.Dataset:
     """A dataset of that shape (and kind), unread; StoreError if there is none."""
-    dataset = _member(group, name, h5py.Dataset)
+    dataset = dataset_at(group, name)
     kind = kind or _TABLE_KINDS[name]
     if dataset.shape != shape or dataset.dtype.kind != kind:
         raise StoreError(
-            f"{_where(group, name)} has shape {dataset.shape} and type {dataset.dtype}, expected shape "
+            f"{where(group, name)} has shape {dataset.shape} and type {dataset.dtype}, expected shape "
             f"{shape} of kind {kind!r}"
         )
     return dataset
@@ -334,9 +284,9 @@ def table_at(group: h5py.Group, name: str, shape: tuple[int, ...], kind: str | N
 
 def column_at(group: h5py.Group, name: str, kinds: str) -> h5py.Dataset:
     """A dataset of one of these kinds, of any shape, unread; StoreError if there is none."""
-    dataset = _member(group, name, h5py.Dataset)
+    dataset = dataset_at(group, name)
     if dataset.ndim == 0 or dataset.dtype.kind not in kinds:
-        raise StoreError(f"{_where(group, name)} has type {dataset.dtype}, expected one of kinds {kinds!r}")
+        raise StoreError(f"{where(group, name)} has type {dataset.dtype}, expected one of kinds {kinds!r}")
     return dataset
 
 

@@ -15,6 +15,7 @@ from culnig.provenance import file_hash
 from culnig.store import schema, tables
 from culnig.store.data_parts import read_part
 from culnig.store.hdf5 import open_hdf5
+from culnig.store.members import every_dataset
 from culnig.store.pairs import for_each_pair
 from culnig.store.record import read_run_record
 from culnig.store.run import Run
@@ -112,9 +113,7 @@ def _check_scores(folder: Path, expected: str | None) -> None:
 def _check_data(path: Path) -> None:
     with open_hdf5(path) as file:
         has_tensors = schema.LAYERS in file
-        datasets: list[h5py.Dataset] = []
-        file.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
-        for dataset in datasets:
+        for dataset in every_dataset(file):
             if not (has_tensors and dataset.name.startswith(f"/{schema.LAYERS}/")):
                 _read_through(dataset)
         if has_tensors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 from collections.abc import Callable
@@ -16,13 +17,17 @@ import pytest
 from culnig.benchmarks.declarative import read_declaration
 from culnig.benchmarks.rows import file_rows
 from culnig.core.data_files import MOST_NODES, TooMuchYaml, check_yaml, read_toml
-from culnig.errors import CulnigError
+from culnig.errors import CulnigError, StoreError
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.store.files import read_json
 from culnig.store.run import Run
+from culnig.store.verify import verify_run
 from culnig.training.plan_file import read_plan
 from culnig.training.weights import parse_ranges
 from tests.forked import in_child
+from tests.integration.test_damaged_files import KINDS
+from tests.store.test_bad_input import PART, score
+from tests.store.test_bad_input import read as read_parts
 from tests.stored import document_of
 from tests.toy import neuron_set, toy_layout, write_toy_run
 
@@ -176,6 +181,66 @@ def test_runs_that_claim_rows(
     assert (folder / "scores.h5").stat().st_size < 200_000
     message = in_little_memory(lambda: read(Run(folder)))
     assert "GB, but the file has 0." in message or "expected shape" in message
+
+
+@pytest.mark.parametrize("n_rows", [10**9, 10**15])
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("instances", ["items/culture", "items/topic", "raw", "control"]),
+        ("instances", ["neurons/module", "neurons/layer", "neurons/index"]),
+        ("instances", ["record"]),
+        ("items of an evaluation", ["benchmarks/blend/0/items/id"]),
+        ("items of an evaluation", ["benchmarks/blend/1/items/option_probabilities"]),
+    ],
+)
+def test_other_files_that_claim_rows(kind: str, names: list[str], n_rows: int, tmp_path: Path) -> None:
+    path = KINDS[kind].write(tmp_path / "folder")
+    with h5py.File(path, "r+") as file:
+        for name in names:
+            claimed(file, name, n_rows)
+    if (results := path.parent / "results.json").exists():
+        results.write_text(json.dumps({**document_of(results), "hashes": None}))
+    message = in_little_memory(lambda: KINDS[kind].read(path))
+    assert "GB, but the file has 0." in message or "expected shape" in message
+
+
+@pytest.mark.parametrize("n_rows", [10**9, 10**15])
+@pytest.mark.parametrize(
+    ("level", "names"),
+    [
+        ("item", ["item", "offsets"]),
+        ("item", ["token_ids", "vocabulary", "vocabulary_ids"]),
+        ("token", ["layers/0/mlp.gate_proj/activation", "layers/0/mlp.gate_proj/gradient"]),
+        ("token", ["hashes"]),
+        ("token", ["modules"]),
+    ],
+)
+def test_parts_that_claim_rows(
+    level: str, names: list[str], n_rows: int, parts: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(parts(level), tmp_path / "run"))
+    with h5py.File(folder / PART[level], "r+") as file:
+        for name in names:
+            claimed(file, name, n_rows)
+    for read in (lambda: read_parts(folder), lambda: verified(folder)):
+        message = in_little_memory(read)
+        assert re.search(r"GB, but the file has 0\.|expected (shape )?\(", message), message
+
+
+def verified(folder: Path) -> None:
+    for state in verify_run(folder):
+        if state.problem is not None:
+            raise StoreError(state.problem)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A run of a level, with parts."""
+    folder = tmp_path_factory.mktemp("parts")
+    for level in PART:
+        in_child(lambda level=level: score(folder / level, level) and None)
+    return lambda level: folder / level
 
 
 @pytest.mark.parametrize(
