@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from culnig.core.notebook import html_table
 from culnig.errors import UnknownNameError
+from culnig.evaluation.agreement import check_rows
 from culnig.evaluation.conditions import UNMASKED, current_name
-from culnig.evaluation.folder import read_answers, read_results
+from culnig.evaluation.folder import HASHES, RESULTS_FILE, read_answers, read_results
 from culnig.store.warnings import NumberWarning, answer_warnings, check_warnings
 
 if TYPE_CHECKING:
@@ -111,4 +112,7 @@ class Evaluation:
 def open_evaluation(folder: Path | str) -> Evaluation:
     """Read an evaluation folder; StoreError if it is missing, unfinished or damaged."""
     folder = Path(folder)
-    return Evaluation(folder, read_results(folder), read_answers(folder))
+    results, answers = read_results(folder), read_answers(folder)
+    if HASHES not in results:
+        check_rows(folder / RESULTS_FILE, results["rows"], answers)
+    return Evaluation(folder, results, answers)
