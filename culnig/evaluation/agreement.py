@@ -37,8 +37,8 @@ def check_rows(path: Path, rows: list[dict[str, Any]], answers: Answers) -> None
         name = (row["benchmark"], row["condition"])
         for found, why in (*_differences(row, answers[name]), *_impossible(row, "")):
             raise StoreError(
-                f"{path}: {name}: {found}, but {why}; the file is damaged. Put the right file back, or evaluate "
-                f"again with {option('overwrite')}"
+                f"{path}: {name}: {found}, but {why}; the file is damaged. Put the right file back, or "
+                f"evaluate again with {option('overwrite')}"
             )
 
 
