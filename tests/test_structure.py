@@ -165,7 +165,7 @@ SAVERS: dict[str, str] = {
     "training/trainer.py": "save_file, into a checkpoint that counts once it is marked",
     "core/plots.py": "savefig, to the path of `whole_file`",
     "reporting/figures.py": "savefig, to the path of `whole_file`",
-    "selection/formats.py": "torch.save, to the path of `whole_file`",
+    "selection/formats.py": "torch.save, to the file of `write_with`",
 }
 """Libraries write by themselves; they get a temporary path of `store.files`."""
 CHANGES = {

@@ -25,7 +25,7 @@ from culnig.core.text import csv_row
 from culnig.errors import InputError, MismatchError, StoreError, argument, option
 from culnig.selection.algebra import check_one_model
 from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
-from culnig.store.files import foreign_disk_errors, read_json, whole_file, write_text
+from culnig.store.files import write_text, write_with
 from culnig.store.output_folder import owned_file
 
 if TYPE_CHECKING:
@@ -250,8 +250,7 @@ def write_as(
         if form == "lape":
             import torch
 
-            with whole_file(path) as temporary, foreign_disk_errors():
-                torch.save(groups, temporary)
+            write_with(path, lambda file: torch.save(groups, file))  # by name, it would store the name
         elif form == "csv":
             write_text(path, csv_text(sets[0]))
         else:

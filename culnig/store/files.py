@@ -15,7 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from culnig.core.locks import NoLocks, lock, lock_shared
 from culnig.errors import EnvironmentProblem, StoreError, argument, option
@@ -218,6 +218,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write what `write` writes into an open file, whole or not at all; it never sees the file's name."""
+    with whole_file(path) as temporary, foreign_disk_errors(), temporary.open("wb") as file:
+        write(file)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
