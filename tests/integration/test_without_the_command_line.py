@@ -20,9 +20,6 @@ from culnig.models.settings import LoadOptions
 from culnig.training.settings import TrainOptions
 
 ROOT = Path(__file__).parents[2]
-SLOW = ("demo", "validate")
-"""Commands that train, or load the embedded model."""
-
 FUNCTIONS = {
     "cache list": ("list_cache",),
     "cache clear": ("clear_cache",),
@@ -65,9 +62,11 @@ def commands(group: click.Group = cli, above: str = "") -> Iterator[tuple[str, c
 COMMANDS = dict(commands())
 
 
-def outcomes_in(folder: Path, *names: str) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory) -> dict[str, str]:
+    """How each command's work ended without the command line."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.every_command", str(folder), *names],
+        [sys.executable, "-m", "tests.integration.every_command", str(tmp_path_factory.mktemp("library"))],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -78,22 +77,9 @@ def outcomes_in(folder: Path, *names: str) -> dict[str, str]:
     return outcomes
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory) -> dict[str, str]:
-    """How each command's work ended without the command line."""
-    quick = [name for name in COMMANDS if name not in SLOW]
-    return outcomes_in(tmp_path_factory.mktemp("library"), *quick)
-
-
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SLOW])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_library_does_the_work_of_every_command(outcomes, name):
     assert outcomes.get(name, "every_command.py does not do it") == "ok"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
-def test_the_library_does_the_slow_work_too(name, tmp_path):
-    assert outcomes_in(tmp_path, name) == {name: "ok"}
 
 
 # Options are keyword arguments
