@@ -25,7 +25,7 @@ from culnig.core.text import csv_row
 from culnig.errors import InputError, MismatchError, StoreError, argument, option
 from culnig.selection.algebra import check_one_model
 from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
-from culnig.store.files import write_text, write_with
+from culnig.store.files import read_json, write_text, write_with
 from culnig.store.output_folder import owned_file
 
 if TYPE_CHECKING:

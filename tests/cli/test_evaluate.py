@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ import pytest
 from culnig.evaluation.parts import EvaluationParts
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.run import Run
-from tests.cli.test_interruption import start, wait_for
+from tests.cli.test_interruption import wait_for
+from tests.forked_commands import forked
 from tests.stored import document_of
 from tests.tiny_models import tiny_model
 from tests.tolerances import assert_probabilities_equal
@@ -112,13 +112,12 @@ def test_a_killed_evaluation_resumes_to_the_same_files(culnig, whole, model_fold
     asked = arguments(
         model_folder, folder, *("--neurons", sets["general"], "--random-baseline", 2), benchmarks=BENCHMARKS
     )
-    process = start([str(argument) for argument in asked])
+    process = forked(asked)
     try:
         wait_for(lambda: list(folder.glob("parts/*.h5")), seconds=240)
     finally:
-        process.send_signal(signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
-    assert b"Traceback" not in err
+        process.kill()
+        assert process.wait() is None
     assert culnig(*asked, "--resume").code == 0
     same_files(whole, folder)
 

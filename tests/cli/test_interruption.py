@@ -17,6 +17,7 @@ from culnig.cli import interruption
 from culnig.cli.progress import progress_view
 from culnig.store import files, writer
 from tests.cli.conftest import score_arguments
+from tests.forked_commands import forked
 
 
 def equal_scores(first, second):
@@ -90,20 +91,36 @@ def wait_for(condition, seconds=60):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_stopped_process_can_be_resumed(culnig, run_folder, model_folder, tmp_path, sent, code):
-    folder = tmp_path / "run"
-    process = start(score_arguments(model_folder, folder))
-    wait_for(lambda: any((folder / "parts").glob("*")))
-    process.send_signal(sent)
-    _, err = process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.fail(f"the run was over before the signal came; give it more items:\n{err.decode()}")
-    assert process.returncode == code
-    assert b"Traceback" not in err
+def some_parts(folder):
+    return lambda: any((folder / "parts").glob("*"))
+
+
+def assert_resumed(culnig, model_folder, folder, run_folder):
     assert culnig(*score_arguments(model_folder, folder, "--resume")).code == 0
     equal_scores(folder, run_folder)
     assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_process_stopped_by_ctrl_c_can_be_resumed(culnig, run_folder, model_folder, tmp_path):
+    folder = tmp_path / "run"
+    process = start(score_arguments(model_folder, folder))
+    wait_for(some_parts(folder))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.fail(f"the run was over before the signal came; give it more items:\n{err.decode()}")
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert_resumed(culnig, model_folder, folder, run_folder)
+
+
+def test_a_killed_process_can_be_resumed(culnig, run_folder, model_folder, tmp_path):
+    folder = tmp_path / "run"
+    process = forked(score_arguments(model_folder, folder))
+    wait_for(some_parts(folder))
+    process.kill()
+    assert process.wait() is None, "the run was over before it was killed; give it more items"
+    assert_resumed(culnig, model_folder, folder, run_folder)
 
 
 class Watched:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -17,10 +13,9 @@ from culnig.models.loading import load_model
 from culnig.training import arms as running
 from culnig.training.folder import COMPLETE
 from culnig.training.plan_file import read_plan
-from tests.cli.test_interruption import start, wait_for
-from tests.cli.test_torchrun import finish
-from tests.cli.test_torchrun import start as torchrun
-from tests.ports import HOST, free_port, listens
+from tests.cli.test_interruption import wait_for
+from tests.forked_commands import forked, rank, ranks
+from tests.ports import free_port, listens
 from tests.tiny_models import tiny_model
 from tests.tolerances import assert_values_equal, values_equal
 from tests.training.chosen import random_set
@@ -118,10 +113,10 @@ def test_killed_and_resumed_equals_uninterrupted(culnig, model_folder, plan, dat
     whole = culnig(*arguments(model_folder, plan, data, tmp_path / "whole", *more))
     assert whole.code == 0, whole.err
     asked = arguments(model_folder, plan, data, tmp_path / "cut", *more)
-    process = start([str(part) for part in asked])
+    process = forked(asked)
     wait_for(lambda: list((tmp_path / "cut").glob(f"checkpoints/*/{COMPLETE}")))
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.kill()
+    assert process.wait() is None
     assert not (tmp_path / "cut" / "training.json").exists()
     assert "add --resume to continue" in culnig(*asked).err
     other = culnig(*asked, "--resume", "--batch-size", "2")
@@ -291,8 +286,9 @@ def test_two_processes_train_as_one_with_twice_the_batch(culnig, model_folder, p
     alone = culnig(*arguments(model_folder, plan, data, tmp_path / "one", *batch, "--batch-size", "8"))
     assert alone.code == 0, alone.err
     asked = arguments(model_folder, plan, data, tmp_path / "two", *batch, "--batch-size", "4", "--json")
-    out, _ = finish(torchrun(2, [str(part) for part in asked]))
-    assert json.loads(out)["steps"] == 4  # 32 examples, 8 a step; and only one process reports
+    reports, silent = ranks(2, asked)
+    assert (reports.code, silent.code, silent.out) == (0, 0, "")
+    assert json.loads(reports.out)["steps"] == 4  # 32 examples, 8 a step
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     moved = {part.parameter for part in read_plan(plan).train}
     before = load_file(model_folder / "model.safetensors")
@@ -306,7 +302,7 @@ def test_two_processes_compare_arms_and_resume(compared, model_folder, plan, dat
     folder, more = compared
     batch = ("--batch-size", "2", "--accumulation", "4")  # on two devices as many examples a step as on one
     asked = [str(part) for part in arms(model_folder, plan, data, tmp_path / "arms", *more, *batch)]
-    finish(torchrun(2, asked))
+    assert [done.code for done in ranks(2, asked)] == [0, 0]
     ours, alone = (json.loads((path / "arms.json").read_text()) for path in (tmp_path / "arms", folder))
     for one, other in zip(ours["arms"], alone["arms"], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
@@ -314,41 +310,30 @@ def test_two_processes_compare_arms_and_resume(compared, model_folder, plan, dat
     for one, other in zip(ours["changes"], alone["changes"], strict=True):
         assert one["change"]["effect"] == pytest.approx(other["change"]["effect"], abs=1e-5)
     before = (tmp_path / "arms" / "arms.json").read_bytes()
-    _, err = finish(torchrun(2, [*asked, "--resume"]))
-    assert "step" not in err
+    resumed = ranks(2, [*asked, "--resume"])
+    assert [done.code for done in resumed] == [0, 0]
+    assert not [done for done in resumed if "step" in done.err]
     assert (tmp_path / "arms" / "arms.json").read_bytes() == before
     watching = running.Watching(writes=False)
     assert running.evaluated(tiny_model(), None, tmp_path / "other", watching) == {}  # the first's work
-    refused = torchrun(2, asked)
-    _, err = refused.communicate(timeout=180)
-    assert refused.returncode == 1
-    assert "error: " in err
-    assert "exists and is not empty" in err
-    assert "[rank1]" not in err  # no traceback of the process that waited for the first
+    first, second = ranks(2, asked)
+    assert (first.code, "error: " in first.err) == (2, True)
+    assert "exists and is not empty" in first.err
+    assert (second.code, "Traceback" in second.err) == (3, False)  # it waited for the first
 
 
 @pytest.mark.slow
 def test_a_process_that_comes_late_finds_its_folder_in_use_and_goes_on(model_folder, plan, data, tmp_path):
     port = free_port()
     asked = arguments(model_folder, plan, data, tmp_path / "out", "--epochs", "1", "--json")
-
-    def start_rank(rank):
-        connection = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
-        return subprocess.Popen(
-            [sys.executable, "-m", "culnig", *map(str, asked)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ
-            | {name: str(value) for name, value in connection.items()}
-            | {"MASTER_ADDR": HOST, "OMP_NUM_THREADS": "1"},
-        )
-
-    with start_rank(0) as first:
-        try:
-            wait_for(lambda: first.poll() is not None or listens(port))
-            with start_rank(1) as second:  # the first has come as far as it can without it
-                assert finish(second)[0] == ""
-            assert json.loads(finish(first)[0])["steps"] == 1
-        finally:
-            first.kill()
+    first = rank(0, 2, port, asked)
+    try:
+        wait_for(lambda: first.ended() or listens(port))
+        late = rank(1, 2, port, asked).wait(180)  # the first has come as far as it can without it
+        assert (late.code, late.out) == (0, "")
+        done = first.wait(180)
+    except BaseException:
+        first.kill()
+        raise
+    assert done.code == 0
+    assert json.loads(done.out)["steps"] == 1

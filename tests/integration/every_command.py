@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 NO_COMMAND_LINE = "the command line is not for the library"
 
@@ -28,6 +29,8 @@ class _NoCommandLine(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, _NoCommandLine())
 
 import culnig  # noqa: E402 - the hook comes first
+from culnig import api  # noqa: E402
+from culnig.validation import training  # noqa: E402
 from tests.reanalysis.released import document, written  # noqa: E402
 from tests.tiny_gguf import write_gguf  # noqa: E402
 from tests.tiny_models import tiny_model  # noqa: E402
@@ -282,12 +285,15 @@ def figures() -> None:
 @command("validate")
 def validate() -> None:
     sizes = {"cultures": 3, "questions": 2, "neurons_per_culture": 2, "layers": 2, "mlp_width": 16}
-    assert culnig.validate(**sizes).document()["n_planted"] == 8
+    with mock.patch.multiple(training, BASE_STEPS=3, PLANTING_STEPS=3):
+        assert culnig.validate(**sizes).document()["n_planted"] == 8
 
 
 @command("demo")
 def demo() -> None:
-    culnig.demo(FOLDER / "demo", quick=True)
+    # of the tiny model: tests/cli/test_embedded.py runs it on the embedded one
+    with mock.patch.object(api, "load_model", return_value=tiny_model()):
+        culnig.demo(FOLDER / "demo", quick=True)
     assert (FOLDER / "demo" / "report.html").exists()
 
 
@@ -297,8 +303,6 @@ def main() -> None:
     model.tokenizer.save_pretrained(MODEL)
     outcomes = {}
     for name, work in WORK.items():
-        if sys.argv[2:] and name not in sys.argv[2:]:
-            continue
         try:
             work()
         except Exception:

@@ -20,9 +20,6 @@ from culnig.training.settings import TrainOptions
 from tests.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-SLOW = ("demo", "validate")
-"""Commands that train, or load the embedded model."""
-
 FUNCTIONS = {
     "cache list": ("list_cache",),
     "cache clear": ("clear_cache",),
@@ -50,9 +47,11 @@ ONLY_OPTIONS = {"json": "functions return what is printed", "help": "functions h
 """Options that are no keyword arguments, and why."""
 
 
-def outcomes_in(folder: Path, *names: str) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory) -> dict[str, str]:
+    """How each command's work ended without the command line."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.every_command", str(folder), *names],
+        [sys.executable, "-m", "tests.integration.every_command", str(tmp_path_factory.mktemp("library"))],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -63,22 +62,9 @@ def outcomes_in(folder: Path, *names: str) -> dict[str, str]:
     return outcomes
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory) -> dict[str, str]:
-    """How each command's work ended without the command line."""
-    quick = [name for name in COMMANDS if name not in SLOW]
-    return outcomes_in(tmp_path_factory.mktemp("library"), *quick)
-
-
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SLOW])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_library_does_the_work_of_every_command(outcomes, name):
     assert outcomes.get(name, "every_command.py does not do it") == "ok"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
-def test_the_library_does_the_slow_work_too(name, tmp_path):
-    assert outcomes_in(tmp_path, name) == {name: "ok"}
 
 
 # Options are keyword arguments
