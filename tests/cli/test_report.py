@@ -39,6 +39,13 @@ def test_nothing_is_replaced_without_being_asked(culnig, paths, tmp_path):
     assert culnig("report", *paths, "-o", tmp_path).code == 2
 
 
+def test_a_page_and_a_folder_of_one_name_are_refused(culnig, paths, tmp_path):
+    done = culnig("report", *paths, "-o", tmp_path / "x", "--tables", tmp_path / "." / "x")
+    assert done.code == 2
+    assert "cannot be the report and the folder of its tables" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_mistake_leaves_nothing(culnig, tmp_path):
     done = culnig("report", tmp_path / "none", "-o", tmp_path / "r.html")
     assert done.code == 2

@@ -150,6 +150,12 @@ def test_lape_comes_back_tensor_for_tensor(tmp_path):
     assert {index.dtype for layers in back for index in layers} == {torch.long}
 
 
+def test_equal_sets_give_equal_bytes_in_lape(tmp_path):
+    for name in ("a.pth", "b.pth"):
+        write_as([neuron_set(LAYOUT, [8, 40])], tmp_path / name, "lape", n_layers=3)
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
 def test_lape_of_another_module(tmp_path):
     (first, _) = read_any(saved(tmp_path / "x.pth", LAPE), LAYOUT, module=MLP_UP)
     assert {neuron.module for neuron in first.neurons} == {MLP_UP}
