@@ -20,6 +20,8 @@ HEAPS = "heaps"
 SIGNATURE = b"GCOL"
 _HEADER = 16
 """Signature, version and reserved bytes, then the size in 8 bytes."""
+_SEARCHED = 64 << 20
+"""Largest file of an earlier version, in bytes, in which heaps are searched."""
 _BEGIN = SIGNATURE + b"\1\0\0\0"
 
 
@@ -45,8 +47,11 @@ def recorded_heaps(file: h5py.File) -> list[tuple[int, int, int]]:
 
 
 def check_heaps(file: h5py.File) -> None:
-    """StoreError if the text of attributes differs from what was written."""
+    """StoreError if the text of attributes differs from what was written, or cannot be read to an end."""
     descriptor = file.id.get_vfd_handle()
+    if HEAPS not in file.attrs and os.fstat(descriptor).st_size <= _SEARCHED:
+        _check_old(file.filename, os.pread(descriptor, _SEARCHED, 0))
+        return
     for offset, size, expected in recorded_heaps(file):
         if xxhash.xxh3_64_intdigest(os.pread(descriptor, size, offset)) != expected:
             raise StoreError(
@@ -54,3 +59,24 @@ def check_heaps(file: h5py.File) -> None:
                 "or was edited. Put the right file back; if you edited it yourself, remove its attribute "
                 f"{HEAPS!r}"
             )
+
+
+def _check_old(name: str, content: bytes) -> None:
+    """StoreError for a heap whose objects do not fill it: HDF5 would not come to the end of it.
+
+    HDF5 File Format Specification, III.E: each object has its index, 0 for the free space at the end, in 2
+    bytes and its size in the last 8 of 16, and is padded to a multiple of 8.
+    """
+    begin = content.find(_BEGIN)
+    while begin >= 0:
+        end = begin + int.from_bytes(content[begin + 8 : begin + _HEADER], "little")
+        offset = begin + _HEADER
+        while offset + _HEADER <= end <= len(content):
+            index = int.from_bytes(content[offset : offset + 2], "little")
+            size = int.from_bytes(content[offset + 8 : offset + _HEADER], "little")
+            offset += size if index == 0 else _HEADER + -(-size // 8) * 8
+            if index == 0 and offset != end:
+                break
+        if not 0 <= end - offset < _HEADER or end > len(content):
+            raise StoreError(f"{name}: its heap of texts is damaged")
+        begin = content.find(_BEGIN, begin + 1)

@@ -75,7 +75,7 @@ def written_set(folder: Path) -> Path:
 def evaluation(folder: Path) -> Path:
     answers = {("blend", c.name): answered(ASKED, [True] * len(ASKED), 1 / 3) for c in CONDITIONS}
     rows = [
-        {"benchmark": "blend", "condition": c.name, "accuracy": 1 / 3, "change": {"accuracy": 0.1}}
+        {"benchmark": "blend", "condition": c.name, "p_gold": 1 / 3, "change": {"accuracy": {"effect": 0.1}}}
         for c in CONDITIONS
     ]
     write_evaluation(folder, RECORD, rows, answers, CONDITIONS)
@@ -218,9 +218,27 @@ def test_every_damaged_byte_of_the_heap_is_an_error(tmp_path, name):
 
     assert in_child(probe_all) == []
     path.write_bytes(intact)
+
+
+def test_a_heap_without_end_is_an_error_in_files_of_earlier_versions(tmp_path):
+    """One flipped bit in the size of the first text, for example."""
+    path = HEAPS["run"].write(tmp_path / "folder")
     with h5py.File(path, "r+") as file:
         del file.attrs["heaps"]
-    kind.read(path)  # as an earlier version wrote it
+    right, intact = HEAPS["run"].read(path), path.read_bytes()
+    (begin,) = (found.start() for found in re.finditer(b"GCOL", intact))
+
+    def read_all() -> set[str]:
+        found = set()
+        for index in range(begin, begin + 80):
+            path.write_bytes(intact[:index] + bytes([intact[index] ^ 1]) + intact[index + 1 :])
+            try:
+                found.add("right" if HEAPS["run"].read(path) == right else f"wrong at {index - begin}")
+            except StoreError:
+                found.add("refused")
+        return found
+
+    assert in_child(read_all) == {"right", "refused"}
 
 
 def test_a_damaged_checkpoint_is_noticed_whichever_file_it_is(tmp_path):
