@@ -35,9 +35,9 @@ def check_rows(path: Path, rows: list[dict[str, Any]], answers: Answers) -> None
     """
     for row in rows:
         name = (row["benchmark"], row["condition"])
-        for found, why in (*_differences(row, answers[name]), *_impossible(row, "")):
+        for problem, why in (*_differences(row, answers[name]), *_impossible(row, "")):
             raise StoreError(
-                f"{path}: {name}: {found}, but {why}; the file is damaged. Put the right file back, or "
+                f"{path}: {name}: {problem}, but {why}; the file is damaged. Put the right file back, or "
                 f"evaluate again with {option('overwrite')}"
             )
 
