@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig.core.outcomes import Outcomes
+from culnig.core.questions import count_questions
 from culnig.errors import InputError, MismatchError, argument
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.results import adjusted, comparison, random_comparison
@@ -162,6 +163,6 @@ def _row(
         "condition": condition,
         "against": against,
         "n": len(after.correct),
-        "n_units": len(set(after.units)),
+        "n_questions": count_questions(after),
         **comparison(before, after, seed),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
+from culnig.core.questions import count_by_culture, count_questions
 from culnig.errors import SelectionError, argument, check_at_least, check_choice, option
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.tables import Roles, SelectionTables
@@ -116,11 +117,18 @@ class Selection:
             left_out(kind, resampled_tables(items, without), chosen, self.select),
         ]
         level = {} if evidence.stable is None else {"level": evidence.stable}
-        return with_stability(chosen, agreements, frequency, rule=evidence.stable is not None, **level)
+        return with_stability(
+            chosen,
+            agreements,
+            frequency,
+            n_questions=self._n_questions(),
+            rule=evidence.stable is not None,
+            **level,
+        )
 
     def _halved(self, chosen: NeuronSet, evidence: Evidence) -> NeuronSet:
         """Stability from stored halves, where the run has no item scores of the scorer."""
-        from culnig.selection.halves import half_tables
+        from culnig.selection.halves import half_kind, half_tables
         from culnig.selection.stability import split_half, with_agreement
 
         if evidence.stable is not None:
@@ -128,7 +136,9 @@ class Selection:
                 f"{argument('stable')} counts resamples, which need item scores of gradient × activation; "
                 f"score it again with {option('level', 'item')}, or use {option('stability')}"
             )
-        return with_agreement(chosen, [split_half([half_tables(self.run, self.roles)], self.select)])
+        drawn = half_kind(self.run)
+        agreement = split_half([half_tables(self.run, self.roles)], self.select, drawn)
+        return with_agreement(chosen, [agreement], self._n_questions())
 
     def _tested(self, chosen: NeuronSet, evidence: Evidence) -> NeuronSet:
         """Tests a culture against both where there is a control; the one that `against` names is the rule."""
@@ -185,5 +195,6 @@ class Selection:
     def _n_questions(self) -> int | None:
         """Questions of the target, in the culture where there is one; None for imported scores."""
         outcomes = self.run.outcomes(self.roles.target.name)
-        own = outcomes.units if self.culture is None else outcomes.units[outcomes.culture == self.culture]
-        return len(set(own)) or None
+        if self.culture is None:
+            return count_questions(outcomes) or None
+        return count_by_culture(outcomes).get(self.culture)
