@@ -158,12 +158,17 @@ def _limits(test: Mapping[str, Any]) -> str:
             f" So many permutations give no p below {least:.1e}: at least {enough:,} of the tested neurons "
             "would need it to survive. Use more permutations."
         )
+    faults = []
+    if test.get("repeats_questions"):
+        faults.append("takes the items of a question as independent, so its p is too small")
     if uncertain:
-        return (
-            f" {uncertain:,} of the selected have a p below {FAR_TAIL:g} from a skewed control, where "
-            "Welch's p is far too small; score with --level item to permute questions."
+        faults.append(
+            f"is far too small for {uncertain:,} of the selected, with a p below {FAR_TAIL:g} from a skewed "
+            "control"
         )
-    return ""
+    if not faults:
+        return ""
+    return f" Welch's test {'; it '.join(faults)}. Score with --level item to permute questions."
 
 
 def _print_stability(name: str, stability: Mapping[str, Any]) -> None:

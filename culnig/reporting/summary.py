@@ -201,6 +201,12 @@ def _of_sets(sets: Sequence[NeuronSet]) -> Iterator[str]:
             f"The stability of {_names(untested)} was not tested; select with --stability to "
             "see how much of the selection is chance."
         )
+    welch = [s for s in sets if any(t.get("repeats_questions") for t in s.method.get("significance", ()))]
+    if welch:
+        yield (
+            f"Welch's test of {_names(welch)} takes the items of a question as independent, so its p-values "
+            "are too small; score with --level item to permute questions."
+        )
     for neurons in sets:
         yield from _of_stability(neurons)
 

@@ -181,6 +181,7 @@ class Selection:
             p = p_values(self.run, self.roles, contrast, positions)
             uncertain = uncertain_tails(self.run, self.roles, contrast, positions, p)
             details["uncertain_tails"] = int(uncertain[np.searchsorted(positions, flat)].sum())
+            details["repeats_questions"] = self._repeats_questions(contrast)
         return with_significance(
             chosen,
             flat,
@@ -191,6 +192,19 @@ class Selection:
             test="permutation of questions" if permutations else "Welch",
             details=details,
         )
+
+    def _repeats_questions(self, contrast: Contrast) -> bool:
+        """Whether several of the target items that are compared belong to one question."""
+        outcomes = self.run.outcomes(self.roles.target.name)
+        cultures = [
+            c for c, weight in zip(self.roles.target.cultures, contrast.target, strict=True) if weight
+        ]
+        asked = [
+            unit
+            for unit, culture in zip(outcomes.units, outcomes.culture, strict=True)
+            if culture in cultures
+        ]
+        return len(set(asked)) < len(asked)
 
     def _n_questions(self) -> int | None:
         """Questions of the target, in the culture where there is one; None for imported scores."""

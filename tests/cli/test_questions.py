@@ -19,11 +19,16 @@ from culnig.core.questions import count_by_culture, count_questions
 from culnig.evaluation.instances.scores import InstanceScores
 from culnig.evaluation.instances.summary import summary
 from culnig.evaluation.stored import open_evaluation
+from culnig.reporting.sources import Sources
+from culnig.reporting.summary import caveats
+from culnig.selection.evidence import Selection
+from culnig.selection.significance import culture_contrast, general_contrast
 from culnig.selection.stability import Agreement, with_agreement
+from culnig.selection.tables import choose_roles
 from culnig.store.run import Run
 from culnig.training.arms_table import read_arms, write_table
 from tests.reporting.samples import write_sample
-from tests.toy import items, neuron_set, toy_layout
+from tests.toy import items, neuron_set, toy_layout, write_toy_run
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +119,47 @@ def test_an_audit_and_instances_say_it(capsys):
     first, second = printed(capsys)
     assert re.search(r"┃ n ┃ questions ┃.*│ all │ 20 │ 5 │", first)
     assert "over 5 questions" in second
+
+
+def test_what_welch_cannot_show_is_said_beside_it(capsys, tmp_path):
+    test = {
+        "against": "control",
+        "null": "none",
+        "test": "Welch",
+        "fdr": 0.05,
+        "is_rule": False,
+        "selected": 4,
+        "selected_significant": 3,
+        "tested": 50,
+        "tested_significant": 5,
+        "n_questions": 12,
+        "uncertain_tails": 0,
+        "repeats_questions": False,
+    }
+
+    def said(**changes):
+        chosen = neuron_set(toy_layout(), range(8, 12), "general")
+        chosen = replace(chosen, method={"name": "general", "significance": [{**test, **changes}]})
+        print_sets([chosen], [tmp_path / "x"], None, False)
+        told = " ".join(capsys.readouterr().out.split())
+        return told, [each for each in caveats(Sources(neuron_sets=[chosen])) if "Welch" in each]
+
+    assert "Welch's test" not in said()[0]
+    told, warned = said(repeats_questions=True)
+    assert "Welch, 12 questions" in told
+    assert (
+        "Welch's test takes the items of a question as independent, so its p is too small. Score with" in told
+    )
+    assert len(warned) == 1
+    told, _ = said(repeats_questions=True, uncertain_tails=2)
+    assert "is too small; it is far too small for 2 of the selected" in told
+    assert "it takes" not in said(uncertain_tails=2)[0]
+
+
+def test_welch_repeats_questions_where_several_items_of_one_are_compared(tmp_path):
+    run = write_toy_run(tmp_path / "run")  # four cultures, each asked the same question
+    roles = choose_roles(run)
+    selection = Selection(run, roles, lambda tables: None, ["mlp"])
+    assert selection._repeats_questions(general_contrast(roles))
+    assert selection._repeats_questions(culture_contrast(roles, "China", "others"))
+    assert not selection._repeats_questions(culture_contrast(roles, "China", "control"))
