@@ -47,8 +47,9 @@ def read_benchmarks(
     are fewer questions than `sample`.
     """
     counts = {"limit": limit, "per_culture": per_culture, "sample": sample}
-    _check_counts(counts, chosen=isinstance(benchmarks, Mapping))
+    _check_counts(counts)
     if isinstance(benchmarks, Mapping):
+        _check_unchosen({"cultures": cultures or None, **counts})
         for name in benchmarks:
             _check_name(name)
         return dict(benchmarks)
@@ -80,13 +81,18 @@ def read_benchmarks(
     return chosen if sample is None else sampled(chosen, Sample(sample, seed), say)
 
 
-def _check_counts(counts: Mapping[str, int | None], *, chosen: bool) -> None:
-    """InputError for numbers that cannot be, do not go together, or come with items `chosen` already."""
+def _check_unchosen(choice: Mapping[str, object]) -> None:
+    """InputError for a choice among items that are chosen already."""
+    for name, value in choice.items():
+        if value is not None:
+            raise InputError(f"the items are chosen already; leave out {argument(name)}")
+
+
+def _check_counts(counts: Mapping[str, int | None]) -> None:
+    """InputError for numbers that cannot be or do not go together."""
     for name, value in counts.items():
         check_at_least(name, value, 1)
     given = [name for name, value in counts.items() if value is not None]
-    if given and chosen:
-        raise InputError(f"the items are chosen already; leave out {argument(given[0])}")
     if len(given) > 1 and "sample" in given:
         raise InputError(
             f"{argument('sample')} draws whole questions, {argument(given[0])} takes the first items; give "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
 from collections import Counter
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from culnig.benchmarks.base import Benchmark, ChosenItems
 from culnig.benchmarks.choosing import read_benchmarks
 from culnig.benchmarks.everyday import Everyday
 from culnig.benchmarks.sampling import Sample, ranked_questions, sampled
+from culnig.cli.main import COMMANDS
 from culnig.core.items import NO_CULTURE
 from culnig.errors import InputError, MismatchError
 from culnig.reporting.inspect import benchmark_rows
@@ -140,10 +143,10 @@ def test_what_cannot_be_drawn_is_refused(choice, problem):
         read_benchmarks("everyday", **choice)
 
 
-@pytest.mark.parametrize("number", ["sample", "limit", "per_culture"])
-def test_items_that_are_chosen_already_are_not_chosen_again(number):
-    with pytest.raises(InputError, match=f"chosen already; leave out {number}"):
-        read_benchmarks({"t": chosen(items())}, **{number: 2})
+@pytest.mark.parametrize("choice", [{"sample": 2}, {"limit": 2}, {"per_culture": 2}, {"cultures": ["Spain"]}])
+def test_items_that_are_chosen_already_are_not_chosen_again(choice):
+    with pytest.raises(InputError, match=f"chosen already; leave out {next(iter(choice))}"):
+        read_benchmarks({"t": chosen(items())}, **choice)
 
 
 def test_per_culture_says_so_where_it_does_not_count_questions():
@@ -171,6 +174,19 @@ def test_a_question_of_several_languages_is_drawn_with_all_of_them():
     drawn = sampled({"t": chosen(own)}, Sample(2))["t"]
     assert len(drawn.items) == 2 * len(CULTURES) * 2
     assert len(questions(drawn)) == 2
+
+
+def test_whatever_takes_items_of_each_culture_can_draw_questions():
+    drawing = set()
+    for name, module in COMMANDS.items():
+        parameters = {parameter.name for parameter in importlib.import_module(module).command.params}
+        if "per_culture" in parameters:
+            assert {"sample", "seed"} <= parameters, name
+            drawing.add(name)
+    assert drawing == {"score", "evaluate", "plan", "instances", "audit", "train"}
+    for function in (culnig.score, culnig.evaluate, culnig.plan, culnig.instances, culnig.audit):
+        assert {"sample", "seed"} <= inspect.signature(function).parameters.keys(), function.__name__
+    assert "sample" in inspect.signature(culnig.compare_arms).parameters  # seed is among its options
 
 
 def test_runs_of_other_draws_are_neither_resumed_nor_merged(tmp_path):
