@@ -74,6 +74,8 @@ def score(
     cultures: Sequence[str] = (),
     limit: int | None = None,
     per_culture: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     aggregator: str = "max",
     scorers: Sequence[str] = (),
@@ -133,7 +135,8 @@ def score(
     )
     day = chosen_date(prompt_date)
     processes = launched() if shard is None else parse_shard(shard)
-    chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
+    asked = (benchmarks, data_dir, split, cultures, limit, per_culture)
+    chosen = read_benchmarks(*asked, sample=sample, seed=seed, say=say)
     bound, skeleton = model_and_skeleton(model, say, **loading)
     require_items(chosen)
     encoder, skipped = Encoder(bound, day), dict[str, int]()
@@ -222,7 +225,7 @@ def _run_settings(
         raise InputError(
             f"{argument('modules')}, {argument('layers')} and {argument('items')} choose what "
             f"{option('level', 'token')} stores; level {level!r} stores all. For fewer items use "
-            f"{argument('cultures')}, {argument('limit')} or {argument('per_culture')}"
+            f"{argument('cultures')}, {argument('limit')}, {argument('per_culture')} or {argument('sample')}"
         )
     if score_type != "float32" and level != "item":
         raise InputError(f"{argument('score_type')} needs {option('level', 'item')}")

@@ -113,10 +113,14 @@ class InputError(CulnigError):
 class UnknownNameError(InputError):
     """A name is not registered."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], next_step: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], next_step: str = "", *, also: Iterable[str] = ()
+    ) -> None:
+        """`also` are further names that may be meant; with them, the three nearest are always offered."""
         known = sorted(known)
-        by_lower = {k.lower(): k for k in known}
-        near_names = [by_lower[k] for k in difflib.get_close_matches(name.lower(), by_lower, n=3)]
+        by_lower = {k.lower(): k for k in [*also, *known]}
+        cutoff = 0.6 if len(by_lower) == len(known) else 0.0
+        near_names = [by_lower[k] for k in difflib.get_close_matches(name.lower(), by_lower, 3, cutoff)]
         parts = [f"unknown {kind} {name!r}"]
         if near_names:
             parts.append(f"did you mean {' or '.join(repr(n) for n in near_names)}?")

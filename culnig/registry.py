@@ -182,13 +182,6 @@ def aggregator(name: str, built_in: Sequence[str] = ()) -> Any:
     return _load(entries[name])
 
 
-def check_cultures(keys: list[str]) -> None:
-    """UnknownNameError for the first key that no record has."""
-    for key in keys:
-        if key not in cultures():
-            raise UnknownNameError("culture", key, cultures(), f"see {command('list cultures')}")
-
-
 def entries() -> list[dict[str, str]]:
     """Every registered entry: its group, name, object and owner, and whether it loads."""
     rows = []

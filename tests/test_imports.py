@@ -49,7 +49,7 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     "benchmarks": ("*", "base", "choosing"),
     "scorers": ("*", "base"),
     "lemmatizers": ("*", "base", "normalised"),
-    "cultures": ("*", "records"),
+    "cultures": ("*", "records", "spellings"),
 }
 """What only the registry reaches, by entry points: these modules, or all but those after the star."""
 

@@ -103,11 +103,11 @@ def record(**changes: Any) -> dict[str, Any]:
 Tables = Mapping[str, tuple[Role, CultureMoments]]
 
 
-def write_run(folder: Path, layout: Layout, tables: Tables) -> Run:
-    """A finished run with the given benchmarks."""
+def write_run(folder: Path, layout: Layout, tables: Tables, questions: int = 1) -> Run:
+    """A finished run with the given benchmarks, each with answers to so many questions."""
     writer = RunWriter.open(folder, record(), layout)
     for name, (role, table) in tables.items():
-        asked = [item for culture in table.cultures for item in items([culture], questions=1)]
+        asked = [item for culture in table.cultures for item in items([culture], questions)]
         outcomes = answered(asked, [True] * len(asked))
         save_whole(writer, name, role, table, outcomes)
     writer.finish(dict.fromkeys(tables, 1))

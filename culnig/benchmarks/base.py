@@ -47,6 +47,8 @@ class ChosenItems:
     items: Sequence[Item]
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each file that the items were made from, by `folder/name`."""
+    sample: Mapping[str, object] | None = None
+    """How the questions were drawn (`culnig.benchmarks.sampling`); None if none were."""
 
     def record(self, prompts: Mapping[str, object] | None = None) -> dict[str, object]:
         """What a run or evaluation records about the items, and about their prompts (`Encoder.record`)."""
@@ -56,5 +58,6 @@ class ChosenItems:
             "n_items": len(self.items),
             "items_hash": items_hash(self.items),
             "files": dict(self.files),
+            **({} if self.sample is None else {"sample": dict(self.sample)}),
             **({} if prompts is None else {"prompts": dict(prompts)}),
         }

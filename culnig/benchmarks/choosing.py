@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import get_args
 
 from culnig import registry
 from culnig.benchmarks.base import Benchmark, ChosenItems
-from culnig.core.items import Item, SplitChoice, choose_items
+from culnig.benchmarks.sampling import Sample, sampled
+from culnig.core.items import NO_CULTURE, Item, SplitChoice, choose_items
 from culnig.core.progress import Say, say_nothing
-from culnig.core.text import is_group_name
+from culnig.core.text import counted, is_group_name
+from culnig.cultures.spellings import culture_keys
 from culnig.errors import DataFileError, InputError, argument, check_at_least, check_choice
 from culnig.provenance import file_hash
 
@@ -30,20 +33,28 @@ def read_benchmarks(
     cultures: Sequence[str] = (),
     limit: int | None = None,
     per_culture: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    say: Say = say_nothing,
 ) -> dict[str, ChosenItems]:
     """The chosen items of each benchmark by its name; a mapping of items is returned as it is.
 
+    `per_culture` takes the first items of each culture, `limit` the first of all, and `sample` draws that
+    many questions with all their items (`culnig.benchmarks.sampling`), with the seed `seed`.
+
     Without `data_dir`, the environment variable CULNIG_DATA names the folder. UnknownNameError for a
-    benchmark or culture, DataFileError for missing or malformed data, InputError if no item is left.
+    benchmark or culture, DataFileError for missing or malformed data, InputError if no item is left or there
+    are fewer questions than `sample`.
     """
+    counts = {"limit": limit, "per_culture": per_culture, "sample": sample}
+    _check_counts(counts)
     if isinstance(benchmarks, Mapping):
+        _check_unchosen({"cultures": cultures or None, **counts})
         for name in benchmarks:
             _check_name(name)
         return dict(benchmarks)
     check_choice("split", split, get_args(SplitChoice))
-    check_at_least("limit", limit, 1)
-    check_at_least("per_culture", per_culture, 1)
-    registry.check_cultures(list(cultures))
+    cultures = culture_keys(cultures)
     folder = _data_folder(data_dir)
     chosen: dict[str, ChosenItems] = {}
     for asked in (
@@ -64,8 +75,45 @@ def read_benchmarks(
         if not items:
             of_cultures = f" of {', '.join(cultures)}" if cultures else ""
             raise InputError(f"benchmark {name!r} has no items{of_cultures} in split {split!r}")
+        if per_culture is not None:
+            _say_per_culture(name, items, say)
         chosen[name] = ChosenItems(benchmark.role, split, items, _hashes(benchmark.files(folder)))
-    return chosen
+    return chosen if sample is None else sampled(chosen, Sample(sample, seed), say)
+
+
+def _check_unchosen(choice: Mapping[str, object]) -> None:
+    """InputError for a choice among items that are chosen already."""
+    for name, value in choice.items():
+        if value is not None:
+            raise InputError(f"the items are chosen already; leave out {argument(name)}")
+
+
+def _check_counts(counts: Mapping[str, int | None]) -> None:
+    """InputError for numbers that cannot be or do not go together."""
+    for name, value in counts.items():
+        check_at_least(name, value, 1)
+    given = [name for name, value in counts.items() if value is not None]
+    if len(given) > 1 and "sample" in given:
+        raise InputError(
+            f"{argument('sample')} draws whole questions, {argument(given[0])} takes the first items; give "
+            "only one of them"
+        )
+
+
+def _say_per_culture(name: str, items: Sequence[Item], say: Say) -> None:
+    """Say what the first items of each culture are where they are not as many questions."""
+    of_culture = Counter(item.culture for item in items)
+    most, n_questions = max(of_culture.values()), len({item.question for item in items})
+    if list(of_culture) == [NO_CULTURE]:
+        say(
+            f"{name}: its items are about no culture; these are its first {most:,} items, on "
+            f"{counted(n_questions, 'question')}"
+        )
+    elif n_questions < most:
+        say(
+            f"{name}: the first {most:,} items of each culture are on only "
+            f"{counted(n_questions, 'question')}; a sample draws whole questions"
+        )
 
 
 def _check_name(name: str) -> None:

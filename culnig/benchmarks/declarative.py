@@ -22,12 +22,12 @@ from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.cells import CellError, answer_index, check_options, position
 from culnig.benchmarks.declaration import COUNTRY, Declaration, DeclaredWording
 from culnig.benchmarks.rows import Row, file_rows, unique
-from culnig.benchmarks.spellings import CultureSpellings
 from culnig.benchmarks.wordings import Wording, label_items
 from culnig.core.data_files import check_yaml, data_path, read_small_text, read_toml
 from culnig.core.folding import folded
 from culnig.core.items import NO_CULTURE, Item, Split
 from culnig.cultures.records import Culture
+from culnig.cultures.spellings import CultureSpellings
 from culnig.errors import DataFileError, InputError
 
 _SPLITS: tuple[Split, ...] = ("identify", "test")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row, Source
-from culnig.benchmarks.spellings import name_in_sentence
+from culnig.cultures.spellings import name_in_sentence
 
 LABELS = ("yes", "no", "neutral")
 

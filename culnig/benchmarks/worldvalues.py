@@ -26,11 +26,11 @@ from pathlib import Path
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.published import CultureNames
 from culnig.benchmarks.rows import csv_rows, read_json
-from culnig.benchmarks.spellings import name_in_sentence
 from culnig.benchmarks.wordings import check_placeholders, fill, read_tables
 from culnig.core.data_files import own_data
 from culnig.core.items import Item
 from culnig.cultures.records import Culture
+from culnig.cultures.spellings import name_in_sentence
 from culnig.errors import DataFileError, argument
 
 N_IDENTIFY = 40

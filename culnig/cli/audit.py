@@ -10,6 +10,7 @@ import click
 from culnig.cli.options import PATH, ModelChoice, item_options, json_option, model_options, prompt_date_option
 from culnig.cli.output import print_json, print_table, print_warning
 from culnig.cli.progress import progress_view
+from culnig.core.text import counted
 
 _SHOWN = 10
 
@@ -33,7 +34,11 @@ _SHOWN = 10
     help="The aggregator of the run that the set was selected from.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random neurons."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the random neurons and of --sample.",
 )
 @prompt_date_option()
 @json_option()
@@ -58,13 +63,15 @@ def command(neurons: Path, model: ModelChoice, as_json: bool, **options: Any) ->
     if as_json:
         print_json(document)
     else:
-        _print(document["neurons"], document["correlations"], document["n_items"])
+        _print(document)
 
 
-def _print(rows: list[dict[str, Any]], correlations: dict[str, dict[str, Any]], n_items: int) -> None:
+def _print(document: dict[str, Any]) -> None:
+    rows = document["neurons"]
     shown = sorted(rows, key=lambda row: -float(row["effect"]))[:_SHOWN]
     print_table(
-        f"Largest effects of {len(rows)} neurons on {n_items} items (mean of P · change of P)",
+        f"Largest effects of {len(rows)} neurons on {document['n_items']:,} items of "
+        f"{counted(document['n_questions'], 'question')} (mean of P · change of P)",
         ("module", "layer", "index", "group", "score", "linear estimate", "effect"),
         [
             (
@@ -79,7 +86,7 @@ def _print(rows: list[dict[str, Any]], correlations: dict[str, dict[str, Any]], 
         ("what", "neurons", "rho", "interval"),
         [
             (name, row["n"], _text(row["rho"]), f"{_text(row['low'])} to {_text(row['high'])}")
-            for name, row in correlations.items()
+            for name, row in document["correlations"].items()
         ],
     )
 

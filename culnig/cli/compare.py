@@ -40,6 +40,6 @@ def print_comparisons(rows: list[dict[str, Any]]) -> None:
     """Print changes and losses, benchmark by benchmark."""
     for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
         own = [row for row in rows if row["benchmark"] == benchmark]
-        title = f"{benchmark}: {own[0]['n']:,} items, {own[0]['n_units']:,} independent questions"
+        title = f"{benchmark}: {own[0]['n']:,} items, {own[0]['n_questions']:,} independent questions"
         print_changes(own, title=title)
         print_losses(own)

@@ -80,7 +80,7 @@ from culnig.selection.random import Match
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
-    help="Seed of the random sets (the first; the others follow) and of the tests' resamples.",
+    help="Seed of the random sets (the first; the others follow), of --sample and of the tests' resamples.",
 )
 @click.option(
     "--max-new-tokens",

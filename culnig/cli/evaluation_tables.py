@@ -7,6 +7,8 @@ from typing import Any
 
 from culnig.cli.output import p_text, percent, print_line, print_table
 from culnig.core.text import metric_text
+from culnig.evaluation.dose import dose_questions
+from culnig.evaluation.matrix import matrix_questions
 from culnig.evaluation.verdicts import LEAST_FOR_RANK
 
 METRIC_HEADINGS = {
@@ -27,7 +29,7 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
         first = here[0]
         shown = [metric for metric in METRIC_HEADINGS if first.get(metric) is not None]
         print_table(
-            f"{benchmark}: {first['n']:,} items, {first['n_units']:,} independent questions, "
+            f"{benchmark}: {first['n']:,} items, {first['n_questions']:,} independent questions, "
             f"chance {percent(first['chance'])}",
             ("condition", "mask", "neurons", *(METRIC_HEADINGS[metric] for metric in shown)),
             [
@@ -64,7 +66,7 @@ def print_changes(rows: Sequence[dict[str, Any]], title: str = "Change") -> None
                         row["condition"],
                         against,
                         metric_text(metric),
-                        f"{change['n_units']:,}",
+                        f"{change['n_questions']:,}",
                         f"{change['effect']:+.4f}",
                         _interval_text(change["interval"]),
                         *(_p(change.get(p)) for p in ("p_value", "p_holm", "empirical_p")),
@@ -114,6 +116,7 @@ def print_losses(rows: Sequence[dict[str, Any]]) -> None:
         lines.append(
             (
                 row["condition"],
+                row["n_questions"],
                 *(f"{100 * loss[part]['effect']:+.1f}" for part in ("accuracy", "format", "knowledge")),
                 _points_interval(loss["knowledge"]["interval"]),
                 p_text(loss["knowledge"]["p_value"]),
@@ -126,7 +129,7 @@ def print_losses(rows: Sequence[dict[str, Any]]) -> None:
         print_table(
             "Accuracy lost, in points: format (labels lose to other tokens) + knowledge (another label wins)",
             (
-                *("condition", "lost", "format", "knowledge", "knowledge 95 %", "knowledge p"),
+                *("condition", "questions", "lost", "format", "knowledge", "knowledge 95 %", "knowledge p"),
                 *("questions lost / won", "McNemar exact / mid p", "accuracy p (Holm)"),
             ),
             lines,
@@ -153,7 +156,7 @@ def print_matrix(matrix: Mapping[str, Any]) -> None:
     masked, evaluated = matrix["masked"], matrix["evaluated"]
     print_table(
         f"Change of {metric_text(matrix['metric'])} in points: rows masked, columns evaluated"
-        f"{_questions_text(matrix)}",
+        f"{matrix_questions(matrix)}",
         ("masked", *evaluated, "own rank", "own p (Holm)"),
         [
             (
@@ -180,20 +183,12 @@ def print_matrix(matrix: Mapping[str, Any]) -> None:
         )
 
 
-def _questions_text(matrix: Mapping[str, Any]) -> str:
-    questions = matrix.get("n_questions")  # evaluations of earlier versions lack it
-    if not questions:
-        return ""
-    low, high = min(questions), max(questions)
-    return f"; {low:,}{'' if low == high else f' to {high:,}'} questions of each culture"
-
-
 def print_doses(doses: Sequence[Mapping[str, Any]]) -> None:
     """Print effect and damage of every dose."""
     for metric in dict.fromkeys(dose["metric"] for dose in doses):
         print_table(
             f"Dose and response in {metric_text(metric)}, points: effect on cultural benchmarks, "
-            "damage on the others",
+            f"damage on the others{dose_questions(doses)}",
             ("condition", "factor", "share", "neurons", "effect", "damage", "specificity", "Pareto"),
             [
                 (

@@ -10,13 +10,14 @@ import click
 from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options, prompt_date_option
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
+from culnig.core.text import counted
 
 SHOWN_NEURONS = 10
 
 
 @click.command("instances")
 @model_options()
-@item_options("test")
+@item_options("test", seeded=True)
 @click.option(
     "--neurons",
     type=PATH,
@@ -70,11 +71,12 @@ def _print(document: dict[str, Any]) -> None:
         print_table(
             f"{document['neuron_set']} on {document['benchmark']}, {measured}: scores summed over "
             f"{document['n_neurons']:,} neurons",
-            ("items", "n", "mean sum", "sum positive", "neurons positive"),
+            ("items", "n", "questions", "mean sum", "sum positive", "neurons positive"),
             [
                 (
                     group["group"],
                     group["n"],
+                    group["n_questions"],
                     f"{group['mean_sum']:+.3e}",
                     percent(group["positive"]),
                     percent(group["neuron_positive"]),
@@ -85,7 +87,8 @@ def _print(document: dict[str, Any]) -> None:
     measure = next(iter(document["measures"]))
     neurons = sorted(document["measures"][measure]["neurons"], key=lambda row: -row["mean"])
     print_table(
-        f"The {min(SHOWN_NEURONS, len(neurons))} neurons with the highest mean ({measure})",
+        f"The {min(SHOWN_NEURONS, len(neurons))} neurons with the highest mean ({measure}) over "
+        f"{counted(document['n_questions'], 'question')}",
         ("module", "layer", "index", "mean", "positive", "best topic", "topic's share"),
         [
             (

@@ -58,10 +58,10 @@ def benchmarks(check: str | None, data_dir: Path | None, as_json: bool) -> None:
         print_line(f"── {item['id']} · {item['culture']} · {item['split']} · gold {item['answer']}")
         print_line(f"{item['system']}\n\n{item['prompt']}" if item["system"] else item["prompt"])
         print_line()
-    cultures = document["cultures"]
-    n_items = sum(row["identify"] + row["test"] for row in cultures)
+    cultures, questions = document["cultures"], document["questions_of_split"]
     print_table(
-        f"{document['benchmark']} ({document['role']}): {n_items:,} items",
+        f"{document['benchmark']} ({document['role']}): {document['n']:,} items; independent questions: "
+        f"{questions['identify']:,} to identify, {questions['test']:,} to test",
         ("culture", "identify", "test"),
         [tuple(row.values()) for row in cultures],
     )

@@ -18,7 +18,7 @@ from culnig.cli.output import print_json, print_line, print_table, size_text
 
 @click.command("plan")
 @model_options()
-@item_options("identify", required=False)
+@item_options("identify", required=False, seeded=True)
 @click.option("--device-memory", help="Memory of each GPU, such as 80G; default: this machine's.")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="Number of GPUs.")
 @click.option(
@@ -65,6 +65,12 @@ def _print(plan: dict[str, Any]) -> None:
     print_line(
         f"{work['n_items']:,} items, {work['n_tokens']:,} tokens: {work['flops'] / 1e12:,.1f} TFLOP{at}"
     )
+    if plan["benchmarks"]:
+        print_table(
+            "Items, and the independent questions that they are about",
+            ("benchmark", "items", "questions"),
+            [(row["benchmark"], row["n"], row["n_questions"]) for row in plan["benchmarks"]],
+        )
     print_table("Disk", ("level", "size"), [(level, size_text(size)) for level, size in plan["disk"].items()])
     if plan["recommended"]:
         print_line(f"Recommended: {' '.join(plan['recommended'])}")

@@ -38,8 +38,8 @@ from culnig.reporting.inspect import benchmark_rows
 @click.option("--without-culture", "without_cultures", multiple=True, help="All cultures except these.")
 @click.option("--items", multiple=True, help="Only items with this id; * matches any characters.")
 @click.option("--without-items", multiple=True, help="All items except those with this id.")
-@click.option("--half", type=click.IntRange(1, 2), help="One half of the questions of each culture.")
-@click.option("--bootstrap", is_flag=True, help="Draw each culture's questions with replacement.")
+@click.option("--half", type=click.IntRange(1, 2), help="One half of the questions, with all their cultures.")
+@click.option("--bootstrap", is_flag=True, help="Draw questions, with all their cultures, with replacement.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --half and --bootstrap."
 )

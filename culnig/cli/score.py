@@ -33,7 +33,7 @@ from culnig.store.warnings import run_warnings
 @defaults_of(api.score)
 @click.command("score")
 @model_options()
-@item_options("identify")
+@item_options("identify", seeded=True)
 @click.option(
     "--aggregator",
     type=click.Choice(AGGREGATORS),
@@ -130,6 +130,7 @@ def print_run(run: Run) -> None:
             "split",
             "cultures",
             "items",
+            "questions",
             "accuracy",
             "option acc.",
             "P(gold)",
@@ -142,6 +143,7 @@ def print_run(run: Run) -> None:
                 row["split"],
                 row["n_cultures"],
                 row["n"],
+                row["n_questions"],
                 percent(row["accuracy"]),
                 percent(row["option_accuracy"]),
                 row["p_gold"],

@@ -51,9 +51,9 @@ def print_sets(sets: Sequence[NeuronSet], files: Sequence[Path], folder: Path | 
     else:
         print_table(
             f"Specific neurons of {first.model}",
-            ("set", "neurons", *_evidence_headings(first), "file"),
+            ("set", "neurons", "questions", *_evidence_headings(first), "file"),
             [
-                (chosen.name, len(chosen.neurons), *_evidence_cells(chosen), file.name)
+                (chosen.name, len(chosen.neurons), _n_questions(chosen), *_evidence_cells(chosen), file.name)
                 for chosen, file in zip(sets, files, strict=True)
             ],
         )
@@ -68,12 +68,22 @@ def print_sets(sets: Sequence[NeuronSet], files: Sequence[Path], folder: Path | 
     print_line(f"Written to {folder or files[0]}")
 
 
+def _n_questions(chosen: NeuronSet) -> int | None:
+    """Questions of the target, in the set's culture where the run counted them; None if unknown."""
+    tests = [*chosen.method.get("significance", []), chosen.method.get("stability", {})]
+    of_culture = next((test["n_questions"] for test in tests if test.get("n_questions")), None)
+    of_runs = [source.get("n_questions", {}).get("target") for source in chosen.sources]
+    known = [number for number in of_runs if number is not None]
+    return of_culture or (sum(known) if known and len(known) == len(of_runs) else None)
+
+
 def _document(chosen: NeuronSet, output: Path) -> dict[str, Any]:
     return {
         "neurons": str(output),
         "name": chosen.name,
         "model": chosen.model,
         "n_neurons": len(chosen.neurons),
+        "n_questions": _n_questions(chosen),
         "method": chosen.method,
         "by_module_and_layer": [
             {"module": module, "layer": layer, "n": n}
@@ -87,8 +97,10 @@ def print_counts(chosen: NeuronSet) -> None:
     by_module: dict[str, dict[int, int]] = {}
     for (module, layer), n in sorted(chosen.count_by_module_and_layer().items()):
         by_module.setdefault(module, {})[layer] = n
+    n_questions = _n_questions(chosen)
+    by = "" if n_questions is None else f", from {counted(n_questions, 'question')}"
     print_table(
-        f"{chosen.name}: {len(chosen.neurons):,} neurons of {chosen.model}",
+        f"{chosen.name}: {len(chosen.neurons):,} neurons of {chosen.model}{by}",
         ("module", "neurons", "layer: neurons"),
         [
             (
@@ -146,21 +158,28 @@ def _limits(test: Mapping[str, Any]) -> str:
             f" So many permutations give no p below {least:.1e}: at least {enough:,} of the tested neurons "
             "would need it to survive. Use more permutations."
         )
+    faults = []
+    if test.get("repeats_questions"):
+        faults.append("takes the items of a question as independent, so its p is too small")
     if uncertain:
-        return (
-            f" {uncertain:,} of the selected have a p below {FAR_TAIL:g} from a skewed control, where "
-            "Welch's p is far too small; score with --level item to permute questions."
+        faults.append(
+            f"is far too small for {uncertain:,} of the selected, with a p below {FAR_TAIL:g} from a skewed "
+            "control"
         )
-    return ""
+    if not faults:
+        return ""
+    return f" Welch's test {'; it '.join(faults)}. Score with --level item to permute questions."
 
 
 def _print_stability(name: str, stability: Mapping[str, Any]) -> None:
+    n_questions = stability.get("n_questions")
+    over = f" ({counted(n_questions, 'question')})" if n_questions else ""
     for agreement in stability["agreement"]:
         chance = agreement["by_chance"]
         by_chance = "" if chance is None else f", by chance {chance:.3f}"
         print_line(
-            f"{name}: {agreement['kind']}: Jaccard {agreement['jaccard']:.3f} ({agreement['lowest']:.3f} to "
-            f"{agreement['highest']:.3f} in {agreement['n_pairs']}){by_chance}"
+            f"{name}: {agreement['kind']}{over}: Jaccard {agreement['jaccard']:.3f} "
+            f"({agreement['lowest']:.3f} to {agreement['highest']:.3f} in {agreement['n_pairs']}){by_chance}"
         )
     if "selected_stable" not in stability:
         return

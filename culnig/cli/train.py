@@ -46,7 +46,9 @@ from culnig.core.processes import disconnect
     "--batch-size", type=int, default=4, show_default=True, help="Examples per batch, on each device."
 )
 @click.option("--accumulation", type=int, default=4, show_default=True, help="Batches per step.")
-@click.option("--seed", type=int, default=42, show_default=True, help="Seed of the examples and their order.")
+@click.option(
+    "--seed", type=int, default=42, show_default=True, help="Seed of the examples, their order and --sample."
+)
 @click.option("--lora", type=int, help="Train LoRA of this rank instead of the weights (peft).")
 @click.option("--lora-alpha", type=float, help="Scale of LoRA; twice the rank by default.")
 @click.option("--gradient-checkpointing", is_flag=True, help="Save memory by computing activations twice.")
@@ -99,7 +101,7 @@ def command(
 
 
 _NEED_ARMS = ("benchmarks", "rescore", "keep_models")
-_OF_ARMS = (*_NEED_ARMS, "seeds", "split", "cultures", "limit", "per_culture", "token_budget")
+_OF_ARMS = (*_NEED_ARMS, "seeds", "split", "cultures", "limit", "per_culture", "sample", "token_budget")
 
 
 def _print_training(record: dict[str, Any], out: Path, as_json: bool) -> None:

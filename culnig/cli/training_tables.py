@@ -15,10 +15,25 @@ def print_arms(document: dict[str, Any]) -> None:
     print_table(
         f"Before and after training on {document['task']}, {seeds} seed{'s' if seeds > 1 else ''}: accuracy, "
         "change in points (95 % interval over questions)",
-        ("arm", "benchmark", "kind", "before", "after", "change", "interval", "p", "p (Holm)", "seeds"),
+        (
+            *(
+                "arm",
+                "benchmark",
+                "kind",
+                "questions",
+                "before",
+                "after",
+                "change",
+                "interval",
+                "p",
+                "p (Holm)",
+            ),
+            "seeds",
+        ),
         [
             (
-                *(row["arm"], row["benchmark"], row["kind"], percent(row["before"]), percent(row["after"])),
+                *(row["arm"], row["benchmark"], row["kind"], row["change"]["n_questions"]),
+                *(percent(row["before"]), percent(row["after"])),
                 *_change(row),
                 f"{100 * min(row['by_seed']):+.1f} … {100 * max(row['by_seed']):+.1f}",
             )
@@ -28,17 +43,22 @@ def print_arms(document: dict[str, Any]) -> None:
     )
     print_table(
         f"P(gold) against the untrained model, and every arm against {first} (all pairs are in the files)",
-        ("arm", "against", "benchmark", "metric", "change", "interval", "p", "p (Holm)"),
+        ("arm", "against", "benchmark", "metric", "questions", "change", "interval", "p", "p (Holm)"),
         [
             (
                 *(row["arm"], row.get("against", "untrained"), row["benchmark"]),
                 row["metric"].replace("p_gold", "P(gold)").replace("_", " "),
+                row["change"]["n_questions"],
                 *_change(row),
             )
             for row in (*changes, *(row for row in contrasts if row["against"] == first))
             if row["metric"] == "p_gold" or (row["metric"] == "accuracy" and "against" in row)
         ],
     )
+    _print_drift(document)
+
+
+def _print_drift(document: dict[str, Any]) -> None:
     print_table(
         "What was trained, and how far the selected neurons moved",
         (

@@ -1,8 +1,24 @@
-"""Questions that share cultures, so that they can be drawn or halved as wholes."""
+"""Questions: how many there are, and which share cultures, so that they can be drawn or halved as wholes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+
+from culnig.core.items import Item
+from culnig.core.outcomes import Outcomes
+
+
+def count_questions(asked: Iterable[Item] | Outcomes) -> int:
+    """How many questions items or answers rest on: what every table says beside its number of items."""
+    units = asked.units if isinstance(asked, Outcomes) else (item.question for item in asked)
+    return len(set(units))
+
+
+def count_by_culture(answers: Outcomes) -> dict[str, int]:
+    """How many questions each culture was asked, in order of first appearance."""
+    asked = dict.fromkeys(zip(answers.culture.tolist(), answers.units.tolist(), strict=True))
+    return dict(Counter(culture for culture, _ in asked))
 
 
 def linked_questions(asked: Iterable[tuple[str, str]]) -> list[list[str]]:

@@ -192,6 +192,11 @@ def _digest(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
+def span(low: int, high: int) -> str:
+    """A range of counts, such as `3 to 7`, or a single count."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def counted(n: int, word: str) -> str:
     """A number with its noun, such as `1 seed` and `2 seeds`."""
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"

@@ -60,7 +60,7 @@ REGIONS = (
 _ISO = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
 _TEXT = ("key", "display_name", "in_sentence", "iso", "region", "zone")
-_LISTS = ("languages", "related")
+_LISTS = ("languages", "other_names", "related")
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class Culture:
     """BCP-47 codes; the first is the language of local-language questions."""
     names: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Spelling of the culture in each benchmark: `{"blend": "US"}`."""
+    other_names: tuple[str, ...] = ()
+    """Further names, such as the one of ISO 3166: `Korea, Republic of`."""
     related: tuple[str, ...] = ()
     """Keys of cultures that share its language, country or much of its history."""
     specific_target: bool = False
@@ -104,6 +106,9 @@ class Culture:
         for language in self.languages:
             if not _LANGUAGE.fullmatch(language):
                 self._refuse("languages", language, "must be BCP-47, such as 'es', 'zh-Hant' or 'pt-BR'")
+        for name in self.other_names:
+            if not name or name != name.strip():
+                self._refuse("other_names", name, "must be text without surrounding spaces")
         for name in _LISTS:
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 self._refuse(name, getattr(self, name), "must not contain a value twice")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig.core.outcomes import Outcomes
+from culnig.core.questions import count_questions
 from culnig.errors import InputError, MismatchError, argument
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.results import adjusted, comparison, random_comparison
@@ -139,7 +140,7 @@ def _check_same_items(first: Evaluation, second: Evaluation, benchmark: str) -> 
             f"{first.folder} and {second.folder} do not hold the same items of {benchmark!r} ({len(ids[0])} "
             f"and {len(ids[1])} items, {len(set(ids[0]) & set(ids[1]))} ids in both); a paired comparison "
             f"needs both evaluated with the same {argument('split')}, {argument('limit')}, "
-            f"{argument('cultures')} and data"
+            f"{argument('sample')}, {argument('cultures')} and data"
         )
     prompts = [prompts_of(evaluation.results, benchmark) for evaluation in (first, second)]
     if problem := reason(*prompts, same_items=True, same_model=_same_layout(first, second)):
@@ -162,6 +163,6 @@ def _row(
         "condition": condition,
         "against": against,
         "n": len(after.correct),
-        "n_units": len(set(after.units)),
+        "n_questions": count_questions(after),
         **comparison(before, after, seed),
     }

@@ -6,7 +6,7 @@ its effect is large and its damage small; the Pareto front holds the doses that 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,10 @@ class Dose:
     """Mean fall over the other benchmarks. None without such a benchmark."""
     specificity: float | None
     """Effect − damage."""
+    n_questions: int
+    """Questions of the cultural benchmarks."""
+    n_damage_questions: int
+    """Questions of the other benchmarks."""
     best: bool
     """On the Pareto front: no other dose of this metric has more effect at no more damage, or less damage at
     no less effect."""
@@ -69,7 +73,19 @@ def _dose(rows: Sequence[dict[str, Any]], metric: str, cultural: Collection[str]
         effect=effect,
         damage=damage,
         specificity=effect - damage if effect is not None and damage is not None else None,
+        n_questions=sum(row["n_questions"] for row in rows if row["benchmark"] in cultural),
+        n_damage_questions=sum(row["n_questions"] for row in rows if row["benchmark"] not in cultural),
         best=False,
+    )
+
+
+def dose_questions(doses: Sequence[Mapping[str, Any]]) -> str:
+    """The questions that doses rest on, for a title; empty in evaluations of earlier versions."""
+    first = doses[0]
+    if "n_questions" not in first:
+        return ""
+    return (
+        f"; {first['n_questions']:,} questions for the effect, {first['n_damage_questions']:,} for the damage"
     )
 
 

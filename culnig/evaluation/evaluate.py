@@ -57,6 +57,7 @@ def evaluate(
     cultures: Sequence[str] = (),
     limit: int | None = None,
     per_culture: int | None = None,
+    sample: int | None = None,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     factors: float | Sequence[float] | None = None,
     mask: Mask = "scale",
@@ -84,9 +85,9 @@ def evaluate(
     allows; `prompt_date` (YYYY-MM-DD, by default today) is the date in prompts of chat templates that write
     one. Conditions: the unmasked model; each neuron set at each of `factors` (default 0; with `dose`, a
     series from 0 to 2) and `shares` (of its best neurons); and `random_baseline` random sets beside each,
-    matched by `baseline_match` and drawn with the seeds `seed`, `seed` + 1 …; `seed` is also that of the
-    resamples of all tests. `mask="mean"` or `"resample"` replaces activations by those in the prompts of
-    the run `means` instead. `matrix` compares how each culture's set affects every culture.
+    matched by `baseline_match` and drawn with the seeds `seed`, `seed` + 1 …; `seed` is also that of
+    `sample` and of the resamples of all tests. `mask="mean"` or `"resample"` replaces activations by those
+    in the prompts of the run `means` instead. `matrix` compares how each culture's set affects every culture.
 
     `max_new_tokens` limits written answers; `loading` holds the options of `load_model` for a model given by
     name. `resume` continues an interrupted evaluation. OutputExistsError if the folder is in use,
@@ -108,7 +109,9 @@ def evaluate(
     prepare_evaluation_folder(folder, overwrite=overwrite, resume=resume, inputs=inputs)
     stored = run_with_prompts(means)
     opened = sets.read()
-    chosen = read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
+    chosen = read_benchmarks(
+        benchmarks, data_dir, split, cultures, limit, per_culture, sample=sample, seed=seed, say=say
+    )
     bound = loaded_model(model, say, **loading)
     encoder = Encoder(bound, day)
     if skip_too_long:

@@ -90,21 +90,21 @@ def read_results(folder: Path) -> dict[str, Any]:
     return results
 
 
-_FIRST_EDITION = {"confidence": "p_gold"}
+_EARLIER_NAMES = {"confidence": "p_gold", "n_units": "n_questions"}
 """Keys and metrics of evaluations and comparisons of arms that were renamed."""
 
 
 def with_todays_names(value: Any) -> Any:
-    """A document of the first edition with the current keys and the current name `unmasked`."""
+    """A document of an earlier version with the current keys and the current name `unmasked`."""
     if isinstance(value, list):
         return [with_todays_names(inner) for inner in value]
     if not isinstance(value, dict):
         return value
-    renamed = {_FIRST_EDITION.get(key, key): with_todays_names(inner) for key, inner in value.items()}
+    renamed = {_EARLIER_NAMES.get(key, key): with_todays_names(inner) for key, inner in value.items()}
     if isinstance(renamed.get("condition"), str):
         renamed["condition"] = current_name(renamed["condition"])
     if isinstance(renamed.get("metric"), str):
-        renamed["metric"] = _FIRST_EDITION.get(renamed["metric"], renamed["metric"])
+        renamed["metric"] = _EARLIER_NAMES.get(renamed["metric"], renamed["metric"])
     return renamed
 
 

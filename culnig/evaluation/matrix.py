@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from culnig.core.statistics import holm, paired_difference
+from culnig.core.text import span
 from culnig.errors import InputError, command, option
 from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.evaluation.results import METRICS
@@ -89,6 +90,12 @@ class Selectivity:
             "related": self.related,
             "related_p": self.related_p,
         }
+
+
+def matrix_questions(matrix: Mapping[str, Any]) -> str:
+    """The questions that a matrix rests on, for its title; empty in evaluations of earlier versions."""
+    questions = matrix.get("n_questions")
+    return f"; {span(min(questions), max(questions))} questions of each culture" if questions else ""
 
 
 def masks_by_culture(conditions: Sequence[Condition]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from culnig import registry
+from culnig.cultures.spellings import culture_keys
 from culnig.errors import InputError, argument, check_at_least, check_choice, option
 from culnig.evaluation.conditions import DOSE_FACTORS, Mask
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
@@ -116,7 +116,7 @@ class SetChoice:
         sets = []
         for culture, own in self.choices:
             if culture is not None:
-                registry.check_cultures([culture])
+                (culture,) = culture_keys([culture])
             chosen = as_neuron_set(own)
             sets.append(
                 chosen if culture is None else replace(chosen, method={**chosen.method, "culture": culture})

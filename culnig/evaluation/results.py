@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from culnig.core.baselines import AgainstRandom, against_random
 from culnig.core.outcomes import Outcomes
+from culnig.core.questions import count_questions
 from culnig.core.statistics import (
     McNemar,
     PairedDifference,
@@ -150,7 +151,7 @@ def _row(
         "mask": condition.mask,
         "n_neurons": len(condition.flat),
         "n": len(outcomes.correct),
-        "n_units": len(set(outcomes.units)),
+        "n_questions": count_questions(outcomes),
         **dict.fromkeys(METRICS),
         **dict(zip(names, values_of(outcomes, names).mean(axis=1).tolist(), strict=True)),
         "calibration_error": calibration_error(outcomes) if outcomes.has_options else None,
@@ -206,9 +207,12 @@ def random_comparison(outcomes: Outcomes, random: Sequence[Outcomes], seed: int 
     return {name: as_json(result) for name, result in zip(names, compared, strict=True)}
 
 
+_KEYS = {"n_units": "n_questions"}
+
+
 def as_json(result: PairedDifference | AgainstRandom | McNemar) -> dict[str, Any]:
-    """As a JSON object; NaN, such as the interval of a single unit, is null."""
-    document = {name: _number(value) for name, value in asdict(result).items()}
+    """As a JSON object, where a unit is a question; NaN, such as the interval of a single one, is null."""
+    document = {_KEYS.get(name, name): _number(value) for name, value in asdict(result).items()}
     for name, value in document.items():
         if isinstance(value, tuple):
             document[name] = [_number(end) for end in value]

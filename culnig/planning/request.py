@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from culnig.benchmarks.base import ChosenItems
 from culnig.benchmarks.choosing import read_benchmarks
 from culnig.core.items import SplitChoice
+from culnig.core.questions import count_questions
 from culnig.core.sizes import parse_size
 from culnig.errors import ModelLoadError
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
@@ -40,6 +41,8 @@ def plan(
     cultures: Sequence[str] = (),
     limit: int | None = None,
     per_culture: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     device_memory: int | str | None = None,
     gpus: int = 1,
@@ -55,7 +58,12 @@ def plan(
     sustained TFLOP/s, for an estimate of the time. `note` in the result lists the assumptions.
     """
     names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
-    chosen = read_benchmarks(names, data_dir, split, cultures, limit, per_culture) if names else {}
+    chosen: Mapping[str, ChosenItems] = {}
+    notes: list[str] = []
+    if names:
+        chosen = read_benchmarks(
+            names, data_dir, split, cultures, limit, per_culture, sample=sample, seed=seed, say=notes.append
+        )
     machine = _machine(device_memory, gpus, tflops)
     bound = model_without_weights(model, **loading)
     if chosen:
@@ -75,7 +83,11 @@ def plan(
         quantize=loading.get("quantize"),
         checkpointing=gradient_checkpointing,
     )
-    return {**document, "note": note}
+    rows = [
+        {"benchmark": name, "n": len(own.items), "n_questions": count_questions(own.items)}
+        for name, own in chosen.items()
+    ]
+    return {**document, "benchmarks": rows, "note": "\n".join([*notes, *([note] if note else [])])}
 
 
 def _sizes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.outcomes import Outcomes
-from culnig.errors import InputError
+from culnig.core.questions import linked_questions
+from culnig.errors import InputError, argument
 
 Counts = NDArray[np.int64]
 """How often each item of a benchmark takes part, shape (item,), in file order."""
@@ -40,15 +41,15 @@ class ItemChoice:
             raise InputError("a half and a bootstrap resample cannot be combined; give only one of them")
 
     def record(self) -> dict[str, Any]:
-        """The choice as run.json records it."""
-        return asdict(self)
+        """The choice as run.json records it; earlier versions drew culture by culture, and no `drawn`."""
+        return {**asdict(self), **({"drawn": "whole questions"} if self.half or self.bootstrap else {})}
 
     def counts(self, outcomes: Outcomes) -> Counts:
         """How often each item counts.
 
-        Halves and resamples are drawn by whole questions (culture and question id), culture by culture: the
-        items of one question share most of their text and are not independent. The draw depends on the seed
-        and the questions alone, so target and control of the same questions get the same draw.
+        Halves and resamples are drawn by whole questions in all their cultures, among the questions that
+        share cultures. The draw depends on the seed and the questions alone, so target and control of the
+        same questions get the same draw. InputError if a culture has none of the drawn questions.
         """
         ids = outcomes.id.tolist()
         kept = np.array(
@@ -64,24 +65,29 @@ class ItemChoice:
         counts = kept.astype(np.int64)
         if not (self.half or self.bootstrap):
             return counts
-        for culture in dict.fromkeys(outcomes.culture[kept].tolist()):
-            rows = kept & (outcomes.culture == culture)
-            counts[rows] = self._drawn(culture, outcomes.question_id[rows].tolist())
+        cultures, questions = outcomes.culture[kept], outcomes.units[kept]
+        often: dict[str, int] = {}
+        for group in linked_questions(zip(cultures.tolist(), questions.tolist(), strict=True)):
+            often |= self._drawn(sorted(group))
+        counts[kept] = [often[question] for question in questions.tolist()]
+        left = set(outcomes.culture[counts > 0].tolist())
+        if missing := [culture for culture in dict.fromkeys(cultures.tolist()) if culture not in left]:
+            raise InputError(
+                f"{', '.join(missing)}: none of its questions was drawn; give another {argument('seed')}, or "
+                "score more questions"
+            )
         return counts
 
-    def _drawn(self, culture: str, questions: Sequence[str]) -> list[int]:
-        names = sorted(set(questions))
-        generator = np.random.default_rng([self.seed, *culture.encode()])
-        often: Mapping[str, int]
+    def _drawn(self, questions: Sequence[str]) -> dict[str, int]:
+        """How often each of the sorted questions is drawn."""
+        n, generator = len(questions), np.random.default_rng([self.seed, *questions[0].encode()])
         if self.half:
-            order = generator.permutation(len(names))
-            half = order[: (len(names) + 1) // 2] if self.half == 1 else order[(len(names) + 1) // 2 :]
-            chosen = set(half.tolist())
-            often = {name: int(number in chosen) for number, name in enumerate(names)}
+            order, middle = generator.permutation(n), (n + 1) // 2
+            drawn = np.zeros(n, dtype=np.int64)
+            drawn[order[:middle] if self.half == 1 else order[middle:]] = 1
         else:
-            drawn = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
-            often = dict(zip(names, drawn.tolist(), strict=True))
-        return [often[question] for question in questions]
+            drawn = np.bincount(generator.integers(n, size=n), minlength=n)
+        return dict(zip(questions, drawn.tolist(), strict=True))
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from culnig.core.neurons import parse_layers
 from culnig.core.progress import Progress, Task, no_progress
 from culnig.core.sizes import parse_size
+from culnig.cultures.spellings import culture_keys
 from culnig.reanalysis.choice import ItemChoice
 from culnig.reanalysis.reduce import Reducer, Reduction
 from culnig.store.compression import Compression
@@ -45,6 +46,8 @@ def reduce(
 
     InputError if `run` stores too little or a choice is impossible, OutputExistsError if `out` is in use.
     """
+    stored = run if isinstance(run, Run) else Run(Path(run))
+    in_run = list(dict.fromkeys(name for own in stored.benchmarks.values() for name in own.cultures))
     reduction = Reduction(
         aggregator=aggregator,
         confidence=confidence,
@@ -53,14 +56,14 @@ def reduce(
         layers=parse_layers(layers) if isinstance(layers, str) else tuple(layers or ()),
         benchmarks=tuple(benchmarks),
         items=ItemChoice(
-            *(tuple(cultures), tuple(without_cultures), tuple(items), tuple(without_items)),
+            *(culture_keys(cultures, in_run), culture_keys(without_cultures, in_run)),
+            *(tuple(items), tuple(without_items)),
             half=half,
             bootstrap=bootstrap,
             seed=seed,
         ),
         level=level,
     )
-    stored = run if isinstance(run, Run) else Run(Path(run))
     reducer = Reducer(stored, reduction, parse_size(memory, base=1024))
     task = Task(progress, "reduce", reducer.n_steps)
     return reducer.write(Path(out), overwrite=overwrite, compression=compression, progress=task.advance)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.items import Role
+from culnig.core.questions import count_questions
 from culnig.errors import InputError, StoreError, argument, option
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.store import schema
@@ -73,6 +74,7 @@ def benchmark_rows(run: Run) -> list[dict[str, Any]]:
                 "split": stored.split,
                 "n_cultures": len(stored.cultures),
                 "n": stored.n_items,
+                "n_questions": count_questions(outcomes) if answered else None,
                 **{name: float(np.mean(values)) if answered else None for name, values in metrics.items()},
             }
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from culnig.core.text import counted
+from culnig.core.questions import count_questions
+from culnig.core.text import counted, span
+from culnig.evaluation.stored import Evaluation
 from culnig.reporting.sources import Sources
-from culnig.reporting.summary import span
 from culnig.reporting.tables import Table
+from culnig.store.run import Run
 
 CITATION = "Yamamoto et al. 2026, arXiv 2510.08284"
 
@@ -37,7 +39,8 @@ def methods_text(sources: Sources) -> str:
         sentences.append(
             f"We scored {run.layout.n_neurons:,} neurons of {run.model} on "
             + ", ".join(
-                f"{each.name} ({each.n_items:,} items, {each.role})" for each in run.benchmarks.values()
+                f"{each.name} ({each.n_items:,} items{_of_questions(run, each.name)}, {each.role})"
+                for each in run.benchmarks.values()
             )
             + f". A neuron's score on an item is the {settings.get('aggregator', 'max')} over the prompt's "
             "tokens of its activation times the gradient of the correct answer's probability, weighted by "
@@ -58,9 +61,11 @@ def methods_text(sources: Sources) -> str:
         sentences.append(
             f"We evaluated on {', '.join(evaluation.benchmarks)} with the neurons' activations "
             f"{_masked(settings)}, and with {settings.get('random_baseline', 0)} random baselines matched by "
-            "module and layer. The independent unit is the question: p-values come from permutation tests "
-            "that flip whole questions, 95 % intervals from a bootstrap over questions, and p-values are "
-            "adjusted for several benchmarks by Holm's method."
+            "module and layer. The independent unit is the question"
+            f"{_questions_of(evaluation)}: p-values come from permutation tests that flip whole questions, "
+            "95 % intervals from the t distribution and errors clustered by question; those against random "
+            "baselines are a prediction t over the random sets. p-values are adjusted for several benchmarks "
+            "by Holm's method."
         )
     for document in sources.arms:
         trained, settings = document["arms"][0], document["arms"][0]["settings"]
@@ -72,6 +77,17 @@ def methods_text(sources: Sources) -> str:
             "An arm's result on an item is the mean over its seeds; the independent unit is the question."
         )
     return " ".join(sentences)
+
+
+def _of_questions(run: Run, benchmark: str) -> str:
+    n_questions = count_questions(run.outcomes(benchmark))  # imported scores come without answers
+    return f" of {counted(n_questions, 'question')}" if n_questions else ""
+
+
+def _questions_of(evaluation: Evaluation) -> str:
+    """How many questions each benchmark has, in brackets."""
+    n_questions = {row["benchmark"]: row["n_questions"] for row in evaluation.rows}
+    return f" ({', '.join(f'{n:,} in {name}' for name, n in n_questions.items())})"
 
 
 def _masked(settings: dict[str, Any]) -> str:

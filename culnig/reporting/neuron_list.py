@@ -157,8 +157,8 @@ def document(listed: Sequence[Listed], questions: Questions) -> dict[str, Any]:
     }
 
 
-def table(listed: Sequence[Listed], questions: Questions) -> Table:
-    """The list as a table."""
+def table(listed: Sequence[Listed], questions: Questions, basis: str) -> Table:
+    """The list as a table; `basis` names the scores and what they rest on."""
     extras: list[str] = list(dict.fromkeys(name for each in listed for name in each.extra))
 
     def row(each: Listed) -> tuple[Cell, ...]:
@@ -177,7 +177,8 @@ def table(listed: Sequence[Listed], questions: Questions) -> Table:
 
     return Table(
         "neurons",
-        "Neurons with the culture of their highest score and the items and words that raise it",
+        "Neurons with the culture of their highest score and the items and words that raise it"
+        + (f" ({basis})" if basis else ""),
         ("set", "rank", "module", "layer", "index", "score", "culture", *extras, "raised by"),
         [row(each) for each in listed],
         ("", "", "", "", "", ".3e", "", *[".3g"] * len(extras)),

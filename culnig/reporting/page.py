@@ -73,7 +73,9 @@ class Report:
     def tables(self) -> list[Table]:
         """All tables of the report; their names are unique."""
         shown = [panel.table for section in self.sections for panel in section.panels if panel.table]
-        return [*shown, *([table(self.listed, self.questions)] if self.listed else []), *self.about]
+        basis = "; ".join(profile.basis for profile in self.profiles)
+        neurons = [table(self.listed, self.questions, basis)] if self.listed else []
+        return [*shown, *neurons, *self.about]
 
     def html(self) -> str:
         """The page."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.questions import count_questions
+from culnig.core.text import counted
 from culnig.errors import SelectionError
 from culnig.selection.tables import Roles, choose_roles
 from culnig.store import schema
@@ -26,6 +28,8 @@ class Profile:
     cultures: tuple[str, ...]
     n_items: tuple[int, ...]
     """Items of each culture."""
+    n_questions: int
+    """Independent questions; 0 if unknown, as in imported scores."""
     modules: tuple[str, ...]
     layers: NDArray[np.float64]
     """Σ of the positive scores, shape (culture, module, layer)."""
@@ -40,6 +44,12 @@ class Profile:
     def difference(self) -> str:
         """Name of the score: target − control, or the target alone."""
         return self.target if self.control is None else f"{self.target} − {self.control}"
+
+    @property
+    def basis(self) -> str:
+        """The score and how many questions it rests on, for the captions of tables."""
+        over = f"; {counted(self.n_questions, 'question')}" if self.n_questions else ""
+        return f"{self.difference}{over}"
 
 
 def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> Profile:
@@ -72,6 +82,7 @@ def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> P
         control=None if control is None else control.name,
         cultures=target.cultures,
         n_items=target.items_of_culture,
+        n_questions=count_questions(run.outcomes(target.name)),
         modules=layout.modules,
         layers=layers,
         correlation=_correlation(sums, products, layout.n_neurons),

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from culnig import registry
-from culnig.core.items import Item
+from culnig.core.items import Split
+from culnig.core.questions import count_questions
 from culnig.errors import EnvironmentProblem, UnknownNameError
 from culnig.models.embedded import INSTALL_COMMAND, embedded_model_file
 from culnig.scorers.base import GRADIENT_ACTIVATION
@@ -46,23 +47,25 @@ def list_benchmarks() -> list[dict[str, Any]]:
 
 
 def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -> dict[str, Any]:
-    """Read a benchmark (a name or a file); return counts per culture and split, and the first items."""
+    """Read a benchmark (a name or a file); return counts of items and questions, and the first items."""
     chosen = registry.benchmark(str(benchmark))
-    counts: Counter[tuple[str, str]] = Counter()
-    items: list[Item] = []
-    for item in chosen.read(None if data_dir is None else Path(data_dir)):
-        counts[item.culture, item.split] += 1
-        if len(items) < SHOWN_ITEMS:
-            items.append(item)
+    items = list(chosen.read(None if data_dir is None else Path(data_dir)))
+    counts = Counter((item.culture, item.split) for item in items)
     cultures = [
         {"culture": culture, "identify": counts[culture, "identify"], "test": counts[culture, "test"]}
-        for culture in dict.fromkeys(culture for culture, _ in counts)
+        for culture in dict.fromkeys(item.culture for item in items)
     ]
+    of_split = {
+        split: count_questions(item for item in items if item.split == split) for split in get_args(Split)
+    }
     return {
         "benchmark": chosen.name,
         "role": chosen.role,
+        "n": len(items),
+        "n_questions": count_questions(items),
+        "questions_of_split": of_split,
         "cultures": cultures,
-        "items": [asdict(item) for item in items],
+        "items": [asdict(item) for item in items[:SHOWN_ITEMS]],
     }
 
 

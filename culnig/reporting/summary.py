@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from culnig.core.text import counted
+from culnig.core.questions import count_by_culture, count_questions
+from culnig.core.text import counted, span
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.stored import Evaluation
 from culnig.evaluation.verdicts import LEVEL, adjusted_p, beyond_random, rank_text
@@ -70,11 +71,6 @@ def _names(sets: Sequence[NeuronSet]) -> str:
     """Names of sets; of many, only the first two and the number of the others."""
     names = [neurons.name for neurons in sets]
     return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more sets"
-
-
-def span(low: int, high: int) -> str:
-    """A range of counts, such as `3 to 7`, or a single count."""
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _signed(value: float) -> str:
@@ -176,11 +172,17 @@ def _of_inputs(sources: Sources) -> Iterator[str]:
     for run in sources.runs:
         yield from map(str, run_warnings(run))
         for stored in run.with_role("target"):
-            fewest = min(stored.items_of_culture, default=0)
+            outcomes = run.outcomes(stored.name)
+            of_cultures = list(count_by_culture(outcomes).values())
+            fewest = min(of_cultures or stored.items_of_culture, default=0)  # imported scores: only items
             if fewest < FEW_QUESTIONS:
+                unit = "question" if of_cultures else "item"
+                of = (
+                    f" of {counted(count_questions(outcomes), 'independent question')}" if of_cultures else ""
+                )
                 yield (
-                    f"Few items: {stored.name} in {run.folder.name} has {stored.n_items:,} items, for some "
-                    f"cultures only {fewest}. Their scores are based on few items."
+                    f"Few {unit}s: {stored.name} in {run.folder.name} has {stored.n_items:,} items{of}, for "
+                    f"some cultures only {counted(fewest, unit)}. Their scores rest on few {unit}s."
                 )
         if not run.with_role("control"):
             yield (
@@ -198,6 +200,12 @@ def _of_sets(sets: Sequence[NeuronSet]) -> Iterator[str]:
         yield (
             f"The stability of {_names(untested)} was not tested; select with --stability to "
             "see how much of the selection is chance."
+        )
+    welch = [s for s in sets if any(t.get("repeats_questions") for t in s.method.get("significance", ()))]
+    if welch:
+        yield (
+            f"Welch's test of {_names(welch)} takes the items of a question as independent, so its p-values "
+            "are too small; score with --level item to permute questions."
         )
     for neurons in sets:
         yield from _of_stability(neurons)
@@ -270,11 +278,11 @@ def _loses_format(row: dict[str, Any]) -> bool:
 
 
 def _of_benchmark(row: dict[str, Any]) -> Iterator[str]:
-    if row["n_units"] < FEW_QUESTIONS:
+    if row["n_questions"] < FEW_QUESTIONS:
         yield (
             f"Small sample: {row['benchmark']} has {row['n']:,} items of "
-            f"{counted(row['n_units'], 'independent question')}; intervals are wide, and effects of a few "
-            "points cannot be detected."
+            f"{counted(row['n_questions'], 'independent question')}; intervals are wide, and effects of a "
+            "few points cannot be detected."
         )
 
 

@@ -19,6 +19,7 @@ from culnig.scorers.base import Scorer
 from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
+from culnig.scoring.question_halves import HALVINGS, WHOLE_QUESTIONS, Halving
 from culnig.scoring.scaling import is_narrow
 from culnig.scoring.scoring import ScoreSettings, Scoring
 from culnig.store import schema
@@ -142,9 +143,10 @@ def score_portions(
         if writer.finished:
             return
         portions: dict[str, int] = {}
+        halving = HALVINGS[record["settings"]["halves"]] if run_settings.halves else None
         index = 0
         for name, chosen in benchmarks.items():
-            scoring = _scoring(bound, encoded[name], chosen, settings, run_settings)
+            scoring = _scoring(bound, encoded[name], chosen, settings, run_settings, halving)
             portions[name] = len(scoring.portions)
             for number in range(portions[name]):
                 if processes.takes(index):
@@ -167,6 +169,7 @@ def _scoring(
     chosen: ChosenItems,
     settings: ScoreSettings,
     run_settings: RunSettings,
+    halving: Halving | None,
 ) -> Scoring:
     return Scoring(
         bound,
@@ -175,7 +178,7 @@ def _scoring(
         settings,
         gradient_checkpointing=run_settings.gradient_checkpointing,
         scorers=run_settings.scorers,
-        halves=run_settings.halves,
+        halving=halving,
     )
 
 
@@ -193,14 +196,18 @@ def _keep_earlier_check(folder: Path, record: dict[str, Any]) -> None:
 def _accept_first_edition(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The request as the run of an earlier version in the folder has it, which records no prompts.
 
-    Also accepts a finished run of the first edition whose prompts shared their prefixes. MismatchError if
-    such a run is unfinished: its other items would be scored in other batches.
+    A run whose halves are those of an earlier version keeps them. Also accepts a finished run of the first
+    edition whose prompts shared their prefixes. MismatchError if such a run is unfinished: its other items
+    would be scored in other batches.
     """
     if not (folder / schema.RUN_FILE).exists():
         return record
     stored = read_run_record(folder)
     record = as_recorded(record, stored)
-    if not stored.get("settings", {}).get("prefix_sharing"):
+    settings = stored.get("settings", {})
+    if settings.get("halves") is True and "halves" in record["settings"]:
+        record = {**record, "settings": {**record["settings"], "halves": True}}
+    if not settings.get("prefix_sharing"):
         return record
     if (folder / schema.SCORES_FILE).exists():
         return {**record, "settings": {**record["settings"], "prefix_sharing": True}}
@@ -315,7 +322,7 @@ def _record(
     if run_settings.scorers:
         stored["scorers"] = [scorer.name for scorer in run_settings.scorers]
     if run_settings.halves:
-        stored["halves"] = True
+        stored["halves"] = WHOLE_QUESTIONS
     if is_narrow(bound.model):
         stored["target_scaling"] = "power of two"  # float16 portions of earlier versions do not fit these
     if run_settings.level == "item":

@@ -32,7 +32,7 @@ from culnig.scoring.capture import Capture
 from culnig.scoring.checkpointing import checkpointed
 from culnig.scoring.keepers import Keeper
 from culnig.scoring.portions import MOST_PORTIONS, split_batches
-from culnig.scoring.question_halves import half_of_items
+from culnig.scoring.question_halves import Halving
 from culnig.scoring.targets import BatchPasses
 
 
@@ -73,11 +73,11 @@ class Scoring:
         *,
         gradient_checkpointing: bool = False,
         scorers: Sequence[Scorer] = (),
-        halves: bool = False,
+        halving: Halving | None = None,
     ) -> None:
         """`gradient_checkpointing` takes less memory and more time, and gives the same scores.
 
-        `scorers` are those beside gradient × activation. With `halves` a portion holds items of one half of
+        `scorers` are those beside gradient × activation. With `halving` a portion holds items of one half of
         the questions only (`question_halves`).
         """
         self._scorers = scorers
@@ -90,18 +90,18 @@ class Scoring:
         self.portions: list[range] = []
         self.half_of_portion: list[int | None] = []
         """Which half of the questions a portion holds, 1 or 2; None for both."""
-        for half, numbers in self._halves(halves):
+        for half, numbers in self._halves(halving):
             batches = make_batches([encoded[number] for number in numbers], settings.token_budget)
             most = MOST_PORTIONS if half is None else MOST_PORTIONS // 2
             self.portions += split_batches(len(batches), most, len(self.batches))
             self.batches += [batch.renumbered(numbers) for batch in batches]
             self.half_of_portion += [half] * (len(self.portions) - len(self.half_of_portion))
 
-    def _halves(self, halves: bool) -> list[tuple[int | None, Sequence[int]]]:
+    def _halves(self, halving: Halving | None) -> list[tuple[int | None, Sequence[int]]]:
         """Indices of the items that are batched together: all, or those of each half that has any."""
-        if not halves:
+        if halving is None:
             return [(None, range(len(self._items)))]
-        half_of = half_of_items(self._items)
+        half_of = halving(self._items)
         by_half = [(half, np.flatnonzero(half_of == half).tolist()) for half in (1, 2)]
         return [(half, numbers) for half, numbers in by_half if numbers]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
+from culnig.core.questions import count_by_culture, count_questions
 from culnig.errors import SelectionError, argument, check_at_least, check_choice, option
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.tables import Roles, SelectionTables
@@ -116,11 +117,18 @@ class Selection:
             left_out(kind, resampled_tables(items, without), chosen, self.select),
         ]
         level = {} if evidence.stable is None else {"level": evidence.stable}
-        return with_stability(chosen, agreements, frequency, rule=evidence.stable is not None, **level)
+        return with_stability(
+            chosen,
+            agreements,
+            frequency,
+            n_questions=self._n_questions(),
+            rule=evidence.stable is not None,
+            **level,
+        )
 
     def _halved(self, chosen: NeuronSet, evidence: Evidence) -> NeuronSet:
         """Stability from stored halves, where the run has no item scores of the scorer."""
-        from culnig.selection.halves import half_tables
+        from culnig.selection.halves import half_kind, half_tables
         from culnig.selection.stability import split_half, with_agreement
 
         if evidence.stable is not None:
@@ -128,7 +136,9 @@ class Selection:
                 f"{argument('stable')} counts resamples, which need item scores of gradient × activation; "
                 f"score it again with {option('level', 'item')}, or use {option('stability')}"
             )
-        return with_agreement(chosen, [split_half([half_tables(self.run, self.roles)], self.select)])
+        drawn = half_kind(self.run)
+        agreement = split_half([half_tables(self.run, self.roles)], self.select, drawn)
+        return with_agreement(chosen, [agreement], self._n_questions())
 
     def _tested(self, chosen: NeuronSet, evidence: Evidence) -> NeuronSet:
         """Tests a culture against both where there is a control; the one that `against` names is the rule."""
@@ -171,6 +181,7 @@ class Selection:
             p = p_values(self.run, self.roles, contrast, positions)
             uncertain = uncertain_tails(self.run, self.roles, contrast, positions, p)
             details["uncertain_tails"] = int(uncertain[np.searchsorted(positions, flat)].sum())
+            details["repeats_questions"] = self._repeats_questions(contrast)
         return with_significance(
             chosen,
             flat,
@@ -182,8 +193,22 @@ class Selection:
             details=details,
         )
 
+    def _repeats_questions(self, contrast: Contrast) -> bool:
+        """Whether several of the target items that are compared belong to one question."""
+        outcomes = self.run.outcomes(self.roles.target.name)
+        cultures = [
+            c for c, weight in zip(self.roles.target.cultures, contrast.target, strict=True) if weight
+        ]
+        asked = [
+            unit
+            for unit, culture in zip(outcomes.units, outcomes.culture, strict=True)
+            if culture in cultures
+        ]
+        return len(set(asked)) < len(asked)
+
     def _n_questions(self) -> int | None:
         """Questions of the target, in the culture where there is one; None for imported scores."""
         outcomes = self.run.outcomes(self.roles.target.name)
-        own = outcomes.units if self.culture is None else outcomes.units[outcomes.culture == self.culture]
-        return len(set(own)) or None
+        if self.culture is None:
+            return count_questions(outcomes) or None
+        return count_by_culture(outcomes).get(self.culture)

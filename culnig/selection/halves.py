@@ -39,6 +39,13 @@ def half_tables(run: Run, roles: Roles) -> tuple[SelectionTables, SelectionTable
     return tables(0), tables(1)
 
 
+def half_kind(run: Run) -> str:
+    """What the stored halves rest on, for the tables."""
+    if run.record["settings"].get("halves") is True:
+        return "split half of each culture's questions, as an earlier version stored them"
+    return "split half"
+
+
 def _halves(run: Run, stored: StoredBenchmark) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Culture scores (culture, neuron) of both halves of a benchmark."""
     n_first, first = run.first_half(stored.name)

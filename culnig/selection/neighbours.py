@@ -82,8 +82,7 @@ def select_crispr(
 
     Needs the scorer `crispr` in the run. `top` is the share of the pool to keep.
     """
-    tables = _tables(run, "crispr", target)
-    return written(select_by_scorer(tables, "crispr", culture, TopSettings(top, pool)), out, overwrite, run)
+    return written(_by_scorer(run, "crispr", culture, target, TopSettings(top, pool)), out, overwrite, run)
 
 
 def select_ig(
@@ -100,8 +99,7 @@ def select_ig(
 
     Needs the scorer `integrated-gradients` in the run. `top` is the share of the pool to keep.
     """
-    tables = _tables(run, "ig", target)
-    return written(select_by_scorer(tables, "ig", culture, TopSettings(top, pool)), out, overwrite, run)
+    return written(_by_scorer(run, "ig", culture, target, TopSettings(top, pool)), out, overwrite, run)
 
 
 def sets_by_scorer(
@@ -122,6 +120,15 @@ def sets_by_scorer(
     settings = TopSettings(top, pool)
     sets = {culture: select_by_scorer(tables, method, culture, settings) for culture in chosen}
     return written_each(sets, files, overwrite, run)
+
+
+def _by_scorer(
+    run: Run | Path | str, method: str, culture: str | None, target: str | None, settings: TopSettings
+) -> NeuronSet:
+    tables = _tables(run, method, target)
+    if culture is not None:
+        (culture,) = known_cultures((culture,), tables.cultures)
+    return select_by_scorer(tables, method, culture, settings)
 
 
 def _tables(run: Run | Path | str, method: str, target: str | None) -> SelectionTables:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from culnig.core.text import file_names
+from culnig.cultures.spellings import culture_keys
 from culnig.errors import (
     InputError,
     SelectionError,
-    UnknownNameError,
     argument,
     check_choice,
     option,
@@ -108,7 +108,8 @@ def select_specific(
     """
     if culture == ALL:
         raise InputError(f"{ALL!r} is not a single culture; select_specific_sets returns one set per culture")
-    return written(select_specific_sets(run, (culture,), **options)[culture], out, overwrite, run)
+    (chosen,) = select_specific_sets(run, (culture,), **options).values()
+    return written(chosen, out, overwrite, run)
 
 
 def select_specific_sets(
@@ -191,11 +192,7 @@ def select_random(
 def known_cultures(asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """The cultures asked for, each once; UnknownNameError for a culture that the run does not have."""
     asked = (asked,) if isinstance(asked, str) else asked
-    chosen = tuple(known if ALL in asked else dict.fromkeys(asked))
-    for culture in chosen:
-        if culture not in known:
-            raise UnknownNameError("culture of this run:", culture, known)
-    return chosen
+    return tuple(known) if ALL in asked else culture_keys(asked, known)
 
 
 def set_files(folder: Path, cultures: Sequence[str], overwrite: bool, run: Run | Path | str) -> list[Path]:

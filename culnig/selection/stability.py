@@ -56,9 +56,11 @@ def agreement(kind: str, pairs: Iterable[tuple[NeuronSet, NeuronSet]]) -> Agreem
     )
 
 
-def split_half(halves: Iterable[tuple[SelectionTables, SelectionTables]], select: Select) -> Agreement:
+def split_half(
+    halves: Iterable[tuple[SelectionTables, SelectionTables]], select: Select, kind: str = "split half"
+) -> Agreement:
     """Agreement of the selections from two halves of the items."""
-    return agreement("split half", ((select(first), select(second)) for first, second in halves))
+    return agreement(kind, ((select(first), select(second)) for first, second in halves))
 
 
 def left_out(kind: str, tables: Iterable[SelectionTables], chosen: NeuronSet, select: Select) -> Agreement:
@@ -78,9 +80,11 @@ def bootstrapped(
     return agreement("bootstrap", pairs), counts / max(1, len(resampled))
 
 
-def with_agreement(chosen: NeuronSet, agreements: list[Agreement]) -> NeuronSet:
+def with_agreement(
+    chosen: NeuronSet, agreements: list[Agreement], n_questions: int | None = None
+) -> NeuronSet:
     """The set with its agreements, where halves instead of resamples give no frequencies."""
-    summary = {"agreement": [asdict(each) for each in agreements]}
+    summary = {"n_questions": n_questions, "agreement": [asdict(each) for each in agreements]}
     return replace(chosen, method={**chosen.method, "stability": summary})
 
 
@@ -89,16 +93,21 @@ def with_stability(
     agreements: list[Agreement],
     frequency: NDArray[np.float64],
     *,
+    n_questions: int | None = None,
     level: float = 0.8,
     rule: bool = False,
 ) -> NeuronSet:
-    """The set with its frequencies and agreements; with `rule`, only the neurons of at least that `level`."""
+    """The set with its frequencies and agreements; with `rule`, only the neurons of at least that `level`.
+
+    `n_questions` are the questions that were drawn from.
+    """
     if not 0 < level <= 1:
         raise SelectionError(
             f"{option('stable', level)} is not a share of the resamples; give a number above 0 and up to 1"
         )
     stable = frequency >= level
     summary: dict[str, Any] = {
+        "n_questions": n_questions,
         "agreement": [asdict(each) for each in agreements],
         "level": level,
         "selected": len(chosen.neurons),

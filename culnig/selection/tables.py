@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from culnig.core.items import Role
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout
+from culnig.core.questions import count_questions
 from culnig.errors import MismatchError, SelectionError, UnknownNameError, argument, option
 from culnig.store import schema
 from culnig.store.prompts import prompts_of, reason
@@ -83,6 +84,9 @@ class Roles:
             **({} if run.scorer is None else {"scorer": run.scorer}),
             "benchmarks": {role: stored.name for role, stored in used.items()},
             "n_items": {role: stored.n_items for role, stored in used.items()},
+            "n_questions": {
+                role: count_questions(run.outcomes(stored.name)) or None for role, stored in used.items()
+            },
             "splits": {role: stored.split for role, stored in used.items()},
         }
 

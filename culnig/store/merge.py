@@ -38,6 +38,9 @@ from culnig.store.run import Run
 from culnig.store.sums import add_benchmark
 from culnig.store.writer import RunWriter
 
+SAMPLE = "sample"
+"""Key of the draw in the record of a benchmark (`culnig.benchmarks.sampling`)."""
+
 _PORTIONS_APART = 1000
 """Portions of the k-th run are renumbered from k times this."""
 
@@ -145,6 +148,7 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
                 "role": answered[0][0].benchmarks[name].role,
                 "n_items": sum(len(o.id) for _, o in answered),
                 **_prompts([run for run, _ in answered], name),
+                **_sample(answered[0][0], name),
             }
             for name, answered in answers.items()
         },
@@ -161,6 +165,12 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
                 _add_runs(benchmarks.create_group(name), name, answered, runs[0].layout.n_neurons)
         writer.complete()
     return Run(target)
+
+
+def _sample(run: Run, name: str) -> dict[str, Any]:
+    """How the questions of a benchmark were drawn, if they were."""
+    own = run.record["benchmarks"].get(name, {})
+    return {SAMPLE: own[SAMPLE]} if own.get(SAMPLE) else {}
 
 
 def _prompts(runs: Sequence[Run], name: str) -> dict[str, Any]:
@@ -186,6 +196,7 @@ def _check_together(runs: Sequence[Run]) -> None:
         if problems:
             raise MismatchError(f"{run.folder} does not fit {first.folder}: {'; '.join(problems)}")
         _check_prompts(run, first)
+        _check_samples(run, first)
         for name in run.benchmarks.keys() & first.benchmarks.keys():
             roles = run.benchmarks[name].role, first.benchmarks[name].role
             if roles[0] != roles[1]:
@@ -204,6 +215,26 @@ def _check_prompts(run: Run, first: Run) -> None:
                 raise MismatchError(
                     f"{name!r} of {run.folder} does not fit {other!r} of {first.folder}: {problem}"
                 )
+
+
+def _check_samples(run: Run, first: Run) -> None:
+    """MismatchError where questions of one benchmark, or of target and control, were drawn differently."""
+    for name, own in run.benchmarks.items():
+        for other, theirs in first.benchmarks.items():
+            together = name == other or {own.role, theirs.role} == {"target", "control"}
+            drawn = _sample(run, name), _sample(first, other)
+            if together and drawn[0] != drawn[1]:
+                raise MismatchError(
+                    f"{name!r} of {run.folder} does not fit {other!r} of {first.folder}: one has "
+                    f"{_drawn_text(drawn[0])}, the other {_drawn_text(drawn[1])}; score both with the same "
+                    f"{argument('sample')} and {argument('seed')}"
+                )
+
+
+def _drawn_text(drawn: dict[str, Any]) -> str:
+    if not drawn:
+        return "questions that were not drawn"
+    return f"{drawn[SAMPLE]['n_questions']} questions drawn with seed {drawn[SAMPLE]['seed']}"
 
 
 def _check_no_overlap(name: str, answered: Sequence[tuple[Run, Outcomes]]) -> None:

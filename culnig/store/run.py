@@ -165,7 +165,7 @@ class Run:
         return added
 
     def first_half(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Items in the first half of each culture's questions, (culture,), and their Σw (culture, neuron).
+        """Items in the first half of the questions, (culture,), and their Σw (culture, neuron).
 
         StoreError if the run does not keep it.
         """

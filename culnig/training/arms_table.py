@@ -139,7 +139,7 @@ _CSV = ("arm", "against", "benchmark", "kind", "metric", "before", "after")
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write changes and contrasts as CSV; `against` is empty where it is the untrained model."""
-    columns = (*_CSV, "change", "low", "high", "p_value", "p_holm", "seeds_low", "seeds_high")
+    columns = (*_CSV, "n_questions", "change", "low", "high", "p_value", "p_holm", "seeds_low", "seeds_high")
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -149,6 +149,7 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             csv_row(
                 [
                     *(row.get(name) for name in _CSV),
+                    change["n_questions"],
                     *(change["effect"], *change["interval"], change["p_value"], row["p_holm"]),
                     *(min(seeds), max(seeds)),
                 ]

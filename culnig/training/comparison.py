@@ -52,6 +52,7 @@ def compare_arms(
     cultures: Sequence[str] = (),
     limit: int | None = None,
     per_culture: int | None = None,
+    sample: int | None = None,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     resume: bool = False,
     overwrite: bool = False,
@@ -74,14 +75,18 @@ def compare_arms(
         overwrite=overwrite,
         options=options,
     )
-    evaluated = read_benchmarks((task,), data_dir, split, limit=limit)
-    if benchmarks:
-        evaluated |= read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture)
-    rescored = read_benchmarks(rescore, data_dir, "identify", cultures, limit, per_culture) if rescore else {}
-    first = training.processes.is_first
+    first, settings = training.processes.is_first, training.settings
     say = say if first else say_nothing
+    draw: dict[str, Any] = {"sample": sample, "seed": settings.seed, "say": say}
+    evaluated = read_benchmarks((task,), data_dir, split, limit=limit, **draw)
+    if benchmarks:
+        evaluated |= read_benchmarks(benchmarks, data_dir, split, cultures, limit, per_culture, **draw)
+    rescored = (
+        read_benchmarks(rescore, data_dir, "identify", cultures, limit, per_culture, **draw)
+        if rescore
+        else {}
+    )
     bound, encoder, encoded = training.load(model, say)
-    settings = training.settings
     return run_comparison(
         bound,
         Comparison(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from culnig.benchmarks.base import ChosenItems
 from culnig.benchmarks.choosing import read_benchmarks
 from culnig.core.items import Item, SplitChoice
 from culnig.core.neurons import Layout
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
+from culnig.core.questions import count_questions
 from culnig.errors import InputError, argument
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.inference.encoding import Encoder
@@ -39,6 +41,7 @@ def audit(
     cultures: Sequence[str] = (),
     limit: int | None = None,
     per_culture: int | None = None,
+    sample: int | None = None,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     top: int = 20,
     aggregator: str = "max",
@@ -53,8 +56,8 @@ def audit(
     `aggregator` is that of the run the set was selected from. `prompt_date` (YYYY-MM-DD, by default today) is
     the date in prompts of chat templates that write one. The result has `neurons` (score, linear
     estimate and exact effect of each), `correlations` (Spearman's rho with its interval; None if it is
-    undefined), `n_items`, and `low`: whether the scores rank the effects badly. InputError for a `top` larger
-    than the set and for benchmarks that are not targets with answer labels.
+    undefined), `n_items`, `n_questions`, and `low`: whether the scores rank the effects badly. InputError for
+    a `top` larger than the set and for benchmarks that are not targets with answer labels.
     """
     chosen, day = as_neuron_set(neurons), chosen_date(prompt_date)
     if not 2 <= top <= len(chosen.neurons):
@@ -62,7 +65,11 @@ def audit(
             f"{argument('top')} is {top}, but {chosen.name!r} holds {len(chosen.neurons)} neurons; give a "
             f"number from 2 to {len(chosen.neurons)}"
         )
-    items = _items(benchmarks, data_dir, split, cultures, limit, per_culture)
+    items = _items(
+        read_benchmarks(
+            benchmarks, data_dir, split, cultures, limit, per_culture, sample=sample, seed=seed, say=say
+        )
+    )
     best = replace(chosen, neurons=chosen.neurons[:top], scores=chosen.scores[:top], columns={})
     bound = loaded_model(model, say, **loading)
     flat = best.flat(bound.layout)
@@ -72,19 +79,12 @@ def audit(
     result = linearisation.audit(
         *(bound, items, flat, random, settings, task.advance), encoder=Encoder(bound, day)
     )
-    return {"n_items": len(items), **_document(result, bound.layout)}
+    counts = {"n_items": len(items), "n_questions": count_questions(items)}
+    return {**counts, **_document(result, bound.layout)}
 
 
-def _items(
-    benchmarks: Sequence[str] | str,
-    data_dir: Path | str | None,
-    split: SplitChoice,
-    cultures: Sequence[str],
-    limit: int | None,
-    per_culture: int | None,
-) -> list[Item]:
-    names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
-    chosen = read_benchmarks(names, data_dir, split, cultures, limit, per_culture)
+def _items(chosen: Mapping[str, ChosenItems]) -> list[Item]:
+    """All items; InputError for benchmarks that are no targets or have no answer labels."""
     for name, benchmark_items in chosen.items():
         if benchmark_items.role != "target":
             raise InputError(

@@ -131,7 +131,7 @@ def test_halves_kept_at_culture_level_are_compared(culnig, halves_run, tmp_path,
     file = tmp_path / "general.neurons.json"
     told = culnig("select", "general", halves_run, *options, "-o", file)
     assert told.code == 0, told.err
-    assert "split half: Jaccard" in told.out
+    assert "split half (4 questions): Jaccard" in told.out
     assert "in 1), by chance" in told.out
     stability = read_neuron_set(file).method["stability"]
     assert [found["kind"] for found in stability["agreement"]] == ["split half"]

@@ -42,6 +42,7 @@ def test_plan_needs_neither_weights_nor_tokenizer(culnig, model_folder, tmp_path
     exact = culnig(*(model_folder if part == tmp_path else part for part in asked)).json
     assert document["neurons"] == exact["neurons"]
     assert exact["note"] == ""
+    assert exact["benchmarks"] == [{"benchmark": "everyday", "n": 16, "n_questions": 1}]
     assert document["memory"]["weights"] == exact["memory"]["weights"]
 
 

@@ -2,7 +2,9 @@
 
 Studies have 12 or 60 questions, each asked about 16 cultures. Cultures share the effect of a mask on a
 question (correlation ρ), and random sets of neurons may differ in strength (SD of their true effects). Values
-are normal, or right and wrong answers that cut normal values at zero.
+are normal, or right and wrong answers that cut normal values at zero; the more the questions differ in
+difficulty, the fewer answers change. Sums of right answers take few values: there a test rejects as often as
+`attainable` says, which is below 5 %.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from scipy import stats
 from culnig.core import statistics
 from culnig.core.baselines import against_random
 from culnig.core.statistics import holm, mcnemar, paired_differences
+from tests.core.attainable import of_sign_flips, of_votes, within
 
 CULTURES = 16
 STUDIES = 2_000
@@ -29,7 +32,7 @@ def few_resamples(monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 499)
 
 
-def studies(generator, n, questions, sets, rho, spread=0.0, kind="normal"):
+def studies(generator, n, questions, sets, rho, spread=0.0, kind="normal", difficult=DIFFICULTY):
     """Values of several sets over the same items, (study, set, item); no set differs from another on average.
 
     `spread` is the SD of the sets' true effects, in units of the value (right answers: near one half).
@@ -38,13 +41,13 @@ def studies(generator, n, questions, sets, rho, spread=0.0, kind="normal"):
     def normal(*shape):
         return generator.standard_normal(shape, dtype=np.float32)
 
-    difficulty = DIFFICULTY * normal(n, 1, questions, 1)
+    difficulty = difficult * normal(n, 1, questions, 1)
     shared, own = normal(n, sets, questions, 1), normal(n, sets, questions, CULTURES)
     values = difficulty + NOISE * (np.sqrt(rho) * shared + np.sqrt(1 - rho) * own)
     strength = spread * normal(n, sets, 1, 1)
     if kind == "normal":
         return (values + strength).reshape(n, sets, -1)
-    slope = np.sqrt(DIFFICULTY**2 + NOISE**2) / stats.norm.pdf(0)
+    slope = np.sqrt(difficult**2 + NOISE**2) / stats.norm.pdf(0)
     return (values + slope * strength > 0).astype(np.float64).reshape(n, sets, -1)
 
 
@@ -56,23 +59,33 @@ def rate(p_values):
     return float(np.mean(np.array(p_values) <= 0.05))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "difficult"), [("normal", 0.2), ("right or wrong", 0.2), ("right or wrong", 0.4)]
+)
 @pytest.mark.parametrize("rho", [0.0, 0.2, 0.5])
 @pytest.mark.parametrize("questions", [12, 60])
-def test_a_change_is_significant_in_one_of_twenty_studies_without_one(questions, rho, kind):
+def test_a_change_is_significant_in_one_of_twenty_studies_without_one(questions, rho, kind, difficult):
     generator = np.random.default_rng([questions, int(10 * rho), KINDS.index(kind)])
-    pair = studies(generator, STUDIES, questions, 2, rho, kind=kind)
+    pair = studies(generator, STUDIES, questions, 2, rho, kind=kind, difficult=difficult)
+    exact = questions == 12
     with pytest.MonkeyPatch.context() as patch:
-        if questions == 12:
-            patch.setattr(statistics, "RESAMPLES", 2**12)  # the exact test, as with the default
+        if exact:
+            patch.setattr(statistics, "RESAMPLES", 2**12)  # all patterns, as with the default
         found = paired_differences(pair[:, 1] - pair[:, 0], units(questions))
-    assert LOW <= rate([one.p_value for one in found]) <= HIGH
+    significant = rate([one.p_value for one in found])
     covered = np.mean([one.interval[0] <= 0 <= one.interval[1] for one in found])
     assert covered >= 0.93
-    if kind == "right or wrong":
-        voted = [mcnemar(before, after, units(questions)) for before, after in pair[:500]]
-        assert rate([one.exact_p for one in voted]) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 500)
-        assert rate([one.mid_p for one in voted]) <= HIGH + 0.01
+    assert significant <= HIGH
+    if kind == "normal":
+        assert significant >= LOW
+        return
+    sums = (pair[:, 1] - pair[:, 0]).reshape(STUDIES, questions, CULTURES).sum(axis=2)
+    assert within(significant, of_sign_flips(sums[::4], None if exact else 499).mean(), STUDIES)
+    voted = [mcnemar(before, after, units(questions)) for before, after in pair[:500]]
+    for name in ("exact", "mid"):
+        level = np.mean([of_votes(one.lost + one.won, mid=name == "mid") for one in voted])
+        assert within(rate([getattr(one, f"{name}_p") for one in voted]), level, 500)
+        assert level <= 0.052 if name == "mid" else level <= 0.05
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,7 +96,7 @@ def test_a_set_like_the_random_ones_is_beyond_them_in_one_of_twenty_studies(
     questions, rho, spread, kind, monkeypatch
 ):
     generator = np.random.default_rng([questions, int(10 * rho), int(100 * spread), KINDS.index(kind), 1])
-    p_values, ranks, covered = [], [], []
+    p_values, ranks, covered, lowest = [], [], [], []
     monkeypatch.setattr(statistics, "RESAMPLES", 19)  # the tests over questions are not looked at here
     for _ in range(3):
         sets = studies(generator, STUDIES // 4, questions, 20, rho, spread, kind)
@@ -91,10 +104,15 @@ def test_a_set_like_the_random_ones_is_beyond_them_in_one_of_twenty_studies(
         p_values.append([[one.p_value for one in found] for found in (ten, nineteen)])
         covered += [one.interval[0] <= 0 <= one.interval[1] for one in ten]
         ranks += [one.empirical_p for one in nineteen]
+        ordered = np.sort(sets.mean(axis=2), axis=1)
+        lowest += (ordered[:, 0] < ordered[:, 1] - 1e-9).tolist()
         assert min(one.empirical_p for one in ten) >= 1 / 11 > 0.05
     assert LOW <= rate([p_ten for p_ten, _ in p_values]) <= HIGH
     assert LOW <= rate([p_nineteen for _, p_nineteen in p_values]) <= HIGH
-    assert (LOW if kind == "normal" else 0.03) <= rate(ranks) <= HIGH  # ties make it conservative
+    # of twenty sets that differ in nothing each is as likely to be the only lowest; ties are no finding
+    assert within(rate(ranks), np.mean(lowest) / 20, len(ranks))
+    assert rate(ranks) <= HIGH
+    assert rate(ranks) >= LOW or kind != "normal"
     assert np.mean(covered) >= 0.93
 
 

@@ -14,6 +14,7 @@ def row(condition, benchmark, change, factor=0.0, like=None):
         "share": 1.0,
         "n_neurons": 5,
         "like": like,
+        "n_questions": {"blend": 20, "normad": 4, "qnli": 7}[benchmark],
         "change": {"accuracy": {"effect": change}},
     }
 
@@ -32,6 +33,7 @@ def test_effect_is_the_mean_fall_on_cultural_benchmarks_and_damage_that_on_the_o
     assert dose.effect == pytest.approx(0.2)
     assert dose.damage == pytest.approx(0.05)
     assert dose.specificity == pytest.approx(0.15)
+    assert (dose.n_questions, dose.n_damage_questions) == (24, 7)
 
 
 def test_an_enhanced_set_is_to_rise_and_a_fall_elsewhere_is_still_damage():

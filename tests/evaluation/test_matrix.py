@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from culnig.errors import InputError
 from culnig.evaluation import matrix
@@ -46,6 +48,18 @@ def test_specific_masks_have_rank_one_and_the_smallest_p_of_five_cultures():
     assert found.dominance == pytest.approx(0.3)
     assert found.dominance_p == 1 / 120
     assert (found.own_p < 0.05).all()
+
+
+def test_own_p_is_the_share_of_sign_patterns_adjusted_by_statsmodels():
+    found = matrix_of(np.diag([0.3, 0.01, 0.002, 0.0, -0.01]))
+    answers, shares = evaluated(np.diag([0.3, 0.01, 0.002, 0.0, -0.01])), []
+    for number, culture in enumerate(CULTURES):
+        own = slice(number * QUESTIONS, (number + 1) * QUESTIONS)
+        change = answers["blend", MASKS[culture]].p_gold[own] - answers["blend", "unmasked"].p_gold[own]
+        totals = [np.dot(signs, change) for signs in itertools.product((1, -1), repeat=QUESTIONS)]
+        shares.append(np.mean(np.array(totals) <= change.sum() + 1e-9))
+    assert shares[0] == 1 / 2**QUESTIONS
+    np.testing.assert_allclose(found.own_p, multipletests(shares, method="holm")[1])
 
 
 def test_a_strong_mask_and_a_weak_culture_are_not_specific():

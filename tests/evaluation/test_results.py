@@ -40,7 +40,7 @@ def rows():
 
 def test_the_unmasked_model_is_compared_with_nothing(rows):
     row = rows["unmasked"]
-    assert (row["accuracy"], row["n"], row["n_units"], row["n_neurons"]) == (1.0, 6, 6, 0)
+    assert (row["accuracy"], row["n"], row["n_questions"], row["n_neurons"]) == (1.0, 6, 6, 0)
     assert row["change"] is row["against_random"] is row["p_value"] is None
 
 
@@ -142,7 +142,7 @@ def test_variants_of_one_question_are_one_unit():
         ("blend", "general"): answered(variants, [False] * 10),
     }
     row = rows_of(answers, [NONE, GENERAL])["general"]
-    assert (row["n"], row["n_units"]) == (10, 2)
+    assert (row["n"], row["n_questions"]) == (10, 2)
     assert row["p_value"] == 0.5
 
 

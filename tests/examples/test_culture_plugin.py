@@ -75,8 +75,12 @@ def test_check_shows_prompts_and_counts(installed):
     found = document(installed, "list", "benchmarks", "--check", "finland")
     assert found["cultures"] == [{"culture": c, "identify": 12, "test": 12} for c in CULTURES]
     assert len(found["items"]) == 3
+    assert (found["n"], found["n_questions"]) == (96, 12)  # two wordings of 48 rows
+    assert found["questions_of_split"] == {"identify": 6, "test": 6}
     text = culnig(installed, "list", "benchmarks", "--check", "finland-control").stdout
-    assert "finland-control (control): 96 items" in " ".join(text.split())
+    assert "finland-control (control): 96 items; independent questions: 6 to identify, 6 to test" in " ".join(
+        text.split()
+    )
     assert "Which" not in text.split("──")[1]
 
 

@@ -268,7 +268,7 @@ def check_rows(results: dict[str, Any], relative: float, merged: str | None = No
         for name in ("n", "accuracy", "option_accuracy", "option_mass", "calibration_error"):
             assert row[name] == near(expected[name], relative), name
         if merged is not None and row["benchmark"] == merged:
-            assert row["n_units"] < row["n"] / 2  # three cultures of two wordings each
+            assert row["n_questions"] < row["n"] / 2  # three cultures of two wordings each
             continue
         for name in ("p_value",) if merged else ("p_value", "p_holm"):
             assert (row[name] is None) == (expected[name] is None)

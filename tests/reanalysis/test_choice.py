@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,39 @@ def test_a_bootstrap_draws_as_many_questions_as_there_are():
         own = counts[ANSWERS.culture == culture].reshape(5, 2)
         np.testing.assert_array_equal(own[:, 0], own[:, 1])  # a question comes whole
         assert own[:, 0].sum() == 5
+
+
+def test_all_cultures_of_a_question_are_drawn_together():
+    for options in ({"half": 1}, {"half": 2}, {"bootstrap": True}):
+        counts = chosen(**options, seed=4).reshape(4, 5, 2)
+        np.testing.assert_array_equal(counts, np.broadcast_to(counts[:1, :, :1], counts.shape))
+    halved = chosen(half=1, seed=4).reshape(4, 5, 2)[0, :, 0]
+    assert halved.sum() == 3
+
+
+def test_questions_of_single_cultures_are_halved_within_each():
+    alone = [replace(item, question_id=f"{item.culture}-{item.question_id}") for item in items(questions=5)]
+    answers = Outcomes.empty(alone)
+    first, second = (ItemChoice(half=half, seed=1).counts(answers).reshape(4, 5) for half in (1, 2))
+    assert first.sum(axis=1).tolist() == [3] * 4
+    np.testing.assert_array_equal(first + second, 1)
+
+
+def test_a_culture_without_a_drawn_question_is_refused():
+    asked = [*items(questions=4), replace(items(questions=1)[0], id="x", culture="Peru")]
+    without_q0 = next(
+        half for half in (1, 2) if not ItemChoice(half=half).counts(Outcomes.empty(asked[:-1]))[0]
+    )
+    with pytest.raises(
+        InputError, match="Peru: none of its questions was drawn; give another seed, or score"
+    ):
+        ItemChoice(half=without_q0).counts(Outcomes.empty(asked))
+    assert ItemChoice(half=3 - without_q0).counts(Outcomes.empty(asked))[-1] == 1
+
+
+def test_a_record_says_what_was_drawn():
+    assert ItemChoice(half=1).record()["drawn"] == "whole questions"
+    assert "drawn" not in ItemChoice(cultures=("Iran",)).record()
 
 
 def test_draws_follow_the_seed():

@@ -188,8 +188,9 @@ def test_a_choice_of_items_is_their_weighted_sum(runs, tmp_path, level, choice):
 
 
 def test_the_record_says_what_was_done_and_from_what(runs, tmp_path):
-    made = reduced(runs["item"], tmp_path / "run", items=ItemChoice(half=2, seed=9))
-    assert made.record["settings"]["reduced"]["items"]["half"] == 2
+    made = reduced(runs["item"], tmp_path / "run", items=ItemChoice(half=1, seed=9))
+    assert made.record["settings"]["reduced"]["items"]["half"] == 1
+    assert made.record["settings"]["reduced"]["items"]["drawn"] == "whole questions"
     assert made.record["sources"][0]["scores_hash"] == runs["item"].scores_hash
     assert made.run_id != runs["item"].run_id
 

@@ -15,11 +15,11 @@ from tests.answered import answers
 from tests.toy import moments, neuron_set, random_moments, toy_layout, write_run
 
 LAYOUT = toy_layout()
-ENOUGH = {"n": 900, "n_units": 400, "chance": 0.25, "option_accuracy": 0.8}
+ENOUGH = {"n": 900, "n_questions": 400, "chance": 0.25, "option_accuracy": 0.8}
 
 
 def compared(effect, p, low=None, high=None):
-    return {"effect": effect, "interval": [low, high], "p_value": p, "n": 900, "n_units": 400}
+    return {"effect": effect, "interval": [low, high], "p_value": p, "n": 900, "n_questions": 400}
 
 
 def against(effect, p_holm, questions_p=0.001, n_random=10):
@@ -88,7 +88,7 @@ def test_a_sound_evaluation_has_no_caveat():
 @pytest.mark.parametrize(
     ("rows", "begins"),
     [
-        ([unmasked(n_units=99), row()], "Small sample: blend has 900 items of 99 independent questions"),
+        ([unmasked(n_questions=99), row()], "Small sample: blend has 900 items of 99 independent questions"),
         ([unmasked(), row(against_random=None)], "EVAL has no random baselines"),
         ([unmasked(), row(p_value=0.04, p_holm=0.08)], "1 change of accuracy in EVAL is significant alone"),
         (
@@ -113,7 +113,7 @@ def test_warnings_about_the_unmasked_models_answers_are_caveats():
 
 def test_warnings_about_a_run_are_caveats(tmp_path):
     zeros = moments(["China"], [100], np.zeros((1, LAYOUT.n_neurons)))
-    run = write_run(tmp_path / "zeros", LAYOUT, {"t": ("target", zeros), "c": ("control", zeros)})
+    run = write_run(tmp_path / "zeros", LAYOUT, {"t": ("target", zeros), "c": ("control", zeros)}, 100)
     assert [line.partition(":")[0] for line in caveats(Sources([run]))] == ["Zero scores"]
 
 
@@ -158,16 +158,21 @@ def test_a_selection_without_exclusion_is_named():
     assert said.startswith("Selected without an exclusion: toy set")
 
 
-def test_few_items_of_a_culture_and_a_missing_control_are_named(tmp_path):
-    few = random_moments(0, LAYOUT.n_neurons, items_each=99)
-    found = caveats(Sources([write_run(tmp_path / "few", LAYOUT, {"t": ("target", few)})]))
-    assert [said.partition(":")[0] for said in found] == [
-        "Few items",
+def test_few_questions_of_a_culture_and_a_missing_control_are_named(tmp_path):
+    few = random_moments(0, LAYOUT.n_neurons, items_each=500)
+    found = caveats(Sources([write_run(tmp_path / "few", LAYOUT, {"t": ("target", few)}, 99)]))
+    assert found == [
+        "Few questions: t in few has 2,000 items of 99 independent questions, for some cultures only 99 "
+        "questions. Their scores rest on few questions.",
         "few has no control, so its scores include the effect of the question format.",
     ]
-    assert "for some cultures only 99" in found[0]
+    imported = random_moments(0, LAYOUT.n_neurons, items_each=99)
+    (said, _) = caveats(Sources([write_run(tmp_path / "imported", LAYOUT, {"t": ("target", imported)}, 0)]))
+    assert said.startswith("Few items: t in imported has 396 items, for some cultures only 99 items.")
     many = moments(["China"], [100], few.sum[:1])
-    sources = Sources([write_run(tmp_path / "many", LAYOUT, {"t": ("target", many), "c": ("control", many)})])
+    sources = Sources(
+        [write_run(tmp_path / "many", LAYOUT, {"t": ("target", many), "c": ("control", many)}, 100)]
+    )
     assert caveats(sources) == []
 
 

@@ -53,7 +53,7 @@ def test_gain_and_loss_are_means_over_items_and_seeds():
     assert gain["change"]["effect"] == pytest.approx(15 / 16 - 2 / 8)
     assert gain["by_seed"] == pytest.approx([6 / 8, 5 / 8])
     (loss,) = rows_of(rows, arm="top", benchmark="facts", metric="accuracy")
-    assert (loss["kind"], loss["change"]["n_units"]) == ("culture", 4)
+    assert (loss["kind"], loss["change"]["n_questions"]) == ("culture", 4)
     assert loss["change"]["effect"] == pytest.approx(3 / 16 - 1)
     # four questions, all lower: the signs of 2 of 16 patterns are as extreme
     assert loss["change"]["questions_p"] == pytest.approx(2 / 16)

@@ -98,6 +98,17 @@ def test_the_correlation_is_scipys_and_the_interval_covers():
     assert 0.92 <= covered / 300 <= 0.98
 
 
+def test_the_interval_of_the_correlation_by_hand():
+    # ranks 1 2 3 4 5 6 7 against 2 1 4 3 6 5 7: Σd² = 6, so ρ = 1 - 6·6 / (7·48)
+    found = rank_correlation(np.arange(7.0), np.array([2.0, 1, 4, 3, 6, 5, 7]))
+    rho = 1 - 36 / 336
+    assert found.rho == pytest.approx(rho)
+    half = stats.norm.ppf(0.975) * np.sqrt(1.06 / 4)
+    z = 0.5 * np.log((1 + rho) / (1 - rho))
+    ends = [(np.exp(2 * end) - 1) / (np.exp(2 * end) + 1) for end in (z - half, z + half)]
+    assert [found.low, found.high] == pytest.approx(ends, rel=1e-6)
+
+
 def test_constant_values_have_no_correlation():
     assert np.isnan(rank_correlation(np.ones(10), np.arange(10.0)).rho)
     assert np.isnan(rank_correlation(np.arange(3.0), np.arange(3.0)).rho)

@@ -22,8 +22,16 @@ def data_dir_option() -> Callable[[Command], Command]:
     )
 
 
-def item_options(default_split: SplitChoice, *, required: bool = True) -> Callable[[Command], Command]:
-    """--benchmark and which of its items, each an argument of the command."""
+def item_options(
+    default_split: SplitChoice, *, required: bool = True, seeded: bool = False
+) -> Callable[[Command], Command]:
+    """--benchmark and which of its items, each an argument of the command.
+
+    `seeded` adds --seed for commands that have none of their own.
+    """
+    seed = click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --sample."
+    )
     return together(
         click.option(
             "--benchmark",
@@ -54,6 +62,13 @@ def item_options(default_split: SplitChoice, *, required: bool = True) -> Callab
             type=click.IntRange(min=1),
             help="Use only the first N items of each culture in the split, in file order.",
         ),
+        click.option(
+            "--sample",
+            type=click.IntRange(min=1),
+            help="Draw N questions of each benchmark in the split, evenly over its topics, with all their "
+            "items; a target and its control get the same ones.",
+        ),
+        *([seed] if seeded else []),
         click.option(
             "--token-budget",
             type=click.IntRange(min=1),

@@ -44,8 +44,9 @@ def write_instances(path: Path, scores: InstanceScores, layout: Layout, record: 
         )
         tables.write_texts(file, "record", [json.dumps(record, ensure_ascii=False)])
         items = file.create_group("items")
-        for name in ("id", "question_id", "culture", "topic"):
+        for name in ("id", "culture", "topic"):
             tables.write_texts(items, name, [getattr(item, name) for item in scores.items])
+        tables.write_texts(items, "question_id", [item.question for item in scores.items])
         columns = file.create_group("neurons")
         tables.write_texts(columns, "module", [neuron.module for neuron in neurons])
         for name in ("layer", "index"):
@@ -62,6 +63,8 @@ class StoredInstances:
 
     record: dict[str, Any]
     """Model, neuron set, benchmark and versions."""
+    question: NDArray[np.object_]
+    """Question of each item, shape (item,)."""
     culture: NDArray[np.object_]
     """Culture of each item, shape (item,)."""
     topic: NDArray[np.object_]
@@ -91,8 +94,9 @@ def read_instances(path: Path) -> StoredInstances:
             )
         record = _record(path, _record_text(file))
         items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
-        culture, topic = (
-            np.array(tables.read_texts(items, name), dtype=object) for name in ("culture", "topic")
+        question, culture, topic = (
+            np.array(tables.read_texts(items, name), dtype=object)
+            for name in ("question_id", "culture", "topic")
         )
         modules = tables.read_texts(chosen, "module")
         columns = [
@@ -100,15 +104,16 @@ def read_instances(path: Path) -> StoredInstances:
             for name in ("layer", "index")
         ]
         neurons = tuple(Neuron(*row) for row in zip(modules, *columns, strict=True))
-        if len(topic) != len(culture):
+        if not len(question) == len(topic) == len(culture):
             raise StoreError(
-                f"{path}: {len(culture)} cultures and {len(topic)} topics of items; the file is damaged"
+                f"{path}: {len(question)} questions, {len(culture)} cultures and {len(topic)} topics of "
+                "items; the file is damaged"
             )
         shape = (len(culture), len(neurons))
         raw = tables.read_cells(tables.table_at(file, "raw", shape, "f"))
         has_control = "control" in file
         control = tables.read_cells(tables.table_at(file, "control", shape, "f")) if has_control else None
-    return StoredInstances(record, culture, topic, neurons, raw, control)
+    return StoredInstances(record, question, culture, topic, neurons, raw, control)
 
 
 def _record_text(file: h5py.File) -> object:

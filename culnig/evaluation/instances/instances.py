@@ -43,6 +43,8 @@ def instances(
     cultures: Sequence[str] = (),
     limit: int | None = None,
     per_culture: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     prompt_date: date | str | None = None,
     overwrite: bool = False,
@@ -69,7 +71,9 @@ def instances(
     chosen_set = as_neuron_set(neurons)
     control_name = registry.benchmark(given[0]).control if control is True else control or None
     names = given + ([control_name] if control_name else [])
-    chosen = read_benchmarks(names, data_dir, split, cultures, limit, per_culture)
+    chosen = read_benchmarks(
+        names, data_dir, split, cultures, limit, per_culture, sample=sample, seed=seed, say=say
+    )
     name, *control_names = chosen
     target = chosen[name].items
     control_items = chosen[control_names[0]].items if control_names else None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from culnig.core.items import Item
 from culnig.core.neurons import Layout, Neuron
+from culnig.core.questions import count_questions
 from culnig.errors import InputError
 from culnig.evaluation.instances.scores import InstanceScores
 
@@ -35,6 +36,8 @@ class GroupScores:
     group: str
     n: int
     """Items."""
+    n_questions: int
+    """Independent questions."""
     mean_sum: float
     """Mean over items of the scores summed over neurons."""
     positive: float
@@ -66,26 +69,32 @@ def _values(scores: InstanceScores, measure: Measure) -> NDArray[np.float64]:
 
 def overall(scores: InstanceScores, measure: Measure = "difference") -> GroupScores:
     """All items together; InputError if there are none."""
-    return _group("all", _values(scores, measure))
+    return _group("all", _values(scores, measure), scores.items)
 
 
 def by_group(scores: InstanceScores, by: By, measure: Measure = "difference") -> list[GroupScores]:
     """Items by topic or culture, in order of first appearance."""
     values, keys = _values(scores, measure), _keys(scores.items, by)
-    return [_group(name, values[keys == name]) for name in dict.fromkeys(keys)]
+    return [
+        _group(
+            name, values[keys == name], [i for i, key in zip(scores.items, keys, strict=True) if key == name]
+        )
+        for name in dict.fromkeys(keys)
+    ]
 
 
 def _keys(items: Sequence[Item], by: By) -> NDArray[np.object_]:
     return np.array([_KEYS[by](item) for item in items], dtype=object)
 
 
-def _group(name: str, values: NDArray[np.float64]) -> GroupScores:
+def _group(name: str, values: NDArray[np.float64], items: Sequence[Item]) -> GroupScores:
     if not values.size:
         raise InputError("no items or no neurons to summarise")
     sums = values.sum(axis=1)
     return GroupScores(
         name,
         len(values),
+        count_questions(items),
         float(sums.mean()),
         float(np.mean(sums > 0)),
         float(np.mean(values > 0)),
@@ -120,6 +129,7 @@ def summary(scores: InstanceScores, layout: Layout) -> dict[str, Any]:
     measures: tuple[Measure, ...] = ("raw",) if scores.control is None else ("difference", "raw")
     return {
         "n_items": len(scores.items),
+        "n_questions": count_questions(scores.items),
         "n_neurons": len(scores.flat),
         "measures": {
             measure: {

@@ -64,7 +64,7 @@ def _top_neurons_panel(profile: Profile, names: dict[int, str]) -> Panel:
         f"other. The colours end at the {SCALE_QUANTILE:.0%} quantile; larger scores have the same colour.",
         Table(
             slug("top-neurons", profile.target),
-            title,
+            f"Scores of the top neurons by culture, {profile.basis}",
             ("neuron", *cultures),
             [(name, *column) for name, column in zip(neurons, ordered.T.tolist(), strict=True)],
             ("", *[".2e"] * len(cultures)),
@@ -104,7 +104,7 @@ def _correlation_panel(profile: Profile) -> Panel:
     names = [profile.cultures[number] for number in order]
     matrix = profile.correlation[np.ix_(order, order)]
     off_diagonal = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
-    note = f"Pearson correlation of {profile.difference} over all neurons."
+    note = f"Pearson correlation of the scores ({profile.basis}) over all neurons."
     if np.isfinite(off_diagonal).any():
         first, second = divmod(int(np.nanargmax(off_diagonal)), len(matrix))
         note += f" Most similar: {names[first]} and {names[second]} ({matrix[first, second]:.2f})."

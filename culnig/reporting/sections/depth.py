@@ -45,7 +45,7 @@ def _modules_panel(profile: Profile) -> Panel:
         f"total. Layer {highest} has the most ({by_layer[highest]:.1%}).",
         Table(
             slug("depth", profile.target),
-            f"Share of the positive score by layer and module, {profile.difference}",
+            f"Share of the positive score by layer and module, {profile.basis}",
             ("layer", *profile.modules),
             [(layer, *shares[:, layer].tolist()) for layer in range(n_layers)],
             ("", *[".2%"] * len(profile.modules)),
@@ -70,7 +70,7 @@ def _cultures_panel(profile: Profile) -> Panel:
         "Each row adds up to 100 % and shows in which layers a culture's score lies.",
         Table(
             slug("depth-cultures", profile.target),
-            f"Share of each culture's positive score by layer, {profile.difference}",
+            f"Share of each culture's positive score by layer, {profile.basis}",
             ("culture", *(str(layer) for layer in range(n_layers))),
             [(name, *row) for name, row in zip(profile.cultures, shares.tolist(), strict=True)],
             ("", *[".2%"] * n_layers),

@@ -42,7 +42,14 @@ def _panel(stored: StoredInstances, by: By, *, several: bool) -> Panel:
     members = [groups == group for group in names]
     labels = [group or "–" for group in names]
     cells: list[tuple[Cell, ...]] = [
-        (label, int(own.sum()), float(sums[own].mean()), share, float(positive[own].mean()))
+        (
+            label,
+            int(own.sum()),
+            len(set(stored.question[own])),
+            float(sums[own].mean()),
+            share,
+            float(positive[own].mean()),
+        )
         for label, own, share in zip(labels, members, shares, strict=True)
     ]
     return Panel(
@@ -50,7 +57,7 @@ def _panel(stored: StoredInstances, by: By, *, several: bool) -> Panel:
         bars(
             labels,
             shares,
-            [f"{cell[0]}: {cell[3]:.1%} of {cell[1]:,} problems" for cell in cells],
+            [f"{cell[0]}: {cell[4]:.1%} of {cell[1]:,} problems" for cell in cells],
             title=f"Share of problems with a positive score, by {by}",
             description=f"{name} on {benchmark}, {kind}.",
         ),
@@ -59,8 +66,8 @@ def _panel(stored: StoredInstances, by: By, *, several: bool) -> Panel:
         Table(
             slug("instances", name, by),
             f"Instance level: {name} on {benchmark}, {kind}",
-            (by, "problems", "mean sum", "sum positive", "neurons positive"),
+            (by, "problems", "questions", "mean sum", "sum positive", "neurons positive"),
             cells,
-            ("", ",", "+.2e", ".1%", ".1%"),
+            ("", ",", ",", "+.2e", ".1%", ".1%"),
         ),
     )

@@ -106,7 +106,7 @@ def _marks(row: Mapping[str, Any], rows: Sequence[dict[str, Any]], metric: str, 
 def _cells(row: Mapping[str, Any], metric: str) -> list[tuple[Cell, ...]]:
     return [
         (
-            *(row["benchmark"], row["condition"], against, result["n"], result["n_units"]),
+            *(row["benchmark"], row["condition"], against, result["n"], result["n_questions"]),
             *(result["effect"], *result["interval"], result["p_value"]),
             result.get("p_holm", row["p_holm"] if kind == "effect" and metric == "accuracy" else None),
         )
@@ -129,19 +129,34 @@ def _results_panel(rows: Sequence[dict[str, Any]], title: str, name: str) -> Pan
             slug("results", name),
             "Metrics of every condition; lost accuracy split into answer format and knowledge",
             (
-                *("benchmark", "condition", "factor", "neurons", "items", "accuracy", "option accuracy"),
-                *("P(gold)", "option mass", "chance", "lost", "lost to format", "lost to knowledge"),
+                *("benchmark", "condition", "factor", "neurons", "items", "questions"),
+                *(
+                    "accuracy",
+                    "option accuracy",
+                    "P(gold)",
+                    "option mass",
+                    "chance",
+                    "lost",
+                    "lost to format",
+                    "lost to knowledge",
+                ),
             ),
             [
                 (
                     *(row["benchmark"], row["condition"], row["factor"], row["n_neurons"], row["n"]),
-                    *(row["accuracy"], row["option_accuracy"], row["p_gold"], row["option_mass"]),
+                    *(
+                        row["n_questions"],
+                        row["accuracy"],
+                        row["option_accuracy"],
+                        row["p_gold"],
+                        row["option_mass"],
+                    ),
                     row["chance"],
                     *(lost(row, cause) for cause in ("accuracy", "format", "knowledge")),
                 )
                 for row in rows
             ],
-            ("", "", "g", ",", ",", ".1%", ".1%", ".4f", ".4f", ".1%", "+.1%", "+.1%", "+.1%"),
+            ("", "", "g", ",", ",", ",", ".1%", ".1%", ".4f", ".4f", ".1%", "+.1%", "+.1%", "+.1%"),
         ),
         open_table=True,
     )

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from culnig.core.text import METRIC_NAMES
+from culnig.evaluation.dose import dose_questions
+from culnig.evaluation.matrix import matrix_questions
 from culnig.evaluation.stored import Evaluation
 from culnig.reporting.charts import Line, heat_map, lines
 from culnig.reporting.sections.panels import Panel, Section, slug
@@ -61,7 +63,7 @@ def _matrix_panel(matrix: Mapping[str, Any], folder: str, *, several: bool) -> P
         Table(
             slug("selectivity", folder, matrix["metric"]),
             f"Change of {name} when the neurons of a culture (row) are masked and a culture (column) is "
-            "evaluated; own rank 1 is perfect",
+            f"evaluated; own rank 1 is perfect{matrix_questions(matrix)}",
             ("masked", *evaluated, "own rank", "own p (Holm)"),
             [
                 (culture, *row, rank, p)
@@ -98,7 +100,7 @@ def _dose_panel(doses: Sequence[Mapping[str, Any]], folder: str, *, several: boo
     name = METRIC_NAMES.get(metric, metric)
     by_share = len({dose["factor"] for dose in doses}) == 1
     drawn = _dose_lines(doses, by_share)
-    title = f"Dose and response: {name}"
+    title = f"Dose and response: {name}{dose_questions(doses)}"
     chart = None
     if drawn:
         chart = lines(

@@ -59,7 +59,17 @@ def _changes(document: dict[str, Any], metric: str, title: str, name: str) -> Pa
         drawn.append(MarkRow(arm, [*seeds, effect], f"{benchmark} ({kind})"))
         cells.append(
             (
-                *(arm, benchmark, kind, row["before"], row["after"], change["effect"], low, high),
+                *(
+                    arm,
+                    benchmark,
+                    kind,
+                    change["n_questions"],
+                    row["before"],
+                    row["after"],
+                    change["effect"],
+                    low,
+                    high,
+                ),
                 *(change["p_value"], row["p_holm"], min(row["by_seed"]), max(row["by_seed"])),
             )
         )
@@ -79,11 +89,11 @@ def _changes(document: dict[str, Any], metric: str, title: str, name: str) -> Pa
             f"Change of {metric_name} by training on {_task(document)}; 95 % intervals over questions and "
             "seeds; p two-sided against the untrained model, Holm over arms and benchmarks",
             (
-                *("arm", "benchmark", "kind", "before", "after", "change", "low", "high", "p", "p (Holm)"),
-                *("lowest seed", "highest seed"),
+                *("arm", "benchmark", "kind", "questions", "before", "after", "change", "low", "high", "p"),
+                *("p (Holm)", "lowest seed", "highest seed"),
             ),
             cells,
-            (*("", "", "", ".1%", ".1%", "+.2%", "+.2%", "+.2%", "p", "p"), *("+.2%", "+.2%")),
+            (*("", "", "", ",", ".1%", ".1%", "+.2%", "+.2%", "+.2%", "p", "p"), *("+.2%", "+.2%")),
         ),
         legend=_LEGEND,
     )
@@ -98,17 +108,28 @@ def _contrasts(document: dict[str, Any], title: str, name: str) -> Panel:
             slug("training", name, "contrasts"),
             f"Arms against each other after training on {_task(document)}; 95 % intervals over questions and "
             "seeds; p two-sided, Holm over pairs and benchmarks",
-            ("arm", "against", "benchmark", "metric", "difference", "low", "high", "p", "p (Holm)"),
+            (
+                "arm",
+                "against",
+                "benchmark",
+                "metric",
+                "questions",
+                "difference",
+                "low",
+                "high",
+                "p",
+                "p (Holm)",
+            ),
             [
                 (
                     *(row["arm"], row["against"], row["benchmark"]),
-                    METRIC_NAMES.get(row["metric"], row["metric"]),
+                    *(METRIC_NAMES.get(row["metric"], row["metric"]), row["change"]["n_questions"]),
                     *(row["change"]["effect"], *row["change"]["interval"]),
                     *(row["change"]["p_value"], row["p_holm"]),
                 )
                 for row in document["contrasts"]
             ],
-            ("", "", "", "", "+.2%", "+.2%", "+.2%", "p", "p"),
+            ("", "", "", "", ",", "+.2%", "+.2%", "+.2%", "p", "p"),
         ),
         open_table=True,
     )

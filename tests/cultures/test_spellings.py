@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 
 import pytest
 
-from culnig.benchmarks.spellings import CultureSpellings, name_in_sentence
 from culnig.cultures.records import builtin_cultures
+from culnig.cultures.spellings import CultureSpellings, culture_keys, name_in_sentence
 from culnig.errors import InputError, UnknownNameError
 
 RECORDS = {record.key: record for record in builtin_cultures()}
@@ -97,3 +98,54 @@ def test_only_the_record_of_northern_nigeria_means_less_than_a_benchmark():
         if name_in_sentence(record, spelling) != record.in_sentence
     }
     assert narrower == {("Nigeria", "worldvalues"), ("Nigeria", "culturalbench")}
+
+
+@pytest.mark.parametrize(
+    ("named", "key"),
+    [
+        ("US", "USA"),
+        ("United States of America", "USA"),
+        ("GB", "UK"),
+        ("Türkiye", "Turkey"),
+        ("TR", "Turkey"),
+        (unicodedata.normalize("NFD", "TÜRKIYE"), "Turkey"),
+        ("Korea, Republic of", "South Korea"),
+        ("Republic of Korea", "South Korea"),
+        ("KP", "North Korea"),
+        ("northern Nigeria", "Nigeria"),
+        ("Viet Nam", "Vietnam"),
+    ],
+)
+def test_users_may_name_cultures_by_code_and_other_names(named, key):
+    assert culture_keys([named]) == (key,)
+    assert culture_keys([named, key, "Spain"]) == (key, "Spain")
+    assert culture_keys(["Spain", named], ["Spain", key]) == ("Spain", key)
+
+
+def test_a_culture_that_is_not_in_the_run_is_named_as_it_was_given():
+    with pytest.raises(UnknownNameError, match=r"unknown culture of this run: 'US'; known: Atlantis, Spain"):
+        culture_keys(["US"], ["Spain", "Atlantis"])
+    assert culture_keys(["Atlantis"], ["Spain", "Atlantis"]) == ("Atlantis",)
+
+
+def test_an_unknown_culture_offers_the_three_nearest_names():
+    with pytest.raises(UnknownNameError) as raised:
+        culture_keys(["Korea"])
+    assert raised.value.near_names[:2] == ["South Korea", "North Korea"]
+    assert len(raised.value.near_names) == 3
+    with pytest.raises(UnknownNameError) as raised:
+        culture_keys(["Untied States"])
+    assert raised.value.near_names[0] == "United States"
+    assert len(raised.value.near_names) == 3
+    with pytest.raises(UnknownNameError, match="did you mean 'China' or "):
+        culture_keys(["Chyna"])
+    assert raised.value.for_command_line().endswith("; see culnig-engine list cultures")
+
+
+def test_no_name_of_a_record_is_that_of_another():
+    names = {}
+    for record in RECORDS.values():
+        for name in {record.key, record.display_name, record.in_sentence, *record.other_names}:
+            assert names.setdefault(name.casefold().removeprefix("the "), record.key) == record.key
+            assert culture_keys([name]) == (record.key,)
+        assert culture_keys([record.iso]) == (record.key,)

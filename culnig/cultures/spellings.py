@@ -1,29 +1,33 @@
-"""Cultures by the spellings that data files have for them."""
+"""Cultures by the spellings that users and data files have for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from culnig import registry
 from culnig.core.folding import composed, folded
 from culnig.cultures.records import Culture
-from culnig.errors import InputError, UnknownNameError
+from culnig.errors import InputError, UnknownNameError, command
 
 
 class CultureSpellings:
     """Cultures by key and by a benchmark's spelling, otherwise by another name or by ISO code.
 
-    Other names are the display name and the name in a sentence. Case, width and composition of names make no
-    difference; ISO codes are upper-case.
+    Other names are the display name, the name in a sentence and `other_names`. Case, width and composition of
+    names make no difference; ISO codes are upper-case.
     """
 
-    def __init__(self, records: Iterable[Culture], benchmark: str) -> None:
+    def __init__(self, records: Iterable[Culture], benchmark: str = "") -> None:
         self._records = {record.key: record for record in records}
         self._own: dict[str, set[str]] = {}
         self._names: dict[str, set[str]] = {}
         self._codes: dict[str, set[str]] = {}
+        self._shown: set[str] = set()
         for key, record in self._records.items():
-            names = [key, record.display_name, record.in_sentence]
+            names = [key, record.display_name, record.in_sentence, *record.other_names]
+            self._shown |= {record.display_name, *record.other_names}
             if own := record.names.get(benchmark):
                 self._own.setdefault(composed(own), set()).add(key)
                 names.append(own)
@@ -38,8 +42,8 @@ class CultureSpellings:
         named = self._own.get(spelling) or self._keys.get(spelling) or self._names.get(_plain(spelling))
         keys = named or self._codes.get(spelling)
         if not keys:
-            known = {*self._keys, *self._own}
-            raise UnknownNameError("culture", spelling, known, "see `culnig-engine list cultures`")
+            known, next_step = {*self._keys, *self._own}, f"see {command('list cultures')}"
+            raise UnknownNameError("culture", spelling, known, next_step, also=self._shown)
         if len(keys) > 1:
             several = " or ".join(map(repr, sorted(keys)))
             raise InputError(f"several cultures are called {spelling!r}; write the key {several}")
@@ -57,6 +61,29 @@ class CultureSpellings:
         if _plain(spelling) in clear or name_in_sentence(record, record.key) == record.in_sentence:
             return record.in_sentence
         return None
+
+
+def culture_keys(names: Sequence[str], known: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Keys of the cultures that a user names by key, name or ISO code, each once.
+
+    `known` are the cultures to choose from, such as those of a run, which need no records; by default all
+    that have one. UnknownNameError with near names, InputError for a name of several cultures.
+    """
+    if all(name in (known or ()) for name in names):
+        return tuple(dict.fromkeys(names))  # without reading the records
+    spellings = CultureSpellings(registry.cultures().values())
+    return tuple(dict.fromkeys(_key(name, spellings, known) for name in names))
+
+
+def _key(name: str, spellings: CultureSpellings, known: Sequence[str] | None) -> str:
+    if known is None:
+        return spellings.find(name).key
+    if name in known:
+        return name
+    with contextlib.suppress(UnknownNameError):
+        if (key := spellings.find(name).key) in known:
+            return key
+    raise UnknownNameError("culture of this run:", name, known)
 
 
 def name_in_sentence(record: Culture, spelling: str) -> str:
