@@ -139,3 +139,38 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path):
 def test_a_name_that_no_file_system_accepts_is_a_store_error():
     with pytest.raises(StoreError, match="cannot be read"):
         read_json(Path("x" * 300), "a neuron set")
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """What is on the disk at each fsync: the kind of what is synced, and the names beside it or in it."""
+    seen = []
+
+    def note(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        folder = path if path.is_dir() else path.parent
+        seen.append((path.name, names(folder)))
+
+    monkeypatch.setattr(files.os, "fsync", note)
+    return seen
+
+
+def test_a_file_is_synced_before_it_gets_its_name_and_the_folder_afterwards(tmp_path, synced):
+    write_json(tmp_path / "run.json", {"a": 1})
+    (first, before), (second, after) = synced
+    assert before == [first]
+    assert files.is_leftover(tmp_path / first)
+    assert (second, after) == (tmp_path.name, ["run.json"])
+
+
+def test_files_of_a_folder_are_synced_before_they_move_and_the_folder_afterwards(tmp_path, synced):
+    with files.whole_files(tmp_path) as temporary:
+        (temporary / "a").write_text("1")
+        (temporary / "b").write_text("2")
+    *before, last = synced
+    both = ["a", "b"]
+    assert before[-1] == (temporary.name, both)
+    assert sorted(before[:-1]) == [("a", both), ("b", both)]
+    assert last[0] == tmp_path.name
+    assert {"a", "b"} <= set(last[1])
+    assert names(tmp_path) == ["a", "b"]

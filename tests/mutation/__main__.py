@@ -1,0 +1,233 @@
+"""Put small slips into the code, one at a time, and see whether a test fails: `python -m tests.mutation`.
+
+A sample is drawn, as many from each folder, by the hash of the seed and the change, so that it stays the same
+while the rest of the code changes. For each slip the tests that run its line are asked, first those of the
+file's own test file, then the quickest; then the others of their files, which may share what is computed
+once. Slips that `equivalent.toml` explains are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.changes import Change, changes_of
+from tests.mutation.suite import FOLDERS, ROOT, Coverage, Tree, Verdict, Workers, import_libraries, measured
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib  # type: ignore[no-redef]
+
+TARGETS = {
+    **{
+        name: (name,)
+        for name in ("core", "selection", "evaluation", "scoring", "store", "reanalysis", "benchmarks")
+    },
+    "inference": ("inference/answers.py", "inference/readout.py"),
+    "training": (
+        "training/ranking.py",
+        "training/arms.py",
+        "training/arms_table.py",
+        "training/comparison.py",
+    ),
+}
+"""Files and folders of the package that decide numbers or keep data, by the name under which they count."""
+DRAWINGS = ("core/plots.py", "core/progress.py", "core/notebook.py")
+"""Left out: what only draws or shows."""
+EQUIVALENT = Path(__file__).parent / "equivalent.toml"
+LEAST = {"all": 0.9, "folder": 0.85}
+"""Share of slips that tests must notice."""
+FIRST = 25
+"""Tests that are asked before the others."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a slip."""
+
+    change: Change
+    by: str
+    """The test that failed; empty if none did."""
+    n_tests: int
+    n_left: int
+    """Tests that were not asked for want of time."""
+
+
+class Tests:
+    """Which tests to ask about a line."""
+
+    def __init__(self, coverage: Sequence[Coverage]) -> None:
+        self.seconds: dict[str, float] = {}
+        self._by_line: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        self._by_file: defaultdict[str, set[str]] = defaultdict(set)
+        self._of_file: defaultdict[str, set[str]] = defaultdict(set)
+        for own in coverage:
+            self.seconds |= own.seconds
+            for test in own.seconds:
+                self._of_file[_file(test)].add(test)
+            for file, lines in own.lines.items():
+                for line, tests in lines.items():
+                    self._by_line[file, int(line)].update(tests)
+                    self._by_file[file].update(tests)
+
+    def of(self, change: Change, most_seconds: float) -> tuple[list[str], int]:
+        """Tests in the order in which they are asked, and how many are left out for want of time."""
+        folder, _, name = change.file.removeprefix("culnig/").rpartition("/")
+        mirrored = f"tests/{folder}/test_{name}"
+        running = self._by_line[change.file, change.line] or self._by_file[change.file]
+        others = set().union(*(self._of_file[file] for file in {mirrored, *map(_file, running)})) - running
+
+        def order(test: str) -> tuple[bool, bool, float]:
+            return test in others, _file(test) != mirrored, self.seconds[test]
+
+        ordered = sorted(running | others, key=order)
+        spent, chosen = 0.0, []
+        for test in ordered:
+            spent += self.seconds[test]
+            if spent > most_seconds and test in others:
+                break
+            if spent <= most_seconds:
+                chosen.append(test)
+        return chosen, len(running - set(chosen))
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def sample(folders: Sequence[str], number: int, seed: int, explained: Iterable[str]) -> list[Change]:
+    """As many changes of each folder, without those that are explained."""
+    chosen = []
+    for folder in folders:
+        paths = [ROOT / "culnig" / part for part in TARGETS[folder]]
+        files = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+        names = [str(file.relative_to(ROOT)) for file in files if not str(file).endswith(DRAWINGS)]
+        found = [change for name in names for change in changes_of(name, (ROOT / name).read_bytes())]
+        found = [change for change in found if change.name not in explained]
+        found.sort(key=lambda change: hashlib.sha256(f"{seed} {change.name}".encode()).digest())
+        chosen += found[: -(-number // len(folders))]
+    return chosen
+
+
+def judge(tree: Tree, change: Change, asked: list[str], n_left: int) -> Result:
+    """Ask the tests about a change."""
+    path = tree.folder / change.file
+    source = path.read_bytes()
+    bytecode = [*path.parent.glob(f"__pycache__/{path.stem}.*.pyc")]
+    by = ""
+    try:
+        path.write_bytes(change.applied(source))
+        for file in bytecode:
+            file.unlink()
+        for tests in filter(None, (asked[:FIRST], asked[FIRST:])):
+            if by := _failed(tree, tests):
+                break
+    finally:
+        path.write_bytes(source)
+    return Result(change, by, len(asked), n_left)
+
+
+def _failed(tree: Tree, tests: list[str], seconds: float = 120) -> str:
+    with tempfile.NamedTemporaryFile() as out:
+        code = tree.run(["-x", *tests], Verdict(Path(out.name)), seconds)
+        if code == pytest.ExitCode.USAGE_ERROR:  # a change of the values that tests are made from
+            code = tree.run(["-x", *dict.fromkeys(map(_file, tests))], Verdict(Path(out.name)), seconds)
+        failed = Path(out.name).read_text().splitlines()
+    if code == 0:
+        return ""
+    return failed[0] if failed else f"({'hangs' if code is None else f'pytest ends with {code}'})"
+
+
+def false_alarms(tree: Tree, results: Sequence[Result]) -> list[str]:
+    """Tests that noticed a slip but also fail without any."""
+    tests = sorted({result.by for result in results if "::" in result.by})
+    with tempfile.NamedTemporaryFile() as out:
+        tree.run(tests, Verdict(Path(out.name)), 1_200)
+        return Path(out.name).read_text().splitlines()
+
+
+def show(results: Sequence[Result]) -> bool:
+    """Print every survivor and the shares; whether they are high enough."""
+    for result in sorted(results, key=lambda result: result.change.name):
+        if not result.by:
+            change = result.change
+            left = f", {result.n_left} slower ones not asked" if result.n_left else ""
+            print(f"{change.file}:{change.line}: {change.what}  ({result.n_tests} tests pass{left})")
+            print(f"    {change.name.partition(': ')[2]}")
+    noticed, all_slips = Counter[str](), Counter[str]()
+    for result in results:
+        for name in (_folder(result.change.file), "all"):
+            all_slips[name] += 1
+            noticed[name] += bool(result.by)
+    enough = True
+    for name, n in all_slips.items():
+        share, least = noticed[name] / n, LEAST["all" if name == "all" else "folder"]
+        enough &= share >= least
+        print(f"{name:12} {noticed[name]:4} of {n:4}, {share:4.0%}{'' if share >= least else ' (too few)'}")
+    return enough
+
+
+def _folder(file: str) -> str:
+    return file.split("/")[1]
+
+
+def main() -> int:
+    """Exit code: 1 if too few slips are noticed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--folders", default=",".join(TARGETS), help="comma-separated, of %(default)s")
+    parser.add_argument("--number", type=int, default=360, help="slips, over all folders (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tests", default=",".join(FOLDERS), help="folders of tests to ask, of %(default)s")
+    parser.add_argument("--jobs", type=int, default=1, help="slips at a time")
+    parser.add_argument(
+        "--seconds", type=float, default=25, help="most seconds of tests for a slip (%(default)s)"
+    )
+    parser.add_argument("--again", action="store_true", help="only the survivors of the last time")
+    parser.add_argument(
+        "--kept", type=Path, default=ROOT / "build" / "mutants", help="folder of what is measured"
+    )
+    given = parser.parse_args()
+    explained = tomllib.loads(EQUIVALENT.read_text())
+    chosen = sample(given.folders.split(","), given.number, given.seed, explained)
+    last = given.kept / "survivors.json"
+    if given.again:
+        names = json.loads(last.read_text())
+        chosen = [change for change in chosen if change.name in names]
+    import_libraries()
+    began = time.monotonic()
+    workers = Workers(given.jobs)
+    try:
+        tests = Tests(measured(workers, given.tests.split(","), given.kept))
+        results = []
+        for result in workers.each(judge, [(change, *tests.of(change, given.seconds)) for change in chosen]):
+            results.append(result)
+            outcome = f"noticed by {result.by}" if result.by else "NOT NOTICED"
+            print(
+                f"{len(results)}/{len(chosen)} {result.change.name}: {outcome}", file=sys.stderr, flush=True
+            )
+        wrong = false_alarms(workers.trees[0], results)
+    finally:
+        workers.close()
+    last.write_text(json.dumps([result.change.name for result in results if not result.by], indent=1))
+    enough = show(results)
+    print(
+        f"{len(explained)} explained in {EQUIVALENT.name} are not counted; {time.monotonic() - began:.0f} s"
+    )
+    for test in wrong:
+        print(f"{test} fails without any slip: what it noticed does not count")
+    return int(not enough or bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

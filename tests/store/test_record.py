@@ -1,0 +1,44 @@
+"""The id of a run: equal for one request, and for no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from culnig.store.record import run_id
+from tests.toy import record
+
+TARGET = record()["benchmarks"]["toy-target"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"aggregator": "mean", "token_budget": 64}},
+        {"settings": {"aggregator": "max", "token_budget": 65}},
+        {"settings": {"aggregator": "max"}},
+        {"settings": {"aggregator": "max", "token_budget": 64, "seed": 1}},
+        {"model": {"source": "toy", "weights_hash": "1" * 64}},
+        {"model": {"source": "other", "weights_hash": "0" * 64}},
+        {"benchmarks": {}},
+        {"benchmarks": {"toy-target": TARGET | {"items_hash": "2" * 64}}},
+        {"benchmarks": {"toy-target": TARGET | {"role": "control"}}},
+        {"benchmarks": {"other": TARGET}},
+    ],
+    ids=str,
+)
+def test_another_request_has_another_id(changes):
+    assert run_id(record(**changes)) != run_id(record())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"versions": {"culnig-engine": "9"}},
+        {"complete": True},
+        {"benchmarks": {"toy-target": TARGET | {"prompts": {"hash": "3" * 64, "date": "2026-01-01"}}}},
+        {"settings": {"token_budget": 64, "aggregator": "max"}},
+    ],
+    ids=["versions", "progress", "prompts, which early versions did not record", "order of keys"],
+)
+def test_what_is_not_asked_leaves_the_id_alone(changes):
+    assert run_id(record(**changes)) == run_id(record())
