@@ -125,9 +125,7 @@ class _Walk(ast.NodeVisitor):
         if isinstance(node, ast.expr):
             for new in _of_expression(node):
                 self._add(node, new)
-        elif (isinstance(node, Statement) and not _is_docstring(node)) or (
-            _stores_in_part(node) and not self._in_constructor
-        ):
+        elif _is_statement(node) or (_stores_in_part(node) and not self._in_constructor):
             self._add(node, "pass")
         elif isinstance(node, ast.If | ast.For | ast.While | ast.With):
             for early in (part for part in node.body if isinstance(part, ast.Return)):
@@ -228,8 +226,9 @@ def _is_file_name(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id.isupper()
 
 
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call)
+def _is_statement(node: ast.AST) -> bool:
+    is_docstring = isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call)
+    return isinstance(node, Statement) and not is_docstring
 
 
 def _is_type_checking(node: ast.AST) -> bool:

@@ -7,6 +7,7 @@ Work of other processes that tests start is not seen, so some lines have fewer t
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import importlib
 import json
@@ -41,6 +42,7 @@ LIBRARIES = (
         "hdf5plugin",
     ),
     *("pydantic", "click", "rich.console", "jinja2", "yaml", "matplotlib.figure", "ijson", "tokenizers"),
+    *("statsmodels.regression.linear_model", "statsmodels.stats.multitest", "peft"),
 )
 FOLDERS = (
     *("core", "selection", "evaluation", "scoring", "store", "reanalysis", "benchmarks", "inference"),
@@ -105,8 +107,6 @@ class Tree:
         os.chdir(self.folder)
         sys.path.insert(0, str(self.folder))
         os.environ["PYTHONPATH"] = os.pathsep.join([*sys.path[:1], os.environ.get("PYTHONPATH", "")])
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        sys.dont_write_bytecode = True
         for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "culnig")]:
             del sys.modules[name]
         nowhere, error = os.open(os.devnull, os.O_WRONLY), os.dup(2)
@@ -146,6 +146,7 @@ def import_libraries() -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
     shutil.rmtree(home)
+    gc.freeze()  # collections in the forked processes would copy all that memory
 
 
 class _Measuring:

@@ -174,3 +174,24 @@ def test_files_of_a_folder_are_synced_before_they_move_and_the_folder_afterwards
     assert last[0] == tmp_path.name
     assert {"a", "b"} <= set(last[1])
     assert names(tmp_path) == ["a", "b"]
+
+
+def test_the_checksum_is_that_of_the_content_whatever_its_order():
+    """SHA-256 of `{"a": 1, "b": [2]}`, as sha256sum prints it."""
+    expected = "ae8a9a50524642753023cd4de34447191a8651989979c60bbcc5b0eeebb6e1dc"
+    for document in ({"a": 1, "b": [2]}, {"b": [2], "a": 1}, {"b": [2], "a": 1, "checksum": "other"}):
+        assert files.checksum(document) == expected
+    assert files.checksum({"a": 1, "b": [3]}) != expected
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    left = (".culnig-0123456789abcdef.tmp", ".culnig-ffffffffffffffff.tmp")
+    kept = (".culnig-0123456789abcde.tmp", ".culnig-0123456789abcdef.tmp2", "a.tmp", "run.json")
+    for name in (left[0], *kept):
+        (tmp_path / name).write_text("half")
+    (tmp_path / left[1]).mkdir()
+    (tmp_path / left[1] / "weights").write_text("half")
+    (tmp_path / ".culnig-1111111111111111.tmp").symlink_to(tmp_path / "run.json")
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted([*kept, ".culnig-1111111111111111.tmp"])
+    files.remove_leftovers(tmp_path / "nowhere")
