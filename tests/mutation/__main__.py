@@ -11,18 +11,29 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import shutil
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import pytest
-
 from tests.mutation.changes import Change, changes_of
-from tests.mutation.suite import FOLDERS, ROOT, Coverage, Tree, Verdict, Workers, import_libraries, measured
+from tests.mutation.suite import (
+    FOLDERS,
+    ROOT,
+    Coverage,
+    Server,
+    Verdict,
+    forked,
+    import_changed,
+    import_libraries,
+    measured,
+    run_pytest,
+)
 
 try:
     import tomllib
@@ -43,10 +54,8 @@ DRAWINGS = ("core/plots.py", "core/progress.py", "core/notebook.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 LEAST = {"all": 0.9, "folder": 0.85}
 """Share of slips that tests must notice."""
-FIRST = 25
-"""Tests that are asked before the others."""
-IMPORT = 0.5
-"""Seconds to import a file of tests, about."""
+MOST_SECONDS = 120
+"""After which a slip counts as noticed: what it changed never ends."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +96,15 @@ class Tests:
         def order(test: str) -> tuple[bool, bool, float]:
             return test not in running, _file(test) != mirrored, self.seconds[test]
 
-        spent, chosen, files = 0.0, [], set()
+        spent, chosen = 0.0, []
         for test in sorted(running | self._of_file[mirrored], key=order):
-            cost = self.seconds[test] + (0 if _file(test) in files else IMPORT)
-            if spent + cost <= most_seconds:
-                spent += cost
-                files.add(_file(test))
+            spent += self.seconds[test]
+            if spent <= most_seconds:
                 chosen.append(test)
         return chosen, len(running - set(chosen))
+
+
+_OUTCOMES = {0: "NOT NOTICED", 1: "noticed", None: "hangs"}
 
 
 def _file(test: str) -> str:
@@ -115,45 +125,60 @@ def sample(folders: Sequence[str], number: int, seed: int, explained: Iterable[s
     return chosen
 
 
-def judge(tree: Tree, change: Change, asked: list[str], n_left: int) -> Result:
-    """Ask the tests about a change."""
-    path = tree.folder / change.file
-    source = path.read_bytes()
-    by = ""
-    try:
-        _rewrite(path, change.applied(source))
-        for tests in filter(None, (asked[:FIRST], asked[FIRST:])):
-            if by := _failed(tree, tests):
-                break
-    finally:
-        _rewrite(path, source)
-    return Result(change, by, len(asked), n_left)
+def judged(
+    changes: Sequence[Change], asked: Mapping[str, list[str]], jobs: int, folder: Path
+) -> dict[str, str]:
+    """What noticed each change, by its name; empty where nothing did.
+
+    Changes inside functions are put into a process that has collected the tests; for the others the tests are
+    collected anew.
+    """
+    out = {change.name: folder / f"{number}.txt" for number, change in enumerate(changes)}
+    inside = [change for change in changes if change.in_function]
+    codes: dict[str, int | None] = {}
+    terminal = os.dup(2)
+
+    def serve(server: Server) -> None:
+        works = {change.name: partial(_inside, server, change, asked, out[change.name]) for change in inside}
+        with (folder / "codes.jsonl").open("w") as file:
+            for number, (name, code) in enumerate(forked(works, jobs, MOST_SECONDS), start=1):
+                file.write(f"{json.dumps([name, code])}\n")
+                os.write(terminal, f"{number}/{len(works)} {name}: {_OUTCOMES.get(code, code)}\n".encode())
+
+    tests = sorted({_file(test) for change in inside for test in asked[change.name]})
+    work = partial(run_pytest, tests, Server(folder / "none.txt", serve))
+    for _ in forked({"server": work}, 1, 24 * 3_600) if tests else ():
+        codes |= dict(json.loads(line) for line in (folder / "codes.jsonl").read_text().splitlines())
+    works = {change.name: partial(_anew, change, asked, out[change.name]) for change in changes}
+    works = {name: work for name, work in works.items() if codes.get(name, 70) == 70}
+    codes |= dict(forked(works, jobs, MOST_SECONDS))
+    return {name: _noticed(out[name], code) for name, code in codes.items()}
 
 
-def _rewrite(path: Path, source: bytes) -> None:
-    """Write a source file; its bytecode may be taken for that of another text of the same second and size."""
-    path.write_bytes(source)
-    for bytecode in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
-        bytecode.unlink()
+def _noticed(out: Path, code: int | None) -> str:
+    failed = out.read_text().splitlines() if out.exists() else []
+    if failed or code == 0:
+        return next(iter(failed), "")
+    return f"({'hangs' if code is None else f'pytest ends with {code}'})"
 
 
-def _failed(tree: Tree, tests: list[str], seconds: float = 120) -> str:
-    with tempfile.NamedTemporaryFile() as out:
-        code = tree.run(["-x", *tests], Verdict(Path(out.name)), seconds)
-        if code == pytest.ExitCode.USAGE_ERROR:  # a change of the values that tests are made from
-            code = tree.run(["-x", *dict.fromkeys(map(_file, tests))], Verdict(Path(out.name)), seconds)
-        failed = Path(out.name).read_text().splitlines()
-    if code == 0:
-        return ""
-    return failed[0] if failed else f"({'hangs' if code is None else f'pytest ends with {code}'})"
+def _inside(server: Server, change: Change, asked: Mapping[str, list[str]], out: Path) -> int:
+    source = (ROOT / change.file).read_bytes()
+    server.exchange(ROOT / change.file, source, change.applied(source))
+    return server.run(asked[change.name], out)
 
 
-def false_alarms(tree: Tree, results: Sequence[Result]) -> list[str]:
+def _anew(change: Change, asked: Mapping[str, list[str]], out: Path) -> int:
+    import_changed(ROOT / change.file, change.applied((ROOT / change.file).read_bytes()))
+    return run_pytest(["-x", *asked[change.name]], Verdict(out)) if asked[change.name] else 0
+
+
+def false_alarms(noticed: Iterable[str], folder: Path) -> list[str]:
     """Tests that noticed a slip but also fail without any."""
-    tests = sorted({result.by for result in results if "::" in result.by})
-    with tempfile.NamedTemporaryFile() as out:
-        tree.run(tests, Verdict(Path(out.name)), 1_200)
-        return Path(out.name).read_text().splitlines()
+    tests, out = sorted({test for test in noticed if "::" in test}), folder / "without.txt"
+    for _ in forked({"all": partial(run_pytest, tests, Verdict(out))}, 1, 1_200) if tests else ():
+        pass
+    return out.read_text().splitlines() if out.exists() else []
 
 
 def show(results: Sequence[Result]) -> bool:
@@ -190,7 +215,7 @@ def main() -> int:
     parser.add_argument("--tests", default=",".join(FOLDERS), help="folders of tests to ask, of %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="slips at a time")
     parser.add_argument(
-        "--seconds", type=float, default=10, help="most seconds of tests for a slip (%(default)s)"
+        "--seconds", type=float, default=10, help="of tests for a slip, at most (%(default)s)"
     )
     parser.add_argument("--again", action="store_true", help="only the survivors of the last time")
     parser.add_argument(
@@ -203,21 +228,19 @@ def main() -> int:
     if given.again:
         names = json.loads(last.read_text())
         chosen = [change for change in chosen if change.name in names]
-    import_libraries()
+    folder = import_libraries()
     began = time.monotonic()
-    workers = Workers(given.jobs)
     try:
-        tests = Tests(measured(workers, given.tests.split(","), given.kept))
-        results = []
-        for result in workers.each(judge, [(change, *tests.of(change, given.seconds)) for change in chosen]):
-            results.append(result)
-            outcome = f"noticed by {result.by}" if result.by else "NOT NOTICED"
-            print(
-                f"{len(results)}/{len(chosen)} {result.change.name}: {outcome}", file=sys.stderr, flush=True
-            )
-        wrong = false_alarms(workers.trees[0], results)
+        tests = Tests(measured(given.tests.split(","), given.kept, given.jobs))
+        asked = {change.name: tests.of(change, given.seconds) for change in chosen}
+        noticed = judged(chosen, {name: own for name, (own, _) in asked.items()}, given.jobs, folder)
+        wrong = false_alarms(noticed.values(), folder)
     finally:
-        workers.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    results = [
+        Result(change, noticed[change.name], len(asked[change.name][0]), asked[change.name][1])
+        for change in chosen
+    ]
     last.write_text(json.dumps([result.change.name for result in results if not result.by], indent=1))
     enough = show(results)
     print(

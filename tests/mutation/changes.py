@@ -70,6 +70,8 @@ class Change:
     text: str
     """The line, without indentation."""
     what: str
+    in_function: bool
+    """Whether it is in the body of a function, so that the module need not be imported anew."""
     number: int = 0
     """Which of the changes that read the same, in the order of the file."""
 
@@ -91,9 +93,10 @@ def changes_of(file: str, source: bytes) -> list[Change]:
     lines = source.decode().splitlines()
     seen: Counter[tuple[str, str]] = Counter()
     found = []
-    for node, new, what in walk.found:
+    for node, new, what, in_function in walk.found:
         text = _short(lines[node.lineno - 1])
-        found.append(Change(file, node.lineno, *walk.span(node), new, text, what, seen[text, what]))
+        number = seen[text, what]
+        found.append(Change(file, node.lineno, *walk.span(node), new, text, what, in_function, number))
         seen[text, what] += 1
     return found
 
@@ -105,7 +108,8 @@ class _Walk(ast.NodeVisitor):
             self._starts.append(self._starts[-1] + len(line))
         self._in_constructor = False
         """Without what a constructor sets nothing works, so that it is not dropped."""
-        self.found: list[tuple[ast.expr | ast.stmt, str, str]] = []
+        self._functions = 0
+        self.found: list[tuple[ast.expr | ast.stmt, str, str, bool]] = []
 
     def span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
         assert node.end_lineno is not None
@@ -117,7 +121,8 @@ class _Walk(ast.NodeVisitor):
         text = new if isinstance(new, str) else ast.unparse(new)
         if isinstance(node, ast.expr):
             text = f"({text})"
-        self.found.append((node, text, f"{_short(ast.unparse(node))} → {_short(text)}"))
+        what = f"{_short(ast.unparse(node))} → {_short(text)}"
+        self.found.append((node, text, what, self._functions > 0))
 
     def visit(self, node: ast.AST) -> None:
         if isinstance(node, ast.JoinedStr) or _is_type_checking(node) or _is_message(node):
@@ -136,11 +141,20 @@ class _Walk(ast.NodeVisitor):
             node.test, ast.Compare | ast.UnaryOp
         ):
             self._add(node.test, ast.UnaryOp(ast.Not(), node.test))
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            self._visit_function(node)
+        else:
+            for child in _children(node):
+                self.visit(child)
+
+    def _visit_function(self, node: ast.FunctionDef | ast.Lambda) -> None:
+        self.visit(node.args)  # defaults
         outside = self._in_constructor
-        if isinstance(node, ast.FunctionDef):
-            self._in_constructor = node.name == "__init__"
-        for child in _children(node):
+        self._in_constructor = isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        self._functions += 1
+        for child in node.body if isinstance(node.body, list) else [node.body]:
             self.visit(child)
+        self._functions -= 1
         self._in_constructor = outside
 
 

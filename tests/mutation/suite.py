@@ -1,7 +1,7 @@
-"""A copy of the project whose tests run in forked processes, which have the big libraries already.
+"""The tests, run in forked processes that have everything imported; and which tests run which lines.
 
-Which tests run which lines is measured once and kept in a file, until the project or a file of tests changes.
-Work of other processes that tests start is not seen, so some lines have fewer tests than run them.
+What is measured is kept in a file, until the project or the file of tests changes. Work of other processes
+that tests start is not seen, so some lines have fewer tests than run them.
 """
 
 from __future__ import annotations
@@ -10,27 +10,24 @@ import contextlib
 import gc
 import hashlib
 import importlib
+import importlib.machinery
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from types import CodeType, FunctionType
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
 
-T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 LIBRARIES = (
     *(
@@ -42,7 +39,7 @@ LIBRARIES = (
         "hdf5plugin",
     ),
     *("pydantic", "click", "rich.console", "jinja2", "yaml", "matplotlib.figure", "ijson", "tokenizers"),
-    *("statsmodels.regression.linear_model", "statsmodels.stats.multitest", "peft"),
+    *("statsmodels.regression.linear_model", "statsmodels.stats.multitest"),
 )
 FOLDERS = (
     *("core", "selection", "evaluation", "scoring", "store", "reanalysis", "benchmarks", "inference"),
@@ -53,6 +50,8 @@ LEFT_OUT = ("cli/test_torchrun.py", "cli/test_interruption.py", "core/test_calib
 """Files that start processes or simulate for minutes."""
 SLOWEST = 6.0
 """Seconds; slower tests are not asked."""
+OPTIONS = ("-q", "--tb=no", "-s", "-p", "no:cacheprovider", "-p", "no:xdist")
+ALREADY_IMPORTED = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 
 @dataclass
@@ -65,88 +64,66 @@ class Coverage:
     """Tests that run a line, by file and number of the line."""
 
 
-class Tree:
-    """A copy of the project in a temporary folder."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="culnig-mutants-"))
-        names = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, stdout=-1, check=True
-        )
-        built = [str(path.relative_to(ROOT)) for path in (ROOT / "culnig").rglob("*.so")]
-        for name in {*names.stdout.decode().splitlines(), *built}:
-            if (ROOT / name).is_file():
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.folder / name)
-        python = [sys.executable, "-m", "compileall", "-q", "culnig"]
-        subprocess.run(python, cwd=self.folder, check=True)
-
-    def run(self, arguments: Sequence[str], plugin: object, seconds: float) -> int | None:
-        """Exit code of pytest in a process of its own; None if it took longer than `seconds`."""
-        if (pid := os.fork()) == 0:
-            os.setsid()
-            code = 70
-            try:
-                code = self._pytest(arguments, plugin)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                _end_group(pid)
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.01)
-        _end_group(pid)
-        os.waitpid(pid, 0)
-        return None
-
-    def _pytest(self, arguments: Sequence[str], plugin: object) -> int:
-        os.chdir(self.folder)
-        sys.path.insert(0, str(self.folder))
-        os.environ["PYTHONPATH"] = os.pathsep.join([*sys.path[:1], os.environ.get("PYTHONPATH", "")])
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "culnig")]:
-            del sys.modules[name]
-        nowhere, error = os.open(os.devnull, os.O_WRONLY), os.dup(2)
-        for stream in (1, 2):
-            os.dup2(nowhere, stream)
-        plain = (
-            "-q",
-            "--tb=no",
-            "-W",
-            "ignore::pytest.PytestAssertRewriteWarning",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
-            "-p",
-            "no:randomly",
-        )
-        try:
-            return int(pytest.main([*plain, *arguments], plugins=[plugin]))
-        finally:
-            os.dup2(error, 2)
-
-
-def _end_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def import_libraries() -> None:
-    """Import what takes seconds, so that forked processes have it; user folders are temporary ones."""
-    home = tempfile.mkdtemp(prefix="culnig-mutants-home-")
-    for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
-        os.environ[name] = home
+def import_libraries() -> Path:
+    """Import what takes seconds, so that forked processes have it; the folder that stands for the user's."""
+    home = Path(tempfile.mkdtemp(prefix="culnig-mutants-"))
+    for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "PYTEST_DEBUG_TEMPROOT"):
+        os.environ[name] = str(home)
     os.environ.update(
         MPLBACKEND="Agg", HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"
     )
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     for name in LIBRARIES:
         importlib.import_module(name)
-    shutil.rmtree(home)
     gc.freeze()  # collections in the forked processes would copy all that memory
+    return home
+
+
+def forked(
+    works: Mapping[Any, Callable[[], int]], jobs: int, seconds: float
+) -> Iterator[tuple[Any, int | None]]:
+    """Run works in processes, at most `jobs` at a time; their keys and exit codes, None after `seconds`."""
+    waiting, running = list(works), {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            key = waiting.pop(0)
+            running[_start(works[key])] = key, time.monotonic() + seconds
+        for pid, (key, until) in list(running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended and time.monotonic() < until:
+                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # with all that it has started
+            if not ended:
+                os.waitpid(pid, 0)
+            del running[pid]
+            yield key, os.waitstatus_to_exitcode(status) if ended else None
+        time.sleep(0.005)
+
+
+def _start(work: Callable[[], int]) -> int:
+    if pid := os.fork():
+        return pid
+    os.setsid()
+    code, error, nowhere = 70, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    try:
+        code = work()
+    except BaseException:
+        os.dup2(error, 2)
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def run_pytest(arguments: Sequence[str], plugin: object) -> int:
+    """Exit code of pytest, in a process that has the libraries and nothing of the project."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "culnig")]:
+        del sys.modules[name]
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    return int(pytest.main([*OPTIONS, *ALREADY_IMPORTED, *arguments], plugins=[plugin]))
 
 
 class _Measuring:
@@ -159,14 +136,13 @@ class _Measuring:
         self.out = out
         self.users: defaultdict[str, list[str]] = defaultdict(list)
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.not_passed: dict[str, str] = {}
+        self.not_passed: set[str] = set()
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         import coverage
 
-        self.coverage = coverage.Coverage(
-            data_file=None, source=[str(Path("culnig").resolve())], config_file=False
-        )
+        source = [str(ROOT / "culnig")]
+        self.coverage = coverage.Coverage(data_file=None, source=source, config_file=False)
         self.coverage.start()
         self.coverage.switch_context("import")
 
@@ -194,58 +170,27 @@ class _Measuring:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] += report.duration
         if report.outcome != "passed":
-            self.not_passed[report.nodeid] = report.outcome
+            self.not_passed.add(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
         self.coverage.stop()
         data = self.coverage.get_data()
-        result = Coverage(
-            {
-                test: round(own, 3)
-                for test, own in self.seconds.items()
-                if test not in self.not_passed and own <= SLOWEST
-            }
-        )
+        seconds = {
+            test: round(own, 3)
+            for test, own in self.seconds.items()
+            if test not in self.not_passed and own <= SLOWEST
+        }
+        result = Coverage(seconds)
         for file in data.measured_files():
-            lines = result.lines[str(Path(file).relative_to(Path.cwd()))] = {}
+            lines = result.lines[str(Path(file).relative_to(ROOT))] = {}
             for line, contexts in data.contexts_by_lineno(file).items():
                 tests = {test for context in contexts for test in self.users.get(context, ())}
-                if tests := tests & result.seconds.keys():
+                if tests := tests & seconds.keys():
                     lines[str(line)] = sorted(tests)
         self.out.write_text(json.dumps(vars(result)))
 
 
-class Workers:
-    """Threads with a tree each, which run tests in processes."""
-
-    def __init__(self, jobs: int) -> None:
-        self.trees = [Tree() for _ in range(jobs)]
-        self._free: SimpleQueue[Tree] = SimpleQueue()
-        for tree in self.trees:
-            self._free.put(tree)
-        self._threads = ThreadPoolExecutor(jobs)
-
-    def each(self, work: Callable[..., T], values: Iterable[tuple[Any, ...]]) -> Iterator[T]:
-        """`work(tree, *value)` of each value, in the order in which they end."""
-
-        def with_tree(value: tuple[Any, ...]) -> T:
-            tree = self._free.get()
-            try:
-                return work(tree, *value)
-            finally:
-                self._free.put(tree)
-
-        for future in as_completed([self._threads.submit(with_tree, value) for value in values]):
-            yield future.result()
-
-    def close(self) -> None:
-        """Stop, and remove the trees."""
-        self._threads.shutdown(cancel_futures=True)
-        for tree in self.trees:
-            shutil.rmtree(tree.folder)
-
-
-def measured(workers: Workers, folders: Sequence[str], kept: Path) -> list[Coverage]:
+def measured(folders: Sequence[str], kept: Path, jobs: int) -> list[Coverage]:
     """What every file of tests runs, from the folder `kept` where the project and the file are the same."""
     kept.mkdir(parents=True, exist_ok=True)
     files = [
@@ -256,15 +201,15 @@ def measured(workers: Workers, folders: Sequence[str], kept: Path) -> list[Cover
     ]
     source = b"".join(path.read_bytes() for path in sorted((ROOT / "culnig").rglob("*.py")))
     paths = {file: kept / f"{_digest(source, file)}.json" for file in files}
-    missing = [(file, paths[file]) for file in files if not paths[file].exists()]
-    for number, (file, code) in enumerate(workers.each(_measure, missing), start=1):
+    missing = {
+        file: lambda file=file, path=path: run_pytest([str(file), "-m", "not slow"], _Measuring(path))
+        for file, path in paths.items()
+        if not path.exists()
+    }
+    for number, (file, code) in enumerate(forked(missing, jobs, 600), start=1):
         problem = "" if code in (0, 5) else f", which fails without any slip ({code})"
         print(f"measured {number}/{len(missing)} {file}{problem}", file=sys.stderr, flush=True)
     return [Coverage(**json.loads(path.read_text())) for path in paths.values() if path.exists()]
-
-
-def _measure(tree: Tree, file: Path, out: Path) -> tuple[Path, int | None]:
-    return file, tree.run([str(file), "-m", "not slow"], _Measuring(out), 600)
 
 
 def _digest(source: bytes, file: Path) -> str:
@@ -272,7 +217,7 @@ def _digest(source: bytes, file: Path) -> str:
 
 
 class Verdict:
-    """A pytest plugin that writes down which test failed, and lets hypothesis not look for simpler cases."""
+    """A pytest plugin that writes down which tests fail, and lets hypothesis not look for simpler cases."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -285,3 +230,58 @@ class Verdict:
         if report.failed:
             with self.out.open("a") as file:
                 file.write(f"{report.nodeid}\n")
+
+
+class Server(Verdict):
+    """A pytest plugin that collects tests once, and hands them to `serve` instead of running them."""
+
+    def __init__(self, out: Path, serve: Callable[[Server], None]) -> None:
+        super().__init__(out)
+        self._serve = serve
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._items = {item.nodeid: item for item in session.items}
+        gc.collect()
+        functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
+        self._functions = [each for each in functions if each.__code__.co_filename.startswith(str(ROOT))]
+        gc.freeze()
+        self._serve(self)
+        return True
+
+    def run(self, tests: Iterable[str], out: Path) -> int:
+        """Run tests until one fails, whose name is written to `out`; in a forked process."""
+        self.out = out
+        items = [self._items[test] for test in tests if test in self._items]
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if out.exists():
+                return 1
+        return 0
+
+    def exchange(self, path: Path, source: bytes, changed: bytes) -> None:
+        """Give the functions of a file the code of its changed source."""
+        old, new = (list(_outer_functions(compile(text, str(path), "exec"))) for text in (source, changed))
+        for before, after in zip(old, new, strict=True):
+            for function in self._functions:
+                if function.__code__ == before and function.__code__.co_filename == str(path):
+                    function.__code__ = after
+
+
+def _outer_functions(code: CodeType) -> Iterator[CodeType]:
+    """Code of the functions of a module and of its classes, without those inside functions."""
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            is_function = bool(inner.co_flags & 0x1)  # CO_OPTIMIZED: not the body of a class
+            yield from [inner] if is_function else _outer_functions(inner)
+
+
+def import_changed(path: Path, changed: bytes) -> None:
+    """Let the coming import of a file take its changed source."""
+    loader = importlib.machinery.SourceFileLoader
+    original = loader.get_code
+
+    def get_code(self: Any, name: str) -> Any:
+        is_changed = Path(self.path) == path
+        return compile(changed, str(path), "exec") if is_changed else original(self, name)
+
+    loader.get_code = get_code  # type: ignore[method-assign]
