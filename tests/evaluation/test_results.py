@@ -344,3 +344,13 @@ def test_p_is_adjusted_over_the_benchmarks_of_a_condition_and_metric_alone():
     assert against[2:] == [None, None]
     assert [row["p_value"] for row in rows] == [0.01, 0.04, 0.2, 0.03]
     assert [row["p_holm"] for row in rows] == pytest.approx([0.02, 0.04, 0.2, 0.06])
+
+
+def test_errors_of_two_bins_do_not_cancel():
+    # three at certainty 0.75 are wrong; three at 0.26 of four labels are right
+    outcomes = with_options([0.25] * 3 + [0.26] * 3, 0.75)
+    for row, item in list(enumerate(ASKED))[3:]:
+        others = [place for place, label in enumerate(item.options) if label != item.answer]
+        outcomes.option_probabilities[row, others] = 0.74 / 3
+    assert outcomes.option_correct.tolist() == [False] * 3 + [True] * 3
+    assert calibration_error(outcomes) == pytest.approx((3 * 0.75 + 3 * 0.74) / 6)

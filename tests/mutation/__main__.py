@@ -143,6 +143,7 @@ def judged(
         with (folder / "codes.jsonl").open("w") as file:
             for number, (name, code) in enumerate(forked(works, jobs, MOST_SECONDS), start=1):
                 file.write(f"{json.dumps([name, code])}\n")
+                file.flush()
                 os.write(terminal, f"{number}/{len(works)} {name}: {_OUTCOMES.get(code, code)}\n".encode())
 
     tests = sorted({_file(test) for change in inside for test in asked[change.name]})
