@@ -54,7 +54,7 @@ DRAWINGS = ("core/plots.py", "core/progress.py", "core/notebook.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 LEAST = {"all": 0.9, "folder": 0.85}
 """Share of slips that tests must notice."""
-MOST_SECONDS = 120
+MOST_SECONDS = 60
 """After which a slip counts as noticed: what it changed never ends."""
 
 
@@ -93,14 +93,12 @@ class Tests:
         mirrored = f"tests/{folder}/test_{name}"
         running = self._by_line[change.file, change.line] or self._by_file[change.file]
 
-        def order(test: str) -> tuple[bool, bool, float]:
-            return test not in running, _file(test) != mirrored, self.seconds[test]
-
         spent, chosen = 0.0, []
-        for test in sorted(running | self._of_file[mirrored], key=order):
-            spent += self.seconds[test]
+        for test in sorted(running | self._of_file[mirrored], key=lambda test: self.seconds[test]):
+            spent += self.seconds[test] if test in running else 0
             if spent <= most_seconds:
                 chosen.append(test)
+        chosen.sort(key=lambda test: (test not in running, _file(test) != mirrored, self.seconds[test]))
         return chosen, len(running - set(chosen))
 
 
