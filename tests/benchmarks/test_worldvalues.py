@@ -235,7 +235,7 @@ def question(lowest, highest):
 def test_a_scale_may_begin_at_0_and_end_at_25(tmp_path, lowest, highest):
     (tmp_path / "m.json").write_text(json.dumps({"Q1": question(lowest, highest)}))
     (read,) = read_questions(tmp_path / "m.json").values()
-    assert (read.name, read.text, read.lowest, read.highest) == ("Q1", "How?", lowest, highest)
+    assert (read.id, read.text, read.lowest, read.highest) == ("Q1", "How?", lowest, highest)
 
 
 @pytest.mark.parametrize(
