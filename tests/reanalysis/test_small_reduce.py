@@ -33,7 +33,7 @@ SCORES = {
 
 def run_of(folder: Path, level: str = "item") -> Run:
     """Three benchmarks of six items, each in two portions: items 3, 0, 5 and items 1, 4, 2."""
-    settings = {"aggregator": "max", "level": level, "score_type": "float32"}
+    settings = {"aggregator": "max", "level": level}
     benchmarks = {name: {"role": role, "items_hash": name * 8} for name, role in ROLES.items()}
     writer = RunWriter.open(folder, record(settings=settings, benchmarks=benchmarks), LAYOUT)
     outcomes = answered(ASKED, [True] * 6, P_GOLD)
@@ -145,7 +145,7 @@ def test_the_record_keeps_the_hash_of_items_that_all_take_part(run, tmp_path):
     assert made.record["settings"]["score_type"] == "float32"
     assert made.record["sources"][0]["run_id"] == run.run_id
     sums = Reducer(run, Reduction()).write(tmp_path / "sums")
-    assert "score_type" not in sums.record["settings"] or sums.record["settings"]["level"] == "culture"
+    assert "score_type" not in sums.record["settings"]
     assert sums.record["settings"]["aggregator"] == "max"
 
 

@@ -112,3 +112,17 @@ def test_answers_of_an_early_version_have_no_numbers_of_tokens(file):
     del file["items/n_tokens"]
     assert tables.read_outcomes(file).n_tokens.tolist() == [0, 0]
     assert isinstance(tables.read_outcomes(file), Outcomes)
+
+
+@pytest.mark.parametrize(
+    ("link", "to"),
+    [(h5py.SoftLink("/real"), "/real"), (h5py.ExternalLink("other.h5", "/a"), "other.h5")],
+    ids=["soft", "external"],
+)
+def test_links_are_not_followed_and_the_error_says_where_they_lead(file, link, to):
+    file.create_group("real")["a"] = [1, 2]
+    file["linked"] = link
+    assert tables.group_at(file, "real").name == "/real"
+    for name in ("linked", "linked/a"):
+        with pytest.raises(StoreError, match=f"linked is a link to {to}; links are not followed"):
+            tables.group_at(file, name)
