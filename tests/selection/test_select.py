@@ -167,6 +167,10 @@ def test_files_of_sets_are_in_one_folder(tmp_path):
         "West_Java.neurons.json",
     ]
     assert (tmp_path / "a").is_dir()
+    (tmp_path / "a" / "Iran.neurons.json").write_text("")
+    with pytest.raises(OutputExistsError, match=r"Iran\.neurons\.json exists; add overwrite=True"):
+        set_files(tmp_path / "a", ("China", "Iran"), False)
+    assert len(set_files(tmp_path / "a", ("China", "Iran"), True)) == 2
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputExistsError, match="file is a file; several cultures need a folder"):
         set_files(tmp_path / "file", ("Iran",), True)
