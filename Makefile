@@ -1,6 +1,7 @@
 # make demo       set everything up and run the whole pipeline on the embedded model
 # make test       set everything up and run all tests
 # make test-processors   the tests of what a model computes, as on other processors (about ten minutes)
+# make mutants    do the tests notice small slips in the code? (about an hour; JOBS=2 for half of it)
 # make lint       formatters, linters, types
 # make sanitize   run the kernel tests under address and undefined-behaviour sanitizers
 # make perf       measure speed and memory against other ways (about an hour; SECTIONS="scoring store" for some)
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test test-processors lint sanitize perf docs core clean
+.PHONY: demo test test-processors mutants lint sanitize perf docs core clean
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/culnig-engine demo --output demo-run --overwrite
@@ -23,6 +24,9 @@ test: $(VENV)/.test
 
 test-processors: $(VENV)/.test
 	tests/processors.sh $(abspath $(BIN)/python)
+
+mutants: $(VENV)/.mutants
+	$(BIN)/python -m tests.mutation --jobs $(or $(JOBS),1)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
@@ -62,6 +66,10 @@ $(VENV)/.test: $(VENV)/.installed
 
 $(VENV)/.lint: $(VENV)/.test
 	$(PIP) --group lint
+	touch $@
+
+$(VENV)/.mutants: $(VENV)/.test
+	$(PIP) --group mutants
 	touch $@
 
 # what is compared with is left out where it does not install; the page then says so

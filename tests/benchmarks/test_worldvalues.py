@@ -220,3 +220,28 @@ def test_malformed_metadata_is_named(data):
 def test_a_missing_folder_is_reported_with_advice():
     with pytest.raises(DataFileError, match="not on the hub; name the parent folder of WorldValuesBench"):
         list(WorldValues().read(None))
+
+
+def question(lowest, highest):
+    return {
+        "question": " How? ",
+        "use_case": "value",
+        "answer_scale_min": lowest,
+        "answer_scale_max": highest,
+    }
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(0, 1), (0, 25), (1, 2), (24, 25), (3, 10)])
+def test_a_scale_may_begin_at_0_and_end_at_25(tmp_path, lowest, highest):
+    (tmp_path / "m.json").write_text(json.dumps({"Q1": question(lowest, highest)}))
+    (read,) = read_questions(tmp_path / "m.json").values()
+    assert (read.id, read.text, read.lowest, read.highest) == ("Q1", "How?", lowest, highest)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest"), [(-1, 3), (3, 3), (4, 3), (0, 26), (1.0, 3), (1, "3"), (None, 3), ("", "")]
+)
+def test_other_scales_are_refused(tmp_path, lowest, highest):
+    (tmp_path / "m.json").write_text(json.dumps({"Q1": question(lowest, highest)}))
+    with pytest.raises(DataFileError, match="question 'Q1': answer_scale_min and answer_scale_max must be"):
+        read_questions(tmp_path / "m.json")

@@ -76,3 +76,7 @@ def test_an_interruption_stops_the_work():
     with pytest.raises(KeyboardInterrupt):
         bounded(loop, 5)
     assert stopped.wait(5)
+
+
+def test_a_thread_serves_again_once_it_is_done():
+    assert bounded(threading.get_ident, 5) == bounded(threading.get_ident, 5) != threading.get_ident()

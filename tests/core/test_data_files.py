@@ -4,7 +4,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from culnig.core.data_files import data_path, joined, read_toml
+from culnig.core import data_files
+from culnig.core.data_files import TooMuchYaml, check_yaml, data_path, joined, read_toml
 from culnig.errors import DataFileError
 
 POSIX, WINDOWS = PurePosixPath("/home/ada/study"), PureWindowsPath("C:/Users/Ada/study")
@@ -60,3 +61,38 @@ def test_toml_with_a_byte_order_mark_and_a_folder(tmp_path):
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(DataFileError, match="cannot be read"):
         read_toml(tmp_path / "folder.toml")
+
+
+def test_a_file_of_the_largest_size_is_read_and_one_byte_more_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_files, "MOST_BYTES", 8)
+    (tmp_path / "fits.toml").write_text("a = '12'")
+    assert read_toml(tmp_path / "fits.toml") == {"a": "12"}
+    (tmp_path / "large.toml").write_text("a = '123'")
+    with pytest.raises(DataFileError, match=r"0\.0 MB; at most"):
+        read_toml(tmp_path / "large.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("a", 1),
+        ("[a, b]", 3),
+        ("a: b", 3),
+        ("[&x [a, b], *x]", 7),
+        ("[&x a, *x, *x]", 4),
+        ("[&x [a, b], &y [*x, *x], *y]", 18),
+    ],
+)
+def test_yaml_is_counted_with_what_aliases_repeat(text, count):
+    """A list counts for one and for what is in it; an alias for all that it stands for."""
+    check_yaml(text, count)
+    with pytest.raises(TooMuchYaml, match=f"more than {count - 1:,} values"):
+        check_yaml(text, count - 1)
+
+
+def test_yaml_is_at_most_64_levels_deep_and_never_contains_itself():
+    check_yaml("[" * 64 + "]" * 64)
+    with pytest.raises(TooMuchYaml, match="nested more than 64 levels deep"):
+        check_yaml("[" * 65 + "]" * 65)
+    with pytest.raises(TooMuchYaml, match=r"\*x contains itself"):
+        check_yaml("&x [a, *x]")

@@ -20,6 +20,7 @@ from culnig.core.neurons import (
     Layout,
     Neuron,
     Segment,
+    parse_layers,
 )
 from culnig.errors import InputError
 from tests.toy import toy_layout
@@ -146,3 +147,29 @@ def test_an_empty_layout_has_no_neurons():
     layout = Layout(())
     assert (layout.n_neurons, layout.n_layers, layout.modules) == (0, 0, ())
     assert layout.pool("all").size == 0
+
+
+def test_modules_come_in_forward_order_and_unknown_ones_after_them_by_name():
+    widths = [(0, "zeta", 1), (0, MLP_GATE, 2), (0, "alpha", 3), (0, QUERY, 4), (0, "mid", 5)]
+    assert Layout.from_widths(widths).modules == (QUERY, MLP_GATE, "alpha", "mid", "zeta")
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("0", (0,)),
+        ("3,1", (3, 1)),
+        ("0-3,7", (0, 1, 2, 3, 7)),
+        (" 2 - 2 ".replace(" - ", "-"), (2,)),
+        ("1,0-2", (1, 0, 2)),
+        ("99999", (99_999,)),
+    ],
+)
+def test_layers_are_numbers_and_ranges_each_once(text, layers):
+    assert parse_layers(text) == layers
+
+
+@pytest.mark.parametrize("text", ["", "3-1", "a", "1,,2", "-1", "1-", "1-2-3", "123456", "1;2"])
+def test_other_text_is_no_choice_of_layers(text):
+    with pytest.raises(InputError, match="is neither a layer nor a range"):
+        parse_layers(text)

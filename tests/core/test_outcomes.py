@@ -3,8 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from culnig.core.outcomes import Outcomes
+from culnig.core.outcomes import Outcomes, alignment
 from tests.toy import answered, items
 
 
@@ -73,3 +74,51 @@ def test_answers_are_asked_as_todays_questions():
     outcomes = Outcomes.empty(items(["China", "Iran"], questions=2))
     assert set(outcomes.asked_as(asked).units) == {"one question"}
     assert len(set(outcomes.units)) == 2
+
+
+def of_two_widths():
+    """Answers to an item with two labels, and to one with four."""
+    first, second = items(["China"], questions=2)
+    first = replace(first, options=("A", "B"))
+    outcomes = Outcomes.empty([first, second])
+    outcomes.option_probabilities[:] = [[0.5, 0.25, np.nan, np.nan], [0.1, 0.2, 0.3, 0.4]]
+    outcomes.predicted[:] = ["A", "the"]
+    outcomes.correct[:] = [True, False]
+    outcomes.p_gold[:] = [0.5, 0.2]
+    outcomes.n_tokens[:] = [11, 12]
+    return outcomes
+
+
+def test_chosen_answers_are_as_wide_as_their_most_labels():
+    turned = of_two_widths().take(np.array([1, 0]))
+    assert turned.id.tolist() == ["China-1-0", "China-0-0"]
+    assert turned.options == [("A", "B", "C", "D"), ("A", "B")]
+    np.testing.assert_array_equal(
+        turned.option_probabilities, [[0.1, 0.2, 0.3, 0.4], [0.5, 0.25, np.nan, np.nan]]
+    )
+    assert (turned.predicted.tolist(), turned.n_tokens.tolist()) == (["the", "A"], [12, 11])
+    first = of_two_widths().take(np.array([0]))
+    assert first.option_probabilities.tolist() == [[0.5, 0.25]]
+    assert of_two_widths().take(np.array([], dtype=int)).option_probabilities.shape == (0, 0)
+
+
+def test_parts_join_to_the_whole_in_the_order_of_their_items():
+    whole = of_two_widths()
+    parts = [(np.array([n]), whole.take(np.array([n]))) for n in (1, 0)]
+    joined, put = Outcomes.joined(parts), Outcomes.empty(items(["China"], questions=2))
+    for indices, answers in parts:
+        put.put(indices, answers)
+    for other in (joined, put):
+        assert other.options == whole.options
+        for name in ("id", "predicted", "correct", "p_gold", "option_probabilities", "n_tokens"):
+            np.testing.assert_array_equal(getattr(other, name), getattr(whole, name))
+
+
+def test_an_answer_on_a_scale_by_hand():
+    """Steps a to e: from c at most two steps away, from a four."""
+    scale = list("abcde")
+    assert [alignment(scale, "c", answer) for answer in [*scale, None]] == [0, 50, 100, 50, 0, 0]
+    assert [alignment(scale, "a", answer) for answer in [*scale, None]] == [100, 75, 50, 25, 0, 0]
+    assert [alignment(scale, "d", answer) for answer in scale] == pytest.approx(
+        [0, 100 / 3, 200 / 3, 100, 200 / 3]
+    )

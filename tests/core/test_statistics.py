@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from culnig.core import statistics
 from culnig.core.statistics import (
+    bootstrap_lower_p,
     holm,
     mcnemar,
     paired_difference,
@@ -440,3 +441,12 @@ def test_known_effects_are_estimated_and_detected(monkeypatch):
     assert np.mean([one.effect for one in found]) == pytest.approx(truth, abs=0.02)
     assert error_rate([one.p_value for one in found]) > 0.7
     assert np.mean([one.interval[0] <= truth <= one.interval[1] for one in found]) > 0.9
+
+
+def test_the_bootstrap_of_two_questions_counts_its_samples():
+    both_fall = bootstrap_lower_p(np.array([[-1.0, -2.0]]), units(2), 0)
+    assert both_fall == [1 / 10_000]  # no sample is as high as zero, and one is added
+    # half of the samples hold both questions, whose mean is 0, and a quarter the one that rose
+    (one_falls,) = bootstrap_lower_p(np.array([[-1.0, 1.0]]), units(2), 0)
+    assert one_falls == pytest.approx(3 / 4, abs=0.02)
+    assert np.isnan(bootstrap_lower_p(np.array([[-1.0, 1.0]]), units(1).repeat(2), 0)).all()

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 
-from culnig.core.text import csv_row, fallback, file_name, file_names, visible
+from culnig.core.text import csv_row, fallback, file_name, file_names, harmless_json, visible
 from tests.hostile_names import NAMES, is_harmless
 
 RESERVED = ["con", "nul", "aux", "prn", "com1", "lpt9"]
@@ -79,3 +80,18 @@ def test_no_cell_of_a_csv_file_is_a_formula(name: str) -> None:
 @pytest.mark.parametrize("number", ["-0.5", "+.3", "-1,234.5", "-1.2e-05", "+12.3 %", "-", "-inf"])
 def test_numbers_written_as_text_stay_numbers(number: str) -> None:
     assert csv_row([number]) == [number]
+
+
+@pytest.mark.parametrize("text", ["\x07", "a\x1bb", "\x7f", "\t"])
+def test_ascii_that_a_terminal_obeys_is_escaped(text: str) -> None:
+    assert visible(text) == text.encode("unicode_escape").decode()
+
+
+def test_json_with_escapes_is_the_same_document() -> None:
+    document = {"name": "a\u202eb\x7f", "lines": "1\n2"}
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    shown = harmless_json(text)
+    assert json.loads(shown) == document
+    assert shown.count("\n") == text.count("\n")
+    assert "\u202e" not in shown
+    assert r"\u202e" in shown

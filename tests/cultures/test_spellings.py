@@ -41,7 +41,14 @@ def test_cultures_by_key_name_and_code(spelling, key):
 
 def test_a_benchmark_has_its_own_spellings():
     spellings = CultureSpellings(RECORDS.values(), "worldvalues")
-    assert spellings.find("Great Britain").key == "UK"
+    for spelling in (
+        "Great Britain",
+        "great britain",
+        "Great_Britain",
+        "GREAT BRITAIN ",
+        "the Great Britain",
+    ):
+        assert spellings.find(spelling).key == "UK"
     with pytest.raises(UnknownNameError, match="did you mean"):
         spellings.find("Great Britian")
 

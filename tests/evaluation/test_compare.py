@@ -107,3 +107,45 @@ def test_the_items_of_a_condition_are_a_data_frame(tmp_path):
         found.to_pandas("blnd")
     with pytest.raises(UnknownNameError, match="generl"):
         found.to_pandas("blend", "generl")
+
+
+PROMPTS = {"template": "t", "date": "2026-01-02", "hash": "tokens"}
+
+
+@pytest.mark.parametrize(
+    ("layouts", "changed", "message"),
+    [
+        (("one", "one"), {}, None),
+        (("one", "one"), {"hash": "other"}, "token ids of their prompts differ"),
+        (("one", "one"), {"template": "u"}, "different chat templates"),
+        (("one", "one"), {"date": "2026-01-03"}, "show the date 2026-01-02"),
+        # models of other layouts have templates and tokens of their own, but one date
+        (("one", "other"), {"hash": "other", "template": "u"}, None),
+        (("one", None), {"hash": "other"}, None),
+        ((None, None), {"hash": "other"}, None),
+        ((None, "one"), {"template": "u"}, None),
+        (("one", "other"), {"date": "2026-01-03"}, "show the date 2026-01-02"),
+    ],
+)
+def test_prompts_must_be_alike_as_far_as_the_models_are(tmp_path, layouts, changed, message):
+    found = []
+    for name, layout, prompts in zip("ab", layouts, (PROMPTS, PROMPTS | changed), strict=True):
+        own = evaluation(tmp_path / name, {"unmasked": 8})
+        own.results["model"] = {"layout_hash": layout}
+        own.results["benchmarks"]["blend"]["prompts"] = prompts
+        found.append(own)
+    if message is None:
+        assert len(compare_between(*found)) == 1
+    else:
+        with pytest.raises(MismatchError, match=f"did not ask the same in 'blend': .*{message}"):
+            compare_between(*found)
+
+
+def test_items_without_a_hash_fit_and_other_hashes_do_not(tmp_path):
+    first, second = (evaluation(tmp_path / name, {"unmasked": 8}, items_hash=name) for name in "ab")
+    for own in (first, second):
+        with pytest.raises(MismatchError, match=r"\(8 and 8 items, 8 ids in both\)"):
+            compare_between(first, second)
+        hashed = own.results["benchmarks"]["blend"].pop("items_hash")
+        assert len(compare_between(first, second)) == 1
+        own.results["benchmarks"]["blend"]["items_hash"] = hashed

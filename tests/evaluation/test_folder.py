@@ -8,7 +8,12 @@ import pytest
 
 from culnig.errors import EnvironmentProblem, OutputExistsError, StoreError
 from culnig.evaluation.conditions import Condition
-from culnig.evaluation.folder import prepare_evaluation_folder, read_results, write_evaluation
+from culnig.evaluation.folder import (
+    prepare_evaluation_folder,
+    read_results,
+    with_todays_names,
+    write_evaluation,
+)
 from culnig.store import files, tables
 from culnig.store.heap import HEAPS
 from tests.stored import document_of
@@ -149,3 +154,20 @@ def test_a_folder_without_results_is_refused(tmp_path):
         StoreError, match=r"results\.json: no such file; expected the results of an evaluation"
     ):
         read_results(tmp_path)
+
+
+def test_names_of_the_first_edition_become_todays_at_every_depth():
+    first = {
+        "confidence": 0.5,
+        "rows": [{"condition": "none", "metric": "confidence", "change": {"confidence": {"effect": 1}}}],
+        "condition": "random 0 like none",
+        "metric": "accuracy",
+        "other": [1, None, "none", "confidence"],
+    }
+    assert with_todays_names(first) == {
+        "p_gold": 0.5,
+        "rows": [{"condition": "unmasked", "metric": "p_gold", "change": {"p_gold": {"effect": 1}}}],
+        "condition": "random 0 like none",
+        "metric": "accuracy",
+        "other": [1, None, "none", "confidence"],
+    }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from culnig.errors import InputError, MismatchError
 from culnig.evaluation import means
 from culnig.evaluation.means import activations_of, stored_prompts
 from culnig.inference.encoding import Encoder
+from culnig.store.data_parts import Prompts
 from tests.stored_runs import N_TARGET, score_tiny
 from tests.tiny_models import tiny_items, tiny_model
 from tests.tolerances import assert_values_equal
@@ -119,3 +122,58 @@ def test_samples_are_the_values_at_one_token_of_each_prompt_whatever_the_batches
     other = activations_of(bound, prompts, flat, seed=5)
     assert not np.allclose(other.samples, found.samples)
     np.testing.assert_allclose(other.mean, found.mean)
+
+
+def run_with_prompts(n, prompts=None):
+    """A run with one target of `n` prompts of one token, in two parts out of order, and a control."""
+
+    def part(numbers):
+        return SimpleNamespace(prompts=Prompts.of(numbers, [[1000 + n] for n in numbers], str))
+
+    return SimpleNamespace(
+        folder="RUN",
+        model="toy",
+        level="item",
+        record={
+            "model": {"layout_hash": "a", "weights_hash": "b"},
+            "benchmarks": {"t": {"prompts": prompts}},
+        },
+        with_role=lambda role: [SimpleNamespace(name="t")] if role == "target" else [],
+        item_parts=lambda name: [part(range(n // 2, n)), part(range(n // 2))],
+    )
+
+
+BOUND = SimpleNamespace(layout=SimpleNamespace(hash="a"), weights_hash="b", source="toy")
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (3, [0, 1, 2]),
+        (512, list(range(512))),
+        (1023, [round(k * 1022 / 511) for k in range(512)]),
+        (513, None),
+    ],
+)
+def test_at_most_512_prompts_are_taken_at_even_distances(n, expected):
+    taken = [token - 1000 for (token,) in stored_prompts(run_with_prompts(n), BOUND)]
+    if expected is None:
+        assert len(taken) == 512
+        assert (taken[0], taken[-1]) == (0, n - 1)
+        assert set(np.diff(taken)) <= {1, 2}
+    else:
+        assert taken == expected
+
+
+PROMPTS = {"template": "t", "date": "2026-01-02", "hash": "h"}
+
+
+def test_prompts_of_other_items_fit_if_they_are_written_alike():
+    run = run_with_prompts(2, PROMPTS)
+    assert len(stored_prompts(run, BOUND, {"other": PROMPTS | {"hash": "of other items"}})) == 2
+    for changed, message in (
+        ({"date": "2026-01-03"}, "show the date 2026-01-02"),
+        ({"template": "u"}, "different chat"),
+    ):
+        with pytest.raises(MismatchError, match=f"'t' of RUN does not fit 'other': .*{message}"):
+            stored_prompts(run, BOUND, {"same": PROMPTS, "other": PROMPTS | changed})

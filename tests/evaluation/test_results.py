@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from culnig.core.items import Item
 from culnig.evaluation.conditions import Condition
-from culnig.evaluation.results import calibration_error, losses, result_rows
+from culnig.evaluation.results import adjusted, calibration_error, losses, result_rows
 from tests.toy import answered, items
 
 ASKED = items(["China"], questions=6, split="test")
@@ -302,3 +303,54 @@ def test_all_right_or_all_wrong_is_not_a_failure(all_of_them):
     assert row["p_value"] == row["p_holm"] == 1.0
     assert row["change"]["accuracy"]["detectable"] is None
     assert json.dumps(row, allow_nan=False)
+
+
+def test_chance_is_the_mean_over_items_of_one_in_so_many_labels():
+    asked = [
+        Item(f"i{n}", f"q{n}", "China", "test", "?", labels, "A")
+        for n, labels in enumerate([("A", "B"), ("A", "B", "C", "D"), ("A", "B"), ("A", "B", "C", "D", "E")])
+    ]
+    (row,) = result_rows({("blend", "unmasked"): answered(asked, [True] * 4)}, ["blend"], [NONE])
+    assert row["chance"] == pytest.approx((1 / 2 + 1 / 4 + 1 / 2 + 1 / 5) / 4)
+
+
+def with_p(condition, benchmark, accuracy, p_gold, against=None):
+    def metrics(*values):
+        return {name: {"p_value": p} for name, p in zip(("accuracy", "p_gold"), values, strict=True)}
+
+    return {
+        "condition": condition,
+        "benchmark": benchmark,
+        "change": metrics(accuracy, p_gold),
+        "against_random": None if against is None else metrics(*against),
+    }
+
+
+def test_p_is_adjusted_over_the_benchmarks_of_a_condition_and_metric_alone():
+    """Holm: the lower of two is doubled, and the higher is at least as much."""
+    rows = adjusted(
+        [
+            with_p("one", "blend", 0.01, 0.6, against=(0.03, 0.2)),
+            with_p("one", "normad", 0.04, 0.7, against=(0.02, 0.5)),
+            with_p("two", "blend", 0.2, 0.003),
+            with_p("two", "normad", 0.03, 0.001),
+        ]
+    )
+    found = [(row["change"]["accuracy"]["p_holm"], row["change"]["p_gold"]["p_holm"]) for row in rows]
+    np.testing.assert_allclose(found, [(0.02, 1.0), (0.04, 1.0), (0.2, 0.003), (0.06, 0.002)])
+    against = [row["against_random"] for row in rows]
+    assert [one["accuracy"]["p_holm"] for one in against[:2]] == pytest.approx([0.04, 0.04])
+    assert [one["p_gold"]["p_holm"] for one in against[:2]] == pytest.approx([0.4, 0.5])
+    assert against[2:] == [None, None]
+    assert [row["p_value"] for row in rows] == [0.01, 0.04, 0.2, 0.03]
+    assert [row["p_holm"] for row in rows] == pytest.approx([0.02, 0.04, 0.2, 0.06])
+
+
+def test_errors_of_two_bins_do_not_cancel():
+    # three at certainty 0.75 are wrong; three at 0.26 of four labels are right
+    outcomes = with_options([0.25] * 3 + [0.26] * 3, 0.75)
+    for row, item in list(enumerate(ASKED))[3:]:
+        others = [place for place, label in enumerate(item.options) if label != item.answer]
+        outcomes.option_probabilities[row, others] = 0.74 / 3
+    assert outcomes.option_correct.tolist() == [False] * 3 + [True] * 3
+    assert calibration_error(outcomes) == pytest.approx((3 * 0.75 + 3 * 0.74) / 6)

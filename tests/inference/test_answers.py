@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers.modeling_outputs import CausalLMOutput
 
+from culnig.core.items import Item
 from culnig.core.outcomes import Outcomes
 from culnig.errors import BindingError
 from culnig.inference.answers import AnswerReader, gold_probabilities
@@ -238,3 +242,61 @@ def test_a_head_that_accelerate_placed_is_still_computed_in_float64():
     bound = tiny_model()
     accelerate.hooks.add_hook_to_module(bound.model.lm_head, accelerate.hooks.AlignDevicesHook("cpu"))
     assert can_read_out(bound.model.lm_head)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_bias_of_the_head_is_in_the_logits_and_in_the_gradient(dtype):
+    generator = torch.Generator().manual_seed(3)
+    head = nn.Linear(4, 9, bias=True)
+    head.weight.data = torch.randn(9, 4, generator=generator)
+    head.bias.data = 5 * torch.randn(9, generator=generator)
+    head = head.to(dtype)
+    hidden = torch.randn(2, 1, 4, generator=generator).to(dtype).requires_grad_(True)
+    logits = read_out(hidden, head(hidden), head)
+    logits[:, -1].double().softmax(-1)[:, 1].sum().backward()
+    exact = hidden.detach().double().requires_grad_(True)
+    expected = exact @ head.weight.detach().double().T + head.bias.detach().double()
+    expected[:, -1].softmax(-1)[:, 1].sum().backward()
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.05}
+    torch.testing.assert_close(logits.double(), expected, **tolerance)
+    torch.testing.assert_close(hidden.grad.double(), exact.grad, **tolerance)
+
+
+class Words:
+    """A tokenizer of five words."""
+
+    def decode(self, ids):
+        return " ".join(("A", "B", "C", "the", "</s>")[token] for token in ids)
+
+
+@pytest.mark.parametrize("ordinal", [False, True])
+def test_what_is_recorded_of_an_answer_by_hand(ordinal):
+    """Labels A, B and C are tokens 0 to 2. The second answer is no label, though B is the best of them."""
+    options = ("A", "B", "C")
+    asked = [
+        Item(f"i{n}", "q", "Iran", "test", "?", options, gold, ordinal=ordinal)
+        for n, gold in enumerate("ABC")
+    ]
+    probabilities = torch.tensor(
+        [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.3, 0.0, 0.5, 0.1], [0.2, 0.1, 0.4, 0.2, 0.1]]
+    )
+    numbers = [2, 0, 1]  # the batch is in another order
+    batch = SimpleNamespace(
+        numbers=numbers,
+        items=[
+            SimpleNamespace(item=asked[n], option_ids=(0, 1, 2), gold_id=n, token_ids=tuple(range(n + 5)))
+            for n in numbers
+        ],
+    )
+    outcomes = Outcomes.empty(asked)
+    reader = AnswerReader(SimpleNamespace(model=None, tokenizer=Words()))
+    reader.record(batch, probabilities[numbers], outcomes)
+    assert outcomes.predicted.tolist() == ["B", "the", "C"]
+    assert outcomes.correct.tolist() == [False, False, True]
+    assert outcomes.option_correct.tolist() == [False, True, True]
+    np.testing.assert_allclose(outcomes.p_gold, [0.1, 0.3, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(outcomes.option_probabilities, probabilities[:, :3].numpy(), rtol=1e-6)
+    assert outcomes.n_tokens.tolist() == [5, 6, 7]
+    # A is two steps from C at most, B is one from either end; an answer that is no label is worth nothing
+    expected = [50.0, 0.0, 100.0] if ordinal else [np.nan] * 3
+    np.testing.assert_array_equal(outcomes.alignment, expected)

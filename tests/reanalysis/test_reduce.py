@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 
 import numpy as np
 import pytest
 
 from culnig import registry
+from culnig.core.neurons import MLP_GATE, MLP_UP
 from culnig.errors import InputError, OutputExistsError, PluginError, StoreError, UnknownNameError
 from culnig.kernels.arguments import AGGREGATORS
-from culnig.reanalysis import reduce
+from culnig.reanalysis import offline, reduce
 from culnig.reanalysis.choice import ItemChoice
 from culnig.reanalysis.reduce import Reducer, Reduction
-from culnig.reanalysis.sources import StoredScores
+from culnig.reanalysis.sources import StoredScores, merged_columns
 from culnig.scorers.builtin import MeanActivation
 from culnig.store.run import Run
 from tests.stored_runs import assert_same_scores, score_tiny
+from tests.toy import toy_layout
 
 NAME = "toy-target"
 
@@ -288,3 +291,33 @@ def test_memory_stays_below_the_limit_for_a_store_five_times_larger(tmp_path):
     )
     assert (int(done.stdout) - int(base.stdout)) << 10 < 128 << 20
     assert Run(tmp_path / "run").moments("large").n_items.sum() > 0
+
+
+@pytest.mark.parametrize("role", ["target", "control", "exclusion"])
+def test_only_the_items_of_a_control_are_clamped(runs, tmp_path, role):
+    run = Run(runs["token"].folder)
+    run.benchmarks[NAME] = replace(run.benchmarks[NAME], role=role)
+    made = reduced(run, tmp_path / "run", aggregator="sum", level="item", benchmarks=(NAME,))
+    values = made.item_scores(NAME).astype(float) * made.outcomes(NAME).p_gold[:, None]
+    assert (values < 0).any()
+    expected = np.where(values < 0, 0, values) if role == "control" else values
+    sums = sums_by_culture(made, expected, np.ones(len(values)))
+    np.testing.assert_allclose(made.moments(NAME).sum, sums, rtol=1e-10, atol=1e-18)
+
+
+def test_columns_that_touch_are_read_at_once():
+    layout = toy_layout(2, {MLP_GATE: 3, MLP_UP: 2})  # columns 0-2, 3-4, 5-7 and 8-9
+    first, second, third, last = layout.segments
+    assert merged_columns([]) == []
+    assert merged_columns([first, second, third]) == [slice(0, 8)]
+    assert merged_columns([first, third, last]) == [slice(0, 3), slice(5, 10)]
+    assert merged_columns([last, first]) == [slice(8, 10), slice(0, 3)]
+
+
+def test_what_is_not_asked_changes_nothing(runs, tmp_path):
+    plain = offline.reduce(runs["item"].folder, tmp_path / "plain")
+    assert_same_scores(plain, runs["item"])
+    drawn = offline.reduce(runs["item"].folder, tmp_path / "drawn", bootstrap=True)
+    counts = ItemChoice(bootstrap=True, seed=0).counts(runs["item"].outcomes(NAME))
+    sums = sums_by_culture(runs["item"], weighted(runs["item"]), counts)
+    np.testing.assert_allclose(drawn.moments(NAME).sum, sums, rtol=1e-10, atol=1e-18)

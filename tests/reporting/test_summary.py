@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from culnig.evaluation.stored import Evaluation
+from culnig.reporting.sections.specificity import matrix_section
 from culnig.reporting.sources import Sources
 from culnig.reporting.summary import caveats, findings
 from tests.answered import answers
@@ -222,3 +223,42 @@ def test_a_single_seed_and_an_unmeasured_cost_are_reported():
         "The arms trained on qnli were not evaluated on a benchmark of cultural questions, so their cost "
         "is unknown. Add such a benchmark with --benchmark.",
     ]
+
+
+def matrix(dominance, p=0.001):
+    return {
+        "metric": "p_gold",
+        "masked": ["China", "Iran", "Spain"],
+        "evaluated": ["China", "Iran", "Spain"],
+        "change": [[-0.3, 0.0, 0.0], [0.0, -0.3, 0.0], [0.0, 0.0, -0.3]],
+        "own_rank": [1.0, 1.0, 1.0],
+        "own_p": [0.01, 0.02, 0.03],
+        "n_questions": [9, 9, 9],
+        "dominance": dominance,
+        "dominance_p": p,
+        "related": None,
+        "related_p": None,
+    }
+
+
+def test_masks_are_specific_where_their_own_culture_falls_more():
+    (said,) = (one for one in findings(evaluation(unmasked(), matrix=[matrix(0.3)])) if "own culture" in one)
+    assert "are specific to their own cultures" in said
+    assert "changes by −0.3000 compared with the other cultures (p 0.001" in said
+
+
+@pytest.mark.parametrize(("dominance", "p", "signed"), [(-0.3, 0.001, "+0.3000"), (0.3, 0.2, "−0.3000")])
+def test_masks_are_not_specific_where_others_fall_more_or_chance_does_as_much(dominance, p, signed):
+    results = evaluation(unmasked(), matrix=[matrix(dominance, p)])
+    (said,) = (one for one in findings(results) if "own culture" in one)
+    assert "are no more specific than chance to their own cultures" in said
+    assert f"changes by {signed} compared with" in said
+
+
+@pytest.mark.parametrize(
+    ("dominance", "said"), [(0.3, "harm their own culture more than"), (-0.3, "culture no more than others")]
+)
+def test_the_note_below_a_matrix_says_whom_the_masks_harm(dominance, said):
+    results = {"matrix": [matrix(dominance)]}
+    section = matrix_section([Evaluation(Path("EVAL"), results, {})])
+    assert said in section.panels[0].note

@@ -81,3 +81,11 @@ def test_cultures_are_summed_apart_and_divided_by_all_items(monkeypatch):
     np.testing.assert_allclose(scores.moments.sum[:, gate], [2 * 1.25, china], rtol=1e-6)
     np.testing.assert_array_equal(scores.moments.n_items, [2, 1])
     np.testing.assert_allclose(scores.moments.culture_scores[:, gate], [2.5 / 3, china / 3], rtol=1e-6)
+
+
+def test_only_control_items_are_clamped(monkeypatch):
+    """Exclusion items keep their negative scores, as target items do; the numbers are those above."""
+    exclusion = score(monkeypatch, [[2]], ["Spain"], bias=3.2, role="exclusion")
+    np.testing.assert_allclose(
+        exclusion.moments.sum, 0.5 * np.array([[1.6, 1.6, 1.6, 1.6, -0.8, 1.6, -0.8]]), rtol=1e-6
+    )

@@ -153,3 +153,14 @@ def test_many_neurons_in_blocks_are_as_alone(monkeypatch):
 def test_impossible_tests_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_culture_with_more_rows_in_a_question_weighs_no_more():
+    """Questions a and b of x and y; x has three rows in a. A question's mean counts, not its sum."""
+    scores = np.array([[1.0], [1.0], [1.0], [1.5], [0.2], [1.0]])
+    cultures, units = list("xxxyxy"), list("aaaabb")
+    # x − y: a 1.0 − 1.5 = −0.5, b 0.2 − 1.0 = −0.8: the lowest of the four exchanges, so all are as high.
+    # Sums instead of means would be a 3.0 − 1.5 = +1.5, b −0.8: only one of four would be higher.
+    assert exchange_p_values(scores, cultures, "x", units, permutations=999)[0] == 1.0
+    high = exchange_p_values(-scores, cultures, "x", units, permutations=19_999)[0]
+    assert high == pytest.approx(1 / 4, abs=0.012)

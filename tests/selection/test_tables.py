@@ -4,7 +4,7 @@ import pytest
 
 from culnig.core.neurons import MLP_GATE
 from culnig.errors import SelectionError, UnknownNameError
-from culnig.selection.tables import selection_tables
+from culnig.selection.tables import general_totals, selection_tables
 from tests.toy import moments, toy_layout, write_run
 
 LAYOUT = toy_layout(1, {MLP_GATE: 2})
@@ -96,3 +96,23 @@ def test_a_control_that_lacks_a_culture_is_refused_with_advice(make_run):
     partial = ("control", moments(["China"], [1], [[1, 1]]))
     with pytest.raises(SelectionError, match=r"no items of Iran; .* or use control=False"):
         selection_tables(make_run(t=TARGET, c=partial, x=EXCLUSION))
+
+
+def test_totals_leave_out_what_only_the_control_has(make_run):
+    """China and Iran of both, in either order; the 40 of the control's Spain count in its number alone."""
+    run = make_run(t=TARGET, c=CONTROL, x=EXCLUSION)
+    for totals in (general_totals(run), selection_tables(run).totals):
+        # target 8 + 0 and 4 + 4 over 4 items; control 2 + 4 and 8 + 0 over 4; exclusion 1 and 3 over 2
+        assert totals.difference.tolist() == [8 / 4 - 6 / 4, 8 / 4 - 8 / 4]
+        assert totals.exclusion.tolist() == [0.5, 1.5]
+
+
+def test_totals_of_equal_cultures_and_of_no_control(make_run):
+    same = ("control", moments(["China", "Iran"], [1, 1], [[2, 8], [4, 0]]))
+    run = make_run(t=TARGET, c=same)
+    for use, expected in ((True, [8 / 4 - 6 / 2, 8 / 4 - 8 / 2]), (False, [2, 2])):
+        for tables in (general_totals, selection_tables):
+            found = tables(run, use_control=use, use_exclusion=False)
+            totals = found if tables is general_totals else found.totals
+            assert totals.difference.tolist() == expected
+            assert totals.exclusion is None

@@ -139,3 +139,59 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path):
 def test_a_name_that_no_file_system_accepts_is_a_store_error():
     with pytest.raises(StoreError, match="cannot be read"):
         read_json(Path("x" * 300), "a neuron set")
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """What is on the disk at each fsync: the kind of what is synced, and the names beside it or in it."""
+    seen = []
+
+    def note(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        folder = path if path.is_dir() else path.parent
+        seen.append((path.name, names(folder)))
+
+    monkeypatch.setattr(files.os, "fsync", note)
+    return seen
+
+
+def test_a_file_is_synced_before_it_gets_its_name_and_the_folder_afterwards(tmp_path, synced):
+    write_json(tmp_path / "run.json", {"a": 1})
+    (first, before), (second, after) = synced
+    assert before == [first]
+    assert files.is_leftover(tmp_path / first)
+    assert (second, after) == (tmp_path.name, ["run.json"])
+
+
+def test_files_of_a_folder_are_synced_before_they_move_and_the_folder_afterwards(tmp_path, synced):
+    with files.whole_files(tmp_path) as temporary:
+        (temporary / "a").write_text("1")
+        (temporary / "b").write_text("2")
+    *before, last = synced
+    both = ["a", "b"]
+    assert before[-1] == (temporary.name, both)
+    assert sorted(before[:-1]) == [("a", both), ("b", both)]
+    assert last[0] == tmp_path.name
+    assert {"a", "b"} <= set(last[1])
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_the_checksum_is_that_of_the_content_whatever_its_order():
+    """SHA-256 of `{"a": 1, "b": [2]}`, as sha256sum prints it."""
+    expected = "ae8a9a50524642753023cd4de34447191a8651989979c60bbcc5b0eeebb6e1dc"
+    for document in ({"a": 1, "b": [2]}, {"b": [2], "a": 1}, {"b": [2], "a": 1, "checksum": "other"}):
+        assert files.checksum(document) == expected
+    assert files.checksum({"a": 1, "b": [3]}) != expected
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    left = (".culnig-0123456789abcdef.tmp", ".culnig-ffffffffffffffff.tmp")
+    kept = (".culnig-0123456789abcde.tmp", ".culnig-0123456789abcdef.tmp2", "a.tmp", "run.json")
+    for name in (left[0], *kept):
+        (tmp_path / name).write_text("half")
+    (tmp_path / left[1]).mkdir()
+    (tmp_path / left[1] / "weights").write_text("half")
+    (tmp_path / ".culnig-1111111111111111.tmp").symlink_to(tmp_path / "run.json")
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted([*kept, ".culnig-1111111111111111.tmp"])
+    files.remove_leftovers(tmp_path / "nowhere")

@@ -344,3 +344,15 @@ def test_a_big_table_is_smaller_on_disk_where_it_can_be(tmp_path):
     moments.positive_count = np.zeros((4, 100_000), np.uint32)
     save_whole(run_writer, "toy-target", "target", moments, OUTCOMES)
     assert (tmp_path / "run" / "parts" / "toy-target-000.h5").stat().st_size < 200_000
+
+
+def test_portions_that_are_not_finished_are_never_added_up(tmp_path):
+    folder = tmp_path / "run"
+    run_writer = start(folder)
+    save(run_writer, "toy-target", batches_done=7)
+    save(run_writer, "toy-control", batches_done=6)
+    with pytest.raises(StoreError, match=r"toy-control-000\.h5: 6 of 7 batches are scored; .*resume=True"):
+        run_writer.finish({"toy-target": 1, "toy-control": 1})
+    with pytest.raises(StoreError, match=r"toy-target-001\.h5 is missing; .*resume=True"):
+        run_writer.finish({"toy-target": 2})
+    assert sorted(contents(folder)) == ["parts/toy-control-000.h5", "parts/toy-target-000.h5", "run.json"]

@@ -12,7 +12,14 @@ from statsmodels.stats.multitest import multipletests
 
 from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError
-from culnig.training.arms_table import change_rows, contrast_rows, kind_of, read_arms, write_table
+from culnig.training.arms_table import (
+    _over_seeds,
+    change_rows,
+    contrast_rows,
+    kind_of,
+    read_arms,
+    write_table,
+)
 from tests.tiny_models import tiny_items
 
 TASK = "boxes"
@@ -130,3 +137,32 @@ def test_foreign_files_are_named(tmp_path):
         StoreError, match="format 'other' version 1; this culnig reads 'culnig-arms' version 1"
     ):
         read_arms(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("interval", "half", "expected"),
+    [
+        ([-1.0, 1.0], 0.7, [-1.0, 1.0]),
+        ([-1.0, 1.0], 0.99, [-1.0, 1.0]),
+        ([-1.0, 1.0], 1.01, [-0.91, 1.11]),
+        ([0.0, 0.4], 0.5, [-0.4, 0.6]),
+        ([None, None], 0.5, [-0.4, 0.6]),
+    ],
+)
+def test_the_wider_interval_holds(interval, half, expected):
+    """Two seeds at 0.1 ∓ d: the error of their mean is d, and t(1) = tan(0.475 π) at 97.5 %."""
+    d = half / np.tan(0.475 * np.pi)
+    change = _over_seeds({"p_value": 0.01, "effect": 0.1, "interval": interval}, np.array([0.1 - d, 0.1 + d]))
+    assert change["interval"] == pytest.approx(expected)
+    # t = 0.1 / d with one degree of freedom: p = 1 − 2 atan(t) / π
+    seeds_p = 1 - 2 * np.arctan(0.1 / d) / np.pi
+    assert change["seeds_p"] == pytest.approx(seeds_p)
+    assert change["p_value"] == pytest.approx(max(0.01, seeds_p))
+    assert change["questions_p"] == 0.01
+
+
+@pytest.mark.parametrize("by_seed", [[0.2], [0.2, 0.2], [0.2, 0.2 + 1e-13]])
+def test_seeds_that_do_not_differ_leave_the_questions_alone(by_seed):
+    change = _over_seeds({"p_value": 0.3, "effect": 0.2, "interval": [0.1, 0.3]}, np.array(by_seed))
+    assert change["seeds_p"] is None
+    assert (change["p_value"], change["questions_p"], change["interval"]) == (0.3, 0.3, [0.1, 0.3])

@@ -119,3 +119,11 @@ def test_another_models_set_is_refused():
         ranked(found("mlp"), "up")
     with pytest.raises(InputError, match="cannot be ranked by 'z'"):
         ranked(found("mlp"), "top", "z")
+
+
+def test_a_whole_budget_takes_all_and_a_unit_may_fill_it_exactly():
+    order = [Unit(name, 0, 0, 0.0, size, ()) for name, size in (("a", 50), ("b", 60), ("c", 40))]
+    assert [unit.name for unit in within_budget(order, 1, 150)] == ["a", "b", "c"]
+    assert [unit.name for unit in within_budget(order, 0.6, 150)] == ["a", "c"]  # 90: 50 and 40
+    assert [unit.name for unit in within_budget(order, 0.59, 150)] == ["a"]
+    assert ranked(order, "random") == ranked(order, "random", seed=0) != order

@@ -1,0 +1,1 @@
+"""`make mutants`: does a test notice when the code is slightly wrong?"""

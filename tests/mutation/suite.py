@@ -1,0 +1,287 @@
+"""The tests, run in forked processes that have everything imported; and which tests run which lines.
+
+What is measured is kept in a file, until the project or the file of tests changes. Work of other processes
+that tests start is not seen, so some lines have fewer tests than run them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import importlib
+import importlib.machinery
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+
+ROOT = Path(__file__).parents[2]
+LIBRARIES = (
+    *(
+        "torch",
+        "transformers",
+        "transformers.models.llama.modeling_llama",
+        "scipy.stats",
+        "h5py",
+        "hdf5plugin",
+    ),
+    *("pydantic", "click", "rich.console", "jinja2", "yaml", "matplotlib.figure", "ijson", "tokenizers"),
+    *("statsmodels.regression.linear_model", "statsmodels.stats.multitest"),
+)
+FOLDERS = (
+    *("core", "selection", "evaluation", "scoring", "store", "reanalysis", "benchmarks", "inference"),
+    *("training", "scorers", "lemmatizers", "cli"),
+)
+"""Folders of tests that are asked."""
+LEFT_OUT = ("cli/test_torchrun.py", "cli/test_interruption.py", "core/test_calibration.py")
+"""Files that start processes or simulate for minutes."""
+SLOWEST = 6.0
+"""Seconds; slower tests are not asked."""
+OPTIONS = ("-q", "--tb=no", "-s", "-p", "no:cacheprovider", "-p", "no:xdist")
+ALREADY_IMPORTED = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+
+
+@dataclass
+class Coverage:
+    """What a file of tests runs."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of each test that passes."""
+    lines: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Tests that run a line, by file and number of the line."""
+
+
+def import_libraries() -> Path:
+    """Import what takes seconds, so that forked processes have it; the folder that stands for the user's."""
+    home = Path(tempfile.mkdtemp(prefix="culnig-mutants-"))
+    for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "PYTEST_DEBUG_TEMPROOT"):
+        os.environ[name] = str(home)
+    os.environ.update(
+        MPLBACKEND="Agg", HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"
+    )
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.freeze()  # collections in the forked processes would copy all that memory
+    return home
+
+
+def forked(
+    works: Mapping[Any, Callable[[], int]], jobs: int, seconds: float
+) -> Iterator[tuple[Any, int | None]]:
+    """Run works in processes, at most `jobs` at a time; their keys and exit codes, None after `seconds`."""
+    waiting, running = list(works), {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            key = waiting.pop(0)
+            running[_start(works[key])] = key, time.monotonic() + seconds
+        for pid, (key, until) in list(running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended and time.monotonic() < until:
+                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # with all that it has started
+            if not ended:
+                os.waitpid(pid, 0)
+            del running[pid]
+            yield key, os.waitstatus_to_exitcode(status) if ended else None
+        time.sleep(0.005)
+
+
+def _start(work: Callable[[], int]) -> int:
+    if pid := os.fork():
+        return pid
+    os.setsid()
+    code, error, nowhere = 70, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    try:
+        code = work()
+    except BaseException:
+        os.dup2(error, 2)
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def run_pytest(arguments: Sequence[str], plugin: object) -> int:
+    """Exit code of pytest, in a process that has the libraries and nothing of the project."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "culnig")]:
+        del sys.modules[name]
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    return int(pytest.main([*OPTIONS, *ALREADY_IMPORTED, *arguments], plugins=[plugin]))
+
+
+class _Measuring:
+    """A pytest plugin that says which test runs which line.
+
+    What a shared fixture runs counts for every test that uses it, not only for the first.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.users: defaultdict[str, list[str]] = defaultdict(list)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.not_passed: set[str] = set()
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        import coverage
+
+        source = [str(ROOT / "culnig")]
+        self.coverage = coverage.Coverage(data_file=None, source=source, config_file=False)
+        self.coverage.start()
+        self.coverage.switch_context("import")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        for name in getattr(item, "fixturenames", ()):
+            self.users[f"fixture {name}"].append(item.nodeid)
+        self.users[item.nodeid] = [item.nodeid]
+        self.context = item.nodeid
+        self.coverage.switch_context(item.nodeid)
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        before = self.context
+        if fixturedef.scope != "function":
+            self.context = f"fixture {fixturedef.argname}"
+            self.coverage.switch_context(self.context)
+        try:
+            return (yield)
+        finally:
+            self.context = before
+            self.coverage.switch_context(before)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] += report.duration
+        if report.outcome != "passed":
+            self.not_passed.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        self.coverage.stop()
+        data = self.coverage.get_data()
+        seconds = {
+            test: round(own, 3)
+            for test, own in self.seconds.items()
+            if test not in self.not_passed and own <= SLOWEST
+        }
+        result = Coverage(seconds)
+        for file in data.measured_files():
+            lines = result.lines[str(Path(file).relative_to(ROOT))] = {}
+            for line, contexts in data.contexts_by_lineno(file).items():
+                tests = {test for context in contexts for test in self.users.get(context, ())}
+                if tests := tests & seconds.keys():
+                    lines[str(line)] = sorted(tests)
+        self.out.write_text(json.dumps(vars(result)))
+
+
+def measured(folders: Sequence[str], kept: Path, jobs: int) -> list[Coverage]:
+    """What every file of tests runs, from the folder `kept` where the project and the file are the same."""
+    kept.mkdir(parents=True, exist_ok=True)
+    files = [
+        path.relative_to(ROOT)
+        for folder in folders
+        for path in sorted((ROOT / "tests" / folder).rglob("test_*.py"))
+        if not str(path).endswith(LEFT_OUT)
+    ]
+    source = b"".join(path.read_bytes() for path in sorted((ROOT / "culnig").rglob("*.py")))
+    paths = {file: kept / f"{_digest(source, file)}.json" for file in files}
+    missing = {
+        file: lambda file=file, path=path: run_pytest([str(file), "-m", "not slow"], _Measuring(path))
+        for file, path in paths.items()
+        if not path.exists()
+    }
+    for number, (file, code) in enumerate(forked(missing, jobs, 600), start=1):
+        problem = "" if code in (0, 5) else f", which fails without any slip ({code})"
+        print(f"measured {number}/{len(missing)} {file}{problem}", file=sys.stderr, flush=True)
+    return [Coverage(**json.loads(path.read_text())) for path in paths.values() if path.exists()]
+
+
+def _digest(source: bytes, file: Path) -> str:
+    return hashlib.sha256(source + (ROOT / file).read_bytes() + str(file).encode()).hexdigest()[:16]
+
+
+class Verdict:
+    """A pytest plugin that writes down which tests fail, and lets hypothesis not look for simpler cases."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def pytest_sessionstart(self) -> None:
+        settings.register_profile("mutants", settings(), phases=(Phase.explicit, Phase.generate))
+        settings.load_profile("mutants")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            with self.out.open("a") as file:
+                file.write(f"{report.nodeid}\n")
+
+
+class Server(Verdict):
+    """A pytest plugin that collects tests once, and hands them to `serve` instead of running them."""
+
+    def __init__(self, out: Path, serve: Callable[[Server], None]) -> None:
+        super().__init__(out)
+        self._serve = serve
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._items = {item.nodeid: item for item in session.items}
+        gc.collect()
+        functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
+        self._functions = [each for each in functions if each.__code__.co_filename.startswith(str(ROOT))]
+        gc.freeze()
+        self._serve(self)
+        return True
+
+    def run(self, tests: Iterable[str], out: Path) -> int:
+        """Run tests until one fails, whose name is written to `out`; in a forked process."""
+        self.out = out
+        items = [self._items[test] for test in tests if test in self._items]
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if out.exists():
+                return 1
+        return 0
+
+    def exchange(self, path: Path, source: bytes, changed: bytes) -> None:
+        """Give the functions of a file the code of its changed source."""
+        old, new = (list(_outer_functions(compile(text, str(path), "exec"))) for text in (source, changed))
+        for before, after in zip(old, new, strict=True):
+            for function in self._functions:
+                if function.__code__ == before and function.__code__.co_filename == str(path):
+                    function.__code__ = after
+
+
+def _outer_functions(code: CodeType) -> Iterator[CodeType]:
+    """Code of the functions of a module and of its classes, without those inside functions."""
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            is_function = bool(inner.co_flags & 0x1)  # CO_OPTIMIZED: not the body of a class
+            yield from [inner] if is_function else _outer_functions(inner)
+
+
+def import_changed(path: Path, changed: bytes) -> None:
+    """Let the coming import of a file take its changed source."""
+    loader = importlib.machinery.SourceFileLoader
+    original = loader.get_code
+
+    def get_code(self: Any, name: str) -> Any:
+        is_changed = Path(self.path) == path
+        return compile(changed, str(path), "exec") if is_changed else original(self, name)
+
+    loader.get_code = get_code  # type: ignore[method-assign]
