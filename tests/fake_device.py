@@ -29,6 +29,7 @@ CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
 WAITS = {
     aten._local_scalar_dense.default,
+    aten.is_nonzero.default,
     aten.nonzero.default,
     aten.masked_select.default,
     aten.equal.default,
@@ -160,10 +161,13 @@ class FakeDevice(TorchDispatchMode):
             return self._pin(result)
         if not on_device:
             return result
-        return tree_map(
-            lambda leaf: held.get(id(leaf)) or DeviceTensor(leaf) if isinstance(leaf, torch.Tensor) else leaf,
-            result,
-        )
+
+        def wrapped(leaf: Any) -> Any:
+            if not isinstance(leaf, torch.Tensor):
+                return leaf
+            return held[id(leaf)] if id(leaf) in held else DeviceTensor(leaf)
+
+        return tree_map(wrapped, result)
 
     def _check_alike(self, function: Any, args: Any, leaves: list[torch.Tensor]) -> None:
         """As on a device: numbers of the host may take part, and indices, which are then copied first."""

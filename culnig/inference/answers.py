@@ -143,8 +143,8 @@ class AnswerReader:
         most = max(len(encoded.option_ids) for encoded in batch.items)
         ids = np.array(
             [
-                (one.gold_id, *one.option_ids, *(one.gold_id,) * (most - len(one.option_ids)))
-                for one in batch.items
+                (item.gold_id, *item.option_ids, *(item.gold_id,) * (most - len(item.option_ids)))
+                for item in batch.items
             ]
         )
         values = probabilities.detach()

@@ -99,28 +99,6 @@ class Backend(Protocol):
         """
 
 
-STATUS_WORDS = 3
-"""Of an item: products at real tokens that are not finite; index token · neurons + neuron of the first, or
--1; how many of them have an activation that is not finite."""
-
-
-def empty_status(n_calls: int, n_items: int, device: torch.device) -> torch.Tensor:
-    """A status for each of `n_calls` of `score_items`, int64 (call, item, STATUS_WORDS)."""
-    status = torch.zeros((n_calls, n_items, STATUS_WORDS), dtype=torch.int64, device=device)
-    status[..., 1] = -1
-    return status
-
-
-def first_non_finite(status: NDArray[np.int64], n_neurons: int) -> tuple[int, int, int, int] | None:
-    """Count, item, token and neuron as NonFiniteError takes them, from a status (item, STATUS_WORDS)."""
-    (items,) = np.nonzero(status[:, 0])
-    if not items.size:
-        return None
-    item = int(items[0])
-    token, neuron = divmod(int(status[item, 1]), n_neurons)
-    return int(status[:, 0].sum()), item, token, neuron
-
-
 def dtype_index(activation: torch.Tensor, gradient: torch.Tensor) -> int:
     """Index in DTYPES of the number format of both tensors (item, token, neuron)."""
     for name, tensor in (("activation", activation), ("gradient", gradient)):

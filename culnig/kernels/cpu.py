@@ -230,7 +230,7 @@ class CpuBackend:
         try:
             self.score_reduce(activation, gradient, ScoreBatch(token_mask), tables, aggregator)
         except NonFiniteError:
-            from culnig.kernels.torch import note_non_finite
+            from culnig.kernels.status import note_non_finite
 
             note_non_finite(activation, gradient, token_mask, status)
 

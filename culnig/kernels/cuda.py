@@ -30,10 +30,9 @@ from culnig.kernels.base import (
     TokenSums,
     contiguous_rows,
     dtype_index,
-    empty_status,
-    first_non_finite,
     mask_on,
 )
+from culnig.kernels.status import empty_status, first_non_finite
 from culnig.kernels.transfers import to_device
 
 

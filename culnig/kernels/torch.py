@@ -8,7 +8,7 @@ compiled code of the CPU.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -23,10 +23,8 @@ from culnig.kernels.arguments import (
     one_of,
     score_tables,
 )
-from culnig.kernels.base import TokenSums, dtype_index, empty_status, first_non_finite, mask_on
-
-CHUNK_PRODUCTS = 1 << 22
-"""Products (item × token × neuron) in memory at once."""
+from culnig.kernels.base import TokenSums, dtype_index, mask_on
+from culnig.kernels.status import chunks, empty_status, first_non_finite, note_products
 
 
 class TorchBackend:
@@ -55,9 +53,9 @@ class TorchBackend:
             tables.item_scores[...] = 0
         if tables.peak_tokens is not None:
             tables.peak_tokens[...] = -1
-        for start, columns in _chunks(activation):
+        for start, columns in chunks(activation):
             products = activation[..., columns].float() * gradient[..., columns].float()
-            _note(products, activation[..., columns], token_mask, status, start, activation.shape[2])
+            note_products(products, activation[..., columns], token_mask, status, start, activation.shape[2])
             scores, peaks = _reduce(products, token_mask, aggregator)
             if tables.item_scores is not None:
                 tables.item_scores[:, columns] = scores
@@ -108,46 +106,6 @@ class TorchBackend:
             ((activation > 0) & mask[..., None]).sum(1, dtype=torch.int32),
             _token_sum(gradient, mask, squared=True).sqrt().float().to(device),
         )
-
-
-def note_non_finite(
-    activation: torch.Tensor, gradient: torch.Tensor, token_mask: torch.Tensor, status: torch.Tensor
-) -> None:
-    """Write the status of `Backend.score_items`."""
-    for start, columns in _chunks(activation):
-        values = activation.detach()[..., columns]
-        products = values.float() * gradient.detach()[..., columns].float()
-        _note(products, values, token_mask, status, start, activation.shape[2])
-
-
-def _chunks(activation: torch.Tensor) -> Iterator[tuple[int, slice]]:
-    n_items, n_tokens, n_neurons = activation.shape
-    if activation.numel():
-        step = max(1, CHUNK_PRODUCTS // (n_items * n_tokens))
-        for start in range(0, n_neurons, step):
-            yield start, slice(start, min(start + step, n_neurons))
-
-
-def _note(
-    products: torch.Tensor,
-    activation: torch.Tensor,
-    mask: torch.Tensor,
-    status: torch.Tensor,
-    start: int,
-    n_neurons: int,
-) -> None:
-    """Add what is not finite among the products of the neurons from `start` on to the status."""
-    _, n_tokens, width = products.shape
-    wrong = ~products.isfinite() & mask[..., None]
-    token, neuron = (torch.arange(n, device=products.device) for n in (n_tokens, width))
-    index = (token * n_neurons + start)[:, None] + neuron
-    none = n_tokens * n_neurons
-    first = torch.where(wrong, index, none).amin((1, 2))
-    before = torch.where(status[:, 1] < 0, none, status[:, 1])
-    first = torch.minimum(first, before)
-    status[:, 0] += wrong.sum((1, 2))
-    status[:, 1] = torch.where(first == none, -1, first)
-    status[:, 2] += (wrong & ~activation.isfinite()).sum((1, 2))
 
 
 def _reduce(products: torch.Tensor, mask: torch.Tensor, aggregator: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -217,12 +217,12 @@ class Accumulator:
             segment = next(segment for segment in self._arrived if segment in wrong)
             raise self._non_finite(segment, wrong[segment])
         for number, scorer in enumerate(self._scorers, 1):
-            if any(others[number - 1] for _, others in of_devices):
+            if any(own[number - 1] for _, own in of_devices):
                 raise self._non_finite_scores(number, scorer)
         return np.zeros(n_items, dtype=np.bool_)
 
     def _non_finite(self, segment: Segment, words: NDArray[np.int64]) -> NonFiniteError:
-        from culnig.kernels.base import first_non_finite
+        from culnig.kernels.status import first_non_finite
 
         first = first_non_finite(words, segment.width)
         assert first is not None

@@ -18,8 +18,9 @@ from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Segment
 from culnig.kernels import ScoreBatch, ScoreTables
 from culnig.kernels.arguments import CULTURE_TABLES, TABLE_DTYPES
-from culnig.kernels.base import Backend, empty_status
+from culnig.kernels.base import Backend
 from culnig.kernels.choice import choose_backend
+from culnig.kernels.status import empty_status
 from culnig.kernels.transfers import HostCopy, to_device
 
 MOMENTS = dict(zip(CULTURE_TABLES, ("sum", "sum_of_squares", "positive_count"), strict=True))
@@ -95,8 +96,8 @@ class DeviceScores:
         """What is not finite, since `begin`: the status (item, STATUS_WORDS) of each segment with such
         products, and for each number above 0 whether it has such scores. Waits for the device, once.
         """
-        others = [scores.isfinite().all()[None].logical_not().long() for scores in self.scores[1:]]
-        words = torch.cat([self.status.flatten(), *others]).cpu().numpy()
+        not_finite = [scores.isfinite().all()[None].logical_not().long() for scores in self.scores[1:]]
+        words = torch.cat([self.status.flatten(), *not_finite]).cpu().numpy()
         status = words[: self.status.numel()].reshape(self.status.shape)
         wrong = {segment: row for segment, row in zip(self._segments, status, strict=True) if row[:, 0].any()}
         return wrong, words[self.status.numel() :].astype(np.bool_)

@@ -62,8 +62,8 @@ class BenchmarkScores:
         """Copies of the sums while batches are being scored; the answers are shared."""
         if self.accumulator is None:
             return self
-        moments, *others = self.accumulator.sums()
-        scorers = dict(zip(self.scorers, others, strict=True))
+        moments, *of_scorers = self.accumulator.sums()
+        scorers = dict(zip(self.scorers, of_scorers, strict=True))
         return BenchmarkScores(moments, self.outcomes, self.batches_done, scorers)
 
 
