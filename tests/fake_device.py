@@ -67,6 +67,9 @@ class DeviceTensor(torch.Tensor):
         assert active is not None, f"{function} on a device tensor outside of the fake device"
         return active.carry_out(function, args, kwargs or {})
 
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
     def __repr__(self) -> str:  # type: ignore[override]
         return f"DeviceTensor({tuple(self.shape)}, {self.dtype})"
 
@@ -274,9 +277,17 @@ def fake_device(compiled: ModuleType) -> Iterator[FakeDevice]:
     def on(self: CudaBackend, device: torch.device) -> Iterator[int]:
         yield 0
 
+    tensor = torch.tensor
+
+    def tensor_on(values: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
+        """`torch.tensor`, which does not ask a dispatch mode before it copies to a device."""
+        made = tensor(values, **options)
+        return made if device is None else made.to(device)
+
     with pytest.MonkeyPatch.context() as patch, torch.autograd.set_multithreading_enabled(False):
         patch.setattr(choice, "cuda_module", lambda: _Kernels(compiled))
         patch.setattr(CudaBackend, "_on", on)
+        patch.setattr(torch, "tensor", tensor_on)
         patch.setattr(torch.cuda, "_lazy_init", lambda: None)
         patch.setattr(torch.cuda, "Event", _Event)
         patch.setattr(torch.cuda, "current_stream", lambda device=None: None)

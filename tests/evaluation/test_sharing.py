@@ -80,7 +80,7 @@ def test_a_small_evaluation_goes_by_the_estimate_on_a_cpu_and_shares_nothing_els
 
 def test_prompts_that_are_not_alike_are_not_shared():
     bound = tiny_model()
-    alone = [replace(item, prompt=f"{item.id[::-1]} {item.prompt}") for item in tiny_items(3)]
+    alone = [replace(item, prompt=f"{number} " * 200) for number, item in enumerate(tiny_items(3))]
     found = choose_sharing(bound, {"a": Encoder(bound).encode_all(alone)}, 10_000, MANY)["a"]
     assert (found.shared, found.measured) == (False, None)
 
