@@ -7,9 +7,10 @@ only an array whose rows are not contiguous is copied. Importing this does not i
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -211,6 +212,33 @@ class CpuBackend:
     """The compiled kernels on the memory of CPU tensors; nothing is copied."""
 
     name = "cpu"
+
+    def tables_device(self, device: torch.device) -> torch.device:
+        """See `Backend.tables_device`."""
+        return device
+
+    def score_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.score_items`."""
+        try:
+            self.score_reduce(activation, gradient, ScoreBatch(token_mask), tables, aggregator)
+        except NonFiniteError:
+            from culnig.kernels.status import note_non_finite
+
+            note_non_finite(activation, gradient, token_mask, status)
+
+    def addition(
+        self, item_scores: torch.Tensor, batch: ScoreBatch, tables: ScoreTables
+    ) -> Callable[[], None]:
+        """See `Backend.addition`."""
+        return functools.partial(add_scores, item_scores.numpy(), batch, tables)
 
     def score_reduce(
         self,

@@ -1,15 +1,17 @@
 """The `torch` backend: the same arithmetic in eager operations, for devices without a compiled kernel.
 
 It works through the neurons in chunks, so that its float32 products stay small beside the tensors. Item
-scores are made on the device and added to the sums on the host, by the compiled code that every backend
-shares.
+scores are made on the device and added to the sums on the host, all modules of a batch at once, by the
+compiled code of the CPU.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from culnig.errors import NonFiniteError
 from culnig.kernels import cpu
@@ -19,19 +21,52 @@ from culnig.kernels.arguments import (
     ScoreTables,
     Values,
     one_of,
-    real_tokens,
     score_tables,
 )
-from culnig.kernels.base import TokenSums, dtype_index
-
-CHUNK_PRODUCTS = 1 << 22
-"""Products (item × token × neuron) in memory at once."""
+from culnig.kernels.base import TokenSums, dtype_index, mask_on
+from culnig.kernels.status import chunks, empty_status, first_non_finite, note_products
 
 
 class TorchBackend:
     """Eager torch operations on tensors of any device."""
 
     name = "torch"
+
+    def tables_device(self, device: torch.device) -> torch.device:
+        """See `Backend.tables_device`."""
+        return torch.device("cpu")
+
+    def score_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.score_items`."""
+        dtype_index(activation, gradient)
+        one_of("aggregator", aggregator, AGGREGATORS)
+        activation, gradient = activation.detach(), gradient.detach()
+        if tables.item_scores is not None:
+            tables.item_scores[...] = 0
+        if tables.peak_tokens is not None:
+            tables.peak_tokens[...] = -1
+        for start, columns in chunks(activation):
+            products = activation[..., columns].float() * gradient[..., columns].float()
+            note_products(products, activation[..., columns], token_mask, status, start, activation.shape[2])
+            scores, peaks = _reduce(products, token_mask, aggregator)
+            if tables.item_scores is not None:
+                tables.item_scores[:, columns] = scores
+            if tables.peak_tokens is not None:
+                tables.peak_tokens[:, columns] = peaks
+
+    def addition(
+        self, item_scores: torch.Tensor, batch: ScoreBatch, tables: ScoreTables
+    ) -> Callable[[], None]:
+        """See `Backend.addition`."""
+        return functools.partial(cpu.add_scores, item_scores.cpu().numpy(), batch, tables)
 
     def score_reduce(
         self,
@@ -43,58 +78,34 @@ class TorchBackend:
     ) -> None:
         """See `Backend.score_reduce`."""
         dtype_index(activation, gradient)
-        one_of("aggregator", aggregator, AGGREGATORS)
-        mask = _mask(batch.token_mask, activation)
-        tables = score_tables(tables, activation.shape[0], activation.shape[2])
-        scores, peaks = _item_scores(activation.detach(), gradient.detach(), mask, aggregator)
+        n_items, _, n_neurons = activation.shape
+        mask = mask_on(activation.device, batch.token_mask, (n_items, activation.shape[1]))
+        tables = score_tables(tables, n_items, n_neurons)
+        scores = activation.new_empty((n_items, n_neurons), dtype=torch.float32)
+        peaks = torch.empty_like(scores, dtype=torch.int32)
+        (status,) = empty_status(1, n_items, activation.device)
+        self.score_items(
+            activation, gradient, mask, ScoreTables(None, None, None, scores, peaks), status, aggregator
+        )
+        wrong = first_non_finite(status.cpu().numpy(), n_neurons)
+        if wrong is not None:
+            raise NonFiniteError(*wrong)
         if tables.sums is not None:
-            cpu.add_scores(scores, batch, tables)
+            self.addition(scores, batch, tables)()
         for table, values in ((tables.item_scores, scores), (tables.peak_tokens, peaks)):
             if table is not None:
-                np.copyto(np.asarray(table), values)
+                np.copyto(np.asarray(table), values.cpu().numpy())
 
     def token_sums(self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: Values) -> TokenSums:
         """See `Backend.token_sums`."""
         dtype_index(activation, gradient)
-        mask = _mask(token_mask, activation)
+        mask = mask_on(activation.device, token_mask, (activation.shape[0], activation.shape[1]))
         activation, gradient, device = activation.detach(), gradient.detach(), activation.device
         return TokenSums(
             _token_sum(activation.abs(), mask).float().to(device),
             ((activation > 0) & mask[..., None]).sum(1, dtype=torch.int32),
             _token_sum(gradient, mask, squared=True).sqrt().float().to(device),
         )
-
-
-def _mask(token_mask: Values | None, activation: torch.Tensor) -> torch.Tensor:
-    n_items, n_tokens, _ = activation.shape
-    bits = real_tokens(token_mask, (n_items, n_tokens))
-    return torch.tensor(bits.view(np.bool_), device=activation.device)
-
-
-def _item_scores(
-    activation: torch.Tensor, gradient: torch.Tensor, mask: torch.Tensor, aggregator: str
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Scores and peak tokens (item, neuron) on the host; raises NonFiniteError."""
-    n_items, n_tokens, n_neurons = activation.shape
-    scores = np.zeros((n_items, n_neurons), dtype=np.float32)
-    peaks = np.full((n_items, n_neurons), -1, dtype=np.int32)
-    if scores.size == 0 or n_tokens == 0:
-        return scores, peaks
-    step = max(1, CHUNK_PRODUCTS // (n_items * n_tokens))
-    wrong: list[torch.Tensor] = []
-    for start in range(0, n_neurons, step):
-        columns = slice(start, start + step)
-        products = activation[..., columns].float() * gradient[..., columns].float()
-        indices = (~products.isfinite() & mask[..., None]).nonzero()
-        indices[:, 2] += start
-        wrong.append(indices.cpu())
-        score, peak = _reduce(products, mask, aggregator)
-        scores[:, columns] = score.cpu().numpy()
-        peaks[:, columns] = peak.cpu().numpy()
-    non_finite = torch.cat(wrong).tolist()
-    if non_finite:
-        raise NonFiniteError(len(non_finite), *min(non_finite))
-    return scores, peaks
 
 
 def _reduce(products: torch.Tensor, mask: torch.Tensor, aggregator: str) -> tuple[torch.Tensor, torch.Tensor]:
