@@ -56,6 +56,15 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 """The sections, and what each writes."""
 
+MODULES = {
+    "bits": "device_kernels",
+    "bandwidth": "device_kernels",
+    "scoring": "device_scoring",
+    "repeat": "device_scoring",
+    "command": "device_command",
+}
+"""Where the sections are; `build` is here, because the others need what it makes."""
+
 MINUTES = 8.0
 
 
@@ -133,11 +142,10 @@ def about_device(dry: bool) -> dict[str, Any]:
 
 
 def section_of(name: str) -> Callable[[bool, Path], dict[str, Any]]:
-    """The function of a section; its module is imported only now, because `build` makes what they need."""
+    """The function of a section, imported when it is needed."""
     if name == "build":
         return lambda dry, folder: build(dry)
-    module = "device_kernels" if name in ("bits", "bandwidth") else "device_scoring"
-    section: Callable[[bool, Path], dict[str, Any]] = getattr(importlib.import_module(module), name)
+    section: Callable[[bool, Path], dict[str, Any]] = getattr(importlib.import_module(MODULES[name]), name)
     return section
 
 

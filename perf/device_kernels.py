@@ -27,7 +27,7 @@ from culnig.kernels.torch import TorchBackend
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
-SANITIZER_SECONDS = 90
+SANITIZER_SECONDS = 40
 
 
 def bits(dry: bool, folder: Path) -> dict[str, Any]:
