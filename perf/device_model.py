@@ -120,6 +120,7 @@ def random_model(shape: dict[str, int], device: str) -> Any:
 def bound_model(dry: bool) -> BoundModel:
     """The model of `scoring` and `repeat`."""
     model = random_model((DRY if dry else WHOLE).shape, "cpu" if dry else "cuda")
+    model.requires_grad_(False)  # captum would compute gradients of weights
     return bind_model("random-llama", model, tokenizer(), registry.adapters())
 
 

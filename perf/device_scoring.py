@@ -9,6 +9,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,7 +23,7 @@ from ways import captum
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import Item
-from culnig.inference.batches import make_batches
+from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.kernels import choice
 from culnig.kernels.base import BackendFallbackWarning
@@ -84,13 +85,18 @@ def ways(
     """What is timed, by name."""
     made: dict[str, Callable[[], object]] = {}
     for budget in size.budgets:
-        batches = make_batches(encoded, budget)
-        made[f"bare passes, {budget} tokens"] = lambda batches=batches: bare(bound, batches)  # type: ignore[misc]
-        made[f"score_run, {budget} tokens"] = lambda budget=budget: score(bound, items, budget, folder)  # type: ignore[misc]
-    made["score_run, eager torch"] = lambda: by_eager_torch(bound, items, size.budgets[0], folder)
+        made[f"bare passes, {budget} tokens"] = partial(bare_passes, bound, make_batches(encoded, budget))
+        made[f"score_run, {budget} tokens"] = partial(score, bound, items, budget, folder)
+    made["score_run, eager torch"] = partial(by_eager_torch, bound, items, size.budgets[0], folder)
     if importlib.util.find_spec("captum") is not None:
-        made[f"captum, {size.n_captum} prompts"] = lambda: captum(bound, "", items[: size.n_captum], folder)
+        made[f"captum, {size.n_captum} prompts"] = partial(captum, bound, "", items[: size.n_captum], folder)
     return made
+
+
+def bare_passes(bound: BoundModel, batches: list[Batch]) -> None:
+    """Forward and backward passes, and nothing else, to their end."""
+    bare(bound, batches)
+    synchronise(bound)
 
 
 def score(bound: BoundModel, items: list[Item], budget: int, folder: Path) -> Run:
