@@ -7,7 +7,8 @@ DIR/device.json is written whole after every section, so a kill loses only the s
 that fails has the error as its result, and the next one follows. `--dry` runs everything on the CPU with tiny
 shapes.
 
-- `build` compiles the modules for this device where they are missing or do not run on it.
+- `build` installs the checkout, compiled for this device only, where that is not done or does not run here. It
+  needs nvcc, cmake, ninja, pybind11, scikit-build-core and setuptools.
 - `bits` compares every kernel with eager torch: formats, odd shapes, misaligned, another stream, NaN. It
   runs a small case under compute-sanitizer where that is on PATH.
 - `bandwidth` compares the kernels' GB/s with those of a device copy.
@@ -35,6 +36,7 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -80,26 +82,20 @@ def device_name(dry: bool) -> str:
 
 
 def build(dry: bool) -> dict[str, Any]:
-    """Compile `culnig._core` and `culnig._cuda` in place, for this device only, unless they are there."""
+    """Install the checkout for this device only, unless it is installed and its kernels run here."""
     import torch
 
     architecture = "" if dry else "".join(map(str, torch.cuda.get_device_capability()))
     begun = time.perf_counter()
-    missing = not _modules_run(dry)
+    missing = not _is_installed(dry)
     if missing and dry:
-        raise RuntimeError("the compiled core is missing; see docs/kernels.md, Building")
+        raise RuntimeError("culnig-engine is not installed; see CONTRIBUTING.md")
     if missing:
-        folder = ROOT / "build" / "device"
-        options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_CUDA_ARCHITECTURES={architecture}"]
-        options += [
-            "-DCULNIG_CUDA=ON",
-            f"-Dpybind11_DIR={_output(sys.executable, '-m', 'pybind11', '--cmakedir')}",
-        ]
-        _output("cmake", "-S", str(ROOT), "-B", str(folder), *options)
-        _output("cmake", "--build", str(folder), "--parallel")
-        _output("cmake", "--install", str(folder), "--prefix", str(ROOT))
-        if not _modules_run(dry):
-            raise RuntimeError("the modules were built but do not run on this device")
+        options = f"-DCULNIG_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES={architecture}"
+        install = (sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps")
+        _output(*install, "--no-build-isolation", "--editable", str(ROOT), CMAKE_ARGS=options)
+        if not _is_installed(dry):
+            raise RuntimeError("culnig-engine was installed, but its kernels do not run on this device")
     try:
         compiler = _output("nvcc", "--version").splitlines()[-1]
     except (OSError, RuntimeError):
@@ -109,15 +105,16 @@ def build(dry: bool) -> dict[str, Any]:
     return {"built": seconds, "modules": modules, "compiler": compiler, "architecture": architecture}
 
 
-def _modules_run(dry: bool) -> bool:
-    """Whether the modules are there and, unless dry, run on this device: asked in a process of its own."""
-    code = "from culnig import _core" if dry else "from culnig import _cuda, _core; assert _cuda.runs_on(0)"
+def _is_installed(dry: bool) -> bool:
+    """Whether plugins are found and, unless dry, the kernels run here: asked in a process of its own."""
+    code = "from culnig import registry; registry.benchmark('everyday'); from culnig import _core"
+    code += "" if dry else "; from culnig import _cuda; assert _cuda.runs_on(0)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == 0
 
 
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+def _output(*command: str, **environment: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:4])} …: {(done.stderr or done.stdout).strip()[-1500:]}")
     return done.stdout.strip()
@@ -164,6 +161,8 @@ def run(name: str, dry: bool, folder: Path) -> dict[str, Any]:
         assert set(results) == set(KEYS[name]), f"{name} has {sorted(results)}"
     except Exception as error:
         results = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()[-3000:]}
+    for left in ("run", "model", "whole", "stopped"):  # runs take gigabytes
+        shutil.rmtree(folder / left, ignore_errors=True)
     return results | {"seconds": round(time.perf_counter() - begun, 1)}
 
 

@@ -40,7 +40,6 @@ def command(dry: bool, folder: Path) -> dict[str, Any]:
     if codes["whole"] or codes["resumed"] or codes["interrupted"] not in (0, 130):
         raise RuntimeError(f"exit codes {codes}: {(folder / 'command.log').read_text()[-2000:]}")
     sums = [open_run(path).moments("everyday").sum for path in (whole, stopped)]
-    shutil.rmtree(saved)
     return {
         "interrupted": codes["interrupted"] == 130,  # 0: it was done before the signal came
         "exit_codes": codes,
