@@ -7,7 +7,7 @@ DIR/device.json is written whole after every section, so a kill loses only the s
 that fails has the error as its result, and the next one follows. `--dry` runs everything on the CPU with tiny
 shapes.
 
-- `build` installs the checkout, compiled for this device only, where that is not done or does not run here. It
+- `build` installs the checkout, compiled for this device only, unless what is installed runs here. It
   needs nvcc, cmake, ninja, pybind11, scikit-build-core and setuptools.
 - `bits` compares every kernel with eager torch: formats, odd shapes, misaligned, another stream, NaN. It
   runs a small case under compute-sanitizer where that is on PATH.
