@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from culnig.inference.batches import LARGEST_USEFUL_BUDGET
 from culnig.models.base import BoundModel
 from culnig.planning.depth import stack_of
 from culnig.planning.tracing import peaks_by_depth
@@ -45,9 +46,6 @@ pointer to it (40 bytes in CPython 3.11), and about four letters of text."""
 
 DEVICE_SHARE = 0.9
 """Fraction of a device's memory that tensors can use; its context and gaps between blocks take the rest."""
-
-TRACED_ITEMS = 32
-"""Items of a traced batch that stands for large ones."""
 
 QUANTIZED_BYTES = {"4bit": 0.5 + 4 / 64, "8bit": 1.0}
 """Per weight of a quantized linear; 4 bits come with a float32 scale for each block of 64."""
@@ -187,17 +185,18 @@ def batch_bytes(
 ) -> dict[int, BatchBytes]:
     """Bytes of batches of prompts of `n_tokens`, by the number of devices that a process is spread over.
 
-    From traces of one prompt and of several, between which memory grows evenly.
+    From traces of one prompt and of a batch of the largest useful budget. Between them memory is at most on
+    the straight line, because its peak is the largest of several moments that each grow evenly.
     """
     depths = [layers_each(skeleton, n) for n in n_devices]
+    n_items = max(2, LARGEST_USEFUL_BUDGET // n_tokens)
     least, most = (
-        peaks_by_depth(skeleton, n_items, n_tokens, depths, checkpointing=checkpointing)
-        for n_items in (1, TRACED_ITEMS)
+        peaks_by_depth(skeleton, n, n_tokens, depths, checkpointing=checkpointing) for n in (1, n_items)
     )
     heap, workspace = (1.0, 0) if on_device else (HOST_HEAP, HOST_WORKSPACE)
     scores = skeleton.layout.n_neurons * ITEM_SCORE_BYTES if on_device else 0
     bytes_of = {}
     for n, of_one, of_several in zip(n_devices, least, most, strict=True):
-        per_item = (of_several - of_one) / (TRACED_ITEMS - 1)
+        per_item = (of_several - of_one) / (n_items - 1)
         bytes_of[n] = BatchBytes((of_one - per_item) * heap + workspace, per_item * heap + scores)
     return bytes_of
