@@ -74,6 +74,7 @@ def test_code_of_the_model_does_not_run_unless_asked(tmp_path):
 
 
 _CAPPED = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+_CAPPED |= {"num_key_value_heads": 1, "head_dim": 4}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_attention_that_would_leave_out_the_cap_is_refused(tmp_path):
 def test_families_with_attention_sinks_are_computed_eagerly(tmp_path):
     """sdpa has no sinks; transformers knows which families have them."""
     transformers = pytest.importorskip("transformers", minversion="5.20")
-    source = save(transformers.GraniteSWAConfig(**_CAPPED, head_dim=4, num_key_value_heads=1), tmp_path)
+    source = save(transformers.GraniteSWAConfig(**_CAPPED), tmp_path)
     skeleton = load_skeleton(source, registry.adapters())
     assert skeleton.bound.model.config._attn_implementation == "eager"
 

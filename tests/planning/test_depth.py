@@ -85,11 +85,8 @@ def test_layers_of_two_kinds_are_traced_in_whole_turns_where_that_is_less():
 def test_the_first_layers_are_those_of_a_shorter_model():
     """What one of several devices holds."""
     for family, n in (("llama", 5), (DIFFERENT, 4)):
-        options = {"checkpointing": False, "capture": True}
-        assert tracing.peaks_by_depth(skeleton(family, 17), 3, 40, [n, 17], **options) == [
-            whole(skeleton(family, n), **options),
-            whole(skeleton(family, 17), **options),
-        ]
+        found = tracing.peaks_by_depth(skeleton(family, 17), 3, 40, [n, 17])
+        assert found[0] == whole(skeleton(family, n), capture=True, checkpointing=False) < found[1]
 
 
 def test_a_layer_of_another_width_is_noticed():
