@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from transformers import LlamaConfig
+from transformers import Gemma3Config, LlamaConfig
 
 from culnig import registry
 from culnig.models.loading import LoadSettings, load_skeleton
@@ -41,6 +41,17 @@ LLAMA_70B = LlamaConfig(
 )
 
 
+TOWER = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "image_size": 896,
+    "patch_size": 14,
+}
+"""Gemma 3's for images: 64 × 64 patches."""
+
+
 @dataclass(frozen=True)
 class ByHand:
     """Widths of a model, from its configuration as published."""
@@ -58,7 +69,7 @@ class ByHand:
     """Whether queries and keys have a norm of their own."""
     tied: bool = False
     vision: int = 0
-    """Parameters of an image tower, which is loaded and not used."""
+    """Parameters of an image tower, which is loaded and not used: layers, positions, patches, projection."""
 
     @property
     def layer_parameters(self):
@@ -124,17 +135,23 @@ MODELS = {
     "8B": (PAPER_MODELS["Llama-3.1-8B-Instruct"][0], ByHand(4096, 14336, 32, 32, 4096, 1024, 128_256)),
     "14B": (PAPER_MODELS["Qwen3-14B"][0], ByHand(5120, 17408, 40, 40, 5120, 1024, 151_936, head_norms=True)),
     "27B": (
-        PAPER_MODELS["gemma-3-27b-it"][0],
+        Gemma3Config(
+            text_config=PAPER_MODELS["gemma-3-27b-it"][0].text_config.to_dict(), vision_config=TOWER
+        ),
         ByHand(
             *(5376, 21504, 62, 32, 4096, 2048, 262_208),
             norms=4,
             head_norms=True,
             tied=True,
-            vision=417_000_000,
+            vision=27 * (4 * 1152**2 + 2 * 1152 * 4304) + (4096 + 3 * 14**2 + 5376) * 1152,
         ),
     ),
     "70B": (LLAMA_70B, ByHand(8192, 28672, 80, 64, 8192, 1024, 128_256)),
 }
+
+
+DIVISIONS = {"8B": [1, 2, 4, 8], "14B": [1], "27B": [1], "70B": [1, 2, 4, 8]}
+"""Numbers of devices that a process is spread over."""
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +170,7 @@ def traced(skeletons):
     """Bytes of batches by model, checkpointing and number of devices: each traced once for all machines."""
     return {
         name: {
-            checked: batch_bytes(skeleton, N_TOKENS, [1, 2, 4, 8], on_device=True, checkpointing=checked)
+            checked: batch_bytes(skeleton, N_TOKENS, DIVISIONS[name], on_device=True, checkpointing=checked)
             for checked in (False, True)
         }
         for name, skeleton in skeletons.items()

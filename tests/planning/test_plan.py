@@ -140,7 +140,7 @@ def test_several_devices_are_planned_by_what_one_process_holds():
     assert found["memory"]["n_devices"] == found["options"][0]["devices_each"] == 2
     assert found["memory"]["device_peak"] == half
     assert found["fits"]
-    assert found["recommended"][:1] == ["--device-map auto"]
+    assert found["options"][0]["settings"] == ["--device-map auto"]
 
 
 def test_the_memory_of_a_run_is_that_of_its_largest_batch(llama):
