@@ -16,11 +16,10 @@ from culnig.core.processes import launched, parse_shard
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.errors import InputError, argument, check_at_least, check_choice, option
 from culnig.evaluation.evaluate import evaluate
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.inference.encoding import Encoder
 from culnig.inference.templates import chosen_date
 from culnig.kernels import AGGREGATORS
-from culnig.models.named import loaded_model, model_and_skeleton
+from culnig.models.named import loaded_model
 from culnig.scorers.base import GRADIENT_ACTIVATION, RELEASED_CODE
 from culnig.scoring.levels import LEVELS, Level, StoredTensors
 from culnig.selection.select import PAPER, select_general
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from culnig.evaluation.stored import Evaluation
     from culnig.models.base import BoundModel
     from culnig.models.settings import LoadOptions
-    from culnig.models.skeleton import Skeleton
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import RunSettings
     from culnig.selection.neuron_set import NeuronSet
@@ -76,7 +74,7 @@ def score(
     per_culture: int | None = None,
     sample: int | None = None,
     seed: int = 0,
-    token_budget: int = DEFAULT_TOKEN_BUDGET,
+    token_budget: int | None = None,
     aggregator: str = "max",
     scorers: Sequence[str] = (),
     compat: Literal["paper"] | None = None,
@@ -112,10 +110,14 @@ def score(
     model); a model that fails one is refused with CheckError. `check=False` leaves them out; `run.json`
     records either.
 
+    `token_budget` limits the tokens of a batch, padding included. Its default is that of a resumed run, else
+    what fits into the free memory of a CUDA device, 16,384 at most, and 2,048 on a CPU and for shards.
+
     `resume` continues an interrupted run. The processes of torchrun share the work; `shard="2/8"` scores the
     second of eight shards, which `culnig.merge` joins, and returns None. OutputExistsError if the folder is
     in use, MismatchError if it holds another run, EnvironmentProblem if memory or disk is too small.
     """
+    from culnig.planning.budget import default_budget
     from culnig.planning.disk import announce_disk, disk_need
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import score_portions
@@ -137,7 +139,7 @@ def score(
     processes = launched() if shard is None else parse_shard(shard)
     asked = (benchmarks, data_dir, split, cultures, limit, per_culture)
     chosen = read_benchmarks(*asked, sample=sample, seed=seed, say=say)
-    bound, skeleton = model_and_skeleton(model, say, **loading)
+    bound = loaded_model(model, say, **loading)
     require_items(chosen)
     encoder, skipped = Encoder(bound, day), dict[str, int]()
     if skip_too_long:
@@ -145,6 +147,8 @@ def score(
     say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
     encoded = {name: encoder.encode_all(own.items) for name, own in chosen.items()}
     sizes = {name: BenchmarkSize.of(benchmark_items) for name, benchmark_items in encoded.items()}
+    if token_budget is None:
+        token_budget = default_budget(bound, sizes, settings, Path(out), processes, say, resume=resume)
     need = disk_need(bound, chosen, sizes, settings, token_budget)
     announce_disk(say, Path(out), need, force=force)
     done = None
@@ -163,9 +167,7 @@ def score(
         resume=resume,
         overwrite=overwrite,
         skipped=skipped,
-        planned_memory=None
-        if skeleton is None
-        else _planned_memory(bound, skeleton, sizes, settings, token_budget, loading.get("quantize")),
+        planned_memory=_planned_memory(model, bound, sizes, settings, token_budget, loading.get("quantize")),
         check=done,
         progress=lambda name, n_items: tasks[name].advance(n_items),
     )
@@ -179,18 +181,20 @@ def score(
 
 
 def _planned_memory(
+    model: str | Path | BoundModel,
     bound: BoundModel,
-    skeleton: Skeleton,
     sizes: Mapping[str, BenchmarkSize],
     settings: RunSettings,
     token_budget: int,
     quantize: str | None,
-) -> dict[str, Any]:
-    """The memory that a plan expects, recorded beside the measured peak."""
+) -> dict[str, Any] | None:
+    """The memory that a plan expects, recorded beside the measured peak of a model that was loaded for it."""
     from culnig.planning.plan import planned_memory
 
+    if bound.skeleton is None or not isinstance(model, str | Path):
+        return None
     return planned_memory(
-        skeleton.bound,
+        bound.skeleton,
         sizes,
         token_budget=token_budget,
         on_device=bound.model.device.type != "cpu",

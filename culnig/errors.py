@@ -17,6 +17,7 @@ CulnigError
 │   └── TrainingError         training cannot start or continue
 ├── PluginError               a plugin is broken or two claim one name
 └── EnvironmentProblem        this machine lacks something (package, device, disk space)
+    └── AnotherStopped        another process of the launch has stopped, with a message of its own
 
 A message says what was wrong, the value, what is allowed and what to do next. Advice that names an option is
 written with `option`, `argument` or `command`: Python users read `overwrite=True` where the command line
@@ -216,3 +217,13 @@ class PluginError(CulnigError):
 
 class EnvironmentProblem(CulnigError):
     """This machine lacks something: a package, a device, disk space."""
+
+
+class AnotherStopped(EnvironmentProblem):
+    """Another process of the launch has stopped. The command line leaves the message to that process."""
+
+    def __init__(self, of: int) -> None:
+        super().__init__(
+            f"another of the {of} processes has stopped, so this one stops too; see the message of that "
+            "process"
+        )

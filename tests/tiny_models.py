@@ -117,9 +117,9 @@ def byte_tokenizer(chat_template: str | None = CHAT_TEMPLATE) -> PreTrainedToken
 
 
 def _attention(family: str) -> dict[str, str]:
-    """Eager attention where the family's configuration knows soft-capping, as transformers recommends."""
-    knows_capping = hasattr(ALL_CONFIGS[family].get_text_config(), "attn_logit_softcapping")
-    return {"attn_implementation": "eager"} if knows_capping else {}
+    """Eager attention where the configuration caps attention scores, which sdpa cannot."""
+    cap = getattr(ALL_CONFIGS[family].get_text_config(), "attn_logit_softcapping", None)
+    return {"attn_implementation": "eager"} if cap else {}
 
 
 def tiny_model(family: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32) -> BoundModel:

@@ -14,7 +14,7 @@ import click
 from culnig import __version__
 from culnig.cli import interruption, streams
 from culnig.core.text import visible
-from culnig.errors import CulnigError, EnvironmentProblem
+from culnig.errors import AnotherStopped, CulnigError, EnvironmentProblem
 from culnig.inference.memory import keep_freed_memory
 
 COMMANDS = {
@@ -93,6 +93,8 @@ def run(arguments: list[str]) -> int:
             message = io.StringIO()
             error.show(file=message)
             return _failed(message.getvalue().rstrip("\n"), EXIT_INPUT)
+        except AnotherStopped:
+            return EXIT_ENVIRONMENT
         except EnvironmentProblem as error:
             return _failed(f"error: {error.for_command_line()}", EXIT_ENVIRONMENT)
         except CulnigError as error:

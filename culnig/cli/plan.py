@@ -18,7 +18,7 @@ from culnig.cli.output import print_json, print_line, print_table, size_text
 
 @click.command("plan")
 @model_options()
-@item_options("identify", required=False, seeded=True)
+@item_options("identify", required=False, seeded=True, budget_from_memory=True)
 @click.option("--device-memory", help="Memory of each GPU, such as 80G; default: this machine's.")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="Number of GPUs.")
 @click.option(
@@ -46,19 +46,22 @@ def command(model: ModelChoice, as_json: bool, **options: Any) -> None:
 
 
 def _print(plan: dict[str, Any]) -> None:
-    machine, batch, work = plan["machine"], plan["batch"], plan["work"]
+    machine, batch, memory, work = plan["machine"], plan["batch"], plan["memory"], plan["work"]
     print_line(f"{plan['model']} ({plan['adapter']}, {plan['dtype']}): {plan['parameters']:,} parameters")
     print_table("Neurons", ("pool", "neurons"), list(plan["neurons"].items()))
     print_line(f"Largest batch: {batch['n_items']} prompts of {batch['n_tokens']} tokens")
-    print_table("Peak memory", ("part", "where", "size"), _memory_rows(plan["memory"]))
+    spread = (
+        f", a process over {memory['n_devices']} devices: each of them" if memory["n_devices"] > 1 else ""
+    )
+    print_table(f"Peak memory{spread}", ("part", "where", "size"), _memory_rows(memory))
     each = " each" if machine["n_devices"] > 1 else ""
     owner = "device" if machine["on_device"] else "host"
     verdict = "fits" if plan["fits"] else "does not fit"
     print_line(f"{machine['n_devices']} {owner} of {size_text(machine['memory'])}{each}: this plan {verdict}")
     print_table(
         "Largest token budget for the longest prompt",
-        ("settings", "token budget"),
-        [(" ".join(row["settings"]) or "none", row["token_budget"] or None) for row in plan["options"]],
+        ("settings", "processes", "token budget", "time"),
+        [_option_row(row) for row in plan["options"]],
     )
     seconds = work["seconds"]
     at = "" if seconds is None else f", {_time(seconds)} at {machine['tflops']:g} TFLOP/s"
@@ -73,23 +76,38 @@ def _print(plan: dict[str, Any]) -> None:
         )
     print_table("Disk", ("level", "size"), [(level, size_text(size)) for level, size in plan["disk"].items()])
     if plan["recommended"]:
-        print_line(f"Recommended: {' '.join(plan['recommended'])}")
+        launch = f"{plan['launch']}: " if plan["launch"] else ""
+        print_line(f"Recommended: {launch}{' '.join(plan['recommended'])}")
     else:
         print_line("Not even one prompt fits with any settings: use more or larger devices (--gpus)")
     if plan["note"]:
         print_line(plan["note"])
 
 
+def _option_row(option: dict[str, Any]) -> tuple[str, int, int | None, str | None]:
+    """Time in seconds where the speed is known, else relative to two passes on one device."""
+    time, seconds = option["time"], option["seconds"]
+    shown = None if time is None else f"{time:.2f} ×" if seconds is None else _time(seconds)
+    settings = " ".join(option["settings"]) or "none"
+    return settings, option["n_processes"], option["token_budget"] or None, shown
+
+
 def _memory_rows(memory: dict[str, Any]) -> list[tuple[str, str, str]]:
     owner = "device" if memory["on_device"] else "host"
     rows = [(part, owner, size_text(memory[part])) for part in ("weights", "activations", "capture")]
+    if memory["on_device"]:
+        rows.append(("item scores", owner, size_text(memory["item_scores"])))
     rows += [
-        ("score tables", "host", size_text(memory["score_tables"])),
+        (
+            "score tables",
+            f"{owner} and host" if memory["on_device"] else owner,
+            size_text(memory["score_tables"]),
+        ),
         ("items", "host", size_text(memory["items"])),
         ("runtime", "host", size_text(memory["runtime"])),
     ]
     if memory["on_device"]:
-        rows.append(("all on devices", "device", size_text(memory["device_peak"])))
+        rows.append(("all on a device", "device", size_text(memory["device_peak"])))
     return [*rows, ("all on the host", "host", size_text(memory["host_peak"]))]
 
 

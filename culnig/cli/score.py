@@ -33,7 +33,7 @@ from culnig.store.warnings import run_warnings
 @defaults_of(api.score)
 @click.command("score")
 @model_options()
-@item_options("identify", seeded=True)
+@item_options("identify", seeded=True, budget_from_memory=True)
 @click.option(
     "--aggregator",
     type=click.Choice(AGGREGATORS),

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
-from culnig.errors import EnvironmentProblem, InputError, option
+from culnig.errors import AnotherStopped, InputError, option
 
 _LONGEST_WAIT = timedelta(days=14)
 """How long the fastest process may wait for the slowest."""
@@ -35,19 +35,26 @@ class Processes:
         """Whether this process works on the portion with that number; each takes every n-th portion."""
         return portion % self.of == self.number
 
-    def wait_for_all(self) -> None:
-        """Wait until every process gets here; EnvironmentProblem if one has stopped."""
+    def least(self, number: int) -> int:
+        """The smallest of the numbers that the processes of a launch give, once all have given theirs.
+
+        AnotherStopped if one of them has stopped.
+        """
         if self.of == 1 or self.is_shard:
-            return
+            return number
+        import torch
         import torch.distributed as distributed
 
+        shared = torch.tensor(number)  # on the CPU, so that gloo sends it and notices a process that stopped
         try:
-            distributed.barrier()
+            distributed.all_reduce(shared, distributed.ReduceOp.MIN)
         except RuntimeError as error:
-            raise EnvironmentProblem(
-                f"another of the {self.of} processes has stopped, so this one stops too; "
-                "see the message of that process"
-            ) from error
+            raise AnotherStopped(self.of) from error
+        return int(shared)
+
+    def wait_for_all(self) -> None:
+        """Wait until every process gets here; AnotherStopped if one has stopped."""
+        self.least(0)
 
 
 ALONE = Processes()
@@ -61,9 +68,15 @@ def parse_shard(text: str) -> Processes:
     return Processes(int(match[1]) - 1, int(match[2]), is_shard=True)
 
 
+def launched_processes() -> int:
+    """How many processes torchrun started together with this one; 1 without torchrun."""
+    by_torchrun = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
+    return int(os.environ["WORLD_SIZE"]) if by_torchrun else 1
+
+
 def launched() -> Processes:
     """Connect with the other processes that torchrun started; ALONE without torchrun."""
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
+    if launched_processes() == 1:
         return ALONE
     import torch
     import torch.distributed as distributed

@@ -66,6 +66,8 @@ class AnswerReader:
         self._stack.callback(head.register_forward_pre_hook(self._keep_last_position).remove)
         self._stack.callback(head.register_forward_hook(self._attach).remove)
         self._stack.enter_context(fast_products(self._model))
+        # in backward passes too: checkpointing computes layers again there
+        self._stack.enter_context(grouped_heads(self._bound.input_device))
         if self._model.training:
             self._stack.callback(self._model.train)
             self._model.eval()  # type: ignore[no-untyped-call]
@@ -88,8 +90,9 @@ class AnswerReader:
         self._head_ran = True
         rows, last = (to_device(index, hidden.device) for index in (self._inputs.rows, self._inputs.last))
         hidden = hidden[rows, last].unsqueeze(1)
-        if self._reads_out and hidden.requires_grad and hidden.device == head.weight.device:
-            self._hidden = hidden
+        if self._reads_out and hidden.requires_grad:
+            # with tied embeddings over several devices the head is on the first, its input on the last
+            self._hidden = hidden = hidden.to(head.weight.device)
             if takes_logits(hidden):
                 hidden = hidden[:0]  # spares the head its own product
         return (hidden, *remaining)
@@ -116,10 +119,7 @@ class AnswerReader:
             mask.masked_fill_(~inputs.visible, torch.finfo(dtype).min)
             options["attention_mask"] = to_device(mask, device)
         try:
-            with grouped_heads(device):
-                output = self._model(
-                    input_ids=to_device(inputs.token_ids, device), use_cache=False, **options
-                )
+            output = self._model(input_ids=to_device(inputs.token_ids, device), use_cache=False, **options)
         finally:  # other uses of the model, such as generation, see the whole head
             self._inputs = self._hidden = None
         logits = self._last_logits(output.logits, inputs)

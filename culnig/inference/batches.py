@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 DEFAULT_TOKEN_BUDGET = 2048
+LARGEST_USEFUL_BUDGET = 16384
+"""A batch of this size keeps a device busy, and a failed batch costs its time."""
 
 
 @dataclass(frozen=True)

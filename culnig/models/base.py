@@ -116,6 +116,8 @@ class BoundModel:
     tokenizer: PreTrainedTokenizerBase
     layout: Layout
     linears: tuple[BoundLinear, ...]
+    skeleton: BoundModel | None = None
+    """The model without its weights, where it was loaded by name: what `plan` reads."""
 
     def check_neurons(self, flat: NDArray[np.int64]) -> None:
         """Raise InputError if a flat index is outside the layout or listed twice."""

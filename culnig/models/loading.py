@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, command, option
+from culnig.core.processes import launched_processes
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.cache import discard, entry_folder, keep
 from culnig.models.cache_entry import EntryProblem, check_loaded
@@ -68,6 +69,7 @@ def load_model(
     asked = source
     source, settings = with_base(source, settings or LoadSettings())
     device = _device(settings.device)
+    _check_processes(settings)
     if settings.adapter is not None:
         check_adapter_folder(Path(settings.adapter))
     if settings.quantize is not None:
@@ -79,7 +81,7 @@ def load_model(
     if settings.adapter is not None:
         model = merge_adapter(model, Path(settings.adapter))
         source = asked if asked != source else f"{source} with adapter {settings.adapter}"
-    return _checked(source, model, tokenizer, adapters)
+    return replace(_checked(source, model, tokenizer, adapters), skeleton=skeleton.bound)
 
 
 def _checked(source: str, model: Any, tokenizer: Any, adapters: Sequence[ModelAdapter]) -> BoundModel:
@@ -128,8 +130,7 @@ def _read_weights(
 def _from_pretrained(
     source: str, files: ModelFiles, settings: LoadSettings, skeleton: Skeleton, device: torch.device
 ) -> Any:
-    """The model as transformers reads it: on the CPU, or placed by a device map or quantization."""
-    placed = settings.device_map is not None or settings.quantize is not None
+    """The model as transformers reads it."""
     if files.gguf is None and Path(files.name).is_dir():
         check_files(source, Path(files.name))
     with reading(source, files), without_report():
@@ -138,7 +139,7 @@ def _from_pretrained(
             config=skeleton.config,
             dtype=settings.dtype,
             use_safetensors=True,
-            device_map=(settings.device_map or {"": device}) if placed else None,
+            device_map=_placement(files, settings, device),
             quantization_config=_quantization(settings, skeleton),
             adapter_kwargs={"subfolder": "-"},  # an adapter in the folder would be applied without a word
             ignore_mismatched_sizes=True,  # they are refused below, by name
@@ -152,6 +153,18 @@ def _from_pretrained(
     _check_placed(source, model)
     keep_differentiable(model)
     return model
+
+
+def _placement(files: ModelFiles, settings: LoadSettings, device: torch.device) -> Any:
+    """The device map that transformers reads weights by: tensor after tensor straight to its device.
+
+    None reads all of them into memory of the host: for the CPU, and for a GGUF file, which is unpacked there.
+    """
+    if settings.device_map is not None:
+        return settings.device_map
+    is_unpacked = files.gguf is not None and files.cached is None
+    on_host = device.type == "cpu" or is_unpacked
+    return None if on_host and settings.quantize is None else {"": device}
 
 
 def _as_plain_floats(model: Any) -> None:
@@ -200,6 +213,17 @@ def _device(name: str) -> torch.device:
             f"{option('device', 'cpu')}"
         )
     return device
+
+
+def _check_processes(settings: LoadSettings) -> None:
+    """InputError where every process of a launch would spread its own copy over the same devices."""
+    if settings.device_map is not None and (n_processes := launched_processes()) > 1:
+        raise InputError(
+            f"torchrun started {n_processes} processes, and with {option('device_map', settings.device_map)} "
+            "each of them would spread the whole model over the same devices; leave out "
+            f"{argument('device_map')} where the model fits on one device, or start one process without "
+            f"torchrun. {command('plan')} says what fits"
+        )
 
 
 def _quantization(settings: LoadSettings, skeleton: Skeleton) -> Any:

@@ -14,35 +14,25 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from culnig.models.base import BoundModel
-    from culnig.models.skeleton import Skeleton
 
 
 def loaded_model(
     model: str | Path | BoundModel, say: Say = say_nothing, **loading: Unpack[LoadOptions]
 ) -> BoundModel:
     """The model with its weights; a loaded model is returned as it is."""
-    bound, _ = model_and_skeleton(model, say, **loading)
-    return bound
-
-
-def model_and_skeleton(
-    model: str | Path | BoundModel, say: Say = say_nothing, **loading: Unpack[LoadOptions]
-) -> tuple[BoundModel, Skeleton | None]:
-    """The model with its weights, and its skeleton unless the model was loaded already."""
     if not isinstance(model, str | Path):
-        return _as_given(model, loading), None
-    from culnig.models.loading import load_model, load_skeleton
+        return _as_given(model, loading)
+    from culnig.models.loading import load_model
 
     settings = LoadSettings(**loading)
     say(f"loading {model}")
-    skeleton = load_skeleton(str(model), registry.adapters(), settings)
-    return load_model(str(model), registry.adapters(), settings, skeleton=skeleton), skeleton
+    return load_model(str(model), registry.adapters(), settings)
 
 
 def model_without_weights(model: str | Path | BoundModel, **loading: Unpack[LoadOptions]) -> BoundModel:
-    """The model as its configuration describes it; a loaded model is returned as it is."""
+    """The model as its configuration describes it; one that was not loaded by name as it is."""
     if not isinstance(model, str | Path):
-        return _as_given(model, loading)
+        return _as_given(model, loading).skeleton or model
     from culnig.models.skeleton import load_skeleton
 
     return load_skeleton(str(model), registry.adapters(), LoadSettings(**loading)).bound

@@ -1,4 +1,4 @@
-"""bitsandbytes: whether it is here, and its warnings once instead of once per matrix product."""
+"""bitsandbytes: whether it is here, gradients through its modules, and its warnings once, not per product."""
 
 from __future__ import annotations
 
@@ -40,11 +40,20 @@ def check_bitsandbytes() -> None:
 
 
 def keep_differentiable(model: Any) -> None:
-    """Keep 4-bit weights on a CPU in the form that has gradients.
+    """Let gradients pass through quantized modules on a CPU.
 
-    On processors with bfloat16 instructions, bitsandbytes repacks them at the first pass without gradients,
-    for a kernel without a backward pass.
+    On processors with bfloat16 instructions, bitsandbytes repacks 4-bit weights at the first pass without
+    gradients, for a kernel without a backward pass. Its 8-bit products change float16 inputs in place and
+    change them back, which autograd refuses; they get a copy.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+        if type(module).__name__ == "Linear8bitLt":
+            module.register_forward_pre_hook(_with_own_input)
+
+
+def _with_own_input(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    (rows,) = inputs
+    in_place = str(rows.dtype) == "torch.float16" and rows.device.type == "cpu"
+    return (rows.clone() if in_place else rows,)

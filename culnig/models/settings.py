@@ -40,8 +40,8 @@ class LoadSettings:
     trust_remote_code: bool = False
     """Whether code that ships with the model may run."""
     attention: str = "auto"
-    """One of ATTENTIONS; `auto` is eager for families with attention soft-capping (Gemma), as transformers
-    recommends where gradients are taken, and transformers' own choice for all others."""
+    """One of ATTENTIONS; `auto` is eager for models that cap their attention scores (Gemma 2), because sdpa
+    cannot, and transformers' own choice for all others."""
     device_map: str | None = None
     """One of DEVICE_MAPS: accelerate spreads the layers over all devices; None keeps them on `device`."""
     quantize: str | None = None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from culnig.errors import InputError, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.configuration import (
     causal_class,
@@ -41,7 +42,8 @@ def load_skeleton(
     """Read the configuration that `source` names and bind the model it describes.
 
     BindingError if it is not a causal language model or fits no adapter; ModelLoadError if the
-    configuration cannot be read or has impossible values; InputError for a revision of local files.
+    configuration cannot be read or has impossible values; InputError for a revision of local files, or an
+    attention implementation that computes another model.
     """
     asked = source
     source, settings = with_base(source, settings or LoadSettings())
@@ -52,7 +54,7 @@ def load_skeleton(
     auto_class = causal_class(source, config)
     check_causal_configuration(source, config)
     check_numbers(source, config)
-    options = _building_options(config, settings)
+    options = _building_options(source, config, settings.attention)
     with reading(source, files), torch.device("meta"):
         model = auto_class.from_config(
             config,
@@ -65,13 +67,19 @@ def load_skeleton(
     return Skeleton(bound, config, auto_class, options)
 
 
-def _building_options(config: Any, settings: LoadSettings) -> dict[str, Any]:
-    """The attention implementation, where it is not left to transformers."""
-    attention = settings.attention
+def _building_options(source: str, config: Any, attention: str) -> dict[str, Any]:
+    """The attention implementation, where it is not left to transformers.
+
+    transformers computes families with attention sinks eagerly by itself, because sdpa cannot express them.
+    """
+    cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    if cap and attention == "sdpa":
+        raise InputError(
+            f"model {source!r} caps its attention scores (attn_logit_softcapping is {cap}), which sdpa "
+            f"leaves out; use {option('attention', 'eager')}"
+        )
     if attention == "auto":
-        # fused attention has no soft-capping between its scores and their softmax
-        capping = hasattr(config.get_text_config(), "attn_logit_softcapping")
-        return {"attn_implementation": "eager"} if capping else {}
+        return {"attn_implementation": "eager"} if cap else {}
     return {"attn_implementation": attention}
 
 

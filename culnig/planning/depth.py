@@ -1,14 +1,15 @@
-"""Traces of a few layers that stand for all of them.
+"""Traces of a few layers that stand for all of them, or for the layers that one of several devices holds.
 
-Where every layer of a decoder is built alike, memory and arithmetic grow by the same amount with each layer.
-So a trace runs with two, three and four layers, and is extrapolated if both steps are equal. In every other
-model (layers that alternate between kinds of attention, experts in some layers) the whole model is traced.
+Where the layers of a decoder are built alike, or every n-th of them (Gemma 3: five with a sliding window,
+then one without), memory and arithmetic grow by the same amount with every n layers. So three traces run,
+with few layers, n more and 2n more, and are extrapolated if both steps are equal. In every other model all
+layers asked for are traced.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,14 @@ from culnig.models.base import BoundModel
 if TYPE_CHECKING:
     from torch import nn
 
-DEPTHS = (2, 3, 4)
+FEWEST = 2
+"""Layers of the shortest trace."""
 _NUMBERING = ("idx", "layer_id", "layer_number", "layer_index")
 """Ends of the names of attributes that only count the layers."""
 
 
 @dataclass(frozen=True)
-class _Stack:
+class Stack:
     """The list of a decoder's layers, and the module that holds it."""
 
     parent: nn.Module
@@ -33,20 +35,36 @@ class _Stack:
 
 def over_all_layers(skeleton: BoundModel, trace: Callable[[], int]) -> int:
     """What `trace` counts on the whole skeleton, from shallow copies of it where its layers are alike."""
-    stack = _stack_of(skeleton)
-    if stack is None or len(stack.layers) <= sum(DEPTHS) or not _alike(stack.layers):
-        return trace()
-    counts = []
-    for depth in DEPTHS:
-        with _cut_to(stack, depth):
-            counts.append(trace())
-    step, next_step = counts[1] - counts[0], counts[2] - counts[1]
-    if step != next_step:
-        return trace()
-    return counts[0] + step * (len(stack.layers) - DEPTHS[0])
+    return over_layers(skeleton, trace, [skeleton.layout.n_layers])[0]
 
 
-def _stack_of(skeleton: BoundModel) -> _Stack | None:
+def over_layers(skeleton: BoundModel, trace: Callable[[], int], depths: Sequence[int]) -> list[int]:
+    """What `trace` counts with the first layers of the skeleton only, for each number of them in `depths`."""
+    stack = stack_of(skeleton)
+    if stack is None:
+        return [trace()] * len(depths)
+    period = _period(stack.layers)
+    counts: dict[int, int] = {}
+
+    def count(depth: int) -> int:
+        if depth not in counts:
+            with _cut_to(stack, depth):
+                counts[depth] = trace()
+        return counts[depth]
+
+    def extrapolated(depth: int) -> int:
+        fewest = FEWEST + (depth - FEWEST) % period
+        few = [fewest, fewest + period, fewest + 2 * period]
+        if sum(few) < depth:
+            first, second, third = map(count, few)
+            if second - first == third - second:
+                return first + (second - first) * ((depth - fewest) // period)
+        return count(depth)
+
+    return [extrapolated(depth) for depth in depths]
+
+
+def stack_of(skeleton: BoundModel) -> Stack | None:
     """The list in which each layer holds the neurons of one layer of the layout."""
     from torch import nn
 
@@ -56,12 +74,12 @@ def _stack_of(skeleton: BoundModel) -> _Stack | None:
             if isinstance(layers, nn.ModuleList) and len(layers) == skeleton.layout.n_layers:
                 numbers = [{layer_of.get(id(part), -1) for part in layer.modules()} for layer in layers]
                 if all(number - {-1} == {index} for index, number in enumerate(numbers)):
-                    return _Stack(parent, name, layers)
+                    return Stack(parent, name, layers)
     return None
 
 
 @contextlib.contextmanager
-def _cut_to(stack: _Stack, depth: int) -> Iterator[None]:
+def _cut_to(stack: Stack, depth: int) -> Iterator[None]:
     """Only the first layers inside; all layers again afterwards."""
     from torch import nn
 
@@ -72,10 +90,10 @@ def _cut_to(stack: _Stack, depth: int) -> Iterator[None]:
         setattr(stack.parent, stack.name, stack.layers)
 
 
-def _alike(layers: nn.ModuleList) -> bool:
-    """Whether all layers have the same modules, with the same settings and weights of the same shapes."""
-    first, *later = (_built(layer) for layer in layers)
-    return all(layer == first for layer in later)
+def _period(layers: nn.ModuleList) -> int:
+    """The smallest distance at which all layers have the same modules, settings and shapes of weights."""
+    built = [_built(layer) for layer in layers]
+    return next(n for n in range(1, len(built) + 1) if built[n:] == built[:-n])
 
 
 def _built(layer: nn.Module) -> list[Any]:

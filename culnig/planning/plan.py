@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import POOLS
-from culnig.inference.batches import split_by_budget
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, split_by_budget
 from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
-from culnig.planning.memory import (
-    DEVICE_SHARE,
-    MemoryPlan,
-    item_bytes,
-    largest_token_budget,
-    plan_memory,
-    weight_bytes,
-)
-from culnig.planning.work import BenchmarkSize, plan_disk, run_flops
-
-LARGEST_USEFUL_BUDGET = 16384
-"""Largest recommended budget: a batch of this size keeps a device busy, and a failed batch costs its time."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The memory and speed that a run may use."""
-
-    memory: int
-    """Bytes of each accelerator, or of the host where there is none."""
-    n_devices: int = 1
-    on_device: bool = True
-    tflops: float | None = None
-    """Sustained 10¹² floating-point operations per second."""
-
-    @property
-    def room(self) -> int:
-        """Bytes that tensors can use on all devices together."""
-        return int(self.memory * self.n_devices * DEVICE_SHARE)
-
-
-@dataclass(frozen=True)
-class Option:
-    """Settings of a run, and the largest token budget that fits with them."""
-
-    settings: tuple[str, ...]
-    """Options of `score`."""
-    token_budget: int
+from culnig.planning.choice import Machine, Option, fastest, find_options, useful_budget
+from culnig.planning.memory import RUNTIME_BYTES, MemoryPlan, item_bytes, plan_memory, table_bytes
+from culnig.planning.work import BenchmarkSize, max_length, plan_disk, run_flops
 
 
 def plan_run(
@@ -56,13 +21,24 @@ def plan_run(
     benchmarks: Mapping[str, BenchmarkSize],
     machine: Machine,
     *,
-    token_budget: int,
+    token_budget: int | None = None,
     quantize: str | None = None,
     checkpointing: bool = False,
 ) -> dict[str, Any]:
-    """The plan as a document."""
+    """The plan as a document.
+
+    Without a token budget it is that of `score`: the largest useful one that fits a device, with the settings
+    asked for, and a fixed one on a CPU. `memory` is that of one device, or of the host.
+    """
     sizes = list(benchmarks.values())
-    n_items, n_tokens = largest_batch(sizes, token_budget)
+    longest = max(1, max_length(sizes))
+    spent = table_bytes(skeleton, max(size.n_cultures for size in sizes))
+    if not machine.on_device:
+        spent += _item_bytes(sizes) + RUNTIME_BYTES
+    options = find_options(skeleton, machine, spent, longest, quantize, checkpointing)
+    if token_budget is None:
+        budget = options[0].token_budget if machine.on_device else DEFAULT_TOKEN_BUDGET
+        token_budget = useful_budget(budget, longest) if machine.on_device else budget
     memory = planned_memory(
         skeleton,
         benchmarks,
@@ -70,10 +46,11 @@ def plan_run(
         on_device=machine.on_device,
         quantize=quantize,
         checkpointing=checkpointing,
+        n_devices=options[0].devices_each,
     )
-    longest = max(max(size.lengths, default=1) for size in sizes)
-    options = _options(skeleton, memory, machine, longest, quantize, checkpointing)
+    n_items, n_tokens = largest_batch(sizes, token_budget)
     flops = run_flops(skeleton, sizes)
+    chosen = fastest(options)
     return {
         "model": skeleton.source,
         "adapter": skeleton.adapter,
@@ -81,11 +58,12 @@ def plan_run(
         "parameters": sum(parameter.numel() for parameter in skeleton.model.parameters()),
         "dtype": str(skeleton.model.dtype).removeprefix("torch."),
         "batch": {"token_budget": token_budget, "n_items": n_items, "n_tokens": n_tokens},
-        "memory": memory.record(),
+        "memory": {**memory.record(), "n_devices": options[0].devices_each},
         "machine": asdict(machine),
-        "fits": memory.peak <= machine.memory * machine.n_devices * DEVICE_SHARE,
-        "options": [asdict(option) for option in options],
-        "recommended": _recommended(options, longest),
+        "fits": memory.peak <= machine.room,
+        "options": [option.record(flops, machine.tflops) for option in options],
+        "recommended": [] if chosen is None else _recommended(chosen, longest),
+        "launch": "" if chosen is None else chosen.launch,
         "disk": asdict(plan_disk(skeleton, sizes)),
         "work": {
             "n_items": sum(len(size.lengths) for size in sizes),
@@ -95,6 +73,10 @@ def plan_run(
             "seconds": None if machine.tflops is None else flops / (machine.tflops * 1e12),
         },
     }
+
+
+def _recommended(option: Option, longest: int) -> list[str]:
+    return [*option.settings, f"--token-budget {useful_budget(option.token_budget, longest)}"]
 
 
 def benchmark_sizes(bound: BoundModel, chosen: Mapping[str, ChosenItems]) -> dict[str, BenchmarkSize]:
@@ -134,8 +116,12 @@ def planned_memory(
     quantize: str | None = None,
     checkpointing: bool = False,
     n_scorers: int = 1,
+    n_devices: int = 1,
 ) -> MemoryPlan:
-    """Only the memory of a run; `score` records it beside the measured peak."""
+    """Only the memory of a run; `score` records it beside the measured peak.
+
+    Of the fullest of the `n_devices` that one process is spread over.
+    """
     sizes = list(benchmarks.values())
     return plan_memory(
         skeleton,
@@ -144,48 +130,10 @@ def planned_memory(
         on_device=on_device,
         quantize=quantize,
         checkpointing=checkpointing,
-        items=item_bytes(sum(len(size.lengths) for size in sizes), sum(size.n_tokens for size in sizes)),
+        items=_item_bytes(sizes),
+        n_devices=n_devices,
     )
 
 
-def _options(
-    skeleton: BoundModel,
-    memory: MemoryPlan,
-    machine: Machine,
-    longest: int,
-    quantize: str | None,
-    checkpointing: bool,
-) -> list[Option]:
-    """Combinations of settings, the simplest first."""
-    combinations = [(quantize, checkpointing), (quantize, True)]
-    if quantize is None and machine.on_device:
-        combinations += [("4bit", False), ("4bit", True)]
-    spent = 0 if machine.on_device else memory.score_tables + memory.items + memory.runtime
-    options = []
-    for bits, checked in dict.fromkeys(combinations):
-        weights = weight_bytes(skeleton, bits)
-        budget = largest_token_budget(
-            skeleton,
-            longest,
-            machine.room - weights - spent,
-            on_device=machine.on_device,
-            checkpointing=checked,
-        )
-        settings = []
-        if bits is not None:
-            settings.append(f"--quantize {bits}")
-        if checked:
-            settings.append("--gradient-checkpointing")
-        if machine.on_device and machine.n_devices > 1 and weights > machine.room / machine.n_devices / 2:
-            settings.append("--device-map auto")
-        options.append(Option(tuple(settings), budget))
-    return options
-
-
-def _recommended(options: list[Option], longest: int) -> list[str]:
-    """Settings of the simplest option that fits the longest prompt; empty where none does."""
-    for option in options:
-        if option.token_budget >= longest:
-            budget = max(longest, min(option.token_budget, LARGEST_USEFUL_BUDGET))
-            return [*option.settings, f"--token-budget {budget}"]
-    return []
+def _item_bytes(sizes: list[BenchmarkSize]) -> int:
+    return item_bytes(sum(len(size.lengths) for size in sizes), sum(size.n_tokens for size in sizes))

@@ -14,11 +14,12 @@ from culnig.core.items import SplitChoice
 from culnig.core.questions import count_questions
 from culnig.core.sizes import parse_size
 from culnig.errors import ModelLoadError
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, LARGEST_USEFUL_BUDGET
 from culnig.models.loading import load_tokenizer
 from culnig.models.named import model_without_weights
 from culnig.models.settings import LoadOptions, LoadSettings
-from culnig.planning.plan import Machine, benchmark_sizes, plan_run
+from culnig.planning.choice import Machine
+from culnig.planning.plan import benchmark_sizes, plan_run
 from culnig.planning.work import BenchmarkSize
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def plan(
     per_culture: int | None = None,
     sample: int | None = None,
     seed: int = 0,
-    token_budget: int = DEFAULT_TOKEN_BUDGET,
+    token_budget: int | None = None,
     device_memory: int | str | None = None,
     gpus: int = 1,
     tflops: float | None = None,
@@ -53,9 +54,11 @@ def plan(
 ) -> dict[str, Any]:
     """Estimate what scoring needs (memory, disk, time) and which settings fit.
 
-    Without benchmarks, the plan is for one batch of prompts of `tokens_per_item` tokens. `device_memory` is
+    Without benchmarks, the plan is for some prompts of `tokens_per_item` tokens. Without a
+    `token_budget` it is for that of `score`: what fits a GPU, and a fixed one on a CPU. `device_memory` is
     the memory of each GPU in bytes or as text such as "80G" (by default this machine's), `tflops` its
-    sustained TFLOP/s, for an estimate of the time. `note` in the result lists the assumptions.
+    sustained TFLOP/s, for an estimate of the time. With several `gpus` all numbers are those of one. `note`
+    in the result lists the assumptions.
     """
     names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
     chosen: Mapping[str, ChosenItems] = {}
@@ -69,11 +72,12 @@ def plan(
     if chosen:
         sizes, note = _sizes(bound, model, loading, chosen)
     else:
-        n_items = max(1, token_budget // tokens_per_item)
-        sizes = {"one batch": BenchmarkSize(_N_CULTURES, [tokens_per_item] * n_items)}
+        default = LARGEST_USEFUL_BUDGET if machine.on_device else DEFAULT_TOKEN_BUDGET
+        n_items = max(1, (token_budget or default) // tokens_per_item)
+        sizes = {"prompts": BenchmarkSize(_N_CULTURES, [tokens_per_item] * n_items)}
         note = (
-            f"No benchmark was given: one batch of prompts of {tokens_per_item} tokens, {_N_CULTURES} "
-            "cultures."
+            f"No benchmark was given: the plan is for {n_items} prompts of {tokens_per_item} tokens and "
+            f"{_N_CULTURES} cultures."
         )
     document = plan_run(
         bound,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from culnig.inference.answers import AnswerReader, frozen, gold_probabilities
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
-from culnig.planning.depth import over_all_layers
+from culnig.planning.depth import over_all_layers, over_layers
 from culnig.scoring.capture import Capture
 from culnig.scoring.checkpointing import checkpointed
 
@@ -30,13 +30,29 @@ def peak_batch_bytes(
     skeleton: BoundModel, n_items: int, n_tokens: int, *, capture: bool = True, checkpointing: bool = False
 ) -> int:
     """Peak bytes of a batch of `n_items` prompts of `n_tokens`, weights not counted."""
+    depths = [skeleton.layout.n_layers]
+    return peaks_by_depth(skeleton, n_items, n_tokens, depths, capture=capture, checkpointing=checkpointing)[
+        0
+    ]
+
+
+def peaks_by_depth(
+    skeleton: BoundModel,
+    n_items: int,
+    n_tokens: int,
+    depths: Sequence[int],
+    *,
+    capture: bool = True,
+    checkpointing: bool = False,
+) -> list[int]:
+    """As `peak_batch_bytes`, with the first layers only, for each number of layers in `depths`."""
 
     def trace() -> int:
         with _LiveBytes(skeleton) as live, _fused_attention():
             _run(skeleton, n_items, n_tokens, capture=capture, checkpointing=checkpointing)
         return int(live.peak)
 
-    return over_all_layers(skeleton, trace)
+    return over_layers(skeleton, trace, depths)
 
 
 def batch_flops(skeleton: BoundModel, n_items: int, n_tokens: int) -> int:

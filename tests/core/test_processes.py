@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import io
 import os
+import sys
 
 import pytest
 
 from culnig.benchmarks.base import ChosenItems
+from culnig.cli.main import run
 from culnig.core.processes import ALONE, Processes, disconnect, launched, parse_shard
 from culnig.errors import InputError
 from culnig.scoring.levels import LEVELS
 from culnig.scoring.run import RunSettings, score_portions
 from culnig.scoring.scoring import ScoreSettings
+from culnig.verification import quick
+from culnig.verification.checks import Check
 from tests.forked import Child, in_child
 from tests.ports import HOST, free_port
 from tests.stored import assert_same, contents, leftovers
@@ -127,3 +132,29 @@ def test_a_finished_run_is_not_changed(tmp_path):
     for rank in start_ranks(tmp_path / "run", "culture", 2, resume=True):
         rank.wait()
     assert (tmp_path / "run" / "scores.h5").read_bytes() == before
+
+
+def test_a_failed_check_ends_all_processes_with_one_message(tmp_path):
+    """Only the first process checks the model; the others wait for it."""
+    bound = tiny_model()
+    bound.model.save_pretrained(tmp_path / "model")
+    bound.tokenizer.save_pretrained(tmp_path / "model")
+    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": HOST, "MASTER_PORT": str(free_port())}
+
+    def failing(passes):
+        return Check("binding and widths", False, "made to fail")
+
+    def work(rank):
+        os.environ.update(environment, RANK=str(rank))
+        quick.QUICK_CHECKS["binding and widths"] = failing
+        sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+        words = f"score --model {tmp_path / 'model'} --benchmark everyday --limit 2 --device cpu"
+        code = run([*words.split(), "-o", str(tmp_path / "run")])
+        return code, [line for line in sys.stderr.getvalue().splitlines() if "error" in line]
+
+    first, second = [rank.wait() for rank in [Child(lambda rank=rank: work(rank)) for rank in (0, 1)]]
+    assert first[0] == 2
+    assert len(first[1]) == 1
+    assert "fails the check 'binding and widths': made to fail" in first[1][0]
+    assert second == (3, [])
+    assert not (tmp_path / "run").exists()

@@ -300,3 +300,26 @@ def test_what_is_recorded_of_an_answer_by_hand(ordinal):
     # A is two steps from C at most, B is one from either end; an answer that is no label is worth nothing
     expected = [50.0, 0.0, 100.0] if ordinal else [np.nan] * 3
     np.testing.assert_array_equal(outcomes.alignment, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_head_on_another_device_than_its_input_is_read_out_where_it_is(dtype):
+    """Tied embeddings over several devices: the head is on the first, its input on the last.
+
+    The meta device stands for the first; it has devices and number formats, but no numbers.
+    """
+    bound = tiny_model("smollm2", dtype=dtype)
+    head = bound.model.lm_head
+    head.weight = nn.Parameter(torch.empty_like(head.weight, device="meta"), requires_grad=False)
+    bound.model.get_input_embeddings().register_forward_hook(lambda *call: call[-1].requires_grad_(True))
+    (batch,) = make_batches(Encoder(bound).encode_all(tiny_items(2)), 10_000)
+    with AnswerReader(bound) as reader:
+        logits = reader.logits(batch)
+    assert logits.device.type == "meta"
+    names, function = [], logits.grad_fn
+    while function is not None:  # the first input of each function, from the logits down
+        names.append(type(function).__name__)
+        function = function.next_functions[0][0] if function.next_functions else None
+    read_out_at = names.index("_ReadOutBackward")
+    assert "ToCopyBackward0" in names[read_out_at:], "the gradient goes back to the device of the input"
+    assert not {"MmBackward0", "TBackward0"} & set(names[:read_out_at]), "the head's own product is not used"

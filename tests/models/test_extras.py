@@ -6,14 +6,18 @@ Not tested here, for want of hardware: bitsandbytes on CUDA, several devices, fl
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from culnig import registry
-from culnig.errors import EnvironmentProblem, ModelLoadError
-from culnig.models.loading import LoadSettings, load_model
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
+from culnig.models import loading
+from culnig.models.loading import LoadSettings, load_model, load_skeleton
+from culnig.models.source import ModelFiles
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.tiny_models import tiny_items, tiny_model
 from tests.tolerances import assert_values_equal
@@ -116,8 +120,57 @@ def test_a_device_map_places_every_layer(folder):
     np.testing.assert_array_equal(scores(bound), scores(load(folder)))
 
 
-def test_a_model_that_would_be_offloaded_is_refused(folder, monkeypatch):
-    from culnig.models import loading
+class StandIn:
+    """In place of transformers' class: notes the device map, and loads into memory of the host."""
 
+    def __init__(self, auto_class):
+        self.auto_class, self.device_map = auto_class, "not asked for"
+
+    def from_pretrained(self, name, *, device_map, **options):
+        self.device_map = device_map
+        return self.auto_class.from_pretrained(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "expected"),
+    [
+        ("cpu", {}, None),
+        ("cuda", {}, {"": torch.device("cuda")}),
+        ("cuda:3", {}, {"": torch.device("cuda:3")}),
+        ("cpu", {"device_map": "balanced"}, "balanced"),
+    ],
+)
+def test_weights_are_read_straight_to_their_device(folder, monkeypatch, device, settings, expected):
+    settings = LoadSettings(**settings)
+    skeleton = load_skeleton(str(folder), registry.adapters(), settings)
+    skeleton = replace(skeleton, auto_class=StandIn(skeleton.auto_class))
+    monkeypatch.setattr(loading, "_device", lambda name: torch.device(device))
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: module)  # there is no such device
+    load_model(str(folder), registry.adapters(), settings, skeleton=skeleton)
+    assert skeleton.auto_class.device_map == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "quantize", "expected"),
+    [
+        (ModelFiles("folder", Path("a.gguf")), None, None),  # unpacked on the host
+        (ModelFiles("folder", Path("a.gguf"), Path("cache")), None, {"": torch.device("cuda")}),
+        (ModelFiles("folder", Path("a.gguf")), "4bit", {"": torch.device("cuda")}),
+    ],
+)
+def test_a_gguf_file_is_unpacked_on_the_host_and_read_from_the_cache_to_the_device(files, quantize, expected):
+    settings = LoadSettings(quantize=quantize)
+    assert loading._placement(files, settings, torch.device("cuda")) == expected
+
+
+def test_a_device_map_in_every_process_of_a_launch_is_refused(folder, monkeypatch):
+    for name, value in {"RANK": 1, "WORLD_SIZE": 4, "MASTER_ADDR": "here", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(InputError, match=r"started 4 processes.*device_map='auto'.*leave out device_map"):
+        load(folder, device_map="auto")
+    assert load(folder, device="cpu").layout.n_layers == 3
+
+
+def test_a_model_that_would_be_offloaded_is_refused(folder, monkeypatch):
     with pytest.raises(EnvironmentProblem, match=r"does not fit on the devices.*quantize='4bit'"):
         loading._check_placed("big", tiny_model().model.to("meta"))

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from transformers import BartConfig, BertConfig, GPT2Config, OPTConfig, T5Config, ViTConfig
+from transformers import (
+    BartConfig,
+    BertConfig,
+    Gemma2Config,
+    GPT2Config,
+    OPTConfig,
+    T5Config,
+    VaultGemmaConfig,
+    ViTConfig,
+)
 
 from culnig import registry
 from culnig.errors import BindingError, InputError, ModelLoadError
@@ -64,20 +73,40 @@ def test_code_of_the_model_does_not_run_unless_asked(tmp_path):
         load_skeleton(str(tmp_path), registry.adapters())
 
 
+_CAPPED = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+_CAPPED |= {"num_key_value_heads": 1, "head_dim": 4}
+
+
 @pytest.mark.parametrize(
-    ("family", "asked", "expected"),
+    ("config", "asked", "expected"),
     [
-        ("gemma3", "auto", "eager"),
-        ("gemma3", "sdpa", "sdpa"),
-        ("llama", "auto", "sdpa"),
-        ("llama", "eager", "eager"),
+        (ALL_CONFIGS["gemma3"], "auto", "sdpa"),  # knows the field and has no value for it
+        (ALL_CONFIGS["gemma3"], "eager", "eager"),
+        (ALL_CONFIGS["llama"], "auto", "sdpa"),
+        (ALL_CONFIGS["llama"], "eager", "eager"),
+        (Gemma2Config(**_CAPPED), "auto", "eager"),
+        (Gemma2Config(**_CAPPED, attn_logit_softcapping=None), "auto", "eager"),  # transformers' choice
+        (VaultGemmaConfig(**_CAPPED), "auto", "eager"),
     ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_attention_is_eager_where_soft_capping_needs_it_unless_asked(family, asked, expected, tmp_path):
-    skeleton = load_skeleton(
-        save(ALL_CONFIGS[family], tmp_path), registry.adapters(), LoadSettings(attention=asked)
-    )
+def test_attention_is_eager_where_scores_are_capped_unless_asked(config, asked, expected, tmp_path):
+    skeleton = load_skeleton(save(config, tmp_path), registry.adapters(), LoadSettings(attention=asked))
     assert skeleton.bound.model.config._attn_implementation == expected
+
+
+def test_attention_that_would_leave_out_the_cap_is_refused(tmp_path):
+    source = save(Gemma2Config(**_CAPPED), tmp_path)
+    with pytest.raises(InputError, match=r"attn_logit_softcapping is 50\.0.*attention='eager'"):
+        load_skeleton(source, registry.adapters(), LoadSettings(attention="sdpa"))
+
+
+def test_families_with_attention_sinks_are_computed_eagerly(tmp_path):
+    """sdpa has no sinks; transformers knows which families have them."""
+    transformers = pytest.importorskip("transformers", minversion="5.20")
+    source = save(transformers.GraniteSWAConfig(**_CAPPED), tmp_path)
+    skeleton = load_skeleton(source, registry.adapters())
+    assert skeleton.bound.model.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize(("asked", "expected"), [("auto", "float32"), ("bfloat16", "bfloat16")])

@@ -12,13 +12,15 @@ from transformers import AutoModelForCausalLM
 from culnig import registry
 from culnig.models.base import bind_model
 from culnig.planning import tracing
-from culnig.planning.depth import DEPTHS, over_all_layers
+from culnig.planning.depth import over_all_layers
 from tests.tiny_models import ALL_CONFIGS, _attention
 
 N_LAYERS = 11
 ALIKE = ("llama", "gpt2", "qwen3")
 DIFFERENT = "gemma3"
-"""Its layers alternate between sliding and full attention."""
+"""Of three layers two have a sliding window."""
+DEPTHS = (2, 3, 4)
+"""Numbers of layers that stand for all."""
 
 
 def skeleton(family, n_layers=N_LAYERS):
@@ -40,7 +42,7 @@ def depths_traced(bound):
         depths.append(len(lists[0]))
         return depths[-1] * 10 + 7
 
-    assert over_all_layers(bound, trace) == N_LAYERS * 10 + 7
+    assert over_all_layers(bound, trace) == bound.layout.n_layers * 10 + 7
     return depths
 
 
@@ -72,8 +74,19 @@ def test_few_layers_are_traced_where_all_are_alike(family):
     assert depths_traced(bound) == list(DEPTHS)  # the layers came back
 
 
-def test_layers_of_two_kinds_are_all_traced():
-    assert depths_traced(skeleton(DIFFERENT)) == [N_LAYERS]
+def test_layers_of_two_kinds_are_traced_in_whole_turns_where_that_is_less():
+    assert depths_traced(skeleton(DIFFERENT)) == [N_LAYERS]  # 2 + 5 + 8 would be more
+    assert depths_traced(skeleton(DIFFERENT, 16)) == [16]  # 4 + 7 + 10 too
+    deep = skeleton(DIFFERENT, 17)
+    assert depths_traced(deep) == [2, 5, 8]
+    assert tracing.peak_batch_bytes(deep, 3, 40) == whole(deep, capture=True, checkpointing=False)
+
+
+def test_the_first_layers_are_those_of_a_shorter_model():
+    """What one of several devices holds."""
+    for family, n in (("llama", 5), (DIFFERENT, 4)):
+        found = tracing.peaks_by_depth(skeleton(family, 17), 3, 40, [n, 17])
+        assert found[0] == whole(skeleton(family, n), capture=True, checkpointing=False) < found[1]
 
 
 def test_a_layer_of_another_width_is_noticed():

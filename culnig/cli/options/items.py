@@ -9,7 +9,7 @@ import click
 from culnig.benchmarks.choosing import DATA_VARIABLE
 from culnig.cli.options.base import PATH, Command, together
 from culnig.core.items import SplitChoice
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, LARGEST_USEFUL_BUDGET
 
 
 def data_dir_option() -> Callable[[Command], Command]:
@@ -23,15 +23,26 @@ def data_dir_option() -> Callable[[Command], Command]:
 
 
 def item_options(
-    default_split: SplitChoice, *, required: bool = True, seeded: bool = False
+    default_split: SplitChoice,
+    *,
+    required: bool = True,
+    seeded: bool = False,
+    budget_from_memory: bool = False,
 ) -> Callable[[Command], Command]:
     """--benchmark and which of its items, each an argument of the command.
 
-    `seeded` adds --seed for commands that have none of their own.
+    `seeded` adds --seed for commands that have none of their own. `budget_from_memory` says that the command
+    finds its own token budget where none is given.
     """
     seed = click.option(
         "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --sample."
     )
+    budget_help = "Maximum tokens per batch, padding included."
+    if budget_from_memory:
+        budget_help += (
+            f"  [default: what fits into the free memory of a GPU, {LARGEST_USEFUL_BUDGET} at most; "
+            f"{DEFAULT_TOKEN_BUDGET} on a CPU and with --shard; that of the run with --resume]"
+        )
     return together(
         click.option(
             "--benchmark",
@@ -72,9 +83,9 @@ def item_options(
         click.option(
             "--token-budget",
             type=click.IntRange(min=1),
-            default=DEFAULT_TOKEN_BUDGET,
-            show_default=True,
-            help="Maximum tokens per batch, padding included.",
+            default=None if budget_from_memory else DEFAULT_TOKEN_BUDGET,
+            show_default=not budget_from_memory,
+            help=budget_help,
         ),
     )
 

@@ -44,7 +44,8 @@ _LOADING = (
         type=click.Choice(ATTENTIONS),
         default=LoadSettings.attention,
         show_default=True,
-        help="Attention implementation; auto is eager for Gemma and transformers' choice for others.",
+        help="Attention implementation; auto is eager for models that cap their attention scores (Gemma 2), "
+        "and transformers' choice for others.",
     ),
     click.option(
         "--quantize",
