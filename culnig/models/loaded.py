@@ -236,7 +236,7 @@ def _outputs(bound: BoundModel, ids: torch.Tensor) -> dict[int, torch.Tensor]:
         return keep
 
     def differentiable(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        return output.detach().requires_grad_()
+        return output.detach().requires_grad_().clone()  # some families (CTRL, GIT) change it in place
 
     with contextlib.ExitStack() as stack, _rows_apart(bound.model), torch.enable_grad():
         # as in scoring: without gradients, bitsandbytes packs its weights anew on some CPUs
