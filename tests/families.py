@@ -1,8 +1,8 @@
 """A tiny configuration, and random weights, for every causal family that transformers maps.
 
-Each comes from the family's own configuration class: its sizes are made small, everything else is its default.
-Where the small sizes do not fit each other, or the defaults leave out what the family is known for, `CHANGES`
-says what else is set.
+Each comes from the family's own configuration class: its sizes are made small, all else is as the class
+has it. Where the small sizes do not fit each other, or the defaults leave out what the family is known for,
+`CHANGES` says what else is set.
 """
 
 from __future__ import annotations
@@ -11,180 +11,37 @@ from typing import Any
 
 import torch
 
-VOCABULARY, HIDDEN, MLP, EXPERT, LAYERS, HEADS, KEY_HEADS, HEAD_WIDTH = 260, 32, 48, 24, 4, 4, 2, 8
+HIDDEN, LAYERS, HEADS, KEY_HEADS, HEAD_WIDTH = 32, 4, 4, 2, 8
 
-SIZES: dict[str, int] = {
-    **dict.fromkeys(
-        ["vocab_size", "decoder_vocab_size", "vocab_size_per_layer_input", "unpadded_vocab_size"], VOCABULARY
-    ),
-    **dict.fromkeys(
-        [
-            "hidden_size",
-            "d_model",
-            "n_embd",
-            "embedding_size",
-            "emb_dim",
-            "embedding_dim",
-            "word_embed_proj_dim",
-            "out_hidden_size",
-            "input_embedding_size",
-            "output_embedding_size",
-            "backbone_hidden_size",
-            "lru_width",
-            "attention_hidden_size",
-            "ple_embed_dim",
-            "embed_dim",
-            "num_hiddens",
-        ],
-        HIDDEN,
-    ),
-    **dict.fromkeys(
-        [
-            "intermediate_size",
-            "ffn_dim",
-            "n_inner",
-            "decoder_ffn_dim",
-            "encoder_ffn_dim",
-            "ffn_hidden_size",
-            "dff",
-            "dim_ff",
-            "feed_forward_size",
-            "intermediate_size_mlp",
-            "shared_intermediate_size",
-            "dense_intermediate_size",
-            "d_inner",
-        ],
-        MLP,
-    ),
-    **dict.fromkeys(
-        [
-            "moe_intermediate_size",
-            "shared_expert_intermediate_size",
-            "moe_shared_expert_intermediate_size",
-            "shared_experts_intermediate_size",
-            "expert_ffn_hidden_size",
-        ],
-        EXPERT,
-    ),
-    **dict.fromkeys(
-        [
-            "num_hidden_layers",
-            "n_layer",
-            "n_layers",
-            "num_layers",
-            "decoder_layers",
-            "encoder_layers",
-            "num_decoder_layers",
-            "num_encoder_layers",
-            "num_blocks",
-            "depth",
-        ],
-        LAYERS,
-    ),
-    **dict.fromkeys(
-        [
-            "num_attention_heads",
-            "n_head",
-            "n_heads",
-            "num_heads",
-            "decoder_attention_heads",
-            "encoder_attention_heads",
-            "attention_heads",
-            "num_encoder_attention_heads",
-            "num_decoder_attention_heads",
-            "swa_num_attention_heads",
-            "index_n_heads",
-            "linear_num_value_heads",
-            "linear_num_heads",
-            "num_experts",
-            "num_local_experts",
-            "n_routed_experts",
-            "moe_num_experts",
-        ],
-        HEADS,
-    ),
-    **dict.fromkeys(
-        [
-            "num_key_value_heads",
-            "swa_num_key_value_heads",
-            "num_kv_heads",
-            "linear_num_key_heads",
-            "num_query_groups",
-            "num_experts_per_tok",
-            "moe_topk",
-            "num_experts_per_token",
-            "moe_k",
-            "n_group",
-            "topk_group",
-            "num_expert_group",
-        ],
-        KEY_HEADS,
-    ),
-    **dict.fromkeys(
-        [
-            "head_dim",
-            "swa_head_dim",
-            "global_head_dim",
-            "d_head",
-            "dim_head",
-            "kv_channels",
-            "v_head_dim",
-            "qk_nope_head_dim",
-            "qk_rope_head_dim",
-            "index_head_dim",
-            "linear_key_head_dim",
-            "linear_value_head_dim",
-            "attention_head_size",
-            "attention_head_dim",
-            "linear_head_dim",
-            "rotary_dim",
-            "mamba_d_state",
-            "ssm_state_size",
-            "state_size",
-            "chunk_size",
-            "mamba_chunk_size",
-            "mamba_d_head",
-            "mamba_head_dim",
-            "mamba_headdim",
-            "hidden_size_per_layer_input",
-            "laurel_rank",
-            "router_hidden_size",
-            "mamba_n_heads",
-            "mamba_num_heads",
-            "n_mamba_heads",
-            "hc_lowrank",
-            "adapter_rank",
-        ],
-        HEAD_WIDTH,
-    ),
-    **dict.fromkeys(["kv_lora_rank", "q_lora_rank", "o_lora_rank"], 12),
-    **dict.fromkeys(
-        [
-            "max_position_embeddings",
-            "n_positions",
-            "n_ctx",
-            "model_max_length",
-            "max_seq_len",
-            "context_length",
-            "max_target_positions",
-            "max_source_positions",
-        ],
-        1024,
-    ),
-    **dict.fromkeys(
-        [
-            "sliding_window",
-            "sliding_window_size",
-            "attention_window_size",
-            "local_attention",
-            "window_size",
-            "attention_chunk_size",
-            "image_size",
-            "patch_size",
-        ],
-        16,
-    ),
-}
+_SIZES = """
+260 vocab_size decoder_vocab_size vocab_size_per_layer_input unpadded_vocab_size
+32 hidden_size d_model n_embd embedding_size emb_dim embedding_dim word_embed_proj_dim out_hidden_size
+32 input_embedding_size output_embedding_size backbone_hidden_size lru_width attention_hidden_size
+32 ple_embed_dim embed_dim num_hiddens
+48 intermediate_size ffn_dim n_inner decoder_ffn_dim encoder_ffn_dim ffn_hidden_size dff dim_ff
+48 feed_forward_size intermediate_size_mlp shared_intermediate_size dense_intermediate_size d_inner
+24 moe_intermediate_size shared_expert_intermediate_size moe_shared_expert_intermediate_size
+24 shared_experts_intermediate_size expert_ffn_hidden_size
+4 num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers num_decoder_layers
+4 num_encoder_layers num_blocks depth
+4 num_attention_heads n_head n_heads num_heads decoder_attention_heads encoder_attention_heads
+4 attention_heads num_encoder_attention_heads num_decoder_attention_heads swa_num_attention_heads
+4 index_n_heads linear_num_value_heads linear_num_heads
+4 num_experts num_local_experts n_routed_experts moe_num_experts
+2 num_key_value_heads swa_num_key_value_heads num_kv_heads linear_num_key_heads num_query_groups
+2 num_experts_per_tok moe_topk num_experts_per_token moe_k n_group topk_group num_expert_group
+8 head_dim swa_head_dim global_head_dim d_head dim_head kv_channels v_head_dim qk_nope_head_dim
+8 qk_rope_head_dim index_head_dim linear_key_head_dim linear_value_head_dim attention_head_size
+8 attention_head_dim linear_head_dim rotary_dim mamba_d_state ssm_state_size state_size chunk_size
+8 mamba_chunk_size mamba_d_head mamba_head_dim mamba_headdim hidden_size_per_layer_input laurel_rank
+8 router_hidden_size mamba_n_heads mamba_num_heads n_mamba_heads hc_lowrank adapter_rank
+12 kv_lora_rank q_lora_rank o_lora_rank
+1024 max_position_embeddings n_positions n_ctx model_max_length max_seq_len context_length
+1024 max_target_positions max_source_positions
+16 sliding_window sliding_window_size attention_window_size local_attention window_size
+16 attention_chunk_size image_size patch_size
+"""
+SIZES = {name: int(size) for size, *names in map(str.split, _SIZES.strip().splitlines()) for name in names}
 """Sizes by the names that configurations have for them."""
 
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
@@ -234,6 +91,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 """What else is set, by name of the family."""
 
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert, a decoder": ("bert", {"is_decoder": True}),
     "falcon, new layout": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon, a key for each head": ("falcon", {"multi_query": False, "alibi": True, "num_kv_heads": HEADS}),
     "gpt_bigcode, a key for each head": ("gpt_bigcode", {"multi_query": False}),

@@ -13,11 +13,10 @@ import torch
 
 from culnig import registry
 from culnig.core.items import Item
-from culnig.core.neurons import MLP_GATE, MLP_UP
 from culnig.errors import CulnigError
 from culnig.models.base import BoundModel, bind_model
-from culnig.models.intervention import intervene
 from culnig.models.loaded import check_causal
+from culnig.models.loading import load_model
 from culnig.models.skeleton import load_skeleton
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.verification.verify import verify_model
@@ -81,16 +80,29 @@ def _one_sentence(message: str, folder: str, name: str) -> str:
 
 
 def prove(verdict: Verdict) -> Verdict:
-    """All checks of `verify`, gate and up projection, and plain autograd on two prompts."""
+    """All checks of `verify`, the way through a checkpoint, and plain autograd on two prompts."""
     bound = verdict.bound
     assert bound is not None
     for check in verify_model(bound):
         verdict.proof[check.name], verdict.details[check.name] = check.passed, check.detail
-    verdict.proof["gate and up projection"] = gates_are_gates(bound)
+    verdict.proof["loads as saved"], verdict.details["loads as saved"] = _loads_as_saved(bound)
     difference = oracle_difference(bound)
     verdict.proof["plain autograd"] = difference <= ORACLE
     verdict.details["plain autograd"] = f"{difference:.1e}"
     return verdict
+
+
+def _loads_as_saved(bound: BoundModel) -> tuple[bool, str]:
+    """Whether the weights load from what transformers saves, in the names of published tensors."""
+    with tempfile.TemporaryDirectory() as folder:
+        bound.model.save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+        try:
+            again = load_model(folder, registry.adapters())
+        except CulnigError as error:
+            return False, str(error)
+    same = again.weights_hash == bound.weights_hash and again.layout.hash == bound.layout.hash
+    return same, "other weights or another layout"
 
 
 def _items() -> list[Item]:
@@ -121,7 +133,7 @@ def oracle_difference(bound: BoundModel) -> float:
 
 
 def plain_scores(bound: BoundModel, item: Item) -> np.ndarray:
-    """P(gold) times the largest gradient × activation of every neuron, one prompt, all logits, no hooks on gradients."""
+    """P(gold) times the largest gradient × activation of every neuron, by plain autograd on all logits."""
     model: Any = bound.model
     outputs: dict[torch.nn.Module, torch.Tensor] = {}
 
@@ -148,49 +160,3 @@ def plain_scores(bound: BoundModel, item: Item) -> np.ndarray:
             columns = own.columns(np.arange(own.segment.width))
             expected[own.segment.columns] = scores[linear.linear][columns]
     return expected
-
-
-def gates_are_gates(bound: BoundModel) -> bool | None:
-    """Whether the product in an MLP is linear in its up projection and not in its gate; None without a gate.
-
-    With the up projections twice as large, what leaves the product is twice as large, up to a bias.
-    """
-    if MLP_UP not in bound.layout.modules:
-        return None
-    layer = next(own.layer for own in bound.layout.segments if own.module == MLP_UP)
-
-    def linear_in(module: str) -> bool:
-        segment = bound.layout.segment(module, layer)
-        flat = np.arange(segment.start, segment.start + segment.width)
-        none, bare, twice = (_product(bound, layer, flat, factor) for factor in (0.0, 1.0, 2.0))
-        return bool(torch.allclose(twice - bare, bare - none, atol=1e-4 * float(bare.abs().max())))
-
-    return linear_in(MLP_UP) and not linear_in(MLP_GATE)
-
-
-def _product(bound: BoundModel, layer: int, flat: np.ndarray, factor: float) -> torch.Tensor:
-    """What the next module with weights reads after the MLP's first projections of a layer."""
-    firsts = {
-        linear.linear
-        for linear in bound.linears
-        if any(
-            own.segment.module in (MLP_GATE, MLP_UP) and own.segment.layer == layer for own in linear.slices
-        )
-    }
-    ran: set[Any] = set()
-    read: list[torch.Tensor] = []
-
-    def note(module: Any, inputs: Any, output: Any) -> None:
-        ran.add(module)
-
-    def look(module: Any, inputs: Any) -> None:
-        if ran >= firsts and not read and module not in firsts and list(module.parameters(recurse=False)):
-            read.append(inputs[0].detach().clone())
-
-    handles = [module.register_forward_hook(note) for module in firsts]
-    handles += [module.register_forward_pre_hook(look) for module in bound.model.modules()]
-    with torch.no_grad(), intervene(bound, flat, factor):
-        bound.model(input_ids=torch.arange(3, 11)[None], use_cache=False)
-    for handle in handles:
-        handle.remove()
-    return read[0]

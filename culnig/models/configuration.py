@@ -52,7 +52,7 @@ def read_configuration(source: str, files: ModelFiles, settings: LoadSettings) -
 
 
 def check_causal_configuration(source: str, config: Any) -> None:
-    """BindingError where the configuration says that a token attends to later ones, or has no one text part."""
+    """BindingError where the configuration says that a token attends to later ones, or has several texts."""
     try:
         config.get_text_config()
     except ValueError as error:

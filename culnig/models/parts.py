@@ -54,10 +54,14 @@ GATED_MLP = (
 )
 """Gate, up and last projection."""
 
-MLP = (
+FUSED_MLP = (
     ("gate_up_proj", "down_proj"),
     ("input_linear", "output_linear"),
     ("Wi", "Wo"),
+)
+"""The one projection to gates and, after them, what they scale; and the last projection."""
+
+MLP = (
     ("up_proj", "down_proj"),
     ("fc1", "fc2"),
     ("fc_in", "fc_out"),
@@ -67,8 +71,7 @@ MLP = (
     ("key", "value", "receptance"),
     ("0", "2"),
 )
-"""First and last projection. Where the first has twice the outputs that the last reads, it is gate and up
-projection, the gate first. RWKV's third projection only scales what the last gives."""
+"""First and last projection. RWKV's third one only scales what the last gives."""
 
 OUT = ("o_proj", "out_proj", "dense", "c_proj", "attention_out", "Wo", "output", "linear_out")
 """Last projections of attention and mixers."""
@@ -76,11 +79,11 @@ OUT = ("o_proj", "out_proj", "dense", "c_proj", "attention_out", "Wo", "output",
 STATE = ("A_log", "dt_bias", "slope_rate", "time_decay", "igate_preact")
 """Tensors or modules that only mixers with a state have; a convolution over tokens is another sign."""
 
-APART = (
-    *("experts", "router", "encoder_attn", "cross_attn", "crossattention", "cross_attention"),
-    *("indexer", "compressor", "conv1d", "output"),
-)
-"""Submodules that are not searched: cross-attention, and what chooses tokens for others."""
+ELSEWHERE = ("encoder_attn", "cross_attn", "crossattention")
+"""Attention to what another model gives."""
+
+APART = ("experts", "router", "indexer", "compressor", "output", *ELSEWHERE)
+"""Submodules that are not searched: experts, and what chooses tokens or experts for others."""
 
 
 def layer_slices(layer: nn.Module, number: int, config: Any) -> list[ModuleSlice]:
@@ -92,7 +95,7 @@ def layer_slices(layer: nn.Module, number: int, config: Any) -> list[ModuleSlice
         elif own := _attention(part, path, number, config):
             slices += own
         else:
-            slices += _mlp(part, path, number)
+            slices += _mlp(part, path, number, config)
     modules = [own.module for own in slices]
     if doubled := sorted({module for module in modules if modules.count(module) > 1}):
         raise BindingError(f"layer {number} has {', '.join(doubled)} more than once; a module has one name")
@@ -118,8 +121,8 @@ def attends_elsewhere(layer: nn.Module, number: int) -> bool:
     BindingError where it reads that beside its own input, as in an encoder-decoder.
     """
     names = {name for name, _ in layer.named_children()}
-    elsewhere = names & {"encoder_attn", "cross_attn", "crossattention"}
-    if elsewhere and len([name for name in names if "att" in name]) > len(elsewhere):
+    elsewhere = names & set(ELSEWHERE)
+    if elsewhere and names & {"self_attn", "attention"}:
         raise BindingError(
             f"layer {number} attends to an encoder's output (`{', '.join(elsewhere)}`), so it belongs to an "
             "encoder–decoder"
@@ -144,7 +147,7 @@ def _keeps_state(part: nn.Module) -> bool:
 def _mixer(part: nn.Module, path: str, layer: int, config: Any) -> list[ModuleSlice]:
     """Projections of a mixer's input. One that is called an attention is named as what it is."""
     name = path.rpartition(".")[2]
-    name = "linear_attn" if "att" in name else name
+    name = "linear_attn" if "att" in name else name or "mixer"
     slices: list[ModuleSlice] = []
     for child, linear in _readers(part, config):
         slices += cut(linear, f"{path}.{child}", layer, [(f"{name}.{child}", linear_outputs(linear) or 0)])
@@ -212,7 +215,7 @@ def _read_by_last(part: nn.Module) -> int | None:
 
 
 def _query(part: nn.Module, name: str, config: Any) -> tuple[Parts, int]:
-    """What a query projection holds; one with an output gate for each head beside its query is twice as wide."""
+    """What a query projection holds; one that also gives each head an output gate is twice as wide."""
     outputs, values = _outputs(part, name), _read_by_last(part)
     same = not has(part, "k_proj", "v_proj") or _outputs(part, "k_proj") == _outputs(part, "v_proj")
     if name == "q_proj" and same and values is not None and outputs == 2 * values:
@@ -244,19 +247,30 @@ def _fused(part: nn.Module, names: tuple[str, str], config: Any) -> tuple[Parts,
     return [(QUERY, queries // times), (KEY, keys // times), (VALUE, keys // times)], times
 
 
-def _mlp(part: nn.Module, path: str, layer: int) -> list[ModuleSlice]:
+def _mlp(part: nn.Module, path: str, layer: int, config: Any) -> list[ModuleSlice]:
     """Slices of an MLP's first projections; none where the part is no MLP."""
-    prefix = f"{path}." if path else ""
-    if gated := next((names for names in GATED_MLP if has(part, *names)), None):
-        width = linear_inputs(part.get_submodule(gated[2])) or 0
-        slices: list[ModuleSlice] = []
-        for name, module in zip(gated, (MLP_GATE, MLP_UP), strict=False):
-            slices += cut(part.get_submodule(name), prefix + name, layer, [(module, width)])
-        return slices
-    names = next((names for names in MLP if has(part, *names)), None)
-    if names is None or (linear_inputs(part.get_submodule(names[1])) is None):
-        return []
-    first, width = part.get_submodule(names[0]), linear_inputs(part.get_submodule(names[1])) or 0
-    gated_width = linear_outputs(first) == 2 * width
-    parts = [(MLP_GATE, width), (MLP_UP, width)] if gated_width else [(MLP_IN, width)]
-    return cut(first, prefix + names[0], layer, parts)
+    gated = (MLP_GATE, MLP_UP)
+    for table, modules, n_first in ((GATED_MLP, gated, 2), (FUSED_MLP, gated, 1), (MLP, (MLP_IN,), 1)):
+        names = next((names for names in table if has(part, *names)), None)
+        width = None if names is None else linear_inputs(part.get_submodule(names[n_first]))
+        if names is not None and width is not None:
+            _refuse_further(part, path, layer, names, config)
+            parts = [(module, width) for module in modules]
+            return [
+                own
+                for number, name in enumerate(names[:n_first])
+                for own in cut(
+                    part.get_submodule(name),
+                    f"{path}.{name}".removeprefix("."),
+                    layer,
+                    parts if n_first < len(modules) else parts[number : number + 1],
+                )
+            ]
+    return []
+
+
+def _refuse_further(part: nn.Module, path: str, layer: int, names: tuple[str, ...], config: Any) -> None:
+    """BindingError where an MLP that is a module of its own has a projection that no table knows."""
+    further = [name for name, _ in _readers(part, config) if name not in names]
+    if path and further:
+        raise BindingError(f"layer {layer}: `{path}.{further[0]}` is no projection of an MLP that is known")

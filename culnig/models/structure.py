@@ -72,7 +72,7 @@ def _children(module: nn.Module) -> str:
 
 
 def cut(linear: nn.Module, name: str, layer: int, parts: Parts, times: int = 1) -> list[ModuleSlice]:
-    """Cut a linear's output into modules side by side, `times` times in a row: their widths must add up to its own.
+    """Cut a linear's output into modules side by side, `times` times in a row; widths must add up to its own.
 
     With several times, as where heads alternate, a module is what its runs hold together.
     """

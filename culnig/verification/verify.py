@@ -13,6 +13,7 @@ from culnig.models.base import BoundModel
 from culnig.models.named import loaded_model
 from culnig.verification.checks import Check, check_labels, check_masking
 from culnig.verification.differences import check_gradients
+from culnig.verification.gates import check_gates
 from culnig.verification.passes import Passes
 from culnig.verification.quick import QUICK_CHECKS, result_of
 
@@ -26,6 +27,7 @@ CHECKS: dict[str, Callable[[Passes], Check]] = {
     **QUICK_CHECKS,
     "gradients": check_gradients,
     "masking": check_masking,
+    "gate and up projection": check_gates,
 }
 """Checks by name."""
 
