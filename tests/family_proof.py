@@ -15,10 +15,12 @@ from culnig import registry
 from culnig.core.items import Item
 from culnig.errors import CulnigError
 from culnig.models.base import BoundModel, bind_model
+from culnig.models.intervention import intervene
 from culnig.models.loaded import check_causal
 from culnig.models.loading import load_model
 from culnig.models.skeleton import load_skeleton
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
+from culnig.training.weights import Weights
 from culnig.verification.verify import verify_model
 from tests.families import configuration, randomise
 from tests.oracle import in_float64, token_ids
@@ -85,11 +87,33 @@ def prove(verdict: Verdict) -> Verdict:
     assert bound is not None
     for check in verify_model(bound):
         verdict.proof[check.name], verdict.details[check.name] = check.passed, check.detail
+    verdict.proof["weights of neurons"] = _masks_equal_edited_weights(bound)
     verdict.proof["loads as saved"], verdict.details["loads as saved"] = _loads_as_saved(bound)
     difference = oracle_difference(bound)
     verdict.proof["plain autograd"] = difference <= ORACLE
     verdict.details["plain autograd"] = f"{difference:.1e}"
     return verdict
+
+
+def _masks_equal_edited_weights(bound: BoundModel) -> bool:
+    """Whether a neuron of each segment without its weights is as good as a masked one; weights come back."""
+    flat = np.array([own.start + own.width // 2 for own in bound.layout.segments])
+    ids = torch.arange(3, 15)[None]
+    parameters = dict(bound.model.named_parameters())
+    before = {name: own.detach().clone() for name, own in parameters.items()}
+    with torch.no_grad():
+        bare = bound.model(input_ids=ids, use_cache=False).logits
+        with intervene(bound, flat):
+            masked = bound.model(input_ids=ids, use_cache=False).logits
+        for rows in Weights(bound).of_neurons(flat):
+            parameters[rows.part.parameter].index_fill_(
+                rows.part.axis, torch.from_numpy(rows.part.indices), 0.0
+            )
+        edited = bound.model(input_ids=ids, use_cache=False).logits
+        for name, own in parameters.items():
+            own.copy_(before[name])
+    scale = float(bare.abs().max())
+    return torch.allclose(masked, edited, rtol=0, atol=1e-5 * scale) and not torch.equal(masked, bare)
 
 
 def _loads_as_saved(bound: BoundModel) -> tuple[bool, str]:

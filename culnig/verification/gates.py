@@ -1,7 +1,7 @@
 """Gate and up projection of an MLP are not mixed up.
 
 What a gated MLP multiplies is linear in its up projection, and not in its gate, which goes through the
-activation function first. So the up projection is scaled in one layer, with everything before it as it was: from
+activation function first. So the up projection is scaled in one layer, with all before it as it was: from
 nothing to once it changes the product by as much as from once to twice.
 """
 
