@@ -44,6 +44,10 @@ _SIZES = """
 SIZES = {name: int(size) for size, *names in map(str.split, _SIZES.strip().splitlines()) for name in names}
 """Sizes by the names that configurations have for them."""
 
+SIZE = 0.5
+"""Of an embedding, and of what a linear module makes of inputs of size 1. Steeper models differ more from a line
+than finite differences allow, and enlarge the noise of float32."""
+
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _EVERY_HEAD = {"num_key_value_heads": HEADS}
 _DENSE = {"num_experts": 1, "num_experts_per_tok": 1}
@@ -55,6 +59,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
         "rope_parameters": dict.fromkeys(("sliding_attention", "full_attention"), _ROPE),
     },
+    "dots3_note_vision_encoder": {"mlp_layer_types": ["dense"] * LAYERS},
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2}},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1},
     "falcon_h1": {"mamba_d_ssm": 64},
@@ -62,8 +67,14 @@ CHANGES: dict[str, dict[str, Any]] = {
         "num_kv_shared_layers": 2,
         "layer_types": ["sliding_attention", "full_attention"] * 2,
     },
-    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0}},
-    "gemma4_unified_assistant": {"text_config": {"num_kv_shared_layers": 0}},
+    "gemma4_assistant": {
+        "text_config": {
+            "model_type": "gemma4_text",
+            "hidden_size_per_layer_input": 0,
+            "vocab_size_per_layer_input": 0,
+            "use_double_wide_mlp": False,
+        }
+    },
     "gemma4_text": {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "hunyuan_v1_dense": _HEAD,
@@ -130,7 +141,10 @@ def configuration(name: str) -> Any:
 
 
 def _shrunk(kind: Any, changes: dict[str, Any]) -> Any:
-    default = kind()
+    try:
+        default = kind()
+    except ValueError:  # classes whose own defaults contradict each other
+        return kind(**changes)
     fields = default.to_dict()
     values: dict[str, Any] = {
         name: SIZES[name]
@@ -152,14 +166,13 @@ def _shrunk(kind: Any, changes: dict[str, Any]) -> Any:
 
 
 def randomise(model: Any, seed: int = 0) -> None:
-    """Weights that keep the size of what passes through them; norms stay as they are."""
+    """Weights by which each layer changes the hidden state a little; norms stay as they are."""
     generator = torch.Generator().manual_seed(seed)
+    embeddings = {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if not parameter.is_floating_point():
-                continue
-            if parameter.ndim >= 2:
-                size = parameter.shape[-1] ** -0.5
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * size)
-            elif name.endswith("bias"):
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        for name, own in model.named_parameters():
+            if own.is_floating_point() and own.ndim >= 2:
+                size = SIZE if id(own) in embeddings else SIZE * own.shape[-1] ** -0.5
+                own.copy_(torch.randn(own.shape, generator=generator) * size)
+            elif own.is_floating_point() and name.endswith("bias"):
+                own.copy_(torch.randn(own.shape, generator=generator) * 0.1)

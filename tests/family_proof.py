@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from culnig import registry
 from culnig.core.items import Item
@@ -116,8 +117,13 @@ def _masks_equal_edited_weights(bound: BoundModel) -> bool:
     return torch.allclose(masked, edited, rtol=0, atol=1e-5 * scale) and not torch.equal(masked, bare)
 
 
-def _loads_as_saved(bound: BoundModel) -> tuple[bool, str]:
-    """Whether the weights load from what transformers saves, in the names of published tensors."""
+def _loads_as_saved(bound: BoundModel) -> tuple[bool | None, str]:
+    """Whether the weights load from what transformers saves, in the names of published tensors.
+
+    None for text parts that transformers does not load by themselves.
+    """
+    if type(bound.model.config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return None, "only loads as a part of its wrapper"
     with tempfile.TemporaryDirectory() as folder:
         bound.model.save_pretrained(folder)
         byte_tokenizer().save_pretrained(folder)

@@ -60,6 +60,12 @@ def check_causal_configuration(source: str, config: Any) -> None:
             f"model {source!r} ({_kind(config)}) has several text models, and none of them is the decoder of "
             f"the others ({str(error).split('.')[0]}); {_DECODERS}"
         ) from None
+    text = config.get_text_config()
+    if (shared := getattr(text, "num_kv_shared_layers", 0)) and shared == _size(text, "num_hidden_layers"):
+        raise BindingError(
+            f"model {source!r} ({_kind(config)}) has no keys and values of its own: all its layers use those "
+            f"of the model that it drafts for; {_DECODERS}"
+        )
     for part in _parts(config):
         for name, refused in _LATER_TOKENS_SEEN.items():
             value = part.get(name) if isinstance(part, Mapping) else getattr(part, name, None)

@@ -6,7 +6,6 @@ All its weights are the checkpoint's, its tokenizer's ids have embeddings, and i
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import re
 import warnings
@@ -226,8 +225,6 @@ def _outputs(bound: BoundModel, ids: torch.Tensor) -> dict[int, torch.Tensor]:
     import torch
 
     outputs: dict[int, torch.Tensor] = {}
-    can_choose = "logits_to_keep" in inspect.signature(bound.model.forward).parameters
-    options = {"logits_to_keep": 1} if can_choose else {}  # the head is no part of the comparison
 
     def keeping(number: int) -> Callable[[Any, Any, torch.Tensor], None]:
         def keep(module: Any, inputs: Any, output: torch.Tensor) -> None:
@@ -243,7 +240,7 @@ def _outputs(bound: BoundModel, ids: torch.Tensor) -> dict[int, torch.Tensor]:
         stack.callback(bound.model.get_input_embeddings().register_forward_hook(differentiable).remove)
         for number, linear in enumerate(bound.linears):
             stack.callback(linear.linear.register_forward_hook(keeping(number)).remove)
-        bound.model(input_ids=ids[None].to(bound.input_device), use_cache=False, **options)
+        bound.model(input_ids=ids[None].to(bound.input_device), use_cache=False)
     return outputs
 
 

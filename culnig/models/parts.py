@@ -176,8 +176,8 @@ def _attention(part: nn.Module, path: str, layer: int, config: Any) -> list[Modu
     if has(part, *LATENT_ATTENTION):
         query = "q_b_proj" if has(part, "q_b_proj") else query
         add(query, [(QUERY, _outputs(part, query))])
-        heads, plain, values = config.num_attention_heads, config.qk_nope_head_dim, config.v_head_dim
-        add("kv_b_proj", [(KEY, plain), (VALUE, values)], heads)
+        of_head = [(KEY, config.qk_nope_head_dim), (VALUE, config.v_head_dim)]
+        add("kv_b_proj", of_head, _outputs(part, "kv_b_proj") // sum(width for _, width in of_head))
     elif has(part, query) and (shares or has(part, key)):
         add(query, *_query(part, query, config))
         for name, module in ((key, KEY), (value, VALUE)):
