@@ -45,8 +45,8 @@ SIZES = {name: int(size) for size, *names in map(str.split, _SIZES.strip().split
 """Sizes by the names that configurations have for them."""
 
 SIZE = 0.5
-"""Of an embedding, and of what a linear module makes of inputs of size 1. Steeper models differ more from a line
-than finite differences allow, and enlarge the noise of float32."""
+"""Of an embedding, and of what a linear module makes of inputs of size 1. Steeper models differ more from a
+line than finite differences allow, and enlarge the noise of float32."""
 
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _EVERY_HEAD = {"num_key_value_heads": HEADS}

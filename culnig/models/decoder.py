@@ -48,9 +48,9 @@ def decoder_slices(model: nn.Module, config: Any, mlp: str) -> list[ModuleSlice]
                 f"no layer has {part} whose projections are linear modules; its layers have "
                 f"{', '.join(sorted(modules)) or 'none'}"
             )
+    _refuse_shared(slices)
     if mlp not in modules:
         raise BindingError(f"no layer has {_MLPS[mlp]}")
-    _refuse_shared(slices)
     return slices
 
 

@@ -220,6 +220,45 @@ def check_causal(bound: BoundModel) -> None:
             )
 
 
+def check_differentiable(bound: BoundModel) -> None:
+    """ModelLoadError where quantized weights have no backward pass; scores need gradients of activations.
+
+    One backward pass of two tokens, for models with weights that are not floats and those that a quantizer of
+    transformers has loaded.
+    """
+    import torch
+
+    model: Any = bound.model
+    floats = all(parameter.is_floating_point() for parameter in model.parameters())
+    if floats and getattr(model, "hf_quantizer", None) is None:
+        return
+    begun: list[torch.Tensor] = []
+
+    def begin(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        begun.append(output.detach().requires_grad_())
+        return begun[-1].clone()
+
+    ids = torch.ones((1, 2), dtype=torch.long, device=bound.input_device)
+    handle = model.get_input_embeddings().register_forward_hook(begin)
+    try:
+        with torch.enable_grad():
+            last = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+            (gradient,) = torch.autograd.grad(last.square().sum(), begun)
+        reason = "" if bool(gradient.isfinite().all() and gradient.any()) else "its gradients are no numbers"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # each format fails in its own way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    finally:
+        handle.remove()
+    if reason:
+        raise ModelLoadError(
+            f"model {bound.source!r} is quantized in a format without a backward pass here ({reason}), and "
+            "scores need gradients; load its weights dequantized (in bfloat16), or the unquantized model with "
+            f"{option('quantize', '4bit')}"
+        )
+
+
 def _outputs(bound: BoundModel, ids: torch.Tensor) -> dict[int, torch.Tensor]:
     """What each bound linear computes for one text, (token, column), on the CPU in float32."""
     import torch

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import pytest
 
+from culnig import load_model
 from tests.families import FORMS, families
 from tests.family_proof import bind, prove
+from tests.models.refused import edit_weights
 from tests.models_table import PAGE, modules, shown
+from tests.tiny_models import byte_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what families say of their own defaults
 
@@ -53,6 +56,18 @@ def test_a_family_is_bound_or_refused_as_the_table_says(name):
 def test_a_bound_family_passes_every_check(name):
     found = prove(bind(name))
     assert found.failed == [], found.details
+
+
+def test_published_keys_of_layers_that_use_earlier_ones_are_not_missed(tmp_path):
+    """Checkpoints of Gemma 3n hold them, though the model never runs them."""
+    bound = bind("gemma3n_text").bound
+    layers = {own.layer for own in bound.layout.segments if own.module == "self_attn.k_proj"}
+    assert layers == {0, 1}
+    bound.model.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    name = "model.layers.{}.self_attn.k_proj.weight"
+    edit_weights(tmp_path, lambda own: own | {name.format(3): own[name.format(1)].clone()})
+    assert load_model(str(tmp_path), device="cpu").weights_hash == bound.weights_hash
 
 
 def test_no_reason_is_an_internal_error():
