@@ -254,7 +254,7 @@ def check_differentiable(bound: BoundModel) -> None:
     if reason:
         raise ModelLoadError(
             f"model {bound.source!r} is quantized in a format without a backward pass here ({reason}), and "
-            "scores need gradients; load its weights dequantized (in bfloat16), or the unquantized model with "
+            "scores need gradients; load its weights dequantized (bfloat16), or the unquantized model with "
             f"{option('quantize', '4bit')}"
         )
 
