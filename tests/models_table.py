@@ -115,14 +115,19 @@ def shown(reason: str) -> str:
 def main() -> int:
     """Write the page, or with `--check` compare it; 1 if a bound family fails a check or the page is old."""
     warnings.simplefilter("ignore")
-    verdicts = []
+    verdicts, wrong = [], False
     for name in families():
-        own = bind(name)
-        verdicts.append(own if own.bound is None else prove(own))
+        try:
+            own = bind(name)
+            verdicts.append(own if own.bound is None else prove(own))
+        except Exception as error:  # the others are still of use
+            print(f"{name}: {type(error).__name__}: {error}"[:500])
+            wrong = True
+            continue
         for check in own.failed:
             print(f"{name}: {check}: {own.details.get(check, '')}")
+            wrong = True
     text = page(verdicts)
-    wrong = any(own.failed for own in verdicts)
     if "--check" not in sys.argv:
         PAGE.write_text(text, encoding="utf-8")
     elif PAGE.read_text(encoding="utf-8") != text:
