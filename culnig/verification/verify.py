@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 CHECKS: dict[str, Callable[[Passes], Check]] = {
     "label tokens": check_labels,
     **QUICK_CHECKS,
+    "gate and up projection": check_gates,
     "gradients": check_gradients,
     "masking": check_masking,
-    "gate and up projection": check_gates,
 }
 """Checks by name."""
 

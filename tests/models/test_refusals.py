@@ -101,7 +101,7 @@ class NotLinear(ModelAdapter):
 def test_an_adapter_that_raises_costs_only_its_own_families():
     model = skeleton(CONFIGS["llama"])
     assert bind(model, [Broken(), GatedDecoder()]).adapter == "gated-decoder"
-    with pytest.raises(BindingError, match=r"broken failed with ZeroDivisionError: oh"):
+    with pytest.raises(BindingError, match=r"broken: failed with ZeroDivisionError: oh"):
         bind(model, [Broken()])
 
 
