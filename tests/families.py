@@ -59,7 +59,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
         "rope_parameters": dict.fromkeys(("sliding_attention", "full_attention"), _ROPE),
     },
-    "dots3_note_vision_encoder": {"mlp_layer_types": ["dense"] * LAYERS},
+    "dots3_note_vision_encoder": {"mlp_layer_types": ["dense"] * LAYERS, "adapter_in_dim": HIDDEN},
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2}},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1},
     "falcon_h1": {"mamba_d_ssm": 64},
@@ -143,7 +143,7 @@ def configuration(name: str) -> Any:
 def _shrunk(kind: Any, changes: dict[str, Any]) -> Any:
     try:
         default = kind()
-    except ValueError:  # classes whose own defaults contradict each other
+    except Exception:  # classes whose own defaults contradict each other
         return kind(**changes)
     fields = default.to_dict()
     values: dict[str, Any] = {

@@ -38,11 +38,14 @@ Neurons are counted in the small model.
 """
 
 KINDS = {
-    "mixtures of experts": "experts",
-    "encoders and decoders of encoders": "encoder",
-    "not causal": "later tokens",
+    "experts": "mixtures of experts",
+    "encoder": "encoders, and decoders that need one",
+    "causal": "tokens see later ones, or another model's keys",
+    "no layer has an MLP": "state-space models without attention and MLP",
+    "share the weights": "layers that share their weights",
+    "needs a package": "a package of the image part is missing",
 }
-"""Kinds of refusals by a word of their reasons."""
+"""Kinds of refusals by the first of these words in their reasons."""
 
 _RULE = "|---"
 
@@ -80,7 +83,7 @@ def page(verdicts: list[Verdict]) -> str:
 
 def kind_of(reason: str) -> str:
     """The kind of a refusal."""
-    return next((kind for kind, word in KINDS.items() if word in reason), "other structures")
+    return next((kind for word, kind in KINDS.items() if word in reason), "other structures")
 
 
 def _row(own: Verdict) -> str:
@@ -115,6 +118,8 @@ def shown(reason: str) -> str:
 def main() -> int:
     """Write the page, or with `--check` compare it; 1 if a bound family fails a check or the page is old."""
     warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     verdicts, wrong = [], False
     for name in families():
         try:

@@ -54,14 +54,10 @@ GATED_MLP = (
 )
 """Gate, up and last projection."""
 
-FUSED_MLP = (
+MLP = (
     ("gate_up_proj", "down_proj"),
     ("input_linear", "output_linear"),
     ("Wi", "Wo"),
-)
-"""The one projection to gates and, after them, what they scale; and the last projection."""
-
-MLP = (
     ("up_proj", "down_proj"),
     ("fc1", "fc2"),
     ("fc_in", "fc_out"),
@@ -71,7 +67,8 @@ MLP = (
     ("key", "value", "receptance"),
     ("0", "2"),
 )
-"""First and last projection. RWKV's third one only scales what the last gives."""
+"""First and last projection. Where the first has twice the outputs that the last reads, it is gate and up
+projection in this order (`verify` checks it). RWKV's third one only scales what the last gives."""
 
 OUT = ("o_proj", "out_proj", "dense", "c_proj", "attention_out", "Wo", "output", "linear_out")
 """Last projections of attention and mixers."""
@@ -176,10 +173,13 @@ def _attention(part: nn.Module, path: str, layer: int, config: Any) -> list[Modu
     if has(part, *LATENT_ATTENTION):
         query = "q_b_proj" if has(part, "q_b_proj") else query
         add(query, [(QUERY, _outputs(part, query))])
-        of_head = [(KEY, config.qk_nope_head_dim), (VALUE, config.v_head_dim)]
+        of_head = [
+            (module, getattr(part, name, None) or getattr(config, name))
+            for module, name in ((KEY, "qk_nope_head_dim"), (VALUE, "v_head_dim"))
+        ]
         add("kv_b_proj", of_head, _outputs(part, "kv_b_proj") // sum(width for _, width in of_head))
     elif has(part, query) and (shares or has(part, key)):
-        add(query, *_query(part, query, config))
+        add(query, *_query(part, (query, key, value), config))
         for name, module in ((key, KEY), (value, VALUE)):
             if not shares and has(part, name):
                 add(name, [(module, _outputs(part, name))])
@@ -214,11 +214,11 @@ def _read_by_last(part: nn.Module) -> int | None:
     return None if last is None else linear_inputs(getattr(last, "linear", last))
 
 
-def _query(part: nn.Module, name: str, config: Any) -> tuple[Parts, int]:
+def _query(part: nn.Module, names: tuple[str, str, str], config: Any) -> tuple[Parts, int]:
     """What a query projection holds; one that also gives each head an output gate is twice as wide."""
-    outputs, values = _outputs(part, name), _read_by_last(part)
-    same = not has(part, "k_proj", "v_proj") or _outputs(part, "k_proj") == _outputs(part, "v_proj")
-    if name == "q_proj" and same and values is not None and outputs == 2 * values:
+    outputs, values = _outputs(part, names[0]), _read_by_last(part)
+    same = not has(part, *names) or _outputs(part, names[1]) == _outputs(part, names[2])
+    if same and values is not None and outputs == 2 * values:
         width = _head_width(part, values, config)
         return [(QUERY, width), ("self_attn.gate_proj", width)], values // width
     return [(QUERY, outputs)], 1
@@ -249,24 +249,21 @@ def _fused(part: nn.Module, names: tuple[str, str], config: Any) -> tuple[Parts,
 
 def _mlp(part: nn.Module, path: str, layer: int, config: Any) -> list[ModuleSlice]:
     """Slices of an MLP's first projections; none where the part is no MLP."""
-    gated = (MLP_GATE, MLP_UP)
-    for table, modules, n_first in ((GATED_MLP, gated, 2), (FUSED_MLP, gated, 1), (MLP, (MLP_IN,), 1)):
-        names = next((names for names in table if has(part, *names)), None)
-        width = None if names is None else linear_inputs(part.get_submodule(names[n_first]))
-        if names is not None and width is not None:
-            _refuse_further(part, path, layer, names, config)
-            parts = [(module, width) for module in modules]
-            return [
-                own
-                for number, name in enumerate(names[:n_first])
-                for own in cut(
-                    part.get_submodule(name),
-                    f"{path}.{name}".removeprefix("."),
-                    layer,
-                    parts if n_first < len(modules) else parts[number : number + 1],
-                )
-            ]
-    return []
+
+    def cut_from(name: str, parts: Parts) -> list[ModuleSlice]:
+        return cut(part.get_submodule(name), f"{path}.{name}".removeprefix("."), layer, parts)
+
+    names = next((names for names in GATED_MLP + MLP if has(part, *names)), None)
+    if names is None:
+        return []
+    width = linear_inputs(part.get_submodule(names[2 if names in GATED_MLP else 1]))
+    if width is None:
+        return []
+    _refuse_further(part, path, layer, names, config)
+    if names in GATED_MLP:
+        return cut_from(names[0], [(MLP_GATE, width)]) + cut_from(names[1], [(MLP_UP, width)])
+    is_gated = linear_outputs(part.get_submodule(names[0])) == 2 * width
+    return cut_from(names[0], [(MLP_GATE, width), (MLP_UP, width)] if is_gated else [(MLP_IN, width)])
 
 
 def _refuse_further(part: nn.Module, path: str, layer: int, names: tuple[str, ...], config: Any) -> None:

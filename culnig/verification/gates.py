@@ -27,6 +27,10 @@ ROUNDED_LINEAR = 0.02
 """Largest difference of the two changes, relative to the largest product, that is linear."""
 
 
+class _Read(Exception):
+    """The product is read, so the rest of the pass is not needed."""
+
+
 def check_gates(passes: Passes) -> Check:
     """The MLP of the first layer that has a gate is linear in its up projection, and not in its gate."""
     name, bound = "gate and up projection", passes.bound
@@ -67,8 +71,9 @@ def _product(bound: BoundModel, batch: Batch, layer: int, flat: Any, factor: flo
         ran.add(module)
 
     def look(module: torch.nn.Module, inputs: Any) -> None:
-        if not read and ran >= projections and module not in projections:
+        if ran >= projections and module not in projections:
             read.append(inputs[0].detach().double())
+            raise _Read
 
     with contextlib.ExitStack() as stack, torch.inference_mode(), AnswerReader(bound) as reader:
         for module in bound.model.modules():
@@ -76,6 +81,6 @@ def _product(bound: BoundModel, batch: Batch, layer: int, flat: Any, factor: flo
                 stack.callback(module.register_forward_hook(note).remove)
             if any(True for _ in module.parameters(recurse=False)):
                 stack.callback(module.register_forward_pre_hook(look).remove)
-        with intervene(bound, flat, factor):
+        with intervene(bound, flat, factor), contextlib.suppress(_Read):
             reader.logits(batch)
     return read[0]

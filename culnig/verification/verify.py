@@ -13,7 +13,6 @@ from culnig.models.base import BoundModel
 from culnig.models.named import loaded_model
 from culnig.verification.checks import Check, check_labels, check_masking
 from culnig.verification.differences import check_gradients
-from culnig.verification.gates import check_gates
 from culnig.verification.passes import Passes
 from culnig.verification.quick import QUICK_CHECKS, result_of
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 CHECKS: dict[str, Callable[[Passes], Check]] = {
     "label tokens": check_labels,
     **QUICK_CHECKS,
-    "gate and up projection": check_gates,
     "gradients": check_gradients,
     "masking": check_masking,
 }
