@@ -153,7 +153,7 @@ def _items() -> list[Item]:
 def oracle_difference(bound: BoundModel) -> float:
     """Largest difference of any score from plain autograd's, relative to its item's largest score.
 
-    Each item is a batch of its own: padding changes the order in which attention adds, and `verify` judges that.
+    Each item is a batch of its own: padding changes the order in which attention adds; `verify` judges that.
     """
     items = _items()
     moments = score_benchmark(bound, items, "target", ScoreSettings(token_budget=1)).moments
