@@ -162,7 +162,10 @@ class Weights:
     def layer_path(self, layer: int) -> str:
         """Name of the submodule that is a layer."""
         paths = [self._names[id(linear)] for (_, n), (linear, _) in self._slices.items() if n == layer]
-        return _common([path.rpartition(".")[0] for path in paths])
+        common = _common([path.rpartition(".")[0] for path in paths]).split(".")
+        # a layer with a single part is more than that part: it ends at its number in the stack
+        end = next((index for index, name in enumerate(common) if name.isdigit()), len(common))
+        return ".".join(common[: end + 1])
 
     def linear_names(self, parameters: Iterable[str]) -> list[str]:
         """Names of the linear modules that these parameters belong to."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from culnig import load_model
+from culnig.training.weights import Weights
 from tests.families import FORMS, families
 from tests.family_proof import bind, prove
 from tests.models.refused import edit_weights
@@ -68,6 +69,12 @@ def test_published_keys_of_layers_that_use_earlier_ones_are_not_missed(tmp_path)
     name = "model.layers.{}.self_attn.k_proj.weight"
     edit_weights(tmp_path, lambda own: own | {name.format(3): own[name.format(1)].clone()})
     assert load_model(str(tmp_path), device="cpu").weights_hash == bound.weights_hash
+
+
+def test_a_layer_with_a_single_part_is_trained_whole():
+    bound = bind("nemotron_h, no experts").bound
+    assert Weights(bound).layer_path(3) == "model.layers.3"
+    assert Weights(bound).mlp_path(3) == "model.layers.3.mixer"
 
 
 def test_no_reason_is_an_internal_error():
