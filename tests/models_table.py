@@ -98,9 +98,8 @@ def modules(bound: BoundModel) -> str:
     """The modules of a model: those of attention and MLP by their last names, others in full."""
     layout = bound.layout
     layers = Counter(segment.module for segment in layout.segments)
-    ordered = sorted(layers, key=lambda m: (FORWARD_ORDER.index(m) if m in FORWARD_ORDER else 99, m))
     by_layers: dict[int, list[str]] = {}
-    for module in ordered:
+    for module in layout.modules:
         short = module.rpartition(".")[2] if module in FORWARD_ORDER else module
         by_layers.setdefault(layers[module], []).append(short)
     parts = [

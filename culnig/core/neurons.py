@@ -68,6 +68,11 @@ class Segment:
         return slice(self.start, self.start + self.width)
 
 
+def _rank(module: str) -> int:
+    """Where a module stands inside a layer; those that other parts have come last."""
+    return FORWARD_ORDER.index(module) if module in FORWARD_ORDER else len(FORWARD_ORDER)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The order of all neurons of a model, as consecutive segments."""
@@ -79,8 +84,7 @@ class Layout:
     @classmethod
     def from_widths(cls, widths: list[tuple[int, str, int]]) -> Layout:
         """Lay out `(layer, module, width)` triples, sorted by layer, then by the modules' forward order."""
-        known = {module: rank for rank, module in enumerate(FORWARD_ORDER)}
-        ordered = sorted(widths, key=lambda w: (w[0], known.get(w[1], len(known)), w[1]))
+        ordered = sorted(widths, key=lambda w: (w[0], _rank(w[1]), w[1]))
         segments, start = [], 0
         for layer, module, width in ordered:
             segments.append(Segment(module, layer, start, width))
@@ -99,8 +103,9 @@ class Layout:
 
     @cached_property
     def modules(self) -> tuple[str, ...]:
-        """Names of the modules, each once, in layout order."""
-        return tuple(dict.fromkeys(segment.module for segment in self.segments))
+        """Names of the modules, each once, in the order they have inside a layer that has them."""
+        names = dict.fromkeys(segment.module for segment in self.segments)
+        return tuple(sorted(names, key=_rank))
 
     @cached_property
     def hash(self) -> str:
