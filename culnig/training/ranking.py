@@ -60,6 +60,8 @@ def units(bound: BoundModel, weights: Weights, chosen: NeuronSet, granularity: G
     for layer in range(bound.layout.n_layers):
         members: list[tuple[str, list[str], list[Part]]]
         modules = [module for module in bound.layout.modules if bound.layout.has(module, layer)]
+        if not modules:  # such as layers that only attend to an image
+            continue
         if granularity == "module":
             members = [(m, [m], weights.module(m, layer)) for m in modules if m in ranked]
         elif granularity == "mlp":
