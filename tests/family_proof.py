@@ -14,7 +14,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from culnig import registry
 from culnig.core.items import Item
+from culnig.core.outcomes import Outcomes
 from culnig.errors import CulnigError
+from culnig.inference.answers import AnswerReader
+from culnig.inference.batches import make_batches
+from culnig.inference.encoding import Encoder
+from culnig.inference.trees import share_prefixes, sharing_problem
 from culnig.models.base import BoundModel, bind_model
 from culnig.models.intervention import intervene
 from culnig.models.loaded import check_causal
@@ -23,12 +28,17 @@ from culnig.models.skeleton import load_skeleton
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.training.weights import Weights
 from culnig.verification.verify import verify_model
+from tests.alike import variants
 from tests.families import configuration, randomise
 from tests.oracle import in_float64, token_ids
 from tests.tiny_models import byte_tokenizer
 
 ORACLE = 2e-6
 """Largest difference from plain autograd, of the largest score."""
+
+
+SHARED = 1e-4
+"""Largest relative difference of a probability between prompts that share a row and prompts alone."""
 
 
 @dataclass
@@ -89,6 +99,7 @@ def prove(verdict: Verdict) -> Verdict:
     for check in verify_model(bound):
         verdict.proof[check.name], verdict.details[check.name] = check.passed, check.detail
     verdict.proof["weights of neurons"] = _masks_equal_edited_weights(bound)
+    verdict.proof["shared prompts"], verdict.details["shared prompts"] = _shared_prompts(bound)
     verdict.proof["loads as saved"], verdict.details["loads as saved"] = _loads_as_saved(bound)
     difference = oracle_difference(bound)
     verdict.proof["plain autograd"] = difference <= ORACLE
@@ -133,6 +144,25 @@ def _loads_as_saved(bound: BoundModel) -> tuple[bool | None, str]:
             return False, str(error)
     same = again.weights_hash == bound.weights_hash and again.layout.hash == bound.layout.hash
     return same, "other weights or another layout"
+
+
+def _shared_prompts(bound: BoundModel) -> tuple[bool | None, str]:
+    """Whether prompts that begin alike answer in one row as they do alone; None where rows are not shared."""
+    items = variants(n_questions=3, n_variants=4)
+    encoded = Encoder(bound).encode_all(items)
+    shared = share_prefixes(encoded, 2048)
+    assert shared
+    found = []
+    with AnswerReader(bound) as reader:
+        if problem := sharing_problem(bound, reader, shared):
+            return None, problem
+        for batches in (shared, make_batches(encoded, 1)):
+            outcomes = Outcomes.empty(items)
+            for batch in batches:
+                reader.answer(batch, outcomes)
+            found.append(outcomes.option_probabilities)
+    difference = float(np.abs(found[0] / found[1] - 1).max())
+    return difference <= SHARED, f"{difference:.1e}"
 
 
 def _items() -> list[Item]:
