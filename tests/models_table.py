@@ -29,9 +29,10 @@ other forms of these families that published models have.
 
 Each row is a model of the family's own configuration class with small sizes and random weights. A bound
 one passes all checks of `culnig-engine verify`, and its scores of two prompts equal plain autograd's
-within {oracle:g} of the largest. A masked neuron equals one without its weights. Evaluation's shared
-prompts answer as they do alone, where the structure allows sharing. Its weights load from the checkpoint that transformers writes, which has
-the names of the published one. Checks that do not apply to a family are in the last column.
+within {oracle:g} of the largest. A masked neuron equals one without its weights. Prompts that share a row
+in evaluation are answered as they are alone, where the structure allows that. The weights load from the
+checkpoint that transformers writes, which has the names of the published one. Checks that do not apply
+to a family are in the last column.
 
 The modules of attention and MLP are those of [models.md](models.md); "in 1 of 4" is how many layers have
 them. Other modules have the family's own names: they are scored and stored, and belong to no pool.
