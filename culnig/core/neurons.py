@@ -68,6 +68,11 @@ class Segment:
         return slice(self.start, self.start + self.width)
 
 
+def _rank(module: str) -> int:
+    """Where a module stands inside a layer; those that other parts have come last."""
+    return FORWARD_ORDER.index(module) if module in FORWARD_ORDER else len(FORWARD_ORDER)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The order of all neurons of a model, as consecutive segments."""
@@ -79,8 +84,7 @@ class Layout:
     @classmethod
     def from_widths(cls, widths: list[tuple[int, str, int]]) -> Layout:
         """Lay out `(layer, module, width)` triples, sorted by layer, then by the modules' forward order."""
-        known = {module: rank for rank, module in enumerate(FORWARD_ORDER)}
-        ordered = sorted(widths, key=lambda w: (w[0], known.get(w[1], len(known)), w[1]))
+        ordered = sorted(widths, key=lambda w: (w[0], _rank(w[1]), w[1]))
         segments, start = [], 0
         for layer, module, width in ordered:
             segments.append(Segment(module, layer, start, width))
@@ -99,8 +103,9 @@ class Layout:
 
     @cached_property
     def modules(self) -> tuple[str, ...]:
-        """Names of the modules, each once, in layout order."""
-        return tuple(dict.fromkeys(segment.module for segment in self.segments))
+        """Names of the modules, each once, in the order they have inside a layer that has them."""
+        names = dict.fromkeys(segment.module for segment in self.segments)
+        return tuple(sorted(names, key=_rank))
 
     @cached_property
     def hash(self) -> str:
@@ -127,6 +132,10 @@ class Layout:
                 f"no module {module!r} in layer {layer}; this model has layers 0 to "
                 f"{self.n_layers - 1} with {', '.join(self.modules)}"
             ) from None
+
+    def has(self, module: str, layer: int) -> bool:
+        """Whether a layer has the module; the layers of hybrids have not all the same."""
+        return (module, layer) in self._by_module_and_layer
 
     def flat(self, neuron: Neuron) -> int:
         """Flat index of a neuron; InputError if the layout does not hold it."""
@@ -155,7 +164,9 @@ class Layout:
 
         InputError for a module or layer that the layout lacks.
         """
-        by_short_name = {module.rpartition(".")[2]: module for module in self.modules}
+        # attention and MLP before modules of their own kind that end alike, such as linear_attn.q_proj
+        first = sorted(self.modules, key=FORWARD_ORDER.__contains__)
+        by_short_name = {module.rpartition(".")[2]: module for module in first}
         names = {by_short_name.get(module, module) for module in modules} or set(self.modules)
         if unknown := sorted(names - set(self.modules)):
             raise InputError(f"no module {', '.join(unknown)}; this model has {', '.join(self.modules)}")

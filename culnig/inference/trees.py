@@ -214,8 +214,13 @@ def sharing_problem(bound: BoundModel, reader: AnswerReader, batches: Sequence[T
 
     trial = _trial(batches[0].items[0])
     with torch.inference_mode():
-        together = reader.logits(trial).softmax(-1)
         alone = reader.logits(Batch(trial.numbers, trial.items)).softmax(-1)
+        try:
+            together = reader.logits(trial).softmax(-1)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # some families read the mask in a way of their own
+            return f"it cannot read their mask ({type(error).__name__})"
     half_precision = bound.model.dtype.itemsize < 4
     difference = float((alone - together).abs().max())
     if not difference <= (_HALF_PRECISION_TOLERANCE if half_precision else _TOLERANCE):
@@ -244,9 +249,12 @@ def _unfit(bound: BoundModel, longest: int) -> str | None:
     attention = settings._attn_implementation
     if attention not in ("sdpa", "eager"):
         return f"its attention {attention} takes no mask of single tokens; sdpa does"
-    unknown = sorted(
-        set(getattr(settings, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    )
+    mixers = [module for module in bound.layout.modules if not module.startswith(("self_attn.", "mlp."))]
+    if mixers:
+        return f"a state goes from token to token in {mixers[0].partition('.')[0]}"
+    layers = getattr(settings, "layer_types", None) or getattr(settings, "attention_layers", None) or ()
+    kinds = set(layers) if isinstance(layers, list | tuple) else set()
+    unknown = sorted(kinds - {"full_attention", "sliding_attention", "global"})
     if unknown:
         return f"it has layers of {', '.join(unknown)}"
     window = getattr(settings, "sliding_window", None)

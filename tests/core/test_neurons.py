@@ -173,3 +173,27 @@ def test_layers_are_numbers_and_ranges_each_once(text, layers):
 def test_other_text_is_no_choice_of_layers(text):
     with pytest.raises(InputError, match="is neither a layer nor a range"):
         parse_layers(text)
+
+
+HYBRID = Layout.from_widths(
+    [
+        (0, "linear_attn.q_proj", 3),
+        (0, "mlp.gate_proj", 4),
+        (1, "self_attn.q_proj", 2),
+        (1, "mlp.gate_proj", 4),
+    ]
+)
+"""A layer with a mixer, and one with attention."""
+
+
+def test_layers_of_hybrids_have_their_own_modules():
+    assert HYBRID.modules == ("self_attn.q_proj", "mlp.gate_proj", "linear_attn.q_proj")
+    assert [HYBRID.has("self_attn.q_proj", layer) for layer in (0, 1)] == [False, True]
+    assert HYBRID.pool("attention").tolist() == [7, 8]
+    with pytest.raises(InputError, match=r"no module 'self_attn.q_proj' in layer 0"):
+        HYBRID.segment("self_attn.q_proj", 0)
+
+
+def test_a_short_name_is_first_that_of_attention():
+    assert [(own.module, own.layer) for own in HYBRID.chosen(["q_proj"])] == [("self_attn.q_proj", 1)]
+    assert [own.layer for own in HYBRID.chosen(["linear_attn.q_proj"])] == [0]

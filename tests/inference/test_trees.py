@@ -14,6 +14,7 @@ from culnig.inference.encoding import Encoder
 from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
 from culnig.models.intervention import intervene
 from tests.alike import token_items, variants
+from tests.family_proof import bind
 from tests.tiny_models import ALL_CONFIGS, tiny_model
 from tests.tolerances import assert_probabilities_equal
 
@@ -157,6 +158,19 @@ def problem(bound, encoded=None):
 @pytest.mark.parametrize("family", ["gemma3", "gemma3_multimodal"])
 def test_prompts_beyond_a_sliding_window_are_not_shared(family):
     assert "than its sliding window of 16" in problem(tiny_model(family))
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("falcon_h1", "a state goes from token to token in mamba"),
+        ("gpt_neo", "it has layers of local"),
+        ("falcon, a key for each head", "it cannot read their mask"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_mask_does_not_control_is_not_shared(family, reason):
+    assert reason in (problem(bind(family).bound) or "")
 
 
 def test_other_kinds_of_attention_are_not_shared():
