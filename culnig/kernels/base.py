@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from culnig.errors import InputError
 from culnig.kernels.arguments import DTYPES, MOST_TOKENS, ScoreBatch, ScoreTables, Values
+from culnig.kernels.routing import Routing
 
 
 class TokenSums(NamedTuple):
@@ -54,6 +55,16 @@ class Backend(Protocol):
         Tables are numpy arrays or CPU tensors. The `cuda` backend also takes tables on its device; the tables
         of cultures must then all be there. Raises what culnig.kernels.score_reduce raises.
         """
+
+    def routed_scores(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        routing: Routing,
+        tables: ScoreTables,
+        aggregator: str = "max",
+    ) -> None:
+        """`culnig.kernels.routed_scores` on tensors (row, neuron); raises what it raises."""
 
     def token_sums(self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: Values) -> TokenSums:
         """Sums over the real tokens of tensors (item, token, neuron), from one read of both.

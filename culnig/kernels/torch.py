@@ -18,11 +18,13 @@ from culnig.kernels.arguments import (
     ScoreBatch,
     ScoreTables,
     Values,
+    host_array,
     one_of,
     real_tokens,
     score_tables,
 )
 from culnig.kernels.base import TokenSums, dtype_index
+from culnig.kernels.routing import RoutedRows, Routing, routed_rows
 
 CHUNK_PRODUCTS = 1 << 22
 """Products (item × token × neuron) in memory at once."""
@@ -53,6 +55,34 @@ class TorchBackend:
             if table is not None:
                 np.copyto(np.asarray(table), values)
 
+    def routed_scores(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        routing: Routing,
+        tables: ScoreTables,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.routed_scores`. One expert at a time, with zeros filled in."""
+        dtype_index(activation[None], gradient[None])
+        one_of("aggregator", aggregator, AGGREGATORS)
+        rows, mask = routed_rows(routing, len(activation)), host_array(routing.token_mask)
+        n_experts, width = len(rows.unrouted), activation.shape[1]
+        tables = score_tables(tables, len(mask), n_experts * width)
+        wrong: list[tuple[int, int, int, int]] = []
+        for expert in range(n_experts):
+            pair = _filled((activation.detach(), gradient.detach()), rows, mask.shape, expert)
+            try:
+                scored = _item_scores(*pair, torch.tensor(mask, device=activation.device), aggregator)
+            except NonFiniteError as error:
+                wrong.append((error.count, error.item, error.token, error.neuron + expert * width))
+                continue
+            for table, values in zip((tables.item_scores, tables.peak_tokens), scored, strict=True):
+                if table is not None:
+                    np.asarray(table)[:, expert * width : (expert + 1) * width] = values
+        if wrong:
+            raise NonFiniteError(sum(count for count, *_ in wrong), *min(first for _, *first in wrong))
+
     def token_sums(self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: Values) -> TokenSums:
         """See `Backend.token_sums`."""
         dtype_index(activation, gradient)
@@ -63,6 +93,24 @@ class TorchBackend:
             ((activation > 0) & mask[..., None]).sum(1, dtype=torch.int32),
             _token_sum(gradient, mask, squared=True).sqrt().float().to(device),
         )
+
+
+def _filled(
+    pair: tuple[torch.Tensor, torch.Tensor], rows: RoutedRows, shape: tuple[int, ...], expert: int
+) -> list[torch.Tensor]:
+    """An expert's rows as tensors (item, token, neuron), with zeros at the tokens that it did not see."""
+    starts = rows.starts[expert * shape[0] : (expert + 1) * shape[0] + 1]
+    index = np.arange(starts[0], starts[-1])
+    index = index[rows.tokens[index] >= 0]
+    item = np.searchsorted(starts, index, side="right") - 1
+    filled = []
+    for tensor in pair:
+        dense = tensor.new_zeros((*shape, tensor.shape[1]))
+        dense[torch.from_numpy(item), torch.from_numpy(rows.tokens[index]).long()] = tensor[
+            torch.from_numpy(index)
+        ]
+        filled.append(dense)
+    return filled
 
 
 def _mask(token_mask: Values | None, activation: torch.Tensor) -> torch.Tensor:
