@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -28,17 +28,36 @@ QUERY = "self_attn.q_proj"
 KEY = "self_attn.k_proj"
 VALUE = "self_attn.v_proj"
 
-FORWARD_ORDER = (QUERY, KEY, VALUE, MLP_GATE, MLP_UP, MLP_IN)
+EXPERTS_GATE = "mlp.experts.gate_proj"
+"""The experts that tokens are routed to, one after the other: neuron = expert · width of one + index."""
+EXPERTS_UP = "mlp.experts.up_proj"
+EXPERTS_IN = "mlp.experts.fc_in"
+"""First projection of experts without a gate."""
+SHARED_GATE = "mlp.shared_experts.gate_proj"
+"""The experts beside them that see every token."""
+SHARED_UP = "mlp.shared_experts.up_proj"
+SHARED_IN = "mlp.shared_experts.fc_in"
+
+FORWARD_ORDER = (
+    *(QUERY, KEY, VALUE, MLP_GATE, MLP_UP, MLP_IN),
+    *(EXPERTS_GATE, EXPERTS_UP, EXPERTS_IN, SHARED_GATE, SHARED_UP, SHARED_IN),
+)
 """Order of the modules inside a layer."""
 
+_EXPERTS = (EXPERTS_GATE, EXPERTS_IN)
+_MLP = (MLP_GATE, MLP_IN, *_EXPERTS, SHARED_GATE, SHARED_IN)
+_ATTENTION = (QUERY, KEY, VALUE)
+
 POOLS: dict[str, tuple[str, ...]] = {
-    "mlp": (MLP_GATE, MLP_IN),
-    "attention": (QUERY, KEY, VALUE),
-    "all": (QUERY, KEY, VALUE, MLP_GATE, MLP_IN),
+    "mlp": _MLP,
+    "attention": _ATTENTION,
+    "all": (*_ATTENTION, *_MLP),
+    "experts": _EXPERTS,
 }
 """Modules that are ranked together. An MLP is gated (`gate_proj`, `up_proj`) or plain (`fc_in`).
 
-`mlp.up_proj` is scored but belongs to no pool (docs/method.md, Score)."""
+Up projections are scored but belong to no pool (docs/method.md, Score). `experts` are those that tokens are
+routed to, which `mlp` holds too."""
 
 
 MOST_LAYERS = 10_000
@@ -61,6 +80,8 @@ class Segment:
     layer: int
     start: int
     width: int
+    experts: int = 1
+    """Experts that share the neurons evenly, in their order; 1 for a module that every token goes through."""
 
     @property
     def columns(self) -> slice:
@@ -79,13 +100,17 @@ class Layout:
     @classmethod
     def from_widths(cls, widths: list[tuple[int, str, int]]) -> Layout:
         """Lay out `(layer, module, width)` triples, sorted by layer, then by the modules' forward order."""
+        return cls.of(Segment(module, layer, 0, width) for layer, module, width in widths)
+
+    @classmethod
+    def of(cls, segments: Iterable[Segment]) -> Layout:
+        """Lay out segments in the same order, wherever they start now."""
         known = {module: rank for rank, module in enumerate(FORWARD_ORDER)}
-        ordered = sorted(widths, key=lambda w: (w[0], known.get(w[1], len(known)), w[1]))
-        segments, start = [], 0
-        for layer, module, width in ordered:
-            segments.append(Segment(module, layer, start, width))
-            start += width
-        return cls(tuple(segments))
+        laid_out, start = [], 0
+        for each in sorted(segments, key=lambda s: (s.layer, known.get(s.module, len(known)), s.module)):
+            laid_out.append(replace(each, start=start))
+            start += each.width
+        return cls(tuple(laid_out))
 
     @property
     def n_neurons(self) -> int:
@@ -107,7 +132,10 @@ class Layout:
         """SHA-256 of the model's segments; equal models have equal hashes on every machine and version."""
         if self.model_hash is not None:
             return self.model_hash
-        rows = [[s.module, s.layer, s.start, s.width] for s in self.segments]
+        rows = [
+            [s.module, s.layer, s.start, s.width, *([s.experts] if s.experts > 1 else ())]
+            for s in self.segments
+        ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     @cached_property

@@ -6,13 +6,16 @@ Like culnig.kernels.arguments, this imports no torch, and values may be numpy ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.errors import InputError
 from culnig.kernels.arguments import MOST_TOKENS, Values, host_array
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,24 @@ class Routing:
     """First row of each expert's item, and the end of the last: int64 (expert · item + 1,)."""
     tokens: Values
     """Token of each row, -1 for padding: int32 (row,)."""
+
+
+def routing_of(
+    expert: torch.Tensor, token: torch.Tensor, token_mask: torch.Tensor, n_experts: int
+) -> Routing:
+    """The routing of rows, on their device, without waiting for it.
+
+    `expert` ascends and `token` ascends for each expert, both int64 (row,); tokens are counted over the items
+    of `token_mask`, bool (item, token).
+    """
+    import torch
+
+    n_items, n_tokens = token_mask.shape
+    rows = torch.zeros(n_experts * n_items, dtype=torch.int64, device=expert.device)
+    rows.index_add_(0, expert * n_items + token // n_tokens, torch.ones_like(expert))
+    starts = torch.nn.functional.pad(rows.cumsum(0), (1, 0))
+    real = token_mask.reshape(-1)[token]
+    return Routing(token_mask, starts, torch.where(real, token % n_tokens, -1).to(torch.int32))
 
 
 class RoutedRows(NamedTuple):

@@ -42,6 +42,8 @@ class ModuleSlice:
     """Adjacent columns; None if all are adjacent."""
     step: int | None = None
     """Columns from the beginning of one run to that of the next."""
+    experts: int = 1
+    """Experts whose columns follow one another, where `linear` is an `ExpertProjection`."""
 
 
 class ModelAdapter(ABC):
@@ -89,6 +91,15 @@ class BoundLinear:
 
     linear: nn.Module
     slices: tuple[BoundSlice, ...]
+
+    def output(self, inputs: Sequence[Any], output: torch.Tensor) -> torch.Tensor:
+        """The output in which the slices have their columns, from what a forward hook is given.
+
+        That is the output itself, or that of all experts, (token, column), with zeros where a token was not
+        routed to an expert.
+        """
+        all_tokens = getattr(self.linear, "all_tokens", None)
+        return output if all_tokens is None else all_tokens(output, inputs[1])
 
     def find(self, flat: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Which of the neurons at these flat indices the linear holds, and in which columns of its output.
@@ -232,12 +243,16 @@ def _assemble(
     slices: list[ModuleSlice],
 ) -> BoundModel:
     _check_slices(adapter, slices)
-    layout = Layout.from_widths([(s.layer, s.module, s.width) for s in slices])
+    layout = Layout.of(Segment(s.module, s.layer, 0, s.width, s.experts) for s in slices)
     by_linear: dict[int, tuple[nn.Module, list[BoundSlice]]] = {}
     for own in slices:
         segment = layout.segment(own.module, own.layer)
         _, held = by_linear.setdefault(id(own.linear), (own.linear, []))
         held.append(BoundSlice(segment, own.offset, own.run, own.step))
     linears = [BoundLinear(linear, tuple(held)) for linear, held in by_linear.values()]
+    if any(slice.experts > 1 for slice in slices):
+        from culnig.models.experts import use_projections
+
+        use_projections(model)
     linears.sort(key=lambda bound: min(s.segment.start for s in bound.slices))
     return BoundModel(source, adapter, model, tokenizer, layout, tuple(linears))

@@ -3,6 +3,7 @@
 RUN/run.json                    what was asked, of which model, by which versions, and how far it got
 RUN/scores.h5                   attributes format, format_version
     /layout/{module,layer,start,width}      one row per module and layer, in layout order
+    /layout/experts                         experts of each row, where a model has some
     /benchmarks/<name>                      attributes role, split
         cultures [C]  n_items [C]  confidence_sum [C]
         sum [C, N] f64  sum_of_squares [C, N] f64  positive_count [C, N] u32
@@ -56,7 +57,7 @@ HALF = "half"
 BATCHES_DONE, N_BATCHES, PORTIONS = "batches_done", "n_batches", "portions"
 
 LAYOUT = "layout"
-MODULE, LAYER, START, WIDTH = "module", "layer", "start", "width"
+MODULE, LAYER, START, WIDTH, EXPERTS = "module", "layer", "start", "width", "experts"
 
 BENCHMARKS = "benchmarks"
 ROLE, SPLIT = "role", "split"

@@ -31,6 +31,9 @@ def write_layout(root: h5py.Group, layout: Layout) -> None:
     write_texts(group, schema.MODULE, [s.module for s in layout.segments])
     for name in (schema.LAYER, schema.START, schema.WIDTH):
         write_column(group, name, np.array([getattr(s, name) for s in layout.segments], dtype=np.int64))
+    experts = np.array([s.experts for s in layout.segments], dtype=np.int64)
+    if (experts > 1).any():
+        write_column(group, schema.EXPERTS, experts)
 
 
 def read_layout(root: h5py.Group) -> Layout:
@@ -40,12 +43,21 @@ def read_layout(root: h5py.Group) -> Layout:
     columns = [
         _numbers(group, name, (len(modules),), "i") for name in (schema.LAYER, schema.START, schema.WIDTH)
     ]
+    has_experts = schema.EXPERTS in group
+    shape = (len(modules),)
+    columns.append(
+        _numbers(group, schema.EXPERTS, shape, "i") if has_experts else np.ones(shape, dtype=np.int64)
+    )
     segments = [
-        Segment(module, int(layer), int(start), int(width))
-        for module, layer, start, width in zip(modules, *columns, strict=True)
+        Segment(module, *map(int, numbers)) for module, *numbers in zip(modules, *columns, strict=True)
     ]
-    if any(not 0 <= each.layer < MOST_LAYERS or each.width < 0 for each in segments):
-        raise StoreError(f"{group.file.filename}: {group.name} names a layer or width that no model has")
+    if any(
+        not 0 <= each.layer < MOST_LAYERS or each.width < 0 or each.experts < 1 or each.width % each.experts
+        for each in segments
+    ):
+        raise StoreError(
+            f"{group.file.filename}: {group.name} names a layer, width or number of experts that no model has"
+        )
     check_claim(group, 8 * sum(segment.width for segment in segments))
     ends = np.cumsum([segment.width for segment in segments])
     if [segment.start for segment in segments] != [0, *ends[:-1].tolist()][: len(segments)]:

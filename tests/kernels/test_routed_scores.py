@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import twin
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from culnig.errors import InputError, NonFiniteError
 from culnig.kernels import AGGREGATORS, DTYPES, Routing, ScoreTables
 from culnig.kernels.base import Backend
 from culnig.kernels.cpu import CpuBackend
+from culnig.kernels.routing import routing_of
 from culnig.kernels.torch import TorchBackend
 
 Array = NDArray[Any]
@@ -223,3 +225,13 @@ def test_wrong_tables_are_named() -> None:
         kernels.routed_scores(
             pair[None, 0], pair[1], routing, ScoreTables(item_scores=np.zeros((1, 4), np.float32))
         )
+
+
+def test_the_routing_of_sorted_rows_by_hand() -> None:
+    """Two items of three tokens, the last one padding: expert 0 sees 1 and 5, expert 2 sees 0 to 4."""
+    expert = torch.tensor([0, 0, 2, 2, 2, 2, 2])
+    token = torch.tensor([1, 5, 0, 1, 2, 3, 4])
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    routing = routing_of(expert, token, mask, n_experts=3)
+    np.testing.assert_array_equal(routing.starts, [0, 1, 2, 2, 2, 5, 7])
+    np.testing.assert_array_equal(routing.tokens, [1, -1, 0, 1, 2, 0, 1])
