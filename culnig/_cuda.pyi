@@ -4,7 +4,7 @@ from culnig.kernels.arguments import ScoreBatch, ScoreTables
 from culnig.kernels.base import TokenSums
 
 def device_available() -> bool: ...
-def score_reduce(
+def score_items(
     activation: torch.Tensor,
     gradient: torch.Tensor,
     dtype: int,
@@ -15,6 +15,7 @@ def score_reduce(
     stream: int,
     /,
 ) -> None: ...
+def add_scores(batch: ScoreBatch, tables: ScoreTables, stream: int, /) -> None: ...
 def token_sums(
     activation: torch.Tensor,
     gradient: torch.Tensor,

@@ -10,15 +10,22 @@ namespace {
 
 void* stream_of(std::uintptr_t handle) { return reinterpret_cast<void*>(handle); }
 
-void score_reduce(const py::object& activation, const py::object& gradient, int dtype, int aggregator,
-                  const py::object& batch, const py::object& tables, const py::object& status,
-                  std::uintptr_t stream) {
+void score_items(const py::object& activation, const py::object& gradient, int dtype, int aggregator,
+                 const py::object& batch, const py::object& tables, const py::object& status,
+                 std::uintptr_t stream) {
     const PairBatch pair = pair_batch(activation, gradient, dtype, batch.attr("token_mask"));
     const ScoreBatch given = score_batch(pair, batch, tables, aggregator);
-    const auto non_finite = values<unsigned long long>(status);
+    const auto words = values<unsigned long long>(status);
     py::gil_scoped_release release;
-    cuda::score_items(given, non_finite, stream_of(stream));
-    if (given.sums.data) cuda::add_scores(given, non_finite, stream_of(stream));
+    cuda::score_items(given, words, stream_of(stream));
+}
+
+void add_scores(const py::object& batch, const py::object& tables, std::uintptr_t stream) {
+    ScoreBatch given = score_batch({}, batch, tables, 0);
+    given.n_items = length(tables.attr("item_scores"), 0);
+    given.n_neurons = length(tables.attr("item_scores"), 1);
+    py::gil_scoped_release release;
+    cuda::add_scores(given, stream_of(stream));
 }
 
 void token_sums(const py::object& activation, const py::object& gradient, int dtype,
@@ -33,6 +40,7 @@ void token_sums(const py::object& activation, const py::object& gradient, int dt
 PYBIND11_MODULE(_cuda, m) {
     m.doc() = "CUDA kernels of culnig; call them through culnig.kernels.";
     m.def("device_available", &cuda::device_available);
-    m.def("score_reduce", &score_reduce);
+    m.def("score_items", &score_items);
+    m.def("add_scores", &add_scores);
     m.def("token_sums", &token_sums);
 }

@@ -8,9 +8,9 @@ namespace {
 
 constexpr int n_threads = 128;
 
-__global__ void add_scores_kernel(ScoreBatch batch, const unsigned long long* status) {
+__global__ void add_scores_kernel(ScoreBatch batch) {
     const std::int64_t neuron = static_cast<std::int64_t>(blockIdx.x) * n_threads + threadIdx.x;
-    if (neuron >= batch.n_neurons || status[0] != 0) return;
+    if (neuron >= batch.n_neurons) return;
     std::int64_t culture = -1;
     double sum = 0.0;
     double squares = 0.0;
@@ -40,11 +40,10 @@ __global__ void add_scores_kernel(ScoreBatch batch, const unsigned long long* st
 
 }  // namespace
 
-void add_scores(const ScoreBatch& batch, const unsigned long long* status, Stream handle) {
+void add_scores(const ScoreBatch& batch, Stream handle) {
     if (batch.n_items == 0 || batch.n_neurons == 0) return;
     const auto stream = static_cast<cudaStream_t>(handle);
-    CULNIG_LAUNCH(add_scores_kernel, blocks_for(batch.n_neurons, n_threads), n_threads, stream, batch,
-                  status);
+    CULNIG_LAUNCH(add_scores_kernel, blocks_for(batch.n_neurons, n_threads), n_threads, stream, batch);
     check(cudaGetLastError(), "sums");
 }
 

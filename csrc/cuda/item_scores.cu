@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(n_lanes* n_warps<A>, 512 / (n_lanes * n_warps<
 
     Running running[width];
     std::int32_t n_real = 0;
-    unsigned long long n_wrong = 0;
+    unsigned long long n_wrong = 0;  // in the upper half: how many of them by their activation
     unsigned long long first_wrong = ~0ull;
 #pragma unroll
     for (int i = 0; i < width; ++i) running[i] = start<A>(-1);
@@ -56,22 +56,23 @@ __global__ void __launch_bounds__(n_lanes* n_warps<A>, 512 / (n_lanes * n_warps<
             const bool is_first = n_real++ == 0;
 #pragma unroll
             for (int i = 0; i < width; ++i) {
-                const float value =
-                    contribution(widen(activation[n].element[i]), widen(gradient[n].element[i]));
+                const float factor = widen(activation[n].element[i]);
+                const float value = contribution(factor, widen(gradient[n].element[i]));
                 if (is_first) running[i] = start<A>(token);
                 take<A>(running[i], value, token);
                 if (magnitude_bits(value) >= non_finite_bits && i < valid) {
-                    const auto index = static_cast<unsigned long long>(
-                        (item * batch.n_tokens + token) * batch.n_neurons + first + i);
+                    const auto index = static_cast<unsigned long long>(token * batch.n_neurons + first + i);
                     first_wrong = index < first_wrong ? index : first_wrong;
-                    ++n_wrong;
+                    n_wrong += magnitude_bits(factor) >= non_finite_bits ? (1ull << 32) + 1 : 1;
                 }
             }
         }
     }
     if (n_wrong) {  // whole numbers: the result does not depend on the order of the threads
-        atomicAdd(&status[0], n_wrong);
-        atomicMin(&status[1], first_wrong);
+        const Status of_item = status + item * status_words;
+        atomicAdd(&of_item[0], n_wrong & 0xffffffffull);
+        atomicMin(&of_item[1], first_wrong);
+        atomicAdd(&of_item[2], n_wrong >> 32);
     }
 
     __shared__ float best[n_warps<A>][tile];
@@ -107,11 +108,6 @@ __global__ void __launch_bounds__(n_lanes* n_warps<A>, 512 / (n_lanes * n_warps<
     }
 }
 
-__global__ void clear_status(Status status) {
-    status[0] = 0;
-    status[1] = ~0ull;
-}
-
 template <typename Element, Aggregator A>
 void launch(const ScoreBatch& batch, Status status, cudaStream_t stream) {
     constexpr int tile = n_lanes * per_lane<Element>;
@@ -143,14 +139,12 @@ bool device_available() noexcept {
 }
 
 void score_items(const ScoreBatch& batch, Status status, Stream handle) {
+    if (batch.n_items == 0 || batch.n_neurons == 0) return;
     const auto stream = static_cast<cudaStream_t>(handle);
-    CULNIG_LAUNCH(clear_status, 1, 1, stream, status);
-    if (batch.n_items > 0 && batch.n_neurons > 0) {
-        switch (batch.dtype) {
-            case Dtype::float32: launch_for<Float32>(batch, status, stream); break;
-            case Dtype::float16: launch_for<Float16>(batch, status, stream); break;
-            case Dtype::bfloat16: launch_for<BFloat16>(batch, status, stream); break;
-        }
+    switch (batch.dtype) {
+        case Dtype::float32: launch_for<Float32>(batch, status, stream); break;
+        case Dtype::float16: launch_for<Float16>(batch, status, stream); break;
+        case Dtype::bfloat16: launch_for<BFloat16>(batch, status, stream); break;
     }
     check(cudaGetLastError(), "item scores");
 }

@@ -12,15 +12,19 @@ using Stream = void*;
 
 bool device_available() noexcept;
 
-/// Two words on the device: the number of non-finite contributions, and the index of the first as
-/// (item * n_tokens + token) * n_neurons + neuron.
+/// Words on the device, `status_words` for each item, that the caller has set to 0, ~0 and 0. Only non-finite
+/// contributions change them:
+///   0  non-finite contributions at real tokens, added to
+///   1  index of the first as token * n_neurons + neuron, lowered to
+///   2  how many of them have an activation that is not finite, added to
 using Status = unsigned long long*;
+constexpr int status_words = 3;
 
-/// Writes batch.item_scores (required here), batch.peak_tokens and the status.
+/// Writes batch.item_scores (required here) and batch.peak_tokens, and updates the status.
 void score_items(const ScoreBatch& batch, Status status, Stream stream);
 
-/// Adds batch.item_scores to the sums, unless the status counts non-finite contributions.
-void add_scores(const ScoreBatch& batch, const unsigned long long* status, Stream stream);
+/// Adds batch.item_scores to the sums.
+void add_scores(const ScoreBatch& batch, Stream stream);
 
 /// Writes the batch's tables.
 void token_sums(const TokenSumsBatch& batch, Stream stream);

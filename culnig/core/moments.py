@@ -64,6 +64,11 @@ class CultureMoments:
         self.positive_count += other.positive_count
 
     @property
+    def n_bytes(self) -> int:
+        """Memory of the tables."""
+        return self.sum.nbytes + self.sum_of_squares.nbytes + self.positive_count.nbytes
+
+    @property
     def culture_scores(self) -> NDArray[np.float64]:
         """S(n, c) = Σ w over the items of c / number of items of the benchmark, shape (culture, neuron)."""
         return self.sum / max(1, int(self.n_items.sum()))

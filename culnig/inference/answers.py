@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from culnig.core.outcomes import Outcomes, alignment
 from culnig.errors import BindingError
@@ -18,10 +21,22 @@ from culnig.inference.batches import AnswerBatch, Batch, ModelInputs
 from culnig.inference.fitting import Fallback
 from culnig.inference.products import fast_products
 from culnig.inference.readout import can_read_out, read_out, takes_logits
+from culnig.kernels.transfers import to_device
 from culnig.models.base import BoundModel
 
 if TYPE_CHECKING:
     import torch
+
+
+class ReadAnswers(NamedTuple):
+    """Answers of a batch on the host."""
+
+    predicted: NDArray[np.int64]
+    """The most probable token, (item,)."""
+    p_gold: NDArray[np.float64]
+    """(item,)"""
+    options: NDArray[np.float64]
+    """Probability of each label, (item, most labels); an item of fewer labels ends with other numbers."""
 
 
 class AnswerReader:
@@ -71,7 +86,7 @@ class AnswerReader:
                 "answers cannot be read"
             )
         self._head_ran = True
-        rows, last = (index.to(hidden.device) for index in (self._inputs.rows, self._inputs.last))
+        rows, last = (to_device(index, hidden.device) for index in (self._inputs.rows, self._inputs.last))
         hidden = hidden[rows, last].unsqueeze(1)
         if self._reads_out and hidden.requires_grad and hidden.device == head.weight.device:
             self._hidden = hidden
@@ -94,14 +109,17 @@ class AnswerReader:
         device = self._bound.input_device
         options: dict[str, torch.Tensor] = {}
         if inputs.positions is not None:
-            options["position_ids"] = inputs.positions.to(device)
+            options["position_ids"] = to_device(inputs.positions, device)
         if inputs.visible is not None:
             dtype = self._model.dtype
             mask = torch.zeros(inputs.visible.shape, dtype=dtype)
-            options["attention_mask"] = mask.masked_fill_(~inputs.visible, torch.finfo(dtype).min).to(device)
+            mask.masked_fill_(~inputs.visible, torch.finfo(dtype).min)
+            options["attention_mask"] = to_device(mask, device)
         try:
             with grouped_heads(device):
-                output = self._model(input_ids=inputs.token_ids.to(device), use_cache=False, **options)
+                output = self._model(
+                    input_ids=to_device(inputs.token_ids, device), use_cache=False, **options
+                )
         finally:  # other uses of the model, such as generation, see the whole head
             self._inputs = self._hidden = None
         logits = self._last_logits(output.logits, inputs)
@@ -112,26 +130,41 @@ class AnswerReader:
         if self._head_ran and logits.shape[:2] == (len(inputs.rows), 1):
             return logits[:, -1]
         if not self._head_ran and logits.shape[:2] == inputs.token_ids.shape:  # it used the head's weight
-            return logits[inputs.rows.to(logits.device), inputs.last.to(logits.device)]
+            return logits[to_device(inputs.rows, logits.device), to_device(inputs.last, logits.device)]
         raise BindingError(
             f"{type(self._model).__name__} returns logits of shape {tuple(logits.shape)} for tokens of shape "
             f"{tuple(inputs.token_ids.shape)}, expected (item, token, vocabulary); its answers cannot be read"
         )
 
-    def record(self, batch: AnswerBatch, probabilities: torch.Tensor, outcomes: Outcomes) -> None:
-        """Write the model's answers into `outcomes`; `probabilities` is (item, vocabulary)."""
-        predicted = probabilities.argmax(-1).tolist()
+    def read(self, batch: AnswerBatch, probabilities: torch.Tensor) -> ReadAnswers:
+        """The answers on the host, in one copy; `probabilities` is (item, vocabulary)."""
+        import torch
+
+        most = max(len(encoded.option_ids) for encoded in batch.items)
+        ids = np.array(
+            [
+                (item.gold_id, *item.option_ids, *(item.gold_id,) * (most - len(item.option_ids)))
+                for item in batch.items
+            ]
+        )
         values = probabilities.detach()
+        chosen = values.gather(1, to_device(ids, values.device))
+        predicted = values.argmax(-1, keepdim=True).to(values.dtype)  # exact: float32 counts to 16 million
+        copied = torch.cat([predicted, chosen], 1).cpu().double().numpy()
+        return ReadAnswers(copied[:, 0].astype(np.int64), copied[:, 1], copied[:, 2:])
+
+    def record(self, batch: AnswerBatch, answers: ReadAnswers, outcomes: Outcomes) -> None:
+        """Write the answers of a batch into `outcomes`."""
         for row, (number, encoded) in enumerate(zip(batch.numbers, batch.items, strict=True)):
-            ids = list(encoded.option_ids)
-            outcomes.predicted[number] = self._token_text(predicted[row])
-            outcomes.correct[number] = predicted[row] == encoded.gold_id
-            outcomes.p_gold[number] = float(values[row, encoded.gold_id])
+            ids, predicted = list(encoded.option_ids), int(answers.predicted[row])
+            outcomes.predicted[number] = self._token_text(predicted)
+            outcomes.correct[number] = predicted == encoded.gold_id
+            outcomes.p_gold[number] = answers.p_gold[row]
             outcomes.n_tokens[number] = len(encoded.token_ids)
-            outcomes.option_probabilities[number, : len(ids)] = values[row, ids].double().cpu().numpy()
+            outcomes.option_probabilities[number, : len(ids)] = answers.options[row, : len(ids)]
             item = encoded.item
             if item.ordinal:
-                label = item.options[ids.index(predicted[row])] if predicted[row] in ids else None
+                label = item.options[ids.index(predicted)] if predicted in ids else None
                 outcomes.alignment[number] = alignment(item.options, item.answer, label)
 
     def _token_text(self, token_id: int) -> str:
@@ -142,7 +175,7 @@ class AnswerReader:
         import torch
 
         with torch.inference_mode():
-            self.record(batch, self.logits(batch).softmax(-1), outcomes)
+            self.record(batch, self.read(batch, self.logits(batch).softmax(-1)), outcomes)
 
     def answer_all(self, batches: Iterable[Batch], outcomes: Outcomes) -> None:
         """Answer batches, in halves where memory runs out; EnvironmentProblem if one item does not fit."""
@@ -165,7 +198,5 @@ def frozen(model: torch.nn.Module) -> Iterator[None]:
 
 def gold_probabilities(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
     """P(gold) of each item, shape (item,), still attached to the graph."""
-    import torch
-
-    gold = torch.tensor([encoded.gold_id for encoded in batch.items], device=probabilities.device)
+    gold = to_device(np.array([encoded.gold_id for encoded in batch.items]), probabilities.device)
     return probabilities.gather(1, gold[:, None]).squeeze(1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from culnig.errors import InputError
-from culnig.kernels.arguments import DTYPES, MOST_TOKENS, ScoreBatch, ScoreTables, Values
+from culnig.kernels.arguments import DTYPES, MOST_TOKENS, ScoreBatch, ScoreTables, Values, real_tokens
 from culnig.kernels.routing import Routing
 
 
@@ -36,11 +38,57 @@ class BackendFallbackWarning(UserWarning):
 
 
 class Backend(Protocol):
-    """The kernels that scoring calls, on one kind of device."""
+    """The kernels that scoring calls, on one kind of device.
+
+    Scoring a batch is `score_items` for each module, one look at the status, and one `addition` for all
+    neurons. `cuda` waits for the device in none of them, and its tables are on the device.
+    """
 
     @property
     def name(self) -> str:
         """`cpu`, `cuda` or `torch`."""
+
+    def tables_device(self, device: torch.device) -> torch.device:
+        """Where the tables of cultures must be for item scores on `device`."""
+
+    def score_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """Write the item scores, and the peak tokens if asked, of tensors (item, token, neuron).
+
+        All are tensors on the device of `activation`, strided views included. `token_mask` is bool
+        (item, token). `status` is a row of `empty_status`, (item, STATUS_WORDS): only products that are not
+        finite change it, and the scores of their items are then undefined. InputError names a refused
+        argument.
+        """
+
+    def routed_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        routing: Routing,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """`score_items` of experts: tensors (row, neuron of one expert), whose tokens `routing` tells.
+
+        Tables are (item, expert · neuron). Contributions at tokens that an expert did not see are zero.
+        """
+
+    def addition(
+        self, item_scores: torch.Tensor, batch: ScoreBatch, tables: ScoreTables
+    ) -> Callable[[], None]:
+        """`culnig.kernels.add_scores` of item scores on the device, as a call that needs no more memory.
+
+        The tables of cultures are tensors on `tables_device`, or arrays where that is the host.
+        """
 
     def score_reduce(
         self,
@@ -52,25 +100,17 @@ class Backend(Protocol):
     ) -> None:
         """`culnig.kernels.score_reduce` on tensors (item, token, neuron), strided views included.
 
-        Tables are numpy arrays or CPU tensors. The `cuda` backend also takes tables on its device; the tables
-        of cultures must then all be there. Raises what culnig.kernels.score_reduce raises.
+        Waits for the device. Tables are numpy arrays or CPU tensors. The `cuda` backend also takes tables on
+        its device; the tables of cultures must then all be there. Raises what culnig.kernels.score_reduce
+        raises.
         """
-
-    def routed_scores(
-        self,
-        activation: torch.Tensor,
-        gradient: torch.Tensor,
-        routing: Routing,
-        tables: ScoreTables,
-        aggregator: str = "max",
-    ) -> None:
-        """`culnig.kernels.routed_scores` on tensors (row, neuron); raises what it raises."""
 
     def token_sums(self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: Values) -> TokenSums:
         """Sums over the real tokens of tensors (item, token, neuron), from one read of both.
 
         Elements are added in float64, in token order, and rounded to float32 at the end; an item without real
-        tokens has zeros. Unlike `score_reduce` it does not look for NaN. InputError names a refused argument.
+        tokens has zeros. Unlike `score_items` it does not look for NaN. A `token_mask` on the device is read
+        there. InputError names a refused argument.
         """
 
 
@@ -89,6 +129,18 @@ def dtype_index(activation: torch.Tensor, gradient: torch.Tensor) -> int:
             f"{gradient.dtype} of shape {tuple(gradient.shape)}; they must agree"
         )
     return DTYPES.index(str(activation.dtype).removeprefix("torch."))
+
+
+def mask_on(device: torch.device, token_mask: Values | None, shape: tuple[int, int]) -> torch.Tensor:
+    """The mask (item, token) of real tokens as bool on the device; one that is there is not copied."""
+    if not isinstance(token_mask, torch.Tensor) or token_mask.device != device:
+        return torch.tensor(real_tokens(token_mask, shape).view(np.bool_), device=device)
+    if token_mask.dtype != torch.bool or tuple(token_mask.shape) != shape:
+        raise InputError(
+            f"token_mask is {str(token_mask.dtype).removeprefix('torch.')} of shape "
+            f"{tuple(token_mask.shape)}; bool of shape {shape} is allowed"
+        )
+    return token_mask.contiguous()
 
 
 def contiguous_rows(tensor: torch.Tensor) -> torch.Tensor:

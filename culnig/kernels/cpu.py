@@ -7,9 +7,10 @@ only an array whose rows are not contiguous is copied. Importing this does not i
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -254,6 +255,54 @@ class CpuBackend:
 
     name = "cpu"
 
+    def tables_device(self, device: torch.device) -> torch.device:
+        """See `Backend.tables_device`."""
+        return device
+
+    def score_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.score_items`."""
+        try:
+            self.score_reduce(activation, gradient, ScoreBatch(token_mask), tables, aggregator)
+        except NonFiniteError:
+            from culnig.kernels.status import note_non_finite
+
+            note_non_finite(activation, gradient, token_mask, status)
+
+    def routed_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        routing: Routing,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.routed_items`."""
+        from culnig.kernels.base import dtype_index, token_view
+
+        dtype = checked.DTYPES[dtype_index(activation[None], gradient[None])]
+        pair = token_view(activation), token_view(gradient)
+        try:
+            routed_scores(*pair, routing, tables, aggregator, dtype=dtype)
+        except NonFiniteError:
+            from culnig.kernels.torch import TorchBackend
+
+            TorchBackend().routed_items(activation, gradient, routing, tables, status, aggregator)
+
+    def addition(
+        self, item_scores: torch.Tensor, batch: ScoreBatch, tables: ScoreTables
+    ) -> Callable[[], None]:
+        """See `Backend.addition`."""
+        return functools.partial(add_scores, item_scores.numpy(), batch, tables)
+
     def score_reduce(
         self,
         activation: torch.Tensor,
@@ -267,20 +316,6 @@ class CpuBackend:
 
         dtype = checked.DTYPES[dtype_index(activation, gradient)]
         score_reduce(token_view(activation), token_view(gradient), batch, tables, aggregator, dtype=dtype)
-
-    def routed_scores(
-        self,
-        activation: torch.Tensor,
-        gradient: torch.Tensor,
-        routing: Routing,
-        tables: ScoreTables,
-        aggregator: str = "max",
-    ) -> None:
-        """See `Backend.routed_scores`."""
-        from culnig.kernels.base import dtype_index, token_view
-
-        dtype = checked.DTYPES[dtype_index(activation[None], gradient[None])]
-        routed_scores(token_view(activation), token_view(gradient), routing, tables, aggregator, dtype=dtype)
 
     def token_sums(
         self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: checked.Values

@@ -1,19 +1,17 @@
 """The `cuda` backend: compiled kernels on device pointers and the tensors' current stream.
 
-All device memory comes from torch's allocator. The tables of cultures may be on the host: then item scores
-are copied back and the compiled CPU code adds them. Or all of them are on the device: then only two numbers
-come back, which tell whether every product was finite. Scoring passes host tables so far; the device tables
-are here so that it can do without the copies.
+All device memory comes from torch's allocator. `score_items`, `addition` and `token_sums` only enqueue
+work. `score_reduce` does a whole batch at once and waits for it. Its tables of cultures may be on the host:
+then item scores are copied back and the compiled CPU code adds them.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
 
+import numpy as np
 import torch
 
 from culnig.errors import InputError, NonFiniteError
@@ -26,10 +24,16 @@ from culnig.kernels.arguments import (
     ScoreTables,
     Values,
     one_of,
-    real_tokens,
     score_batch,
 )
-from culnig.kernels.base import TokenSums, contiguous_rows, dtype_index
+from culnig.kernels.base import (
+    TokenSums,
+    contiguous_rows,
+    dtype_index,
+    mask_on,
+)
+from culnig.kernels.status import empty_status, first_non_finite
+from culnig.kernels.transfers import to_device
 
 
 class CudaBackend:
@@ -41,6 +45,55 @@ class CudaBackend:
         """`compiled` is culnig._cuda."""
         self._compiled = compiled
 
+    def tables_device(self, device: torch.device) -> torch.device:
+        """See `Backend.tables_device`."""
+        return device
+
+    def score_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.score_items`."""
+        dtype, aggregator_index = (
+            dtype_index(activation, gradient),
+            one_of("aggregator", aggregator, AGGREGATORS),
+        )
+        with self._on(activation.device) as stream:
+            self._compiled.score_items(
+                contiguous_rows(activation),
+                contiguous_rows(gradient),
+                dtype,
+                aggregator_index,
+                ScoreBatch(token_mask),
+                tables,
+                status,
+                stream,
+            )
+
+    def addition(
+        self, item_scores: torch.Tensor, batch: ScoreBatch, tables: ScoreTables
+    ) -> Callable[[], None]:
+        """See `Backend.addition`."""
+        device = item_scores.device
+        n_items, n_neurons = item_scores.shape
+        sums = _device_tables(tables, device, n_neurons)
+        if not sums:
+            raise InputError(f"sums are not on {device}, where the item scores are")
+        checked = score_batch(batch, n_items, None, len(sums["sums"]))
+        fields = (checked.weight, checked.culture_index, checked.clamp_at_zero)
+        device_batch = ScoreBatch(None, *(to_device(np.asarray(field), device) for field in fields))
+
+        def add() -> None:
+            with self._on(device) as stream:
+                self._compiled.add_scores(device_batch, ScoreTables(**sums, item_scores=item_scores), stream)
+
+        return add
+
     def score_reduce(
         self,
         activation: torch.Tensor,
@@ -50,28 +103,23 @@ class CudaBackend:
         aggregator: str = "max",
     ) -> None:
         """See `Backend.score_reduce`."""
-        dtype, device = dtype_index(activation, gradient), activation.device
-        aggregator_index = one_of("aggregator", aggregator, AGGREGATORS)
+        dtype_index(activation, gradient)
+        device = activation.device
         n_items, n_tokens, n_neurons = activation.shape
         scores = torch.empty((n_items, n_neurons), dtype=torch.float32, device=device)
         peaks = None if tables.peak_tokens is None else torch.empty_like(scores, dtype=torch.int32)
         sums = _device_tables(tables, device, n_neurons)
-        n_cultures = len(sums["sums"]) if sums else None
-        checked = score_batch(batch, n_items, n_tokens, n_cultures)
-        status = torch.empty(2, dtype=torch.int64, device=device)
-        with self._on(device) as stream:
-            self._compiled.score_reduce(
-                contiguous_rows(activation),
-                contiguous_rows(gradient),
-                dtype,
-                aggregator_index,
-                _on_device(checked, device),
-                ScoreTables(**sums, item_scores=scores, peak_tokens=peaks),
-                status,
-                stream,
-            )
-            _raise_if_not_finite(status, n_tokens, n_neurons)
-        if tables.sums is not None and not sums:
+        score_batch(batch, n_items, None, len(sums["sums"]) if sums else None)
+        mask = mask_on(device, batch.token_mask, (n_items, n_tokens))
+        (status,) = empty_status(1, n_items, device)
+        written = ScoreTables(item_scores=scores, peak_tokens=peaks)
+        self.score_items(activation, gradient, mask, written, status, aggregator)
+        wrong = first_non_finite(status.cpu().numpy(), n_neurons)
+        if wrong is not None:
+            raise NonFiniteError(*wrong)
+        if sums:
+            self.addition(scores, batch, ScoreTables(**sums))()
+        elif tables.sums is not None:
             cpu.add_scores(scores.cpu().numpy(), batch, tables)
         _write("item_scores", tables, scores)
         _write("peak_tokens", tables, peaks)
@@ -79,8 +127,7 @@ class CudaBackend:
     def token_sums(self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: Values) -> TokenSums:
         """See `Backend.token_sums`."""
         dtype, device = dtype_index(activation, gradient), activation.device
-        n_items, n_tokens, _ = activation.shape
-        mask = torch.tensor(real_tokens(token_mask, (n_items, n_tokens)), device=device)
+        mask = mask_on(device, token_mask, (activation.shape[0], activation.shape[1]))
         sums = TokenSums.empty_for(activation)
         with self._on(device) as stream:
             self._compiled.token_sums(
@@ -143,23 +190,6 @@ def _overlap(table: torch.Tensor, other: torch.Tensor) -> bool:
     return (
         ahead < table.shape[1] * table.element_size() or row - ahead < other.shape[1] * other.element_size()
     )
-
-
-def _on_device(batch: ScoreBatch, device: torch.device) -> ScoreBatch:
-    """A checked batch copied to the device."""
-    values: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    for name, value in values.items():
-        if value is not None and value is not False:
-            values[name] = torch.tensor(value, device=device)  # a copy: the array may be read-only
-    return ScoreBatch(**values)
-
-
-def _raise_if_not_finite(status: torch.Tensor, n_tokens: int, n_neurons: int) -> None:
-    count, index = status.tolist()
-    if count:
-        token_index, neuron = divmod(index, n_neurons)
-        item, token = divmod(token_index, n_tokens)
-        raise NonFiniteError(count, item, token, neuron)
 
 
 def _write(name: str, tables: ScoreTables, values: torch.Tensor | None) -> None:

@@ -1,15 +1,17 @@
 """The `torch` backend: the same arithmetic in eager operations, for devices without a compiled kernel.
 
 It works through the neurons in chunks, so that its float32 products stay small beside the tensors. Item
-scores are made on the device and added to the sums on the host, by the compiled code that every backend
-shares.
+scores are made on the device and added to the sums on the host, all modules of a batch at once, by the
+compiled code of the CPU.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from culnig.errors import NonFiniteError
 from culnig.kernels import cpu
@@ -18,22 +20,87 @@ from culnig.kernels.arguments import (
     ScoreBatch,
     ScoreTables,
     Values,
-    host_array,
     one_of,
-    real_tokens,
     score_tables,
 )
-from culnig.kernels.base import TokenSums, dtype_index
-from culnig.kernels.routing import RoutedRows, Routing, routed_rows
-
-CHUNK_PRODUCTS = 1 << 22
-"""Products (item × token × neuron) in memory at once."""
+from culnig.kernels.base import TokenSums, dtype_index, mask_on
+from culnig.kernels.routing import Routing
+from culnig.kernels.status import chunks, empty_status, first_non_finite, note_products
 
 
 class TorchBackend:
     """Eager torch operations on tensors of any device."""
 
     name = "torch"
+
+    def tables_device(self, device: torch.device) -> torch.device:
+        """See `Backend.tables_device`."""
+        return torch.device("cpu")
+
+    def score_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        token_mask: torch.Tensor,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.score_items`."""
+        dtype_index(activation, gradient)
+        one_of("aggregator", aggregator, AGGREGATORS)
+        activation, gradient = activation.detach(), gradient.detach()
+        if tables.item_scores is not None:
+            tables.item_scores[...] = 0
+        if tables.peak_tokens is not None:
+            tables.peak_tokens[...] = -1
+        for start, columns in chunks(activation):
+            products = activation[..., columns].float() * gradient[..., columns].float()
+            note_products(products, activation[..., columns], token_mask, status, start, activation.shape[2])
+            scores, peaks = _reduce(products, token_mask, aggregator)
+            if tables.item_scores is not None:
+                tables.item_scores[:, columns] = scores
+            if tables.peak_tokens is not None:
+                tables.peak_tokens[:, columns] = peaks
+
+    def routed_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        routing: Routing,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.routed_items`. One expert at a time, with zeros filled in."""
+        dtype_index(activation[None], gradient[None])
+        one_of("aggregator", aggregator, AGGREGATORS)
+        mask = torch.as_tensor(routing.token_mask, device=activation.device)
+        starts, tokens = (torch.as_tensor(each) for each in (routing.starts, routing.tokens))
+        (n_items, n_tokens), width = mask.shape, activation.shape[1]
+        n_experts = (len(starts) - 1) // n_items
+        for expert in range(n_experts):
+            begins = starts[expert * n_items : (expert + 1) * n_items + 1].tolist()
+            rows, columns = slice(begins[0], begins[-1]), slice(expert * width, (expert + 1) * width)
+            item = torch.arange(n_items).repeat_interleave(torch.tensor(begins).diff()).to(tokens.device)
+            at = item, tokens[rows].long()
+            # one token more than there are takes the rows of padding, which have token -1
+            dense = activation.new_zeros((2, n_items, n_tokens + 1, width))
+            dense[0][at], dense[1][at] = activation.detach()[rows], gradient.detach()[rows]
+            values, gradients = dense[:, :, :n_tokens]
+            products = values.float() * gradients.float()
+            note_products(products, values, mask, status, columns.start, n_experts * width)
+            for table, own in zip(
+                (tables.item_scores, tables.peak_tokens), _reduce(products, mask, aggregator), strict=True
+            ):
+                if table is not None:
+                    torch.as_tensor(table)[:, columns] = own
+
+    def addition(
+        self, item_scores: torch.Tensor, batch: ScoreBatch, tables: ScoreTables
+    ) -> Callable[[], None]:
+        """See `Backend.addition`."""
+        return functools.partial(cpu.add_scores, item_scores.cpu().numpy(), batch, tables)
 
     def score_reduce(
         self,
@@ -45,104 +112,34 @@ class TorchBackend:
     ) -> None:
         """See `Backend.score_reduce`."""
         dtype_index(activation, gradient)
-        one_of("aggregator", aggregator, AGGREGATORS)
-        mask = _mask(batch.token_mask, activation)
-        tables = score_tables(tables, activation.shape[0], activation.shape[2])
-        scores, peaks = _item_scores(activation.detach(), gradient.detach(), mask, aggregator)
+        n_items, _, n_neurons = activation.shape
+        mask = mask_on(activation.device, batch.token_mask, (n_items, activation.shape[1]))
+        tables = score_tables(tables, n_items, n_neurons)
+        scores = activation.new_empty((n_items, n_neurons), dtype=torch.float32)
+        peaks = torch.empty_like(scores, dtype=torch.int32)
+        (status,) = empty_status(1, n_items, activation.device)
+        self.score_items(
+            activation, gradient, mask, ScoreTables(None, None, None, scores, peaks), status, aggregator
+        )
+        wrong = first_non_finite(status.cpu().numpy(), n_neurons)
+        if wrong is not None:
+            raise NonFiniteError(*wrong)
         if tables.sums is not None:
-            cpu.add_scores(scores, batch, tables)
+            self.addition(scores, batch, tables)()
         for table, values in ((tables.item_scores, scores), (tables.peak_tokens, peaks)):
             if table is not None:
-                np.copyto(np.asarray(table), values)
-
-    def routed_scores(
-        self,
-        activation: torch.Tensor,
-        gradient: torch.Tensor,
-        routing: Routing,
-        tables: ScoreTables,
-        aggregator: str = "max",
-    ) -> None:
-        """See `Backend.routed_scores`. One expert at a time, with zeros filled in."""
-        dtype_index(activation[None], gradient[None])
-        one_of("aggregator", aggregator, AGGREGATORS)
-        rows, mask = routed_rows(routing, len(activation)), host_array(routing.token_mask)
-        n_experts, width = len(rows.unrouted), activation.shape[1]
-        tables = score_tables(tables, len(mask), n_experts * width)
-        wrong: list[tuple[int, int, int, int]] = []
-        for expert in range(n_experts):
-            pair = _filled((activation.detach(), gradient.detach()), rows, mask.shape, expert)
-            try:
-                scored = _item_scores(*pair, torch.tensor(mask, device=activation.device), aggregator)
-            except NonFiniteError as error:
-                wrong.append((error.count, error.item, error.token, error.neuron + expert * width))
-                continue
-            for table, values in zip((tables.item_scores, tables.peak_tokens), scored, strict=True):
-                if table is not None:
-                    np.asarray(table)[:, expert * width : (expert + 1) * width] = values
-        if wrong:
-            raise NonFiniteError(sum(count for count, *_ in wrong), *min(first for _, *first in wrong))
+                np.copyto(np.asarray(table), values.cpu().numpy())
 
     def token_sums(self, activation: torch.Tensor, gradient: torch.Tensor, token_mask: Values) -> TokenSums:
         """See `Backend.token_sums`."""
         dtype_index(activation, gradient)
-        mask = _mask(token_mask, activation)
+        mask = mask_on(activation.device, token_mask, (activation.shape[0], activation.shape[1]))
         activation, gradient, device = activation.detach(), gradient.detach(), activation.device
         return TokenSums(
             _token_sum(activation.abs(), mask).float().to(device),
             ((activation > 0) & mask[..., None]).sum(1, dtype=torch.int32),
             _token_sum(gradient, mask, squared=True).sqrt().float().to(device),
         )
-
-
-def _filled(
-    pair: tuple[torch.Tensor, torch.Tensor], rows: RoutedRows, shape: tuple[int, ...], expert: int
-) -> list[torch.Tensor]:
-    """An expert's rows as tensors (item, token, neuron), with zeros at the tokens that it did not see."""
-    starts = rows.starts[expert * shape[0] : (expert + 1) * shape[0] + 1]
-    index = np.arange(starts[0], starts[-1])
-    index = index[rows.tokens[index] >= 0]
-    item = np.searchsorted(starts, index, side="right") - 1
-    filled = []
-    for tensor in pair:
-        dense = tensor.new_zeros((*shape, tensor.shape[1]))
-        dense[torch.from_numpy(item), torch.from_numpy(rows.tokens[index]).long()] = tensor[
-            torch.from_numpy(index)
-        ]
-        filled.append(dense)
-    return filled
-
-
-def _mask(token_mask: Values | None, activation: torch.Tensor) -> torch.Tensor:
-    n_items, n_tokens, _ = activation.shape
-    bits = real_tokens(token_mask, (n_items, n_tokens))
-    return torch.tensor(bits.view(np.bool_), device=activation.device)
-
-
-def _item_scores(
-    activation: torch.Tensor, gradient: torch.Tensor, mask: torch.Tensor, aggregator: str
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Scores and peak tokens (item, neuron) on the host; raises NonFiniteError."""
-    n_items, n_tokens, n_neurons = activation.shape
-    scores = np.zeros((n_items, n_neurons), dtype=np.float32)
-    peaks = np.full((n_items, n_neurons), -1, dtype=np.int32)
-    if scores.size == 0 or n_tokens == 0:
-        return scores, peaks
-    step = max(1, CHUNK_PRODUCTS // (n_items * n_tokens))
-    wrong: list[torch.Tensor] = []
-    for start in range(0, n_neurons, step):
-        columns = slice(start, start + step)
-        products = activation[..., columns].float() * gradient[..., columns].float()
-        indices = (~products.isfinite() & mask[..., None]).nonzero()
-        indices[:, 2] += start
-        wrong.append(indices.cpu())
-        score, peak = _reduce(products, mask, aggregator)
-        scores[:, columns] = score.cpu().numpy()
-        peaks[:, columns] = peak.cpu().numpy()
-    non_finite = torch.cat(wrong).tolist()
-    if non_finite:
-        raise NonFiniteError(len(non_finite), *min(non_finite))
-    return scores, peaks
 
 
 def _reduce(products: torch.Tensor, mask: torch.Tensor, aggregator: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,9 +1,8 @@
 """From captured pairs to culture sums.
 
-A batch is run again in halves when memory runs out in the middle of its backward pass. By then some segments
-have their scores in the sums and others do not; each adds all items of a batch or none. The accumulator
-remembers which segments have which items, and adds only the others the second time. Nothing is copied or
-subtracted. The same serves a pass whose gradients overflow: it is repeated with a smaller target.
+The pairs of a backward pass arrive module by module, and each only enqueues work on its device
+(`culnig.scoring.device_scores`). Nothing is added before the batch is complete, so a batch that is run again
+leaves nothing behind: in halves, where memory ran out, or with a smaller target, where gradients overflowed.
 
 Targets are multiplied by powers of two (`culnig.scoring.scaling`). They are taken out again here: of the sums
 through the weight, of everything else in float32.
@@ -12,54 +11,63 @@ through the weight, of everything else in float32.
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig import kernels
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Segment
 from culnig.errors import NonFiniteError, PluginError
 from culnig.inference.batches import Batch
-from culnig.kernels import ScoreBatch, ScoreTables
-from culnig.kernels.base import Backend
-from culnig.kernels.choice import choose_backend
+from culnig.kernels import ScoreBatch
 from culnig.scorers.base import Pair, Scorer, Target
-from culnig.scoring.scaling import Exponents, overflowed, undone
+from culnig.scoring.device_scores import MOMENTS, DeviceScores, joined
+from culnig.scoring.scaling import Scale, overflowed
 
 if TYPE_CHECKING:
     import torch
 
-ItemTables = tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]
-"""Tables (item, neuron) for scores before the weight P(gold), and for peak tokens."""
+
+class ItemValues(NamedTuple):
+    """Values (item, neuron) of a batch. A call waits for the device, in any thread, and is made once."""
+
+    scores: Callable[[], NDArray[np.float32]]
+    """Scores before the weight P(gold)."""
+    peaks: Callable[[], NDArray[np.int32]]
+    """Peak tokens; only for stores that keep them."""
 
 
-class ItemStore(ABC):
-    """Where a segment's values of single items go, beside the sums. A batch may be half of a larger one."""
+class ItemStore:
+    """Where values of single items go, beside the sums. A batch may be half of a larger one.
 
-    @abstractmethod
-    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
-        """The tables that the kernel fills."""
+    A store keeps nothing that it does not ask for.
+    """
 
-    def keep(  # noqa: B027 - most stores keep no tensors
+    keeps_scores = False
+    keeps_peaks = False
+
+    def keep_scores(self, batch: Batch, values: ItemValues) -> None:
+        """Take the scores of a batch that is complete; called where `keeps_scores`."""
+
+    def keep(
         self,
         segment: Segment,
         batch: Batch,
         activation: torch.Tensor,
         gradient: torch.Tensor,
-        exponents: Exponents,
+        scale: Scale,
     ) -> None:
         """Take the pair (item, token, neuron), before it is scored; the gradient is still scaled.
 
-        Nothing is kept unless a store does.
+        A batch that is repeated is kept again.
         """
 
 
 class Accumulator:
-    """Feeds captured pairs to the kernel; the items of a batch are counted when the batch is complete."""
+    """Scores captured pairs, and adds the scores of each complete batch to the sums."""
 
     def __init__(
         self,
@@ -72,182 +80,231 @@ class Accumulator:
     ) -> None:
         """`scorers` are those beside gradient × activation, each with its own sums."""
         self._keeper = keeper
-        self._scorers = scorers
-        self._moments = moments
+        self._scorers = [scorer for scorer, _ in scorers]
+        self._moments = [moments, *(own for _, own in scorers)]
         self._aggregator = aggregator
         self._clamp_at_zero = clamp_at_zero
-        self._backends: dict[torch.device, Backend] = {}
-        self._added: dict[int, set[int]] = {}
-        """By item of an unfinished batch: segments, by their start, whose sums hold the item."""
+
+    def place(
+        self,
+        devices: Mapping[Segment, torch.device],
+        indices: Mapping[Segment, NDArray[np.int64]] | None = None,
+    ) -> None:
+        """Set the device of each segment's activations, before the first batch.
+
+        `indices` are those of the neurons in their module, for segments that hold only some of a module.
+        """
+        self._indices = indices or {}
+        by_device: dict[torch.device, list[Segment]] = {}
+        for segment, device in devices.items():
+            by_device.setdefault(device, []).append(segment)
+        keeps_peaks = self._keeper is not None and self._keeper.keeps_peaks
+        self._devices = [
+            DeviceScores(device, segments, self._moments, keeps_peaks=keeps_peaks)
+            for device, segments in by_device.items()
+        ]
+        self._home = {
+            segment: own
+            for own, segments in zip(self._devices, by_device.values(), strict=True)
+            for segment in segments
+        }
 
     def begin(self, batch: Batch, *, may_overflow: bool = False) -> None:
-        """Set the batch that the pairs of the coming backward pass belong to.
+        """Set the batch that the pairs of the coming backward passes belong to.
 
         With `may_overflow`, gradients that are not finite are no error: `overflowed` tells which items have
-        them, and nothing more of the batch is added.
+        them.
         """
         self._batch = batch
         self._may_overflow = may_overflow
-        self._overflowed: list[torch.Tensor] = []
-        added = set(self._added.get(batch.numbers[0], ()))  # one set for all items of the batch
-        self._added.update((number, added) for number in batch.numbers)
-        self._collecting: tuple[Target, Exponents, float] | None = None
+        self._arrived: dict[Segment, None] = {}
+        self._collecting: tuple[Target, Scale, float] | None = None
         self._gradients: dict[Target, dict[int, torch.Tensor]] = {}
+        self._collected_overflow: dict[torch.device, torch.Tensor] = {}
+        for own in self._devices:
+            own.begin(batch.token_mask)
 
-    def overflowed(self) -> NDArray[np.bool_]:
-        """Which items had gradients that are not finite since `begin`, (item,)."""
-        items = np.zeros(len(self._batch.items), dtype=np.bool_)
-        for of_module in self._overflowed:
-            items |= of_module.cpu().numpy()
-        return items
-
-    def weigh(self, p_gold: torch.Tensor, wrong: torch.Tensor | None, exponents: Exponents) -> None:
+    def weigh(self, p_gold: NDArray[np.float64], wrong: NDArray[np.float64] | None, scale: Scale) -> None:
         """Set P(gold), and P of the most probable wrong label, of the batch's items, shape (item,).
 
-        `exponents` are those by which P(gold) is scaled in the coming backward pass.
+        `scale` is that of P(gold) in the coming backward pass.
         """
-        self._exponents = exponents
-        self._p_gold = p_gold.double().cpu().numpy()
-        self._wrong = None if wrong is None else wrong.double().cpu().numpy()
-        self._culture_index = np.array(
-            [self._moments.cultures.index(encoded.item.culture) for encoded in self._batch.items]
-        )
-        weight = np.ldexp(self._p_gold, -exponents)
-        self._score_batch = ScoreBatch(
-            self._batch.token_mask, weight, self._culture_index, self._clamp_at_zero
-        )
+        self._scale = scale
+        self._p_gold = p_gold
+        self._wrong = wrong
 
     @contextlib.contextmanager
-    def collecting(self, target: Target, exponents: Exponents, fraction: float = 1.0) -> Iterator[None]:
-        """Collect the gradients of the backward pass, times `fraction`, as those of `target`; add nothing."""
-        self._collecting = target, exponents, fraction
+    def collecting(self, target: Target, scale: Scale, fraction: float = 1.0) -> Iterator[None]:
+        """Collect the gradients of the backward pass, times `fraction`, as those of `target`."""
+        self._collecting = target, scale, fraction
         try:
             yield
         finally:
             self._collecting = None
 
     def _collect(
-        self, segment: Segment, gradient: torch.Tensor, target: Target, exponents: Exponents, fraction: float
+        self, segment: Segment, gradient: torch.Tensor, target: Target, scale: Scale, fraction: float
     ) -> None:
         if self._may_overflow:
-            self._overflowed.append(overflowed(gradient))
+            wrong, device = overflowed(gradient), gradient.device
+            before = self._collected_overflow.get(device)
+            self._collected_overflow[device] = wrong if before is None else before | wrong
         collected = self._gradients.setdefault(target, {})
-        scaled = undone(gradient.detach(), exponents).float() * fraction
+        scaled = scale.undone(gradient.detach()).float() * fraction
         collected[segment.start] = (
             scaled if segment.start not in collected else collected[segment.start].add_(scaled)
         )
 
-    def _backend_of(self, device: torch.device) -> Backend:
-        if device not in self._backends:
-            self._backends[device] = choose_backend(device)
-        return self._backends[device]
-
     def add(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Reduce one module's pair and add it to the culture sums."""
-        added = self._added[self._batch.numbers[0]]
-        if segment.start in added:
-            return
+        """Score one module's pair; of a module that is called more than once, the last call."""
         if self._collecting is not None:
             self._collect(segment, gradient, *self._collecting)
             return
-        if self._overflowed and self._overflowed[-1].any():
-            self._overflowed.append(overflowed(gradient))  # the pass is repeated: only see for which items
+        if segment in self._arrived:
             return
-        columns = segment.columns
-        kept = self._keeper.tables(segment, self._batch) if self._keeper else ()
         if self._keeper:
-            # before the sums: where memory runs out in between, the second run only writes it again
-            self._keeper.keep(segment, self._batch, activation, gradient, self._exponents)
-        scorer_scores = self._scorer_scores(segment, activation, gradient)
-        try:
-            self._backend_of(activation.device).score_reduce(
-                activation,
-                gradient,
-                self._score_batch,
-                ScoreTables(*_sums(self._moments, columns), *kept),
-                self._aggregator,
-            )
-        except NonFiniteError as error:
-            if self._may_overflow and activation.isfinite().all():
-                self._overflowed.append(overflowed(gradient))
-                return
-            item_id = self._batch.item_ids[error.item]
-            where = f"{segment.module}, layer {segment.layer} (item {item_id})"
-            raise NonFiniteError(error.count, error.item, error.token, error.neuron, where=where) from None
-        if kept and kept[0] is not None and self._exponents.any():
-            np.ldexp(kept[0], -self._exponents[:, None], out=kept[0])
-        for (scorer, moments), scores in zip(self._scorers, scorer_scores, strict=True):
-            self._add_scores(scorer, moments, scores, columns)
-        added.add(segment.start)
+            self._keeper.keep(segment, self._batch, activation, gradient, self._scale)
+        own = self._home[segment]
+        own.write(segment, activation, gradient, self._aggregator)
+        if self._scorers:
+            self._score_by_others(own, segment, activation, gradient)
+        self._arrived[segment] = None
 
-    def _scorer_scores(
-        self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor
-    ) -> list[NDArray[np.float32]]:
-        """Item scores of each scorer; all are computed before any is added, in case memory runs out."""
-        if not self._scorers:
-            return []
+    def _score_by_others(
+        self, own: DeviceScores, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
         import torch
 
         with torch.no_grad():
+            unscaled = self._scale.undone(gradient.detach())
             pair = Pair(
-                *self._unscaled_pair(activation.detach(), gradient.detach()),
-                torch.from_numpy(self._batch.token_mask).to(activation.device),
+                activation.detach().to(unscaled.dtype),
+                unscaled,
+                own.token_mask,
                 {target: collected.pop(segment.start) for target, collected in self._gradients.items()},
             )
-            scores = [scorer.item_scores(pair).float().cpu().numpy() for scorer, _ in self._scorers]
-        for (scorer, _), own in zip(self._scorers, scores, strict=True):
-            if not np.isfinite(own).all():
-                raise self._non_finite_scores(scorer, segment, own)
-        return scores
+            for number, scorer in enumerate(self._scorers, 1):
+                scores, columns = scorer.item_scores(pair), own.columns_of(segment, number)
+                if scores.shape != columns.shape:
+                    raise PluginError(
+                        f"scorer {scorer.name!r} returned scores of shape {tuple(scores.shape)}, expected "
+                        f"(item, neuron) = {tuple(columns.shape)}"
+                    )
+                columns.copy_(scores)
 
-    def _non_finite_scores(
-        self, scorer: Scorer, segment: Segment, scores: NDArray[np.float32]
-    ) -> NonFiniteError:
-        item, neuron = (int(index) for index in np.argwhere(~np.isfinite(scores))[0])
+    def collected_overflow(self) -> NDArray[np.bool_]:
+        """Which items had collected gradients that are not finite since `begin`, (item,).
+
+        Waits for the device, unless `begin` said that none may overflow.
+        """
+        items = np.zeros(len(self._batch.items), dtype=np.bool_)
+        for of_device in self._collected_overflow.values():
+            items |= of_device.cpu().numpy()
+        return items
+
+    def overflowed(self) -> NDArray[np.bool_]:
+        """Which items of the scored batch overflow, (item,); waits for the device, once.
+
+        NonFiniteError for anything else that is not finite: it names module, layer and item.
+        """
+        n_items = len(self._batch.items)
+        of_devices = [own.read_status() for own in self._devices]
+        wrong = {segment: words for own, _ in of_devices for segment, words in own.items()}
+        if wrong:
+            words = np.stack(list(wrong.values()))
+            if self._may_overflow and not words[..., 2].any():
+                return np.asarray(words[..., 0].any(axis=0))
+            segment = next(segment for segment in self._arrived if segment in wrong)
+            raise self._non_finite(segment, wrong[segment])
+        for number, scorer in enumerate(self._scorers, 1):
+            if any(own[number - 1] for _, own in of_devices):
+                raise self._non_finite_scores(number, scorer)
+        return np.zeros(n_items, dtype=np.bool_)
+
+    def _non_finite(self, segment: Segment, words: NDArray[np.int64]) -> NonFiniteError:
+        from culnig.kernels.status import first_non_finite
+
+        first = first_non_finite(words, segment.width)
+        assert first is not None
+        count, item, token, neuron = first
+        if segment in self._indices:
+            neuron = int(self._indices[segment][neuron])
+        where = f"{segment.module}, layer {segment.layer} (item {self._batch.item_ids[item]})"
+        return NonFiniteError(count, item, token, neuron, where=where)
+
+    def _non_finite_scores(self, number: int, scorer: Scorer) -> NonFiniteError:
+        for segment in self._arrived:
+            finite = self._home[segment].columns_of(segment, number).isfinite().cpu().numpy()
+            if not finite.all():
+                break
+        item, neuron = (int(index) for index in np.argwhere(~finite)[0])
         where = f"scorer {scorer.name}, {segment.module}, layer {segment.layer}"
         where += f" (item {self._batch.item_ids[item]})"
         token = int(self._batch.lengths[item]) - 1
-        return NonFiniteError(
-            int((~np.isfinite(scores)).sum()), item, token, neuron, values="scores", where=where
-        )
-
-    def _unscaled_pair(
-        self, activation: torch.Tensor, gradient: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The pair with the gradient of P(gold) itself, in one number format."""
-        unscaled = undone(gradient, self._exponents)
-        return activation.to(unscaled.dtype), unscaled
-
-    def _add_scores(
-        self, scorer: Scorer, moments: CultureMoments, scores: NDArray[np.float32], columns: slice
-    ) -> None:
-        expected = (len(self._batch.items), columns.stop - columns.start)
-        if scores.shape != expected:
-            raise PluginError(
-                f"scorer {scorer.name!r} returned scores of shape {scores.shape}, expected (item, neuron) = "
-                f"{expected}"
-            )
-        weight = {"gold": self._p_gold, "wrong": self._wrong, None: None}[scorer.weight]
-        scored = ScoreBatch(
-            weight=np.ones(len(scores)) if weight is None else weight,
-            culture_index=self._culture_index,
-            clamp_at_zero=self._clamp_at_zero and scorer.weight is not None,
-        )
-        kernels.add_scores(scores, scored, ScoreTables(*_sums(moments, columns)))
+        return NonFiniteError(int((~finite).sum()), item, token, neuron, values="scores", where=where)
 
     def finish(self) -> None:
-        """Count the batch's items."""
-        for moments in (self._moments, *(moments for _, moments in self._scorers)):
-            np.add.at(moments.n_items, self._culture_index, 1)
-            np.add.at(moments.p_gold_sum, self._culture_index, self._p_gold)
-        for number in self._batch.numbers:
-            del self._added[number]
+        """Add the batch, in which nothing overflowed, to the sums, and count its items."""
+        cultures = self._moments[0].cultures
+        culture_index = np.array([cultures.index(encoded.item.culture) for encoded in self._batch.items])
+        missing = [segment for segment in self._home if segment not in self._arrived]
+        for own in self._devices:
+            own.clear(missing)
+        # all memory is taken before anything is added, in case it runs out
+        weighted = [self._weighted(number, culture_index) for number in range(len(self._moments))]
+        additions = [
+            own.addition(number, batch) for own in self._devices for number, batch in enumerate(weighted)
+        ]
+        values = self._item_values() if self._keeper and self._keeper.keeps_scores else None
+        for add in additions:
+            add()
+        for moments in self._moments:
+            np.add.at(moments.n_items, culture_index, 1)
+            np.add.at(moments.p_gold_sum, culture_index, self._p_gold)
+        if self._keeper and values is not None:
+            self._keeper.keep_scores(self._batch, values)
 
+    def _weighted(self, number: int, culture_index: NDArray[np.int64]) -> ScoreBatch:
+        """How the scores of this number are added: the first are those of gradient × activation."""
+        if number == 0:
+            weight = np.ldexp(self._p_gold, -self._scale.exponents)
+            return ScoreBatch(None, weight, culture_index, self._clamp_at_zero)
+        kind = self._scorers[number - 1].weight
+        given = {"gold": self._p_gold, "wrong": self._wrong, None: np.ones(len(culture_index))}[kind]
+        return ScoreBatch(None, given, culture_index, self._clamp_at_zero and kind is not None)
 
-def _sums(moments: CultureMoments, columns: slice) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """The tables that a kernel adds to, for some neurons."""
-    return (
-        moments.sum[:, columns],
-        moments.sum_of_squares[:, columns],
-        moments.positive_count[:, columns],
-    )
+    def _item_values(self) -> ItemValues:
+        assert self._keeper is not None
+        exponents, shape = self._scale.exponents, (len(self._batch.items), self._moments[0].sum.shape[1])
+        scores = [(own.runs, own.take(0)) for own in self._devices]
+        peaks = [(own.runs, own.take(-1)) for own in self._devices if self._keeper.keeps_peaks]
+
+        def unscaled() -> NDArray[np.float32]:
+            own: NDArray[np.float32] = joined(scores, lambda: np.empty(shape, np.float32))
+            return np.ldexp(own, -exponents[:, None], out=own) if exponents.any() else own
+
+        return ItemValues(unscaled, lambda: joined(peaks, lambda: np.empty(shape, np.int32)))
+
+    def sums(self) -> list[CultureMoments]:
+        """Copies of the sums so far: those of gradient × activation, then each scorer's."""
+        copies = []
+        for number, moments in enumerate(self._moments):
+            n_items, p_gold_sum = moments.n_items.copy(), moments.p_gold_sum.copy()
+            tables = (
+                self._on_host(number, field, getattr(moments, field).copy) for field in MOMENTS.values()
+            )
+            copies.append(CultureMoments(moments.cultures, n_items, p_gold_sum, *tables))
+        return copies
+
+    def settle(self) -> None:
+        """Bring the sums to the moments, where devices hold them."""
+        for number, moments in enumerate(self._moments):
+            for field in MOMENTS.values():
+                own = functools.partial(getattr, moments, field)
+                setattr(moments, field, self._on_host(number, field, own))
+
+    def _on_host(self, number: int, field: str, table: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """A table of sums: `table`, with the neurons of devices written into it."""
+        copies = [(own.runs, own.sums(number, field)) for own in self._devices]
+        parts = [(runs, copy) for runs, copy in copies if copy is not None]
+        return joined(parts, table) if parts else table()

@@ -13,8 +13,8 @@ scores are those of a family that writes the same change out of place. Other out
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from culnig.core.neurons import Segment
 from culnig.errors import BindingError
@@ -42,7 +42,14 @@ class Capture:
         self._stack.enter_context(frozen(self._bound.model))
         embeddings = self._bound.model.get_input_embeddings()
         self._hook(embeddings.register_forward_hook(self._begin))
-        self._copied = _changed_in_place(self._bound)
+        outputs = _trial_outputs(self._bound)
+        self._copied = frozenset(linear for linear, output in outputs.items() if output.changed_in_place)
+        self.devices = {
+            own.segment: _device_of(linear.linear, outputs)
+            for linear in self._bound.linears
+            for own in linear.slices
+        }
+        """The device of each segment's activations."""
         for linear in self._bound.linears:
             self._hook(linear.linear.register_forward_hook(self._noting(linear)))
         return self
@@ -106,8 +113,14 @@ class Capture:
         return note
 
 
-def _changed_in_place(bound: BoundModel) -> frozenset[Any]:
-    """Linear modules whose output the model changes in place, found by one forward pass of two tokens."""
+class _Output(NamedTuple):
+    device: torch.device
+    changed_in_place: bool
+    """Whether the model changes the output of the linear module in place."""
+
+
+def _trial_outputs(bound: BoundModel) -> dict[Any, _Output]:
+    """The outputs of the linear modules in a forward pass of two tokens."""
     import torch
 
     model: Any = bound.model
@@ -120,7 +133,18 @@ def _changed_in_place(bound: BoundModel) -> frozenset[Any]:
         for linear in bound.linears:
             stack.callback(linear.linear.register_forward_hook(note).remove)
         model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=bound.input_device), use_cache=False)
-    return frozenset(module for module, (output, version) in outputs.items() if output._version != version)
+    return {
+        module: _Output(output.device, output._version != version)
+        for module, (output, version) in outputs.items()
+    }
+
+
+def _device_of(linear: Any, outputs: Mapping[Any, _Output]) -> torch.device:
+    """The device of a linear module's output, which a model may not have reached with two tokens."""
+    if linear in outputs:
+        return outputs[linear].device
+    device: torch.device = next(linear.parameters()).device
+    return device
 
 
 def _names(bound: BoundLinear) -> str:

@@ -7,18 +7,19 @@ Checkpoints are made between two files only.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Segment
 from culnig.inference.batches import Batch
-from culnig.scoring.accumulator import ItemStore, ItemTables
-from culnig.scoring.scaling import Exponents, undone
+from culnig.kernels.transfers import HostCopy, to_device
+from culnig.scoring.accumulator import ItemStore, ItemValues
+from culnig.scoring.scaling import Scale
 from culnig.store import schema
 from culnig.store.background import BackgroundWriter
 from culnig.store.data_parts import PartName, Prompts
@@ -36,10 +37,10 @@ TokenText = Callable[[int], str]
 """Text of a token."""
 
 
-class Keeper(ItemStore):
+class Keeper(ItemStore, ABC):
     """Keeps values of the items of one portion's batches.
 
-    `tables` and `keep` may be called with a half of the batch that was begun, where memory ran out.
+    `keep_scores` and `keep` may be called with a half of the batch that was begun, where memory ran out.
     """
 
     folder: str
@@ -67,11 +68,8 @@ class Keeper(ItemStore):
     def bytes_of(self, batch: Batch) -> int:
         """Bytes that a batch takes, uncompressed."""
 
-    @abstractmethod
-    def _begin(self, batch: Batch) -> None: ...
-
-    @abstractmethod
-    def _end(self, batch: Batch) -> None: ...
+    def _end(self, batch: Batch) -> None:
+        """The batch that was begun is complete."""
 
     @abstractmethod
     def _open(self, batches: Sequence[Batch], name: PartName) -> ItemScoresWriter | TensorsWriter: ...
@@ -94,7 +92,6 @@ class Keeper(ItemStore):
             self._part = self._open(self._batches[number:end], name)
             self._unfinished.append(self._part)
         self._rows = {index: row for row, index in enumerate(batch.numbers)}
-        self._begin(batch)
 
     def end(self, number: int) -> None:
         """Store what was kept of the batch of this number."""
@@ -142,6 +139,7 @@ class ItemScoreKeeper(Keeper):
     """Keeps the score and the peak token of every item and neuron."""
 
     folder = schema.ITEMS_FOLDER
+    keeps_scores = keeps_peaks = True
 
     def __init__(
         self,
@@ -161,10 +159,12 @@ class ItemScoreKeeper(Keeper):
         """See `Keeper`."""
         return len(batch.items) * item_bytes(self._n_neurons, self._score_type, int(batch.lengths.max()))
 
-    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
+    def keep_scores(self, batch: Batch, values: ItemValues) -> None:
         """See `Keeper`."""
-        rows = slice(self._row(batch), self._row(batch) + len(batch.items))
-        return self._scores[rows, segment.columns], self._peaks[rows, segment.columns]
+        part, row = self._part, self._next_row + self._row(batch)
+        assert isinstance(part, ItemScoresWriter)
+        n_bytes = len(batch.items) * self._n_neurons * 8
+        self._background.submit(lambda: part.write(row, values.scores(), values.peaks()), n_bytes)
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> ItemScoresWriter:
         self._next_row = 0
@@ -177,17 +177,8 @@ class ItemScoreKeeper(Keeper):
             self._writer.compression,
         )
 
-    def _begin(self, batch: Batch) -> None:
-        shape = (len(batch.items), self._n_neurons)
-        self._scores = np.zeros(shape, dtype=np.float32)
-        self._peaks = np.zeros(shape, dtype=np.int32)
-
     def _end(self, batch: Batch) -> None:
-        part, row, scores, peaks = self._part, self._next_row, self._scores, self._peaks
-        assert isinstance(part, ItemScoresWriter)
         self._next_row += len(batch.items)
-        self._background.submit(lambda: part.write(row, scores, peaks), scores.nbytes + peaks.nbytes)
-        del self._scores, self._peaks
 
 
 class TensorKeeper(Keeper):
@@ -210,6 +201,7 @@ class TensorKeeper(Keeper):
         self._segments = {segment.start: segment for segment in segments}
         self._number_format = number_format
         self._chosen = chosen
+        self._latest: tuple[Batch, _RealRows] | None = None
         self._cell = sum(segment.width for segment in segments) * pair_size(number_format)
         super().__init__(writer, portion, batches, numbers, text_of)
 
@@ -222,36 +214,41 @@ class TensorKeeper(Keeper):
     def _keeps(self, index: int) -> bool:
         return self._chosen is None or index in self._chosen
 
-    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
-        """Nothing: scores are not kept."""
-        return None, None
-
     def keep(
         self,
         segment: Segment,
         batch: Batch,
         activation: torch.Tensor,
         gradient: torch.Tensor,
-        exponents: Exponents,
+        scale: Scale,
     ) -> None:
         """See `Keeper`."""
         import torch
 
         if segment.start not in self._segments:
             return
-        kept = [index for index in batch.numbers if self._keeps(index)]
-        if not kept:
+        rows = self._rows_of(batch)
+        if not rows.lengths:
             return
-        mask = batch.token_mask & np.array([self._keeps(index) for index in batch.numbers])[:, None]
-        part, first = self._part, self._tokens[kept[0]]
-        gradient = undone(gradient, exponents)
+        part, first = self._part, rows.first
+        gradient = scale.undone(gradient)
         if gradient.dtype == torch.float16:  # where nothing is scaled
             gradient = gradient.float()
-        activations, gradients = (_real_rows(tensor, mask) for tensor in (activation, gradient))
+        activations, gradients = (_real_rows(tensor, rows) for tensor in (activation, gradient))
         assert isinstance(part, TensorsWriter)
         self._background.submit(
-            lambda: part.write(segment, first, activations, gradients), activation.nbytes + gradient.nbytes
+            lambda: part.write(segment, first, activations(), gradients()),
+            activation.nbytes + gradient.nbytes,
         )
+
+    def _rows_of(self, batch: Batch) -> _RealRows:
+        """The tokens to keep of a batch; counted once for all its modules."""
+        if self._latest is None or self._latest[0] is not batch:
+            kept = np.array([self._keeps(index) for index in batch.numbers])
+            lengths = [int(n) for n, keeps in zip(batch.lengths, kept, strict=True) if keeps]
+            first = self._tokens[batch.numbers[int(kept.argmax())]] if kept.any() else 0
+            self._latest = batch, _RealRows(batch.token_mask & kept[:, None], lengths, first, {})
+        return self._latest[1]
 
     def _open(self, batches: Sequence[Batch], name: PartName) -> TensorsWriter:
         prompts = prompts_of(batches, self._text_of, self._keeps)
@@ -264,12 +261,6 @@ class TensorKeeper(Keeper):
             self._number_format,
             self._writer.compression,
         )
-
-    def _begin(self, batch: Batch) -> None:
-        pass
-
-    def _end(self, batch: Batch) -> None:
-        pass
 
 
 def prompts_of(
@@ -285,18 +276,39 @@ def prompts_of(
     return Prompts.of([index for index, _ in kept], [ids for _, ids in kept], text_of)
 
 
-def _real_rows(tensor: torch.Tensor, mask: NDArray[np.bool_]) -> list[NDArray[np.generic]]:
-    """Rows (token, neuron) of a tensor (item, token, neuron) where `mask` is set, on the host.
+class _RealRows(NamedTuple):
+    """The real tokens of the items of a batch that are kept."""
 
-    bfloat16 as its bits. Rows of a tensor on the host are views, one per item: a copy would take half as long
-    as writing, and autograd adds to a gradient in place only where nothing else refers to it.
+    mask: NDArray[np.bool_]
+    """(item, token)."""
+    lengths: list[int]
+    """Tokens of each item that is kept."""
+    first: int
+    """Index of the first of them in the part."""
+    on_devices: dict[torch.device, torch.Tensor]
+    """Items and tokens of the mask, (2, row), copied to each device once."""
+
+
+def _real_rows(tensor: torch.Tensor, rows: _RealRows) -> Callable[[], list[NDArray[np.generic]]]:
+    """What tells the rows (token, neuron) of each item that is kept, on the host, in any thread.
+
+    bfloat16 as its bits. Rows of a tensor on the host are views: a copy would take half as long as writing,
+    and autograd adds to a gradient in place only where nothing else refers to it.
     """
+    values = tensor.detach()
+    if values.device.type == "cpu":
+        array = _bits(values).numpy()
+        views = [of_item[:n] for of_item, n in zip(array, rows.mask.sum(1), strict=True) if n]
+        return lambda: views
+    if values.device not in rows.on_devices:
+        rows.on_devices[values.device] = to_device(np.stack(np.nonzero(rows.mask)), values.device)
+    item, token = rows.on_devices[values.device]
+    copy, ends = HostCopy(_bits(values[item, token])), np.cumsum(rows.lengths)[:-1]
+    return lambda: np.split(copy.numpy(), ends)
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """bfloat16, which numpy does not have, as its bits."""
     import torch
 
-    rows = tensor.detach()
-    if rows.device.type != "cpu":
-        rows = rows[torch.from_numpy(mask).to(rows.device)].cpu()
-        mask = np.ones((1, len(rows)), dtype=bool)
-        rows = rows[None]
-    array = (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()
-    return [of_item[:n] for of_item, n in zip(array, mask.sum(1), strict=True) if n]
+    return tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
@@ -20,8 +20,9 @@ from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
 from culnig.scoring.scaling import is_narrow
-from culnig.scoring.scoring import ScoreSettings, Scoring
+from culnig.scoring.scoring import BenchmarkScores, ScoreSettings, Scoring
 from culnig.store import schema
+from culnig.store.background import BackgroundWriter
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
 from culnig.store.prompts import as_recorded
@@ -143,13 +144,15 @@ def score_portions(
             return
         portions: dict[str, int] = {}
         index = 0
-        for name, chosen in benchmarks.items():
-            scoring = _scoring(bound, encoded[name], chosen, settings, run_settings)
-            portions[name] = len(scoring.portions)
-            for number in range(portions[name]):
-                if processes.takes(index):
-                    _score_portion(writer, bound, name, chosen, scoring, number, run_settings, progress)
-                index += 1
+        with BackgroundWriter() as parts:
+            for name, chosen in benchmarks.items():
+                scoring = _scoring(bound, encoded[name], chosen, settings, run_settings)
+                portions[name] = len(scoring.portions)
+                for number in range(portions[name]):
+                    if processes.takes(index):
+                        of_run = _RunParts(writer, parts, run_settings, progress)
+                        _score_portion(of_run, bound, name, chosen, scoring, number)
+                    index += 1
         if planned_memory is not None and processes.is_first:
             writer.record_more(memory={"planned": dict(planned_memory), "measured_peak": peak_bytes()})
         if processes.is_shard:
@@ -233,16 +236,25 @@ def _writer(
     return writer
 
 
+class _RunParts(NamedTuple):
+    """What all portions of a run share."""
+
+    writer: RunWriter
+    background: BackgroundWriter
+    """Writes the parts."""
+    settings: RunSettings
+    progress: Progress
+
+
 def _score_portion(
-    writer: RunWriter,
+    run: _RunParts,
     bound: BoundModel,
     name: str,
     chosen: ChosenItems,
     scoring: Scoring,
     number: int,
-    run_settings: RunSettings,
-    progress: Progress,
 ) -> None:
+    writer, parts, run_settings, progress = run
     numbers = scoring.portions[number]
     portion = Portion(name, number, len(scoring.portions), len(numbers), scoring.half_of_portion[number])
     indices = scoring.item_indices(number)
@@ -258,14 +270,18 @@ def _score_portion(
         writer.discard_data(_KEEPERS[run_settings.level].folder, portion, numbers.start + scores.batches_done)
     keeper = _keeper(writer, bound, portion, chosen, scoring, run_settings)
 
+    def save(own: BenchmarkScores) -> None:
+        """Save the sums, which nothing changes any more, and the answers in the background."""
+        if keeper:
+            keeper.settle()
+        state = PortionState(own.moments, own.outcomes.take(indices), indices, own.batches_done, own.scorers)
+        n_bytes = own.moments.n_bytes * (1 + len(own.scorers))
+        parts.submit(lambda: writer.save_part(portion, chosen.role, chosen.split, state), n_bytes)
+
     def after_batch(batches_done: int, n_items: int) -> None:
-        complete = batches_done == portion.n_batches
-        if complete or (writer.checkpoint_due() and (keeper is None or keeper.between_parts)):
-            if keeper:
-                keeper.settle()
-            outcomes = scores.outcomes.take(indices)
-            state = PortionState(scores.moments, outcomes, indices, batches_done, scores.scorers)
-            writer.save_part(portion, chosen.role, chosen.split, state)
+        due = batches_done < portion.n_batches and parts.idle and writer.checkpoint_due()
+        if due and (keeper is None or keeper.between_parts):
+            save(scores.so_far())
         progress(name, n_items)
 
     try:
@@ -274,6 +290,7 @@ def _score_portion(
         if stored is not None and scores.batches_done == portion.n_batches:
             return
         scoring.score(number, scores, keeper=keeper, after_batch=after_batch)
+        save(scores)
     finally:
         if keeper:
             keeper.close()

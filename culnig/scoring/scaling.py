@@ -42,40 +42,52 @@ def is_narrow(model: torch.nn.Module) -> bool:
     return any(parameter.dtype == torch.float16 for parameter in model.parameters())
 
 
-def target_exponents(sizes: torch.Tensor | None, n_items: int, *, narrow: bool) -> Exponents:
+def target_exponents(sizes: NDArray[np.float64] | None, n_items: int, *, narrow: bool) -> Exponents:
     """Exponents for targets of these sizes, (item,); None for targets of about 1, such as log-odds."""
-    sizes_of = np.ones(n_items) if sizes is None else sizes.detach().double().cpu().numpy()
+    sizes_of = np.ones(n_items) if sizes is None else sizes
     own = np.frexp(sizes_of)[1].astype(np.int64)  # size = m · 2^own with 0.5 ≤ m < 1
     exponents = HEADROOM - own if narrow else np.where(own < LEAST_EXPONENT, -own, 0)
     exponents[sizes_of == 0] = 0
     return np.minimum(exponents, MOST_EXPONENT)
 
 
-def scaled(target: torch.Tensor, exponents: Exponents) -> torch.Tensor:
-    """The target (item,) times its powers of two; itself where all are 1."""
-    return target * _powers(exponents, target) if exponents.any() else target
+class Scale:
+    """The powers of two of a batch's targets, copied to each device once."""
 
+    def __init__(self, exponents: Exponents) -> None:
+        self.exponents = exponents
+        self._is_one = not exponents.any()
+        self._powers: dict[tuple[torch.device, torch.dtype, int], torch.Tensor] = {}
 
-def undone(gradient: torch.Tensor, exponents: Exponents) -> torch.Tensor:
-    """The gradient (item, token, neuron) of the target before it was scaled.
+    def of(self, target: torch.Tensor) -> torch.Tensor:
+        """The target (item,) times its powers; itself where all are 1."""
+        return target if self._is_one else target * self._on(target.device, target.dtype, 1)
 
-    Where it was scaled, a float16 gradient becomes float32, which holds its small values.
-    """
-    import torch
+    def undone(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient (item, token, neuron) of the target before it was scaled.
 
-    if not exponents.any():
-        return gradient
-    wide = gradient.detach().float() * _powers(-exponents, gradient, dtype=torch.float32)[:, None, None]
-    return wide if gradient.dtype == torch.float16 else wide.to(gradient.dtype)
+        Where it was scaled, a float16 gradient becomes float32, which holds its small values.
+        """
+        import torch
+
+        if self._is_one:
+            return gradient
+        powers = self._on(gradient.device, torch.float32, -1)
+        wide = gradient.detach().float() * powers[:, None, None]
+        return wide if gradient.dtype == torch.float16 else wide.to(gradient.dtype)
+
+    def _on(self, device: torch.device, dtype: torch.dtype, sign: int) -> torch.Tensor:
+        import torch
+
+        from culnig.kernels.transfers import to_device
+
+        key = (device, dtype, sign)
+        if key not in self._powers:
+            powers = torch.from_numpy(np.ldexp(1.0, sign * self.exponents)).to(dtype)
+            self._powers[key] = to_device(powers, device)
+        return self._powers[key]
 
 
 def overflowed(gradient: torch.Tensor) -> torch.Tensor:
     """Which items have a gradient (item, token, neuron) that is not finite, bool (item,)."""
     return ~gradient.isfinite().flatten(1).all(1)
-
-
-def _powers(exponents: Exponents, like: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    import torch
-
-    powers = torch.from_numpy(np.ldexp(1.0, exponents))
-    return powers.to(dtype or like.dtype).to(like.device)  # some devices have no float64

@@ -55,6 +55,16 @@ class BenchmarkScores:
     batches_done: int = 0
     scorers: dict[str, CultureMoments] = field(default_factory=dict)
     """The sums of other scorers, by name."""
+    accumulator: Accumulator | None = None
+    """Holds the sums while batches are being scored, perhaps on other devices."""
+
+    def so_far(self) -> BenchmarkScores:
+        """Copies of the sums while batches are being scored; the answers are shared."""
+        if self.accumulator is None:
+            return self
+        moments, *of_scorers = self.accumulator.sums()
+        scorers = dict(zip(self.scorers, of_scorers, strict=True))
+        return BenchmarkScores(moments, self.outcomes, self.batches_done, scorers)
 
 
 AfterBatch = Callable[[int, int], None]
@@ -148,6 +158,8 @@ class Scoring:
             AnswerReader(self._bound) as reader,
             Capture(self._bound, accumulator.add) as capture,
         ):
+            accumulator.place(capture.devices)
+            scores.accumulator = accumulator
             passes = BatchPasses(self._bound, reader, capture, accumulator, targets)
             fallback = Fallback(passes.run, can_checkpoint=not self._checkpointing)
             for number in self.portions[portion][scores.batches_done :]:
@@ -158,6 +170,8 @@ class Scoring:
                     keeper.end(number)
                 scores.batches_done += 1
                 after_batch(scores.batches_done, len(self.batches[number].items))
+        accumulator.settle()
+        scores.accumulator = None
 
 
 def score_benchmark(

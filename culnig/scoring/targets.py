@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from culnig.core.outcomes import Outcomes
-from culnig.inference.answers import AnswerReader, gold_probabilities
-from culnig.inference.batches import Batch
+from culnig.inference.answers import AnswerReader, ReadAnswers, gold_probabilities
+from culnig.inference.batches import Batch, padded
+from culnig.kernels.transfers import to_device
 from culnig.models.base import BoundModel
 from culnig.scorers.base import PATH_STEPS, Target
 from culnig.scoring.accumulator import Accumulator
@@ -19,8 +21,8 @@ from culnig.scoring.scaling import (
     ATTEMPTS,
     LOWER_BY,
     Exponents,
+    Scale,
     is_narrow,
-    scaled,
     target_exponents,
 )
 
@@ -64,57 +66,74 @@ class BatchPasses:
         if "path" in self._targets and not self._walk_the_path(batch):
             return False
         probabilities = self._reader.logits(batch).softmax(-1)
-        p_gold = gold_probabilities(batch, probabilities)
-        if not p_gold.isfinite().all():
+        answers = self._reader.read(batch, probabilities)
+        if not np.isfinite(answers.p_gold).all():
             raise non_finite_activation(self._bound, self._reader, batch)
         wrong = None
         with self._capture.keeping_activations():
             if "wrong" in self._targets:
-                wrong = wrong_label_probabilities(batch, probabilities)
-                if not self._collect("wrong", wrong, wrong):
+                wrong = most_probable_wrong(batch, answers)
+                if not self._collect("wrong", wrong_label_probabilities(batch, probabilities), wrong):
                     return False
-                wrong = wrong.detach()
             if "log-odds" in self._targets and not self._collect("log-odds", log_odds(batch, probabilities)):
                 return False
-        exponents = self._exponents("gold", p_gold, len(batch.items))
-        self._accumulator.weigh(p_gold.detach(), wrong, exponents)
-        scaled(p_gold, exponents).sum().backward()  # type: ignore[no-untyped-call]
-        self._reader.record(batch, probabilities, outcomes)
-        return self._is_whole("gold")
+        scale = self._scale("gold", answers.p_gold, len(batch.items))
+        self._accumulator.weigh(answers.p_gold, wrong, scale)
+        scale.of(gold_probabilities(batch, probabilities)).sum().backward()  # type: ignore[no-untyped-call]
+        if not self._is_whole("gold", self._accumulator.overflowed()):
+            return False
+        self._reader.record(batch, answers, outcomes)
+        return True
 
-    def _exponents(
-        self, target: Target | Literal["gold"], sizes: torch.Tensor | None, n_items: int
-    ) -> Exponents:
+    def _scale(
+        self, target: Target | Literal["gold"], sizes: NDArray[np.float64] | None, n_items: int
+    ) -> Scale:
         exponents = target_exponents(sizes, n_items, narrow=self._narrow)
-        return exponents - self._lowered[target] if target in self._lowered else exponents
+        return Scale(exponents - self._lowered[target] if target in self._lowered else exponents)
 
-    def _is_whole(self, target: Target | Literal["gold"]) -> bool:
+    def _is_whole(self, target: Target | Literal["gold"], overflowed: NDArray[np.bool_]) -> bool:
         """Whether no gradient of the pass overflowed; lowers the scale of the items whose gradients did."""
-        items = self._accumulator.overflowed()
-        if not items.any():
+        if not overflowed.any():
             return True
-        lowered = self._lowered.setdefault(target, np.zeros(len(items), dtype=np.int64))
-        lowered[items] += LOWER_BY
+        lowered = self._lowered.setdefault(target, np.zeros(len(overflowed), dtype=np.int64))
+        lowered[overflowed] += LOWER_BY
         return False
 
-    def _collect(self, target: Target, values: torch.Tensor, sizes: torch.Tensor | None = None) -> bool:
+    def _collect(
+        self, target: Target, values: torch.Tensor, sizes: NDArray[np.float64] | None = None
+    ) -> bool:
         """Collect the gradients of a target that needs only this graph."""
-        exponents = self._exponents(target, sizes, len(values))
-        with self._accumulator.collecting(target, exponents):
-            scaled(values, exponents).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
-        return self._is_whole(target)
+        scale = self._scale(target, sizes, len(values))
+        with self._accumulator.collecting(target, scale):
+            scale.of(values).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        return self._is_whole(target, self._accumulator.collected_overflow())
 
     def _walk_the_path(self, batch: Batch) -> bool:
         """Average the gradient of P(gold) while the outputs of all modules grow to their full size."""
         for step in range(1, PATH_STEPS + 1):
             with self._capture.scaled(step / PATH_STEPS):
                 p_gold = gold_probabilities(batch, self._reader.logits(batch).softmax(-1))
-                exponents = self._exponents("path", p_gold, len(batch.items))
-                with self._accumulator.collecting("path", exponents, 1 / PATH_STEPS):
-                    scaled(p_gold, exponents).sum().backward()  # type: ignore[no-untyped-call]
-            if not self._is_whole("path"):
+                sizes = p_gold.detach().cpu().double().numpy()
+                scale = self._scale("path", sizes, len(batch.items))
+                with self._accumulator.collecting("path", scale, 1 / PATH_STEPS):
+                    scale.of(p_gold).sum().backward()  # type: ignore[no-untyped-call]
+            if not self._is_whole("path", self._accumulator.collected_overflow()):
                 return False
         return True
+
+
+def most_probable_wrong(batch: Batch, answers: ReadAnswers) -> NDArray[np.float64]:
+    """Probability of the most probable label that is not the gold label, shape (item,), from the answers."""
+    return np.array(
+        [
+            max(
+                answers.options[row, option]
+                for option, label in enumerate(encoded.option_ids)
+                if label != encoded.gold_id
+            )
+            for row, encoded in enumerate(batch.items)
+        ]
+    )
 
 
 def wrong_label_probabilities(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
@@ -129,13 +148,11 @@ def log_odds(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
     import torch
 
     wrong = torch.stack([row.sum() for row in _wrong_labels(batch, probabilities)])
-    gold = torch.stack([probabilities[row, encoded.gold_id] for row, encoded in enumerate(batch.items)])
-    return gold.log() - wrong.log()
+    return gold_probabilities(batch, probabilities).log() - wrong.log()
 
 
 def _wrong_labels(batch: Batch, probabilities: torch.Tensor) -> list[torch.Tensor]:
     """Probabilities of each item's labels that are not the gold label."""
-    return [
-        probabilities[row, [label for label in encoded.option_ids if label != encoded.gold_id]]
-        for row, encoded in enumerate(batch.items)
-    ]
+    labels = [[label for label in encoded.option_ids if label != encoded.gold_id] for encoded in batch.items]
+    ids = to_device(padded(labels), probabilities.device)
+    return [probabilities[row, ids[row, : len(own)]] for row, own in enumerate(labels)]

@@ -26,9 +26,24 @@ class BackgroundWriter:
         self._wait(max(0, self._limit - n_bytes))
         self._pending.append((self._thread.submit(self._run, job), n_bytes))
 
+    @property
+    def idle(self) -> bool:
+        """Whether no job is pending."""
+        return all(future.done() for future, _ in self._pending)
+
     def drain(self) -> None:
         """Wait until all jobs are done."""
         self._wait(-1)
+
+    def __enter__(self) -> BackgroundWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Wait until all jobs are done, after an error too: they are work that was finished."""
+        try:
+            self.drain()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Stop after the present job; the others are dropped."""

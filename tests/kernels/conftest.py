@@ -62,15 +62,19 @@ def build_emulated_module() -> Path:
     return module
 
 
-@pytest.fixture(scope="session")
-def emulated_module() -> ModuleType:
-    path = build_emulated_module()
+def load_emulated_module(path: Path) -> ModuleType:
+    """The compiled module of `build_emulated_module`."""
     spec = importlib.util.spec_from_file_location("_cuda", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def emulated_module() -> ModuleType:
+    return load_emulated_module(build_emulated_module())
 
 
 class EmulatedCudaBackend(CudaBackend):

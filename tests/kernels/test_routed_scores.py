@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from culnig.kernels import AGGREGATORS, DTYPES, Routing, ScoreTables
 from culnig.kernels.base import Backend
 from culnig.kernels.cpu import CpuBackend
 from culnig.kernels.routing import routing_of
+from culnig.kernels.status import empty_status, first_non_finite
 from culnig.kernels.torch import TorchBackend
 
 Array = NDArray[Any]
@@ -101,9 +102,18 @@ def tables(case: Case, *, peaks: bool = True) -> ScoreTables:
 
 def by_backend(backend: Backend, case: Case) -> list[Any]:
     written = tables(case)
-    backend.routed_scores(
-        tensor_of(case.activation), tensor_of(case.gradient), case.routing, written, case.aggregator
+    tensors = ScoreTables(
+        item_scores=tensor_of(written.item_scores), peak_tokens=tensor_of(written.peak_tokens)
     )
+    routing = Routing(
+        *(torch.from_numpy(np.asarray(getattr(case.routing, field.name))) for field in fields(Routing))
+    )
+    (status,) = empty_status(1, len(written.item_scores), torch.device("cpu"))
+    pair = tensor_of(case.activation), tensor_of(case.gradient)
+    backend.routed_items(*pair, routing, tensors, status, case.aggregator)
+    wrong = first_non_finite(status.numpy(), case.by_item[1])
+    if wrong is not None:
+        raise NonFiniteError(*wrong)
     return [written.item_scores, written.peak_tokens]
 
 

@@ -20,13 +20,14 @@ from culnig.core.items import Item
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Segment
 from culnig.core.outcomes import Outcomes
-from culnig.errors import InputError, NonFiniteError
+from culnig.errors import InputError
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.fitting import Fallback
+from culnig.kernels.transfers import to_device
 from culnig.models.base import BoundModel
-from culnig.scoring.accumulator import Accumulator, ItemStore, ItemTables
+from culnig.scoring.accumulator import Accumulator, ItemStore, ItemValues
 from culnig.scoring.capture import Capture
 from culnig.scoring.targets import BatchPasses
 
@@ -100,6 +101,7 @@ def score_items(
     accumulator = Accumulator(moments, "max", clamp_at_zero=False, keeper=kept)
     consume = _ChosenColumns(bound, flat, accumulator)
     with AnswerReader(bound) as reader, Capture(bound, consume) as capture:
+        consume.place(capture.devices)
         fallback = Fallback(BatchPasses(bound, reader, capture, accumulator).run)
         for batch in batches:
             fallback.run(batch, outcomes)
@@ -124,16 +126,18 @@ def _matched(items: Sequence[Item], control: Sequence[Item]) -> list[Item]:
 class _ItemScores(ItemStore):
     """Keeps the unweighted score of every item and chosen neuron, in the order of the batches."""
 
+    keeps_scores = True
+
     def __init__(self, batches: Sequence[Batch], n_neurons: int) -> None:
         self.numbers = np.array([n for batch in batches for n in batch.numbers], dtype=np.int64)
         """Indices of the items, row by row."""
         self.scores = np.zeros((len(self.numbers), n_neurons), dtype=np.float32)
         self._rows = {number: row for row, number in enumerate(self.numbers.tolist())}
 
-    def tables(self, segment: Segment, batch: Batch) -> ItemTables:
-        """Scores of the batch; no peak tokens."""
+    def keep_scores(self, batch: Batch, values: ItemValues) -> None:
+        """See `ItemStore`."""
         first = self._rows[batch.numbers[0]]
-        return self.scores[first : first + len(batch.numbers), segment.columns], None
+        self.scores[first : first + len(batch.numbers)] = values.scores()
 
 
 class _ChosenColumns:
@@ -143,6 +147,8 @@ class _ChosenColumns:
         self._accumulator = accumulator
         self._chosen: dict[Segment, tuple[Segment, NDArray[np.int64]]] = {}
         """By segment of the model: the segment of its chosen neurons, and their indices."""
+        self._columns: dict[Segment, torch.Tensor] = {}
+        """The indices on the segment's device."""
         numbers = bound.layout.segment_of(flat)
         self.order = np.argsort(numbers, kind="stable")
         """Indices into `flat`, in the order of the columns that are passed on."""
@@ -153,15 +159,17 @@ class _ChosenColumns:
             self._chosen[segment] = Segment(segment.module, segment.layer, start, len(index)), index
             start += len(index)
 
-    def __call__(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        import torch
+    def place(self, devices: Mapping[Segment, torch.device]) -> None:
+        """Set the device of each segment's activations."""
+        self._columns = {
+            segment: to_device(index, devices[segment]) for segment, (_, index) in self._chosen.items()
+        }
+        self._accumulator.place(
+            {chosen: devices[segment] for segment, (chosen, _) in self._chosen.items()},
+            indices=dict(self._chosen.values()),
+        )
 
-        if segment not in self._chosen:
-            return
-        chosen, index = self._chosen[segment]
-        columns = torch.from_numpy(index).to(activation.device)
-        try:
+    def __call__(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
+        if segment in self._chosen:
+            chosen, columns = self._chosen[segment][0], self._columns[segment]
             self._accumulator.add(chosen, activation[..., columns], gradient[..., columns])
-        except NonFiniteError as error:
-            neuron = int(index[error.neuron])
-            raise NonFiniteError(error.count, error.item, error.token, neuron, where=error.where) from None
