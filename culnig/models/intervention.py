@@ -98,8 +98,7 @@ def intervene(
             own = [(change, *linear.find(flat)) for change, flat in with_indices]
             steps = [(columns, _step(change, order)) for change, order, columns in own if order.size]
             if steps:
-                is_routed = hasattr(linear.linear, "all_tokens")
-                hook = _changing_rows(steps, stack, bound) if is_routed else _changing(steps)
+                hook = _changing_rows(steps, stack, bound) if linear.is_routed else _changing(steps)
                 stack.callback(linear.linear.register_forward_hook(hook, prepend=True).remove)
         yield
 

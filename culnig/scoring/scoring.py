@@ -156,7 +156,7 @@ class Scoring:
         with (
             checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
             AnswerReader(self._bound) as reader,
-            Capture(self._bound, accumulator.add) as capture,
+            Capture(self._bound, accumulator.add, takes_rows=True) as capture,
         ):
             accumulator.place(capture.devices)
             scores.accumulator = accumulator
