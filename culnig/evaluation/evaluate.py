@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from culnig.evaluation.runner import Answers
+    from culnig.evaluation.sharing import Sharing
     from culnig.models.base import BoundModel
     from culnig.models.settings import LoadOptions
 
@@ -165,10 +166,13 @@ def _evaluate(
     before = request_to_resume(folder) if resume else {}
     if before:
         record = as_recorded(record, before)
+    sharing: dict[str, Sharing] = {}
     if not (resume and is_finished(folder)):
         some = [each for own in encoded.values() for each in own[:2]]
         now = check_model(bound, some, say, check=check)
         record["check"] = check_of_all([before.get("check"), now] if before else [now])
+        sharing = _sharing(bound, encoded, asked, conditions, before, say)
+        record["sharing"] = {name: own.record() for name, own in sharing.items()}
     with EvaluationParts.open(
         folder, record, list(chosen), conditions, resume=resume, overwrite=overwrite
     ) as parts:
@@ -176,12 +180,33 @@ def _evaluate(
             return
         if means is not None:
             say(f"activations in {len(replacing or ())} prompts of {means.folder}")
-        answers = _answers(bound, chosen, encoded, conditions, replacing, asked, judge, parts, progress, say)
+        answers = _answers(
+            bound, chosen, encoded, conditions, replacing, asked, sharing, judge, parts, progress, say
+        )
         for line in _lemmatizer_lines(judge.tools):
             say(line)
         tables = _tables(answers, record, conditions, masks, asked.seed)
         write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
         parts.clear()
+
+
+def _sharing(
+    bound: BoundModel,
+    encoded: Mapping[str, Sequence[EncodedItem]],
+    asked: Request,
+    conditions: Sequence[Condition],
+    before: Mapping[str, Any],
+    say: Say,
+) -> dict[str, Sharing]:
+    """Which benchmarks' prompts share tokens; a resumed evaluation keeps its decision."""
+    from culnig.evaluation.sharing import choose_sharing, recorded
+
+    if not asked.prefix_sharing:
+        return {}
+    if "sharing" in before:
+        return recorded(before["sharing"])
+    n_conditions = None if before else sum(not condition.by_item for condition in conditions)
+    return choose_sharing(bound, encoded, asked.token_budget, n_conditions, say)
 
 
 def _answers(
@@ -191,6 +216,7 @@ def _answers(
     conditions: Sequence[Condition],
     prompts: Sequence[Sequence[int]] | None,
     asked: Request,
+    sharing: Mapping[str, Sharing],
     judge: AnswerJudge,
     parts: EvaluationParts,
     progress: Progress,
@@ -216,7 +242,7 @@ def _answers(
         token_budget=asked.token_budget,
         max_new_tokens=asked.max_new_tokens,
         judge=judge,
-        prefix_sharing=asked.prefix_sharing,
+        sharing=sharing,
         replacements=replacements,
         parts=parts,
         say=say,

@@ -15,13 +15,14 @@ from culnig.core.items import Item
 from culnig.core.outcomes import Outcomes
 from culnig.evaluation.conditions import Condition
 from culnig.evaluation.masks import Replacements, change_of, check_replacements
+from culnig.evaluation.sharing import Sharing, choose_sharing
 from culnig.evaluation.short_answers import AnswerJudge
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.fitting import Fallback
 from culnig.inference.generation import DEFAULT_NEW_TOKENS, AnswerWriter, PromptBatch
-from culnig.inference.trees import TreeBatch, share_prefixes, sharing_problem
+from culnig.inference.trees import TreeBatch, share_prefixes
 from culnig.models.base import BoundModel
 from culnig.models.intervention import intervene
 
@@ -79,6 +80,7 @@ def run_conditions(
     max_new_tokens: int = DEFAULT_NEW_TOKENS,
     judge: AnswerJudge | None = None,
     prefix_sharing: bool = True,
+    sharing: Mapping[str, Sharing] | None = None,
     replacements: Replacements | None = None,
     parts: Parts | None = None,
     say: Say = lambda line: None,
@@ -88,30 +90,38 @@ def run_conditions(
 
     `encoded` are the items where the caller has encoded them already (`Encoder.encode_answerable`).
     Labels are read at one token; short answers are written in at most `max_new_tokens` and judged. With
-    `prefix_sharing`, items that begin alike share tokens where that saves work and the model allows it;
-    answers differ by float noise. Masks other than `scale` need `replacements`. A batch that does not fit
-    into memory is halved; EnvironmentProblem if an item alone does not fit.
+    `prefix_sharing`, items that begin alike share tokens where that saves time and the model allows it
+    (`sharing` holds the decisions where the caller has made them); answers differ by float noise. Masks
+    other than `scale` need `replacements`. A batch that does not fit into memory is halved;
+    EnvironmentProblem if an item alone does not fit.
     """
     check_replacements(conditions, replacements)
     parts = parts or NoParts()
     if encoded is None:
         encoder = Encoder(bound)
         encoded = {name: encoder.encode_answerable(items) for name, items in benchmarks.items()}
+    if sharing is None and prefix_sharing:
+        n_sharing = sum(not condition.by_item for condition in conditions)
+        sharing = choose_sharing(bound, encoded, token_budget, n_sharing, say)
+    sharing = sharing or {}
     writer = AnswerWriter(bound, (judge or AnswerJudge()).is_right, max_new_tokens)
     answers: Answers = {}
     with AnswerReader(bound) as reader:
         reading = _fallback(reader.answer, replacements)
         writing = _fallback(writer.answer, replacements)
 
-        def plan(own: Sequence[EncodedItem]) -> _Work:
+        def plan(own: Sequence[EncodedItem], *, is_shared: bool) -> _Work:
             if own and own[0].item.accepted:
                 written = writer.batches(own, token_budget)
                 return _Work(written, writing, written)
             unshared = make_batches(own, token_budget)
-            shared = _shared(bound, reader, own, token_budget, say) if prefix_sharing else None
+            shared = share_prefixes(own, token_budget) if is_shared else None
             return _Work(unshared if shared is None else shared, reading, unshared)
 
-        work = {name: plan(encoded[name]) for name in benchmarks}
+        work = {
+            name: plan(encoded[name], is_shared=name in sharing and sharing[name].shared)
+            for name in benchmarks
+        }
         for condition in conditions:
             with intervene(bound, change_of(condition, replacements)):
                 for name, items in benchmarks.items():
@@ -145,15 +155,3 @@ def _fallback(
         answer(batch, outcomes)
 
     return Fallback(run)
-
-
-def _shared(
-    bound: BoundModel, reader: AnswerReader, encoded: Sequence[EncodedItem], token_budget: int, say: Say
-) -> Sequence[TreeBatch] | None:
-    """Batches whose items share tokens, or None if that does not pay or the model does not allow it."""
-    shared = share_prefixes(encoded, token_budget)
-    problem = sharing_problem(bound, reader, shared) if shared else None
-    if problem:
-        say(f"prompts are not shared: {problem}")
-        return None
-    return shared

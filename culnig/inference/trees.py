@@ -30,7 +30,7 @@ from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
 
 PAYS_BELOW = 0.9
-"""Prompts are shared if that leaves at most this fraction of the work."""
+"""Sharing is worth considering if that leaves at most this fraction of the work."""
 LONGEST_ROW = 2048
 """Most tokens of a row: the mask grows with their square."""
 _ROW_STEP = 64
@@ -161,10 +161,7 @@ def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[Tr
             best = work, rows, batches
     assert best is not None
     work, rows, batches = best
-    unshared = _work(
-        (len(batch.items), int(batch.lengths.max())) for batch in make_batches(encoded, token_budget)
-    )
-    if work > PAYS_BELOW * unshared:
+    if work > PAYS_BELOW * _work(_shapes(make_batches(encoded, token_budget))):
         return None
 
     def tree(row: list[int]) -> Batch:
@@ -172,6 +169,15 @@ def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[Tr
         return Batch(numbers, tuple(encoded[number] for number in numbers))
 
     return [TreeBatch(tuple(tree(rows[row]) for row in batch)) for batch in batches]
+
+
+def relative_work(shared: Sequence[TreeBatch], unshared: Sequence[Batch]) -> float:
+    """Estimated work on trees as a fraction of that on the same items in whole prompts."""
+    return _work((len(batch.trees), batch.longest) for batch in shared) / _work(_shapes(unshared))
+
+
+def _shapes(batches: Iterable[Batch]) -> Iterable[tuple[int, int]]:
+    return ((len(batch.items), int(batch.lengths.max())) for batch in batches)
 
 
 def _limits(token_budget: int) -> range:

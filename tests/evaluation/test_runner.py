@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from culnig.evaluation import runner
+from culnig.evaluation import sharing
 from culnig.evaluation.conditions import Condition, make_conditions
 from culnig.evaluation.runner import run_conditions
 from culnig.inference import encoding
@@ -148,9 +148,9 @@ def test_the_hooks_are_gone_after_an_interruption():
 def test_the_trial_of_sharing_is_made_on_the_bare_model(monkeypatch):
     bound = tiny_model()
     states = []
-    problem = runner.sharing_problem
+    problem = sharing.sharing_problem
     monkeypatch.setattr(
-        runner,
+        sharing,
         "sharing_problem",
         lambda *asked: (
             states.append(sum(len(linear.linear._forward_hooks) for linear in bound.linears))
