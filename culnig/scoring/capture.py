@@ -16,7 +16,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from culnig.core.neurons import Segment
 from culnig.errors import BindingError
 from culnig.inference.answers import frozen
 from culnig.models.base import BoundLinear, BoundModel

@@ -8,7 +8,7 @@ because memory ran out or gradients overflowed, therefore leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from culnig.kernels.choice import choose_backend
 from culnig.kernels.routing import Routing, routing_of
 from culnig.kernels.status import empty_status
 from culnig.kernels.transfers import HostCopy, to_device
-from culnig.models.experts import Routed
+
+if TYPE_CHECKING:
+    from culnig.models.experts import Routed
 
 MOMENTS = dict(zip(CULTURE_TABLES, ("sum", "sum_of_squares", "positive_count"), strict=True))
 """Field of CultureMoments that each table of a kernel is."""
@@ -38,16 +40,15 @@ class CapturedPair(NamedTuple):
     gradient: torch.Tensor
     routed: Routed | None = None
 
-    def filled(self, segment: Segment, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Activation and gradient (item, token, neuron), with zeros where an expert did not see a token."""
+    def filled(self, segment: Segment, shape: tuple[int, ...]) -> CapturedPair:
+        """The pair (item, token, neuron), with zeros where an expert did not see a token."""
         if self.routed is None:
-            return self.activation, self.gradient
+            return self
         routed, width = self.routed, segment.width // segment.experts
         dense = self.activation.new_zeros((2, routed.n_tokens, segment.experts, width))
         for own, rows in zip(dense, (self.activation, self.gradient), strict=True):
             own[routed.token, routed.expert] = rows.detach().to(own)
-        activation, gradient = dense.view(2, *shape, segment.width)
-        return activation, gradient
+        return CapturedPair(*dense.view(2, *shape, segment.width))
 
 
 class Run(NamedTuple):

@@ -2,81 +2,24 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    GptOssConfig,
-    MixtralConfig,
-    NemotronHConfig,
-    OlmoeConfig,
-    Qwen3MoeConfig,
-)
 
 from culnig.core.neurons import EXPERTS_GATE, EXPERTS_IN, EXPERTS_UP, Neuron
 from culnig.errors import BindingError
-from culnig.models.base import BoundModel, ModelAdapter, bind_model
-from culnig.models.experts import Routed, expert_slices, projection
+from culnig.models.base import BoundModel, bind_model
+from culnig.models.experts import Routed, projection
 from culnig.models.intervention import Resample, Scale, SetTo, intervene
+from tests.tiny_experts import CONFIGS, OnlyExperts, bound_model, experts_of, unbound
 from tests.tiny_models import byte_tokenizer
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 260,
-    "hidden_size": 24,
-    "intermediate_size": 10,
-    "moe_intermediate_size": 10,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "num_experts_per_tok": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-    "eos_token_id": 1,
-    "initializer_range": 0.3,
-}
-CONFIGS = {
-    "mixtral": MixtralConfig(**SMALL, num_local_experts=4),
-    "qwen3_moe": Qwen3MoeConfig(**SMALL, num_experts=5, norm_topk_prob=True),
-    "olmoe": OlmoeConfig(**(SMALL | {"head_dim": 6}), num_experts=4),
-    "gpt_oss": GptOssConfig(**SMALL, num_local_experts=4),
-    "nemotron_h": NemotronHConfig(
-        **SMALL, layers_block_type=["attention", "moe"], n_routed_experts=4, mlp_hidden_act="relu2"
-    ),
-}
 WIDTH = 10
 """Neurons of one expert and module."""
 TOKENS = torch.tensor([[5, 40, 77, 12, 9], [33, 6, 250, 8, 100], [2, 3, 5, 7, 11]])
-
-
-class OnlyExperts(ModelAdapter):
-    """Binds the experts of every layer that has some."""
-
-    name = "only-experts"
-    summary = "for these tests"
-
-    def bind(self, model: nn.Module, config: Any) -> list[Any]:
-        layers = [module for module in model.modules() if type(module).__name__.endswith("Experts")]
-        return [own for number, layer in enumerate(layers) for own in expert_slices(layer, number)]
-
-
-def unbound(family: str, dtype: torch.dtype = torch.float32) -> Any:
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(deepcopy(CONFIGS[family])).to(dtype).eval()
-    for parameter in model.parameters():  # biases and sinks that begin as zero or are not initialised
-        if parameter.dim() < 2 or not parameter.isfinite().all() or not parameter.any():
-            nn.init.normal_(parameter, std=0.3)
-    return model
-
-
-def bound_model(family: str) -> BoundModel:
-    return bind_model(f"tiny-{family}", unbound(family), byte_tokenizer(), [OnlyExperts()])
 
 
 def logits(model: Any) -> torch.Tensor:
@@ -92,10 +35,6 @@ def test_the_layer_computes_what_transformers_own_does(family: str) -> None:
     bind_model(family, model, byte_tokenizer(), [OnlyExperts()])
     assert model.config._experts_implementation == "culnig"
     torch.testing.assert_close(logits(model), expected, rtol=1e-6, atol=1e-7)  # Nemotron-H rounds to float32
-
-
-def experts_of(model: Any) -> list[Any]:
-    return [module for module in model.modules() if type(module).__name__.endswith("Experts")]
 
 
 def weight_rows(experts: Any, neuron: Neuron) -> list[torch.Tensor]:

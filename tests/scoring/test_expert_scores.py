@@ -1,0 +1,131 @@
+"""Scores of experts' neurons against plain autograd, with the experts unrolled over all tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from culnig.core.neurons import EXPERTS_GATE, EXPERTS_IN, EXPERTS_UP
+from culnig.inference.encoding import Encoder
+from culnig.models.base import BoundModel
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
+from tests.oracle import AGGREGATE, token_ids
+from tests.tiny_experts import CONFIGS, bound_model, experts_of, unbound
+from tests.tiny_models import tiny_items
+
+pytestmark = pytest.mark.processors
+
+ITEMS = [replace(item, culture=item.id) for item in tiny_items(5, ("Spain",))]
+"""Each item is a culture of its own, so the sums are the weighted scores of single items."""
+
+
+def unrolled(experts: Any, seen: list[torch.Tensor]) -> Any:
+    """A forward of an expert layer, one expert after the other over all tokens, most with weight 0."""
+    name = "gate_up_proj" if experts.has_gate else "up_proj"
+
+    def project(name: str, expert: int, values: torch.Tensor) -> torch.Tensor:
+        weight = getattr(experts, name)[expert]
+        bias = getattr(experts, f"{name}_bias")[expert] if experts.has_bias else 0.0
+        return values @ (weight if experts.is_transposed else weight.T) + bias
+
+    def forward(
+        self: Any, hidden: torch.Tensor, choices: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        total = torch.zeros_like(hidden)
+        for expert in range(self.num_experts):
+            before = project(name, expert, hidden)
+            seen.append(before)
+            inner = self._apply_gate(before) if self.has_gate else self.act_fn(before)
+            weight = (weights * (choices == expert)).sum(-1, keepdim=True)
+            total = total + project("down_proj", expert, inner) * weight
+        return total
+
+    return MethodType(forward, experts)
+
+
+def plain_scores(family: str, aggregator: str) -> dict[str, NDArray[np.float64]]:
+    """P(gold) × score by item and module, (item, neuron of all layers and experts)."""
+    bound = bound_model(family)
+    model, seen = unbound(family), []
+    for experts in experts_of(model):
+        experts.forward = unrolled(experts, seen)
+    rows: dict[str, list[NDArray[np.float64]]] = {}
+    for item in ITEMS:
+        seen.clear()
+        ids, gold = token_ids(bound.tokenizer, item)
+        probability = model(input_ids=torch.tensor([ids])).logits[0, -1].double().softmax(-1)[gold]
+        gradients = torch.autograd.grad(probability, seen)
+        by_module: dict[str, list[torch.Tensor]] = {}
+        for before, gradient in zip(seen, gradients, strict=True):
+            score = AGGREGATE[aggregator](before.detach() * gradient).double()
+            for module, part in modules_of(experts_of(model)[0], score).items():
+                by_module.setdefault(module, []).append(part)
+        for module, parts in by_module.items():
+            rows.setdefault(module, []).append(float(probability.detach()) * torch.cat(parts).numpy())
+    return {module: np.stack(own) for module, own in rows.items()}
+
+
+def modules_of(experts: Any, columns: torch.Tensor) -> dict[str, torch.Tensor]:
+    if not experts.has_gate:
+        return {EXPERTS_IN: columns}
+    gate, up = columns.chunk(2) if experts.is_concatenated else (columns[::2], columns[1::2])
+    return {EXPERTS_GATE: gate, EXPERTS_UP: up}
+
+
+def scores_of(bound: BoundModel, aggregator: str = "max", **settings: Any) -> dict[str, NDArray[np.float64]]:
+    """The same, from the engine."""
+    scores = score_benchmark(
+        bound, ITEMS, "target", ScoreSettings(aggregator=aggregator, **settings), encoder=Encoder(bound)
+    )
+    order = [scores.moments.cultures.index(item.culture) for item in ITEMS]
+    return {
+        module: np.concatenate(
+            [
+                scores.moments.sum[order, segment.columns]
+                for segment in bound.layout.segments
+                if segment.module == module
+            ],
+            axis=1,
+        )
+        for module in bound.layout.modules
+    }
+
+
+def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    largest = max(np.abs(own).max() for own in expected.values())
+    for module, own in expected.items():
+        np.testing.assert_allclose(found[module], own, rtol=0, atol=2e-6 * largest, err_msg=module)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_scores_equal_plain_autograd_with_experts_unrolled(family: str) -> None:
+    expected = plain_scores(family, "max")
+    assert_equal(scores_of(bound_model(family)), expected)
+    for own in expected.values():
+        assert 0.1 < (own > 0).mean() < 0.9
+
+
+@pytest.mark.parametrize("aggregator", ["sum", "mean", "last", "absmax"])
+def test_other_aggregators(aggregator: str) -> None:
+    assert_equal(scores_of(bound_model("qwen3_moe"), aggregator), plain_scores("qwen3_moe", aggregator))
+
+
+@pytest.mark.parametrize("budget", [1, 100, 4096])
+def test_scores_do_not_depend_on_batch_mates(budget: int) -> None:
+    """Batches of one item, of some, and of all, padded: sorting inside a layer mixes all their tokens."""
+    assert_equal(scores_of(bound_model("mixtral"), token_budget=budget), plain_scores("mixtral", "max"))
+
+
+def test_checkpointed_layers_give_the_same_bits() -> None:
+    bound = bound_model("mixtral")
+    settings = ScoreSettings()
+    plain = score_benchmark(bound, ITEMS, "target", settings)
+    checkpointed = score_benchmark(bound, ITEMS, "target", settings, gradient_checkpointing=True)
+    assert plain.moments.sum.tobytes() == checkpointed.moments.sum.tobytes()
