@@ -139,6 +139,36 @@ class Layout:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     @cached_property
+    def experts(self) -> dict[int, slice]:
+        """By layer with experts: its columns in a table of the experts of all layers."""
+        columns: dict[int, slice] = {}
+        end = 0
+        for segment in self.segments:
+            if segment.experts > 1 and segment.layer not in columns:
+                columns[segment.layer] = slice(end, end + segment.experts)
+                end += segment.experts
+        return columns
+
+    @property
+    def n_experts(self) -> int:
+        """Experts of all layers."""
+        return sum(columns.stop - columns.start for columns in self.experts.values())
+
+    def unrouted(self, routed_tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which neurons are of experts that saw no token of any item, shape (neuron,).
+
+        `routed_tokens` is (item, expert), as in `Outcomes`. The score of such a neuron is not measured.
+        """
+        unseen = np.zeros(self.n_neurons, dtype=np.bool_)
+        if routed_tokens.shape[1]:
+            never = ~routed_tokens.any(axis=0)
+            for segment in self.segments:
+                if segment.experts > 1:
+                    of_expert = never[self.experts[segment.layer]]
+                    unseen[segment.columns] = of_expert.repeat(segment.width // segment.experts)
+        return unseen
+
+    @cached_property
     def _starts(self) -> NDArray[np.int64]:
         return np.array([segment.start for segment in self.segments], dtype=np.int64)
 

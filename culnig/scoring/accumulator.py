@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Segment
+from culnig.core.outcomes import Outcomes
 from culnig.errors import NonFiniteError, PluginError
 from culnig.inference.batches import Batch
 from culnig.kernels import ScoreBatch
@@ -274,6 +275,19 @@ class Accumulator:
             np.add.at(moments.p_gold_sum, culture_index, self._p_gold)
         if self._keeper and values is not None:
             self._keeper.keep_scores(self._batch, values)
+
+    def count_routed(self, outcomes: Outcomes, columns: Mapping[int, slice]) -> None:
+        """Write the tokens of the batch's items that each expert saw; `columns` are those of each layer.
+
+        Waits for each device with experts once.
+        """
+        import torch
+
+        for own in self._devices:
+            if own.routed_tokens:
+                counts = torch.cat(list(own.routed_tokens.values())).T.cpu().numpy()
+                at = np.concatenate([np.r_[columns[layer]] for layer in own.routed_tokens])
+                outcomes.routed_tokens[np.ix_(self._batch.numbers, at)] = counts
 
     def _weighted(self, number: int, culture_index: NDArray[np.int64]) -> ScoreBatch:
         """How the scores of this number are added: the first are those of gradient × activation."""

@@ -92,6 +92,8 @@ class DeviceScores:
             self._sums = [self._tables_of(moments) for moments in self._moments]
         self.n_items = len(token_mask)
         self._routing: tuple[Routed, Routing] | None = None
+        self.routed_tokens: dict[int, torch.Tensor] = {}
+        """By layer: real tokens of the batch that each expert saw, (expert, item)."""
         self.token_mask = to_device(token_mask, self.device)
         self.status = empty_status(len(self._segments), self.n_items, self.device)
         self.scores = [self._buffer(number, torch.float32) for number in range(len(self._moments))]
@@ -109,13 +111,17 @@ class DeviceScores:
             score, tokens = self.backend.score_items, self.token_mask
             score(pair.activation, pair.gradient, tokens, tables, status, aggregator)
         else:
-            routing = self._routing_of(pair.routed, segment.experts)
+            routing = self._routing_of(pair.routed, segment.layer, segment.experts)
             self.backend.routed_items(pair.activation, pair.gradient, routing, tables, status, aggregator)
 
-    def _routing_of(self, routed: Routed, n_experts: int) -> Routing:
-        """The routing of an expert layer's rows, made once for all its modules."""
+    def _routing_of(self, routed: Routed, layer: int, n_experts: int) -> Routing:
+        """The routing of an expert layer's rows, made and counted once for all its modules."""
         if self._routing is None or self._routing[0] is not routed:
             self._routing = routed, routing_of(routed.expert, routed.token, self.token_mask, n_experts)
+            real = self.token_mask.reshape(-1)[routed.token].long()
+            group = routed.expert * self.n_items + routed.token // self.token_mask.shape[1]
+            counts = torch.zeros(n_experts * self.n_items, dtype=torch.int64, device=self.device)
+            self.routed_tokens[layer] = counts.index_add_(0, group, real).view(n_experts, self.n_items)
         return self._routing[1]
 
     def columns_of(self, segment: Segment, number: int) -> torch.Tensor:

@@ -126,7 +126,7 @@ class Scoring:
         n_neurons = self._bound.layout.n_neurons
         return BenchmarkScores(
             CultureMoments.zeros(cultures, n_neurons),
-            Outcomes.empty(self._items),
+            Outcomes.empty(self._items, self._bound.layout.n_experts),
             scorers={scorer.name: CultureMoments.zeros(cultures, n_neurons) for scorer in self._scorers},
         )
 

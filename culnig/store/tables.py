@@ -170,6 +170,8 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     for name in ("correct", "option_mass", "option_probabilities", "alignment", "n_tokens"):
         write_column(group, name, getattr(outcomes, name))
     write_column(group, schema.P_GOLD, outcomes.p_gold)
+    if outcomes.routed_tokens.shape[1]:
+        write_column(group, schema.ROUTED_TOKENS, outcomes.routed_tokens.astype(np.uint32))
 
 
 def read_outcomes(root: h5py.Group) -> Outcomes:
@@ -192,7 +194,15 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
         option_probabilities=_numbers(group, "option_probabilities", (n, widest), "f"),
         alignment=_numbers(group, "alignment", (n,), "f"),
         n_tokens=_numbers(group, "n_tokens", (n,), "i") if "n_tokens" in group else np.zeros(n, np.int64),
+        routed_tokens=_routed_tokens(group, n),
     )
+
+
+def _routed_tokens(group: h5py.Group, n: int) -> NDArray[np.int64]:
+    if schema.ROUTED_TOKENS not in group:
+        return np.zeros((n, 0), dtype=np.int64)
+    shape = getattr(group[schema.ROUTED_TOKENS], "shape", ())
+    return _numbers(group, schema.ROUTED_TOKENS, (n, *shape[1:2]), "u").astype(np.int64)
 
 
 def write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:

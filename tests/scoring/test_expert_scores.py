@@ -129,3 +129,36 @@ def test_checkpointed_layers_give_the_same_bits() -> None:
     plain = score_benchmark(bound, ITEMS, "target", settings)
     checkpointed = score_benchmark(bound, ITEMS, "target", settings, gradient_checkpointing=True)
     assert plain.moments.sum.tobytes() == checkpointed.moments.sum.tobytes()
+
+
+@pytest.mark.parametrize("family", ["qwen3_moe", "nemotron_h"])
+def test_tokens_that_each_expert_saw_are_counted(family: str) -> None:
+    """Against the router's choices for one item at a time; padded batches count real tokens only."""
+    bound = bound_model(family)
+    expected = []
+    for item in ITEMS:
+        choices: list[torch.Tensor] = []
+        handles = [
+            experts.register_forward_pre_hook(lambda module, inputs, seen=choices: seen.append(inputs[1]))
+            for experts in experts_of(bound.model)
+        ]
+        bound.model(input_ids=torch.tensor([token_ids(bound.tokenizer, item)[0]]))
+        for handle in handles:
+            handle.remove()
+        n_experts = bound.layout.segments[0].experts
+        expected.append([int((own == expert).sum()) for own in choices for expert in range(n_experts)])
+    scores = score_benchmark(bound, ITEMS, "target", ScoreSettings())
+    np.testing.assert_array_equal(scores.outcomes.routed_tokens, expected)
+    assert bound.layout.n_experts == len(expected[0])
+
+
+def test_neurons_of_experts_without_tokens_are_known() -> None:
+    bound = bound_model("mixtral")
+    counts = np.zeros((2, 8), dtype=np.int64)
+    counts[0, [0, 1, 2]] = counts[1, [4, 5, 6, 7]] = 3  # expert 3 of the first layer saw nothing
+    unseen = [bound.layout.neurons(np.flatnonzero(bound.layout.unrouted(counts)))]
+    assert {(n.module, n.layer, n.index // 10) for n in unseen[0]} == {
+        (EXPERTS_GATE, 0, 3),
+        (EXPERTS_UP, 0, 3),
+    }
+    assert len(unseen[0]) == 20
