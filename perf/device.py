@@ -93,7 +93,7 @@ def build(dry: bool) -> dict[str, Any]:
             raise RuntimeError("the modules were built but do not run on this device")
     try:
         compiler = _output("nvcc", "--version").splitlines()[-1]
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, RuntimeError):
         compiler = "none"
     seconds = round(time.perf_counter() - begun, 1) if missing else None
     modules = sorted(path.name for path in (ROOT / "culnig").glob("_c*.so"))

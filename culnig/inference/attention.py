@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils import deterministic
 
 SWITCH = "TRANSFORMERS_SDPA_FORCE_GQA"
 """Read by transformers at every call; versions that do not know it repeat the heads."""
@@ -65,15 +64,16 @@ class _DeterministicMode:
     """torch's deterministic mode; `off` leaves what was set when this was made."""
 
     def __init__(self) -> None:
-        self._before = torch.get_deterministic_debug_mode(), deterministic.fill_uninitialized_memory
+        self._fills: Any = torch.utils.deterministic  # its module makes this setting a property
+        self._before = torch.get_deterministic_debug_mode(), self._fills.fill_uninitialized_memory
 
     def on(self) -> None:
         torch.use_deterministic_algorithms(True)
-        deterministic.fill_uninitialized_memory = False  # it finds errors of programs and takes time
+        self._fills.fill_uninitialized_memory = False  # it finds errors of programs, and takes time
 
     def off(self) -> None:
         torch.set_deterministic_debug_mode(self._before[0])
-        deterministic.fill_uninitialized_memory = self._before[1]
+        self._fills.fill_uninitialized_memory = self._before[1]
 
 
 class _Reproducible(TorchFunctionMode):

@@ -1,6 +1,6 @@
 """Attention takes grouped keys and values under a mask on the CPU, and is reproducible on CUDA devices.
 
-Tests of trees use the former. For the latter CPU tensors stand in: the mode is on where a device would see it.
+Tests of trees use the former. For the latter CPU tensors stand in: the mode is on where a device sees it.
 """
 
 from __future__ import annotations
