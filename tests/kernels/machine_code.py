@@ -54,7 +54,7 @@ class Kernel:
             if is_load:
                 n_loads += 1
                 first = registers[0]
-                in_flight |= dict.fromkeys(range(first, first + bits // 32), n_loads)
+                in_flight |= dict.fromkeys(range(first, first + max(1, bits // 32)), n_loads)
         return most
 
 
