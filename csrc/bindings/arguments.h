@@ -82,7 +82,8 @@ inline ScoreBatch score_batch(const PairBatch& pair, const py::object& batch, co
     return given;
 }
 
-/// From culnig.kernels.arguments.RoutedRows, and the tables (item, expert * neuron) of culnig.kernels.ScoreTables.
+/// From culnig.kernels.arguments.RoutedRows, and the tables (item, expert * neuron) of
+/// culnig.kernels.ScoreTables.
 inline RoutedBatch routed_batch(const py::object& activation, const py::object& gradient, int dtype,
                                 int aggregator, const py::object& routing, const py::object& tables) {
     const Memory a = memory(activation);

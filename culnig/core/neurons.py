@@ -161,7 +161,7 @@ class Layout:
         """
         unseen = np.zeros(self.n_neurons, dtype=np.bool_)
         if routed_tokens.shape[1]:
-            never = ~routed_tokens.any(axis=0)
+            never = routed_tokens.sum(axis=0) == 0
             for segment in self.segments:
                 if segment.experts > 1:
                     of_expert = never[self.experts[segment.layer]]

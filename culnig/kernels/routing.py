@@ -54,9 +54,9 @@ def routing_of(
 class RoutedRows(NamedTuple):
     """A routing as compiled code takes it."""
 
-    starts: NDArray[np.int64]
-    tokens: NDArray[np.int32]
-    unrouted: NDArray[np.int32]
+    starts: NDArray[np.int64] | torch.Tensor
+    tokens: NDArray[np.int32] | torch.Tensor
+    unrouted: NDArray[np.int32] | torch.Tensor
     """Real tokens of an item that an expert did not see: how many, first and last, (expert, item, 3)."""
 
 
@@ -95,3 +95,24 @@ def routed_rows(routing: Routing, n_rows: int) -> RoutedRows:
         np.ascontiguousarray(tokens),
         np.stack((count, np.where(count > 0, first, -1), last), axis=-1).astype(np.int32),
     )
+
+
+def device_rows(routing: Routing) -> RoutedRows:
+    """The routing as compiled code takes it, from tensors on one device, without waiting for it."""
+    import torch
+
+    mask, starts, tokens = (
+        torch.as_tensor(each) for each in (routing.token_mask, routing.starts, routing.tokens)
+    )
+    (n_items, n_tokens), n_groups = mask.shape, len(starts) - 1
+    row = torch.arange(len(tokens), device=tokens.device)
+    group = torch.searchsorted(starts, row, right=True) - 1
+    # one token more than there are takes the rows of padding, which have token -1
+    seen = torch.zeros((n_groups, n_tokens + 1), dtype=torch.bool, device=tokens.device)
+    seen[group, tokens.long()] = True
+    missing = mask.repeat(n_groups // n_items, 1) & ~seen[:, :n_tokens]
+    count, token = missing.sum(1), torch.arange(n_tokens, device=tokens.device)
+    first = torch.where(missing, token, n_tokens).amin(1)
+    last = torch.where(missing, token, -1).amax(1)
+    unrouted = torch.stack((count, torch.where(count > 0, first, -1), last), 1).to(torch.int32)
+    return RoutedRows(starts, tokens, unrouted.view(n_groups // n_items, n_items, 3))

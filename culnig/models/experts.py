@@ -170,7 +170,7 @@ def _linear(experts: Any, name: str, rows: torch.Tensor, counts: list[int]) -> t
         nn.functional.linear(
             own, weight[expert].T if experts.is_transposed else weight[expert], biases[expert]
         )
-        for expert, own in enumerate(rows.split(counts))
+        for expert, own in enumerate(torch.split(rows, counts))
         if len(own)
     ]
     return torch.cat(projected)

@@ -287,7 +287,7 @@ class Accumulator:
             if own.routed_tokens:
                 counts = torch.cat(list(own.routed_tokens.values())).T.cpu().numpy()
                 at = np.concatenate([np.r_[columns[layer]] for layer in own.routed_tokens])
-                outcomes.routed_tokens[np.ix_(self._batch.numbers, at)] = counts
+                outcomes.routed_tokens[np.ix_(np.array(self._batch.numbers), at)] = counts
 
     def _weighted(self, number: int, culture_index: NDArray[np.int64]) -> ScoreBatch:
         """How the scores of this number are added: the first are those of gradient × activation."""

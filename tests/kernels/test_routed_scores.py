@@ -19,6 +19,7 @@ from culnig.errors import InputError, NonFiniteError
 from culnig.kernels import AGGREGATORS, DTYPES, Routing, ScoreTables
 from culnig.kernels.base import Backend
 from culnig.kernels.cpu import CpuBackend
+from culnig.kernels.cuda import CudaBackend
 from culnig.kernels.routing import routing_of
 from culnig.kernels.status import empty_status, first_non_finite
 from culnig.kernels.torch import TorchBackend
@@ -148,6 +149,20 @@ def test_backends_equal_twin(case: Case, backend: Backend) -> None:
     assert_same_bits(by_backend(backend, case), by_twin(case))
 
 
+@pytest.mark.parametrize("order", ["forward", "reverse"])
+def test_emulated_cuda_equals_twin(
+    emulated_cuda: CudaBackend, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    monkeypatch.setenv("CULNIG_EMULATION_ORDER", order)
+
+    @some
+    @given(cases())
+    def compare(case: Case) -> None:
+        assert_same_bits(by_backend(emulated_cuda, case), by_twin(case))
+
+    compare()
+
+
 def test_one_expert_by_hand() -> None:
     """Tokens 0 and 2 of three went to expert 1; where its contributions are negative, token 1 wins."""
     activation = np.array([[2.0, 1.0], [3.0, -1.0]], dtype=np.float32)
@@ -177,9 +192,10 @@ def test_blocks_of_a_wide_expert() -> None:
         assert_same_bits(by_backend(CpuBackend(), own), by_twin(own))
 
 
-@pytest.mark.parametrize("backend", [CpuBackend(), TorchBackend()], ids=lambda backend: backend.name)
-def test_values_that_are_not_finite(backend: Backend) -> None:
+@pytest.mark.parametrize("name", ["cpu", "torch", "emulated cuda"])
+def test_values_that_are_not_finite(emulated_cuda: CudaBackend, name: str) -> None:
     """Counted over all experts, the first by item, token and neuron; rows of padding do not count."""
+    backend: Backend = {"cpu": CpuBackend(), "torch": TorchBackend()}.get(name, emulated_cuda)
     case = case_of(np.random.default_rng(1), 3, 6, 4, 5, 0.9, "float32")
     activation = case.activation.copy()
     activation[np.asarray(case.routing.tokens) < 0] = np.inf
