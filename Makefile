@@ -5,6 +5,7 @@
 # make sanitize   run the kernel tests under address and undefined-behaviour sanitizers
 # make perf       measure speed and memory against other ways (about an hour; SECTIONS="scoring store" for some)
 # make docs       write docs/cli.md and docs/api.md from the code
+# make models-table  write docs/models-table.md: what is bound of every family, with all its checks
 # make core       rebuild the compiled core quickly after a change in csrc/
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test test-processors lint sanitize perf docs core clean
+.PHONY: demo test test-processors lint sanitize perf docs models-table core clean
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/culnig-engine demo --output demo-run --overwrite
@@ -38,6 +39,9 @@ perf: $(VENV)/.perf
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
+
+models-table: $(VENV)/.test
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m tests.models_table $(OPTIONS)
 
 core: $(VENV)/.lint
 	$(BIN)/cmake -S . -B build/dev -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \

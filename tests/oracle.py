@@ -37,7 +37,7 @@ def token_ids(tokenizer: Any, item: Item) -> tuple[list[int], int]:
     return ids, gold[-1]
 
 
-def _in_float64(head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor) -> torch.Tensor:
+def in_float64(head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor) -> torch.Tensor:
     bias = 0.0 if head.bias is None else head.bias.detach().double()
     return inputs[0].double() @ head.weight.detach().double().T + bias
 
@@ -62,7 +62,7 @@ def item_scores(
         for name, module in model.named_modules()
         if name.endswith(wanted)
     ]
-    handles.append(model.get_output_embeddings().register_forward_hook(_in_float64))
+    handles.append(model.get_output_embeddings().register_forward_hook(in_float64))
     logits = model(input_ids=torch.tensor([ids])).logits
     probability = torch.softmax(logits[0, -1], -1)[gold]
     gradients = torch.autograd.grad(probability, list(outputs.values()))

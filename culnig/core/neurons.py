@@ -186,6 +186,10 @@ class Layout:
                 f"{self.n_layers - 1} with {', '.join(self.modules)}"
             ) from None
 
+    def has(self, module: str, layer: int) -> bool:
+        """Whether a layer has the module; the layers of hybrids have not all the same."""
+        return (module, layer) in self._by_module_and_layer
+
     def flat(self, neuron: Neuron) -> int:
         """Flat index of a neuron; InputError if the layout does not hold it."""
         segment = self.segment(neuron.module, neuron.layer)
@@ -213,7 +217,9 @@ class Layout:
 
         InputError for a module or layer that the layout lacks.
         """
-        by_short_name = {module.rpartition(".")[2]: module for module in self.modules}
+        # attention and MLP before modules of their own kind that end alike, such as linear_attn.q_proj
+        first = sorted(self.modules, key=FORWARD_ORDER.__contains__)
+        by_short_name = {module.rpartition(".")[2]: module for module in first}
         names = {by_short_name.get(module, module) for module in modules} or set(self.modules)
         if unknown := sorted(names - set(self.modules)):
             raise InputError(f"no module {', '.join(unknown)}; this model has {', '.join(self.modules)}")

@@ -179,7 +179,7 @@ class BoundModel:
     def max_tokens(self) -> int | None:
         """Longest sequence that the model's configuration allows; None if it sets no limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(limit) if limit else None
+        return int(limit) if limit and limit > 0 else None
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -203,19 +203,20 @@ def bind_model(
     adapters: Sequence[ModelAdapter],
 ) -> BoundModel:
     """Bind a model with the first adapter that fits; BindingError gives every adapter's reason."""
-    reasons = []
+    reasons: dict[str, list[str]] = {}
     for adapter in adapters:
         try:
             slices = adapter.bind(model, model.config.get_text_config())
         except BindingError as reason:
-            reasons.append(f"{adapter.name}: {reason}")
+            reasons.setdefault(str(reason), []).append(adapter.name)
             continue
         except Exception as error:  # a broken plugin must not keep other adapters from being tried
-            reasons.append(f"{adapter.name} failed with {type(error).__name__}: {error}")
+            reasons.setdefault(f"failed with {type(error).__name__}: {error}", []).append(adapter.name)
             continue
         return _assemble(source, adapter.name, model, tokenizer, slices)
+    described = [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
     raise BindingError(
-        f"model {source!r} ({type(model).__name__}) fits no adapter; {'; '.join(reasons)}. "
+        f"model {source!r} ({type(model).__name__}) fits no adapter; {'; '.join(described)}. "
         "Other families need a plugin: docs/models.md shows how to write one"
     )
 

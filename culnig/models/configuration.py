@@ -28,6 +28,8 @@ _LATER_TOKENS_SEEN: dict[str, tuple[object, ...]] = {
 _REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 _OPTIONAL = ("num_key_value_heads", "intermediate_size", "head_dim", "max_position_embeddings")
 """Sizes that are derived from others, or not limited, where they are null."""
+_BY_LAYER = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
+"""Sizes that may differ from layer to layer."""
 _GPT2_NAMES = ("n_embd", "n_layer", "n_head", "n_positions")
 
 _DECODERS = "scores need a causal decoder, such as Llama, Qwen or Gemma"
@@ -50,7 +52,20 @@ def read_configuration(source: str, files: ModelFiles, settings: LoadSettings) -
 
 
 def check_causal_configuration(source: str, config: Any) -> None:
-    """BindingError where the configuration says that a token attends to later ones."""
+    """BindingError where the configuration says that a token attends to later ones, or has several texts."""
+    try:
+        config.get_text_config()
+    except ValueError as error:
+        raise BindingError(
+            f"model {source!r} ({_kind(config)}) has several text models, and none of them is the decoder of "
+            f"the others ({str(error).split('.')[0]}); {_DECODERS}"
+        ) from None
+    text = config.get_text_config()
+    if (shared := getattr(text, "num_kv_shared_layers", 0)) and shared == _size(text, "num_hidden_layers"):
+        raise BindingError(
+            f"model {source!r} ({_kind(config)}) has no keys and values of its own: all its layers use those "
+            f"of the model that it drafts for; {_DECODERS}"
+        )
     for part in _parts(config):
         for name, refused in _LATER_TOKENS_SEEN.items():
             value = part.get(name) if isinstance(part, Mapping) else getattr(part, name, None)
@@ -62,13 +77,14 @@ def check_causal_configuration(source: str, config: Any) -> None:
 
 
 def check_numbers(source: str, config: Any) -> None:
-    """BindingError where sizes of the text decoder are not single numbers, or heads do not divide."""
+    """ModelLoadError for impossible sizes of the text decoder; BindingError where heads do not divide."""
     text = config.get_text_config()
-    own = {
-        name: value for name in (*_REQUIRED, *_OPTIONAL) if (value := getattr(text, name, None)) is not None
-    }
+    own = {name: value for name in (*_REQUIRED, *_OPTIONAL) if (value := _size(text, name)) is not None}
     _check_sizes(source, own)
-    heads, key_heads = own.get("num_attention_heads"), own.get("num_key_value_heads")
+    heads, key_heads = (
+        value if isinstance(value := own.get(name), int) else None
+        for name in ("num_attention_heads", "num_key_value_heads")
+    )
     if heads and key_heads and heads % key_heads:
         raise BindingError(
             f"model {source!r}: num_attention_heads {heads} is not a multiple of num_key_value_heads "
@@ -115,6 +131,15 @@ def causal_class(source: str, config: Any) -> Any:
     )
 
 
+def _size(config: Any, name: str) -> Any:
+    """A size; None where there is none, where it is not limited, or where layers have their own (Gemma 4)."""
+    try:
+        value = getattr(config, name, None)
+    except RuntimeError:  # transformers' error for sizes that differ from layer to layer
+        return None
+    return None if name == "max_position_embeddings" and value == -1 else value
+
+
 def _kind(config: Any) -> str:
     return type(config).__name__.removesuffix("Config")
 
@@ -142,18 +167,15 @@ def _json_object(source: str, path: Path) -> dict[str, Any]:
 
 
 def _check_sizes(source: str, sizes: Mapping[str, Any]) -> None:
-    """Every size that is given is one positive whole number."""
+    """Every size that is given is a positive whole number, or one for each layer where families allow it."""
     for name in (*_REQUIRED, *_OPTIONAL, *_GPT2_NAMES):
         value = sizes.get(name, 1)
         if value is None and name in _OPTIONAL:
             continue
-        if isinstance(value, list | tuple):
-            raise BindingError(
-                f"model {source!r}: its configuration gives {name} layer by layer ({str(list(value))[:60]}); "
-                "only models whose layers all have the same widths are supported"
-            )
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        by_layer = value if isinstance(value, list | tuple) and name in _BY_LAYER else [value]
+        if any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in by_layer):
             raise ModelLoadError(
-                f"cannot load model {source!r}: {name} is {value!r} in its configuration; a whole number of "
-                "at least 1 is needed. Copy or download config.json again"
+                f"cannot load model {source!r}: {name} is {str(value)[:60]} in its configuration; a whole "
+                f"number of at least 1 is needed{', or one for each layer' if name in _BY_LAYER else ''}. "
+                "Copy or download config.json again"
             )

@@ -6,7 +6,6 @@ All its weights are the checkpoint's, its tokenizer's ids have embeddings, and i
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import re
 import warnings
@@ -221,13 +220,50 @@ def check_causal(bound: BoundModel) -> None:
             )
 
 
+def check_differentiable(bound: BoundModel) -> None:
+    """ModelLoadError where quantized weights have no backward pass; scores need gradients of activations.
+
+    One backward pass of two tokens, for models with weights that are not floats and those that a quantizer of
+    transformers has loaded.
+    """
+    import torch
+
+    model: Any = bound.model
+    floats = all(parameter.is_floating_point() for parameter in model.parameters())
+    if floats and getattr(model, "hf_quantizer", None) is None:
+        return
+    begun: list[torch.Tensor] = []
+
+    def begin(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        begun.append(output.detach().requires_grad_())
+        return begun[-1].clone()
+
+    ids = torch.ones((1, 2), dtype=torch.long, device=bound.input_device)
+    handle = model.get_input_embeddings().register_forward_hook(begin)
+    try:
+        with torch.enable_grad():
+            last = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+            (gradient,) = torch.autograd.grad(last.square().sum(), begun)
+        reason = "" if bool(gradient.isfinite().all() and gradient.any()) else "its gradients are no numbers"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # each format fails in its own way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    finally:
+        handle.remove()
+    if reason:
+        raise ModelLoadError(
+            f"model {bound.source!r} is quantized in a format without a backward pass here ({reason}), and "
+            "scores need gradients; load its weights dequantized (bfloat16), or the unquantized model with "
+            f"{option('quantize', '4bit')}"
+        )
+
+
 def _outputs(bound: BoundModel, ids: torch.Tensor) -> dict[int, torch.Tensor]:
     """What each bound linear computes for one text, (token, column), on the CPU in float32."""
     import torch
 
     outputs: dict[int, torch.Tensor] = {}
-    can_choose = "logits_to_keep" in inspect.signature(bound.model.forward).parameters
-    options = {"logits_to_keep": 1} if can_choose else {}  # the head is no part of the comparison
 
     def keeping(number: int) -> Callable[[Any, Any, torch.Tensor], None]:
         def keep(module: Any, inputs: Any, output: torch.Tensor) -> None:
@@ -237,14 +273,14 @@ def _outputs(bound: BoundModel, ids: torch.Tensor) -> dict[int, torch.Tensor]:
         return keep
 
     def differentiable(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        return output.detach().requires_grad_()
+        return output.detach().requires_grad_().clone()  # some families (CTRL, GIT) change it in place
 
     with contextlib.ExitStack() as stack, _rows_apart(bound.model), torch.enable_grad():
         # as in scoring: without gradients, bitsandbytes packs its weights anew on some CPUs
         stack.callback(bound.model.get_input_embeddings().register_forward_hook(differentiable).remove)
         for number, linear in enumerate(bound.linears):
             stack.callback(linear.linear.register_forward_hook(keeping(number)).remove)
-        bound.model(input_ids=ids[None].to(bound.input_device), use_cache=False, **options)
+        bound.model(input_ids=ids[None].to(bound.input_device), use_cache=False)
     return outputs
 
 

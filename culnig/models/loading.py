@@ -18,7 +18,14 @@ from culnig.models.cache import discard, entry_folder, keep
 from culnig.models.cache_entry import EntryProblem, check_loaded
 from culnig.models.checkpoint import check_files, check_scales, snapshot
 from culnig.models.gguf import check_all_read
-from culnig.models.loaded import check_causal, check_vocabulary, check_weights, layer_stack, without_report
+from culnig.models.loaded import (
+    check_causal,
+    check_differentiable,
+    check_vocabulary,
+    check_weights,
+    layer_stack,
+    without_report,
+)
 from culnig.models.peft_adapter import (
     chat_template,
     check_adapter_folder,
@@ -87,6 +94,7 @@ def _checked(source: str, model: Any, tokenizer: Any, adapters: Sequence[ModelAd
     bound = bind_model(source, model, tokenizer, adapters)
     check_vocabulary(bound)
     check_causal(bound)
+    check_differentiable(bound)
     return bound
 
 

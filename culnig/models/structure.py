@@ -7,7 +7,7 @@ model cannot be bound, the error names the missing part.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from culnig.errors import BindingError
 from culnig.models.base import ModuleSlice, linear_outputs
@@ -33,10 +33,10 @@ def has(module: nn.Module, *paths: str) -> bool:
 
 
 def decoder_layers(model: nn.Module, fits: Callable[[nn.Module], bool], expected: str) -> list[nn.Module]:
-    """The only stack of layers in which every layer fits; BindingError lists the stacks where it is not one.
+    """The outermost stack in which every layer fits; BindingError lists the stacks where there is not one.
 
     Only the text decoder is searched where the model names one, so the layers of a vision tower are never
-    used.
+    used; nor are those of a tower that is nested deeper than the decoder's.
     """
     from torch import nn
 
@@ -46,10 +46,10 @@ def decoder_layers(model: nn.Module, fits: Callable[[nn.Module], bool], expected
         if isinstance(stack, nn.ModuleList) and len(stack) > 0
     }
     fitting = {name: layers for name, layers in stacks.items() if all(fits(layer) for layer in layers)}
-    if len(fitting) == 1:
-        return next(iter(fitting.values()))
-    for name, layers in stacks.items():
-        _refuse_experts(name, layers)
+    outermost = min((name.count(".") for name in fitting), default=0)
+    decoders = [layers for name, layers in fitting.items() if name.count(".") == outermost]
+    if len(decoders) == 1:
+        return decoders[0]
     described = ", ".join(f"`{name}` ({_children(layers[0])})" for name, layers in stacks.items())
     raise BindingError(
         f"expected one stack of layers with {expected}, found {', '.join(fitting) or 'none'}"
@@ -58,62 +58,40 @@ def decoder_layers(model: nn.Module, fits: Callable[[nn.Module], bool], expected
 
 
 def _text_decoder(model: nn.Module) -> nn.Module:
+    """What the model names as its decoder, if that holds layers: ModernBERT's is its output head."""
+    from torch import nn
+
     get_decoder = getattr(model, "get_decoder", None)
     decoder = get_decoder() if callable(get_decoder) else None
-    return model if decoder is None else decoder
-
-
-def _refuse_experts(name: str, layers: Sequence[nn.Module]) -> None:
-    routed = sum(any(path.endswith("experts") for path, _ in layer.named_modules()) for layer in layers)
-    if routed:
-        raise BindingError(
-            f"{routed} of {len(layers)} layers in `{name}` route tokens to a mixture of experts; an expert "
-            "sees only the tokens routed to it, so its outputs have no value at most tokens and their scores "
-            "could not be compared with others. Mixtures of experts are not supported"
-        )
+    holds_layers = decoder is not None and any(isinstance(part, nn.ModuleList) for part in decoder.modules())
+    return decoder if holds_layers else model
 
 
 def _children(module: nn.Module) -> str:
     return ", ".join(name for name, _ in module.named_children()) or type(module).__name__
 
 
-def cut(linear: nn.Module, name: str, layer: int, parts: Parts) -> list[ModuleSlice]:
-    """Cut a linear's output into adjacent modules; their widths must add up to its own."""
-    check_outputs(linear, name, layer, sum(width for _, width in parts))
+def cut(linear: nn.Module, name: str, layer: int, parts: Parts, times: int = 1) -> list[ModuleSlice]:
+    """Cut a linear's output into modules side by side, `times` times in a row; widths must add up to its own.
+
+    With several times, as where heads alternate, a module is what its runs hold together.
+    """
+    step = sum(width for _, width in parts)
+    check_outputs(linear, name, layer, step * times)
     slices, offset = [], 0
     for module, width in parts:
-        slices.append(ModuleSlice(linear, module, layer, offset, width))
+        run = {} if times == 1 else {"run": width, "step": step}
+        slices.append(ModuleSlice(linear, module, layer, offset, width * times, **run))
         offset += width
     return slices
 
 
-def cut_per_head(
-    linear: nn.Module, name: str, layer: int, modules: Sequence[str], heads: int, head_width: int
-) -> list[ModuleSlice]:
-    """Cut a linear whose output holds, head after head, `head_width` columns of each module."""
-    step = len(modules) * head_width
-    check_outputs(linear, name, layer, heads * step)
-    return [
-        ModuleSlice(linear, module, layer, number * head_width, heads * head_width, run=head_width, step=step)
-        for number, module in enumerate(modules)
-    ]
-
-
-def check_outputs(linear: nn.Module, name: str, layer: int, declared: int) -> None:
-    """BindingError if a module is not linear or has other outputs than the configuration declares."""
+def check_outputs(linear: nn.Module, name: str, layer: int, expected: int) -> None:
+    """BindingError if a module is not linear or has other outputs than expected."""
     actual = linear_outputs(linear)
     if actual is None:
         raise BindingError(f"layer {layer}: `{name}` is a {type(linear).__name__}, not a linear module")
-    if actual != declared:
+    if actual != expected:
         raise BindingError(
-            f"layer {layer}: `{name}` has {actual} outputs, the configuration declares {declared}"
+            f"layer {layer}: `{name}` has {actual} outputs, and what reads them expects {expected}"
         )
-
-
-def declared(config: Any, *names: str) -> int:
-    """The first of these fields that the configuration has a value for."""
-    for name in names:
-        value = getattr(config, name, None)
-        if value is not None:
-            return int(value)
-    raise BindingError(f"the configuration declares none of {', '.join(names)}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core import plots
-from culnig.core.neurons import FORWARD_ORDER, Layout
+from culnig.core.neurons import Layout
 from culnig.core.text import METRIC_NAMES
 from culnig.errors import InputError
 from culnig.evaluation.conditions import UNMASKED
@@ -150,9 +150,8 @@ def overview_figure(
 
 
 def _layers_panel(axes: Axes, neurons: NeuronSet, layout: Layout) -> None:
-    all_modules, table = neurons.table(layout)
-    modules = [module for module in FORWARD_ORDER if module in all_modules]
-    counts = table[[all_modules.index(module) for module in modules]].astype(int)
+    modules, table = neurons.table(layout)
+    counts = table.astype(int)
     image = axes.imshow(counts, aspect="auto", cmap="viridis", interpolation="nearest")
     for row, column in zip(*np.nonzero(counts), strict=True):
         color = "black" if counts[row, column] > 0.6 * counts.max() else "white"

@@ -84,7 +84,7 @@ class Capture:
 
     def _begin(self, module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         self._shape = output.shape[:2]  # (item, token)
-        return output.requires_grad_(True)
+        return output.requires_grad_(True).clone()  # some families (CTRL, GIT) change it in place
 
     def _noting(self, bound: BoundLinear) -> Callable[[Any, Any, torch.Tensor], torch.Tensor | None]:
         def note(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:

@@ -54,19 +54,19 @@ def units(bound: BoundModel, weights: Weights, chosen: NeuronSet, granularity: G
     for neuron, score in zip(chosen.neurons, chosen.scores.tolist(), strict=True):
         key = (neuron.module, neuron.layer)
         scores[key] = scores.get(key, 0.0) + score
-    modules = bound.layout.modules
     # up_proj is not selected by default: as a module of its own it would always come last
     ranked = {*POOLS["all"], *(module for module, _ in counts)}
     units = []
     for layer in range(bound.layout.n_layers):
         members: list[tuple[str, list[str], list[Part]]]
+        modules = [module for module in bound.layout.modules if bound.layout.has(module, layer)]
         if granularity == "module":
             members = [(m, [m], weights.module(m, layer)) for m in modules if m in ranked]
         elif granularity == "mlp":
             of_mlp = [module for module in modules if module.startswith(MLP)]
-            members = [("mlp", of_mlp, weights.below(weights.mlp_path(layer)))]
+            members = [("mlp", of_mlp, weights.below(weights.mlp_path(layer)))] if of_mlp else []
         else:
-            members = [("layer", list(modules), weights.below(weights.layer_path(layer)))]
+            members = [("layer", modules, weights.below(weights.layer_path(layer)))]
         for name, inside, parts in members:
             keys = [(module, layer) for module in inside]
             units.append(

@@ -144,9 +144,7 @@ class Weights:
 
     def mlp_path(self, layer: int) -> str:
         """Name of the submodule that is the MLP of a layer; BindingError if there is none."""
-        paths = {m: self._names[id(linear)] for (m, n), (linear, _) in self._slices.items() if n == layer}
-        inside = [path for module, path in paths.items() if module.startswith(MLP)]
-        outside = [path for module, path in paths.items() if not module.startswith(MLP)]
+        inside, outside = self._paths(layer)
         path = _common([path.rpartition(".")[0] for path in inside])
         if not path or any(other.startswith(f"{path}.") for other in outside):
             raise BindingError(
@@ -154,6 +152,12 @@ class Weights:
                 "(--granularity)"
             )
         return path
+
+    def _paths(self, layer: int) -> tuple[list[str], list[str]]:
+        """Names of the linears with neurons in a layer: those of its MLP, and all others."""
+        paths = {m: self._names[id(linear)] for (m, n), (linear, _) in self._slices.items() if n == layer}
+        inside = [path for module, path in paths.items() if module.startswith(MLP)]
+        return inside, [path for module, path in paths.items() if not module.startswith(MLP)]
 
     def layer_path(self, layer: int) -> str:
         """Name of the submodule that is a layer."""
@@ -195,13 +199,19 @@ class Weights:
         return beside + [(back, index, False) for back in self._back_projections(layer, width)]
 
     def _back_projections(self, layer: int, width: int) -> list[nn.Module]:
-        """Linears of the MLP that hold no neurons and read as many numbers as it has."""
-        mlp = self._bound.model.get_submodule(self.mlp_path(layer))
+        """Linears of the MLP that hold no neurons and read as many numbers as it has.
+
+        Where the MLP is no submodule of its own (OPT), those in submodules of other parts do not count.
+        """
+        inside, outside = self._paths(layer)
+        path = _common([own.rpartition(".")[0] for own in inside])
+        apart = {f"{other.rpartition('.')[0]}." for other in outside} - {f"{path}."}
         holding = {id(held.linear) for held in self._bound.linears}
         return [
             module
-            for module in mlp.modules()
+            for name, module in self._bound.model.get_submodule(path).named_modules(prefix=path)
             if id(module) not in holding
+            and not name.startswith(tuple(apart))
             and linear_outputs(module) is not None
             and _weight(module).shape[1 - _output_axis(module)] == width
         ]

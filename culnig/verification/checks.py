@@ -143,13 +143,18 @@ def check_attention(passes: Passes) -> Check:
     """
     name = "query, key and value"
     layout = passes.bound.layout
-    if not {QUERY, KEY, VALUE} <= set(layout.modules):
-        return Check(name, None, "the adapter binds no attention projections")
-    captured = passes.hooked.captured
+    layers = [
+        layer
+        for layer in range(layout.n_layers)
+        if all(layout.has(module, layer) for module in (QUERY, KEY, VALUE))
+    ]
+    if not layers:
+        return Check(name, None, "the adapter binds no attention with query, key and value")
+    first_tokens = passes.first_tokens
     wrong = []
-    for layer in range(layout.n_layers):
+    for layer in layers:
         query, key, value = (
-            captured[layout.segment(module, layer)].first_token for module in (QUERY, KEY, VALUE)
+            first_tokens[layout.segment(module, layer)] for module in (QUERY, KEY, VALUE)
         )  # of the long prompt, the short one, and one token
         small = 1e-3 * value[2]
         if value[2] == 0 or query[2] > small or key[2] > small or query[0] > 1e-3 * key[0]:

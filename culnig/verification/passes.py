@@ -128,6 +128,21 @@ class Passes:
         return self.hooked.alone
 
     @cached_property
+    def first_tokens(self) -> dict[Segment, NDArray[np.float64]]:
+        """Largest absolute gradient of every segment at the first token of each prompt, (item,).
+
+        Attention sinks are closed for it: with one, a first token divides its attention between itself and
+        the sink, and its query decides how.
+        """
+        captured, sinks = self.hooked.captured, _sinks(self.bound.model)
+        if sinks:
+            self._check_patience()
+            seen = _Seen()
+            with _closed(sinks), AnswerReader(self.bound) as reader, Capture(self.bound, seen.keep):
+                _, captured = self._backward(reader, self.batch, seen)
+        return {segment: own.first_token for segment, own in captured.items()}
+
+    @cached_property
     def again(self) -> torch.Tensor:
         """`plain` once more, after the passes with hooks."""
         _ = self.hooked
@@ -180,6 +195,25 @@ class _Seen:
             gradient[:, 0].abs().amax(-1).double().cpu().numpy(),
             products.amax(1).cpu().numpy(),
         )
+
+
+def _sinks(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [own for name, own in model.named_parameters() if name.rpartition(".")[2] == "sinks"]
+
+
+@contextlib.contextmanager
+def _closed(sinks: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """No attention goes to the sinks inside."""
+    before = [own.detach().clone() for own in sinks]
+    try:
+        with torch.no_grad():
+            for own in sinks:
+                own.fill_(torch.finfo(own.dtype).min / 2)
+        yield
+    finally:
+        with torch.no_grad():
+            for own, values in zip(sinks, before, strict=True):
+                own.copy_(values)
 
 
 def _end_of(encoded: EncodedItem, n_tokens: int) -> EncodedItem:

@@ -26,12 +26,14 @@ from culnig.verification.checks import (
     check_capture,
     check_repetition,
 )
+from culnig.verification.gates import check_gates
 from culnig.verification.passes import LEFT_OUT, LeftOut, Passes
 
 QUICK_CHECKS: dict[str, Callable[[Passes], Check]] = {
     "binding and widths": check_binding,
     "capture changes nothing": check_capture,
     "query, key and value": check_attention,
+    "gate and up projection": check_gates,
     "batches and padding": check_batches,
     "repeated answers": check_repetition,
 }

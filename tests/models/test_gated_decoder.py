@@ -55,10 +55,10 @@ def test_a_fused_slice_is_the_unfused_projection_with_the_same_weights():
         assert torch.equal(up.take(fused), target.mlp.up_proj(x))
 
 
-def test_a_width_that_the_configuration_does_not_declare_is_refused():
+def test_a_width_that_the_next_projection_does_not_read_is_refused():
     model = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS["llama"]))
-    model.config.intermediate_size = 41
-    with pytest.raises(BindingError, match=r"layer 0: `mlp.gate_proj` has 40 outputs.* declares 41"):
+    model.model.layers[1].mlp.gate_proj = torch.nn.Linear(24, 41)
+    with pytest.raises(BindingError, match=r"layer 1: `mlp.gate_proj` has 41 outputs.* expects 40"):
         bind_model("wide", model, byte_tokenizer(), registry.adapters())
 
 

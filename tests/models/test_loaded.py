@@ -13,7 +13,7 @@ from culnig import load_model, registry
 from culnig.errors import BindingError, InputError, ModelLoadError
 from culnig.inference.encoding import Encoder
 from culnig.models.base import bind_model
-from culnig.models.loaded import ModelWarning, check_causal
+from culnig.models.loaded import ModelWarning, check_causal, check_differentiable
 from tests.models.refused import edit_json, edit_weights, write_model, write_sharded
 from tests.tiny_models import ALL_CONFIGS, byte_tokenizer, tiny_items, tiny_model
 
@@ -206,3 +206,35 @@ def test_the_check_leaves_nothing_behind():
     assert hooked == []
     assert all(parameter.grad is None for parameter in bound.model.parameters())
     assert bound.weights_hash == before
+
+
+class NoBackward(torch.autograd.Function):
+    """A product as packed formats compute it where they have no kernels for gradients."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        return x @ weight.float().T
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise NotImplementedError("no kernel")
+
+
+class Packed(torch.nn.Module):
+    in_features, out_features = 24, 40
+
+    def __init__(self):
+        super().__init__()
+        whole = torch.randint(-3, 3, (40, 24), dtype=torch.int8)
+        self.weight = torch.nn.Parameter(whole, requires_grad=False)
+
+    def forward(self, x):
+        return NoBackward.apply(x, self.weight)
+
+
+def test_a_quantized_format_without_a_backward_pass_is_refused_with_the_way_out():
+    bound = tiny_model()
+    check_differentiable(bound)
+    bound.model.model.layers[1].mlp.gate_proj = Packed()
+    with pytest.raises(ModelLoadError, match=r"no kernel.*load its weights dequantized"):
+        check_differentiable(bound)
