@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from types import MethodType
 from typing import Any
 
 import torch
@@ -73,3 +74,27 @@ def bound_model(family: str) -> BoundModel:
 
 def experts_of(model: Any) -> list[Any]:
     return [module for module in model.modules() if type(module).__name__.endswith("Experts")]
+
+
+def unrolled(experts: Any, seen: list[torch.Tensor]) -> Any:
+    """A forward of an expert layer, one expert after the other over all tokens, most with weight 0."""
+    name = "gate_up_proj" if experts.has_gate else "up_proj"
+
+    def project(name: str, expert: int, values: torch.Tensor) -> torch.Tensor:
+        weight = getattr(experts, name)[expert]
+        bias = getattr(experts, f"{name}_bias")[expert] if experts.has_bias else 0.0
+        return values @ (weight if experts.is_transposed else weight.T) + bias
+
+    def forward(
+        self: Any, hidden: torch.Tensor, choices: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        total = torch.zeros_like(hidden)
+        for expert in range(self.num_experts):
+            before = project(name, expert, hidden)
+            seen.append(before)
+            inner = self._apply_gate(before) if self.has_gate else self.act_fn(before)
+            weight = (weights * (choices == expert)).sum(-1, keepdim=True)
+            total = total + project("down_proj", expert, inner) * weight
+        return total
+
+    return MethodType(forward, experts)

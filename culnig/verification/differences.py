@@ -99,7 +99,9 @@ def _slope(
 
 def _moving(token: int, column: int, by: float) -> Callable[[Any, Any, torch.Tensor], None]:
     def move(module: Any, inputs: Any, output: torch.Tensor) -> None:
-        output.reshape(-1, output.shape[-1])[token, column] += by  # a view, since the batch has one item
+        find = getattr(module, "cell", None)
+        cell = (token, column) if find is None else find(inputs[1], token, column)
+        output.reshape(-1, output.shape[-1])[cell] += by  # a view, since the batch has one item
 
     return move
 

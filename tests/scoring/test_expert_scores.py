@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -16,37 +15,13 @@ from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.oracle import AGGREGATE, token_ids
-from tests.tiny_experts import CONFIGS, bound_model, experts_of, unbound
+from tests.tiny_experts import CONFIGS, bound_model, experts_of, unbound, unrolled
 from tests.tiny_models import tiny_items
 
 pytestmark = pytest.mark.processors
 
 ITEMS = [replace(item, culture=item.id) for item in tiny_items(5, ("Spain",))]
 """Each item is a culture of its own, so the sums are the weighted scores of single items."""
-
-
-def unrolled(experts: Any, seen: list[torch.Tensor]) -> Any:
-    """A forward of an expert layer, one expert after the other over all tokens, most with weight 0."""
-    name = "gate_up_proj" if experts.has_gate else "up_proj"
-
-    def project(name: str, expert: int, values: torch.Tensor) -> torch.Tensor:
-        weight = getattr(experts, name)[expert]
-        bias = getattr(experts, f"{name}_bias")[expert] if experts.has_bias else 0.0
-        return values @ (weight if experts.is_transposed else weight.T) + bias
-
-    def forward(
-        self: Any, hidden: torch.Tensor, choices: torch.Tensor, weights: torch.Tensor
-    ) -> torch.Tensor:
-        total = torch.zeros_like(hidden)
-        for expert in range(self.num_experts):
-            before = project(name, expert, hidden)
-            seen.append(before)
-            inner = self._apply_gate(before) if self.has_gate else self.act_fn(before)
-            weight = (weights * (choices == expert)).sum(-1, keepdim=True)
-            total = total + project("down_proj", expert, inner) * weight
-        return total
-
-    return MethodType(forward, experts)
 
 
 def plain_scores(family: str, aggregator: str) -> dict[str, NDArray[np.float64]]:
