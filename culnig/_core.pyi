@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.kernels.arguments import ScoreBatch, ScoreTables
+from culnig.kernels.routing import RoutedRows
 
 def score_reduce(
     activation: NDArray[Any],
@@ -12,6 +13,16 @@ def score_reduce(
     dtype: int,
     aggregator: int,
     batch: ScoreBatch,
+    tables: ScoreTables,
+    threads: int,
+    /,
+) -> tuple[int, int, int, int] | None: ...
+def routed_scores(
+    activation: NDArray[Any],
+    gradient: NDArray[Any],
+    dtype: int,
+    aggregator: int,
+    rows: RoutedRows,
     tables: ScoreTables,
     threads: int,
     /,

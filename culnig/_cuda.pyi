@@ -2,6 +2,7 @@ import torch
 
 from culnig.kernels.arguments import ScoreBatch, ScoreTables
 from culnig.kernels.base import TokenSums
+from culnig.kernels.routing import RoutedRows
 
 def device_available() -> bool: ...
 def runs_on(device: int, /) -> bool: ...
@@ -11,6 +12,17 @@ def score_items(
     dtype: int,
     aggregator: int,
     batch: ScoreBatch,
+    tables: ScoreTables,
+    status: torch.Tensor,
+    stream: int,
+    /,
+) -> None: ...
+def routed_items(
+    activation: torch.Tensor,
+    gradient: torch.Tensor,
+    dtype: int,
+    aggregator: int,
+    rows: RoutedRows,
     tables: ScoreTables,
     status: torch.Tensor,
     stream: int,

@@ -31,6 +31,7 @@ from culnig.verification.verify import verify_model
 from tests.alike import variants
 from tests.families import configuration, randomise
 from tests.oracle import in_float64, token_ids
+from tests.tiny_experts import unrolled
 from tests.tiny_models import byte_tokenizer
 
 ORACLE = 2e-6
@@ -204,19 +205,30 @@ def plain_scores(bound: BoundModel, item: Item) -> np.ndarray:
         outputs[module] = output.clone()
         return outputs[module]
 
-    linears = [linear.linear for linear in bound.linears]
+    routed: dict[Any, list[torch.Tensor]] = {
+        linear.linear: [] for linear in bound.linears if linear.is_routed
+    }
+    layers = [layer for layer in model.modules() if getattr(layer, "culnig_projection", None) in routed]
+    for layer in layers:
+        layer.forward = unrolled(layer, routed[layer.culnig_projection])
+    linears = [linear.linear for linear in bound.linears if not linear.is_routed]
     handles = [module.register_forward_hook(keep) for module in linears]
     handles.append(model.get_output_embeddings().register_forward_hook(in_float64))
     ids, gold = token_ids(bound.tokenizer, item)
     logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits
     for handle in handles:
         handle.remove()
+    for layer in layers:
+        del layer.forward
     probability = torch.softmax(logits[0, -1].double(), -1)[gold]
-    gradients = torch.autograd.grad(probability, list(outputs.values()))
-    scores = {}
-    for (module, output), gradient in zip(outputs.items(), gradients, strict=True):
+    owners: list[tuple[Any, torch.Tensor]] = list(outputs.items())
+    owners += [(module, output) for module, of_experts in routed.items() for output in of_experts]
+    gradients = torch.autograd.grad(probability, [output for _, output in owners])
+    scores: dict[Any, np.ndarray] = {}
+    for (module, output), gradient in zip(owners, gradients, strict=True):
         contribution = (output.detach() * gradient).reshape(len(ids), -1)
-        scores[module] = contribution.amax(0).double().numpy() * float(probability.detach())
+        own = contribution.amax(0).double().numpy() * float(probability.detach())
+        scores[module] = np.append(scores[module], own) if module in scores else own  # expert after expert
     expected = np.zeros(bound.layout.n_neurons)
     for linear in bound.linears:
         for own in linear.slices:

@@ -82,6 +82,29 @@ inline ScoreBatch score_batch(const PairBatch& pair, const py::object& batch, co
     return given;
 }
 
+/// From culnig.kernels.arguments.RoutedRows, and the tables (item, expert * neuron) of
+/// culnig.kernels.ScoreTables.
+inline RoutedBatch routed_batch(const py::object& activation, const py::object& gradient, int dtype,
+                                int aggregator, const py::object& routing, const py::object& tables) {
+    const Memory a = memory(activation);
+    const Memory g = memory(gradient);
+    const py::object unrouted = routing.attr("unrouted");
+    return {a.data,
+            g.data,
+            a.strides[0],
+            g.strides[0],
+            static_cast<Dtype>(dtype),
+            static_cast<Aggregator>(aggregator),
+            length(unrouted, 1),
+            length(unrouted, 0),
+            length(activation, 1),
+            values<const std::int64_t>(routing.attr("starts")),
+            values<const std::int32_t>(routing.attr("tokens")),
+            values<const std::int32_t>(unrouted),
+            table<float>(tables.attr("item_scores")),
+            table<std::int32_t>(tables.attr("peak_tokens"))};
+}
+
 /// From culnig.kernels.base.TokenSums.
 inline TokenSumsBatch token_sums_batch(const PairBatch& pair, const py::object& sums) {
     return {pair, table<float>(sums.attr("magnitude")), table<std::int32_t>(sums.attr("positive_tokens")),

@@ -12,6 +12,12 @@ using namespace culnig::python;
 
 namespace {
 
+/// None where every contribution was finite.
+py::object counted(const NonFinite& wrong) {
+    if (wrong.count == 0) return py::none();
+    return py::make_tuple(wrong.count, wrong.item, wrong.token, wrong.neuron);
+}
+
 py::object score_reduce(const py::object& activation, const py::object& gradient, int dtype, int aggregator,
                         const py::object& batch, const py::object& tables, int threads) {
     const PairBatch pair = pair_batch(activation, gradient, dtype, batch.attr("token_mask"));
@@ -21,8 +27,18 @@ py::object score_reduce(const py::object& activation, const py::object& gradient
         py::gil_scoped_release release;
         wrong = cpu::score_reduce(given, threads);
     }
-    if (wrong.count == 0) return py::none();
-    return py::make_tuple(wrong.count, wrong.item, wrong.token, wrong.neuron);
+    return counted(wrong);
+}
+
+py::object routed_scores(const py::object& activation, const py::object& gradient, int dtype, int aggregator,
+                         const py::object& routing, const py::object& tables, int threads) {
+    const RoutedBatch given = routed_batch(activation, gradient, dtype, aggregator, routing, tables);
+    NonFinite wrong;
+    {
+        py::gil_scoped_release release;
+        wrong = cpu::routed_scores(given, threads);
+    }
+    return counted(wrong);
 }
 
 void add_scores(const py::object& batch, const py::object& tables, int threads) {
@@ -87,6 +103,7 @@ py::list rank(const py::object& target, const py::object& control, const py::obj
 PYBIND11_MODULE(_core, m) {
     m.doc() = "CPU kernels of culnig; call them through culnig.kernels.";
     m.def("score_reduce", &score_reduce);
+    m.def("routed_scores", &routed_scores);
     m.def("add_scores", &add_scores);
     m.def("token_sums", &token_sums);
     m.def("top_k", &top_k);

@@ -20,6 +20,15 @@ void score_items(const py::object& activation, const py::object& gradient, int d
     cuda::score_items(given, words, stream_of(stream));
 }
 
+void routed_items(const py::object& activation, const py::object& gradient, int dtype, int aggregator,
+                  const py::object& rows, const py::object& tables, const py::object& status,
+                  std::uintptr_t stream) {
+    const RoutedBatch given = routed_batch(activation, gradient, dtype, aggregator, rows, tables);
+    const auto words = values<unsigned long long>(status);
+    py::gil_scoped_release release;
+    cuda::routed_items(given, words, stream_of(stream));
+}
+
 void add_scores(const py::object& batch, const py::object& tables, std::uintptr_t stream) {
     ScoreBatch given = score_batch({}, batch, tables, 0);
     given.n_items = length(tables.attr("item_scores"), 0);
@@ -42,6 +51,7 @@ PYBIND11_MODULE(_cuda, m) {
     m.def("device_available", &cuda::device_available);
     m.def("runs_on", &cuda::runs_on);
     m.def("score_items", &score_items);
+    m.def("routed_items", &routed_items);
     m.def("add_scores", &add_scores);
     m.def("token_sums", &token_sums);
 }

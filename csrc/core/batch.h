@@ -34,6 +34,25 @@ struct PairBatch {
     const std::uint8_t* token_mask;  // (item, token), 1 = real
 };
 
+/// Activations and gradients of one module's neurons in all experts of a layer. Rows are grouped by expert,
+/// then by item, and ascend by token.
+struct RoutedBatch {
+    const void* activation;  // (row, neuron)
+    const void* gradient;
+    std::int64_t activation_stride;  // from row to row, in elements
+    std::int64_t gradient_stride;
+    Dtype dtype;
+    Aggregator aggregator;
+    std::int64_t n_items;
+    std::int64_t n_experts;
+    std::int64_t n_neurons;        // of one expert
+    const std::int64_t* starts;    // (expert * item + 1,): first row of each expert's item
+    const std::int32_t* tokens;    // (row,): its token, -1 for padding
+    const std::int32_t* unrouted;  // (expert * item, 3): real tokens elsewhere: how many, the first, the last
+    Table<float> item_scores;      // (item, expert * neuron), written
+    Table<std::int32_t> peak_tokens;  // the same; optional
+};
+
 /// Tables of one call, all optional. Without `sums` nothing is added.
 struct ScoreTables {
     Table<double> sums;                    // (culture, neuron), added to

@@ -18,6 +18,9 @@
 // nothing. The peak token is the token that gave the score; for sum and mean, the token of the largest
 // contribution; -1 for an item without real tokens. NaN or infinity among the contributions of real tokens is
 // an error, and then nothing is added.
+//
+// A neuron of an expert has an activation only at the tokens that were routed to the expert. Its contribution at
+// every other real token is zero, so its score is that of all real tokens with zeros filled in.
 // clang-format on
 #include <cstdint>
 
@@ -66,7 +69,7 @@ CULNIG_HD void take(Running& running, float value, std::int32_t token) {
     if (adds_up(A)) running.total += static_cast<double>(value);
 }
 
-/// Merges the states of two groups of tokens, in either order; not for sum and mean.
+/// Merges the states of two groups of tokens, in either order; not the totals of sum and mean.
 template <Aggregator A>
 CULNIG_HD void merge(Running& running, const Running& other) {
     bool better = other.peak > running.peak;  // last
@@ -78,6 +81,16 @@ CULNIG_HD void merge(Running& running, const Running& other) {
         better = theirs > ours || (theirs == ours && other.peak < running.peak);
     }
     if (better) running = other;
+}
+
+/// Takes the real tokens into account at which an expert's contribution is zero, after the `n_routed` others.
+template <Aggregator A>
+CULNIG_HD void take_unrouted(Running& running, std::int64_t n_routed, std::int32_t first, std::int32_t last) {
+    const Running zero{0.0f, A == Aggregator::last ? last : first, running.total};
+    if (n_routed == 0)
+        running = zero;
+    else
+        merge<adds_up(A) ? Aggregator::max : A>(running, zero);
 }
 
 /// The score of an item after the last of its `n_real` tokens.

@@ -36,10 +36,16 @@ CULNIG_HD std::int32_t take_rows(const Rows<Element, N>& rows, const std::int32_
     return largest;
 }
 
+/// Token of a row that the block lists, or of none (-1).
+CULNIG_HD std::int32_t token_of(const ItemBlock& block, std::int32_t row) {
+    return block.token && row >= 0 ? block.token[row] : row;
+}
+
 template <typename Element, Aggregator A, bool Peaks>
 CULNIG_HD bool reduce(const ItemBlock& block) {
     State<A, Peaks> state;
     const Running initial = start<A>(block.n_real ? block.tokens[0] : -1);
+    const std::int32_t last_token = token_of(block, block.n_real ? block.tokens[block.n_real - 1] : -1);
     for (std::int64_t j = 0; j < block.width; ++j) {
         state.best[j] = initial.best;
         if (Peaks) state.peak[j] = initial.peak;
@@ -50,10 +56,13 @@ CULNIG_HD bool reduce(const ItemBlock& block) {
                                    std::int64_t width) CULNIG_INLINE_LAMBDA {
         largest = std::max(largest, take_rows<A, Peaks>(rows, tokens, first, width, state));
     });
+    const Unrouted& unrouted = block.unrouted;
     for (std::int64_t j = 0; j < block.width; ++j) {
-        const Running running{state.best[j], 0, adds_up(A) ? state.total[j] : 0.0};
-        block.scores[j] = finish<A>(running, block.n_real);
-        if (Peaks) block.peaks[j] = state.peak[j];
+        Running running{state.best[j], Peaks ? token_of(block, state.peak[j]) : last_token,
+                        adds_up(A) ? state.total[j] : 0.0};
+        if (unrouted.count) take_unrouted<A>(running, block.n_real, unrouted.first, unrouted.last);
+        block.scores[j] = finish<A>(running, block.n_real + unrouted.count);
+        if (Peaks) block.peaks[j] = running.peak;
     }
     return largest < non_finite_bits;
 }

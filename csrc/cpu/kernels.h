@@ -11,6 +11,10 @@ namespace culnig::cpu {
 /// Scores a batch and adds it to its tables. Where the returned count is not 0, nothing was added.
 NonFinite score_reduce(const ScoreBatch& batch, int threads);
 
+/// Writes the item scores of experts' neurons, and their peak tokens where wanted. `item` of the result is an
+/// item, `neuron` one of all experts' neurons.
+NonFinite routed_scores(const RoutedBatch& batch, int threads);
+
 /// Adds batch.item_scores, already computed, to the sums.
 void add_scores(const ScoreBatch& batch, int threads);
 

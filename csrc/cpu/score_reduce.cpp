@@ -42,8 +42,11 @@ NonFinite score_reduce(const ScoreBatch& given, int threads) {
     }
     std::atomic<bool> finite{true};
     for_each_block(batch, real, threads, [&](const PairBlock& pair, std::int64_t item, std::int64_t first) {
-        const ItemBlock block{pair, batch.item_scores.row(item) + first,
-                              batch.peak_tokens.data ? batch.peak_tokens.row(item) + first : nullptr};
+        const ItemBlock block{pair,
+                              batch.item_scores.row(item) + first,
+                              batch.peak_tokens.data ? batch.peak_tokens.row(item) + first : nullptr,
+                              nullptr,
+                              {}};
         if (!reduce_item_block(block, batch.dtype, batch.aggregator))
             finite.store(false, std::memory_order_relaxed);
     });

@@ -26,6 +26,10 @@ constexpr int status_words = 3;
 /// Writes batch.item_scores (required here) and batch.peak_tokens, and updates the status.
 void score_items(const ScoreBatch& batch, Status status, Stream stream);
 
+/// Writes the item scores of experts' neurons, and their peak tokens where wanted; updates the status, whose
+/// neurons are those of all experts.
+void routed_items(const RoutedBatch& batch, Status status, Stream stream);
+
 /// Adds batch.item_scores to the sums.
 void add_scores(const ScoreBatch& batch, Stream stream);
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -28,17 +28,36 @@ QUERY = "self_attn.q_proj"
 KEY = "self_attn.k_proj"
 VALUE = "self_attn.v_proj"
 
-FORWARD_ORDER = (QUERY, KEY, VALUE, MLP_GATE, MLP_UP, MLP_IN)
+EXPERTS_GATE = "mlp.experts.gate_proj"
+"""The experts that tokens are routed to, one after the other: neuron = expert · width of one + index."""
+EXPERTS_UP = "mlp.experts.up_proj"
+EXPERTS_IN = "mlp.experts.fc_in"
+"""First projection of experts without a gate."""
+SHARED_GATE = "mlp.shared_experts.gate_proj"
+"""The experts beside them that see every token."""
+SHARED_UP = "mlp.shared_experts.up_proj"
+SHARED_IN = "mlp.shared_experts.fc_in"
+
+FORWARD_ORDER = (
+    *(QUERY, KEY, VALUE, MLP_GATE, MLP_UP, MLP_IN),
+    *(EXPERTS_GATE, EXPERTS_UP, EXPERTS_IN, SHARED_GATE, SHARED_UP, SHARED_IN),
+)
 """Order of the modules inside a layer."""
 
+_EXPERTS = (EXPERTS_GATE, EXPERTS_IN)
+_MLP = (MLP_GATE, MLP_IN, *_EXPERTS, SHARED_GATE, SHARED_IN)
+_ATTENTION = (QUERY, KEY, VALUE)
+
 POOLS: dict[str, tuple[str, ...]] = {
-    "mlp": (MLP_GATE, MLP_IN),
-    "attention": (QUERY, KEY, VALUE),
-    "all": (QUERY, KEY, VALUE, MLP_GATE, MLP_IN),
+    "mlp": _MLP,
+    "attention": _ATTENTION,
+    "all": (*_ATTENTION, *_MLP),
+    "experts": _EXPERTS,
 }
 """Modules that are ranked together. An MLP is gated (`gate_proj`, `up_proj`) or plain (`fc_in`).
 
-`mlp.up_proj` is scored but belongs to no pool (docs/method.md, Score)."""
+Up projections are scored but belong to no pool (docs/method.md, Score). `experts` are those that tokens are
+routed to, which `mlp` holds too."""
 
 
 MOST_LAYERS = 10_000
@@ -61,6 +80,8 @@ class Segment:
     layer: int
     start: int
     width: int
+    experts: int = 1
+    """Experts that share the neurons evenly, in their order; 1 for a module that every token goes through."""
 
     @property
     def columns(self) -> slice:
@@ -84,12 +105,16 @@ class Layout:
     @classmethod
     def from_widths(cls, widths: list[tuple[int, str, int]]) -> Layout:
         """Lay out `(layer, module, width)` triples, sorted by layer, then by the modules' forward order."""
-        ordered = sorted(widths, key=lambda w: (w[0], _rank(w[1]), w[1]))
-        segments, start = [], 0
-        for layer, module, width in ordered:
-            segments.append(Segment(module, layer, start, width))
-            start += width
-        return cls(tuple(segments))
+        return cls.of(Segment(module, layer, 0, width) for layer, module, width in widths)
+
+    @classmethod
+    def of(cls, segments: Iterable[Segment]) -> Layout:
+        """Lay out segments in the same order, wherever they start now."""
+        laid_out, start = [], 0
+        for each in sorted(segments, key=lambda s: (s.layer, _rank(s.module), s.module)):
+            laid_out.append(replace(each, start=start))
+            start += each.width
+        return cls(tuple(laid_out))
 
     @property
     def n_neurons(self) -> int:
@@ -112,8 +137,41 @@ class Layout:
         """SHA-256 of the model's segments; equal models have equal hashes on every machine and version."""
         if self.model_hash is not None:
             return self.model_hash
-        rows = [[s.module, s.layer, s.start, s.width] for s in self.segments]
+        rows = [
+            [s.module, s.layer, s.start, s.width, *([s.experts] if s.experts > 1 else ())]
+            for s in self.segments
+        ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+    @cached_property
+    def experts(self) -> dict[int, slice]:
+        """By layer with experts: its columns in a table of the experts of all layers."""
+        columns: dict[int, slice] = {}
+        end = 0
+        for segment in self.segments:
+            if segment.experts > 1 and segment.layer not in columns:
+                columns[segment.layer] = slice(end, end + segment.experts)
+                end += segment.experts
+        return columns
+
+    @property
+    def n_experts(self) -> int:
+        """Experts of all layers."""
+        return sum(columns.stop - columns.start for columns in self.experts.values())
+
+    def unrouted(self, routed_tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which neurons are of experts that saw no token of any item, shape (neuron,).
+
+        `routed_tokens` is (item, expert), as in `Outcomes`. The score of such a neuron is not measured.
+        """
+        unseen = np.zeros(self.n_neurons, dtype=np.bool_)
+        if routed_tokens.shape[1]:
+            never = routed_tokens.sum(axis=0) == 0
+            for segment in self.segments:
+                if segment.experts > 1:
+                    of_expert = never[self.experts[segment.layer]]
+                    unseen[segment.columns] = of_expert.repeat(segment.width // segment.experts)
+        return unseen
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:

@@ -21,9 +21,9 @@ Texts = NDArray[np.object_]
 
 _COLUMNS = (
     *("id", "question_id", "culture", "topic", "split", "gold", "predicted"),
-    *("correct", "p_gold", "alignment", "n_tokens"),
+    *("correct", "p_gold", "alignment", "n_tokens", "routed_tokens"),
 )
-"""Fields of `Outcomes` with one value per item."""
+"""Fields of `Outcomes` with one value per item, or one row."""
 
 
 @dataclass
@@ -51,10 +51,13 @@ class Outcomes:
     """How close the answer is to gold on the item's scale, 0 to 100, shape (item,); NaN without a scale."""
     n_tokens: NDArray[np.int64]
     """Tokens of the prompt, shape (item,); 0 if they were not counted."""
+    routed_tokens: NDArray[np.int64]
+    """Tokens of the prompt that each expert saw, shape (item, expert of a layer), in the order of
+    `Layout.experts`. No columns for models without experts, and where nothing was scored."""
 
     @classmethod
-    def empty(cls, items: Sequence[Item]) -> Outcomes:
-        """Empty answers to `items`, to be filled in."""
+    def empty(cls, items: Sequence[Item], n_experts: int = 0) -> Outcomes:
+        """Empty answers to `items`, to be filled in; `n_experts` are those of all layers."""
 
         def texts(values: list[str]) -> Texts:
             return np.array(values, dtype=object)
@@ -74,6 +77,7 @@ class Outcomes:
             option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
             alignment=np.array([0.0 if item.ordinal else np.nan for item in items]),
             n_tokens=np.zeros(n, dtype=np.int64),
+            routed_tokens=np.zeros((n, n_experts), dtype=np.int64),
         )
 
     def take(self, indices: NDArray[np.int64]) -> Outcomes:

@@ -18,7 +18,7 @@ from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem
 from culnig.inference.fitting import Fallback
-from culnig.models.base import BoundModel
+from culnig.models.base import BoundLinear, BoundModel
 from culnig.store.prompts import prompts_of, reason
 from culnig.store.run import Run
 
@@ -63,7 +63,7 @@ def activations_of(
         for linear in bound.linears:
             order, columns = linear.find(flat)
             if order.size:
-                hook = linear.linear.register_forward_hook(collector.adding(order, columns))
+                hook = linear.linear.register_forward_hook(collector.adding(linear, order, columns))
                 stack.callback(hook.remove)
 
         def collect(batch: Batch) -> None:
@@ -146,14 +146,15 @@ class _Collector:
         self.sums += self._batch_sums
 
     def adding(
-        self, order: NDArray[np.int64], columns: NDArray[np.int64]
+        self, linear: BoundLinear, order: NDArray[np.int64], columns: NDArray[np.int64]
     ) -> Callable[[Any, Any, torch.Tensor], None]:
         """A forward hook for the neurons `order` in the columns `columns` of a linear's output."""
         import torch
 
         def add(module: Any, inputs: Any, output: torch.Tensor) -> None:
             mask = torch.from_numpy(self._mask).to(output.device)
-            chosen = output.reshape(*mask.shape, -1)[..., torch.from_numpy(columns).to(output.device)]
+            whole = linear.output(inputs, output).reshape(*mask.shape, -1)
+            chosen = whole[..., torch.from_numpy(columns).to(output.device)]
             chosen = chosen.double()
             self._batch_sums[order] = (chosen * mask[..., None]).sum(dim=(0, 1)).cpu().numpy()
             rows = torch.arange(len(chosen), device=output.device)

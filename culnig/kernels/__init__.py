@@ -13,16 +13,19 @@ All follow the arithmetic of csrc/core/score.h and give the same bits.
 """
 
 from culnig.kernels.arguments import AGGREGATORS, DTYPES, ScoreBatch, ScoreTables
-from culnig.kernels.cpu import Ranked, add_scores, rank, score_reduce, thread_count, top_k
+from culnig.kernels.cpu import Ranked, add_scores, rank, routed_scores, score_reduce, thread_count, top_k
+from culnig.kernels.routing import Routing
 
 __all__ = [
     "AGGREGATORS",
     "DTYPES",
     "Ranked",
+    "Routing",
     "ScoreBatch",
     "ScoreTables",
     "add_scores",
     "rank",
+    "routed_scores",
     "score_reduce",
     "thread_count",
     "top_k",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from culnig.errors import InputError
 from culnig.kernels.arguments import DTYPES, MOST_TOKENS, ScoreBatch, ScoreTables, Values, real_tokens
+from culnig.kernels.routing import Routing
 
 
 class TokenSums(NamedTuple):
@@ -65,6 +66,20 @@ class Backend(Protocol):
         (item, token). `status` is a row of `empty_status`, (item, STATUS_WORDS): only products that are not
         finite change it, and the scores of their items are then undefined. InputError names a refused
         argument.
+        """
+
+    def routed_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        routing: Routing,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """`score_items` of experts: tensors (row, neuron of one expert), whose tokens `routing` tells.
+
+        Tables are (item, expert · neuron). Contributions at tokens that an expert did not see are zero.
         """
 
     def addition(

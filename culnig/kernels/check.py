@@ -11,12 +11,15 @@ import torch
 from culnig.kernels.arguments import AGGREGATORS, DTYPES, TABLE_DTYPES, ScoreBatch, ScoreTables
 from culnig.kernels.base import Backend
 from culnig.kernels.cpu import CpuBackend
+from culnig.kernels.routing import routing_of
+from culnig.kernels.status import empty_status
 from culnig.kernels.torch import TorchBackend
 
 SHAPES = ((1, 1, 1), (3, 17, 130), (2, 65, 1024), (4, 7, 2051))
 """Shapes (item, token, neuron), from trivial to awkward."""
 
 N_CULTURES = 3
+N_EXPERTS = 5
 
 
 class KernelCheck(NamedTuple):
@@ -69,6 +72,11 @@ def _check_backend(
                 case = f"score_reduce {aggregator} {name} {shape}"
                 case += ", tables on device" if tables_on_device else ""
                 yield KernelCheck(backend.name, case, _equal(expected, scored))
+                if not tables_on_device:
+                    expected = _routed(TorchBackend(), torch.device("cpu"), shape, dtype, aggregator)
+                    scored = _routed(backend, device, shape, dtype, aggregator)
+                    case = f"routed_items {aggregator} {name} {shape}"
+                    yield KernelCheck(backend.name, case, _equal(expected, scored))
             expected = _token_sums(TorchBackend(), torch.device("cpu"), shape, dtype)
             sums = _token_sums(backend, device, shape, dtype)
             yield KernelCheck(backend.name, f"token_sums {name} {shape}", _equal(expected, sums))
@@ -98,6 +106,25 @@ def _score(
     )
     backend.score_reduce(activation, gradient, batch, ScoreTables(*tables), aggregator)
     return [table.cpu() for table in tables]
+
+
+def _routed(
+    backend: Backend, device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype, aggregator: str
+) -> list[torch.Tensor]:
+    """Scores, peaks and status of experts that each see some of the tokens."""
+    n_items, n_tokens, n_neurons = shape
+    random = torch.Generator().manual_seed(0)
+    mask = torch.rand(n_items, n_tokens, generator=random) < 0.7
+    expert, token = (torch.rand(N_EXPERTS, n_items * n_tokens, generator=random) < 0.4).nonzero(as_tuple=True)
+    rows = torch.randn(2, len(token), 2 * n_neurons, generator=random).to(dtype)[..., n_neurons:]
+    routing = routing_of(expert.to(device), token.to(device), mask.to(device), N_EXPERTS)
+    shape_of = (n_items, N_EXPERTS * n_neurons)
+    tables = [torch.zeros(shape_of, dtype=own, device=device) for own in (torch.float32, torch.int32)]
+    (status,) = empty_status(1, n_items, device)
+    written = ScoreTables(None, None, None, *tables)
+    activation, gradient = rows.to(device)
+    backend.routed_items(activation, gradient, routing, written, status, aggregator)
+    return [table.cpu() for table in (*tables, status)]
 
 
 def _token_sums(

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from culnig.errors import EnvironmentProblem, InputError, NonFiniteError
 from culnig.kernels import arguments as checked
 from culnig.kernels.arguments import AGGREGATORS, ScoreBatch, ScoreTables
+from culnig.kernels.routing import Routing, routed_rows
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +87,47 @@ def score_reduce(
         dtype_index,
         checked.one_of("aggregator", aggregator, AGGREGATORS),
         checked.score_batch(batch, n_items, n_tokens, _n_cultures(tables)),
+        tables,
+        thread_count(threads),
+    )
+    if non_finite is not None:
+        raise NonFiniteError(*non_finite)
+
+
+def routed_scores(
+    activation: Array,
+    gradient: Array,
+    routing: Routing,
+    tables: ScoreTables,
+    aggregator: str = "max",
+    *,
+    dtype: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Score every neuron of a layer's experts for every item of a batch.
+
+    `activation` and `gradient` are (row, neuron of one expert), in the formats of `score_reduce`, and
+    `routing` says which token of which item and expert a row is. Only `item_scores` and `peak_tokens` are
+    written, both (item, expert · neuron). At tokens that an expert did not see the contributions of its
+    neurons are zero: the result is that of `score_reduce` with zeros filled in, in every bit. InputError
+    names a refused argument. NonFiniteError: NaN or infinity at a real token.
+    """
+    for name, array in (("activation", activation), ("gradient", gradient)):
+        if checked.numpy_array(name, array).ndim != 2:
+            raise InputError(f"{name} has shape {array.shape}; it must be (row, neuron)")
+    dtype_index = checked.dtype_index(activation[np.newaxis], gradient[np.newaxis], dtype)
+    rows = routed_rows(routing, len(activation))
+    n_experts, n_items, _ = rows.unrouted.shape
+    if tables.item_scores is None or tables.sums is not None:
+        raise InputError("routed_scores writes item_scores and peak_tokens; give item_scores and no sums")
+    tables = checked.score_tables(tables, n_items, n_experts * activation.shape[1])
+    _check_apart(tables, {"activation": activation, "gradient": gradient})
+    non_finite = _core.routed_scores(
+        checked.contiguous_rows(activation),
+        checked.contiguous_rows(gradient),
+        dtype_index,
+        checked.one_of("aggregator", aggregator, AGGREGATORS),
+        rows,
         tables,
         thread_count(threads),
     )
@@ -233,6 +275,27 @@ class CpuBackend:
             from culnig.kernels.status import note_non_finite
 
             note_non_finite(activation, gradient, token_mask, status)
+
+    def routed_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        routing: Routing,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.routed_items`."""
+        from culnig.kernels.base import dtype_index, token_view
+
+        dtype = checked.DTYPES[dtype_index(activation[None], gradient[None])]
+        pair = token_view(activation), token_view(gradient)
+        try:
+            routed_scores(*pair, routing, tables, aggregator, dtype=dtype)
+        except NonFiniteError:
+            from culnig.kernels.torch import TorchBackend
+
+            TorchBackend().routed_items(activation, gradient, routing, tables, status, aggregator)
 
     def addition(
         self, item_scores: torch.Tensor, batch: ScoreBatch, tables: ScoreTables

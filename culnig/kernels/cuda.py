@@ -32,6 +32,7 @@ from culnig.kernels.base import (
     dtype_index,
     mask_on,
 )
+from culnig.kernels.routing import Routing, device_rows
 from culnig.kernels.status import empty_status, first_non_finite
 from culnig.kernels.transfers import to_device
 
@@ -70,6 +71,32 @@ class CudaBackend:
                 dtype,
                 aggregator_index,
                 ScoreBatch(token_mask),
+                tables,
+                status,
+                stream,
+            )
+
+    def routed_items(
+        self,
+        activation: torch.Tensor,
+        gradient: torch.Tensor,
+        routing: Routing,
+        tables: ScoreTables,
+        status: torch.Tensor,
+        aggregator: str = "max",
+    ) -> None:
+        """See `Backend.routed_items`."""
+        dtype, aggregator_index = (
+            dtype_index(activation[None], gradient[None]),
+            one_of("aggregator", aggregator, AGGREGATORS),
+        )
+        with self._on(activation.device) as stream:
+            self._compiled.routed_items(
+                contiguous_rows(activation),
+                contiguous_rows(gradient),
+                dtype,
+                aggregator_index,
+                device_rows(routing),
                 tables,
                 status,
                 stream,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,8 @@ class ModuleSlice:
     """Adjacent columns; None if all are adjacent."""
     step: int | None = None
     """Columns from the beginning of one run to that of the next."""
+    experts: int = 1
+    """Experts whose columns follow one another, where `linear` is an `ExpertProjection`."""
 
 
 class ModelAdapter(ABC):
@@ -75,6 +77,13 @@ class BoundSlice:
         runs = output.reshape(*output.shape[:-1], -1, self.step)
         return runs[..., self.offset : self.offset + self.run].flatten(-2)
 
+    def take_rows(self, rows: torch.Tensor) -> torch.Tensor:
+        """The neurons (row, neuron of one expert) of an expert layer's rows (row, column of one expert)."""
+        width = self.segment.width // self.segment.experts
+        alternates = self.run is not None and self.run < width
+        run, step = (self.run, self.step) if alternates else (None, None)
+        return BoundSlice(replace(self.segment, width=width, experts=1), self.offset, run, step).take(rows)
+
     def columns(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Columns of the output that hold the neurons at these indices of the segment."""
         if self.run is None or self.step is None:
@@ -89,6 +98,20 @@ class BoundLinear:
 
     linear: nn.Module
     slices: tuple[BoundSlice, ...]
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether the linear is an `ExpertProjection`, whose outputs are rows of routed tokens."""
+        return hasattr(self.linear, "all_tokens")
+
+    def output(self, inputs: Sequence[Any], output: torch.Tensor) -> torch.Tensor:
+        """The output in which the slices have their columns, from what a forward hook is given.
+
+        That is the output itself, or that of all experts, (token, column), with zeros where a token was not
+        routed to an expert.
+        """
+        linear: Any = self.linear
+        return linear.all_tokens(output, inputs[1]) if self.is_routed else output
 
     def find(self, flat: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Which of the neurons at these flat indices the linear holds, and in which columns of its output.
@@ -235,12 +258,16 @@ def _assemble(
     slices: list[ModuleSlice],
 ) -> BoundModel:
     _check_slices(adapter, slices)
-    layout = Layout.from_widths([(s.layer, s.module, s.width) for s in slices])
+    layout = Layout.of(Segment(s.module, s.layer, 0, s.width, s.experts) for s in slices)
     by_linear: dict[int, tuple[nn.Module, list[BoundSlice]]] = {}
     for own in slices:
         segment = layout.segment(own.module, own.layer)
         _, held = by_linear.setdefault(id(own.linear), (own.linear, []))
         held.append(BoundSlice(segment, own.offset, own.run, own.step))
     linears = [BoundLinear(linear, tuple(held)) for linear, held in by_linear.values()]
+    if any(bound.is_routed for bound in linears):
+        from culnig.models.experts import use_projections
+
+        use_projections(model)
     linears.sort(key=lambda bound: min(s.segment.start for s in bound.slices))
     return BoundModel(source, adapter, model, tokenizer, layout, tuple(linears))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from culnig.core.neurons import MLP_GATE, MLP_IN, MLP_UP
+from culnig.core.neurons import (
+    EXPERTS_GATE,
+    EXPERTS_IN,
+    FORWARD_ORDER,
+    MLP_GATE,
+    MLP_IN,
+    SHARED_GATE,
+    SHARED_IN,
+)
 from culnig.errors import BindingError
 from culnig.models.base import ModuleSlice
 from culnig.models.parts import attends_elsewhere, layer_slices, routes_to_experts
@@ -15,13 +23,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 _MLPS = {
-    MLP_GATE: "a gated MLP (gate and up projection)",
-    MLP_IN: "a plain MLP (one first projection)",
+    MLP_GATE: ({MLP_GATE, EXPERTS_GATE, SHARED_GATE}, "a gated MLP (gate and up projection)"),
+    MLP_IN: ({MLP_IN, EXPERTS_IN, SHARED_IN}, "a plain MLP (one first projection)"),
 }
+"""Modules of each kind of MLP, those of experts included, and what the kind is."""
 
 
 def decoder_slices(model: nn.Module, config: Any, mlp: str) -> list[ModuleSlice]:
-    """All slices of a decoder with the module `mlp`, one of MLP_GATE and MLP_IN.
+    """All slices of a decoder with an MLP like `mlp`, one of MLP_GATE and MLP_IN.
 
     BindingError says which part is missing, or that the model has neurons that could not be bound.
     """
@@ -33,7 +42,6 @@ def decoder_slices(model: nn.Module, config: Any, mlp: str) -> list[ModuleSlice]
             return True
 
     layers = decoder_layers(model, fits, "attention or an MLP")
-    _refuse_experts(layers)
     slices = [
         own
         for number, layer in enumerate(layers)
@@ -41,7 +49,7 @@ def decoder_slices(model: nn.Module, config: Any, mlp: str) -> list[ModuleSlice]
         for own in layer_slices(layer, number, config)
     ]
     modules = {own.module for own in slices}
-    mlps = {MLP_GATE, MLP_UP, MLP_IN}
+    mlps = {module for module in FORWARD_ORDER if module.startswith("mlp.")}
     for part, missing in (("an MLP", not modules & mlps), ("attention or a mixer", modules <= mlps)):
         if missing:
             raise BindingError(
@@ -49,25 +57,17 @@ def decoder_slices(model: nn.Module, config: Any, mlp: str) -> list[ModuleSlice]
                 f"{', '.join(sorted(modules)) or 'none'}"
             )
     _refuse_shared(slices)
-    if mlp not in modules:
-        raise BindingError(f"no layer has {_MLPS[mlp]}")
+    of_kind, described = _MLPS[mlp]
+    if not modules & of_kind:
+        raise BindingError(f"no layer has {described}")
     return slices
-
-
-def _refuse_experts(layers: Sequence[nn.Module]) -> None:
-    if routed := sum(routes_to_experts(layer) for layer in layers):
-        raise BindingError(
-            f"{routed} of {len(layers)} layers route tokens to a mixture of experts; an expert "
-            "sees only the tokens routed to it, so its outputs have no value at most tokens and their scores "
-            "could not be compared with others. Mixtures of experts are not supported"
-        )
 
 
 def _refuse_shared(slices: Sequence[ModuleSlice]) -> None:
     """A neuron is of one layer, with weights of its own; weights that several layers use are not bound."""
     layers: dict[int, ModuleSlice] = {}
     for own in slices:
-        first = layers.setdefault(id(own.linear.weight), own)
+        first = layers.setdefault(id(getattr(own.linear, "weight", own.linear)), own)
         if first.layer != own.layer:
             raise BindingError(
                 f"layers {first.layer} and {own.layer} share the weights of {own.module}, so its neurons "

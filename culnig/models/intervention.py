@@ -98,8 +98,8 @@ def intervene(
             own = [(change, *linear.find(flat)) for change, flat in with_indices]
             steps = [(columns, _step(change, order)) for change, order, columns in own if order.size]
             if steps:
-                handle = linear.linear.register_forward_hook(_changing(steps), prepend=True)
-                stack.callback(handle.remove)
+                hook = _changing_rows(steps, stack, bound) if linear.is_routed else _changing(steps)
+                stack.callback(linear.linear.register_forward_hook(hook, prepend=True).remove)
         yield
 
 
@@ -152,6 +152,41 @@ def _changing(
             else:
                 output[..., columns] = step(output[..., columns])
         return output
+
+    return change
+
+
+def _changing_rows(
+    steps: Sequence[tuple[NDArray[np.int64], Step | None]], stack: contextlib.ExitStack, bound: BoundModel
+) -> Callable[[Any, Any, torch.Tensor], torch.Tensor]:
+    """The same for the rows of experts, at the tokens that were routed to the neuron's expert.
+
+    Where an item's token was not routed there, its activation counts as zero for other items.
+    """
+    import torch
+
+    shape: list[torch.Size] = []
+
+    def note(module: Any, inputs: Any, output: torch.Tensor) -> None:
+        shape[:] = [output.shape[:2]]
+
+    stack.callback(bound.model.get_input_embeddings().register_forward_hook(note).remove)
+
+    def change(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        rows, routed = output.clone() if output.requires_grad else output, inputs[1]
+        for host_columns, step in steps:
+            columns = torch.from_numpy(host_columns).to(output.device)
+            expert, column = columns // module.n_columns, columns % module.n_columns
+            row, neuron = (routed.expert[:, None] == expert).nonzero(as_tuple=True)
+            at = row, column[neuron]
+            if step is None:
+                rows[at] = 0.0
+                continue
+            values = rows.new_zeros((routed.n_tokens, len(columns)))
+            values[routed.token[row], neuron] = rows[at]
+            changed = step(values.view(*shape[0], -1)).reshape(values.shape)
+            rows[at] = changed[routed.token[row], neuron]
+        return rows
 
     return change
 

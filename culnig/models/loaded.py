@@ -267,7 +267,8 @@ def _outputs(bound: BoundModel, ids: torch.Tensor) -> dict[int, torch.Tensor]:
 
     def keeping(number: int) -> Callable[[Any, Any, torch.Tensor], None]:
         def keep(module: Any, inputs: Any, output: torch.Tensor) -> None:
-            outputs[number] = output.detach().reshape(len(ids), -1).float().cpu()
+            own = bound.linears[number].output(inputs, output.detach())
+            outputs[number] = own.reshape(len(ids), -1).float().cpu()
 
         return keep
 

@@ -17,7 +17,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from culnig.core.neurons import KEY, MLP_GATE, MLP_IN, MLP_UP, QUERY, VALUE
+from culnig.core.neurons import (
+    KEY,
+    MLP_GATE,
+    MLP_IN,
+    MLP_UP,
+    QUERY,
+    SHARED_GATE,
+    SHARED_IN,
+    SHARED_UP,
+    VALUE,
+)
 from culnig.errors import BindingError
 from culnig.models.base import ModuleSlice, linear_outputs
 from culnig.models.structure import Parts, cut, find, has
@@ -93,6 +103,8 @@ def layer_slices(layer: nn.Module, number: int, config: Any) -> list[ModuleSlice
             slices += own
         else:
             slices += _mlp(part, path, number, config)
+    for experts in _experts(layer):
+        slices += _routed(experts, number)
     modules = [own.module for own in slices]
     if doubled := sorted({module for module in modules if modules.count(module) > 1}):
         raise BindingError(f"layer {number} has {', '.join(doubled)} more than once; a module has one name")
@@ -107,9 +119,26 @@ def _searched(layer: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module
             yield from _searched(child, f"{path}.{name}" if path else name)
 
 
+def _experts(layer: nn.Module) -> list[nn.Module]:
+    """Modules that hold the experts that tokens of this layer are routed to."""
+    return [module for path, module in layer.named_modules() if path.rpartition(".")[2] == "experts"]
+
+
 def routes_to_experts(layer: nn.Module) -> bool:
     """Whether tokens of this layer are routed to a mixture of experts."""
-    return any(path.rpartition(".")[2] == "experts" for path, _ in layer.named_modules())
+    return bool(_experts(layer))
+
+
+def _routed(experts: nn.Module, layer: int) -> list[ModuleSlice]:
+    """Slices of routed experts; BindingError where transformers has no one function for their layer."""
+    if not isinstance(getattr(experts, "has_gate", None), bool):
+        raise BindingError(
+            f"layer {layer} routes tokens to experts in a way of its own ({type(experts).__name__}), so it "
+            "cannot be seen which token an expert's neuron belongs to"
+        )
+    from culnig.models.experts import expert_slices
+
+    return expert_slices(experts, layer)
 
 
 def attends_elsewhere(layer: nn.Module, number: int) -> bool:
@@ -260,10 +289,13 @@ def _mlp(part: nn.Module, path: str, layer: int, config: Any) -> list[ModuleSlic
     if width is None:
         return []
     _refuse_further(part, path, layer, names, config)
+    gate, up, plain = (
+        (MLP_GATE, MLP_UP, MLP_IN) if "shared" not in path else (SHARED_GATE, SHARED_UP, SHARED_IN)
+    )
     if names in GATED_MLP:
-        return cut_from(names[0], [(MLP_GATE, width)]) + cut_from(names[1], [(MLP_UP, width)])
+        return cut_from(names[0], [(gate, width)]) + cut_from(names[1], [(up, width)])
     is_gated = linear_outputs(part.get_submodule(names[0])) == 2 * width
-    return cut_from(names[0], [(MLP_GATE, width), (MLP_UP, width)] if is_gated else [(MLP_IN, width)])
+    return cut_from(names[0], [(gate, width), (up, width)] if is_gated else [(plain, width)])
 
 
 def _refuse_further(part: nn.Module, path: str, layer: int, names: tuple[str, ...], config: Any) -> None:

@@ -86,7 +86,7 @@ class Reducer:
         self._sources = {name: self._source(name) for name in self._benchmarks}
         self._counts = {name: self._chosen_items(name) for name in self._benchmarks}
         self._segments = self._chosen_segments()
-        self._layout = Layout.from_widths([(s.layer, s.module, s.width) for s in self._segments])
+        self._layout = Layout.of(self._segments)
 
     @property
     def n_steps(self) -> int:

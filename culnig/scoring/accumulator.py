@@ -20,15 +20,18 @@ from numpy.typing import NDArray
 
 from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Segment
+from culnig.core.outcomes import Outcomes
 from culnig.errors import NonFiniteError, PluginError
 from culnig.inference.batches import Batch
 from culnig.kernels import ScoreBatch
 from culnig.scorers.base import Pair, Scorer, Target
-from culnig.scoring.device_scores import MOMENTS, DeviceScores, joined
+from culnig.scoring.device_scores import MOMENTS, CapturedPair, DeviceScores, joined
 from culnig.scoring.scaling import Scale, overflowed
 
 if TYPE_CHECKING:
     import torch
+
+    from culnig.models.experts import Routed
 
 
 class ItemValues(NamedTuple):
@@ -49,6 +52,10 @@ class ItemStore:
     keeps_scores = False
     keeps_peaks = False
 
+    def keeps_pairs(self, segment: Segment) -> bool:
+        """Whether `keep` takes the pairs of this segment."""
+        return False
+
     def keep_scores(self, batch: Batch, values: ItemValues) -> None:
         """Take the scores of a batch that is complete; called where `keeps_scores`."""
 
@@ -62,7 +69,7 @@ class ItemStore:
     ) -> None:
         """Take the pair (item, token, neuron), before it is scored; the gradient is still scaled.
 
-        A batch that is repeated is kept again.
+        Called where `keeps_pairs`. A batch that is repeated is kept again.
         """
 
 
@@ -155,30 +162,35 @@ class Accumulator:
             scaled if segment.start not in collected else collected[segment.start].add_(scaled)
         )
 
-    def add(self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Score one module's pair; of a module that is called more than once, the last call."""
+    def add(
+        self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor, routed: Routed | None = None
+    ) -> None:
+        """Score one module's pair; of a module that is called more than once, the last call.
+
+        With `routed` the tensors are rows of an expert layer.
+        """
+        pair, shape = CapturedPair(activation, gradient, routed), self._batch.token_mask.shape
         if self._collecting is not None:
-            self._collect(segment, gradient, *self._collecting)
+            self._collect(segment, pair.filled(segment, shape).gradient, *self._collecting)
             return
         if segment in self._arrived:
             return
-        if self._keeper:
-            self._keeper.keep(segment, self._batch, activation, gradient, self._scale)
+        if self._keeper and self._keeper.keeps_pairs(segment):
+            filled = pair.filled(segment, shape)
+            self._keeper.keep(segment, self._batch, filled.activation, filled.gradient, self._scale)
         own = self._home[segment]
-        own.write(segment, activation, gradient, self._aggregator)
+        own.write(segment, pair, self._aggregator)
         if self._scorers:
-            self._score_by_others(own, segment, activation, gradient)
+            self._score_by_others(own, segment, pair.filled(segment, shape))
         self._arrived[segment] = None
 
-    def _score_by_others(
-        self, own: DeviceScores, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor
-    ) -> None:
+    def _score_by_others(self, own: DeviceScores, segment: Segment, captured: CapturedPair) -> None:
         import torch
 
         with torch.no_grad():
-            unscaled = self._scale.undone(gradient.detach())
+            unscaled = self._scale.undone(captured.gradient.detach())
             pair = Pair(
-                activation.detach().to(unscaled.dtype),
+                captured.activation.detach().to(unscaled.dtype),
                 unscaled,
                 own.token_mask,
                 {target: collected.pop(segment.start) for target, collected in self._gradients.items()},
@@ -263,6 +275,19 @@ class Accumulator:
             np.add.at(moments.p_gold_sum, culture_index, self._p_gold)
         if self._keeper and values is not None:
             self._keeper.keep_scores(self._batch, values)
+
+    def count_routed(self, outcomes: Outcomes, columns: Mapping[int, slice]) -> None:
+        """Write the tokens of the batch's items that each expert saw; `columns` are those of each layer.
+
+        Waits for each device with experts once.
+        """
+        import torch
+
+        for own in self._devices:
+            if own.routed_tokens:
+                counts = torch.cat(list(own.routed_tokens.values())).T.cpu().numpy()
+                at = np.concatenate([np.r_[columns[layer]] for layer in own.routed_tokens])
+                outcomes.routed_tokens[np.ix_(np.array(self._batch.numbers), at)] = counts
 
     def _weighted(self, number: int, culture_index: NDArray[np.int64]) -> ScoreBatch:
         """How the scores of this number are added: the first are those of gradient × activation."""

@@ -16,7 +16,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from culnig.core.neurons import Segment
 from culnig.errors import BindingError
 from culnig.inference.answers import frozen
 from culnig.models.base import BoundLinear, BoundModel
@@ -24,15 +23,20 @@ from culnig.models.base import BoundLinear, BoundModel
 if TYPE_CHECKING:
     import torch
 
-Consumer = Callable[[Segment, "torch.Tensor", "torch.Tensor"], None]
-"""Takes a segment with its activation and gradient, both (item, token, neuron), possibly strided views."""
+Consumer = Callable[..., None]
+"""Takes a segment with its activation and gradient, both (item, token, neuron), possibly strided views.
+
+One that takes rows is given the neurons of experts as (row, neuron of one expert), and the `Routed` that says
+which token of which expert each row is; any other is given zeros where an expert did not see a token.
+"""
 
 
 class Capture:
     """Hooks on a bound model for as long as the context lasts; exit removes them all."""
 
-    def __init__(self, bound: BoundModel, consume: Consumer) -> None:
+    def __init__(self, bound: BoundModel, consume: Consumer, *, takes_rows: bool = False) -> None:
         self._bound = bound
+        self._takes_rows = takes_rows
         self._consume = consume
         self._stack = contextlib.ExitStack()
         self._keeps_activations = False
@@ -102,10 +106,15 @@ class Capture:
                     )
                 if noted._version != version:
                     raise _changed_late(bound)
+                if bound.is_routed and self._takes_rows:
+                    for own in bound.slices:
+                        pair = own.take_rows(noted), own.take_rows(gradient)
+                        self._consume(own.segment, *pair, inputs[1])
+                    return
                 # some families (OPT) give a linear all tokens of all items in one row
-                noted, gradient = (tensor.reshape(*shape, -1) for tensor in (noted, gradient))
+                whole = [bound.output(inputs, tensor).reshape(*shape, -1) for tensor in (noted, gradient)]
                 for own in bound.slices:
-                    self._consume(own.segment, own.take(noted), own.take(gradient))
+                    self._consume(own.segment, *map(own.take, whole))
 
             output.register_hook(hand_over)  # type: ignore[no-untyped-call]
             return scaled

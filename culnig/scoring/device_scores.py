@@ -8,7 +8,7 @@ because memory ran out or gradients overflowed, therefore leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +20,35 @@ from culnig.kernels import ScoreBatch, ScoreTables
 from culnig.kernels.arguments import CULTURE_TABLES, TABLE_DTYPES
 from culnig.kernels.base import Backend
 from culnig.kernels.choice import choose_backend
+from culnig.kernels.routing import Routing, routing_of
 from culnig.kernels.status import empty_status
 from culnig.kernels.transfers import HostCopy, to_device
+
+if TYPE_CHECKING:
+    from culnig.models.experts import Routed
 
 MOMENTS = dict(zip(CULTURE_TABLES, ("sum", "sum_of_squares", "positive_count"), strict=True))
 """Field of CultureMoments that each table of a kernel is."""
 _TABLES = {field: name for name, field in MOMENTS.items()}
+
+
+class CapturedPair(NamedTuple):
+    """What was captured of a segment."""
+
+    activation: torch.Tensor
+    """(item, token, neuron), or (row, neuron of one expert) where there is `routed`."""
+    gradient: torch.Tensor
+    routed: Routed | None = None
+
+    def filled(self, segment: Segment, shape: tuple[int, ...]) -> CapturedPair:
+        """The pair (item, token, neuron), with zeros where an expert did not see a token."""
+        if self.routed is None:
+            return self
+        routed, width = self.routed, segment.width // segment.experts
+        dense = self.activation.new_zeros((2, routed.n_tokens, segment.experts, width))
+        for own, rows in zip(dense, (self.activation, self.gradient), strict=True):
+            own[routed.token, routed.expert] = rows.detach().to(own)
+        return CapturedPair(*dense.view(2, *shape, segment.width))
 
 
 class Run(NamedTuple):
@@ -68,25 +91,38 @@ class DeviceScores:
         if self._sums is None:
             self._sums = [self._tables_of(moments) for moments in self._moments]
         self.n_items = len(token_mask)
+        self._routing: tuple[Routed, Routing] | None = None
+        self.routed_tokens: dict[int, torch.Tensor] = {}
+        """By layer: real tokens of the batch that each expert saw, (expert, item)."""
         self.token_mask = to_device(token_mask, self.device)
         self.status = empty_status(len(self._segments), self.n_items, self.device)
         self.scores = [self._buffer(number, torch.float32) for number in range(len(self._moments))]
         self.peaks = self._buffer(-1, torch.int32) if self._keeps_peaks else None
 
-    def write(
-        self, segment: Segment, activation: torch.Tensor, gradient: torch.Tensor, aggregator: str
-    ) -> None:
-        """Score the pair (item, token, neuron) of a segment, without waiting for the scores."""
+    def write(self, segment: Segment, pair: CapturedPair, aggregator: str) -> None:
+        """Score the pair of a segment, without waiting for the scores."""
         columns = self._columns[segment.start]
-        peaks = None if self.peaks is None else self.peaks[:, columns]
-        self.backend.score_items(
-            activation,
-            gradient,
-            self.token_mask,
-            ScoreTables(item_scores=self.scores[0][:, columns], peak_tokens=peaks),
-            self.status[self._rows[segment.start]],
-            aggregator,
+        tables = ScoreTables(
+            item_scores=self.scores[0][:, columns],
+            peak_tokens=None if self.peaks is None else self.peaks[:, columns],
         )
+        status = self.status[self._rows[segment.start]]
+        if pair.routed is None:
+            score, tokens = self.backend.score_items, self.token_mask
+            score(pair.activation, pair.gradient, tokens, tables, status, aggregator)
+        else:
+            routing = self._routing_of(pair.routed, segment.layer, segment.experts)
+            self.backend.routed_items(pair.activation, pair.gradient, routing, tables, status, aggregator)
+
+    def _routing_of(self, routed: Routed, layer: int, n_experts: int) -> Routing:
+        """The routing of an expert layer's rows, made and counted once for all its modules."""
+        if self._routing is None or self._routing[0] is not routed:
+            self._routing = routed, routing_of(routed.expert, routed.token, self.token_mask, n_experts)
+            real = self.token_mask.reshape(-1)[routed.token].long()
+            group = routed.expert * self.n_items + routed.token // self.token_mask.shape[1]
+            counts = torch.zeros(n_experts * self.n_items, dtype=torch.int64, device=self.device)
+            self.routed_tokens[layer] = counts.index_add_(0, group, real).view(n_experts, self.n_items)
+        return self._routing[1]
 
     def columns_of(self, segment: Segment, number: int) -> torch.Tensor:
         """Where the scores (item, neuron) of a segment go, for the sums of this number."""

@@ -25,7 +25,8 @@ def non_finite_activation(bound: BoundModel, reader: AnswerReader, batch: Batch)
     def checking(linear: BoundLinear) -> Callable[[Any, Any, torch.Tensor], None]:
         def check(module: Any, inputs: Any, output: torch.Tensor) -> None:
             for bound_slice in linear.slices if not errors else ():
-                finite = bound_slice.take(output).isfinite().cpu().numpy().reshape(*mask.shape, -1)
+                values = bound_slice.take(linear.output(inputs, output))
+                finite = values.isfinite().cpu().numpy().reshape(*mask.shape, -1)
                 wrong = ~finite & mask[..., None]
                 if wrong.any():
                     item, token, neuron = (int(index) for index in np.argwhere(wrong)[0])

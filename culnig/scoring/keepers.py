@@ -214,6 +214,10 @@ class TensorKeeper(Keeper):
     def _keeps(self, index: int) -> bool:
         return self._chosen is None or index in self._chosen
 
+    def keeps_pairs(self, segment: Segment) -> bool:
+        """See `ItemStore`."""
+        return segment.start in self._segments
+
     def keep(
         self,
         segment: Segment,
@@ -225,8 +229,6 @@ class TensorKeeper(Keeper):
         """See `Keeper`."""
         import torch
 
-        if segment.start not in self._segments:
-            return
         rows = self._rows_of(batch)
         if not rows.lengths:
             return

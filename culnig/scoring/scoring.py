@@ -127,7 +127,7 @@ class Scoring:
         n_neurons = self._bound.layout.n_neurons
         return BenchmarkScores(
             CultureMoments.zeros(cultures, n_neurons),
-            Outcomes.empty(self._items),
+            Outcomes.empty(self._items, self._bound.layout.n_experts),
             scorers={scorer.name: CultureMoments.zeros(cultures, n_neurons) for scorer in self._scorers},
         )
 
@@ -158,7 +158,7 @@ class Scoring:
             checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
             reproducible_attention(self._bound.input_device),
             AnswerReader(self._bound) as reader,
-            Capture(self._bound, accumulator.add) as capture,
+            Capture(self._bound, accumulator.add, takes_rows=True) as capture,
         ):
             accumulator.place(capture.devices)
             scores.accumulator = accumulator

@@ -60,6 +60,7 @@ class BatchPasses:
             self._accumulator.begin(batch, may_overflow=self._narrow and steps < ATTEMPTS - 1)
             whole = self._run(batch, outcomes)
         self._accumulator.finish()
+        self._accumulator.count_routed(outcomes, self._bound.layout.experts)
 
     def _run(self, batch: Batch, outcomes: Outcomes) -> bool:
         """Whether the whole batch was scored; if not, gradients overflowed and their scale is now lower."""

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.core.neurons import POOLS, Layout
+from culnig.core.neurons import POOLS, Layout, Segment
 from culnig.errors import InputError, SelectionError
 from culnig.selection.neuron_set import NeuronSet
 
@@ -17,7 +17,8 @@ Match = Literal["module", "total"]
 def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "module") -> NeuronSet:
     """As many random neurons as `like` has, none of them from `like`.
 
-    `match="module"` draws as many neurons from each module and layer as `like` has there. `match="total"`
+    `match="module"` draws as many neurons from each module and layer, and from each expert, as `like` has
+    there. `match="total"`
     draws from the whole pool `all`, as the paper does (docs/method.md, Masking and evaluation), so modules
     and layers differ from those of `like`. SelectionError if too few neurons are outside the set.
     """
@@ -30,9 +31,7 @@ def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "mo
     else:
         draws = [np.empty(0, dtype=np.int64)]
         for (module, layer), count in sorted(like.count_by_module_and_layer().items()):
-            segment = layout.segment(module, layer)
-            indices = np.arange(segment.start, segment.start + segment.width)
-            draws.append(_draw(generator, indices, taken, count, f"{module}, layer {layer}"))
+            draws += _from_segment(generator, layout.segment(module, layer), taken, count)
         drawn = np.concatenate(draws)
     drawn.sort()
     return NeuronSet(
@@ -44,6 +43,27 @@ def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "mo
         neurons=tuple(layout.neurons(drawn)),
         scores=np.zeros(len(drawn)),
     )
+
+
+def _from_segment(
+    generator: np.random.Generator, segment: Segment, taken: NDArray[np.int64], count: int
+) -> list[NDArray[np.int64]]:
+    """As many neurons of a segment as a set has there; of experts, as many of each."""
+    where = f"{segment.module}, layer {segment.layer}"
+    if segment.experts == 1:
+        return [_draw(generator, np.r_[segment.columns], taken, count, where)]
+    width = segment.width // segment.experts
+    own = taken[(taken >= segment.start) & (taken < segment.start + segment.width)] - segment.start
+    return [
+        _draw(
+            generator,
+            np.arange(width) + segment.start + expert * width,
+            taken,
+            int(of_expert),
+            f"{where}, expert {expert}",
+        )
+        for expert, of_expert in zip(*np.unique(own // width, return_counts=True), strict=True)
+    ]
 
 
 def _draw(

@@ -3,6 +3,7 @@
 RUN/run.json                    what was asked, of which model, by which versions, and how far it got
 RUN/scores.h5                   attributes format, format_version
     /layout/{module,layer,start,width}      one row per module and layer, in layout order
+    /layout/experts                         experts of each row, where a model has some
     /benchmarks/<name>                      attributes role, split
         cultures [C]  n_items [C]  confidence_sum [C]
         sum [C, N] f64  sum_of_squares [C, N] f64  positive_count [C, N] u32
@@ -12,6 +13,7 @@ RUN/scores.h5                   attributes format, format_version
         items/{id, question_id, culture, topic, split, gold, predicted, correct,
                confidence, option_mass, options, option_probabilities,
                alignment, n_tokens}             one row per item, file order
+        items/routed_tokens [n, E] u32          tokens that each expert saw, for models with experts
 RUN/items/part-*.h5             level `item`: what each item gave each neuron; attributes format,
                                 format_version, run, benchmark, portion, first_batch
     item [n]                                    index in the benchmark's item table, in the order of scoring
@@ -56,7 +58,7 @@ HALF = "half"
 BATCHES_DONE, N_BATCHES, PORTIONS = "batches_done", "n_batches", "portions"
 
 LAYOUT = "layout"
-MODULE, LAYER, START, WIDTH = "module", "layer", "start", "width"
+MODULE, LAYER, START, WIDTH, EXPERTS = "module", "layer", "start", "width", "experts"
 
 BENCHMARKS = "benchmarks"
 ROLE, SPLIT = "role", "split"
@@ -71,6 +73,7 @@ TOTAL = "sum_over_cultures"
 """Σ of `sum` over the cultures, in their order: what general selections read of a large file."""
 SUM_OF_SQUARES = "sum_of_squares"
 POSITIVE_COUNT = "positive_count"
+ROUTED_TOKENS = "routed_tokens"
 TABLES = (SUM, SUM_OF_SQUARES, POSITIVE_COUNT)
 
 FIRST_HALF = "first_half"

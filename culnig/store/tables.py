@@ -32,6 +32,9 @@ def write_layout(root: h5py.Group, layout: Layout) -> None:
     write_texts(group, schema.MODULE, [s.module for s in layout.segments])
     for name in (schema.LAYER, schema.START, schema.WIDTH):
         write_column(group, name, np.array([getattr(s, name) for s in layout.segments], dtype=np.int64))
+    experts = np.array([s.experts for s in layout.segments], dtype=np.int64)
+    if (experts > 1).any():
+        write_column(group, schema.EXPERTS, experts)
 
 
 def read_layout(root: h5py.Group) -> Layout:
@@ -41,12 +44,21 @@ def read_layout(root: h5py.Group) -> Layout:
     columns = [
         _numbers(group, name, (len(modules),), "i") for name in (schema.LAYER, schema.START, schema.WIDTH)
     ]
+    has_experts = schema.EXPERTS in group
+    shape = (len(modules),)
+    columns.append(
+        _numbers(group, schema.EXPERTS, shape, "i") if has_experts else np.ones(shape, dtype=np.int64)
+    )
     segments = [
-        Segment(module, int(layer), int(start), int(width))
-        for module, layer, start, width in zip(modules, *columns, strict=True)
+        Segment(module, *map(int, numbers)) for module, *numbers in zip(modules, *columns, strict=True)
     ]
-    if any(not 0 <= each.layer < MOST_LAYERS or each.width < 0 for each in segments):
-        raise StoreError(f"{group.file.filename}: {group.name} names a layer or width that no model has")
+    if any(
+        not 0 <= each.layer < MOST_LAYERS or each.width < 0 or each.experts < 1 or each.width % each.experts
+        for each in segments
+    ):
+        raise StoreError(
+            f"{group.file.filename}: {group.name} names a layer, width or number of experts that no model has"
+        )
     check_claim(group, 8 * sum(segment.width for segment in segments))
     ends = np.cumsum([segment.width for segment in segments])
     if [segment.start for segment in segments] != [0, *ends[:-1].tolist()][: len(segments)]:
@@ -163,6 +175,8 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     for name in ("correct", "option_mass", "option_probabilities", "alignment", "n_tokens"):
         write_column(group, name, getattr(outcomes, name))
     write_column(group, schema.P_GOLD, outcomes.p_gold)
+    if outcomes.routed_tokens.shape[1]:
+        write_column(group, schema.ROUTED_TOKENS, outcomes.routed_tokens.astype(np.uint32))
 
 
 def read_outcomes(root: h5py.Group) -> Outcomes:
@@ -185,7 +199,15 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
         option_probabilities=_numbers(group, "option_probabilities", (n, widest), "f"),
         alignment=_numbers(group, "alignment", (n,), "f"),
         n_tokens=_numbers(group, "n_tokens", (n,), "i") if "n_tokens" in group else np.zeros(n, np.int64),
+        routed_tokens=_routed_tokens(group, n),
     )
+
+
+def _routed_tokens(group: h5py.Group, n: int) -> NDArray[np.int64]:
+    if schema.ROUTED_TOKENS not in group:
+        return np.zeros((n, 0), dtype=np.int64)
+    shape = getattr(group[schema.ROUTED_TOKENS], "shape", ())
+    return _numbers(group, schema.ROUTED_TOKENS, (n, *shape[1:2]), "u").astype(np.int64)
 
 
 def write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:

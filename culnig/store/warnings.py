@@ -121,9 +121,11 @@ def answer_warnings(
 
 def _zero_scores(run: Run, stored: StoredBenchmark) -> Iterator[NumberWarning]:
     is_zero = run.total(stored.name) == 0
+    unmeasured = run.layout.unrouted(run.outcomes(stored.name).routed_tokens)
     shares = {}
     for pool in POOLS:
         own = run.layout.pool(pool)
+        own = own[~unmeasured[own]]
         if len(own):
             shares[pool] = float(is_zero[own].mean())
     high = {pool: share for pool, share in shares.items() if share > MOST_ZERO}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.errors import BindingError
+from culnig.errors import BindingError, InputError
 from culnig.models.base import BoundModel, BoundSlice, linear_outputs
 
 if TYPE_CHECKING:
@@ -220,7 +220,12 @@ class Weights:
         ]
 
     def _rows(self, linear: nn.Module, columns: NDArray[np.int64], *, output: bool) -> list[Part]:
-        """Weight (and bias, which only outputs have) along an axis."""
+        """Weight (and bias, which only outputs have) along an axis; InputError for those of experts."""
+        if hasattr(linear, "all_tokens"):
+            raise InputError(
+                "the weights of single experts cannot be trained by neuron or module; rank layers "
+                "(--granularity)"
+            )
         name, axis = self._names[id(linear)], _output_axis(linear)
         weight = f"{name}.weight"
         parts = [Part(weight, self._shapes[weight], axis if output else 1 - axis, columns)]

@@ -202,7 +202,7 @@ def _outputs(bound: BoundModel, batch: Batch) -> list[torch.Tensor]:
 
     def keeping(number: int) -> Callable[[Any, Any, torch.Tensor], None]:
         def keep(module: Any, inputs: Any, output: torch.Tensor) -> None:
-            outputs[number] = output.detach().clone()
+            outputs[number] = bound.linears[number].output(inputs, output.detach()).clone()
 
         return keep
 

@@ -8,7 +8,7 @@ of order h⁴, so h can be large enough for the difference to exceed the noise o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -78,28 +78,48 @@ def _pairs(bound: BoundModel, batch: Batch) -> dict[Segment, tuple[torch.Tensor,
 def _slope(
     bound: BoundModel, batch: Batch, linear: Any, part: BoundSlice, token: int, index: int, step: float
 ) -> float:
-    """dP(gold)/da of one neuron at one token, from four forward passes."""
+    """dP(gold)/da of one neuron at one token, from four forward passes.
+
+    A step that sends a token to another expert leaps from one smooth piece of the model to another, so a
+    smaller one is taken.
+    """
     import numpy as np
 
     column = int(part.columns(np.array([index]))[0])
+    projections = [own.linear for own in bound.linears if own.is_routed]
 
-    def moved(by: float) -> float:
-        handle = linear.register_forward_hook(_moving(token, column, by))
-        try:
-            with torch.inference_mode(), AnswerReader(bound) as reader:
-                probabilities = reader.logits(batch).double().softmax(-1)
-                return float(gold_probabilities(batch, probabilities)[0])
-        finally:
-            handle.remove()
+    def moved(by: float) -> tuple[float, list[Any]]:
+        """P(gold), and where tokens were routed."""
+        routes: list[Any] = []
+        with ExitStack() as stack, torch.inference_mode(), AnswerReader(bound) as reader:
+            stack.callback(linear.register_forward_hook(_moving(token, column, by)).remove)
+            for projection in projections:
+                hook = projection.register_forward_hook(lambda module, inputs, rows: routes.append(inputs[1]))
+                stack.callback(hook.remove)
+            probabilities = reader.logits(batch).double().softmax(-1)
+            return float(gold_probabilities(batch, probabilities)[0]), routes
 
-    wide = (moved(step) - moved(-step)) / (2 * step)
-    narrow = (moved(step / 2) - moved(-step / 2)) / step
-    return (4 * narrow - wide) / 3
+    _, unmoved = moved(0.0) if projections else (0.0, [])
+    for own in (step, step / 4, step / 16, step / 64):
+        values = [moved(by) for by in (own, -own, own / 2, -own / 2)]
+        if all(_same_routes(routes, unmoved) for _, routes in values):
+            break
+    up, down, half_up, half_down = (p_gold for p_gold, _ in values)
+    return (4 * (half_up - half_down) / own - (up - down) / (2 * own)) / 3
+
+
+def _same_routes(routes: list[Any], others: list[Any]) -> bool:
+    return all(
+        torch.equal(own.expert, other.expert) and torch.equal(own.token, other.token)
+        for own, other in zip(routes, others, strict=True)
+    )
 
 
 def _moving(token: int, column: int, by: float) -> Callable[[Any, Any, torch.Tensor], None]:
     def move(module: Any, inputs: Any, output: torch.Tensor) -> None:
-        output.reshape(-1, output.shape[-1])[token, column] += by  # a view, since the batch has one item
+        find = getattr(module, "cell", None)
+        cell = (token, column) if find is None else find(inputs[1], token, column)
+        output.reshape(-1, output.shape[-1])[cell] += by  # a view, since the batch has one item
 
     return move
 

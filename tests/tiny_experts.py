@@ -1,0 +1,100 @@
+"""Tiny random models whose layers route tokens to experts."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    GptOssConfig,
+    MixtralConfig,
+    NemotronHConfig,
+    OlmoeConfig,
+    Qwen3MoeConfig,
+)
+
+from culnig.models.base import BoundModel, ModelAdapter, bind_model
+from culnig.models.experts import expert_slices
+from tests.tiny_models import byte_tokenizer
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 260,
+    "hidden_size": 24,
+    "intermediate_size": 10,
+    "moe_intermediate_size": 10,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "num_experts_per_tok": 2,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "initializer_range": 0.3,
+}
+CONFIGS = {
+    "mixtral": MixtralConfig(**SMALL, num_local_experts=4),
+    "qwen3_moe": Qwen3MoeConfig(**SMALL, num_experts=5, norm_topk_prob=True),
+    "olmoe": OlmoeConfig(**(SMALL | {"head_dim": 6}), num_experts=4),
+    "gpt_oss": GptOssConfig(**SMALL, num_local_experts=4),
+    "nemotron_h": NemotronHConfig(
+        **SMALL, layers_block_type=["attention", "moe"], n_routed_experts=4, mlp_hidden_act="relu2"
+    ),
+}
+
+
+class OnlyExperts(ModelAdapter):
+    """Binds the experts of every layer that has some."""
+
+    name = "only-experts"
+    summary = "for these tests"
+
+    def bind(self, model: nn.Module, config: Any) -> list[Any]:
+        layers = [module for module in model.modules() if type(module).__name__.endswith("Experts")]
+        return [own for number, layer in enumerate(layers) for own in expert_slices(layer, number)]
+
+
+def unbound(family: str, dtype: torch.dtype = torch.float32) -> Any:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(deepcopy(CONFIGS[family])).to(dtype).eval()
+    for parameter in model.parameters():  # biases and sinks that begin as zero or are not initialised
+        if parameter.dim() < 2 or not parameter.isfinite().all() or not parameter.any():
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def bound_model(family: str) -> BoundModel:
+    return bind_model(f"tiny-{family}", unbound(family), byte_tokenizer(), [OnlyExperts()])
+
+
+def experts_of(model: Any) -> list[Any]:
+    return [module for module in model.modules() if type(module).__name__.endswith("Experts")]
+
+
+def unrolled(experts: Any, seen: list[torch.Tensor]) -> Any:
+    """A forward of an expert layer, one expert after the other over all tokens, most with weight 0."""
+    name = "gate_up_proj" if experts.has_gate else "up_proj"
+
+    def project(name: str, expert: int, values: torch.Tensor) -> torch.Tensor:
+        weight = getattr(experts, name)[expert]
+        bias = getattr(experts, f"{name}_bias")[expert] if experts.has_bias else 0.0
+        return values @ (weight if experts.is_transposed else weight.T) + bias
+
+    def forward(
+        self: Any, hidden: torch.Tensor, choices: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        total = torch.zeros_like(hidden)
+        for expert in range(self.num_experts):
+            before = project(name, expert, hidden)
+            seen.append(before)
+            inner = self._apply_gate(before) if self.has_gate else self.act_fn(before)
+            weight = (weights * (choices == expert)).sum(-1, keepdim=True)
+            total = total + project("down_proj", expert, inner) * weight
+        return total
+
+    return MethodType(forward, experts)
