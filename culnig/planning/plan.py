@@ -94,7 +94,8 @@ def benchmark_sizes(bound: BoundModel, chosen: Mapping[str, ChosenItems]) -> dic
 def count_neurons(skeleton: BoundModel) -> dict[str, int]:
     """Neurons in all and per pool."""
     layout = skeleton.layout
-    return {"total": layout.n_neurons} | {pool: len(layout.pool(pool)) for pool in POOLS}
+    counts = {pool: len(layout.pool(pool)) for pool in POOLS}
+    return {"total": layout.n_neurons} | {pool: count for pool, count in counts.items() if count}
 
 
 def largest_batch(sizes: list[BenchmarkSize], token_budget: int) -> tuple[int, int]:
