@@ -149,8 +149,7 @@ def score(
     sizes = {name: BenchmarkSize.of(benchmark_items) for name, benchmark_items in encoded.items()}
     if token_budget is None:
         token_budget = default_budget(bound, sizes, settings, Path(out), processes, say, resume=resume)
-    need = disk_need(bound, chosen, sizes, settings, token_budget)
-    announce_disk(say, Path(out), need, force=force)
+    announce_disk(say, Path(out), disk_need(bound, chosen, sizes, settings, token_budget), force=force)
     done = None
     if processes.is_first and not (resume and RUN.is_finished(Path(out))):
         done = check_model(bound, [each for own in encoded.values() for each in own[:2]], say, check=check)
