@@ -2,7 +2,7 @@
 
 FILE.h5     attributes format, format_version
     /record                                     JSON: model, neuron set, benchmark, versions
-    /items/{id, question_id, culture, topic}    one row per item
+    /items/{id, question_id, question, culture, topic}    one row per item
     /neurons/{module, layer, index}             one row per neuron
     /raw, /control [item, neuron]               control only where there is one
 """
@@ -44,9 +44,8 @@ def write_instances(path: Path, scores: InstanceScores, layout: Layout, record: 
         )
         tables.write_texts(file, "record", [json.dumps(record, ensure_ascii=False)])
         items = file.create_group("items")
-        for name in ("id", "culture", "topic"):
+        for name in ("id", "question_id", "question", "culture", "topic"):
             tables.write_texts(items, name, [getattr(item, name) for item in scores.items])
-        tables.write_texts(items, "question_id", [item.question for item in scores.items])
         columns = file.create_group("neurons")
         tables.write_texts(columns, "module", [neuron.module for neuron in neurons])
         for name in ("layer", "index"):
@@ -63,8 +62,8 @@ class StoredInstances:
 
     record: dict[str, Any]
     """Model, neuron set, benchmark and versions."""
-    question: NDArray[np.object_]
-    """Question of each item, shape (item,)."""
+    question: NDArray[np.object_] | None
+    """Question of each item, shape (item,); None in files of earlier versions."""
     culture: NDArray[np.object_]
     """Culture of each item, shape (item,)."""
     topic: NDArray[np.object_]
@@ -94,9 +93,11 @@ def read_instances(path: Path) -> StoredInstances:
             )
         record = _record(path, _record_text(file))
         items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
-        question, culture, topic = (
-            np.array(tables.read_texts(items, name), dtype=object)
-            for name in ("question_id", "culture", "topic")
+        culture, topic = (
+            np.array(tables.read_texts(items, name), dtype=object) for name in ("culture", "topic")
+        )
+        question = (
+            np.array(tables.read_texts(items, "question"), dtype=object) if "question" in items else None
         )
         modules = tables.read_texts(chosen, "module")
         columns = [
@@ -104,10 +105,10 @@ def read_instances(path: Path) -> StoredInstances:
             for name in ("layer", "index")
         ]
         neurons = tuple(Neuron(*row) for row in zip(modules, *columns, strict=True))
-        if not len(question) == len(topic) == len(culture):
+        if len({len(texts) for texts in (question, topic, culture) if texts is not None}) > 1:
             raise StoreError(
-                f"{path}: {len(question)} questions, {len(culture)} cultures and {len(topic)} topics of "
-                "items; the file is damaged"
+                f"{path}: {len(culture)} cultures of items, but not as many topics or questions; the file is "
+                "damaged"
             )
         shape = (len(culture), len(neurons))
         raw = tables.read_cells(tables.table_at(file, "raw", shape, "f"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from culnig.evaluation.instances.file import StoredInstances
 from culnig.reporting.charts import bars
 from culnig.reporting.sections.panels import Panel, Section, slug
@@ -19,6 +22,11 @@ def positive_shares(stored: StoredInstances, by: By) -> tuple[list[str], list[fl
     groups, sums = getattr(stored, by), stored.difference.sum(axis=1)
     names = list(dict.fromkeys(groups.tolist()))
     return names, [float((sums[groups == name] > 0).mean()) for name in names]
+
+
+def _n_questions(stored: StoredInstances, own: NDArray[np.bool_]) -> int | None:
+    """Questions of some of the items; None where the file does not say which items share one."""
+    return None if stored.question is None else len(set(stored.question[own].tolist()))
 
 
 def instances_section(instances: Sequence[StoredInstances]) -> Section:
@@ -45,7 +53,7 @@ def _panel(stored: StoredInstances, by: By, *, several: bool) -> Panel:
         (
             label,
             int(own.sum()),
-            len(set(stored.question[own])),
+            _n_questions(stored, own),
             float(sums[own].mean()),
             share,
             float(positive[own].mean()),
