@@ -27,23 +27,23 @@ def _two_cultures_are_enough(monkeypatch):
     monkeypatch.setattr(specific, "MIN_CULTURES", 2)
 
 
-def tests_of(chosen):
+def asked_of(chosen):
     return [(test["against"], test["is_rule"], test["test"]) for test in chosen.method["significance"]]
 
 
 def test_a_culture_is_tested_against_the_others_and_its_control_where_there_is_one(run):
     by = "permutation of questions"
     both = select_specific(run, "Iran", **SETTINGS)
-    assert tests_of(both) == [("control", False, by), ("others", False, by)]
-    assert tests_of(select_specific(run, "Iran", **SETTINGS, fdr=0.9)) == [
+    assert asked_of(both) == [("control", False, by), ("others", False, by)]
+    assert asked_of(select_specific(run, "Iran", **SETTINGS, fdr=0.9)) == [
         ("control", False, by),
         ("others", True, by),
     ]
-    assert tests_of(select_specific(run, "Iran", **SETTINGS, fdr=0.9, against="control")) == [
+    assert asked_of(select_specific(run, "Iran", **SETTINGS, fdr=0.9, against="control")) == [
         ("others", False, by),
         ("control", True, by),
     ]
-    assert tests_of(select_specific(run, "Iran", **SETTINGS, control=False)) == [("others", False, by)]
+    assert asked_of(select_specific(run, "Iran", **SETTINGS, control=False)) == [("others", False, by)]
     with pytest.raises(SelectionError, match="a test against the control needs a control"):
         select_specific(run, "Iran", **SETTINGS, control=False, against="control")
     (test,) = select_general(run, top_mlp=0.5, exclude=0.0, permutations=19).method["significance"]
