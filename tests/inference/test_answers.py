@@ -300,3 +300,30 @@ def test_what_is_recorded_of_an_answer_by_hand(ordinal):
     # A is two steps from C at most, B is one from either end; an answer that is no label is worth nothing
     expected = [50.0, 0.0, 100.0] if ordinal else [np.nan] * 3
     np.testing.assert_array_equal(outcomes.alignment, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_logits_are_float32_and_float64_where_a_float32_head_has_gradients(dtype):
+    bound = tiny_model(dtype=dtype)
+    (batch,) = make_batches(Encoder(bound).encode_all(tiny_items(2)), 10_000)
+    with AnswerReader(bound) as reader:
+        with torch.inference_mode():
+            assert reader.logits(batch).dtype == torch.float32
+        bound.model.get_input_embeddings().register_forward_hook(
+            lambda module, inputs, output: output.requires_grad_(True)
+        )
+        exact = reader.logits(batch)
+    assert exact.dtype == (torch.float64 if dtype == torch.float32 else torch.float32)
+    assert exact.shape == (2, 260)
+
+
+def test_a_model_that_does_not_call_its_head_is_read_at_each_last_token():
+    bound = tiny_model()
+    encoded = Encoder(bound).encode_all(tiny_items(3))
+    alone = [bound.model(input_ids=torch.tensor([one.token_ids])).logits[0, -1] for one in encoded]
+    head_with(lambda head, hidden: nn.functional.linear(hidden, head.weight))(bound.model)
+    (batch,) = make_batches(encoded, 10_000)
+    with AnswerReader(bound) as reader, torch.inference_mode():
+        for _ in range(2):  # also after a pass
+            for row, number in enumerate(batch.numbers):
+                assert_values_equal(reader.logits(batch)[row], alone[number])
