@@ -327,3 +327,10 @@ def test_a_model_that_does_not_call_its_head_is_read_at_each_last_token():
         for _ in range(2):  # also after a pass
             for row, number in enumerate(batch.numbers):
                 assert_values_equal(reader.logits(batch)[row], alone[number])
+
+
+def test_a_model_without_a_head_is_refused():
+    model = SimpleNamespace(get_output_embeddings=lambda: None, training=False)
+    reader = AnswerReader(SimpleNamespace(model=model, tokenizer=None))
+    with pytest.raises(BindingError, match="SimpleNamespace has no output embeddings to read an answer from"):
+        reader.__enter__()
