@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from culnig.core.neurons import MLP_GATE
+from culnig.core.processes import ALONE
+from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.checkpointing import _restore
 from culnig.scoring.keepers import TensorKeeper
-from culnig.scoring.run import _keep_earlier_check
+from culnig.scoring.run import _keep_earlier_check, _writer
 from culnig.scoring.scaling import is_narrow, overflowed, scaled, target_exponents, undone
-from tests.toy import moments, toy_layout, write_run
+from tests.toy import moments, record, toy_layout, write_run
 
 EXPONENTS = np.array([3, 0, -2])
 
@@ -90,13 +92,44 @@ DONE, NOT = {"performed": True, "checks": ["a"]}, {"performed": False, "checks":
     ids=str,
 )
 def test_a_resumed_run_is_checked_if_all_its_parts_were(tmp_path, earlier, now, expected):
-    record = {} if now is None else {"check": now}
-    _keep_earlier_check(tmp_path / "nowhere", record)
-    assert record.get("check") == now
+    asked = {} if now is None else {"check": now}
+    _keep_earlier_check(tmp_path / "nowhere", asked)
+    assert asked.get("check") == now
     table = moments(["China"], [1], [[1, 2]])
     run = write_run(tmp_path / "run", toy_layout(1, {MLP_GATE: 2}), {"t": ("target", table)})
     document = {**run.record, **({} if earlier is None else {"check": earlier})}
     document.pop("checksum", None)
     (run.folder / "run.json").write_text(json.dumps(document))
-    _keep_earlier_check(run.folder, record)
-    assert record.get("check") == expected
+    _keep_earlier_check(run.folder, asked)
+    assert asked.get("check") == expected
+
+
+@pytest.mark.parametrize(
+    ("n_batches", "firsts"),
+    [(0, []), (1, [4]), (2, [4]), (3, [4, 6]), (4, [4, 6]), (5, [4, 6, 8]), (6, [4, 6, 8])],
+)
+def test_files_of_the_first_batches_of_a_portion(n_batches, firsts):
+    """Batches 4 to 9, whose parts end before the batches 6, 8 and 10."""
+    keeper = TensorKeeper.__new__(TensorKeeper)
+    keeper._numbers, keeper._ends, keeper._portion = range(4, 10), {8, 10, 6}, "p"
+    keeper._writer = SimpleNamespace(data_file=lambda folder, portion, first: (folder, portion, first))
+    assert keeper.files(n_batches) == [(keeper.folder, "p", first) for first in firsts]
+
+
+def test_a_score_that_is_no_number_is_said_with_its_item_and_neuron():
+    accumulator = Accumulator.__new__(Accumulator)
+    accumulator._batch = SimpleNamespace(item_ids=["a", "b"], lengths=np.array([3, 5]))
+    scores = np.zeros((2, 4), np.float32)
+    scores[1, 2:] = np.nan, np.inf
+    (segment,) = toy_layout(1, {MLP_GATE: 4}).segments
+    error = accumulator._non_finite_scores(SimpleNamespace(name="own"), segment, scores)
+    assert (error.count, error.item, error.token, error.neuron) == (2, 1, 4, 2)
+    assert "scorer own, mlp.gate_proj, layer 0 (item b)" in str(error)
+
+
+@pytest.mark.parametrize("compression", ["none", "fast", "default"])
+def test_the_folder_of_a_run_has_the_compression_asked_for(tmp_path, compression):
+    bound = SimpleNamespace(layout=toy_layout(1, {MLP_GATE: 2}))
+    folder = tmp_path / "run"
+    with _writer(ALONE, folder, record(), bound, compression, resume=False, overwrite=False) as writer:
+        assert writer.compression == compression
