@@ -354,3 +354,14 @@ def test_errors_of_two_bins_do_not_cancel():
         outcomes.option_probabilities[row, others] = 0.74 / 3
     assert outcomes.option_correct.tolist() == [False] * 3 + [True] * 3
     assert calibration_error(outcomes) == pytest.approx((3 * 0.75 + 3 * 0.74) / 6)
+
+
+def test_resamples_have_the_seed_0_unless_another_is_given():
+    asked = items(["China"], questions=20, split="test")
+    answers = {("blend", "unmasked"): answered(asked, [True] * 20, np.linspace(0.3, 0.9, 20))}
+    answers["blend", "general"] = answered(asked, [True] * 20, np.linspace(0.2, 0.9, 20) ** 2)
+    plain, zero, one = (
+        result_rows(answers, ["blend"], [NONE, GENERAL], *seed)[1]["change"]["p_gold"]
+        for seed in ((), (0,), (1,))
+    )
+    assert plain == zero != one

@@ -323,3 +323,37 @@ def test_a_head_on_another_device_than_its_input_is_read_out_where_it_is(dtype):
     read_out_at = names.index("_ReadOutBackward")
     assert "ToCopyBackward0" in names[read_out_at:], "the gradient goes back to the device of the input"
     assert not {"MmBackward0", "TBackward0"} & set(names[:read_out_at]), "the head's own product is not used"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_logits_are_float32_and_float64_where_a_float32_head_has_gradients(dtype):
+    bound = tiny_model(dtype=dtype)
+    (batch,) = make_batches(Encoder(bound).encode_all(tiny_items(2)), 10_000)
+    with AnswerReader(bound) as reader:
+        with torch.inference_mode():
+            assert reader.logits(batch).dtype == torch.float32
+        bound.model.get_input_embeddings().register_forward_hook(
+            lambda module, inputs, output: output.requires_grad_(True)
+        )
+        exact = reader.logits(batch)
+    assert exact.dtype == (torch.float64 if dtype == torch.float32 else torch.float32)
+    assert exact.shape == (2, 260)
+
+
+def test_a_model_that_does_not_call_its_head_is_read_at_each_last_token():
+    bound = tiny_model()
+    encoded = Encoder(bound).encode_all(tiny_items(3))
+    alone = [bound.model(input_ids=torch.tensor([one.token_ids])).logits[0, -1] for one in encoded]
+    head_with(lambda head, hidden: nn.functional.linear(hidden, head.weight))(bound.model)
+    (batch,) = make_batches(encoded, 10_000)
+    with AnswerReader(bound) as reader, torch.inference_mode():
+        for _ in range(2):  # also after a pass
+            for row, number in enumerate(batch.numbers):
+                assert_values_equal(reader.logits(batch)[row], alone[number])
+
+
+def test_a_model_without_a_head_is_refused():
+    model = SimpleNamespace(get_output_embeddings=lambda: None, training=False)
+    reader = AnswerReader(SimpleNamespace(model=model, tokenizer=None))
+    with pytest.raises(BindingError, match="SimpleNamespace has no output embeddings to read an answer from"):
+        reader.__enter__()

@@ -92,7 +92,8 @@ class Tests:
         folder, _, name = change.file.removeprefix("culnig/").rpartition("/")
         mirrored = f"tests/{folder}/test_{name}"
         running = self._by_line[change.file, change.line] or self._by_file[change.file]
-
+        if not running:  # a line that runs only when it is imported
+            running = {test for test in self.seconds if test.startswith(f"tests/{folder}/")}
         spent, chosen = 0.0, []
         for test in sorted(running | self._of_file[mirrored], key=lambda test: self.seconds[test]):
             spent += self.seconds[test] if test in running else 0

@@ -9,7 +9,7 @@ import pytest
 from culnig.core.neurons import MLP_GATE
 from culnig.core.outcomes import Outcomes
 from culnig.errors import StoreError
-from culnig.store import tables
+from culnig.store import schema, tables
 from tests.toy import answered, items, moments, toy_layout, write_run
 
 
@@ -126,3 +126,10 @@ def test_links_are_not_followed_and_the_error_says_where_they_lead(file, link, t
     for name in ("linked", "linked/a"):
         with pytest.raises(StoreError, match=f"linked is a link to {to}; links are not followed"):
             tables.group_at(file, name)
+
+
+def test_versions_of_formats_are_a_promise_that_files_of_other_versions_rely_on():
+    """A change of meaning raises one; then the reader still reads the older one, and this test names both."""
+    formats = (schema.RUN_FORMAT, schema.ITEMS_FORMAT, schema.TENSORS_FORMAT)
+    versions = (schema.RUN_FORMAT_VERSION, schema.ITEMS_FORMAT_VERSION, schema.TENSORS_FORMAT_VERSION)
+    assert (formats, versions) == (("culnig-run", "culnig-items", "culnig-tensors"), (1, 1, 1))

@@ -166,3 +166,13 @@ def test_seeds_that_do_not_differ_leave_the_questions_alone(by_seed):
     change = _over_seeds({"p_value": 0.3, "effect": 0.2, "interval": [0.1, 0.3]}, np.array(by_seed))
     assert change["seeds_p"] is None
     assert (change["p_value"], change["questions_p"], change["interval"]) == (0.3, 0.3, [0.1, 0.3])
+
+
+def test_a_contrast_has_the_interval_of_its_seeds_means():
+    (kept,) = rows_of(contrast_rows(BEFORE, AFTER, TASK), benchmark="facts", metric="accuracy")
+    # bottom − top: 7/8 − 2/8 with the first seed, 1 − 1/8 with the second; t(1) = tan(0.475 π)
+    assert kept["change"]["effect"] == pytest.approx((5 / 8 + 7 / 8) / 2)
+    half = 1 / 8 * np.tan(0.475 * np.pi)
+    assert kept["change"]["interval"] == pytest.approx([0.75 - half, 0.75 + half])
+    # t = 0.75 / 0.125 = 6
+    assert kept["change"]["seeds_p"] == pytest.approx(1 - 2 * np.arctan(6) / np.pi)

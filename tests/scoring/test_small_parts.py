@@ -1,0 +1,135 @@
+"""Parts of scoring by hand: powers of two, what is kept, earlier checks, forward methods."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from culnig.core.neurons import MLP_GATE
+from culnig.core.processes import ALONE
+from culnig.scoring.accumulator import Accumulator
+from culnig.scoring.checkpointing import _restore
+from culnig.scoring.keepers import TensorKeeper
+from culnig.scoring.run import _keep_earlier_check, _writer
+from culnig.scoring.scaling import is_narrow, overflowed, scaled, target_exponents, undone
+from tests.toy import moments, record, toy_layout, write_run
+
+EXPONENTS = np.array([3, 0, -2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_targets_are_multiplied_by_powers_of_two_and_gradients_divided(dtype):
+    target = torch.tensor([1.0, 2.0, 4.0], dtype=dtype)
+    assert scaled(target, EXPONENTS).tolist() == [8.0, 2.0, 1.0]
+    assert scaled(target, np.zeros(3, int)) is target
+    gradient = torch.ones(3, 2, 1, dtype=dtype)
+    found = undone(gradient, EXPONENTS)
+    assert found[..., 0].tolist() == [[1 / 8] * 2, [1.0] * 2, [4.0] * 2]
+    assert found.dtype == (torch.float32 if dtype == torch.float16 else dtype)
+    assert undone(gradient, np.zeros(3, int)) is gradient
+    assert undone(gradient, np.array([0, 0, 1]))[..., 0].tolist() == [[1.0] * 2, [1.0] * 2, [0.5] * 2]
+
+
+def test_exponents_of_targets_by_hand():
+    sizes = torch.tensor([0.0, 1.0, 0.5, 2.0**-10, 2.0**-70, 2.0**-140], dtype=torch.float64)
+    # size = m · 2^own with 0.5 ≤ m < 1: own is 1, 0, -9, -69 and -139; 0 has none
+    wide = target_exponents(sizes, 6, narrow=False).tolist()
+    assert wide[:3] == [0, 0, 0]
+    assert wide[4:] == [69, 120]
+    narrow = target_exponents(sizes, 6, narrow=True).tolist()
+    assert narrow[0] == 0
+    assert [one - narrow[2] for one in narrow[1:5]] == [-1, 0, 9, 69]
+    assert target_exponents(None, 2, narrow=False).tolist() == [0, 0]
+
+
+def test_items_whose_gradients_overflow():
+    gradient = torch.zeros(4, 2, 3)
+    gradient[1, 0, 2], gradient[2, 1, 0], gradient[3, 1, 1] = torch.inf, torch.nan, -torch.inf
+    assert overflowed(gradient).tolist() == [False, True, True, True]
+    assert is_narrow(torch.nn.Linear(1, 1).half())
+    assert not is_narrow(torch.nn.Linear(1, 1).bfloat16())
+
+
+@pytest.mark.parametrize(("chosen", "tokens"), [(None, 12), ({3}, 7), ({1, 3}, 12), (set(), 0), ({5}, 0)])
+def test_kept_tensors_take_the_tokens_of_the_chosen_items(chosen, tokens):
+    keeper = TensorKeeper.__new__(TensorKeeper)
+    keeper._cell, keeper._chosen = 10, chosen
+    assert keeper.bytes_of(SimpleNamespace(lengths=np.array([5, 7]), numbers=[1, 3])) == 10 * tokens
+
+
+def test_the_forward_method_of_a_layer_is_given_back():
+    class Layer:
+        def forward(self):
+            return "the class's"
+
+    layer = Layer()
+    layer.forward = lambda: "ours"
+    _restore(layer, None)
+    assert layer.forward() == "the class's"
+    layer.forward = lambda: "ours"
+    _restore(layer, lambda: "its own")
+    assert layer.forward() == "its own"
+
+
+DONE, NOT = {"performed": True, "checks": ["a"]}, {"performed": False, "checks": []}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "expected"),
+    [
+        (None, None, None),
+        (DONE, None, DONE),
+        (NOT, None, NOT),
+        (None, DONE, {**DONE, "performed": False}),
+        (DONE, NOT, NOT),
+        (NOT, DONE, {**DONE, "performed": False}),
+        (DONE, DONE, DONE),
+    ],
+    ids=str,
+)
+def test_a_resumed_run_is_checked_if_all_its_parts_were(tmp_path, earlier, now, expected):
+    asked = {} if now is None else {"check": now}
+    _keep_earlier_check(tmp_path / "nowhere", asked)
+    assert asked.get("check") == now
+    table = moments(["China"], [1], [[1, 2]])
+    run = write_run(tmp_path / "run", toy_layout(1, {MLP_GATE: 2}), {"t": ("target", table)})
+    document = {**run.record, **({} if earlier is None else {"check": earlier})}
+    document.pop("checksum", None)
+    (run.folder / "run.json").write_text(json.dumps(document))
+    _keep_earlier_check(run.folder, asked)
+    assert asked.get("check") == expected
+
+
+@pytest.mark.parametrize(
+    ("n_batches", "firsts"),
+    [(0, []), (1, [4]), (2, [4]), (3, [4, 6]), (4, [4, 6]), (5, [4, 6, 8]), (6, [4, 6, 8])],
+)
+def test_files_of_the_first_batches_of_a_portion(n_batches, firsts):
+    """Batches 4 to 9, whose parts end before the batches 6, 8 and 10."""
+    keeper = TensorKeeper.__new__(TensorKeeper)
+    keeper._numbers, keeper._ends, keeper._portion = range(4, 10), {8, 10, 6}, "p"
+    keeper._writer = SimpleNamespace(data_file=lambda folder, portion, first: (folder, portion, first))
+    assert keeper.files(n_batches) == [(keeper.folder, "p", first) for first in firsts]
+
+
+def test_a_score_that_is_no_number_is_said_with_its_item_and_neuron():
+    accumulator = Accumulator.__new__(Accumulator)
+    accumulator._batch = SimpleNamespace(item_ids=["a", "b"], lengths=np.array([3, 5]))
+    scores = np.zeros((2, 4), np.float32)
+    scores[1, 2:] = np.nan, np.inf
+    (segment,) = toy_layout(1, {MLP_GATE: 4}).segments
+    error = accumulator._non_finite_scores(SimpleNamespace(name="own"), segment, scores)
+    assert (error.count, error.item, error.token, error.neuron) == (2, 1, 4, 2)
+    assert "scorer own, mlp.gate_proj, layer 0 (item b)" in str(error)
+
+
+@pytest.mark.parametrize("compression", ["none", "fast", "default"])
+def test_the_folder_of_a_run_has_the_compression_asked_for(tmp_path, compression):
+    bound = SimpleNamespace(layout=toy_layout(1, {MLP_GATE: 2}))
+    folder = tmp_path / "run"
+    with _writer(ALONE, folder, record(), bound, compression, resume=False, overwrite=False) as writer:
+        assert writer.compression == compression
