@@ -7,8 +7,8 @@ ratios. `bare` is forward to P(gold) and backward to activations over the same b
 and nothing kept. Where the engine computes its matrix products with oneDNN, a second `bare` does so too, so
 that other differences show alone. Encoding the prompts is counted, except in `bare`; loading is not.
 Processor time is measured, which other programs on the machine disturb less (`--wall`: wall time). The first
-round warms up and is left out. `--command` measures the whole command on the first 8 items of each culture, less
-the command on one item.
+round warms up and is left out. `--command` measures the whole command on the first 8 items of each culture,
+less the command on one item.
 """
 
 from __future__ import annotations
