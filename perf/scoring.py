@@ -7,8 +7,8 @@ ratios. `bare` is forward to P(gold) and backward to activations over the same b
 and nothing kept. Where the engine computes its matrix products with oneDNN, a second `bare` does so too, so
 that other differences show alone. Encoding the prompts is counted, except in `bare`; loading is not.
 Processor time is measured, which other programs on the machine disturb less (`--wall`: wall time). The first
-round warms up and is left out. `--command` takes the wall time of the whole command on the first 8 items of
-each culture, less that of the command on one item.
+round warms up and is left out. `--command` measures the whole command on the first 8 items of each culture,
+less the command on one item.
 """
 
 from __future__ import annotations
@@ -102,7 +102,13 @@ def _command(*options: str) -> None:
             raise SystemExit(f"{' '.join(asked)} failed:\n{done.stderr[-2000:]}")
 
 
-def command_rows(rounds: int = 3, per_culture: int = 8) -> list[Row]:
+def _processor_time() -> float:
+    """Of this process and of those that it has waited for."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def command_rows(rounds: int = 3, per_culture: int = 8, *, wall: bool = False) -> list[Row]:
     """The time of the command on the first items of each culture, without what it takes on one item."""
     bound = load_model("embedded")
     items = choose_items(
@@ -121,7 +127,7 @@ def command_rows(rounds: int = 3, per_culture: int = 8) -> list[Row]:
         lambda: _command("--limit", "1"),
         passes,
     )
-    whole, single, took = in_turns(rounds, *works)
+    whole, single, took = in_turns(rounds, *works, clock=time.perf_counter if wall else _processor_time)
     scored = [one - other for one, other in zip(whole, single, strict=True)]
     return [
         time_row(
@@ -144,7 +150,7 @@ def main() -> None:
     parser.add_argument("--command", action="store_true", help="measure the whole command")
     asked = parser.parse_args()
     if asked.command:
-        show(command_rows(asked.rounds))
+        show(command_rows(asked.rounds, wall=asked.wall))
     else:
         show(rows(asked.rounds, asked.items, wall=asked.wall))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -11,11 +12,14 @@ from transformers import AutoModelForCausalLM
 from culnig import registry
 from culnig.benchmarks.base import ChosenItems
 from culnig.errors import NonFiniteError
+from culnig.kernels import choice
+from culnig.kernels.base import BackendFallbackWarning
 from culnig.models.base import bind_model
 from culnig.scoring import scaling
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
+from culnig.store.run import Run
 from culnig.store.writer import RunWriter
 from tests.fake_device import Counts, FakeDevice, fake_device, moved
 from tests.kernels.conftest import build_emulated_module, load_emulated_module
@@ -143,3 +147,66 @@ def test_an_error_names_module_layer_and_item_as_on_the_cpu(compiled):
     errors.append(str(error.value))
     assert errors[0] == errors[1]
     assert "mlp.gate_proj, layer 1" in errors[0]
+
+
+@pytest.mark.parametrize("n_devices", [2, 3])
+def test_neurons_may_be_spread_over_devices_in_any_order(n_devices, tmp_path, monkeypatch):
+    chosen = {"toy": ChosenItems("control", "identify", ITEMS, {})}
+    settings = RunSettings(level="item", scorers=(registry.scorer("gradient-norm"),))
+    expected = score_run(model_of(), chosen, SETTINGS, tmp_path / "one", run_settings=settings)
+    place = Accumulator.place
+
+    def spread(self, devices, indices=None):
+        homes = [torch.device("cpu"), torch.device("cpu", 0), torch.device("cpu", 1)][:n_devices]
+        devices = {segment: homes[number % n_devices] for number, segment in enumerate(devices)}
+        place(self, devices, indices)
+
+    monkeypatch.setattr(Accumulator, "place", spread)
+    monkeypatch.setattr(RunWriter, "checkpoint_due", lambda self: True)
+    found = score_run(model_of(), chosen, SETTINGS, tmp_path / "several", run_settings=settings)
+    assert_same(found.moments("toy"), expected.moments("toy"))
+    of_scorer = [Run(run.folder, "gradient-norm").moments("toy") for run in (found, expected)]
+    assert_same(*of_scorer)
+    assert found.item_scores("toy").tobytes() == expected.item_scores("toy").tobytes()
+
+
+def test_a_module_that_is_not_reached_adds_nothing(monkeypatch):
+    """The buffer still holds the scores of the batch before."""
+    whole = score_benchmark(model_of(), ITEMS, "target", SETTINGS)
+    bound = model_of()
+    left_out, batches, add = bound.layout.segments[4], [], Accumulator.add
+
+    def skipping(self, segment, *pair):
+        if self._batch not in batches:
+            batches.append(self._batch)
+        if segment != left_out or len(batches) == 1:
+            add(self, segment, *pair)
+
+    monkeypatch.setattr(Accumulator, "add", skipping)
+    found = score_benchmark(bound, ITEMS, "target", SETTINGS)
+    first = [encoded.item for encoded in batches[0].items]
+    monkeypatch.undo()
+    alone = score_benchmark(model_of(), first, "target", SETTINGS)
+    columns = left_out.columns
+    for row, culture in enumerate(found.moments.cultures):
+        expected = (
+            alone.moments.sum[alone.moments.cultures.index(culture)]
+            if culture in alone.moments.cultures
+            else np.zeros(bound.layout.n_neurons)
+        )
+        np.testing.assert_array_equal(found.moments.sum[row, columns], expected[columns])
+    others = np.ones(bound.layout.n_neurons, dtype=bool)
+    others[columns] = False
+    np.testing.assert_array_equal(found.moments.sum[:, others], whole.moments.sum[:, others])
+
+
+def test_without_compiled_kernels_a_device_gives_the_same(compiled, monkeypatch):
+    expected = score_benchmark(model_of(), ITEMS, "target", SETTINGS)
+    with fake_device(compiled):
+        monkeypatch.setattr(choice, "cuda_module", lambda: None)
+        choice._announce.cache_clear()
+        bound = model_of()
+        moved(bound.model)
+        with pytest.warns(BackendFallbackWarning):
+            found = score_benchmark(bound, ITEMS, "target", SETTINGS)
+    assert_same(found.moments, expected.moments)
