@@ -4,6 +4,7 @@ from culnig.kernels.arguments import ScoreBatch, ScoreTables
 from culnig.kernels.base import TokenSums
 
 def device_available() -> bool: ...
+def runs_on(device: int, /) -> bool: ...
 def score_items(
     activation: torch.Tensor,
     gradient: torch.Tensor,

@@ -40,6 +40,7 @@ void token_sums(const py::object& activation, const py::object& gradient, int dt
 PYBIND11_MODULE(_cuda, m) {
     m.doc() = "CUDA kernels of culnig; call them through culnig.kernels.";
     m.def("device_available", &cuda::device_available);
+    m.def("runs_on", &cuda::runs_on);
     m.def("score_items", &score_items);
     m.def("add_scores", &add_scores);
     m.def("token_sums", &token_sums);

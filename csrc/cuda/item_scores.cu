@@ -1,9 +1,9 @@
-// Item scores on the device. Every activation and gradient is read once, 16 bytes per load.
+// Item scores on the device. Every activation and gradient is read once (packs.h).
 //
-// A block owns one tile of neurons of one item. Its warps divide the tokens among them; each lane holds the
-// running state of as many neurons as fit in 16 bytes, with the loads of four tokens in flight. The warps'
-// states are then merged in shared memory. sum and mean need the order of the tokens, so one warp takes them
-// all.
+// Warps that divide the tokens of an item merge their states in shared memory. sum and mean are added in the
+// order of the tokens, so there a warp takes all tokens and the warps of a block divide the neurons.
+#include <cmath>
+
 #include "kernels.h"
 #include "launch.h"
 #include "packs.h"
@@ -12,112 +12,96 @@ namespace culnig::cuda {
 namespace {
 
 template <Aggregator A>
-constexpr int n_warps = adds_up(A) ? 1 : 8;
+using TilingOf = std::conditional_t<adds_up(A), InOrder, AnyOrder>;
 
-// The launch bounds ask for 512 threads per multiprocessor: with four tokens of 16 bytes from two arrays, 64
-// KiB in flight, more than memory latency needs.
-
-template <typename Element, Aggregator A>
-__global__ void __launch_bounds__(n_lanes* n_warps<A>, 512 / (n_lanes * n_warps<A>))
-    item_scores_kernel(ScoreBatch batch, bool aligned, Status status) {
-    constexpr int width = per_lane<Element>;
-    constexpr int tile = n_lanes * width;
-    const int lane = static_cast<int>(threadIdx.x);
-    const int warp = static_cast<int>(threadIdx.y);
-    const std::int64_t item = blockIdx.y;
-    const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * tile + lane * width;
-    const std::int64_t left = batch.n_neurons - first;
-    const int valid = left >= width ? width : (left > 0 ? static_cast<int>(left) : 0);
-    const std::uint8_t* mask = batch.token_mask + item * batch.n_tokens;
-
-    Running running[width];
-    std::int32_t n_real = 0;
-    unsigned long long n_wrong = 0;  // in the upper half: how many of them by their activation
+/// Notes the non-finite contributions of a lane in the status. This reads them again, but only after an
+/// error.
+template <typename Rows>
+__device__ void report_non_finite(const Rows& rows, const ScoreBatch& batch, Status status) {
+    unsigned long long n_wrong = 0;
+    unsigned long long n_by_activation = 0;
     unsigned long long first_wrong = ~0ull;
-#pragma unroll
-    for (int i = 0; i < width; ++i) running[i] = start<A>(-1);
+    rows.each_element([&](std::uint32_t token, int i, float activation, float gradient) {
+        if (magnitude_bits(contribution(activation, gradient)) < non_finite_bits) return;
+        const auto index = static_cast<unsigned long long>(token * batch.n_neurons + rows.first + i);
+        first_wrong = index < first_wrong ? index : first_wrong;
+        ++n_wrong;
+        n_by_activation += magnitude_bits(activation) >= non_finite_bits ? 1 : 0;
+    });
+    if (n_wrong == 0) return;
+    const Status of_item = status + rows.item * status_words;
+    atomicAdd(&of_item[0], n_wrong);  // whole numbers: the result does not depend on the order of the threads
+    atomicMin(&of_item[1], first_wrong);
+    atomicAdd(&of_item[2], n_by_activation);
+}
 
-    for (std::int64_t t = warp; t < batch.n_tokens; t += n_warps<A> * tokens_in_flight) {
-        Pack<Element> activation[tokens_in_flight];
-        Pack<Element> gradient[tokens_in_flight];
-        bool real[tokens_in_flight];
-#pragma unroll
-        for (int n = 0; n < tokens_in_flight; ++n) {
-            const std::int64_t token = t + n * n_warps<A>;
-            real[n] = token < batch.n_tokens && mask[token];
-            if (!real[n]) continue;
-            activation[n] = load(row_of<Element>(batch.activation, item, token, first), valid, aligned);
-            gradient[n] = load(row_of<Element>(batch.gradient, item, token, first), valid, aligned);
-        }
-#pragma unroll
-        for (int n = 0; n < tokens_in_flight; ++n) {
-            if (!real[n]) continue;
-            const std::int32_t token = static_cast<std::int32_t>(t + n * n_warps<A>);
-            const bool is_first = n_real++ == 0;
-#pragma unroll
-            for (int i = 0; i < width; ++i) {
-                const float factor = widen(activation[n].element[i]);
-                const float value = contribution(factor, widen(gradient[n].element[i]));
-                if (is_first) running[i] = start<A>(token);
-                take<A>(running[i], value, token);
-                if (magnitude_bits(value) >= non_finite_bits && i < valid) {
-                    const auto index = static_cast<unsigned long long>(token * batch.n_neurons + first + i);
-                    first_wrong = index < first_wrong ? index : first_wrong;
-                    n_wrong += magnitude_bits(factor) >= non_finite_bits ? (1ull << 32) + 1 : 1;
-                }
-            }
-        }
-    }
-    if (n_wrong) {  // whole numbers: the result does not depend on the order of the threads
-        const Status of_item = status + item * status_words;
-        atomicAdd(&of_item[0], n_wrong & 0xffffffffull);
-        atomicMin(&of_item[1], first_wrong);
-        atomicAdd(&of_item[2], n_wrong >> 32);
-    }
+/// Writes a neuron's score and peak. `n_real` counts the real tokens, for mean.
+template <Aggregator A, typename Rows>
+__device__ __forceinline__ void write(const ScoreBatch& batch, const Rows& rows, std::int64_t neuron,
+                                      Running running, std::int64_t n_real) {
+    if (running.peak < 0) running.peak = rows.first_real();  // all contributions are zero, or there are none
+    batch.item_scores.row(rows.item)[neuron] = finish<A>(running, running.peak < 0 ? 0 : n_real);
+    if (batch.peak_tokens.data) batch.peak_tokens.row(rows.item)[neuron] = running.peak;
+}
 
-    __shared__ float best[n_warps<A>][tile];
-    __shared__ std::int32_t peak[n_warps<A>][tile];
-    __shared__ std::int32_t real_tokens[n_warps<A>];
-    if (n_warps<A> > 1) {
+template <typename Element, Aggregator A, bool aligned>
+__global__ void __launch_bounds__(TilingOf<A>::n_threads, aligned ? TilingOf<A>::min_blocks : 1)
+    item_scores_kernel(ScoreBatch batch, Status status) {
+    using Tiling = TilingOf<A>;
+    using Rows = LaneRows<Element, Tiling, aligned>;
+    const Rows rows(batch);
+    Running running[Rows::width];
 #pragma unroll
-        for (int i = 0; i < width; ++i) {
-            best[warp][lane * width + i] = running[i].best;
-            peak[warp][lane * width + i] = running[i].peak;
+    for (int i = 0; i < Rows::width; ++i) running[i] = start<A>(-1);
+    std::int64_t n_real = 0;
+    bool finite = true;
+    rows.each_token([&](std::int32_t token, const auto& activation, const auto& gradient) {
+        ++n_real;
+#pragma unroll
+        for (int i = 0; i < Rows::width; ++i) {
+            const float value =
+                contribution(value_of<Element>(activation, i), value_of<Element>(gradient, i));
+            take<A>(running[i], value, token);
+            finite = finite && std::fabs(value) < float_of_bits(non_finite_bits);
         }
-        if (lane == 0) real_tokens[warp] = n_real;
+    });
+    if (!finite) report_non_finite(rows, batch, status);
+
+    if constexpr (Tiling::token_warps == 1) {
+#pragma unroll
+        for (int i = 0; i < Rows::width; ++i)
+            if (i < rows.valid) write<A>(batch, rows, rows.first + i, running[i], n_real);
+    } else {
+        constexpr int tile = Tiling::template n_neurons<Element>;
+        __shared__ float best[Tiling::token_warps][tile];
+        __shared__ std::int32_t peak[Tiling::token_warps][tile];
+        const int own = static_cast<int>(threadIdx.x) * Rows::width;
+#pragma unroll
+        for (int i = 0; i < Rows::width; ++i) {
+            best[threadIdx.y][own + i] = running[i].best;
+            peak[threadIdx.y][own + i] = running[i].peak;
+        }
         __syncthreads();
-        if (warp > 0) return;
-        for (int other = 1; other < n_warps<A>; ++other) {
-            if (real_tokens[other] == 0) continue;
+        const int column =
+            static_cast<int>(threadIdx.y * n_lanes + threadIdx.x);  // a thread merges one neuron
+        const std::int64_t neuron = static_cast<std::int64_t>(blockIdx.x) * tile + column;
+        if (column >= tile || neuron >= batch.n_neurons) return;
+        Running merged = start<A>(-1);
 #pragma unroll
-            for (int i = 0; i < width; ++i) {
-                const Running theirs{best[other][lane * width + i], peak[other][lane * width + i], 0.0};
-                if (n_real == 0)
-                    running[i] = theirs;
-                else
-                    merge<A>(running[i], theirs);
-            }
-            n_real += real_tokens[other];
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < width; ++i) {  // a fixed count, or the states would leave their registers
-        if (i >= valid) continue;
-        batch.item_scores.row(item)[first + i] = finish<A>(running[i], n_real);
-        if (batch.peak_tokens.data) batch.peak_tokens.row(item)[first + i] = running[i].peak;
+        for (int warp = 0; warp < Tiling::token_warps; ++warp)
+            merge<A>(merged, {best[warp][column], peak[warp][column], 0.0});
+        write<A>(batch, rows, neuron, merged, 1);
     }
 }
 
 template <typename Element, Aggregator A>
 void launch(const ScoreBatch& batch, Status status, cudaStream_t stream) {
-    constexpr int tile = n_lanes * per_lane<Element>;
-    const bool aligned = is_aligned<Element>(batch);
-    if (batch.n_items > most_items)
-        throw std::runtime_error("CUDA, item scores: more than 65535 items at once");
-    const dim3 grid(blocks_for(batch.n_neurons, tile), static_cast<unsigned>(batch.n_items));
-    const dim3 block(n_lanes, n_warps<A>);
-    const auto kernel = item_scores_kernel<Element, A>;
-    CULNIG_LAUNCH(kernel, grid, block, stream, batch, aligned, status);
+    using Tiling = TilingOf<A>;
+    const dim3 grid = grid_of<Element, Tiling>(batch, "item scores");
+    by_alignment<Element, Tiling>(batch, [&](auto aligned) {
+        const auto kernel = item_scores_kernel<Element, A, decltype(aligned)::value>;
+        CULNIG_LAUNCH(kernel, grid, block_of<Tiling>(), stream, batch, status);
+    });
 }
 
 template <typename Element>
@@ -136,6 +120,17 @@ void launch_for(const ScoreBatch& batch, Status status, cudaStream_t stream) {
 bool device_available() noexcept {
     int count = 0;
     return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+}
+
+bool runs_on(int device) noexcept {
+    int before = 0;
+    cudaFuncAttributes attributes;
+    if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(device) != cudaSuccess) return false;
+    const auto* kernel = reinterpret_cast<const void*>(item_scores_kernel<Float32, Aggregator::max, true>);
+    const bool runs = cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess;
+    cudaGetLastError();  // so that the next check does not find this error
+    cudaSetDevice(before);
+    return runs;
 }
 
 void score_items(const ScoreBatch& batch, Status status, Stream handle) {

@@ -12,6 +12,9 @@ using Stream = void*;
 
 bool device_available() noexcept;
 
+/// Whether the module has code for this device that its driver can load.
+bool runs_on(int device) noexcept;
+
 /// Words on the device, `status_words` for each item, that the caller has set to 0, ~0 and 0. Only non-finite
 /// contributions change them:
 ///   0  non-finite contributions at real tokens, added to

@@ -22,7 +22,10 @@ EXIT_FAILED = 1
 )
 @json_option()
 def command(model: ModelChoice | None, kernels: bool, as_json: bool) -> int:
-    """Check a model (--model), the kernels (--kernels), or both. Exit code 1 if anything fails."""
+    """Check a model (--model), the kernels (--kernels), or both. Exit code 1 if anything fails.
+
+    A CUDA device on which the compiled kernels cannot run fails too.
+    """
     from culnig.verification.verify import verify
 
     source, loading = (None, {}) if model is None else (model.source, model.options)
@@ -48,5 +51,7 @@ def _print_kernels(rows: list[dict[str, Any]]) -> None:
         [(name, counts[name, True], counts[name, False]) for name in backends],
     )
     for row in rows:
-        if not row["passed"]:
+        if row["reason"]:
+            print_line(f"cannot run: {row['backend']}, {row['case']}; {row['reason']}")
+        elif not row["passed"]:
             print_line(f"different: {row['backend']}, {row['case']}")

@@ -28,22 +28,33 @@ class KernelCheck(NamedTuple):
     """Kernel, aggregator, dtype and shape."""
     agrees: bool
     """Whether every output equals the reference in every bit."""
+    reason: str = ""
+    """Why the backend cannot run on a device that is here; then it does not agree."""
 
 
 def check_kernels() -> list[KernelCheck]:
-    """Compare the kernels that can run here with eager torch; one row per backend and case."""
-    from culnig.kernels.choice import cuda_module
+    """Compare the kernels of every device here with eager torch; one row per backend and case.
 
+    A CUDA device on which the compiled kernels cannot run has one row, with the reason.
+    """
     rows = list(_check_backend(CpuBackend(), torch.device("cpu")))
-    compiled = cuda_module()
-    if compiled is not None and compiled.device_available():
-        from culnig.kernels.cuda import CudaBackend
-
-        cuda = CudaBackend(compiled)
-        device = torch.device("cuda")
-        rows += _check_backend(cuda, device)
-        rows += _check_backend(cuda, device, tables_on_device=True)
+    for index in range(torch.cuda.device_count()):
+        rows += _check_cuda(torch.device("cuda", index))
     return rows
+
+
+def _check_cuda(device: torch.device) -> Iterator[KernelCheck]:
+    from culnig.kernels.choice import usable_cuda_module
+    from culnig.kernels.cuda import CudaBackend
+
+    compiled, reason = usable_cuda_module(device)
+    if compiled is None:
+        yield KernelCheck("cuda", f"every kernel on {device}", False, f"the package {reason}")
+        return
+    cuda = CudaBackend(compiled)
+    for tables_on_device in (False, True):
+        for row in _check_backend(cuda, device, tables_on_device=tables_on_device):
+            yield row._replace(case=f"{row.case} on {device}")
 
 
 def _check_backend(
@@ -56,7 +67,7 @@ def _check_backend(
                 expected = _score(TorchBackend(), torch.device("cpu"), shape, dtype, aggregator)
                 scored = _score(backend, device, shape, dtype, aggregator, tables_on_device)
                 case = f"score_reduce {aggregator} {name} {shape}"
-                case += " tables on device" if tables_on_device else ""
+                case += ", tables on device" if tables_on_device else ""
                 yield KernelCheck(backend.name, case, _equal(expected, scored))
             expected = _token_sums(TorchBackend(), torch.device("cpu"), shape, dtype)
             sums = _token_sums(backend, device, shape, dtype)

@@ -28,16 +28,32 @@ def choose_backend(device: torch.device | str) -> Backend:
     device = torch.device(device)
     if device.type == "cpu":
         return CpuBackend()
+    reason = "has no kernels for it"
     if device.type == "cuda":
-        compiled = cuda_module()
-        if compiled is not None and compiled.device_available():
+        compiled, reason = usable_cuda_module(device)
+        if compiled is not None:
             from culnig.kernels.cuda import CudaBackend
 
             return CudaBackend(compiled)
-        _announce(device.type, "was built without nvcc" if compiled is None else "finds no device")
-    else:
-        _announce(device.type, "has no kernels for it")
+    _announce(device.type, reason)
     return TorchBackend()
+
+
+def usable_cuda_module(device: torch.device) -> tuple[ModuleType | None, str]:
+    """The compiled module if its kernels run on this CUDA device; else None and what the package lacks."""
+    compiled = cuda_module()
+    if compiled is None:
+        return None, "was built without nvcc"
+    if not compiled.device_available():
+        return None, "finds no device"
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if not compiled.runs_on(index):
+        major, minor = torch.cuda.get_device_capability(index)
+        return None, (
+            f"has no kernels for {torch.cuda.get_device_name(index)} (compute capability {major}.{minor}); "
+            "docs/kernels.md lists those that a build has"
+        )
+    return compiled, ""
 
 
 @functools.cache

@@ -40,7 +40,8 @@ def verify(
 ) -> dict[str, Any]:
     """Check a model, with `kernels` the kernels that run here, or both.
 
-    The result has `passed`, `kernels` (one row for each backend and case) and `checks` (one row for each
+    The result has `passed`, `kernels` (one row for each backend and case; `reason` says why the compiled
+    kernels cannot run on a CUDA device that is here, which is a failure) and `checks` (one row for each
     check of the model; `passed` is None if the check could not run). InputError if there is nothing to
     check.
     """
@@ -49,7 +50,7 @@ def verify(
     document: dict[str, Any] = {}
     if kernels:
         document["kernels"] = [
-            {"backend": row.backend, "case": row.case, "passed": row.agrees}
+            {"backend": row.backend, "case": row.case, "passed": row.agrees, "reason": row.reason}
             for row in kernel_checks.check_kernels()
         ]
     if model is not None:

@@ -92,6 +92,15 @@ def test_verify_of_the_kernels(culnig, monkeypatch, agrees, code):
     assert ("different: cpu, other" in result.out) is not agrees
 
 
+def test_a_cuda_device_without_compiled_kernels_fails(culnig, monkeypatch):
+    monkeypatch.setattr("culnig.kernels.check.SHAPES", ((1, 1, 1),))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("culnig.kernels.choice.cuda_module", lambda: None)
+    result = culnig("verify", "--kernels")
+    assert result.code == 1
+    assert "cannot run: cuda, every kernel on cuda:0; the package was built without nvcc" in result.out
+
+
 def test_verify_of_nothing_is_a_usage_error(culnig):
     result = culnig("verify")
     assert result.code == 2

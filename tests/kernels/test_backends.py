@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,11 @@ def test_cpu_tensors_get_the_compiled_kernels() -> None:
 def test_cuda_tensors_get_the_cuda_module_where_there_is_a_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    compiled = SimpleNamespace(device_available=lambda: True)
+    compiled = SimpleNamespace(device_available=lambda: True, runs_on=lambda device: device == 1)
     monkeypatch.setattr(choice, "cuda_module", lambda: compiled)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     assert choose_backend("cuda").name == "cuda"
+    assert choose_backend("cuda:1").name == "cuda"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,19 @@ def test_falling_back_on_cuda_is_announced_once(
     with pytest.warns(BackendFallbackWarning, match=reason):
         assert choose_backend("cuda").name == "torch"
     assert choose_backend("cuda:1").name == "torch"  # a second warning would be an error here
+
+
+def test_a_device_that_the_build_has_no_code_for_falls_back(
+    emulated_module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the emulation's two devices, the code fits the first."""
+    monkeypatch.setattr(choice, "cuda_module", lambda: emulated_module)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    assert choose_backend("cuda:0").name == "cuda"
+    with pytest.warns(BackendFallbackWarning, match=r"no kernels for Tesla V100 \(compute capability 7\.0\)"):
+        assert choose_backend("cuda:1").name == "torch"
+    assert choose_backend("cuda:0").name == "cuda"
 
 
 def test_any_other_device_gets_eager_torch() -> None:
