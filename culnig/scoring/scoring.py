@@ -22,6 +22,7 @@ from culnig.core.items import Item, Role
 from culnig.core.moments import CultureMoments
 from culnig.core.outcomes import Outcomes
 from culnig.inference.answers import AnswerReader
+from culnig.inference.attention import reproducible_attention
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.fitting import Fallback
@@ -155,6 +156,7 @@ class Scoring:
         targets = tuple(dict.fromkeys(target for scorer in self._scorers for target in scorer.targets))
         with (
             checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
+            reproducible_attention(self._bound.input_device),
             AnswerReader(self._bound) as reader,
             Capture(self._bound, accumulator.add) as capture,
         ):
