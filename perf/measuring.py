@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -64,14 +65,21 @@ def in_turns(
     *works: Work,
     clock: Callable[[], float] = time.perf_counter,
     before: Callable[[], object] = lambda: None,
+    most_seconds: float = math.inf,
 ) -> list[list[float]]:
     """Seconds of each task, run alternately; the first round is a warm-up and is left out.
 
-    Freed memory is kept, as in the commands. `before` comes before each work and is not counted.
+    Freed memory is kept, as in the commands. `before` comes before each work and is not counted. Rounds for
+    which `most_seconds` leave no time are left out, but not the first after the warm-up.
     """
     keep_freed_memory()
     took: list[list[float]] = [[] for _ in works]
+    begun = round_begun = time.perf_counter()
     for measured in range(rounds + 1):
+        now = time.perf_counter()
+        if measured > 1 and now - begun + (now - round_begun) > most_seconds:
+            break
+        round_begun = now
         for seconds, work in zip(took, works, strict=True):
             before()
             start = clock()

@@ -63,7 +63,7 @@ def bare(bound: BoundModel, batches: Sequence[Batch]) -> None:
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             last = hidden[torch.arange(len(ids)), torch.from_numpy(batch.lengths - 1)]
             probabilities = model.get_output_embeddings()(last).softmax(-1)
-            gold = torch.tensor([one.gold_id for one in batch.items])
+            gold = torch.tensor([one.gold_id for one in batch.items], device=model.device)
             probabilities.gather(1, gold[:, None]).sum().backward()
     handle.remove()
 

@@ -114,7 +114,7 @@ def captum(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
     modules = [linear.linear for linear in bound.linears]
     totals = [np.zeros(0)] * len(modules)
     for batch in _batches(bound, items):
-        mask = torch.from_numpy(batch.token_mask)
+        mask = torch.from_numpy(batch.token_mask).to(bound.input_device)
         p_gold: list[torch.Tensor] = []
 
         def gold(embeddings: torch.Tensor, batch: Batch = batch, seen: list[torch.Tensor] = p_gold) -> Any:
@@ -123,7 +123,7 @@ def captum(bound: BoundModel, name: str, items: list[Item], folder: Path) -> Tot
             seen.append(made.detach())
             return made
 
-        embeddings = bound.model.get_input_embeddings()(batch.token_ids()).detach()
+        embeddings = bound.model.get_input_embeddings()(batch.token_ids().to(bound.input_device)).detach()
         attributions = LayerGradientXActivation(gold, modules).attribute(embeddings.requires_grad_())
         for index, attribution in enumerate(attributions):
             totals[index] = _added(totals[index], attribution.detach(), mask, p_gold[0])
@@ -175,13 +175,13 @@ def _batches(bound: BoundModel, items: list[Item]) -> Iterator[Batch]:
 def _gold(batch: Batch, logits: torch.Tensor) -> torch.Tensor:
     rows = torch.arange(len(batch.items))
     last = logits[rows, torch.from_numpy(batch.lengths - 1)]
-    gold = torch.tensor([encoded.gold_id for encoded in batch.items])
+    gold = torch.tensor([encoded.gold_id for encoded in batch.items], device=logits.device)
     return last.softmax(-1)[rows, gold]
 
 
 def _added(total: Totals, contributions: torch.Tensor, mask: torch.Tensor, p_gold: torch.Tensor) -> Totals:
     best = contributions.masked_fill(~mask[:, :, None], -torch.inf).amax(1)
-    weighted: Totals = (best.double() * p_gold.double()[:, None]).sum(0).numpy()
+    weighted: Totals = (best.double() * p_gold.double()[:, None]).sum(0).cpu().numpy()
     return weighted if not total.size else total + weighted
 
 
