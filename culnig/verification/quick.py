@@ -37,7 +37,7 @@ QUICK_CHECKS: dict[str, Callable[[Passes], Check]] = {
     "repeated answers": check_repetition,
     "gate and up projection": check_gates,
 }
-"""Checks by name. Batches and repetition need two passes more than those before. The last one only runs the first
+"""Checks by name. Batches and repetition need two passes more than those before. The last runs only the first
 layers; it comes last because it says little of a model that computes at random."""
 
 PATIENCE = 10.0
