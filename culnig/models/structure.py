@@ -7,7 +7,7 @@ model cannot be bound, the error names the missing part.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from culnig.errors import BindingError
 from culnig.models.base import ModuleSlice, linear_outputs
