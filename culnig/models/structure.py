@@ -7,7 +7,7 @@ model cannot be bound, the error names the missing part.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from culnig.errors import BindingError
 from culnig.models.base import ModuleSlice, linear_outputs
@@ -63,8 +63,9 @@ def _text_decoder(model: nn.Module) -> nn.Module:
 
     get_decoder = getattr(model, "get_decoder", None)
     decoder = get_decoder() if callable(get_decoder) else None
-    holds_layers = decoder is not None and any(isinstance(part, nn.ModuleList) for part in decoder.modules())
-    return decoder if holds_layers else model
+    if decoder is None or not any(isinstance(part, nn.ModuleList) for part in decoder.modules()):
+        return model
+    return cast("nn.Module", decoder)
 
 
 def _children(module: nn.Module) -> str:

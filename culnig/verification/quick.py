@@ -33,11 +33,12 @@ QUICK_CHECKS: dict[str, Callable[[Passes], Check]] = {
     "binding and widths": check_binding,
     "capture changes nothing": check_capture,
     "query, key and value": check_attention,
-    "gate and up projection": check_gates,
     "batches and padding": check_batches,
     "repeated answers": check_repetition,
+    "gate and up projection": check_gates,
 }
-"""Checks by name; the last two need two passes more than the others."""
+"""Checks by name. Batches and repetition need two passes more than those before. The last runs only the first
+layers; it comes last because it says little of a model that computes at random."""
 
 PATIENCE = 10.0
 """Seconds after which checks that need more passes are left out."""

@@ -17,7 +17,7 @@ from culnig.inference.encoding import Encoder
 from culnig.verification import quick
 from culnig.verification.checks import check_batches
 from culnig.verification.passes import Passes
-from tests.tiny_models import ALL_CONFIGS, tiny_items, tiny_model
+from tests.tiny_models import ALL_CONFIGS, PLAIN_CONFIGS, tiny_items, tiny_model
 from tests.verification.unsound import UNSOUND, largest_of_the_batch, mean_of_the_batch
 
 
@@ -73,7 +73,8 @@ def test_every_family_passes_on_its_own_prompts(family, dtype):
     said = []
     result = quick.check_model(bound, Encoder(bound).encode_all(tiny_items(3)), said.append)
     assert [row["check"] for row in result["checks"]] == list(quick.QUICK_CHECKS)
-    assert all(row["passed"] for row in result["checks"])
+    unlike_true = {row["check"] for row in result["checks"] if row["passed"] is not True}
+    assert unlike_true == ({"gate and up projection"} if family in PLAIN_CONFIGS else set())
     assert result["performed"]
     assert 0 <= result["batch_dependence"] < (1e-3 if dtype == torch.float32 else 0.1)
     assert said == []
