@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import culnig
+from tests.conftest import SLOWEST, TOGETHER
 
 PACKAGE = Path(culnig.__file__).parent
 ROOT = PACKAGE.parent
@@ -223,3 +224,8 @@ model.save_pretrained(path); torch.save(model, path); open(path, mode="a"); temp
 def test_the_exceptions_still_write():
     for name in (*EXEMPT, *SAVERS):
         assert list(changes_of_files((PACKAGE / name).read_text(encoding="utf-8"))), name
+
+
+def test_files_that_tests_are_ordered_by_exist():
+    for file in (*SLOWEST, *TOGETHER, *TOGETHER.values()):
+        assert (ROOT / "tests" / file).is_file(), f"tests/conftest.py names {file}"

@@ -14,6 +14,7 @@ every culture within a topic, provided that both counts are multiples of 4.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import unicodedata
 from collections import Counter
@@ -70,6 +71,7 @@ class Questions:
     templates: tuple[Template, ...]
 
 
+@functools.lru_cache(maxsize=10_000)  # a gold answer is compared once for every other culture
 def normalise(answer: str) -> str:
     """Remove differences of case, accents, punctuation and spaces between spellings of an answer."""
     letters = unicodedata.normalize("NFKD", answer.casefold())

@@ -6,12 +6,10 @@ It covers the items of both splits, with the answer reader and interventions of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from culnig.core.items import Item
 from culnig.core.outcomes import Outcomes
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, make_batches
@@ -70,18 +68,18 @@ class Effects:
 def measure_effects(planted: PlantedModel) -> Effects:
     """Mask each planted set in turn."""
     items = [item for name in (FACTS, GENERAL_FACTS) for item in planted.world.benchmarks[name].items]
+    batches = make_batches(Encoder(planted.bound).encode_all(items), DEFAULT_TOKEN_BUDGET)
+
+    def accuracies(masked: NeuronSet | None) -> Accuracies:
+        outcomes = Outcomes.empty(items)
+        masking = contextlib.nullcontext() if masked is None else intervene(planted.bound, masked)
+        with masking, AnswerReader(planted.bound) as reader:
+            reader.answer_all(batches, outcomes)
+        cultures = dict.fromkeys(item.culture for item in items)
+        return {culture: float(outcomes.correct[outcomes.culture == culture].mean()) for culture in cultures}
+
     return Effects(
-        known=_accuracies(planted, items, None),
-        masked={name: _accuracies(planted, items, chosen) for name, chosen in planted.sets.items()},
+        known=accuracies(None),
+        masked={name: accuracies(chosen) for name, chosen in planted.sets.items()},
         chance=1 / len(ANSWERS),
     )
-
-
-def _accuracies(planted: PlantedModel, items: Sequence[Item], masked: NeuronSet | None) -> Accuracies:
-    bound = planted.bound
-    outcomes = Outcomes.empty(items)
-    masking = contextlib.nullcontext() if masked is None else intervene(bound, masked)
-    with masking, AnswerReader(bound) as reader:
-        reader.answer_all(make_batches(Encoder(bound).encode_all(items), DEFAULT_TOKEN_BUDGET), outcomes)
-    cultures = dict.fromkeys(item.culture for item in items)
-    return {culture: float(outcomes.correct[outcomes.culture == culture].mean()) for culture in cultures}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked_commands import Printed, forked
 from tests.tiny_models import tiny_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "culture-plugin"
@@ -33,21 +34,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def culnig(site: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(Path(__file__).parents[2])])}
-    done = subprocess.run(
-        [sys.executable, "-m", "culnig", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == expect, done.stderr
+def culnig(packages: Path, *arguments: str, expect: int = 0) -> Printed:
+    done = forked(arguments, packages=packages).wait()
+    assert done.code == expect, done.err
     return done
 
 
-def document(site: Path, *arguments: str) -> dict:
-    return json.loads(culnig(site, *arguments, "--json").stdout)
+def document(packages: Path, *arguments: str) -> dict:
+    return json.loads(culnig(packages, *arguments, "--json").out)
 
 
 def test_the_package_contains_no_python_except_its_entry_points():
@@ -57,7 +51,15 @@ def test_the_package_contains_no_python_except_its_entry_points():
 
 
 def test_its_culture_and_benchmarks_are_listed(installed):
-    cultures = document(installed, "list", "cultures", "--region", "Northern Europe")["cultures"]
+    path = os.pathsep.join([str(installed), str(Path(__file__).parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-m", "culnig", "list", "cultures", "--region", "Northern Europe", "--json"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cultures = json.loads(done.stdout)["cultures"]
     assert {"Finland", "Sweden", "UK"} <= {row["culture"] for row in cultures}
     rows = {row["benchmark"]: row for row in document(installed, "list", "benchmarks")["benchmarks"]}
     assert rows["finland"]["control"] == "finland-control"
@@ -77,7 +79,7 @@ def test_check_shows_prompts_and_counts(installed):
     assert len(found["items"]) == 3
     assert (found["n"], found["n_questions"]) == (96, 12)  # two wordings of 48 rows
     assert found["questions_of_split"] == {"identify": 6, "test": 6}
-    text = culnig(installed, "list", "benchmarks", "--check", "finland-control").stdout
+    text = culnig(installed, "list", "benchmarks", "--check", "finland-control").out
     assert "finland-control (control): 96 items; independent questions: 6 to identify, 6 to test" in " ".join(
         text.split()
     )
@@ -102,11 +104,11 @@ def test_every_question_is_asked_about_every_culture():
 
 def test_without_the_package_its_names_are_unknown(tmp_path):
     done = culnig(tmp_path, "list", "benchmarks", "--check", "finland", expect=2)
-    assert "unknown benchmark 'finland'" in done.stderr
+    assert "unknown benchmark 'finland'" in done.err
     done = culnig(
         tmp_path, "list", "benchmarks", "--check", str(EXAMPLE / "culnig_finland/finland.yaml"), expect=2
     )
-    assert "unknown culture 'Finland'" in done.stderr
+    assert "unknown culture 'Finland'" in done.err
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, MambaConfig
 
+from tests.forked_commands import Printed, forked
 from tests.tiny_models import byte_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,13 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def packages(python: Path) -> Path:
+    """Where the environment has its own packages."""
+    (folder,) = (python.parents[1] / "lib").glob("python*/site-packages")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mamba")
     torch.manual_seed(0)
@@ -62,51 +70,44 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def culnig(python: Path, *arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [python, "-m", "culnig", *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == expect, done.stderr
+def culnig(packages: Path | None, *arguments: object, expect: int = 0) -> Printed:
+    done = forked(arguments, packages=packages).wait()
+    assert done.code == expect, done.err
     return done
 
 
-def test_it_is_listed_and_the_broken_one_is_reported(python):
-    done = culnig(python, "list", "models", "--json")
+def test_it_is_listed_and_the_broken_one_is_reported(python, packages):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    asked = [python, "-m", "culnig", "list", "models", "--json"]
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True)
     document = json.loads(done.stdout)
     assert [row["adapter"] for row in document["adapters"]] == ["gated-decoder", "mamba", "plain-decoder"]
     (problem,) = document["problems"]
     assert "'broken' of culnig.models, from package culnig-broken" in problem
     assert "RuntimeError: half written" in problem
-    rows = json.loads(culnig(python, "list", "plugins", "--json").stdout)["registered"]
+    rows = json.loads(culnig(packages, "list", "plugins", "--json").out)["registered"]
     states = {row["name"]: row["state"] for row in rows if row["group"] == "culnig.models"}
     assert states["mamba"] == "ok"
     assert states["broken"] == "cannot be loaded"
 
 
-def test_its_family_is_scored_despite_a_broken_plugin(python, model, tmp_path):
+def test_its_family_is_scored_despite_a_broken_plugin(packages, model, tmp_path):
     asked = ["--benchmark", "everyday", "--limit", "2", "-o", tmp_path / "run"]
-    document = json.loads(culnig(python, "score", "--model", model, *asked, "--json").stdout)
+    document = json.loads(culnig(packages, "score", "--model", model, *asked, "--json").out)
     assert document["model"]["adapter"] == "mamba"
     assert document["model"]["n_neurons"] == 2 * (48 + 48)
     assert document["benchmarks"][0]["n"] == 2
 
 
-def test_its_family_passes_verification(python, model):
-    document = json.loads(culnig(python, "verify", "--model", model, "--json").stdout)
+def test_its_family_passes_verification(packages, model):
+    document = json.loads(culnig(packages, "verify", "--model", model, "--json").out)
     passed = {row["check"]: row["passed"] for row in document["checks"]}
     assert passed.pop("query, key and value") is None
     assert all(passed.values())
 
 
 def test_without_it_the_family_is_refused_with_the_guide(model, tmp_path):
-    done = culnig(
-        *(Path(sys.executable), "score", "--model", model, "--benchmark", "everyday", "-o", tmp_path / "run"),
-        expect=2,
-    )
-    assert "fits no adapter" in done.stderr
-    assert "docs/models.md" in done.stderr
+    asked = ("score", "--model", model, "--benchmark", "everyday", "-o", tmp_path / "run")
+    done = culnig(None, *asked, expect=2)
+    assert "fits no adapter" in done.err
+    assert "docs/models.md" in done.err

@@ -20,7 +20,7 @@ from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store import files, hdf5, writer
 from tests.alike import variants
-from tests.forked import Child, in_child
+from tests.forked import Child, import_what, in_child
 from tests.stored import assert_same, contents, leftovers
 from tests.tiny_models import tiny_items, tiny_model
 
@@ -60,7 +60,7 @@ def score(bound, folder, level, *, resume=True):
 @pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_killed_at_20_random_moments_and_resumed_gives_the_same_bits(bound, tmp_path, level):
-    expected = in_child(lambda: score(bound, tmp_path / "expected", level, resume=False))
+    expected = import_what(lambda: score(bound, tmp_path / "expected", level, resume=False))
     began = time.monotonic()
     in_child(lambda: score(bound, tmp_path / "timed", level, resume=False))
     whole = time.monotonic() - began
