@@ -180,6 +180,8 @@ def check_file(path: Path, *, overwrite: bool, inputs: Iterable[Any]) -> None:
     """
     if path.is_dir():
         raise OutputExistsError(f"{path} is a folder; give a file with {argument('out')}")
+    if path.exists() and not path.is_file():  # it would be replaced, for everybody
+        raise OutputExistsError(f"{path} is a device or a pipe; give a file with {argument('out')}")
     check_no_owner(path)
     check_inputs(path, (), inputs, overwrite=overwrite)
     check_free(path, overwrite=overwrite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,15 @@ def test_a_file_is_replaced_when_asked(tmp_path):
             check(tmp_path / "x", overwrite=False)
     with pytest.raises(OutputExistsError, match="is a folder; give a file with out"):
         check_file(tmp_path, overwrite=True, inputs=())
+
+
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (Path("/dev/null"), tmp_path / "pipe", tmp_path / "link"):
+        for overwrite in (False, True):
+            with pytest.raises(OutputExistsError, match="is a device or a pipe; give a file with out"):
+                check_file(path, overwrite=overwrite, inputs=())
 
 
 def test_files_of_a_folder_are_all_checked_before_any_is_written(tmp_path):
