@@ -41,7 +41,7 @@ Neurons are counted in the small model.
 
 KINDS = {
     "experts": "mixtures of experts",
-    "encoder": "encoders, and decoders that need one",
+    "an encoder": "encoders, and decoders that need one",
     "causal": "tokens see later ones, or another model's keys",
     "no layer has an MLP": "state-space models without attention and MLP",
     "share the weights": "layers that share their weights",
