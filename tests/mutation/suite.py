@@ -43,7 +43,7 @@ LIBRARIES = (
 )
 FOLDERS = (
     *("core", "selection", "evaluation", "scoring", "store", "reanalysis", "benchmarks", "inference"),
-    *("training", "scorers", "lemmatizers", "cli"),
+    *("training", "scorers", "lemmatizers", "verification", "cli"),
 )
 """Folders of tests that are asked."""
 LEFT_OUT = ("cli/test_torchrun.py", "cli/test_interruption.py", "core/test_calibration.py")
