@@ -54,7 +54,7 @@ DRAWINGS = ("core/plots.py", "core/progress.py", "core/notebook.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 LEAST = {"all": 0.9, "folder": 0.85}
 """Share of slips that tests must notice."""
-MOST_SECONDS = 120
+MOST_SECONDS = 60
 """After which a slip counts as noticed: what it changed never ends."""
 
 
