@@ -1,7 +1,7 @@
 # make demo       set everything up and run the whole pipeline on the embedded model
 # make test       set everything up and run all tests
 # make test-processors   the tests of what a model computes, as on other processors (about ten minutes)
-# make mutants    do the tests notice small slips in the code? (about an hour; JOBS=2 for half of it)
+# make mutants    do the tests notice small slips in the code? (half an hour the first time; JOBS=2: two at a time)
 # make lint       formatters, linters, types
 # make sanitize   run the kernel tests under address and undefined-behaviour sanitizers
 # make perf       measure speed and memory against other ways (about an hour; SECTIONS="scoring store" for some)
