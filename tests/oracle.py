@@ -1,9 +1,9 @@
-"""Scores the plain way, sharing no code with the engine's: one item at a time, full logits, `autograd.grad`.
+"""Scores the plain way, sharing no code with the engine's: one item at a time, by `autograd.grad`.
 
 Nothing here uses hooks on gradients, batches, padding, the kernels or the layout's order; modules are
-found by name in the model. The output head alone is taken in float64: its gradient is a sum over the
-vocabulary whose float32 value depends on how many rows the matrix library is given, by up to 1 % in single
-scores of the embedded model, so it is no yardstick.
+found by name in the model. The output head alone is taken in float64, at the last token, the only one that
+counts: its gradient is a sum over the vocabulary whose float32 value depends on how many rows the matrix
+library is given, by up to 1 % in single scores of the embedded model, so it is no yardstick.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def token_ids(tokenizer: Any, item: Item) -> tuple[list[int], int]:
 
 def in_float64(head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor) -> torch.Tensor:
     bias = 0.0 if head.bias is None else head.bias.detach().double()
-    return inputs[0].double() @ head.weight.detach().double().T + bias
+    return inputs[0][:, -1:].double() @ head.weight.detach().double().T + bias
 
 
 def item_scores(
