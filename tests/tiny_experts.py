@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
-from culnig.models.experts import expert_slices
+from culnig.models.experts import expert_slices, use_projections
 from tests.tiny_models import byte_tokenizer
 
 SMALL: dict[str, Any] = {
@@ -55,6 +55,7 @@ class OnlyExperts(ModelAdapter):
     summary = "for these tests"
 
     def bind(self, model: nn.Module, config: Any) -> list[Any]:
+        use_projections(model)
         layers = [module for module in model.modules() if type(module).__name__.endswith("Experts")]
         return [own for number, layer in enumerate(layers) for own in expert_slices(layer, number)]
 

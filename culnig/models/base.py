@@ -265,9 +265,5 @@ def _assemble(
         _, held = by_linear.setdefault(id(own.linear), (own.linear, []))
         held.append(BoundSlice(segment, own.offset, own.run, own.step))
     linears = [BoundLinear(linear, tuple(held)) for linear, held in by_linear.values()]
-    if any(bound.is_routed for bound in linears):
-        from culnig.models.experts import use_projections
-
-        use_projections(model)
     linears.sort(key=lambda bound: min(s.segment.start for s in bound.slices))
     return BoundModel(source, adapter, model, tokenizer, layout, tuple(linears))

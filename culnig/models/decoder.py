@@ -60,6 +60,10 @@ def decoder_slices(model: nn.Module, config: Any, mlp: str) -> list[ModuleSlice]
     of_kind, described = _MLPS[mlp]
     if not modules & of_kind:
         raise BindingError(f"no layer has {described}")
+    if any(hasattr(own.linear, "all_tokens") for own in slices):
+        from culnig.models.experts import use_projections
+
+        use_projections(model)
     return slices
 
 

@@ -89,9 +89,9 @@ def projection(experts: nn.Module, where: str) -> ExpertProjection:
 def _weight(experts: nn.Module, name: str, where: str) -> torch.Tensor:
     weight = getattr(experts, name, None)
     if not isinstance(weight, torch.Tensor) or weight.ndim != 3 or not weight.is_floating_point():
-        found = f"{weight.dtype} {tuple(weight.shape)}" if isinstance(weight, torch.Tensor) else type(weight)
+        shown = f"{weight.dtype} {tuple(weight.shape)}" if isinstance(weight, torch.Tensor) else type(weight)
         raise BindingError(
-            f"{where}: `{name}` is {found}, not weights (expert, …, …) in floating point; load the model "
+            f"{where}: `{name}` is {shown}, not weights (expert, …, …) in floating point; load the model "
             "with its experts dequantized"
         )
     return weight

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
 from culnig.core.text import is_group_name
-from culnig.errors import InputError, MismatchError, option
+from culnig.errors import InputError
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.products import computation_of
 from culnig.models.base import BoundModel
@@ -20,14 +20,12 @@ from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
 from culnig.scoring.question_halves import HALVINGS, WHOLE_QUESTIONS, Halving
+from culnig.scoring.resumed import accept_earlier_version, keep_earlier_check
 from culnig.scoring.scaling import is_narrow
 from culnig.scoring.scoring import BenchmarkScores, ScoreSettings, Scoring
-from culnig.store import schema
 from culnig.store.background import BackgroundWriter
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
-from culnig.store.prompts import as_recorded
-from culnig.store.record import check_of_all, read_run_record
 from culnig.store.run import Run
 from culnig.store.writer import Portion, PortionState, RunWriter
 
@@ -137,8 +135,8 @@ def score_portions(
     if check is not None:
         record["check"] = dict(check)
     if resume:
-        record = _accept_first_edition(folder, record)
-        _keep_earlier_check(folder, record)
+        record = accept_earlier_version(folder, record)
+        keep_earlier_check(folder, record)
     compression = run_settings.compression
     with _writer(processes, folder, record, bound, compression, resume=resume, overwrite=overwrite) as writer:
         if writer.finished:
@@ -182,43 +180,6 @@ def _scoring(
         gradient_checkpointing=run_settings.gradient_checkpointing,
         scorers=run_settings.scorers,
         halving=halving,
-    )
-
-
-def _keep_earlier_check(folder: Path, record: dict[str, Any]) -> None:
-    """Record for a resumed run what holds for all its parts."""
-    if not (folder / schema.RUN_FILE).exists():
-        return
-    stored = read_run_record(folder).get("check")
-    if "check" in record:
-        record["check"] = check_of_all([stored, record["check"]])
-    elif stored is not None:
-        record["check"] = stored
-
-
-def _accept_first_edition(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The request as the run of an earlier version in the folder has it, which records no prompts.
-
-    A run whose halves are those of an earlier version keeps them. Also accepts a finished run of the first
-    edition whose prompts shared their prefixes. MismatchError if such a run is unfinished: its other items
-    would be scored in other batches.
-    """
-    if not (folder / schema.RUN_FILE).exists():
-        return record
-    stored = read_run_record(folder)
-    record = as_recorded(record, stored)
-    settings = stored.get("settings", {})
-    if settings.get("halves") is True and "halves" in record["settings"]:
-        record = {**record, "settings": {**record["settings"], "halves": True}}
-    if not settings.get("prefix_sharing"):
-        return record
-    if (folder / schema.SCORES_FILE).exists():
-        return {**record, "settings": {**record["settings"], "prefix_sharing": True}}
-    version = stored.get("versions", {}).get("culnig-engine", "that began it")
-    raise MismatchError(
-        f"{folder} cannot be resumed: its prompts shared their prefixes (settings.prefix_sharing is true in "
-        "run.json), and this version computes every prompt whole. Score it again with "
-        f"{option('overwrite')}, or finish it with culnig-engine {version}"
     )
 
 

@@ -108,10 +108,10 @@ def _slope(
     return (4 * (half_up - half_down) / own - (up - down) / (2 * own)) / 3
 
 
-def _same_routes(routes: list[Any], others: list[Any]) -> bool:
+def _same_routes(moved: list[Any], unmoved: list[Any]) -> bool:
     return all(
-        torch.equal(own.expert, other.expert) and torch.equal(own.token, other.token)
-        for own, other in zip(routes, others, strict=True)
+        torch.equal(after.expert, before.expert) and torch.equal(after.token, before.token)
+        for after, before in zip(moved, unmoved, strict=True)
     )
 
 

@@ -12,7 +12,6 @@ from culnig.core.neurons import (
     FORWARD_ORDER,
     KEY,
     MLP_GATE,
-    MLP_IN,
     MLP_UP,
     POOLS,
     QUERY,
@@ -80,7 +79,9 @@ def test_pools_are_ascending_and_all_is_mlp_with_attention(widths):
     assert np.all(np.diff(both) > 0)
     assert sorted([*mlp, *attention]) == both.tolist()
     assert {neuron.module for neuron in layout.neurons(attention)} <= {QUERY, KEY, VALUE}
-    assert {neuron.module for neuron in layout.neurons(mlp)} <= {MLP_GATE, MLP_IN}
+    assert {neuron.module for neuron in layout.neurons(mlp)} <= set(POOLS["mlp"])
+    experts = {neuron.module for neuron in layout.neurons(layout.pool("experts"))}
+    assert experts == {"mlp.experts.gate_proj", "mlp.experts.fc_in"} & set(layout.modules)
 
 
 def test_up_proj_belongs_to_no_pool():
@@ -133,7 +134,8 @@ def test_an_index_outside_the_module_is_refused(index):
 
 def test_an_unknown_pool_is_refused_with_the_known_ones():
     with pytest.raises(
-        InputError, match=r"unknown pool or module 'gates'; .*known: all, attention, mlp, mlp\.gate_proj"
+        InputError,
+        match=r"unknown pool or module 'gates'; .*known: all, attention, experts, mlp, mlp\.gate_proj",
     ):
         toy_layout().pool("gates")
 
