@@ -177,3 +177,13 @@ def test_prompts_of_other_items_fit_if_they_are_written_alike():
     ):
         with pytest.raises(MismatchError, match=f"'t' of RUN does not fit 'other': .*{message}"):
             stored_prompts(run, BOUND, {"same": PROMPTS, "other": PROMPTS | changed})
+
+
+def test_a_run_without_a_target_or_prompts_has_no_means():
+    run = run_with_prompts(2)
+    run.with_role = lambda role: []
+    with pytest.raises(InputError, match="RUN has no target benchmark to average over"):
+        stored_prompts(run, BOUND)
+    run.level = "culture"
+    with pytest.raises(InputError, match="level 'culture', which keeps no prompts"):
+        stored_prompts(run, BOUND)

@@ -217,3 +217,10 @@ def test_a_large_file_takes_the_memory_of_its_table_not_of_its_text(tmp_path):
     table = n_neurons * 16 * 8
     assert file.stat().st_size > 5 * table
     assert peak < 150e6 + 4 * table
+
+
+def test_a_culture_without_a_total_has_none(tmp_path):
+    totals = dict.fromkeys(CULTURES[1:], 3.5)
+    read = read_score_file(written(tmp_path / "x.json", TARGET | {"total_probabilities_per_country": totals}))
+    expected = {**totals, CULTURES[0]: 0.0}
+    assert dict(zip(read.cultures, read.p_gold_sum.tolist(), strict=True)) == expected
