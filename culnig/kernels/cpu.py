@@ -293,9 +293,9 @@ class CpuBackend:
         try:
             routed_scores(*pair, routing, tables, aggregator, dtype=dtype)
         except NonFiniteError:
-            from culnig.kernels.torch import TorchBackend
+            from culnig.kernels.status import note_routed_non_finite
 
-            TorchBackend().routed_items(activation, gradient, routing, tables, status, aggregator)
+            note_routed_non_finite(activation, gradient, routing, status)
 
     def addition(
         self, item_scores: torch.Tensor, batch: ScoreBatch, tables: ScoreTables

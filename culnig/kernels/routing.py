@@ -5,6 +5,7 @@ Like culnig.kernels.arguments, this imports no torch, and values may be numpy ar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +50,39 @@ def routing_of(
     starts = torch.nn.functional.pad(rows.cumsum(0), (1, 0))
     real = token_mask.reshape(-1)[token]
     return Routing(token_mask, starts, torch.where(real, token % n_tokens, -1).to(torch.int32))
+
+
+def n_experts_of(routing: Routing) -> int:
+    """Experts of a routing."""
+    return (np.shape(routing.starts)[0] - 1) // np.shape(routing.token_mask)[0]
+
+
+def experts_filled(
+    activation: torch.Tensor, gradient: torch.Tensor, routing: Routing
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Each expert's columns, activation and gradient (item, token, neuron), and the mask of real tokens.
+
+    Zeros are filled in at the tokens that the expert did not see.
+    """
+    import torch
+
+    mask = torch.as_tensor(routing.token_mask, device=activation.device)
+    starts, tokens = (torch.as_tensor(each) for each in (routing.starts, routing.tokens))
+    (n_items, n_tokens), width = mask.shape, activation.shape[1]
+    for expert in range(n_experts_of(routing)):
+        begins = starts[expert * n_items : (expert + 1) * n_items + 1].tolist()
+        rows = slice(begins[0], begins[-1])
+        item = torch.arange(n_items).repeat_interleave(torch.tensor(begins).diff()).to(tokens.device)
+        # one token more than there are takes the rows of padding, which have token -1
+        dense = activation.new_zeros((2, n_items, n_tokens + 1, width))
+        for filled, given in zip(dense, (activation, gradient), strict=True):
+            filled[item, tokens[rows].long()] = given.detach()[rows]
+        yield (
+            slice(expert * width, (expert + 1) * width),
+            dense[0, :, :n_tokens],
+            dense[1, :, :n_tokens],
+            mask,
+        )
 
 
 class RoutedRows(NamedTuple):

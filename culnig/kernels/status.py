@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from culnig.kernels.routing import Routing, experts_filled, n_experts_of
+
 CHUNK_PRODUCTS = 1 << 22
 """Products (item × token × neuron) in memory at once."""
 
@@ -44,6 +46,15 @@ def note_non_finite(
         values = activation.detach()[..., columns]
         products = values.float() * gradient.detach()[..., columns].float()
         note_products(products, values, token_mask, status, start, activation.shape[2])
+
+
+def note_routed_non_finite(
+    activation: torch.Tensor, gradient: torch.Tensor, routing: Routing, status: torch.Tensor
+) -> None:
+    """Write the status of `Backend.routed_items`."""
+    n_neurons = n_experts_of(routing) * activation.shape[1]
+    for columns, values, gradients, mask in experts_filled(activation, gradient, routing):
+        note_products(values.float() * gradients.float(), values, mask, status, columns.start, n_neurons)
 
 
 def chunks(activation: torch.Tensor) -> Iterator[tuple[int, slice]]:

@@ -24,7 +24,7 @@ from culnig.kernels.arguments import (
     score_tables,
 )
 from culnig.kernels.base import TokenSums, dtype_index, mask_on
-from culnig.kernels.routing import Routing
+from culnig.kernels.routing import Routing, experts_filled, n_experts_of
 from culnig.kernels.status import chunks, empty_status, first_non_finite, note_products
 
 
@@ -75,21 +75,10 @@ class TorchBackend:
         """See `Backend.routed_items`. One expert at a time, with zeros filled in."""
         dtype_index(activation[None], gradient[None])
         one_of("aggregator", aggregator, AGGREGATORS)
-        mask = torch.as_tensor(routing.token_mask, device=activation.device)
-        starts, tokens = (torch.as_tensor(each) for each in (routing.starts, routing.tokens))
-        (n_items, n_tokens), width = mask.shape, activation.shape[1]
-        n_experts = (len(starts) - 1) // n_items
-        for expert in range(n_experts):
-            begins = starts[expert * n_items : (expert + 1) * n_items + 1].tolist()
-            rows, columns = slice(begins[0], begins[-1]), slice(expert * width, (expert + 1) * width)
-            item = torch.arange(n_items).repeat_interleave(torch.tensor(begins).diff()).to(tokens.device)
-            at = item, tokens[rows].long()
-            # one token more than there are takes the rows of padding, which have token -1
-            dense = activation.new_zeros((2, n_items, n_tokens + 1, width))
-            dense[0][at], dense[1][at] = activation.detach()[rows], gradient.detach()[rows]
-            values, gradients = dense[:, :, :n_tokens]
+        n_neurons = n_experts_of(routing) * activation.shape[1]
+        for columns, values, gradients, mask in experts_filled(activation, gradient, routing):
             products = values.float() * gradients.float()
-            note_products(products, values, mask, status, columns.start, n_experts * width)
+            note_products(products, values, mask, status, columns.start, n_neurons)
             for table, own in zip(
                 (tables.item_scores, tables.peak_tokens), _reduce(products, mask, aggregator), strict=True
             ):

@@ -15,6 +15,7 @@ what an MLP's last projection takes is what its first gives, and so for attentio
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from culnig.core.neurons import (
@@ -86,6 +87,9 @@ OUT = ("o_proj", "out_proj", "dense", "c_proj", "attention_out", "Wo", "output",
 STATE = ("A_log", "dt_bias", "slope_rate", "time_decay", "igate_preact")
 """Tensors or modules that only mixers with a state have; a convolution over tokens is another sign."""
 
+SHARED = {MLP_GATE: SHARED_GATE, MLP_UP: SHARED_UP, MLP_IN: SHARED_IN}
+"""Modules of an MLP that sees every token beside routed experts."""
+
 ELSEWHERE = ("encoder_attn", "cross_attn", "crossattention")
 """Attention to what another model gives."""
 
@@ -96,14 +100,17 @@ APART = ("experts", "router", "indexer", "compressor", "output", *ELSEWHERE)
 def layer_slices(layer: nn.Module, number: int, config: Any) -> list[ModuleSlice]:
     """The slices of all parts of a layer; BindingError where a part is not as its names say."""
     slices: list[ModuleSlice] = []
+    routed = _experts(layer)
     for path, part in _searched(layer):
         if _keeps_state(part):
             slices += _mixer(part, path, number, config)
         elif own := _attention(part, path, number, config):
             slices += own
+        elif routed and "shared" in path:
+            slices += [replace(own, module=SHARED[own.module]) for own in _mlp(part, path, number, config)]
         else:
             slices += _mlp(part, path, number, config)
-    for experts in _experts(layer):
+    for experts in routed:
         slices += _routed(experts, number)
     modules = [own.module for own in slices]
     if doubled := sorted({module for module in modules if modules.count(module) > 1}):
@@ -289,13 +296,10 @@ def _mlp(part: nn.Module, path: str, layer: int, config: Any) -> list[ModuleSlic
     if width is None:
         return []
     _refuse_further(part, path, layer, names, config)
-    gate, up, plain = (
-        (MLP_GATE, MLP_UP, MLP_IN) if "shared" not in path else (SHARED_GATE, SHARED_UP, SHARED_IN)
-    )
     if names in GATED_MLP:
-        return cut_from(names[0], [(gate, width)]) + cut_from(names[1], [(up, width)])
+        return cut_from(names[0], [(MLP_GATE, width)]) + cut_from(names[1], [(MLP_UP, width)])
     is_gated = linear_outputs(part.get_submodule(names[0])) == 2 * width
-    return cut_from(names[0], [(gate, width), (up, width)] if is_gated else [(plain, width)])
+    return cut_from(names[0], [(MLP_GATE, width), (MLP_UP, width)] if is_gated else [(MLP_IN, width)])
 
 
 def _refuse_further(part: nn.Module, path: str, layer: int, names: tuple[str, ...], config: Any) -> None:
