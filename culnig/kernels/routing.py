@@ -54,7 +54,7 @@ def routing_of(
 
 def n_experts_of(routing: Routing) -> int:
     """Experts of a routing."""
-    return (np.shape(routing.starts)[0] - 1) // np.shape(routing.token_mask)[0]
+    return int((np.shape(routing.starts)[0] - 1) // np.shape(routing.token_mask)[0])
 
 
 def experts_filled(
