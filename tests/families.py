@@ -66,7 +66,8 @@ CHANGES: dict[str, dict[str, Any]] = {
         "adapter_out_dim": HIDDEN,
     },
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2}},
-    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "falcon_h1": {"mamba_d_ssm": 64},
     "gemma3n_text": {
         "num_kv_shared_layers": 2,

@@ -31,7 +31,7 @@ from culnig.verification.verify import verify_model
 from tests.alike import variants
 from tests.families import configuration, randomise
 from tests.oracle import in_float64, token_ids
-from tests.tiny_experts import unrolled
+from tests.tiny_experts import unrolled, weight_rows
 from tests.tiny_models import byte_tokenizer
 
 ORACLE = 2e-6
@@ -110,7 +110,10 @@ def prove(verdict: Verdict) -> Verdict:
 
 def _masks_equal_edited_weights(bound: BoundModel) -> bool:
     """Whether a neuron of each segment without its weights is as good as a masked one; weights come back."""
-    flat = np.array([own.start + own.width // 2 for own in bound.layout.segments])
+    projections = [linear for linear in bound.linears if linear.is_routed]
+    routed = {own.segment: linear.linear for linear in projections for own in linear.slices}
+    middle = {own: own.start + own.width // 2 for own in bound.layout.segments}
+    flat = np.array(list(middle.values()))
     ids = torch.arange(3, 15)[None]
     parameters = dict(bound.model.named_parameters())
     before = {name: own.detach().clone() for name, own in parameters.items()}
@@ -118,7 +121,13 @@ def _masks_equal_edited_weights(bound: BoundModel) -> bool:
         bare = bound.model(input_ids=ids, use_cache=False).logits
         with intervene(bound, flat):
             masked = bound.model(input_ids=ids, use_cache=False).logits
-        for rows in Weights(bound).of_neurons(flat):
+        layers = {getattr(module, "culnig_projection", None): module for module in bound.model.modules()}
+        for segment, projection in routed.items():
+            (neuron,) = bound.layout.neurons(np.array([middle[segment]]))
+            for row in weight_rows(layers[projection], neuron):
+                row.zero_()
+        others = np.array([own for segment, own in middle.items() if segment not in routed])
+        for rows in Weights(bound).of_neurons(others):
             parameters[rows.part.parameter].index_fill_(
                 rows.part.axis, torch.from_numpy(rows.part.indices), 0.0
             )

@@ -97,12 +97,12 @@ def _row(own: Verdict) -> str:
 
 
 def modules(bound: BoundModel) -> str:
-    """The modules of a model: those of attention and MLP by their last names, others in full."""
+    """The modules of a model: those of attention and MLP without the first part of their names."""
     layout = bound.layout
     layers = Counter(segment.module for segment in layout.segments)
     by_layers: dict[int, list[str]] = {}
     for module in layout.modules:
-        short = module.rpartition(".")[2] if module in FORWARD_ORDER else module
+        short = module.partition(".")[2] if module in FORWARD_ORDER else module
         by_layers.setdefault(layers[module], []).append(short)
     parts = [
         ", ".join(names) + ("" if n == layout.n_layers else f" in {n} of {layout.n_layers}")

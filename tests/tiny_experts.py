@@ -17,6 +17,7 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from culnig.core.neurons import EXPERTS_UP, Neuron
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.experts import expert_slices, use_projections
 from tests.tiny_models import byte_tokenizer
@@ -99,3 +100,21 @@ def unrolled(experts: Any, seen: list[torch.Tensor]) -> Any:
         return total
 
     return MethodType(forward, experts)
+
+
+def weight_rows(experts: Any, neuron: Neuron) -> list[torch.Tensor]:
+    """What makes one neuron of an expert: its row of weights, and its bias; views to be edited."""
+    width = experts.down_proj.shape[1 if experts.is_transposed else 2]
+    expert, index = divmod(neuron.index, width)
+    name = "gate_up_proj" if experts.has_gate else "up_proj"
+    if not experts.has_gate:
+        row = index
+    elif experts.is_concatenated:
+        row = index + width * (neuron.module == EXPERTS_UP)
+    else:
+        row = 2 * index + (neuron.module == EXPERTS_UP)
+    weight = getattr(experts, name).data[expert]
+    rows = [weight[:, row] if experts.is_transposed else weight[row]]
+    if experts.has_bias:
+        rows.append(getattr(experts, f"{name}_bias").data[expert, row : row + 1])
+    return rows

@@ -14,7 +14,7 @@ from culnig.errors import BindingError
 from culnig.models.base import BoundModel, bind_model
 from culnig.models.experts import Routed, projection
 from culnig.models.intervention import Resample, Scale, SetTo, intervene
-from tests.tiny_experts import CONFIGS, OnlyExperts, bound_model, experts_of, unbound
+from tests.tiny_experts import CONFIGS, OnlyExperts, bound_model, experts_of, unbound, weight_rows
 from tests.tiny_models import byte_tokenizer
 
 WIDTH = 10
@@ -35,23 +35,6 @@ def test_the_layer_computes_what_transformers_own_does(family: str) -> None:
     bind_model(family, model, byte_tokenizer(), [OnlyExperts()])
     assert model.config._experts_implementation == "culnig"
     torch.testing.assert_close(logits(model), expected, rtol=1e-6, atol=1e-7)  # Nemotron-H rounds to float32
-
-
-def weight_rows(experts: Any, neuron: Neuron) -> list[torch.Tensor]:
-    """What makes one neuron of an expert: its row of weights, and its bias; views to be edited."""
-    expert, index = divmod(neuron.index, WIDTH)
-    name = "gate_up_proj" if experts.has_gate else "up_proj"
-    if not experts.has_gate:
-        row = index
-    elif experts.is_concatenated:
-        row = index + WIDTH * (neuron.module == EXPERTS_UP)
-    else:
-        row = 2 * index + (neuron.module == EXPERTS_UP)
-    weight = getattr(experts, name).data[expert]
-    rows = [weight[:, row] if experts.is_transposed else weight[row]]
-    if experts.has_bias:
-        rows.append(getattr(experts, f"{name}_bias").data[expert, row : row + 1])
-    return rows
 
 
 def neurons_of(bound: BoundModel) -> list[Neuron]:

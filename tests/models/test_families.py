@@ -26,7 +26,7 @@ REPRESENTATIVES = (
         "gpt_bigcode, a key for each head",
     ),
     *("granite_swa", "granitemoehybrid, no experts", "lfm2", "mpt", "nemotron_h, no experts"),
-    *("qwen3_5_text", "youtu"),
+    *("deepseek_v3", "gpt_oss", "nemotron_h", "qwen3_5_text", "youtu"),
 )
 """A family of each way to arrange projections."""
 
