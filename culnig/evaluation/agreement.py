@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from culnig.evaluation.runner import Answers
 
 _TEXTS = ("like", "of_set", "culture", "mask")
-_COUNTS = ("n", "n_units", "n_neurons", "items")
+_COUNTS = ("n", "n_questions", "n_neurons", "items")
 _SHARES = (
     *("accuracy", "option_accuracy", "p_gold", "option_mass", "alignment", "calibration_error", "chance"),
     *("share", "p_value", "p_holm"),
@@ -44,7 +44,7 @@ def check_rows(path: Path, rows: list[dict[str, Any]], answers: Answers) -> None
 
 def _differences(row: Mapping[str, Any], outcomes: Outcomes) -> Iterator[tuple[str, str]]:
     """Where a row differs from its items."""
-    for name, count in (("n", len(outcomes.id)), ("n_units", len(set(outcomes.units)))):
+    for name, count in (("n", len(outcomes.id)), ("n_questions", len(set(outcomes.units)))):
         if row.get(name, count) != count:
             yield f"{name} is {row[name]!r}", f"there are {count} in items.h5"
     for name, values in METRICS.items():

@@ -97,6 +97,8 @@ class Capture:
             activation = [alias.clone() if module in self._copied else alias]
             version = activation[0]._version
 
+            routed = inputs[1] if bound.is_routed else None  # not the inputs, which autograd does not keep
+
             def hand_over(gradient: torch.Tensor | None) -> None:
                 noted = activation[0] if self._keeps_activations else activation.pop()
                 if gradient is None:
@@ -106,13 +108,15 @@ class Capture:
                     )
                 if noted._version != version:
                     raise _changed_late(bound)
-                if bound.is_routed and self._takes_rows:
+                if routed is not None and self._takes_rows:
                     for own in bound.slices:
                         pair = own.take_rows(noted), own.take_rows(gradient)
-                        self._consume(own.segment, *pair, inputs[1])
+                        self._consume(own.segment, *pair, routed)
                     return
                 # some families (OPT) give a linear all tokens of all items in one row
-                whole = [bound.output(inputs, tensor).reshape(*shape, -1) for tensor in (noted, gradient)]
+                whole = [
+                    bound.output((None, routed), tensor).reshape(*shape, -1) for tensor in (noted, gradient)
+                ]
                 for own in bound.slices:
                     self._consume(own.segment, *map(own.take, whole))
 

@@ -39,6 +39,8 @@ def check_gates(passes: Passes) -> Check:
         return Check(name, None, "the model has no gated MLP")
     batch = batch_of(passes.batch.items[0])
     up, gate = (_curvature(bound, batch, module, layers[0]) for module in (MLP_UP, MLP_GATE))
+    if np.isnan(up):
+        return Check(name, None, f"the product in layer {layers[0]} is zero for the text that was tried")
     limit = ROUNDED_LINEAR if is_quantized(bound) else LINEAR.get(bound.model.dtype, ROUNDED_LINEAR)
     return Check(
         name,
@@ -49,7 +51,7 @@ def check_gates(passes: Passes) -> Check:
 
 
 def _curvature(bound: BoundModel, batch: Batch, module: str, layer: int) -> float:
-    """How far the product is from linear in a module, relative to its largest value."""
+    """How far the product is from linear in a module, relative to its largest value; NaN where it is 0."""
     segment = bound.layout.segment(module, layer)
     flat = np.arange(segment.start, segment.start + segment.width)
     none, once, twice = (_product(bound, batch, layer, flat, factor) for factor in (0.0, 1.0, 2.0))

@@ -34,7 +34,7 @@ def test_an_unknown_culture_offers_near_names(culnig, tmp_path):
 
 
 def test_an_unknown_culture_of_a_run_lists_those_it_has(culnig, run_folder, tmp_path):
-    result = culnig("select", "specific", run_folder, "--culture", "spain", "-o", tmp_path / "x.json")
+    result = culnig("select", "specific", run_folder, "--culture", "Spayn", "-o", tmp_path / "x.json")
     assert result.code == 2
     assert "did you mean 'Spain'" in result.err
 

@@ -145,6 +145,6 @@ def test_the_layout_can_come_from_a_models_configuration(culnig, model_folder, t
     asked = ("neurons", "convert", file, "--to", "culnig", "-o", tmp_path / "y.json")
     result = culnig(*asked, "--model", model_folder)
     assert result.code == 0, result.err
-    both = culnig(*asked, "--model", model_folder, "--run", tmp_path)
+    both = culnig(*asked, "--overwrite", "--model", model_folder, "--run", tmp_path)
     assert both.code == 2
     assert "--run and --model both give a layout" in both.err

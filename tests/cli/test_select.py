@@ -131,7 +131,7 @@ def test_sets_of_several_cultures_are_not_replaced_unasked(culnig, run, tmp_path
     (tmp_path / "file").write_text("")
     onto_file = culnig(*arguments[:-1], tmp_path / "file")
     assert onto_file.code == 2
-    assert "is a file; several cultures need a folder as -o" in onto_file.err
+    assert "is a file; give a folder with -o" in onto_file.err
 
 
 def test_without_exclusion_items_an_exclusion_of_zero_is_enough(culnig, item_run, tmp_path):

@@ -37,7 +37,7 @@ def test_an_old_evaluation_agrees_with_its_items(tmp_path):
         (lambda row: row.update(log_probability="-2.0"), "log_probability is '-2.0', but the items have -2"),
         (lambda row: row.update(option_mass=float("nan")), "option_mass is nan, but the items have 0.57"),
         (lambda row: row.update(n=35), "n is 35, but there are 36 in items.h5"),
-        (lambda row: row.update(n_units=36), "n_units is 36, but there are 18 in items.h5"),
+        (lambda row: row.update(n_units=36), "n_questions is 36, but there are 18 in items.h5"),
         (lambda row: row.update(condition="specific China 2"), "the answers to .* are missing"),
         (lambda row: row.update(p_value=1.5), r"p_value is 1\.5, but it is a finite number, shares between"),
         (lambda row: row.update(n_neurons="7"), "n_neurons is '7', but it is a count"),

@@ -290,7 +290,7 @@ def test_what_is_recorded_of_an_answer_by_hand(ordinal):
     )
     outcomes = Outcomes.empty(asked)
     reader = AnswerReader(SimpleNamespace(model=None, tokenizer=Words()))
-    reader.record(batch, probabilities[numbers], outcomes)
+    reader.record(batch, reader.read(batch, probabilities[numbers]), outcomes)
     assert outcomes.predicted.tolist() == ["B", "the", "C"]
     assert outcomes.correct.tolist() == [False, False, True]
     assert outcomes.option_correct.tolist() == [False, True, True]

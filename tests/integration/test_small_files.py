@@ -254,7 +254,7 @@ def test_layouts_that_claim_layers_or_neurons(
     with h5py.File(folder / "scores.h5", "r+") as file:
         file["layout"][name][-1] = np.int64(value)
     message = in_little_memory(lambda: Run(folder).plot("toy-target"))
-    assert "names a layer or width that no model has" in message or "claims" in message
+    assert "names a layer, width or number of experts that no model has" in message or "claims" in message
 
 
 @pytest.mark.parametrize(

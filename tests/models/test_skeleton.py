@@ -8,7 +8,7 @@ from transformers import (
     BertConfig,
     Gemma2Config,
     GPT2Config,
-    OPTConfig,
+    MambaConfig,
     T5Config,
     VaultGemmaConfig,
     ViTConfig,
@@ -33,12 +33,7 @@ def test_a_skeleton_has_the_layout_of_the_loaded_model_and_no_weights(family, tm
 
 
 def test_a_structure_that_does_not_fit_is_refused_before_weights_are_missed(tmp_path):
-    source = save(
-        OPTConfig(
-            hidden_size=8, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, word_embed_proj_dim=8
-        ),
-        tmp_path,
-    )
+    source = save(MambaConfig(hidden_size=8, state_size=4, num_hidden_layers=1, vocab_size=32), tmp_path)
     with pytest.raises(BindingError, match=r"fits no adapter"):
         load_model(source, registry.adapters())
 

@@ -108,9 +108,14 @@ class ByHand:
         return layers * self.token_and_layer + gradients + 4 * self.neurons / N_TOKENS
 
     def checkpointed_token(self):
-        """Every layer's input in bfloat16, and all of one layer."""
+        """Every layer's input in bfloat16, a copy of the first one, and all of one layer."""
         gradients = 3 * 2 * self.mlp
-        return self.layers * 2 * self.hidden + self.token_and_layer + gradients + 4 * self.neurons / N_TOKENS
+        return (
+            (self.layers + 1) * 2 * self.hidden
+            + self.token_and_layer
+            + gradients
+            + 4 * self.neurons / N_TOKENS
+        )
 
     def budget(self, gigabytes):
         """Tokens that fit on one device beside the weights; nine tenths of it can be used."""

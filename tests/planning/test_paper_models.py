@@ -120,5 +120,7 @@ def test_memory_is_weights_and_a_batch(planned):
     hidden = skeleton.model.config.get_text_config().hidden_size
     assert 200 * hidden * 2 * skeleton.layout.n_layers < memory.activations < memory.weights / 4
     assert 0 <= memory.capture < memory.activations, "fused projections are kept by autograd anyway"
-    assert memory.device_peak == memory.weights + memory.activations + memory.capture
+    of_batch = memory.activations + memory.capture + memory.item_scores
+    assert memory.item_scores == 4 * skeleton.layout.n_neurons, "one item"
+    assert memory.device_peak == memory.weights + memory.score_tables + of_batch
     assert 0.2 < weight_bytes(skeleton, "4bit") / memory.weights < 0.5

@@ -14,8 +14,9 @@ from culnig.core.processes import ALONE
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.checkpointing import _restore
 from culnig.scoring.keepers import TensorKeeper
-from culnig.scoring.run import _keep_earlier_check, _writer
-from culnig.scoring.scaling import is_narrow, overflowed, scaled, target_exponents, undone
+from culnig.scoring.resumed import keep_earlier_check
+from culnig.scoring.run import _writer
+from culnig.scoring.scaling import Scale, is_narrow, overflowed, target_exponents
 from tests.toy import moments, record, toy_layout, write_run
 
 EXPONENTS = np.array([3, 0, -2])
@@ -24,18 +25,18 @@ EXPONENTS = np.array([3, 0, -2])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_targets_are_multiplied_by_powers_of_two_and_gradients_divided(dtype):
     target = torch.tensor([1.0, 2.0, 4.0], dtype=dtype)
-    assert scaled(target, EXPONENTS).tolist() == [8.0, 2.0, 1.0]
-    assert scaled(target, np.zeros(3, int)) is target
+    assert Scale(EXPONENTS).of(target).tolist() == [8.0, 2.0, 1.0]
+    assert Scale(np.zeros(3, int)).of(target) is target
     gradient = torch.ones(3, 2, 1, dtype=dtype)
-    found = undone(gradient, EXPONENTS)
+    found = Scale(EXPONENTS).undone(gradient)
     assert found[..., 0].tolist() == [[1 / 8] * 2, [1.0] * 2, [4.0] * 2]
     assert found.dtype == (torch.float32 if dtype == torch.float16 else dtype)
-    assert undone(gradient, np.zeros(3, int)) is gradient
-    assert undone(gradient, np.array([0, 0, 1]))[..., 0].tolist() == [[1.0] * 2, [1.0] * 2, [0.5] * 2]
+    assert Scale(np.zeros(3, int)).undone(gradient) is gradient
+    assert Scale(np.array([0, 0, 1])).undone(gradient)[..., 0].tolist() == [[1.0] * 2, [1.0] * 2, [0.5] * 2]
 
 
 def test_exponents_of_targets_by_hand():
-    sizes = torch.tensor([0.0, 1.0, 0.5, 2.0**-10, 2.0**-70, 2.0**-140], dtype=torch.float64)
+    sizes = np.array([0.0, 1.0, 0.5, 2.0**-10, 2.0**-70, 2.0**-140])
     # size = m · 2^own with 0.5 ≤ m < 1: own is 1, 0, -9, -69 and -139; 0 has none
     wide = target_exponents(sizes, 6, narrow=False).tolist()
     assert wide[:3] == [0, 0, 0]
@@ -93,14 +94,14 @@ DONE, NOT = {"performed": True, "checks": ["a"]}, {"performed": False, "checks":
 )
 def test_a_resumed_run_is_checked_if_all_its_parts_were(tmp_path, earlier, now, expected):
     asked = {} if now is None else {"check": now}
-    _keep_earlier_check(tmp_path / "nowhere", asked)
+    keep_earlier_check(tmp_path / "nowhere", asked)
     assert asked.get("check") == now
     table = moments(["China"], [1], [[1, 2]])
     run = write_run(tmp_path / "run", toy_layout(1, {MLP_GATE: 2}), {"t": ("target", table)})
     document = {**run.record, **({} if earlier is None else {"check": earlier})}
     document.pop("checksum", None)
     (run.folder / "run.json").write_text(json.dumps(document))
-    _keep_earlier_check(run.folder, asked)
+    keep_earlier_check(run.folder, asked)
     assert asked.get("check") == expected
 
 
@@ -119,10 +120,12 @@ def test_files_of_the_first_batches_of_a_portion(n_batches, firsts):
 def test_a_score_that_is_no_number_is_said_with_its_item_and_neuron():
     accumulator = Accumulator.__new__(Accumulator)
     accumulator._batch = SimpleNamespace(item_ids=["a", "b"], lengths=np.array([3, 5]))
-    scores = np.zeros((2, 4), np.float32)
-    scores[1, 2:] = np.nan, np.inf
+    scores = torch.zeros(2, 4)
+    scores[1, 2:] = torch.tensor([torch.nan, torch.inf])
     (segment,) = toy_layout(1, {MLP_GATE: 4}).segments
-    error = accumulator._non_finite_scores(SimpleNamespace(name="own"), segment, scores)
+    accumulator._arrived = {segment: None}
+    accumulator._home = {segment: SimpleNamespace(columns_of=lambda segment, number: scores)}
+    error = accumulator._non_finite_scores(1, SimpleNamespace(name="own"))
     assert (error.count, error.item, error.token, error.neuron) == (2, 1, 4, 2)
     assert "scorer own, mlp.gate_proj, layer 0 (item b)" in str(error)
 

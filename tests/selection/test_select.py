@@ -162,18 +162,20 @@ def test_sets_are_written_and_never_replaced_unasked(run, tmp_path):
 
 
 def test_files_of_sets_are_in_one_folder(tmp_path):
-    assert [path.name for path in set_files(tmp_path / "a", ("Iran", "West Java"), False)] == [
-        "Iran.neurons.json",
-        "West_Java.neurons.json",
+    run = tmp_path / "run"
+    files = set_files(tmp_path / "a", ("Iran", "West Java"), False, run)
+    assert [file.relative_to(tmp_path).as_posix() for file in files] == [
+        "a/Iran.neurons.json",
+        "a/West_Java.neurons.json",
     ]
-    assert (tmp_path / "a").is_dir()
+    (tmp_path / "a").mkdir(exist_ok=True)
     (tmp_path / "a" / "Iran.neurons.json").write_text("")
     with pytest.raises(OutputExistsError, match=r"Iran\.neurons\.json exists; add overwrite=True"):
-        set_files(tmp_path / "a", ("China", "Iran"), False)
-    assert len(set_files(tmp_path / "a", ("China", "Iran"), True)) == 2
+        set_files(tmp_path / "a", ("China", "Iran"), False, run)
+    assert len(set_files(tmp_path / "a", ("China", "Iran"), True, run)) == 2
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputExistsError, match="file is a file; several cultures need a folder"):
-        set_files(tmp_path / "file", ("Iran",), True)
+    with pytest.raises(OutputExistsError, match="file is a file; give a folder"):
+        set_files(tmp_path / "file", ("Iran",), True, run)
 
 
 def test_a_run_may_be_open_or_a_folder(run):

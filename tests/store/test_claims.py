@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-from culnig.store.claims import check_claim
 
 from culnig.errors import StoreError
+from culnig.store.members import check_claim
 from culnig.store.tables import table_at
 
 MIB = 1 << 20

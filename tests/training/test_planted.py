@@ -93,7 +93,7 @@ def compare(folder, arms, seeds, plan_settings, learning_rate=1e-3, **settings):
         after[arm] = []
         for seed in seeds:
             where = folder / arm / f"seed-{seed}"
-            TrainingFolder(where).prepare(overwrite=False, resume=False)
+            TrainingFolder(where).prepare(overwrite=False, resume=False, inputs=())
             after[arm].append(run_arm(bound, comparison, arm, seed, where, watching))
     again = run_before(bound, comparison, folder / "again", watching)
     assert np.array_equal(again[FACTS].p_gold, before[FACTS].p_gold)  # its weights were given back

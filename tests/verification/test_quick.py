@@ -200,6 +200,7 @@ def test_checks_of_a_slow_model_are_left_out_and_named(monkeypatch):
         "binding and widths": True,
         "capture changes nothing": True,
         "query, key and value": True,
+        "gate and up projection": None,  # of one item less the mean of its batch nothing is left
         "batches and padding": None,
         "repeated answers": None,
     }

@@ -62,7 +62,7 @@ def test_foreign_files_are_refused(tmp_path, attribute, value, message):
     [
         ("raw", np.zeros((4, 2)), r"raw has shape \(4, 2\)"),
         ("control", np.zeros((3, 3)), r"control has shape \(3, 3\)"),
-        ("items/topic", np.array([b"a"]), "4 cultures and 1 topics of items"),
+        ("items/topic", np.array([b"a"]), "4 cultures of items, but not as many topics"),
         ("neurons/layer", np.zeros(2, int), r"layer has shape \(2,\)"),
         ("record", np.array([b"["]), "its record is not JSON"),
         ("record", np.array([b"[]"]), "its record is .*, expected an object"),
