@@ -36,6 +36,12 @@ class Routed(NamedTuple):
     n_tokens: int
     """Tokens of all items, padding included."""
 
+    def filled(self, rows: torch.Tensor, n_experts: int) -> torch.Tensor:
+        """Rows (row, column) as (token, expert, column), with zeros where an expert did not see a token."""
+        dense = rows.new_zeros((self.n_tokens, n_experts, rows.shape[1]))
+        dense[self.token, self.expert] = rows
+        return dense
+
 
 class ExpertProjection(nn.Module):
     """What the experts of a layer compute before the activation function, as rows (routed token, column)."""
@@ -63,9 +69,7 @@ class ExpertProjection(nn.Module):
 
         Columns of experts that did not see a token are zero there.
         """
-        dense = rows.new_zeros((routed.n_tokens, self.n_experts, self.n_columns))
-        dense[routed.token, routed.expert] = rows
-        return dense.flatten(1)
+        return routed.filled(rows, self.n_experts).flatten(1)
 
 
 def projection(experts: nn.Module, where: str) -> ExpertProjection:

@@ -42,13 +42,14 @@ class CapturedPair(NamedTuple):
 
     def filled(self, segment: Segment, shape: tuple[int, ...]) -> CapturedPair:
         """The pair (item, token, neuron), with zeros where an expert did not see a token."""
-        if self.routed is None:
+        routed = self.routed
+        if routed is None:
             return self
-        routed, width = self.routed, segment.width // segment.experts
-        dense = self.activation.new_zeros((2, routed.n_tokens, segment.experts, width))
-        for own, rows in zip(dense, (self.activation, self.gradient), strict=True):
-            own[routed.token, routed.expert] = rows.detach().to(own)
-        return CapturedPair(*dense.view(2, *shape, segment.width))
+        activation, gradient = (
+            routed.filled(rows.detach(), segment.experts).view(*shape, segment.width)
+            for rows in (self.activation, self.gradient)
+        )
+        return CapturedPair(activation, gradient)
 
 
 class Run(NamedTuple):

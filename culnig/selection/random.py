@@ -18,9 +18,9 @@ def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "mo
     """As many random neurons as `like` has, none of them from `like`.
 
     `match="module"` draws as many neurons from each module and layer, and from each expert, as `like` has
-    there. `match="total"`
-    draws from the whole pool `all`, as the paper does (docs/method.md, Masking and evaluation), so modules
-    and layers differ from those of `like`. SelectionError if too few neurons are outside the set.
+    there. `match="total"` draws from the whole pool `all`, as the paper does (docs/method.md, Masking and
+    evaluation), so modules and layers differ from those of `like`. SelectionError if too few neurons are
+    outside the set.
     """
     if match not in get_args(Match):
         raise InputError(f"unknown match {match!r}; choose from {', '.join(get_args(Match))}")
@@ -30,8 +30,8 @@ def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "mo
         drawn = _draw(generator, layout.pool("all"), taken, len(taken), f"pool {', '.join(POOLS['all'])}")
     else:
         draws = [np.empty(0, dtype=np.int64)]
-        for (module, layer), count in sorted(like.count_by_module_and_layer().items()):
-            draws += _from_segment(generator, layout.segment(module, layer), taken, count)
+        for module, layer in sorted(like.count_by_module_and_layer()):
+            draws += _from_segment(generator, layout.segment(module, layer), taken)
         drawn = np.concatenate(draws)
     drawn.sort()
     return NeuronSet(
@@ -46,24 +46,18 @@ def select_random(like: NeuronSet, layout: Layout, seed: int, match: Match = "mo
 
 
 def _from_segment(
-    generator: np.random.Generator, segment: Segment, taken: NDArray[np.int64], count: int
+    generator: np.random.Generator, segment: Segment, taken: NDArray[np.int64]
 ) -> list[NDArray[np.int64]]:
-    """As many neurons of a segment as a set has there; of experts, as many of each."""
-    where = f"{segment.module}, layer {segment.layer}"
-    if segment.experts == 1:
-        return [_draw(generator, np.r_[segment.columns], taken, count, where)]
+    """As many neurons of a segment as a set has there, and of each expert."""
     width = segment.width // segment.experts
     own = taken[(taken >= segment.start) & (taken < segment.start + segment.width)] - segment.start
-    return [
-        _draw(
-            generator,
-            np.arange(width) + segment.start + expert * width,
-            taken,
-            int(of_expert),
-            f"{where}, expert {expert}",
-        )
-        for expert, of_expert in zip(*np.unique(own // width, return_counts=True), strict=True)
-    ]
+    draws = []
+    for expert, count in zip(*np.unique(own // width, return_counts=True), strict=True):
+        where = f"{segment.module}, layer {segment.layer}"
+        where += f", expert {expert}" if segment.experts > 1 else ""
+        indices = np.arange(width) + segment.start + expert * width
+        draws.append(_draw(generator, indices, taken, int(count), where))
+    return draws
 
 
 def _draw(
