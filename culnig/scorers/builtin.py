@@ -131,3 +131,28 @@ class IntegratedGradients(Scorer):
     def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
         return pair.highest(pair.activation.float() * pair.gradients["path"].float())
+
+
+class Relevance(Scorer):
+    """max_t a(n,t) · ∂̃P/∂a(n,t), weighted with P(gold): relevance patching, where ∂̃ follows relevance rules.
+
+    The rules (docs/method.md) let relevance pass through norms, activation functions and products whole. For
+    gate and up neurons the score is that of their product h, h · ∂̃P/∂h.
+    """
+
+    name = "relp"
+    summary = "relevance × activation of P(gold): a backward pass by relevance rules"
+    weight = "gold"
+    targets = ("relevance",)
+
+    def item_scores(self, pair: Pair) -> torch.Tensor:
+        """See `Scorer`."""
+        return pair.highest(pair.activation.float() * pair.gradients[self.targets[0]].float())
+
+
+class RelevanceOfLogOdds(Relevance):
+    """The same of log P(gold) − log P(other labels)."""
+
+    name = "relp-log-odds"
+    summary = "relevance × activation of the log-odds of the gold label among the labels"
+    targets = ("relevance-log-odds",)

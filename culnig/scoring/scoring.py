@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.fitting import Fallback
 from culnig.models.base import BoundModel
-from culnig.scorers.base import Scorer
+from culnig.scorers.base import BY_RULES, Scorer
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.capture import Capture
 from culnig.scoring.checkpointing import checkpointed
@@ -35,6 +36,9 @@ from culnig.scoring.keepers import Keeper
 from culnig.scoring.portions import MOST_PORTIONS, split_batches
 from culnig.scoring.question_halves import Halving
 from culnig.scoring.targets import BatchPasses
+
+if TYPE_CHECKING:
+    from culnig.inference.relevance.rules import RelevanceRules
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Scoring:
         """
         self._scorers = scorers
         self._bound = bound
+        self._targets = tuple(dict.fromkeys(target for scorer in scorers for target in scorer.targets))
+        self._rules = None if set(self._targets).isdisjoint(BY_RULES) else _relevance_rules(bound)
         self._items = [each.item for each in encoded]
         self._clamp_at_zero = role == "control"
         self._settings = settings
@@ -153,16 +159,16 @@ class Scoring:
             keeper=keeper,
             scorers=[(scorer, scores.scorers[scorer.name]) for scorer in self._scorers],
         )
-        targets = tuple(dict.fromkeys(target for scorer in self._scorers for target in scorer.targets))
         with (
             checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
             reproducible_attention(self._bound.input_device),
             AnswerReader(self._bound) as reader,
             Capture(self._bound, accumulator.add, takes_rows=True) as capture,
+            self._rules.hooked() if self._rules else contextlib.nullcontext(),
         ):
             accumulator.place(capture.devices)
             scores.accumulator = accumulator
-            passes = BatchPasses(self._bound, reader, capture, accumulator, targets)
+            passes = BatchPasses(self._bound, reader, capture, accumulator, self._targets, self._rules)
             fallback = Fallback(passes.run, can_checkpoint=not self._checkpointing)
             for number in self.portions[portion][scores.batches_done :]:
                 if keeper:
@@ -174,6 +180,12 @@ class Scoring:
                 after_batch(scores.batches_done, len(self.batches[number].items))
         accumulator.settle()
         scores.accumulator = None
+
+
+def _relevance_rules(bound: BoundModel) -> RelevanceRules:
+    from culnig.inference.relevance.rules import RelevanceRules
+
+    return RelevanceRules(bound)
 
 
 def score_benchmark(
