@@ -76,3 +76,14 @@ class Scorer(ABC):
     @abstractmethod
     def item_scores(self, pair: Pair) -> torch.Tensor:
         """Scores (item, neuron) of one module's neurons; values at padding must not matter."""
+
+
+class GradientOfTarget(Scorer):
+    """max_t of activation × gradient of one target that has a single backward pass.
+
+    It is scored in that pass, as gradient × activation is, so no gradients are kept for it.
+    """
+
+    def item_scores(self, pair: Pair) -> torch.Tensor:
+        """See `Scorer`."""
+        return pair.highest(pair.activation.float() * pair.gradients[self.targets[0]].float())
