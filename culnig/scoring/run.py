@@ -19,10 +19,10 @@ from culnig.scorers.base import Scorer
 from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
-from culnig.scoring.question_halves import HALVINGS, WHOLE_QUESTIONS, Halving
+from culnig.scoring.question_halves import HALVINGS, WHOLE_QUESTIONS
 from culnig.scoring.resumed import accept_earlier_version, keep_earlier_check
 from culnig.scoring.scaling import is_narrow
-from culnig.scoring.scoring import BenchmarkScores, ScoreSettings, Scoring
+from culnig.scoring.scoring import BenchmarkScores, ScoreSettings, Scoring, relevance_rules
 from culnig.store.background import BackgroundWriter
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
@@ -124,6 +124,7 @@ def score_portions(
     the model (`culnig.verification.quick`), which is recorded.
     """
     run_settings = run_settings or RunSettings()
+    rules = relevance_rules(bound, run_settings.scorers)
     encoder = encoder or Encoder(bound)
     encoded = encoded or {name: encoder.encode_all(chosen.items) for name, chosen in benchmarks.items()}
     prompts = {name: encoder.record(own) for name, own in encoded.items()}
@@ -146,7 +147,13 @@ def score_portions(
         index = 0
         with BackgroundWriter() as parts:
             for name, chosen in benchmarks.items():
-                scoring = _scoring(bound, encoded[name], chosen, settings, run_settings, halving)
+                scoring = Scoring(
+                    *(bound, encoded[name], chosen.role, settings),
+                    gradient_checkpointing=run_settings.gradient_checkpointing,
+                    scorers=run_settings.scorers,
+                    halving=halving,
+                    rules=rules,
+                )
                 portions[name] = len(scoring.portions)
                 for number in range(portions[name]):
                     if processes.takes(index):
@@ -162,25 +169,6 @@ def score_portions(
         if processes.is_first:
             writer.finish(portions)
         processes.wait_for_all()
-
-
-def _scoring(
-    bound: BoundModel,
-    encoded: Sequence[EncodedItem],
-    chosen: ChosenItems,
-    settings: ScoreSettings,
-    run_settings: RunSettings,
-    halving: Halving | None,
-) -> Scoring:
-    return Scoring(
-        bound,
-        encoded,
-        chosen.role,
-        settings,
-        gradient_checkpointing=run_settings.gradient_checkpointing,
-        scorers=run_settings.scorers,
-        halving=halving,
-    )
 
 
 def _writer(

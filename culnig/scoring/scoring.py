@@ -89,16 +89,17 @@ class Scoring:
         gradient_checkpointing: bool = False,
         scorers: Sequence[Scorer] = (),
         halving: Halving | None = None,
+        rules: RelevanceRules | None = None,
     ) -> None:
         """`gradient_checkpointing` takes less memory and more time, and gives the same scores.
 
-        `scorers` are those beside gradient × activation. With `halving` a portion holds items of one half of
-        the questions only (`question_halves`).
+        `scorers` are those beside gradient × activation, `rules` what `relevance_rules` gives for them. With
+        `halving` a portion holds items of one half of the questions only (`question_halves`).
         """
         self._scorers = scorers
         self._bound = bound
         self._targets = tuple(dict.fromkeys(target for scorer in scorers for target in scorer.targets))
-        self._rules = None if set(self._targets).isdisjoint(BY_RULES) else _relevance_rules(bound)
+        self._rules = rules or relevance_rules(bound, scorers)
         self._items = [each.item for each in encoded]
         self._clamp_at_zero = role == "control"
         self._settings = settings
@@ -182,7 +183,10 @@ class Scoring:
         scores.accumulator = None
 
 
-def _relevance_rules(bound: BoundModel) -> RelevanceRules:
+def relevance_rules(bound: BoundModel, scorers: Sequence[Scorer]) -> RelevanceRules | None:
+    """The relevance rules of a model, if a scorer needs them; BindingError for a part without one."""
+    if not any(target in BY_RULES for scorer in scorers for target in scorer.targets):
+        return None
     from culnig.inference.relevance.rules import RelevanceRules
 
     return RelevanceRules(bound)
