@@ -48,7 +48,11 @@ def steps_between(output: torch.Tensor, sources: Sequence[torch.Tensor]) -> list
         step = remaining.pop()
         if step is None or step in ends or step in steps:
             continue
-        if len(steps) >= MOST_STEPS or kind_of(step) == "AccumulateGrad":
+        if kind_of(step) == "AccumulateGrad":
+            if any(step.variable is source for source in sources):  # as in a layer that is checkpointed
+                continue
+            return []
+        if len(steps) >= MOST_STEPS:
             return []
         steps[step] = None
         remaining += [before for before, _ in step.next_functions]

@@ -15,6 +15,7 @@ from culnig.models.base import bind_model
 from culnig.models.gated_decoder import GatedDecoder
 from culnig.scoring.capture import Capture
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
+from culnig.scoring.target_scores import TargetScores
 from tests import oracle
 from tests.inference.relevance.plain_rules import ruled, toy
 from tests.scoring.oracle_rows import oracle_row
@@ -105,13 +106,12 @@ def test_an_error_leaves_no_hook_and_no_rule(monkeypatch):
     bound = tiny_model()
     before, plain = hooks(bound.model), scored(bound).moments.sum
 
-    def broken(self, pair):
+    def broken(self, *values):
         raise RuntimeError("in the midst of a backward pass")
 
-    scorer = registry.scorer("relp")
-    monkeypatch.setattr(type(scorer), "item_scores", broken)
-    with pytest.raises(RuntimeError, match="in the midst"):
-        score_benchmark(bound, ITEMS, "target", ScoreSettings(), scorers=[scorer])
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="in the midst"):
+        patched.setattr(TargetScores, "write", broken)
+        scored(bound, "relp")
     assert hooks(bound.model) == before
     rules = RelevanceRules(bound)
     with pytest.raises(RuntimeError, match="acting"), rules.hooked(), rules.acting():
