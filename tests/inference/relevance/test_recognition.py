@@ -78,11 +78,9 @@ class Activated(nn.Module):
         return torch.sigmoid(x)
 
 
-@pytest.mark.parametrize(
-    "norm", [DividedByMean(), Activated(), nn.GroupNorm(1, 1)], ids=lambda m: type(m).__name__
-)
+@pytest.mark.parametrize("norm", [DividedByMean(), Activated(), nn.GroupNorm(1, 1)], ids=str)
 def test_a_norm_that_is_not_known_is_refused(norm):
-    with pytest.raises(BindingError, match="layers.0.mlp.(gate|up)_proj` reads"):
+    with pytest.raises(BindingError, match=r"layers.0.mlp.(gate|up)_proj` reads"):
         recognise(bound_toy(norm=norm))
 
 
@@ -91,7 +89,7 @@ def test_a_norm_is_known_by_what_it_does():
 
 
 def test_products_in_attention_are_refused():
-    with pytest.raises(BindingError, match="reads a product of two values .MulBackward0. that is no MLP's"):
+    with pytest.raises(BindingError, match=r"reads a product of two values .MulBackward0. that is no MLP's"):
         recognise(toy_bound())
 
 
@@ -104,9 +102,7 @@ def test_an_adapter_that_does_not_say_what_reads_the_product_is_refused():
             return [ModuleSlice(first, MLP_IN, 0, 0, 1)]
 
     bound = bind_model("toy", toy(), byte_tokenizer(), [Silent()])
-    with pytest.raises(
-        BindingError, match="adapter 'silent' does not say what reads the product of mlp.fc_in"
-    ):
+    with pytest.raises(BindingError, match="adapter 'silent' does not say what reads"):
         recognise(bound)
 
 
