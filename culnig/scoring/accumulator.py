@@ -25,8 +25,9 @@ from culnig.errors import NonFiniteError, PluginError
 from culnig.inference.batches import Batch
 from culnig.kernels import ScoreBatch
 from culnig.scorers.base import Pair, Scorer, Target
+from culnig.scoring.culture_swap import from_baseline
 from culnig.scoring.device_scores import MOMENTS, CapturedPair, DeviceScores, joined
-from culnig.scoring.scaling import Scale, overflowed
+from culnig.scoring.scaling import Scale
 from culnig.scoring.target_scores import TargetScores
 
 if TYPE_CHECKING:
@@ -129,7 +130,6 @@ class Accumulator:
         self._arrived: dict[Segment, None] = {}
         self._collecting: tuple[Target, Scale, float] | None = None
         self._gradients: dict[Target, dict[int, torch.Tensor]] = {}
-        self._collected_overflow: dict[torch.device, torch.Tensor] = {}
         self._of_targets.begin()
         for own in self._devices:
             own.begin(batch.token_mask)
@@ -169,13 +169,14 @@ class Accumulator:
         With `routed` the tensors are rows of an expert layer.
         """
         pair, shape = CapturedPair(activation, gradient, routed), self._batch.token_mask.shape
+        counted = pair._replace(activation=from_baseline(activation, self._batch))
         if self._collecting is not None:
             target, scale, fraction = self._collecting
-            self._of_targets.write(self._home[segment], segment, pair, target, scale)
+            self._of_targets.write(self._home[segment], segment, counted, target, scale)
             is_kept = self._of_targets.is_kept(target)
             if self._may_overflow or is_kept:
                 whole = pair.filled(segment, shape).gradient
-                self._note_overflow(whole)
+                self._of_targets.note_overflow(whole)
                 if is_kept:
                     self._collect(segment, whole, target, scale, fraction)
             return
@@ -185,16 +186,10 @@ class Accumulator:
             filled = pair.filled(segment, shape)
             self._keeper.keep(segment, self._batch, filled.activation, filled.gradient, self._scale)
         own = self._home[segment]
-        own.write(segment, pair, self._aggregator)
+        own.write(segment, counted, self._aggregator)
         if self._of_targets.remaining:
             self._score_by_others(own, segment, pair.filled(segment, shape))
         self._arrived[segment] = None
-
-    def _note_overflow(self, gradient: torch.Tensor) -> None:
-        if self._may_overflow:
-            wrong, device = overflowed(gradient), gradient.device
-            before = self._collected_overflow.get(device)
-            self._collected_overflow[device] = wrong if before is None else before | wrong
 
     def _score_by_others(self, own: DeviceScores, segment: Segment, captured: CapturedPair) -> None:
         import torch
@@ -221,10 +216,9 @@ class Accumulator:
 
         Waits for the device, unless `begin` said that none may overflow.
         """
-        items = np.zeros(len(self._batch.items), dtype=np.bool_)
-        for of_device in self._collected_overflow.values():
-            items |= of_device.cpu().numpy()
-        return items
+        if not self._may_overflow:
+            return np.zeros(len(self._batch.items), dtype=np.bool_)
+        return self._of_targets.overflow(len(self._batch.items))
 
     def overflowed(self) -> NDArray[np.bool_]:
         """Which items of the scored batch overflow, (item,); waits for the device, once.

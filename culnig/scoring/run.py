@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
 from culnig.core.text import is_group_name
-from culnig.errors import InputError
+from culnig.errors import InputError, check_choice, option
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.products import computation_of
 from culnig.models.base import BoundModel
 from culnig.provenance import describe_model, versions
 from culnig.scorers.base import Scorer
+from culnig.scoring.culture_swap import OTHER_CULTURES, Baseline, check_baseline
 from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
@@ -49,8 +50,16 @@ class RunSettings:
     """Whether sums over one half of the questions are stored beside those over all."""
     compression: Compression = "default"
     gradient_checkpointing: bool = False
+    baseline: Baseline | None = None
+    """What activations are counted from: zero, or the other cultures' of the question (`culture_swap`)."""
 
     def __post_init__(self) -> None:
+        check_choice("baseline", self.baseline, (None, OTHER_CULTURES))
+        if self.baseline and self.level == "token":
+            raise InputError(
+                f"{option('level', 'token')} stores activations as they are, not those that "
+                f"{option('baseline', self.baseline)} scores; leave one of them out"
+            )
         for scorer in self.scorers:
             if not is_group_name(scorer.name):
                 raise InputError(
@@ -127,6 +136,9 @@ def score_portions(
     rules = relevance_rules(bound, run_settings.scorers)
     encoder = encoder or Encoder(bound)
     encoded = encoded or {name: encoder.encode_all(chosen.items) for name, chosen in benchmarks.items()}
+    for name, own in encoded.items():
+        if benchmarks[name].role != "exclusion":
+            check_baseline(run_settings.baseline, bound.layout, own)
     prompts = {name: encoder.record(own) for name, own in encoded.items()}
     record = _record(bound, benchmarks, settings, run_settings, prompts)
     if skipped:
@@ -153,6 +165,7 @@ def score_portions(
                     scorers=run_settings.scorers,
                     halving=halving,
                     rules=rules,
+                    baseline=run_settings.baseline,
                 )
                 portions[name] = len(scoring.portions)
                 for number in range(portions[name]):
@@ -287,6 +300,8 @@ def _record(
     stored: dict[str, Any] = {"level": run_settings.level}
     if run_settings.scorers:
         stored["scorers"] = [scorer.name for scorer in run_settings.scorers]
+    if run_settings.baseline:
+        stored["baseline"] = run_settings.baseline
     if run_settings.halves:
         stored["halves"] = WHOLE_QUESTIONS
     if is_narrow(bound.model):

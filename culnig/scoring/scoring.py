@@ -32,6 +32,7 @@ from culnig.scorers.base import BY_RULES, Scorer
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.capture import Capture
 from culnig.scoring.checkpointing import checkpointed
+from culnig.scoring.culture_swap import Baseline, question_batches
 from culnig.scoring.keepers import Keeper
 from culnig.scoring.portions import MOST_PORTIONS, split_batches
 from culnig.scoring.question_halves import Halving
@@ -90,11 +91,13 @@ class Scoring:
         scorers: Sequence[Scorer] = (),
         halving: Halving | None = None,
         rules: RelevanceRules | None = None,
+        baseline: Baseline | None = None,
     ) -> None:
         """`gradient_checkpointing` takes less memory and more time, and gives the same scores.
 
         `scorers` are those beside gradient × activation, `rules` what `relevance_rules` gives for them. With
-        `halving` a portion holds items of one half of the questions only (`question_halves`).
+        `halving` a portion holds items of one half of the questions only (`question_halves`). A `baseline` is
+        that of target and control (`culture_swap`).
         """
         self._scorers = scorers
         self._bound = bound
@@ -104,12 +107,13 @@ class Scoring:
         self._clamp_at_zero = role == "control"
         self._settings = settings
         self._checkpointing = gradient_checkpointing
+        make = question_batches if baseline and role != "exclusion" else make_batches
         self.batches: list[Batch] = []
         self.portions: list[range] = []
         self.half_of_portion: list[int | None] = []
         """Which half of the questions a portion holds, 1 or 2; None for both."""
         for half, numbers in self._halves(halving):
-            batches = make_batches([encoded[number] for number in numbers], settings.token_budget)
+            batches = make([encoded[number] for number in numbers], settings.token_budget)
             most = MOST_PORTIONS if half is None else MOST_PORTIONS // 2
             self.portions += split_batches(len(batches), most, len(self.batches))
             self.batches += [batch.renumbered(numbers) for batch in batches]
@@ -202,6 +206,7 @@ def score_benchmark(
     after_batch: AfterBatch = lambda batches_done, n_items: None,
     gradient_checkpointing: bool = False,
     scorers: Sequence[Scorer] = (),
+    baseline: Baseline | None = None,
 ) -> BenchmarkScores:
     """Score `items` in memory: the numbers that `culnig.scoring.run.score_run` stores, to the bit.
 
@@ -214,6 +219,7 @@ def score_benchmark(
         settings,
         gradient_checkpointing=gradient_checkpointing,
         scorers=scorers,
+        baseline=baseline,
     )
     total = scoring.empty()
     for portion in range(len(scoring.portions)):

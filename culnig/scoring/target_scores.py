@@ -6,6 +6,7 @@ Their scores are scaled as the target was (`culnig.scoring.scaling`), until they
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 from culnig.core.neurons import Segment
 from culnig.scorers.base import GradientOfTarget, Scorer, Target
 from culnig.scoring.device_scores import CapturedPair, DeviceScores
-from culnig.scoring.scaling import Scale
+from culnig.scoring.scaling import Scale, overflowed
+
+if TYPE_CHECKING:
+    import torch
 
 
 class TargetScores:
@@ -31,6 +35,7 @@ class TargetScores:
         """Nothing of the batch is scored yet."""
         self._scales: dict[int, Scale] = {}
         self._arrived: dict[int, set[Segment]] = {number: set() for number in self._own}
+        self._overflow: dict[torch.device, torch.Tensor] = {}
 
     def is_kept(self, target: Target) -> bool:
         """Whether a remaining scorer needs the gradients of a target."""
@@ -45,6 +50,18 @@ class TargetScores:
                 home.write(segment, pair, "max", number)
                 self._arrived[number].add(segment)
                 self._scales[number] = scale
+
+    def note_overflow(self, gradient: torch.Tensor) -> None:
+        """Note which items of a target's gradient (item, token, neuron) are not finite, on its device."""
+        wrong, device = overflowed(gradient), gradient.device
+        self._overflow[device] = wrong | self._overflow.get(device, wrong)
+
+    def overflow(self, n_items: int) -> NDArray[np.bool_]:
+        """Which items were noted, (item,); waits for the devices."""
+        items = np.zeros(n_items, dtype=np.bool_)
+        for of_device in self._overflow.values():
+            items |= of_device.cpu().numpy()
+        return items
 
     def missing(self, segments: Iterable[Segment]) -> Iterator[tuple[int, list[Segment]]]:
         """By number: segments that were not in the target's backward pass."""
