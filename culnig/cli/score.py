@@ -53,8 +53,8 @@ from culnig.store.warnings import run_warnings
 @click.option(
     "--baseline",
     type=click.Choice(["other-cultures"]),
-    help="Count activations from their mean over the other cultures that were asked the same question, instead "
-    "of from zero. Needs prompts that differ only in the culture's name.",
+    help="Count activations from their mean over the other cultures that were asked the same question, not "
+    "from zero. Needs prompts that differ only in the culture's name.",
 )
 @store_options
 @click.option(

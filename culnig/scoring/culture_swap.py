@@ -1,7 +1,7 @@
-"""Culture swap: activations counted from their mean over the other cultures that were asked the same question.
+"""Culture swap: activations counted from their mean over the other cultures asked the same question.
 
-With this baseline a contribution is [a(c,q) − mean over c′ ≠ c of a(c′,q)] · ∂M(c,q)/∂a, token by token: what it
-would cost to have the other cultures' activations in place of the culture's own. That asks for prompts that
+With this baseline a contribution is [a(c,q) − mean over c′ ≠ c of a(c′,q)] · ∂M(c,q)/∂a, token by token: what
+it would cost to have the other cultures' activations in place of the culture's own. That asks for prompts that
 line up: as many tokens, most of them the same. The cultures of a question are in one batch, so the mean comes
 from the batch's own sums over its cultures, and takes no further pass.
 """
@@ -66,14 +66,14 @@ def check_baseline(baseline: Baseline | None, layout: Layout, encoded: Sequence[
         return
     if layout.n_experts:
         raise InputError(
-            f"{option('baseline', baseline)} needs every neuron's activation at every token, but the cultures "
-            "of a question are routed to different experts; leave it out"
+            f"{option('baseline', baseline)} needs every neuron's activation at every token, but tokens of "
+            "different cultures are routed to different experts; leave it out"
         )
     aligned_questions(encoded)
 
 
 def question_batches(encoded: Sequence[EncodedItem], token_budget: int) -> list[Batch]:
-    """Batches of whole questions, longest first, of at most `token_budget` tokens where one does not need more.
+    """Batches of whole questions, longest first; of at most `token_budget` tokens, or of one question.
 
     InputError where a question's prompts do not line up.
     """
@@ -109,9 +109,9 @@ def aligned_questions(encoded: Sequence[EncodedItem]) -> list[list[int]]:
     for (question, _), numbers in questions.items():
         if reason := _misaligned([encoded[number] for number in numbers]):
             raise InputError(
-                f"{option('baseline', OTHER_CULTURES)} compares what cultures do at the same token of the same "
-                f"question, but of question {question!r} {reason}; leave it out, or choose items and "
-                f"{argument('cultures')} whose prompts differ only in the culture's name"
+                f"{option('baseline', OTHER_CULTURES)} compares cultures token by token, but of question "
+                f"{question!r} {reason}; leave it out, or choose items and {argument('cultures')} whose prompts "
+                "differ only in the culture's name"
             )
     return list(questions.values())
 
