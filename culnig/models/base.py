@@ -86,7 +86,8 @@ class BoundSlice:
             output[..., self.offset : self.offset + self.segment.width] = neurons
         else:
             runs = output.view(*output.shape[:-1], -1, self.step)
-            runs[..., self.offset : self.offset + self.run] = neurons.unflatten(-1, (-1, self.run))
+            of_run = neurons.reshape(*neurons.shape[:-1], -1, self.run)
+            runs[..., self.offset : self.offset + self.run] = of_run
 
     @property
     def of_one_expert(self) -> BoundSlice:

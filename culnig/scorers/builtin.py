@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from culnig.scorers.base import RELEASED_CODE, GradientOfTarget, Pair, Scorer
+from culnig.scorers.base import RELEASED_CODE, GradientOfTarget, Pair, Scorer, Target
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +139,7 @@ class Relevance(GradientOfTarget):
     name = "relp"
     summary = "relevance × activation of P(gold): a backward pass by relevance rules"
     weight = "gold"
-    targets = ("relevance",)
+    targets: ClassVar[tuple[Target, ...]] = ("relevance",)
 
 
 class RelevanceOfLogOdds(Relevance):

@@ -1,9 +1,9 @@
 """Culture swap: activations counted from their mean over the other cultures asked the same question.
 
 With this baseline a contribution is [a(c,q) − mean over c′ ≠ c of a(c′,q)] · ∂M(c,q)/∂a, token by token: what
-it would cost to have the other cultures' activations in place of the culture's own. That asks for prompts that
-line up: as many tokens, most of them the same. The cultures of a question are in one batch, so the mean comes
-from the batch's own sums over its cultures, and takes no further pass.
+it would cost to have the other cultures' activations in place of the culture's own. That asks for prompts
+that line up: as many tokens, most of them the same. The cultures of a question are in one batch, so the mean
+comes from the batch's own sums over its cultures, and takes no further pass.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def aligned_questions(encoded: Sequence[EncodedItem]) -> list[list[int]]:
         if reason := _misaligned([encoded[number] for number in numbers]):
             raise InputError(
                 f"{option('baseline', OTHER_CULTURES)} compares cultures token by token, but of question "
-                f"{question!r} {reason}; leave it out, or choose items and {argument('cultures')} whose prompts "
-                "differ only in the culture's name"
+                f"{question!r} {reason}; leave it out, or choose items and {argument('cultures')} whose "
+                "prompts differ only in the culture's name"
             )
     return list(questions.values())
 

@@ -111,9 +111,9 @@ class DeviceScores:
         )
         statuses = self.status
         if number:
-            empty = self._target_status.get(number)
-            statuses = empty_status(*self.status.shape[:2], self.device) if empty is None else empty
-            self._target_status[number] = statuses
+            if number not in self._target_status:
+                self._target_status[number] = empty_status(len(self._segments), self.n_items, self.device)
+            statuses = self._target_status[number]
         status = statuses[self._rows[segment.start]]
         if pair.routed is None:
             score, tokens = self.backend.score_items, self.token_mask

@@ -26,10 +26,8 @@ SWAP = RunSettings(baseline="other-cultures", scorers=(registry.scorer("log-odds
 
 def asked(question="q0", prompt="What do people in {} eat?", cultures=CULTURES, answer="A"):
     return [
-        Item(
-            f"{culture}/{question}", question, culture, "identify", prompt.format(culture), ("A", "B"), answer
-        )
-        for culture in cultures
+        Item(f"{own}/{question}", question, own, "identify", prompt.format(own), ("A", "B"), answer)
+        for own in cultures
     ]
 
 
@@ -110,9 +108,7 @@ def test_questions_stay_whole_in_batches(budget):
         assert (first.numbers, second.numbers) == ((1, 3), (0, 2))
         batches = [first.renumbered([7, 8, 9, 6])]
         assert batches[0].numbers == (8, 6)
-    with pytest.raises(
-        EnvironmentProblem, match="out of memory with the 2 cultures of the question of item 1"
-    ):
+    with pytest.raises(EnvironmentProblem, match="out of memory with the 2 cultures of the question"):
         batches[0].halves()
 
 
