@@ -43,7 +43,7 @@ def steps_between(output: torch.Tensor, sources: Sequence[torch.Tensor]) -> list
     """The steps that made `output` from `sources` alone; none if there are many, or it has another source."""
     ends = {source.grad_fn for source in sources}
     steps: dict[Node, None] = {}
-    remaining = [output.grad_fn]
+    remaining: list[Node] = [output.grad_fn]
     while remaining:
         step = remaining.pop()
         if step is None or step in ends or step in steps:
