@@ -121,7 +121,7 @@ class _Trial:
 
     def _note_linear(self, name: str) -> Any:
         def note(module: Any, inputs: Any, output: torch.Tensor) -> None:
-            if isinstance(output, torch.Tensor) and output.grad_fn is not None:
+            if inputs and isinstance(output, torch.Tensor) and output.grad_fn is not None:
                 self._before[output.grad_fn] = f"`{name}`", [inputs[0].grad_fn]
 
         return note
