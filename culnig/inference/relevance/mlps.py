@@ -94,8 +94,10 @@ def check_mlp(bound: BoundModel, mlp: Mlp, product: torch.Tensor, sources: list[
         raise refusal(bound, f"the MLP of {mlp.name} makes {product.shape[-1]} values from {width} neurons")
     factors = torch.tensor([1.0, -2.0, 2.0, -1.0], device=product.device, dtype=product.dtype)
     pattern = factors.repeat(width // 4 + 1)[:width].expand(product.shape)
-    plain = torch.autograd.grad(product.sum(), sources, create_graph=True)
-    multiplied = torch.autograd.grad((product * pattern).sum(), sources, retain_graph=True)
+    plain, multiplied = (  # both by the formulas of a gradient that can be differentiated again
+        torch.autograd.grad(values.sum(), sources, create_graph=True)
+        for values in (product, product * pattern)
+    )
     slices = _slices_of(mlp, plain)
     for gradient, by_pattern in zip(slices, _slices_of(mlp, multiplied), strict=True):
         if not torch.allclose(gradient.reshape(pattern.shape) * pattern, by_pattern.reshape(pattern.shape)):
