@@ -95,6 +95,7 @@ METHODS = (
     *_by_shrunken_z("relp"),
     *_with_steps("relp-log-odds"),
     *_by_shrunken_z("relp-log-odds"),
+    Method("relp-log-odds", control=True, exclusion=True, shrink=0.5),
     *_with_steps("log-probability"),
     *_with_steps("log-odds"),
     *_with_steps("integrated-gradients"),
