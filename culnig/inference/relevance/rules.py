@@ -11,6 +11,7 @@ the rules act. In all other backward passes through the same graph the gradient 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,10 +72,8 @@ class RelevanceRules:
                 step.register_hook(self._with_fixed_scale(step))
 
     def _none_of(self, gradients: Gradients) -> Gradients | None:
-        """No gradient for a scale."""
-        if not self._acting:
-            return None
-        return tuple(None if own is None else torch.zeros_like(own) for own in gradients)
+        """No gradient for a scale, so that autograd leaves out the steps that made it."""
+        return (None,) * len(gradients) if self._acting else None
 
     def _with_fixed_scale(self, step: Node) -> Callable[[Gradients, Gradients], Gradients | None]:
         """The gradient of a norm in one step, with its scale held fixed."""
@@ -153,7 +152,11 @@ class _MlpPass:
         assert of_product is not None
         values = self._slice.take(self._output).float()
         slope = self.product.reshape(values.shape) / values
-        slope.masked_fill_(values == 0, 0.0).mul_(of_product.reshape(values.shape))
+        # 0/0 where the neuron is 0; anything else that is not a number would be one in P(gold) too
+        slope.nan_to_num_(nan=0.0, posinf=math.inf, neginf=-math.inf).mul_(of_product.reshape(values.shape))
+        slope = slope.to(gradient.dtype)
+        if slope.shape == gradient.shape:
+            return slope
         changed = gradient.contiguous().clone()
-        self._slice.put(changed, slope.to(gradient.dtype))
+        self._slice.put(changed, slope)
         return changed
