@@ -25,7 +25,7 @@ Add Addmm Alias AsStrided Cat CheckpointFunction Clone ConstantPadNd Copy CopySl
 Detach Expand Flip Fft Gather Index IndexAdd IndexCopy IndexPut IndexSelect Mean MmFunction Mm Mv Narrow Neg
 Pad Permute Repeat RepeatInterleave ReshapeAlias Roll Rsub ScatterAdd Scatter Select Slice Split
 SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose Tril Triu Unbind Unflatten Unfold UnsafeSplit
-UnsafeView Unsqueeze View Addcmul Linear Einsum Movedim Dropout NativeDropout Identity Contiguous _Product
+UnsafeView Unsqueeze View ViewAsComplex ViewAsReal Addcmul Linear Einsum Movedim Dropout NativeDropout Identity Contiguous _Product
 """
 _ATTENTION = """
 ScaledDotProduct Softmax SafeSoftmax Bmm Baddbmm MaskedFill MaskedScatter Where Clamp ClampMin ClampMax Tanh
