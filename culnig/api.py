@@ -21,6 +21,7 @@ from culnig.inference.templates import chosen_date
 from culnig.kernels import AGGREGATORS
 from culnig.models.named import loaded_model
 from culnig.scorers.base import GRADIENT_ACTIVATION, RELEASED_CODE
+from culnig.scoring.culture_swap import Baseline
 from culnig.scoring.levels import LEVELS, Level, StoredTensors
 from culnig.selection.select import PAPER, select_general
 from culnig.store.compression import COMPRESSIONS, Compression
@@ -81,6 +82,7 @@ def score(
     level: Level = "culture",
     score_type: ScoreType = "float32",
     halves: bool = False,
+    baseline: Baseline | None = None,
     modules: Sequence[str] = (),
     layers: str | Sequence[int] = (),
     items: Sequence[str] = (),
@@ -102,7 +104,8 @@ def score(
     Items are chosen as in `read_benchmarks`, a model given by name is loaded as in `load_model`, and
     `RunSettings` lists what is stored. `modules`, `layers` and `items` choose the tensors of level `token`,
     `force` writes even if the disk looks too small. `scorers` names further scorers for the same pass,
-    `compat="paper"` adds the one of the paper's released code. `skip_too_long` skips items that are longer
+    `compat="paper"` adds the one of the paper's released code. `baseline="other-cultures"` counts activations
+    from their mean over the other cultures of a question. `skip_too_long` skips items that are longer
     than the model allows; `prompt_date` (YYYY-MM-DD, by default today) is the date in prompts of chat
     templates that write one.
 
@@ -132,7 +135,7 @@ def score(
     removed = RUN.files(Path(out)) if overwrite else ()
     check_inputs(Path(out), removed, (model, benchmarks, data_dir), overwrite=overwrite)
     settings = _run_settings(
-        *(level, score_type, halves, compression, gradient_checkpointing),
+        *(level, score_type, halves, compression, gradient_checkpointing, baseline),
         *(scorers, compat, StoredTensors(tuple(modules), _layers(layers), tuple(items))),
     )
     day = chosen_date(prompt_date)
@@ -213,6 +216,7 @@ def _run_settings(
     halves: bool,
     compression: Compression,
     gradient_checkpointing: bool,
+    baseline: Baseline | None,
     scorers: Sequence[str],
     compat: str | None,
     tensors: StoredTensors,
@@ -241,6 +245,7 @@ def _run_settings(
         halves=halves,
         compression=compression,
         gradient_checkpointing=gradient_checkpointing,
+        baseline=baseline,
     )
 
 

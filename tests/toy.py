@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,21 @@ def record(**changes: Any) -> dict[str, Any]:
 Tables = Mapping[str, tuple[Role, CultureMoments]]
 
 
-def write_run(folder: Path, layout: Layout, tables: Tables, questions: int = 1) -> Run:
-    """A finished run with the given benchmarks, each with answers to so many questions."""
-    writer = RunWriter.open(folder, record(), layout)
+def write_run(
+    folder: Path, layout: Layout, tables: Tables, questions: int = 1, scorers: Sequence[str] = ()
+) -> Run:
+    """A finished run with the given benchmarks, each with answers to so many questions.
+
+    `scorers` have the tables of gradient × activation, 2, 3, … times.
+    """
+    asked_for = record()
+    asked_for["settings"] |= {"scorers": list(scorers)} if scorers else {}
+    writer = RunWriter.open(folder, asked_for, layout)
     for name, (role, table) in tables.items():
         asked = [item for culture in table.cultures for item in items([culture], questions)]
         outcomes = answered(asked, [True] * len(asked))
-        save_whole(writer, name, role, table, outcomes)
+        others = {scorer: replace(table, sum=table.sum * by) for by, scorer in enumerate(scorers, 2)}
+        save_whole(writer, name, role, table, outcomes, scorers=others)
     writer.finish(dict.fromkeys(tables, 1))
     return Run(folder)
 
@@ -123,13 +132,14 @@ def save_whole(
     *,
     batches_done: int = 1,
     n_batches: int = 1,
+    scorers: Mapping[str, CultureMoments] | None = None,
 ) -> None:
     """Save a benchmark that is one portion."""
-    state = PortionState(table, outcomes, np.arange(len(outcomes.id)), batches_done)
+    state = PortionState(table, outcomes, np.arange(len(outcomes.id)), batches_done, scorers or {})
     writer.save_part(Portion(name, 0, 1, n_batches), role, "identify", state)
 
 
-def write_toy_run(folder: Path, cultures: Sequence[str] = CULTURES) -> Run:
+def write_toy_run(folder: Path, cultures: Sequence[str] = CULTURES, scorers: Sequence[str] = ()) -> Run:
     """A run with a benchmark of each role and random scores on the toy layout."""
     layout = toy_layout()
     return write_run(
@@ -140,6 +150,7 @@ def write_toy_run(folder: Path, cultures: Sequence[str] = CULTURES) -> Run:
             "toy-control": ("control", random_moments(1, layout.n_neurons, cultures)),
             "toy-exclusion": ("exclusion", random_moments(2, layout.n_neurons, cultures[:2])),
         },
+        scorers=scorers,
     )
 
 

@@ -50,6 +50,12 @@ from culnig.store.warnings import run_warnings
     type=click.Choice(["paper"]),
     help="Also score the way the paper's released code does; `select --compat paper` uses these scores.",
 )
+@click.option(
+    "--baseline",
+    type=click.Choice(["other-cultures"]),
+    help="Count activations from their mean over the other cultures that were asked the same question, not "
+    "from zero. Needs prompts that differ only in the culture's name.",
+)
 @store_options
 @click.option(
     "--gradient-checkpointing",

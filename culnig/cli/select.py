@@ -13,10 +13,11 @@ from culnig.cli import select_neighbours
 from culnig.cli.options import PATH, SHARE, Command, defaults_of, out_options, together
 from culnig.cli.options.evidence import evidence_options
 from culnig.cli.selected import culture_option, is_folder, print_sets, run_options
+from culnig.selection.culture_ranking import SHRINK, RankBy
 from culnig.selection.general import GeneralSettings
 from culnig.selection.random import Match
 from culnig.selection.select import select_general, select_random, select_specific_sets, set_files, written
-from culnig.selection.specific import RankBy, SpecificSettings
+from culnig.selection.specific import SpecificSettings
 
 _PAPER = click.Choice(["paper"])
 
@@ -57,12 +58,16 @@ def _table_options(call: Command) -> Command:
                 type=_PAPER,
                 help="Rank by the scores of the paper's released code (`score --compat paper`).",
             ),
-            click.option(
-                "--preset",
-                type=_PAPER,
-                help="Use the paper's fractions, and print its counts next to yours if it covers this model.",
-            ),
         )(with_roles),
+    )
+
+
+def _preset(choices: Any, more_help: str = "") -> Callable[[Command], Command]:
+    return click.option(
+        "--preset",
+        type=choices,
+        help="paper: use the paper's fractions, and print its counts next to yours if it covers this model."
+        + more_help,
     )
 
 
@@ -88,6 +93,7 @@ class PoolShare(click.ParamType[Any]):
 
 @command.command("general")
 @_table_options
+@_preset(_PAPER)
 @_setting("--top-mlp", GeneralSettings.top_mlp, "Share of gate neurons to keep.")
 @_setting("--top-attention", GeneralSettings.top_attention, "Share of query, key and value neurons to keep.")
 @_setting(
@@ -113,6 +119,11 @@ def general(run: Path, out: Path, as_json: bool, **options: Any) -> None:
 @defaults_of(select_specific_sets)
 @command.command("specific")
 @_table_options
+@_preset(
+    click.Choice(["paper", "best"]),
+    " best: rank by shrunken z, from the scores that find most of a culture's own neurons where they are "
+    "known, of those that the run has (relp-log-odds, relp, or gradient x activation).",
+)
 @culture_option(required=True)
 @_setting("--top", SpecificSettings.top, "Share of the pool to keep.")
 @_setting("--pool", SpecificSettings.pool, "The pool: all, mlp, attention, or a module.", str)
@@ -125,8 +136,16 @@ def general(run: Path, out: Path, as_json: bool, **options: Any) -> None:
 @_setting(
     "--rank-by",
     SpecificSettings.rank_by,
-    "The culture's target - control, or how far that is above its mean over the cultures.",
+    "The culture's target - control (difference), how far that is above its mean over the cultures (margin), "
+    "the same in standard deviations (shrunken-z), or the culture's part of the neuron's scores (share).",
     click.Choice(get_args(RankBy)),
+)
+@_setting(
+    "--shrink",
+    SHRINK,
+    "For shrunken-z and share: the quantile of the neurons' spread over cultures that is added to each "
+    "neuron's own, so that neurons that hardly vary do not come first.",
+    SHARE,
 )
 @evidence_options
 @click.option(

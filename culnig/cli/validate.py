@@ -67,7 +67,7 @@ def _print(validation: Validation) -> None:
         [
             (result.method.name, *_figures(result.general))
             for result in results
-            if not (result.method.z or result.method.margin)
+            if not result.method.compares_cultures
         ],
     )
     print_table(

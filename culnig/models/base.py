@@ -44,6 +44,8 @@ class ModuleSlice:
     """Columns from the beginning of one run to that of the next."""
     experts: int = 1
     """Experts whose columns follow one another, where `linear` is an `ExpertProjection`."""
+    read_by: nn.Module | None = None
+    """Of an MLP's neurons: the module that reads what the MLP makes of them, its last projection."""
 
 
 class ModelAdapter(ABC):
@@ -69,6 +71,7 @@ class BoundSlice:
     offset: int
     run: int | None = None
     step: int | None = None
+    read_by: nn.Module | None = None
 
     def take(self, output: torch.Tensor) -> torch.Tensor:
         """The neurons (…, neuron) of an output (…, column): a view, or a copy where runs alternate."""
@@ -77,12 +80,27 @@ class BoundSlice:
         runs = output.reshape(*output.shape[:-1], -1, self.step)
         return runs[..., self.offset : self.offset + self.run].flatten(-2)
 
-    def take_rows(self, rows: torch.Tensor) -> torch.Tensor:
-        """The neurons (row, neuron of one expert) of an expert layer's rows (row, column of one expert)."""
+    def put(self, output: torch.Tensor, neurons: torch.Tensor) -> None:
+        """Write neurons (…, neuron) into their columns of an output (…, column), which is contiguous."""
+        if self.run is None or self.step is None:
+            output[..., self.offset : self.offset + self.segment.width] = neurons
+        else:
+            runs = output.view(*output.shape[:-1], -1, self.step)
+            of_run = neurons.reshape(*neurons.shape[:-1], -1, self.run)
+            runs[..., self.offset : self.offset + self.run] = of_run
+
+    @property
+    def of_one_expert(self) -> BoundSlice:
+        """The same in an expert layer's rows, (row, column of one expert)."""
         width = self.segment.width // self.segment.experts
         alternates = self.run is not None and self.run < width
         run, step = (self.run, self.step) if alternates else (None, None)
-        return BoundSlice(replace(self.segment, width=width, experts=1), self.offset, run, step).take(rows)
+        segment = replace(self.segment, width=width, experts=1)
+        return BoundSlice(segment, self.offset, run, step, self.read_by)
+
+    def take_rows(self, rows: torch.Tensor) -> torch.Tensor:
+        """The neurons (row, neuron of one expert) of an expert layer's rows (row, column of one expert)."""
+        return self.of_one_expert.take(rows)
 
     def columns(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Columns of the output that hold the neurons at these indices of the segment."""
@@ -263,7 +281,7 @@ def _assemble(
     for own in slices:
         segment = layout.segment(own.module, own.layer)
         _, held = by_linear.setdefault(id(own.linear), (own.linear, []))
-        held.append(BoundSlice(segment, own.offset, own.run, own.step))
+        held.append(BoundSlice(segment, own.offset, own.run, own.step, own.read_by))
     linears = [BoundLinear(linear, tuple(held)) for linear, held in by_linear.values()]
     linears.sort(key=lambda bound: min(s.segment.start for s in bound.slices))
     return BoundModel(source, adapter, model, tokenizer, layout, tuple(linears))

@@ -53,6 +53,8 @@ class ExpertProjection(nn.Module):
         self.n_columns = n_columns
         self.out_features = n_experts * n_columns
         """Columns of all experts, one after the other."""
+        self.reader = nn.Identity()
+        """Reads what the experts make of the rows, in front of their last projections."""
 
     def forward(self, rows: torch.Tensor, routed: Routed) -> torch.Tensor:
         """The rows as they are, or as hooks change them."""
@@ -110,11 +112,11 @@ def expert_slices(experts: nn.Module, layer: int) -> list[ModuleSlice]:
     held = projection(experts, where)
     n, columns = held.n_experts, held.n_columns
     if not experts.has_gate:
-        return [ModuleSlice(held, EXPERTS_IN, layer, 0, n * columns, experts=n)]
+        return [ModuleSlice(held, EXPERTS_IN, layer, 0, n * columns, experts=n, read_by=held.reader)]
     width = columns // 2
     run, step = (width, columns) if experts.is_concatenated else (1, 2)
     slices = [
-        ModuleSlice(held, module, layer, number * run, n * width, run, step, experts=n)
+        ModuleSlice(held, module, layer, number * run, n * width, run, step, experts=n, read_by=held.reader)
         for number, module in enumerate((EXPERTS_GATE, EXPERTS_UP))
     ]
     _check_gate(experts, run, step, where)
@@ -160,6 +162,8 @@ def compute(experts: Any, hidden: torch.Tensor, choices: torch.Tensor, weights: 
     if added is not None:
         rows = added(rows, Routed(expert, token, n_tokens))
     rows = experts._apply_gate(rows) if experts.has_gate else experts.act_fn(rows)
+    if added is not None:
+        rows = added.reader(rows)
     rows = _linear(experts, "down_proj", rows, counts)
     if experts.has_post_expert_norm:
         rows = experts.post_expert_norm(rows)

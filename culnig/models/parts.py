@@ -286,13 +286,16 @@ def _fused(part: nn.Module, names: tuple[str, str], config: Any) -> tuple[Parts,
 def _mlp(part: nn.Module, path: str, layer: int, config: Any) -> list[ModuleSlice]:
     """Slices of an MLP's first projections; none where the part is no MLP."""
 
-    def cut_from(name: str, parts: Parts) -> list[ModuleSlice]:
-        return cut(part.get_submodule(name), f"{path}.{name}".removeprefix("."), layer, parts)
-
     names = next((names for names in GATED_MLP + MLP if has(part, *names)), None)
     if names is None:
         return []
-    width = linear_inputs(part.get_submodule(names[2 if names in GATED_MLP else 1]))
+    last = part.get_submodule(names[2 if names in GATED_MLP else 1])
+    width = linear_inputs(last)
+
+    def cut_from(name: str, parts: Parts) -> list[ModuleSlice]:
+        slices = cut(part.get_submodule(name), f"{path}.{name}".removeprefix("."), layer, parts)
+        return [replace(own, read_by=last) for own in slices]
+
     if width is None:
         return []
     _refuse_further(part, path, layer, names, config)

@@ -81,8 +81,8 @@ def cut(linear: nn.Module, name: str, layer: int, parts: Parts, times: int = 1) 
     check_outputs(linear, name, layer, step * times)
     slices, offset = [], 0
     for module, width in parts:
-        run = {} if times == 1 else {"run": width, "step": step}
-        slices.append(ModuleSlice(linear, module, layer, offset, width * times, **run))
+        run, of_run = (None, None) if times == 1 else (width, step)
+        slices.append(ModuleSlice(linear, module, layer, offset, width * times, run, of_run))
         offset += width
     return slices
 

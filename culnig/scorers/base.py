@@ -25,13 +25,16 @@ RELEASED_CODE = "released-code"
 Weight = Literal["gold", "wrong"]
 """P(gold), or the probability of the most probable wrong label."""
 
-Target = Literal["wrong", "log-odds", "path"]
+Target = Literal["wrong", "log-odds", "path", "relevance", "relevance-log-odds"]
 """Targets that are differentiated in addition to P(gold).
 
 `wrong`: the probability of the most probable wrong label. `log-odds`: log P(gold) − log of the probability of
 all other labels together. `path`: P(gold), its gradient averaged over PATH_STEPS steps in which the outputs
-of all modules grow from zero to their own values.
+of all modules grow from zero to their own values. `relevance` and `relevance-log-odds`: P(gold) and the
+log-odds, in a backward pass by relevance rules (`culnig.inference.relevance.rules`).
 """
+BY_RULES: tuple[Target, ...] = ("relevance", "relevance-log-odds")
+"""Targets whose backward pass follows relevance rules."""
 PATH_STEPS = 20
 
 
@@ -73,3 +76,14 @@ class Scorer(ABC):
     @abstractmethod
     def item_scores(self, pair: Pair) -> torch.Tensor:
         """Scores (item, neuron) of one module's neurons; values at padding must not matter."""
+
+
+class GradientOfTarget(Scorer):
+    """max_t of activation × gradient of one target that has a single backward pass.
+
+    It is scored in that pass, as gradient × activation is, so no gradients are kept for it.
+    """
+
+    def item_scores(self, pair: Pair) -> torch.Tensor:
+        """See `Scorer`."""
+        return pair.highest(pair.activation.float() * pair.gradients[self.targets[0]].float())

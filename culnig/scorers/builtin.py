@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from culnig.scorers.base import RELEASED_CODE, Pair, Scorer
+from culnig.scorers.base import RELEASED_CODE, GradientOfTarget, Pair, Scorer, Target
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ class ReleasedCode(Scorer):
         return products.masked_fill(~pair.real[..., None], 0).amax(dim=1).float()
 
 
-class LogOdds(Scorer):
+class LogOdds(GradientOfTarget):
     """max_t a(n,t) · ∂(log P(gold) − log P(other labels))/∂a(n,t), weighted with P(gold).
 
     It ignores how much probability the labels have together, so neurons that only keep the answer format
@@ -90,10 +90,6 @@ class LogOdds(Scorer):
     summary = "gradient × activation of the log-odds of the gold label among the labels"
     weight = "gold"
     targets = ("log-odds",)
-
-    def item_scores(self, pair: Pair) -> torch.Tensor:
-        """See `Scorer`."""
-        return pair.highest(pair.activation.float() * pair.gradients["log-odds"].float())
 
 
 class Crispr(Scorer):
@@ -131,3 +127,24 @@ class IntegratedGradients(Scorer):
     def item_scores(self, pair: Pair) -> torch.Tensor:
         """See `Scorer`."""
         return pair.highest(pair.activation.float() * pair.gradients["path"].float())
+
+
+class Relevance(GradientOfTarget):
+    """max_t a(n,t) · ∂̃P/∂a(n,t), weighted with P(gold): relevance patching, where ∂̃ follows relevance rules.
+
+    The rules (docs/method.md) let relevance pass through norms, activation functions and products whole. For
+    gate and up neurons the score is that of their product h, h · ∂̃P/∂h.
+    """
+
+    name = "relp"
+    summary = "relevance × activation of P(gold): a backward pass by relevance rules"
+    weight = "gold"
+    targets: ClassVar[tuple[Target, ...]] = ("relevance",)
+
+
+class RelevanceOfLogOdds(Relevance):
+    """The same of log P(gold) − log P(other labels)."""
+
+    name = "relp-log-odds"
+    summary = "relevance × activation of the log-odds of the gold label among the labels"
+    targets = ("relevance-log-odds",)

@@ -25,8 +25,10 @@ from culnig.errors import NonFiniteError, PluginError
 from culnig.inference.batches import Batch
 from culnig.kernels import ScoreBatch
 from culnig.scorers.base import Pair, Scorer, Target
+from culnig.scoring.culture_swap import from_baseline
 from culnig.scoring.device_scores import MOMENTS, CapturedPair, DeviceScores, joined
-from culnig.scoring.scaling import Scale, overflowed
+from culnig.scoring.scaling import Scale
+from culnig.scoring.target_scores import TargetScores
 
 if TYPE_CHECKING:
     import torch
@@ -91,6 +93,7 @@ class Accumulator:
         self._moments = [moments, *(own for _, own in scorers)]
         self._aggregator = aggregator
         self._clamp_at_zero = clamp_at_zero
+        self._of_targets = TargetScores(self._scorers)
 
     def place(
         self,
@@ -127,7 +130,7 @@ class Accumulator:
         self._arrived: dict[Segment, None] = {}
         self._collecting: tuple[Target, Scale, float] | None = None
         self._gradients: dict[Target, dict[int, torch.Tensor]] = {}
-        self._collected_overflow: dict[torch.device, torch.Tensor] = {}
+        self._of_targets.begin()
         for own in self._devices:
             own.begin(batch.token_mask)
 
@@ -152,10 +155,6 @@ class Accumulator:
     def _collect(
         self, segment: Segment, gradient: torch.Tensor, target: Target, scale: Scale, fraction: float
     ) -> None:
-        if self._may_overflow:
-            wrong, device = overflowed(gradient), gradient.device
-            before = self._collected_overflow.get(device)
-            self._collected_overflow[device] = wrong if before is None else before | wrong
         collected = self._gradients.setdefault(target, {})
         scaled = scale.undone(gradient.detach()).float() * fraction
         collected[segment.start] = (
@@ -170,8 +169,16 @@ class Accumulator:
         With `routed` the tensors are rows of an expert layer.
         """
         pair, shape = CapturedPair(activation, gradient, routed), self._batch.token_mask.shape
+        counted = pair._replace(activation=from_baseline(activation, self._batch))
         if self._collecting is not None:
-            self._collect(segment, pair.filled(segment, shape).gradient, *self._collecting)
+            target, scale, fraction = self._collecting
+            self._of_targets.write(self._home[segment], segment, counted, target, scale)
+            is_kept = self._of_targets.is_kept(target)
+            if self._may_overflow or is_kept:
+                whole = pair.filled(segment, shape).gradient
+                self._of_targets.note_overflow(whole)
+                if is_kept:
+                    self._collect(segment, whole, target, scale, fraction)
             return
         if segment in self._arrived:
             return
@@ -179,8 +186,8 @@ class Accumulator:
             filled = pair.filled(segment, shape)
             self._keeper.keep(segment, self._batch, filled.activation, filled.gradient, self._scale)
         own = self._home[segment]
-        own.write(segment, pair, self._aggregator)
-        if self._scorers:
+        own.write(segment, counted, self._aggregator)
+        if self._of_targets.remaining:
             self._score_by_others(own, segment, pair.filled(segment, shape))
         self._arrived[segment] = None
 
@@ -195,7 +202,7 @@ class Accumulator:
                 own.token_mask,
                 {target: collected.pop(segment.start) for target, collected in self._gradients.items()},
             )
-            for number, scorer in enumerate(self._scorers, 1):
+            for number, scorer in self._of_targets.remaining:
                 scores, columns = scorer.item_scores(pair), own.columns_of(segment, number)
                 if scores.shape != columns.shape:
                     raise PluginError(
@@ -209,10 +216,9 @@ class Accumulator:
 
         Waits for the device, unless `begin` said that none may overflow.
         """
-        items = np.zeros(len(self._batch.items), dtype=np.bool_)
-        for of_device in self._collected_overflow.values():
-            items |= of_device.cpu().numpy()
-        return items
+        if not self._may_overflow:
+            return np.zeros(len(self._batch.items), dtype=np.bool_)
+        return self._of_targets.overflow(len(self._batch.items))
 
     def overflowed(self) -> NDArray[np.bool_]:
         """Which items of the scored batch overflow, (item,); waits for the device, once.
@@ -262,6 +268,8 @@ class Accumulator:
         missing = [segment for segment in self._home if segment not in self._arrived]
         for own in self._devices:
             own.clear(missing)
+            for number, unseen in self._of_targets.missing(self._home):
+                own.clear(unseen, number)
         # all memory is taken before anything is added, in case it runs out
         weighted = [self._weighted(number, culture_index) for number in range(len(self._moments))]
         additions = [
@@ -296,6 +304,7 @@ class Accumulator:
             return ScoreBatch(None, weight, culture_index, self._clamp_at_zero)
         kind = self._scorers[number - 1].weight
         given = {"gold": self._p_gold, "wrong": self._wrong, None: np.ones(len(culture_index))}[kind]
+        given = self._of_targets.unscaled(number, given)
         return ScoreBatch(None, given, culture_index, self._clamp_at_zero and kind is not None)
 
     def _item_values(self) -> ItemValues:

@@ -97,17 +97,24 @@ class DeviceScores:
         """By layer: real tokens of the batch that each expert saw, (expert, item)."""
         self.token_mask = to_device(token_mask, self.device)
         self.status = empty_status(len(self._segments), self.n_items, self.device)
+        self._target_status: dict[int, torch.Tensor] = {}
+        """The same of the scores of other targets, by their number."""
         self.scores = [self._buffer(number, torch.float32) for number in range(len(self._moments))]
         self.peaks = self._buffer(-1, torch.int32) if self._keeps_peaks else None
 
-    def write(self, segment: Segment, pair: CapturedPair, aggregator: str) -> None:
-        """Score the pair of a segment, without waiting for the scores."""
+    def write(self, segment: Segment, pair: CapturedPair, aggregator: str, number: int = 0) -> None:
+        """Score the pair of a segment, without waiting for the scores, as those of this number."""
         columns = self._columns[segment.start]
         tables = ScoreTables(
-            item_scores=self.scores[0][:, columns],
-            peak_tokens=None if self.peaks is None else self.peaks[:, columns],
+            item_scores=self.scores[number][:, columns],
+            peak_tokens=None if self.peaks is None or number else self.peaks[:, columns],
         )
-        status = self.status[self._rows[segment.start]]
+        statuses = self.status
+        if number:
+            if number not in self._target_status:
+                self._target_status[number] = empty_status(len(self._segments), self.n_items, self.device)
+            statuses = self._target_status[number]
+        status = statuses[self._rows[segment.start]]
         if pair.routed is None:
             score, tokens = self.backend.score_items, self.token_mask
             score(pair.activation, pair.gradient, tokens, tables, status, aggregator)
@@ -133,15 +140,24 @@ class DeviceScores:
         """What is not finite, since `begin`: the status (item, STATUS_WORDS) of each segment with such
         products, and for each number above 0 whether it has such scores. Waits for the device, once.
         """
+        for number, statuses in self._target_status.items():
+            self._mark(number, statuses[..., 0] > 0)
         not_finite = [scores.isfinite().all()[None].logical_not().long() for scores in self.scores[1:]]
         words = torch.cat([self.status.flatten(), *not_finite]).cpu().numpy()
         status = words[: self.status.numel()].reshape(self.status.shape)
         wrong = {segment: row for segment, row in zip(self._segments, status, strict=True) if row[:, 0].any()}
         return wrong, words[self.status.numel() :].astype(np.bool_)
 
-    def clear(self, segments: Iterable[Segment]) -> None:
-        """Set the scores of those of these segments that are here to zero."""
+    def _mark(self, number: int, wrong: torch.Tensor) -> None:
+        """Make the scores of this number NaN where products were not finite, `wrong` (segment, item)."""
+        widths = torch.tensor([segment.width for segment in self._segments], device=self.device)
+        of_neurons = wrong.T.repeat_interleave(widths, dim=1, output_size=self.n_neurons)
+        self.scores[number].masked_fill_(of_neurons, float("nan"))
+
+    def clear(self, segments: Iterable[Segment], number: int | None = None) -> None:
+        """Set the scores of those of these segments that are here to zero, of all numbers or of this one."""
         tables = self.scores if self.peaks is None else [*self.scores, self.peaks]
+        tables = tables if number is None else [self.scores[number]]
         for segment in segments:
             if segment.start in self._columns:
                 for table in tables:

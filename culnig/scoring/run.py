@@ -10,19 +10,20 @@ from typing import Any, NamedTuple
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.processes import ALONE, Processes
 from culnig.core.text import is_group_name
-from culnig.errors import InputError
+from culnig.errors import InputError, check_choice, option
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.products import computation_of
 from culnig.models.base import BoundModel
 from culnig.provenance import describe_model, versions
 from culnig.scorers.base import Scorer
+from culnig.scoring.culture_swap import OTHER_CULTURES, Baseline, check_baseline
 from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
-from culnig.scoring.question_halves import HALVINGS, WHOLE_QUESTIONS, Halving
+from culnig.scoring.question_halves import HALVINGS, WHOLE_QUESTIONS
 from culnig.scoring.resumed import accept_earlier_version, keep_earlier_check
 from culnig.scoring.scaling import is_narrow
-from culnig.scoring.scoring import BenchmarkScores, ScoreSettings, Scoring
+from culnig.scoring.scoring import BenchmarkScores, ScoreSettings, Scoring, relevance_rules
 from culnig.store.background import BackgroundWriter
 from culnig.store.compression import Compression
 from culnig.store.item_scores import ScoreType
@@ -49,8 +50,16 @@ class RunSettings:
     """Whether sums over one half of the questions are stored beside those over all."""
     compression: Compression = "default"
     gradient_checkpointing: bool = False
+    baseline: Baseline | None = None
+    """What activations are counted from: zero, or the other cultures' of the question (`culture_swap`)."""
 
     def __post_init__(self) -> None:
+        check_choice("baseline", self.baseline, (None, OTHER_CULTURES))
+        if self.baseline and self.level == "token":
+            raise InputError(
+                f"{option('level', 'token')} stores activations as they are, not those that "
+                f"{option('baseline', self.baseline)} scores; leave one of them out"
+            )
         for scorer in self.scorers:
             if not is_group_name(scorer.name):
                 raise InputError(
@@ -124,8 +133,12 @@ def score_portions(
     the model (`culnig.verification.quick`), which is recorded.
     """
     run_settings = run_settings or RunSettings()
+    rules = relevance_rules(bound, run_settings.scorers)
     encoder = encoder or Encoder(bound)
     encoded = encoded or {name: encoder.encode_all(chosen.items) for name, chosen in benchmarks.items()}
+    for name, own in encoded.items():
+        if benchmarks[name].role != "exclusion":
+            check_baseline(run_settings.baseline, bound.layout, own)
     prompts = {name: encoder.record(own) for name, own in encoded.items()}
     record = _record(bound, benchmarks, settings, run_settings, prompts)
     if skipped:
@@ -146,7 +159,14 @@ def score_portions(
         index = 0
         with BackgroundWriter() as parts:
             for name, chosen in benchmarks.items():
-                scoring = _scoring(bound, encoded[name], chosen, settings, run_settings, halving)
+                scoring = Scoring(
+                    *(bound, encoded[name], chosen.role, settings),
+                    gradient_checkpointing=run_settings.gradient_checkpointing,
+                    scorers=run_settings.scorers,
+                    halving=halving,
+                    rules=rules,
+                    baseline=run_settings.baseline,
+                )
                 portions[name] = len(scoring.portions)
                 for number in range(portions[name]):
                     if processes.takes(index):
@@ -162,25 +182,6 @@ def score_portions(
         if processes.is_first:
             writer.finish(portions)
         processes.wait_for_all()
-
-
-def _scoring(
-    bound: BoundModel,
-    encoded: Sequence[EncodedItem],
-    chosen: ChosenItems,
-    settings: ScoreSettings,
-    run_settings: RunSettings,
-    halving: Halving | None,
-) -> Scoring:
-    return Scoring(
-        bound,
-        encoded,
-        chosen.role,
-        settings,
-        gradient_checkpointing=run_settings.gradient_checkpointing,
-        scorers=run_settings.scorers,
-        halving=halving,
-    )
 
 
 def _writer(
@@ -299,6 +300,8 @@ def _record(
     stored: dict[str, Any] = {"level": run_settings.level}
     if run_settings.scorers:
         stored["scorers"] = [scorer.name for scorer in run_settings.scorers]
+    if run_settings.baseline:
+        stored["baseline"] = run_settings.baseline
     if run_settings.halves:
         stored["halves"] = WHOLE_QUESTIONS
     if is_narrow(bound.model):

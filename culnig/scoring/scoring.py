@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +28,18 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.fitting import Fallback
 from culnig.models.base import BoundModel
-from culnig.scorers.base import Scorer
+from culnig.scorers.base import BY_RULES, Scorer
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.capture import Capture
 from culnig.scoring.checkpointing import checkpointed
+from culnig.scoring.culture_swap import Baseline, question_batches
 from culnig.scoring.keepers import Keeper
 from culnig.scoring.portions import MOST_PORTIONS, split_batches
 from culnig.scoring.question_halves import Halving
 from culnig.scoring.targets import BatchPasses
+
+if TYPE_CHECKING:
+    from culnig.inference.relevance.rules import RelevanceRules
 
 
 @dataclass(frozen=True)
@@ -85,24 +90,30 @@ class Scoring:
         gradient_checkpointing: bool = False,
         scorers: Sequence[Scorer] = (),
         halving: Halving | None = None,
+        rules: RelevanceRules | None = None,
+        baseline: Baseline | None = None,
     ) -> None:
         """`gradient_checkpointing` takes less memory and more time, and gives the same scores.
 
-        `scorers` are those beside gradient × activation. With `halving` a portion holds items of one half of
-        the questions only (`question_halves`).
+        `scorers` are those beside gradient × activation, `rules` what `relevance_rules` gives for them. With
+        `halving` a portion holds items of one half of the questions only (`question_halves`). A `baseline` is
+        that of target and control (`culture_swap`).
         """
         self._scorers = scorers
         self._bound = bound
+        self._targets = tuple(dict.fromkeys(target for scorer in scorers for target in scorer.targets))
+        self._rules = rules or relevance_rules(bound, scorers)
         self._items = [each.item for each in encoded]
         self._clamp_at_zero = role == "control"
         self._settings = settings
         self._checkpointing = gradient_checkpointing
+        make = question_batches if baseline and role != "exclusion" else make_batches
         self.batches: list[Batch] = []
         self.portions: list[range] = []
         self.half_of_portion: list[int | None] = []
         """Which half of the questions a portion holds, 1 or 2; None for both."""
         for half, numbers in self._halves(halving):
-            batches = make_batches([encoded[number] for number in numbers], settings.token_budget)
+            batches = make([encoded[number] for number in numbers], settings.token_budget)
             most = MOST_PORTIONS if half is None else MOST_PORTIONS // 2
             self.portions += split_batches(len(batches), most, len(self.batches))
             self.batches += [batch.renumbered(numbers) for batch in batches]
@@ -153,16 +164,16 @@ class Scoring:
             keeper=keeper,
             scorers=[(scorer, scores.scorers[scorer.name]) for scorer in self._scorers],
         )
-        targets = tuple(dict.fromkeys(target for scorer in self._scorers for target in scorer.targets))
         with (
             checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
             reproducible_attention(self._bound.input_device),
             AnswerReader(self._bound) as reader,
             Capture(self._bound, accumulator.add, takes_rows=True) as capture,
+            self._rules.hooked() if self._rules else contextlib.nullcontext(),
         ):
             accumulator.place(capture.devices)
             scores.accumulator = accumulator
-            passes = BatchPasses(self._bound, reader, capture, accumulator, targets)
+            passes = BatchPasses(self._bound, reader, capture, accumulator, self._targets, self._rules)
             fallback = Fallback(passes.run, can_checkpoint=not self._checkpointing)
             for number in self.portions[portion][scores.batches_done :]:
                 if keeper:
@@ -176,6 +187,15 @@ class Scoring:
         scores.accumulator = None
 
 
+def relevance_rules(bound: BoundModel, scorers: Sequence[Scorer]) -> RelevanceRules | None:
+    """The relevance rules of a model, if a scorer needs them; BindingError for a part without one."""
+    if not any(target in BY_RULES for scorer in scorers for target in scorer.targets):
+        return None
+    from culnig.inference.relevance.rules import RelevanceRules
+
+    return RelevanceRules(bound)
+
+
 def score_benchmark(
     bound: BoundModel,
     items: Sequence[Item],
@@ -186,6 +206,7 @@ def score_benchmark(
     after_batch: AfterBatch = lambda batches_done, n_items: None,
     gradient_checkpointing: bool = False,
     scorers: Sequence[Scorer] = (),
+    baseline: Baseline | None = None,
 ) -> BenchmarkScores:
     """Score `items` in memory: the numbers that `culnig.scoring.run.score_run` stores, to the bit.
 
@@ -198,6 +219,7 @@ def score_benchmark(
         settings,
         gradient_checkpointing=gradient_checkpointing,
         scorers=scorers,
+        baseline=baseline,
     )
     total = scoring.empty()
     for portion in range(len(scoring.portions)):

@@ -29,6 +29,8 @@ from culnig.scoring.scaling import (
 if TYPE_CHECKING:
     import torch
 
+    from culnig.inference.relevance.rules import RelevanceRules
+
 
 class BatchPasses:
     """Runs batches through an open reader and capture, whose pairs go to the accumulator."""
@@ -40,13 +42,15 @@ class BatchPasses:
         capture: Capture,
         accumulator: Accumulator,
         targets: Sequence[Target] = (),
+        rules: RelevanceRules | None = None,
     ) -> None:
-        """`targets` are differentiated in addition to P(gold)."""
+        """`targets` are differentiated in addition to P(gold), some of them by `rules`."""
         self._bound = bound
         self._reader = reader
         self._capture = capture
         self._accumulator = accumulator
         self._targets = targets
+        self._rules = rules
         self._narrow = is_narrow(bound.model)
         self._lowered: dict[Target | Literal["gold"], Exponents] = {}
         """By target: how far below its usual power of two each item of the batch is scaled."""
@@ -78,6 +82,8 @@ class BatchPasses:
                     return False
             if "log-odds" in self._targets and not self._collect("log-odds", log_odds(batch, probabilities)):
                 return False
+            if not self._collect_by_rules(batch, probabilities, answers):
+                return False
         scale = self._scale("gold", answers.p_gold, len(batch.items))
         self._accumulator.weigh(answers.p_gold, wrong, scale)
         scale.of(gold_probabilities(batch, probabilities)).sum().backward()  # type: ignore[no-untyped-call]
@@ -108,6 +114,19 @@ class BatchPasses:
         with self._accumulator.collecting(target, scale):
             scale.of(values).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
         return self._is_whole(target, self._accumulator.collected_overflow())
+
+    def _collect_by_rules(self, batch: Batch, probabilities: torch.Tensor, answers: ReadAnswers) -> bool:
+        """Collect the relevances of the targets that follow relevance rules."""
+        if self._rules is None:
+            return True
+        with self._rules.acting():
+            if "relevance" in self._targets:
+                p_gold = gold_probabilities(batch, probabilities)
+                if not self._collect("relevance", p_gold, answers.p_gold):
+                    return False
+            return "relevance-log-odds" not in self._targets or self._collect(
+                "relevance-log-odds", log_odds(batch, probabilities)
+            )
 
     def _walk_the_path(self, batch: Batch) -> bool:
         """Average the gradient of P(gold) while the outputs of all modules grow to their full size."""

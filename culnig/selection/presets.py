@@ -1,7 +1,11 @@
-"""The paper's settings and neuron counts (data/published_selection.toml), to compare a selection with."""
+"""Presets: the paper's settings and neuron counts (data/published_selection.toml), and what finds most.
+
+What finds most neurons that are known to be a culture's is measured by `validate` (docs/validation.md).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from culnig.core.data_files import own_data, read_toml
@@ -45,3 +49,13 @@ def paper_preset(layout: Layout) -> Preset:
             None,
         ),
     )
+
+
+BEST_SCORERS = ("relp-log-odds", "relp")
+"""Scorers that find more of a culture's own neurons than gradient × activation, the best first."""
+BEST = SpecificSettings(rank_by="shrunken-z", shrink=0.5)
+
+
+def best_preset(stored: Sequence[str]) -> tuple[str | None, SpecificSettings]:
+    """The scorer to rank by, of those that a run has sums of (None: the default), and the settings."""
+    return next((name for name in BEST_SCORERS if name in stored), None), BEST

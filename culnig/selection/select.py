@@ -21,12 +21,13 @@ from culnig.errors import (
     option,
 )
 from culnig.scorers.base import RELEASED_CODE
+from culnig.selection.culture_ranking import RankBy
 from culnig.selection.evidence import Evidence, EvidenceOptions, Selection
 from culnig.selection.general import GeneralSettings
 from culnig.selection.general import select_general as general_set
 from culnig.selection.neuron_set import NeuronSet, as_neuron_set
-from culnig.selection.presets import PublishedModel, paper_preset
-from culnig.selection.specific import RankBy, SpecificSettings
+from culnig.selection.presets import PublishedModel, best_preset, paper_preset
+from culnig.selection.specific import SpecificSettings
 from culnig.selection.specific import select_specific as specific_set
 from culnig.selection.tables import choose_roles, general_totals, selection_tables
 from culnig.store.output_folder import check_files, owned_files
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 ALL = "all"
 """Stands for every culture of a run."""
 PAPER = "paper"
+BEST = "best"
 
 BenchmarkName = str | Literal[False] | None
 """A benchmark of the run by name, None for the only one of its role, False to select without it."""
@@ -81,7 +83,8 @@ def select_general(
     if shares:
         _refuse_beside("pools", given, ("top_mlp", "top_attention"))
     settings, published = GeneralSettings(**given), None
-    if _is_paper(preset, given):
+    _check_preset(preset, (PAPER,), given)
+    if preset == PAPER:
         settings, published = paper_preset(stored.layout).general, paper_preset(stored.layout).model
     roles = _roles(target, control, False if settings.exclude == 0 else exclusion)
     chosen = _marked(general_set(general_totals(stored, **roles), settings), preset, published)
@@ -126,7 +129,8 @@ def select_specific_sets(
     exclude: float | None = None,
     z: float | None = None,
     rank_by: RankBy | None = None,
-    preset: Literal["paper"] | None = None,
+    shrink: float | None = None,
+    preset: Literal["paper", "best"] | None = None,
     against: Against = "others",
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -136,15 +140,23 @@ def select_specific_sets(
 
     `top` is the share of `pool` that is kept (default 0.003 of `all`), `exclude` the share of the pool to
     remove, highest exclusion scores of the culture first (0.01), `z` the minimum z-score among the cultures
-    (0.5). `rank_by="margin"` ranks by how far target − control is above its mean over the cultures. `against`
-    is what `fdr` tests a culture against: the other cultures, or its own control. `out` is a folder to write
-    one file per set to. Everything else is as in `select_general`.
+    (0.5). `rank_by` is target − control as in the paper ("difference"), how far that is above its mean over
+    the cultures ("margin"), the same in standard deviations ("shrunken-z"), or the culture's part of the
+    neuron's scores ("share"); in the last two, `shrink` is the quantile of the neurons' spread that keeps
+    down neurons that hardly vary (0.5). `preset="best"` is what finds most planted neurons: by shrunken z,
+    from the best scorer that the run has (`best_preset`). `against` is what `fdr` tests a culture against:
+    the other cultures, or its own control. `out` is a folder to write one file per set to. Everything else is
+    as in `select_general`.
     """
-    stored = opened(run, scorer, compat)
-    given = _given(top=top, exclude=exclude, z=z, pool=pool, rank_by=rank_by)
+    given = _given(top=top, exclude=exclude, z=z, pool=pool, rank_by=rank_by, shrink=shrink)
     settings = SpecificSettings(**given)
-    if _is_paper(preset, given):
+    _check_preset(preset, (PAPER, BEST), given)
+    stored = opened(run, scorer, compat)
+    if preset == PAPER:
         settings = paper_preset(stored.layout).specific
+    elif preset == BEST:
+        best, settings = best_preset(stored.record["settings"].get("scorers", []))
+        stored = stored if scorer or compat or stored.scorer else opened(stored, best)
     check_choice("against", against, ("others", "control"))
     evidence_asked = Evidence(**evidence)
     which = _roles(target, control, False if settings.exclude == 0 else exclusion)
@@ -226,11 +238,11 @@ def _refuse_beside(name: str, given: Mapping[str, Any], settled: Sequence[str]) 
         )
 
 
-def _is_paper(preset: str | None, given: Mapping[str, Any]) -> bool:
-    check_choice("preset", preset, (None, PAPER))
+def _check_preset(preset: str | None, allowed: Sequence[str], given: Mapping[str, Any]) -> None:
+    """InputError for an unknown preset, or one beside settings that it determines."""
+    check_choice("preset", preset, (None, *allowed))
     if preset is not None:
         _refuse_beside("preset", given, list(given))
-    return preset is not None
 
 
 def _roles(target: str | None, control: BenchmarkName, exclusion: BenchmarkName) -> dict[str, Any]:

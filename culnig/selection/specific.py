@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from culnig.errors import SelectionError, UnknownNameError, option
+from culnig.selection.culture_ranking import SHRINK, RankBy, check_ranking, culture_scores
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.ranking import check_fraction, cut_pool
 from culnig.selection.tables import SelectionTables
 
 MIN_CULTURES = 3
-
-RankBy = Literal["difference", "margin"]
-"""target − control of the culture, as in the paper; or the same minus its mean over the cultures."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,9 @@ class SpecificSettings:
     pool: str = "all"
     """Pool or module whose neurons are ranked."""
     rank_by: RankBy = "difference"
-    """The score that neurons are ranked by."""
+    """The score that neurons are ranked by (`culnig.selection.culture_ranking`)."""
+    shrink: float | None = None
+    """Quantile of the neurons' spread over cultures that is s₀, for the rankings that have one; None: 0.5."""
 
 
 def select_specific(
@@ -45,8 +42,7 @@ def select_specific(
     check_fraction("exclude", settings.exclude)
     if not math.isfinite(settings.z):
         raise SelectionError(f"z is {settings.z}; give a finite number, such as 0.5")
-    if settings.rank_by not in get_args(RankBy):
-        raise SelectionError(f"rank_by is {settings.rank_by!r}; allowed are {', '.join(get_args(RankBy))}")
+    check_ranking(settings.rank_by, settings.shrink)
     if culture not in tables.cultures:
         raise UnknownNameError("culture of this run:", culture, tables.cultures)
     if len(tables.cultures) < MIN_CULTURES:
@@ -68,8 +64,9 @@ def select_specific(
     )  # imports scipy, which a general selection does not need
 
     row = tables.cultures.index(culture)
-    own = culture_scores(tables.difference, row, settings.rank_by)
-    cut = cut_pool(tables.layout.pool(settings.pool), own, settings.top, exclusion, settings.exclude)
+    pool = tables.layout.pool(settings.pool)
+    own, s0 = culture_scores(tables.difference, row, settings.rank_by, pool, settings.shrink)
+    cut = cut_pool(pool, own, settings.top, exclusion, settings.exclude)
     z = zscores_over_cultures(tables.difference[:, cut.kept])[row]
     kept = cut.kept[z >= settings.z]
     return NeuronSet(
@@ -79,7 +76,7 @@ def select_specific(
         method={
             "name": "specific",
             "culture": culture,
-            **asdict(settings),
+            **_recorded(settings, s0),
             "pools": {
                 settings.pool: {
                     "neurons": cut.n_pool,
@@ -95,9 +92,10 @@ def select_specific(
     )
 
 
-def culture_scores(
-    difference: NDArray[np.float64], row: int, rank_by: RankBy = "difference"
-) -> NDArray[np.float64]:
-    """Ranking scores of a culture, (neuron,), from target − control, (culture, neuron)."""
-    own: NDArray[np.float64] = difference[row]
-    return own - difference.mean(axis=0) if rank_by == "margin" else own
+def _recorded(settings: SpecificSettings, s0: float | None) -> dict[str, Any]:
+    """The settings as a neuron set records them; `shrink` and s₀ only where they matter."""
+    recorded = asdict(settings)
+    del recorded["shrink"]
+    if s0 is None:
+        return recorded
+    return {**recorded, "shrink": SHRINK if settings.shrink is None else settings.shrink, "s0": s0}

@@ -11,7 +11,7 @@ carry a culture's name to the answer compete with the planted ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from culnig.core.statistics import zscores_over_cultures
 from culnig.scorers.base import GRADIENT_ACTIVATION
+from culnig.selection.culture_ranking import RankBy, culture_scores
 from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.ranking import cut_pool
-from culnig.selection.specific import SpecificSettings, culture_scores, select_specific
+from culnig.selection.specific import SpecificSettings, select_specific
 from culnig.selection.tables import SelectionTables, selection_tables
 from culnig.store.run import Run
 from culnig.validation.recovery import Recovery, mean_recovery, recovery
@@ -30,6 +31,8 @@ CONTRIBUTION = GRADIENT_ACTIVATION
 RANDOM = "random"
 RANDOM_ORDERS = 20
 """Number of random rankings that RANDOM averages."""
+SHRINKS = (0.5, 0.8, 0.9)
+"""Quantiles of the rows with shrunken z."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,31 @@ class Method:
     """Whether neurons with z < 0.5 over the cultures are removed; only for specific neurons."""
     margin: bool = False
     """Whether the mean over the cultures is subtracted before ranking; only for specific neurons."""
+    shrink: float | None = None
+    """Quantile of the spread by whose shrunken z neurons are ranked, or None; only for specific neurons."""
 
     @property
     def name(self) -> str:
         """Statistic and steps as text."""
         steps = [step for step in ("control", "exclusion", "z", "margin") if getattr(self, step)]
+        if self.shrink is not None:
+            steps.append(f"shrunken z {self.shrink:g}")
         return " ".join([self.statistic, *(f"+ {step}" for step in steps)])
+
+    @property
+    def rank_by(self) -> RankBy:
+        """How a culture's neurons are ranked."""
+        return "margin" if self.margin else "difference" if self.shrink is None else "shrunken-z"
+
+    @property
+    def compares_cultures(self) -> bool:
+        """Whether a step compares cultures, which all together have no use for."""
+        return self.z or self.rank_by != "difference"
+
+
+def _by_shrunken_z(statistic: str) -> tuple[Method, ...]:
+    """A statistic with the control, ranked by shrunken z with several quantiles."""
+    return tuple(Method(statistic, control=True, shrink=shrink) for shrink in SHRINKS)
 
 
 def _with_steps(statistic: str) -> tuple[Method, ...]:
@@ -68,6 +90,12 @@ METHODS = (
     *_with_steps(CONTRIBUTION),
     Method(CONTRIBUTION, control=True, exclusion=True),
     Method(CONTRIBUTION, control=True, exclusion=True, z=True),
+    *_by_shrunken_z(CONTRIBUTION),
+    *_with_steps("relp"),
+    *_by_shrunken_z("relp"),
+    *_with_steps("relp-log-odds"),
+    *_by_shrunken_z("relp-log-odds"),
+    Method("relp-log-odds", control=True, exclusion=True, shrink=0.5),
     *_with_steps("log-probability"),
     *_with_steps("log-odds"),
     *_with_steps("integrated-gradients"),
@@ -135,10 +163,13 @@ def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> M
 def _judged(method: Method, tables: SelectionTables, truth: Truth) -> MethodResult:
     settings = GeneralSettings()
     totals = tables.totals
+    difference = totals.difference
     selected = select_general(tables, settings).flat(tables.layout)
     return MethodResult(
         method,
-        _recovered(tables, totals.difference, totals.exclusion, settings.exclude, selected, truth.general),
+        _recovered(
+            tables, lambda pool: difference, totals.exclusion, settings.exclude, selected, truth.general
+        ),
         {culture: _of_culture(method, tables, culture, own) for culture, own in truth.by_culture.items()},
     )
 
@@ -148,19 +179,22 @@ def _of_culture(
 ) -> Recovery:
     never = -float(len(tables.cultures))  # z of n values is never below −√(n − 1)
     settings = SpecificSettings(
-        z=SpecificSettings().z if method.z else never, rank_by="margin" if method.margin else "difference"
+        z=SpecificSettings().z if method.z else never, rank_by=method.rank_by, shrink=method.shrink
     )
     row = tables.cultures.index(culture)
     passing = zscores_over_cultures(tables.difference)[row] >= settings.z
     excluded = None if tables.exclusion is None else tables.exclusion.rows([culture])[0]
     selected = select_specific(tables, culture, settings).flat(tables.layout)
-    own = culture_scores(tables.difference, row, settings.rank_by)
-    return _recovered(tables, own, excluded, settings.exclude, selected, planted, passing)
+
+    def score(pool: NDArray[np.int64]) -> NDArray[np.float64]:
+        return culture_scores(tables.difference, row, method.rank_by, pool, method.shrink).scores
+
+    return _recovered(tables, score, excluded, settings.exclude, selected, planted, passing)
 
 
 def _recovered(
     tables: SelectionTables,
-    score: NDArray[np.float64],
+    score: Callable[[NDArray[np.int64]], NDArray[np.float64]],
     excluded: NDArray[np.float64] | None,
     exclude: float,
     selected: NDArray[np.int64],
@@ -168,7 +202,7 @@ def _recovered(
     passing: NDArray[np.bool_] | None = None,
 ) -> Recovery:
     pools = [tables.layout.pool(name) for name in ("mlp", "all")]
-    rankings = [cut_pool(pool, score, 1.0, excluded, exclude).kept for pool in pools]
+    rankings = [cut_pool(pool, score(pool), 1.0, excluded, exclude).kept for pool in pools]
     if passing is not None:
         rankings = [ranking[passing[ranking]] for ranking in rankings]
     in_mlp, in_all = (

@@ -176,7 +176,9 @@ def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Targe
     specific = by_method[JUDGED].specific.average_precision
     # the judged method ranks by the difference, as in the paper, so compare only with methods that do too
     compared = [
-        result for result in results if result.method.statistic != CONTRIBUTION and not result.method.margin
+        result
+        for result in results
+        if result.method.statistic != CONTRIBUTION and result.method.rank_by == "difference"
     ]
     best_general = max(result.general.average_precision for result in compared)
     best_specific = max(result.specific.average_precision for result in compared)

@@ -59,14 +59,18 @@ def test_stability_is_told_and_made_a_rule(culnig, item_run, tmp_path):
     assert read_neuron_set(tmp_path / "x.json").columns["frequency"].min() >= 0.8
 
 
-def test_specific_neurons_with_both_kinds_of_evidence(culnig, item_run, tmp_path):
+@pytest.mark.parametrize(
+    "ranking", [(), ("--rank-by", "shrunken-z"), ("--rank-by", "share", "--shrink", "0.8")], ids=str
+)
+def test_specific_neurons_with_both_kinds_of_evidence(culnig, item_run, tmp_path, ranking):
     result = culnig(
-        *("select", "specific", item_run.folder, "--culture", "all", "--top", "0.2", "--z", "-10"),
+        *("select", "specific", item_run.folder, "--culture", "all", "--top", "0.2", "--z", "-10", *ranking),
         *("--stability", "--resamples", "5", "--permutations", "200", "-o", tmp_path / "sets", "--json"),
     )
     assert result.code == 0, result.err
     for found in result.json["sets"]:
         assert {test["test"] for test in found["method"]["significance"]} == {"permutation of questions"}
+        assert found["method"]["rank_by"] == ("difference", *ranking)[2 if ranking else 0]
         chosen = read_neuron_set(tmp_path / "sets" / f"{found['name'].split()[1]}.neurons.json")
         assert set(chosen.columns) == {"q_value", "frequency"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from culnig.core.neurons import MLP_GATE, MLP_UP, Layout
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.selection.tables import selection_tables
 from tests.selection.test_significance import moments_of
-from tests.toy import CULTURES, toy_layout, write_run, write_toy_run
+from tests.toy import CULTURES, random_moments, toy_layout, write_run, write_toy_run
 
 LAYOUT = toy_layout()
 
@@ -225,6 +226,43 @@ def test_the_preset_without_a_published_model_sets_the_fractions(culnig, run, tm
     )
     method = result.json["method"]
     assert (method["top"], method["exclude"], method["z"], method["preset"]) == (0.003, 0.01, 0.5, "paper")
+
+
+def test_other_rankings_and_the_best_preset(culnig, run, tmp_path):
+    asked = ("select", "specific", run.folder, "--culture", "China", "-o", tmp_path / "x.json", "--overwrite")
+    best = culnig(*asked, "--preset", "best", "--json")
+    assert best.code == 0, best.err
+    method = best.json["method"]
+    assert (method["rank_by"], method["shrink"], method["top"]) == ("shrunken-z", 0.5, 0.003)
+    share = culnig(*asked, "--rank-by", "share", "--shrink", "0.8", "--json")
+    assert (share.json["method"]["rank_by"], share.json["method"]["shrink"]) == ("share", 0.8)
+    for wrong, message in (
+        (("--shrink", "0.8"), "--shrink belongs to --rank-by shrunken-z and --rank-by share"),
+        (("--shrink", "1.1", "--rank-by", "share"), "1.1 is not in the range"),
+        (("--preset", "best", "--rank-by", "margin"), "--preset already sets --rank-by"),
+    ):
+        refused = culnig(*asked, *wrong)
+        assert refused.code == 2
+        assert message in refused.err
+    general = culnig("select", "general", run.folder, "-o", tmp_path / "y.json", "--preset", "best")
+    assert general.code == 2
+
+
+def test_imported_sums_are_ranked_by_shrunken_z(culnig, tmp_path):
+    sums_only = {
+        name: (role, replace(own, sum_of_squares=np.full_like(own.sum, np.nan)))
+        for name, role, own in (
+            ("t", "target", random_moments(0, LAYOUT.n_neurons)),
+            ("c", "control", random_moments(1, LAYOUT.n_neurons)),
+        )
+    }
+    imported = write_run(tmp_path / "imported", LAYOUT, sums_only)
+    done = culnig(
+        *("select", "specific", imported.folder, "--culture", "Iran", "--rank-by", "shrunken-z"),
+        *("--top", "0.2", "--z", "-9", "-o", tmp_path / "x.json", "--no-exclusion", "--json"),
+    )
+    assert done.code == 0, done.err
+    assert done.json["n_neurons"] == 10
 
 
 def test_the_command_and_the_library_select_alike(culnig, run, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from culnig import registry
 from culnig.benchmarks.base import ChosenItems
 from culnig.errors import InputError, PluginError, UnknownNameError
-from culnig.scorers.base import PATH_STEPS, Pair, Scorer
+from culnig.scorers.base import PATH_STEPS, Pair, Scorer, Target
 from culnig.scorers.builtin import MeanActivation
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
@@ -19,9 +21,9 @@ from tests.tolerances import assert_scores_equal
 
 NAMES = (
     *("gradient-norm", "mean-activation", "positive-tokens", "released-code", "log-probability"),
-    *("crispr", "log-odds", "integrated-gradients"),
+    *("crispr", "log-odds", "integrated-gradients", "relp", "relp-log-odds"),
 )
-OTHER_GRADIENTS = {name: torch.full((2, 5, 7), 0.5) for name in ("wrong", "log-odds", "path")}
+OTHER_GRADIENTS = {name: torch.full((2, 5, 7), 0.5) for name in get_args(Target)}
 
 
 def pair(seed=0, dtype=torch.float32):

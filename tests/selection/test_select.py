@@ -89,6 +89,55 @@ def test_specific_neurons_are_the_best_that_stand_out_among_the_cultures(whole, 
     assert alone.neurons == sets["Iran"].neurons
 
 
+@pytest.mark.parametrize(("rank_by", "shrink"), [("shrunken-z", None), ("shrunken-z", 0.9), ("share", 0.2)])
+def test_specific_neurons_by_their_spread_over_cultures(whole, rank_by, shrink):
+    difference, pool = TARGET - CONTROL, LAYOUT.pool("all")
+    chosen = select_specific(
+        whole, "Iran", top=0.5, exclude=0, z=-9.0, exclusion=False, rank_by=rank_by, shrink=shrink
+    )
+    above = difference[1] - (difference.mean(axis=0) if rank_by == "shrunken-z" else 0)
+    spread = difference.std(axis=0) if rank_by == "shrunken-z" else np.abs(difference).sum(axis=0)
+    s0 = np.quantile(spread[pool], 0.5 if shrink is None else shrink)
+    score = above / (spread + s0)
+    assert flat_of(chosen) == best("all", score, 0.5)
+    np.testing.assert_allclose(chosen.scores, score[flat_of(chosen)])
+    assert chosen.method["s0"] == pytest.approx(s0)
+    assert (chosen.method["rank_by"], chosen.method["shrink"]) == (rank_by, shrink or 0.5)
+
+
+def test_the_best_preset_ranks_by_shrunken_z_of_the_best_scorer_of_the_run(run, tmp_path):
+    without = select_specific(run, "Iran", preset="best", exclusion=False)
+    assert without.method["preset"] == "best"
+    assert (without.method["rank_by"], without.method["shrink"]) == ("shrunken-z", 0.5)
+    assert "scorer" not in without.sources[0]
+    scored = write_toy_run(tmp_path / "run", scorers=("relp", "crispr", "relp-log-odds"))
+    best_of_it = select_specific(scored, "Iran", preset="best")
+    assert best_of_it.sources[0]["scorer"] == "relp-log-odds"
+    assert select_specific(scored, "Iran", preset="best", scorer="crispr").sources[0]["scorer"] == "crispr"
+    assert (
+        "scorer"
+        not in select_specific(scored, "Iran", preset="best", scorer="gradient-activation").sources[0]
+    )
+    only_relp = write_toy_run(tmp_path / "other", scorers=("relp",))
+    assert select_specific(only_relp, "Iran", preset="best").sources[0]["scorer"] == "relp"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "best", "shrink": 0.9, "top": 0.1}, "preset already sets top, shrink"),
+        ({"shrink": 0.9}, "shrink belongs to rank_by='shrunken-z' and rank_by='share', not to 'difference'"),
+        ({"shrink": 1.5, "rank_by": "share"}, "shrink is 1.5; give a quantile from 0 to 1"),
+        ({"rank_by": "zscore"}, "allowed are difference, margin, shrunken-z, share"),
+    ],
+    ids=str,
+)
+def test_rankings_that_do_not_fit_are_refused(whole, options, message):
+    with pytest.raises((InputError, SelectionError)) as caught:
+        select_specific(whole, "Iran", **options)
+    assert message in str(caught.value)
+
+
 def test_a_pool_and_no_lowest_z(whole):
     chosen = select_specific(whole, "Spain", pool=MLP_GATE, top=0.5, exclude=0.0, z=-99.0)
     assert flat_of(chosen) == best(MLP_GATE, (TARGET - CONTROL)[3], 0.5)

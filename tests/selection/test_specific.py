@@ -76,7 +76,7 @@ def test_a_margin_is_the_difference_from_the_mean_over_cultures():
     assert flat(chosen) == [0, 3, 7, 1, 2, 4, 5, 6]
     assert chosen.scores.tolist() == [3, 3, 1, 0, 0, 0, 0, -1]
     assert chosen.method["rank_by"] == "margin"
-    with pytest.raises(SelectionError, match="rank_by is 'mean'; allowed are difference, margin"):
+    with pytest.raises(SelectionError, match="rank_by is 'mean'; allowed are difference, margin, shrunk"):
         select_specific(tables(), "China", replace(settings, rank_by="mean"))
 
 

@@ -59,6 +59,8 @@ def test_each_step_removes_its_kind_of_neurons(run):
     assert average_precision(run, control=True, z=True) == pytest.approx(at(1 + 1))
     assert average_precision(run, control=True, exclusion=True, z=True) == 1
     assert average_precision(run, control=True, margin=True) == pytest.approx(at(1 + 1))
+    assert average_precision(run, control=True, shrink=1.0) == pytest.approx(at(1 + 1))
+    assert average_precision(run, control=True, exclusion=True, shrink=1.0) == 1
 
 
 def test_all_planted_neurons_are_ranked_by_the_sum_over_cultures(run):
