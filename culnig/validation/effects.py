@@ -18,7 +18,7 @@ from culnig.models.intervention import intervene
 from culnig.selection.neuron_set import NeuronSet
 from culnig.validation.planted import PlantedModel
 from culnig.validation.planting import SHARED
-from culnig.validation.world import ANSWERS, FACTS, GENERAL_FACTS
+from culnig.validation.world import FACTS, GENERAL_FACTS
 
 Accuracies = dict[str, float]
 """Accuracy by culture; that of the general facts under `NO_CULTURE`."""
@@ -67,7 +67,8 @@ class Effects:
 
 def measure_effects(planted: PlantedModel) -> Effects:
     """Mask each planted set in turn."""
-    items = [item for name in (FACTS, GENERAL_FACTS) for item in planted.world.benchmarks[name].items]
+    benchmarks = planted.world.benchmarks
+    items = [item for name in (FACTS, GENERAL_FACTS) if name in benchmarks for item in benchmarks[name].items]
     batches = make_batches(Encoder(planted.bound).encode_all(items), DEFAULT_TOKEN_BUDGET)
 
     def accuracies(masked: NeuronSet | None) -> Accuracies:
@@ -81,5 +82,5 @@ def measure_effects(planted: PlantedModel) -> Effects:
     return Effects(
         known=accuracies(None),
         masked={name: accuracies(chosen) for name, chosen in planted.sets.items()},
-        chance=1 / len(ANSWERS),
+        chance=float(np.mean([1 / len(item.options) for item in benchmarks[FACTS].items])),
     )

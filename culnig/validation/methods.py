@@ -1,35 +1,18 @@
-"""The compared methods: a statistic, and the steps before neurons are ranked by it.
+"""The compared methods: a registered scorer, the steps before neurons are ranked, and what ranks them.
 
-Tables come from `selection_tables`, rankings from `cut_pool` with the fraction 1, selections from
-`select_general` and `select_specific` with the paper's fractions. To add a method, add a row to METHODS; its
-statistic is a registered scorer.
-
-Neurons are ranked in the pool `mlp`, which contains all planted neurons, and again in the pool `all` of
-culture-specific neurons (docs/method.md). The second ranking is harder: query, key and value neurons that
-carry a culture's name to the answer compete with the planted ones.
+To add a method, add a row to METHODS. `judging` says how well each finds the planted neurons of a world.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from culnig.core.statistics import zscores_over_cultures
 from culnig.scorers.base import GRADIENT_ACTIVATION
-from culnig.selection.general import GeneralSettings, select_general
-from culnig.selection.ranking import cut_pool
-from culnig.selection.specific import SpecificSettings, culture_scores, select_specific
-from culnig.selection.tables import SelectionTables, selection_tables
-from culnig.store.run import Run
-from culnig.validation.recovery import Recovery, mean_recovery, recovery
+from culnig.selection.specific import RankBy
 
 CONTRIBUTION = GRADIENT_ACTIVATION
 RANDOM = "random"
-RANDOM_ORDERS = 20
-"""Number of random rankings that RANDOM averages."""
+"""Name of the method that ranks by nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +27,20 @@ class Method:
     """Whether the top 1 % by exclusion score are removed."""
     z: bool = False
     """Whether neurons with z < 0.5 over the cultures are removed; only for specific neurons."""
-    margin: bool = False
-    """Whether the mean over the cultures is subtracted before ranking; only for specific neurons."""
+    rank_by: RankBy = "difference"
+    """What ranks specific neurons (`select specific --rank-by`); general ones are ranked by the sum."""
 
     @property
     def name(self) -> str:
-        """Statistic and steps as text."""
-        steps = [step for step in ("control", "exclusion", "z", "margin") if getattr(self, step)]
+        """Statistic, steps and ranking as text."""
+        steps = [step for step in ("control", "exclusion", "z") if getattr(self, step)]
+        steps += [self.rank_by] if self.rank_by != "difference" else []
         return " ".join([self.statistic, *(f"+ {step}" for step in steps)])
+
+    @property
+    def is_general(self) -> bool:
+        """Whether it differs from other methods in how it ranks general neurons."""
+        return not self.z and self.rank_by == "difference"
 
 
 def _with_steps(statistic: str) -> tuple[Method, ...]:
@@ -60,7 +49,7 @@ def _with_steps(statistic: str) -> tuple[Method, ...]:
         Method(statistic),
         Method(statistic, control=True),
         Method(statistic, control=True, z=True),
-        Method(statistic, control=True, margin=True),
+        Method(statistic, control=True, rank_by="margin"),
     )
 
 
@@ -81,97 +70,3 @@ METHODS = (
 
 JUDGED = Method(CONTRIBUTION, control=True)
 """The method that the targets apply to."""
-
-
-@dataclass(frozen=True)
-class MethodResult:
-    """Recovery of the planted neurons by a method."""
-
-    method: Method
-    general: Recovery
-    """Recovery of all planted neurons."""
-    by_culture: dict[str, Recovery]
-    """Recovery of the planted neurons of each culture."""
-
-    @property
-    def specific(self) -> Recovery:
-        """Mean recovery over the cultures."""
-        return mean_recovery(list(self.by_culture.values()))
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Flat indices of the planted neurons."""
-
-    general: NDArray[np.int64]
-    """All of them."""
-    by_culture: Mapping[str, NDArray[np.int64]]
-
-
-def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> MethodResult:
-    """Compare a method with the truth; `runs` holds a run for each statistic, `seed` is for random orders."""
-    if method.statistic != RANDOM:
-        tables = selection_tables(
-            runs[method.statistic], use_control=method.control, use_exclusion=method.exclusion
-        )
-        return _judged(method, tables, truth)
-    any_tables = selection_tables(next(iter(runs.values())), use_control=False, use_exclusion=False)
-    generator = np.random.default_rng(seed)
-    orders = [
-        replace(any_tables, difference=generator.random(any_tables.difference.shape), total=None)
-        for _ in range(RANDOM_ORDERS)
-    ]
-    results = [_judged(method, order, truth) for order in orders]
-    return MethodResult(
-        method,
-        mean_recovery([result.general for result in results]),
-        {
-            culture: mean_recovery([result.by_culture[culture] for result in results])
-            for culture in truth.by_culture
-        },
-    )
-
-
-def _judged(method: Method, tables: SelectionTables, truth: Truth) -> MethodResult:
-    settings = GeneralSettings()
-    totals = tables.totals
-    selected = select_general(tables, settings).flat(tables.layout)
-    return MethodResult(
-        method,
-        _recovered(tables, totals.difference, totals.exclusion, settings.exclude, selected, truth.general),
-        {culture: _of_culture(method, tables, culture, own) for culture, own in truth.by_culture.items()},
-    )
-
-
-def _of_culture(
-    method: Method, tables: SelectionTables, culture: str, planted: NDArray[np.int64]
-) -> Recovery:
-    never = -float(len(tables.cultures))  # z of n values is never below −√(n − 1)
-    settings = SpecificSettings(
-        z=SpecificSettings().z if method.z else never, rank_by="margin" if method.margin else "difference"
-    )
-    row = tables.cultures.index(culture)
-    passing = zscores_over_cultures(tables.difference)[row] >= settings.z
-    excluded = None if tables.exclusion is None else tables.exclusion.rows([culture])[0]
-    selected = select_specific(tables, culture, settings).flat(tables.layout)
-    own = culture_scores(tables.difference, row, settings.rank_by)
-    return _recovered(tables, own, excluded, settings.exclude, selected, planted, passing)
-
-
-def _recovered(
-    tables: SelectionTables,
-    score: NDArray[np.float64],
-    excluded: NDArray[np.float64] | None,
-    exclude: float,
-    selected: NDArray[np.int64],
-    planted: NDArray[np.int64],
-    passing: NDArray[np.bool_] | None = None,
-) -> Recovery:
-    pools = [tables.layout.pool(name) for name in ("mlp", "all")]
-    rankings = [cut_pool(pool, score, 1.0, excluded, exclude).kept for pool in pools]
-    if passing is not None:
-        rankings = [ranking[passing[ranking]] for ranking in rankings]
-    in_mlp, in_all = (
-        recovery(ranking, selected, planted, len(pool)) for ranking, pool in zip(rankings, pools, strict=True)
-    )
-    return replace(in_mlp, average_precision_all=in_all.average_precision)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from culnig import registry
-from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
+from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.core.text import file_name
 from culnig.errors import StoreError
 from culnig.provenance import versions
@@ -26,52 +25,24 @@ from culnig.store.output_kind import OutputKind
 from culnig.store.record import RUN_CONTENTS
 from culnig.store.run import Run
 from culnig.validation.effects import Effects, measure_effects
-from culnig.validation.methods import (
-    CONTRIBUTION,
-    JUDGED,
-    METHODS,
-    RANDOM,
-    MethodResult,
-    Truth,
-    judge,
-)
-from culnig.validation.planted import BASE, PLANTING, PlantedModel, planted_model
+from culnig.validation.judging import MethodResult, judge
+from culnig.validation.methods import CONTRIBUTION, METHODS, RANDOM
+from culnig.validation.planted import PlantedModel
 from culnig.validation.settings import PlantedSettings
-from culnig.validation.training import BASE_STEPS, planting_steps
-from culnig.validation.world import GENERAL_FACTS
+from culnig.validation.targets import Target
+from culnig.validation.worlds import INVENTED, WorldKind, world_kind
 
 FORMAT = "culnig-validation"
 FORMAT_VERSION = 1
 RESULTS_FILE = "results.json"
 REQUEST_FILE = "request.json"
 
-KNOWN = 0.95
-POINTS = 0.05
-"""Accuracy that may remain above chance under a mask, and that a mask may cost other cultures."""
-GENERAL_AP = 0.9
-SPECIFIC_AP = 0.6
-
-
-@dataclass(frozen=True)
-class Target:
-    """A condition that must hold."""
-
-    name: str
-    value: float
-    limit: float
-    at_least: bool
-    """Whether the value must reach the limit; otherwise it must not exceed it."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the condition holds."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
 
 @dataclass(frozen=True)
 class Validation:
     """Results of a validation."""
 
+    kind: WorldKind
     planted: PlantedModel
     effects: Effects
     results: tuple[MethodResult, ...]
@@ -88,6 +59,7 @@ class Validation:
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
+            "world": self.kind.name,
             "settings": asdict(settings),
             "n_planted": settings.n_planted,
             "effects": asdict(self.effects),
@@ -110,89 +82,62 @@ def _row(result: MethodResult) -> dict[str, Any]:
 
 def validate(
     *,
+    world: str = INVENTED,
     seed: int = 0,
-    cultures: int = 8,
-    questions: int = 24,
-    neurons_per_culture: int = 16,
-    layers: int = 4,
-    mlp_width: int = 256,
+    cultures: int | None = None,
+    questions: int | None = None,
+    neurons_per_culture: int | None = None,
+    layers: int | None = None,
+    mlp_width: int | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = no_progress,
     say: Say = say_nothing,
 ) -> Validation:
-    """Train a tiny model with planted culture neurons and see which methods find them; about a minute.
+    """Make a model whose culture neurons are known and see which methods find them.
 
-    The sizes are the fields of `PlantedSettings`. `out` is a folder to write the model, planted sets, runs
-    and results to. `holds` of the result tells whether the method reaches every target.
+    `world` names one of `worlds.WORLDS`. The sizes are fields of its settings, by default the world's own.
+    `out` is a folder to write the model, planted sets, runs and results to. `holds` of the result tells
+    whether every target of the world is reached. InputError for an unknown world, and for a size that it does
+    not have.
     """
-    settings = PlantedSettings(seed, cultures, questions, neurons_per_culture, layers, mlp_width)
+    sizes = {
+        "cultures": cultures,
+        "questions": questions,
+        "neurons_per_culture": neurons_per_culture,
+        "layers": layers,
+        "mlp_width": mlp_width,
+    }
+    kind = world_kind(world)
+    settings = kind.sized(seed=seed, **sizes)
     with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
         folder = Path(temporary) if out is None else Path(out)
         with contextlib.closing(
-            OutputFolder.open(folder, VALIDATION, _request(settings), overwrite=overwrite)
+            OutputFolder.open(folder, VALIDATION, _request(kind, settings), overwrite=overwrite)
         ):
-            say(
-                f"planting {settings.n_planted:,} of {layers * mlp_width:,} MLP neurons: "
-                f"{neurons_per_culture} for each of {cultures} cultures and as many for all"
-            )
-            tasks = {
-                stage: Task(progress, stage, steps)
-                for stage, steps in ((BASE, BASE_STEPS), (PLANTING, planting_steps(settings)))
-            }
-            validation = run_validation(settings, folder, lambda stage, steps: tasks[stage].advance(steps))
+            say(f"world {kind.name}: {kind.summary}")
+            validation = run_validation(settings, folder, progress, kind)
             if out is not None:
                 write_outputs(validation, folder)
     return validation
 
 
 def run_validation(
-    settings: PlantedSettings,
-    folder: Path,
-    progress: Callable[[str, int], None] = lambda stage, steps: None,
+    settings: PlantedSettings, folder: Path, progress: Progress = no_progress, kind: WorldKind | None = None
 ) -> Validation:
     """Validate in an empty folder, which keeps the runs (`OutputFolder.open` empties an earlier one)."""
-    planted = planted_model(settings, progress)
+    kind = kind or world_kind(INVENTED)
+    planted = kind.build(settings, progress)
     effects = measure_effects(planted)
-    benchmarks = {
-        name: chosen for name, chosen in planted.world.chosen("identify").items() if name != GENERAL_FACTS
-    }
     names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
     scorers = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
     run = score_run(
-        planted.bound, benchmarks, ScoreSettings(), folder / "run", run_settings=RunSettings(scorers=scorers)
+        *(planted.bound, planted.world.scored(), ScoreSettings(), folder / "run"),
+        run_settings=RunSettings(scorers=scorers),
     )
     runs = {name: Run(run.folder, name) for name in names}
-    layout = planted.bound.layout
-    cultures = planted.world.cultures
-    truth = Truth(planted.flat(), {culture: planted.sets[culture].flat(layout) for culture in cultures})
-    results = tuple(judge(method, runs, truth, settings.seed) for method in METHODS)
-    return Validation(planted, effects, results, _targets(effects, results))
-
-
-def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Target, ...]:
-    by_method = {result.method: result for result in results}
-    general = by_method[JUDGED].general.average_precision
-    specific = by_method[JUDGED].specific.average_precision
-    # the judged method ranks by the difference, as in the paper, so compare only with methods that do too
-    compared = [
-        result for result in results if result.method.statistic != CONTRIBUTION and not result.method.margin
-    ]
-    best_general = max(result.general.average_precision for result in compared)
-    best_specific = max(result.specific.average_precision for result in compared)
-    at_chance = effects.chance + POINTS
-    return (
-        Target("share of planted facts known", effects.known_share, KNOWN, True),
-        Target("highest accuracy with own set masked", effects.worst_own, at_chance, False),
-        Target("highest accuracy with shared set masked", effects.worst_shared, at_chance, False),
-        Target("largest loss of others by a culture's set", effects.worst_other, POINTS, False),
-        Target(f"AP of all planted, {JUDGED.name}", general, GENERAL_AP, True),
-        Target(f"mean AP of a culture's, {JUDGED.name}", specific, SPECIFIC_AP, True),
-        Target("AP of all planted, lead over the best other scorer", general - best_general, 0.0, True),
-        Target(
-            "mean AP of a culture's, lead over the best other scorer", specific - best_specific, 0.0, True
-        ),
-    )
+    results = tuple(judge(method, runs, planted.truth, settings.seed) for method in METHODS)
+    return Validation(kind, planted, effects, results, kind.targets(effects, results))
 
 
 def _read_results(folder: Path) -> dict[str, Any]:
@@ -203,8 +148,13 @@ def _read_results(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _request(settings: PlantedSettings) -> dict[str, Any]:
-    return {"format": FORMAT, "format_version": FORMAT_VERSION, "settings": asdict(settings)}
+def _request(kind: WorldKind, settings: PlantedSettings) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "world": kind.name,
+        "settings": asdict(settings),
+    }
 
 
 VALIDATION = OutputKind(

@@ -70,7 +70,7 @@ def test_gradient_times_activation_finds_them_and_the_baselines_do_not(validatio
 def test_z_helps_to_tell_a_culture_from_what_all_share(validation):
     found = {result.method: result.specific.average_precision for result in validation.results}
     assert found[replace(JUDGED, z=True)] > found[JUDGED]
-    assert found[replace(JUDGED, margin=True)] > found[replace(JUDGED, z=True)]
+    assert found[replace(JUDGED, rank_by="margin")] > found[replace(JUDGED, z=True)]
 
 
 def test_random_orders_come_to_chance(validation):
