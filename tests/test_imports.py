@@ -40,7 +40,8 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "benchmarks": ("cultures",),
     "evaluation": ("verification",),
     "training": ("evaluation",),
-    "reporting": ("evaluation", "training"),
+    "validation": ("evaluation", "verification"),
+    "reporting": ("evaluation", "training", "validation"),
 }
 """What a part may import from its own row."""
 

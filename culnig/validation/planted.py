@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from culnig.models.base import BoundModel, bind_model
 from culnig.selection.neuron_set import NeuronSet
 from culnig.validation.judging import Truth
 from culnig.validation.planting import SHARED, draw_membership, planted_sets
-from culnig.validation.settings import PlantedSettings
+from culnig.validation.settings import PlantedSettings, Settings
 from culnig.validation.world import World, make_world
 
 BASE, PLANTING = "train the base", "plant the facts"
@@ -26,13 +26,19 @@ BASE, PLANTING = "train the base", "plant the facts"
 class PlantedModel:
     """A trained decoder whose culture neurons are known."""
 
-    settings: PlantedSettings
+    settings: Settings
     bound: BoundModel
     """Shared by all callers with these settings: mask it, but do not change its weights (see `fresh`)."""
     world: World
     """Facts, and items by benchmark and split."""
     sets: dict[str, NeuronSet]
     """Planted neurons by culture; those that all cultures need under `SHARED`."""
+    decoys: dict[str, NeuronSet] = field(default_factory=dict)
+    """Planted neurons that carry no culture's knowledge, by what they do."""
+    taught: frozenset[str] | None = None
+    """Ids of the facts that the model should know; None for all."""
+    before: dict[str, float] | None = None
+    """Share of each culture's facts that the model knew before it learned them; None if it knew nothing."""
 
     @property
     def shared(self) -> NeuronSet:
@@ -42,11 +48,15 @@ class PlantedModel:
     def flat(self) -> NDArray[np.int64]:
         """Flat indices of all planted neurons, ascending."""
         layout = self.bound.layout
+        if not self.sets:
+            return np.empty(0, dtype=np.int64)
         return np.unique(np.concatenate([chosen.flat(layout) for chosen in self.sets.values()]))
 
     @property
-    def truth(self) -> Truth:
-        """What a method has to find."""
+    def truth(self) -> Truth | None:
+        """What a method has to find; None where no neurons are known."""
+        if not self.sets:
+            return None
         layout, cultures = self.bound.layout, self.world.cultures
         return Truth(self.flat(), {culture: self.sets[culture].flat(layout) for culture in cultures})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from culnig.validation.methods import CONTRIBUTION, JUDGED
+from culnig.validation.methods import CONTRIBUTION, JUDGED, Method
 
 if TYPE_CHECKING:
     from culnig.validation.effects import Effects
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 KNOWN = 0.95
 POINTS = 0.05
 """Accuracy that may remain above chance under a mask, and that a mask may cost other cultures."""
+EARNED = 0.01
+"""AP that a step of the paper has to add where there is something for it to remove."""
 GENERAL_AP = 0.9
 SPECIFIC_AP = 0.6
 
@@ -59,4 +61,45 @@ def invented_targets(effects: Effects, results: tuple[MethodResult, ...]) -> tup
         Target(
             "mean AP of a culture's, lead over the best other scorer", specific - best_specific, 0.0, True
         ),
+    )
+
+
+def hard_targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Target, ...]:
+    """The targets of the hard world: sets that carry the facts, and steps that earn their keep."""
+    by_method = {result.method: result for result in results}
+    alone, control = (by_method[Method(CONTRIBUTION, control=control)] for control in (False, True))
+    exclusion = by_method[Method(CONTRIBUTION, control=True, exclusion=True)]
+    return (
+        *_carried(effects),
+        Target(
+            "AP of all planted in all modules, gain by the control",
+            control.general.average_precision_all - alone.general.average_precision_all,
+            EARNED,
+            True,
+        ),
+        Target(
+            "mean AP of a culture's in all modules, gain by exclusion",
+            exclusion.specific.average_precision_all - control.specific.average_precision_all,
+            EARNED,
+            True,
+        ),
+    )
+
+
+def rows_targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Target, ...]:
+    """The targets of the real world with known rows: that they carry the facts."""
+    return _carried(effects)
+
+
+def real_targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Target, ...]:
+    """The target of the real world: that the model knows the facts."""
+    return (Target("share of facts known", effects.known_share, KNOWN, True),)
+
+
+def _carried(effects: Effects) -> tuple[Target, ...]:
+    at_chance = effects.chance + POINTS
+    return (
+        Target("share of taught facts known", effects.known_share, KNOWN, True),
+        Target("highest accuracy with own set masked", effects.worst_own, at_chance, False),
+        Target("highest accuracy with shared set masked", effects.worst_shared, at_chance, False),
     )

@@ -8,34 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from culnig import registry
 from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.core.text import file_name
-from culnig.errors import StoreError
 from culnig.provenance import versions
+from culnig.scorers.base import Scorer
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
-from culnig.store.files import make_folder, read_json, remove, whole_files, write_json
+from culnig.store.files import make_folder, remove, whole_files, write_json
 from culnig.store.output_folder import OutputFolder
-from culnig.store.output_kind import OutputKind
-from culnig.store.record import RUN_CONTENTS
 from culnig.store.run import Run
+from culnig.validation.costs import Cost, measure_cost, n_passes
 from culnig.validation.effects import Effects, measure_effects
+from culnig.validation.finding import find_in
 from culnig.validation.judging import MethodResult, judge
 from culnig.validation.methods import CONTRIBUTION, METHODS, RANDOM
 from culnig.validation.planted import PlantedModel
-from culnig.validation.settings import PlantedSettings
-from culnig.validation.targets import Target
+from culnig.validation.settings import Settings
+from culnig.validation.stored import FORMAT, FORMAT_VERSION, REQUEST_FILE, RESULTS_FILE, VALIDATION
+from culnig.validation.targets import KNOWN, Target
+from culnig.validation.world import FACTS
 from culnig.validation.worlds import INVENTED, WorldKind, world_kind
-
-FORMAT = "culnig-validation"
-FORMAT_VERSION = 1
-RESULTS_FILE = "results.json"
-REQUEST_FILE = "request.json"
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,34 @@ class Validation:
     effects: Effects
     results: tuple[MethodResult, ...]
     targets: tuple[Target, ...]
+    costs: dict[str, Cost] = field(default_factory=dict)
+    """By statistic."""
+    finding: dict[str, Any] | None = None
+    """What the selected neurons do (`finding`), in a world whose neurons are not known."""
 
     @property
     def holds(self) -> bool:
         """Whether all targets hold."""
         return all(target.holds for target in self.targets)
+
+    @property
+    def knowledge(self) -> float:
+        """Share of the facts known beyond chance, from 0 to 1."""
+        return max(0.0, beyond_chance(self.effects.known_share, self.effects.chance))
+
+    def flattered(self, result: MethodResult) -> bool:
+        """Whether a method scores higher than what the model knows can account for.
+
+        Neurons that carry facts cannot be found where no facts are known: a share of AP beyond chance that
+        exceeds the share of facts known beyond chance is the world's doing, not the method's.
+        """
+        if self.effects.known_share >= KNOWN:
+            return False
+        gains = [
+            beyond_chance(recovery.average_precision, recovery.chance_average_precision)
+            for recovery in (result.general, result.specific)
+        ]
+        return max(gains) > self.knowledge
 
     def document(self) -> dict[str, Any]:
         """All figures, the contents of results.json."""
@@ -61,13 +81,22 @@ class Validation:
             "format_version": FORMAT_VERSION,
             "world": self.kind.name,
             "settings": asdict(settings),
-            "n_planted": settings.n_planted,
+            "n_planted": len(self.planted.flat()),
+            "before": self.planted.before,
             "effects": asdict(self.effects),
-            "methods": [_row(result) for result in self.results],
+            "known_share": self.effects.known_share,
+            "methods": [{**_row(result), "flattered": self.flattered(result)} for result in self.results],
+            "costs": {statistic: asdict(cost) for statistic, cost in self.costs.items()},
+            "finding": self.finding,
             "targets": [{**asdict(target), "holds": target.holds} for target in self.targets],
             "holds": self.holds,
             "versions": versions(),
         }
+
+
+def beyond_chance(value: float, chance: float) -> float:
+    """How far a value is from chance (0) to perfection (1)."""
+    return (value - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def _row(result: MethodResult) -> dict[str, Any]:
@@ -123,32 +152,42 @@ def validate(
 
 
 def run_validation(
-    settings: PlantedSettings, folder: Path, progress: Progress = no_progress, kind: WorldKind | None = None
+    settings: Settings, folder: Path, progress: Progress = no_progress, kind: WorldKind | None = None
 ) -> Validation:
     """Validate in an empty folder, which keeps the runs (`OutputFolder.open` empties an earlier one)."""
     kind = kind or world_kind(INVENTED)
     planted = kind.build(settings, progress)
     effects = measure_effects(planted)
-    names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
-    scorers = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
+    scorers = _scorers(kind)
     run = score_run(
         *(planted.bound, planted.world.scored(), ScoreSettings(), folder / "run"),
-        run_settings=RunSettings(scorers=scorers),
+        run_settings=RunSettings(scorers=tuple(scorer for scorer in scorers.values() if scorer)),
     )
-    runs = {name: Run(run.folder, name) for name in names}
-    results = tuple(judge(method, runs, planted.truth, settings.seed) for method in METHODS)
-    return Validation(kind, planted, effects, results, kind.targets(effects, results))
+    truth = planted.truth
+    if truth is None:
+        finding = find_in(planted, run, folder / "evaluation", progress)
+        return Validation(kind, planted, effects, (), kind.targets(effects, ()), finding=finding)
+    runs = {name: Run(run.folder, name) for name in scorers}
+    methods = [method for method in METHODS if method.statistic in (*scorers, RANDOM)]
+    results = tuple(judge(method, runs, truth, settings.seed) for method in methods)
+    facts = planted.world.scored()[FACTS].items
+    costs = {name: measure_cost(planted.bound, facts, scorer) for name, scorer in scorers.items()}
+    return Validation(kind, planted, effects, results, kind.targets(effects, results), costs)
 
 
-def _read_results(folder: Path) -> dict[str, Any]:
-    mark = REQUEST_FILE if (folder / REQUEST_FILE).exists() else RESULTS_FILE
-    document = read_json(folder / mark, "a validation")
-    if document.get("format") != FORMAT:
-        raise StoreError(f"{folder}: format is {document.get('format')!r}, expected {FORMAT!r}")
-    return document
+def _scorers(kind: WorldKind) -> dict[str, Scorer | None]:
+    """The scorers of all methods that the world has the passes for, by name; None for the default score."""
+    names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
+    scorers = {name: None if name == CONTRIBUTION else registry.scorer(name) for name in names}
+    most = kind.most_passes
+    return {
+        name: scorer
+        for name, scorer in scorers.items()
+        if scorer is None or most is None or n_passes((scorer,)) <= most
+    }
 
 
-def _request(kind: WorldKind, settings: PlantedSettings) -> dict[str, Any]:
+def _request(kind: WorldKind, settings: Settings) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -157,27 +196,13 @@ def _request(kind: WorldKind, settings: PlantedSettings) -> dict[str, Any]:
     }
 
 
-VALIDATION = OutputKind(
-    "a validation",
-    _read_results,
-    lambda folder: not (folder / REQUEST_FILE).exists(),
-    marks=(REQUEST_FILE, RESULTS_FILE),
-    contents=(
-        "run/run.json",
-        *(f"run/{name}" for name in RUN_CONTENTS),
-        *(f"model/{name}" for name in ("*config.json", "model*.safetensors*", "tokenizer*", "*.jinja")),
-        "planted/*.neurons.json",
-    ),
-)
-
-
 def write_outputs(validation: Validation, folder: Path) -> None:
     """Add model, planted sets and figures to the run in `folder`; results.json is written last."""
     planted = validation.planted
     make_folder(folder / "model")
     with whole_files(folder / "model") as temporary:
         planted.write_model(temporary)
-    for name, chosen in planted.sets.items():
+    for name, chosen in {**planted.sets, **planted.decoys}.items():
         chosen.write(folder / "planted" / f"{file_name(name.replace(' ', '-'))}.neurons.json")
     write_json(folder / RESULTS_FILE, validation.document())
     remove(folder / REQUEST_FILE)

@@ -81,14 +81,14 @@ def audit(
     loaded = loaded_model(model, say, **loading)
     layout = loaded.layout
     flat, random = best.flat(layout), select_random(best, layout, seed).flat(layout)
-    others = _not_selected(chosen, layout) if bound else None
-    n_bound = 0 if others is None else min(MOST_ZEROED, len(others))
+    unselected = _not_selected(chosen, layout) if bound else None
+    n_bound = 0 if unselected is None else min(MOST_ZEROED, len(unselected))
     task = Task(progress, "neurons zeroed", 2 * top + n_bound)
     settings = ScoreSettings(aggregator=aggregator, token_budget=token_budget)
     result = linearisation.audit(
         *(loaded, items, flat, random, settings, task.advance),
         encoder=Encoder(loaded, day),
-        others=others,
+        unselected=unselected,
         seed=seed,
     )
     counts = {"n_items": len(items), "n_questions": count_questions(items)}

@@ -98,13 +98,12 @@ def audit(
     after_neuron: Callable[[], None] = lambda: None,
     *,
     encoder: Encoder | None = None,
-    others: NDArray[np.int64] | None = None,
+    unselected: NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> Audit:
     """Zero each neuron of the flat indices `top` and `random` by itself, on the same items.
 
-    `others` are the neurons that were not selected, to bound their effects (`missed`); `seed` draws those of
-    them that are zeroed.
+    `unselected` are those whose effects are to be bounded (`missed`); `seed` draws some of them to zero.
     """
     settings, encoder = settings or ScoreSettings(), encoder or Encoder(bound)
     if not len(items) or not len(top):
@@ -135,9 +134,9 @@ def audit(
             return effect
 
         effect = effects(flat)
-        if others is not None:
-            strata = draw_strata(score[others], seed)
-            missed = bound_missed([(n_neurons, effects(others[chosen])) for n_neurons, chosen in strata])
+        if unselected is not None:
+            strata = draw_strata(score[unselected], seed)
+            missed = bound_missed([(n_neurons, effects(unselected[chosen])) for n_neurons, chosen in strata])
     return Audit(flat, len(top), score[flat], first_order[flat], effect, missed)
 
 

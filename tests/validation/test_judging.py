@@ -67,7 +67,9 @@ def test_all_planted_neurons_are_ranked_by_the_sum_over_cultures(run):
     found = judge(Method("scores", control=True), {"scores": run}, truth, 0).general
     assert found.average_precision == 1
     assert found.chance == 3 / 100
-    assert found.chance_average_precision == pytest.approx(0.07103, abs=1e-5)  # (H + 2/99 · (100 − H))/100, H = Σ 1/i
+    assert found.chance_average_precision == pytest.approx(
+        0.07103, abs=1e-5
+    )  # (H + 2/99 · (100 − H))/100, H = Σ 1/i
     assert found.average_precision_all == 1
 
 
