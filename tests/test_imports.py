@@ -47,7 +47,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
 
 PLUGINS: dict[str, tuple[str, ...]] = {
     "models": ("gated_decoder", "plain_decoder"),
-    "benchmarks": ("*", "base", "choosing"),
+    "benchmarks": ("*", "base", "choosing", "templates"),
     "scorers": ("*", "base"),
     "lemmatizers": ("*", "base", "normalised"),
     "cultures": ("*", "records", "spellings"),
@@ -243,6 +243,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["plan", "--help"],
         ["verify", "--help"],
         ["validate", "--help"],
+        ["leaderboard", "--help"],
         ["inspect", "--help"],
         ["neurons", "--help"],
         ["neurons", "convert", "--help"],

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from culnig.benchmarks.base import ChosenItems
-from culnig.benchmarks.everyday import PLACEHOLDER, Questions, Template, read_questions
+from culnig.benchmarks.templates import PLACEHOLDER, Questions, Template, read_questions
 from culnig.core.data_files import own_data
 from culnig.core.items import Item
 from culnig.errors import InputError

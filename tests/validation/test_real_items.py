@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from culnig.benchmarks.everyday import read_questions
+from culnig.benchmarks.templates import read_questions
 from culnig.core.data_files import own_data
 from culnig.errors import InputError
 from culnig.validation.real_items import labels_of, make_real_world
