@@ -26,11 +26,12 @@ from culnig.validation.costs import Cost, measure_cost, n_passes
 from culnig.validation.effects import Effects, measure_effects
 from culnig.validation.finding import find_in
 from culnig.validation.judging import MethodResult, judge
+from culnig.validation.knowledge import is_flattered
 from culnig.validation.methods import CONTRIBUTION, METHODS, RANDOM
 from culnig.validation.planted import PlantedModel
 from culnig.validation.settings import Settings
 from culnig.validation.stored import FORMAT, FORMAT_VERSION, REQUEST_FILE, RESULTS_FILE, VALIDATION
-from culnig.validation.targets import KNOWN, Target
+from culnig.validation.targets import Target
 from culnig.validation.world import FACTS
 from culnig.validation.worlds import INVENTED, WorldKind, world_kind
 
@@ -54,24 +55,9 @@ class Validation:
         """Whether all targets hold."""
         return all(target.holds for target in self.targets)
 
-    @property
-    def knowledge(self) -> float:
-        """Share of the facts known beyond chance, from 0 to 1."""
-        return max(0.0, beyond_chance(self.effects.known_share, self.effects.chance))
-
     def flattered(self, result: MethodResult) -> bool:
-        """Whether a method scores higher than what the model knows can account for.
-
-        Neurons that carry facts cannot be found where no facts are known: a share of AP beyond chance that
-        exceeds the share of facts known beyond chance is the world's doing, not the method's.
-        """
-        if self.effects.known_share >= KNOWN:
-            return False
-        gains = [
-            beyond_chance(recovery.average_precision, recovery.chance_average_precision)
-            for recovery in (result.general, result.specific)
-        ]
-        return max(gains) > self.knowledge
+        """Whether a method scores higher than what the model knows can account for."""
+        return is_flattered(result, self.effects.known_share, self.effects.chance)
 
     def document(self) -> dict[str, Any]:
         """All figures, the contents of results.json."""
@@ -92,11 +78,6 @@ class Validation:
             "holds": self.holds,
             "versions": versions(),
         }
-
-
-def beyond_chance(value: float, chance: float) -> float:
-    """How far a value is from chance (0) to perfection (1)."""
-    return (value - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def _row(result: MethodResult) -> dict[str, Any]:
