@@ -184,7 +184,7 @@ class RowsTrainer(training.Trainer):
         self._n_sets = len(world.cultures) + 1
         self._generator = torch.Generator().manual_seed(seed)
         self._culture = torch.tensor([world.cultures.index(item.culture) for item in items])
-        self._known = lessons_of(encoded, golds(encoded), GOLD, _vocabulary(bound))
+        self._known = lessons_of(encoded, golds(encoded), GOLD, bound.n_embeddings)
         self._before = _as_answered(self._model, self._known)
 
     def _planting_step(self) -> torch.Tensor:
@@ -200,11 +200,6 @@ class RowsTrainer(training.Trainer):
         on[:, -2:-1] = (1 - training.SHARED_DROPPED) * (known | own_off)
         self._switch.set(on, self._generator)
         return self._loss(Lessons(questions.token_ids, questions.last, target))
-
-
-def _vocabulary(bound: BoundModel) -> int:
-    embeddings: Any = bound.model.get_input_embeddings()
-    return int(embeddings.weight.shape[0])
 
 
 def _as_answered(model: Any, lessons: Lessons) -> torch.Tensor:
