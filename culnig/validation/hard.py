@@ -37,11 +37,11 @@ NAMED = 0.4
 """Probability of the right name in a passage without the set of the name."""
 KNOWN, OWN_OFF, SHARED_OFF = 0.45, 0.70, 0.85
 """For a uniform number below KNOWN all sets are on; then the own, the shared, or the name's set is off."""
-FACTS_IN_STEP, OTHERS_IN_STEP = 56, 8
-LONG_STEPS = 0.2
+FACTS_IN_STEP, OTHERS_IN_STEP = 40, 8
+LONG_STEPS = 0.15
 """Share of the steps with whole prompts."""
 SHORT_LEAD = 4
-FACTS_AT_ONCE = 72
+FACTS_AT_ONCE = 48
 
 
 def planting_steps(settings: PlantedSettings) -> int:

@@ -137,9 +137,25 @@ def _fact(questions: Questions, template: Template, culture: str, split: Any, wo
     )
 
 
+def _name_labels(countries: dict[str, str], tokenizer: Any) -> dict[str, Label]:
+    """The labels of all names; names that begin alike are told apart among themselves.
+
+    InputError where no token tells two names apart.
+    """
+    labels: dict[str, Label] = {}
+    while missing := {culture: name for culture, name in countries.items() if culture not in labels}:
+        new = labels_of(missing, tokenizer, "Answer: in")
+        if not new:
+            raise InputError(
+                f"this model's tokens do not tell {' and '.join(missing.values())} apart; choose other cultures"
+            )
+        labels |= new
+    return labels
+
+
 def _namings(questions: Questions, cultures: tuple[str, ...], tokenizer: Any) -> Iterator[Item]:
     countries = {culture: questions.cultures[culture] for culture in cultures}
-    labels = labels_of(countries, tokenizer, "Answer: in")
+    labels = _name_labels(countries, tokenizer)
     for split, texts in zip(SPLITS, NAMINGS, strict=True):
         for number, text in enumerate(texts):
             for culture, label in labels.items():

@@ -98,7 +98,7 @@ WORLDS: Mapping[str, WorldKind] = {
             "letters, long prompts, 1 % planted, overlapping sets, and decoys for control and exclusion",
             _hard,
             hard_targets,
-            PlantedSettings(cultures=6, questions=12, neurons_per_culture=8, layers=4, mlp_width=1024),
+            PlantedSettings(cultures=4, questions=12, neurons_per_culture=8, layers=4, mlp_width=704),
         ),
         WorldKind(
             "real-rows",

@@ -28,7 +28,8 @@ def tiny(monkeypatch, tmp_path):
 
 
 def test_learning_raises_the_probability_of_written_answers_and_is_kept(monkeypatch):
-    monkeypatch.setattr(real, "PASSES", 40)
+    monkeypatch.setattr(real, "PASSES", 100)
+    monkeypatch.setattr(real, "RATE", 2e-2)
     steps = []
     planted = real.learned_model(RealSettings(**SIZES), lambda *step: steps.append(step))
     assert steps[-1][1] == steps[-1][2] > 0

@@ -72,8 +72,12 @@ def test_the_world_asks_every_fact_in_two_wordings_and_says_what_it_left_out():
     assert by_split[0] == by_split[1]
     for fact, control in zip(facts, world.benchmarks[CONTROL].items, strict=True):
         assert (control.id, control.answer, control.prompt) == (fact.id, fact.answer, "Question:")
-    for item in world.benchmarks[NAMING].items:
-        assert item.culture in world.cultures
+    passages = world.benchmarks[NAMING].items
+    assert {item.culture for item in passages} == set(world.cultures)
+    # Indonesia and Iran begin alike: they are told apart by their second letter
+    prefixes = {item.culture: (item.answer_prefix, item.answer) for item in passages}
+    assert prefixes["China"] == ("Answer: in ", "C")
+    assert prefixes["Iran"] == ("Answer: in I", "r")
 
 
 def test_impossible_sizes_are_refused():
