@@ -40,7 +40,7 @@ KNOWN, OWN_OFF, SHARED_OFF = 0.45, 0.70, 0.85
 FACTS_IN_STEP, OTHERS_IN_STEP = 40, 8
 LONG_STEPS = 0.15
 """Share of the steps with whole prompts."""
-SHORT_LEAD = 4
+SHORT_LEAD = 1
 FACTS_AT_ONCE = 48
 
 

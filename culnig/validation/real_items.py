@@ -147,7 +147,8 @@ def _name_labels(countries: dict[str, str], tokenizer: Any) -> dict[str, Label]:
         new = labels_of(missing, tokenizer, "Answer: in")
         if not new:
             raise InputError(
-                f"this model's tokens do not tell {' and '.join(missing.values())} apart; choose other cultures"
+                f"this model's tokens do not tell {' and '.join(missing.values())} apart; choose other "
+                "cultures"
             )
         labels |= new
     return labels
