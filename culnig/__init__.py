@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from culnig.training.comparison import compare_arms
     from culnig.training.plan import plan_training
     from culnig.training.train import train
+    from culnig.validation.leaderboard import leaderboard
     from culnig.validation.validate import validate
     from culnig.verification.audit import audit
     from culnig.verification.verify import verify
@@ -118,6 +119,7 @@ _NAMES = {
     "culnig.training.comparison": ("compare_arms",),
     "culnig.training.plan": ("plan_training",),
     "culnig.training.train": ("train",),
+    "culnig.validation.leaderboard": ("leaderboard",),
     "culnig.validation.validate": ("validate",),
     "culnig.verification.audit": ("audit",),
     "culnig.verification.verify": ("verify",),
@@ -157,6 +159,7 @@ __all__ = [
     "inspect",
     "instances",
     "intervene",
+    "leaderboard",
     "list_benchmarks",
     "list_cache",
     "list_cultures",

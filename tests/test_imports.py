@@ -40,13 +40,14 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "benchmarks": ("cultures",),
     "evaluation": ("verification",),
     "training": ("evaluation",),
-    "reporting": ("evaluation", "training"),
+    "validation": ("evaluation", "verification"),
+    "reporting": ("evaluation", "training", "validation"),
 }
 """What a part may import from its own row."""
 
 PLUGINS: dict[str, tuple[str, ...]] = {
     "models": ("gated_decoder", "plain_decoder"),
-    "benchmarks": ("*", "base", "choosing"),
+    "benchmarks": ("*", "base", "choosing", "templates"),
     "scorers": ("*", "base"),
     "lemmatizers": ("*", "base", "normalised"),
     "cultures": ("*", "records", "spellings"),
@@ -242,6 +243,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["plan", "--help"],
         ["verify", "--help"],
         ["validate", "--help"],
+        ["leaderboard", "--help"],
         ["inspect", "--help"],
         ["neurons", "--help"],
         ["neurons", "convert", "--help"],

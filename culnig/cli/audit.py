@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from culnig.cli.options import PATH, ModelChoice, item_options, json_option, model_options, prompt_date_option
-from culnig.cli.output import print_json, print_table, print_warning
+from culnig.cli.output import print_json, print_line, print_table, print_warning
 from culnig.cli.progress import progress_view
 from culnig.core.text import counted
 
@@ -34,11 +34,16 @@ _SHOWN = 10
     help="The aggregator of the run that the set was selected from.",
 )
 @click.option(
+    "--bound",
+    is_flag=True,
+    help="Zero up to 200 neurons that are not in the set too, and bound the largest effect that was missed.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Seed of the random neurons and of --sample.",
+    help="Seed of the random neurons, of those for --bound, and of --sample.",
 )
 @prompt_date_option()
 @json_option()
@@ -89,6 +94,37 @@ def _print(document: dict[str, Any]) -> None:
             for name, row in document["correlations"].items()
         ],
     )
+    if document["missed"] is not None:
+        _print_missed(document["missed"])
+
+
+def _print_missed(missed: dict[str, Any]) -> None:
+    print_table(
+        f"Not in the set: {missed['n_neurons']:,} neurons, {missed['n_zeroed']} of them zeroed, by score",
+        ("neurons", "zeroed", "largest |effect|", "bound"),
+        [
+            (row["n_neurons"], row["n_zeroed"], f"{row['largest']:.3e}", _effect(row["bound"]))
+            for row in missed["strata"]
+        ],
+    )
+    if missed["bound"] is None:
+        print_warning(
+            "no bound: in one of the groups too few neurons have any effect to tell how effects are spread"
+        )
+    else:
+        print_line(
+            f"With {missed['level']:.0%} confidence no neuron outside the set has an effect above "
+            f"{missed['bound']:.3e}, if the effects of similar scores have no heavier tail than "
+            "docs/selection.md says."
+        )
+    print_line(
+        f"Whatever their tail, at most {counted(missed['n_above'], 'neuron')} of them has an effect above "
+        f"{missed['largest']:.3e}, the largest measured."
+    )
+
+
+def _effect(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3e}"
 
 
 def _text(value: float | None) -> str:

@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "culnig.cli.plan",
     "verify": "culnig.cli.verify",
     "validate": "culnig.cli.validate",
+    "leaderboard": "culnig.cli.leaderboard",
     "score": "culnig.cli.score",
     "reduce": "culnig.cli.reduce",
     "merge": "culnig.cli.merge",

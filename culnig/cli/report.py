@@ -24,7 +24,8 @@ from culnig.cli.output import print_json, print_line, size_text
 @click.option("--tables", type=PATH, help="Folder to write every table to, as CSV and LaTeX.")
 @out_options("HTML file to write.")
 def command(paths: tuple[Path, ...], out: Path, tables: Path | None, as_json: bool, **options: Any) -> None:
-    """Show runs, evaluations, neuron sets, instances and arms of a training (PATHS) in one HTML file.
+    """Show runs, evaluations, neuron sets, instances, arms of a training and validations (PATHS) in one HTML
+    file.
 
     The file needs no server and no network. Sections without data name the command that makes it.
     """

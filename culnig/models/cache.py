@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +28,15 @@ from typing import Any
 from culnig.core.locks import lock
 from culnig.core.sizes import parse_size
 from culnig.errors import EnvironmentProblem, InputError
-from culnig.models.cache_entry import RECORD, EntryProblem, check_entry, read_record, write_entry
+from culnig.models.cache_entry import (
+    RECORD,
+    EntryProblem,
+    check_entry,
+    check_loaded,
+    read_record,
+    read_weights,
+    write_entry,
+)
 from culnig.provenance import file_hash
 
 SWITCH = "CULNIG_CACHE"
@@ -92,6 +100,46 @@ def keep(file: Path, folder: Path, dtype: str, model: Any, tokenizer: Any) -> No
     model larger than the limit or the free space of the disk is not kept, and none while another process
     writes to the cache.
     """
+    record = {"source": str(file), "dtype": dtype}
+    _keep(folder, record, model, tokenizer, lambda: entry_folder(file, dtype) == folder)
+
+
+def learned_folder(key: Mapping[str, Any]) -> Path | None:
+    """The folder of weights that were made from what `key` holds; None where the cache cannot be used."""
+    root = _root()
+    if root is None:
+        return None
+    text = json.dumps(
+        {**key, **{package: metadata.version(package) for package in _PACKAGES}}, sort_keys=True
+    )
+    return root / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def keep_learned(folder: Path, source: str, model: Any, tokenizer: Any) -> None:
+    """Keep weights that took long to make, as an entry like those of GGUF files."""
+    _keep(folder, {"source": source, "dtype": "float32"}, model, tokenizer, lambda: True)
+
+
+def read_learned(folder: Path, model: Any) -> bool:
+    """Give a model the weights of an entry; False where there is no good one. A damaged one is removed."""
+    if not folder.is_dir():
+        return False
+    try:
+        check_entry(folder, weights=True)
+        read_weights(folder, model)
+        check_loaded(folder, model)
+        os.utime(folder / RECORD)
+    except EntryProblem as problem:
+        discard(folder, str(problem))
+        return False
+    except OSError:
+        return False
+    return True
+
+
+def _keep(
+    folder: Path, record: dict[str, str], model: Any, tokenizer: Any, still_valid: Callable[[], bool]
+) -> None:
     root = folder.parent
     try:
         n_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
@@ -99,14 +147,17 @@ def keep(file: Path, folder: Path, dtype: str, model: Any, tokenizer: Any) -> No
         if n_bytes > min(size_limit(), shutil.disk_usage(root).free):
             return
         with _locked(root, wait=False) as locked:
-            if locked and entry_folder(file, dtype) == folder:
-                _write(folder, file, dtype, model, tokenizer)
+            if locked and still_valid():
+                _write(folder, record, model, tokenizer)
     except EnvironmentProblem:
         raise
     except (
         Exception
     ) as error:  # transformers and safetensors raise their own; the model is loaded all the same
-        _warn(f"{file.name} is not kept in the cache {root}: {error}; {SWITCH}=off switches the cache off")
+        _warn(
+            f"{record['source']} is not kept in the cache {root}: {error}; {SWITCH}=off switches the cache "
+            "off"
+        )
 
 
 def discard(folder: Path, reason: str) -> None:
@@ -179,6 +230,10 @@ def _entry_name(root: Path, file: Path, dtype: str) -> str:
         "dtype": dtype,
         **{package: metadata.version(package) for package in _PACKAGES},
     }
+    return _hash_of_key(key)
+
+
+def _hash_of_key(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -202,7 +257,7 @@ def _hash_of(root: Path, file: Path) -> str:
     return digest
 
 
-def _write(folder: Path, file: Path, dtype: str, model: Any, tokenizer: Any) -> None:
+def _write(folder: Path, record: dict[str, str], model: Any, tokenizer: Any) -> None:
     root = folder.parent
     for leftover in _leftovers(root):  # of processes that were killed; the lock says that none is at work
         shutil.rmtree(leftover, ignore_errors=True)
@@ -210,7 +265,7 @@ def _write(folder: Path, file: Path, dtype: str, model: Any, tokenizer: Any) -> 
         return
     temporary = Path(tempfile.mkdtemp(prefix=_NEW, dir=root))
     try:
-        write_entry(temporary, model, tokenizer, {"source": str(file), "dtype": dtype})
+        write_entry(temporary, model, tokenizer, record)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -58,6 +58,17 @@ def check_loaded(folder: Path, model: Any) -> None:
             parameter.data = parameter.data.clone()
 
 
+def read_weights(folder: Path, model: Any) -> None:
+    """Give a model of the same structure the weights of an entry; EntryProblem where they do not fit."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / WEIGHTS)
+    own = model.state_dict()
+    if any(name not in own or own[name].shape != tensor.shape for name, tensor in weights.items()):
+        raise EntryProblem("its weights are of another model")
+    model.load_state_dict(weights, strict=False)  # tensors that share memory are written once
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """The record of an entry; EntryProblem where it is damaged."""
     try:

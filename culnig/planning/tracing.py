@@ -7,19 +7,18 @@ that is made and freed, so the memory that a family's backward pass needs is cou
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from culnig.inference.answers import AnswerReader, frozen, gold_probabilities
 from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
+from culnig.inference.live_bytes import LiveBytes
 from culnig.models.base import BoundModel
 from culnig.planning.depth import over_all_layers, over_layers
 from culnig.scoring.capture import Capture
@@ -48,7 +47,11 @@ def peaks_by_depth(
     """As `peak_batch_bytes`, with the first layers only, for each number of layers in `depths`."""
 
     def trace() -> int:
-        with _LiveBytes(skeleton) as live, _fused_attention():
+        with (
+            LiveBytes(skeleton.model) as live,
+            _WithoutValues(),  # type: ignore[no-untyped-call]
+            _fused_attention(),
+        ):
             _run(skeleton, n_items, n_tokens, capture=capture, checkpointing=checkpointing)
         return int(live.peak)
 
@@ -94,38 +97,6 @@ class _WithoutValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if function is torch.ops.aten._local_scalar_dense.default:
             return True
         return function(*args, **(kwargs or {}))
-
-
-class _LiveBytes(_WithoutValues):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all storages that are alive, weights not counted."""
-
-    def __init__(self, skeleton: BoundModel) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.live: int = 0
-        self.peak: int = 0
-        model = skeleton.model
-        weights = [tensor.untyped_storage() for tensor in [*model.parameters(), *model.buffers()]]
-        self._known = {id(storage) for storage in weights}
-        self._weights = weights  # held, so that no other storage gets their ids
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = super().__torch_dispatch__(function, types, args, kwargs)
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
-                self._note(leaf.untyped_storage())
-        return result
-
-    def _note(self, storage: torch.UntypedStorage) -> None:
-        if id(storage) in self._known:
-            return
-        self._known.add(id(storage))
-        self.live += storage.nbytes()
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._forget, id(storage), storage.nbytes())
-
-    def _forget(self, identity: int, n_bytes: int) -> None:
-        self._known.discard(identity)
-        self.live -= n_bytes
 
 
 @contextlib.contextmanager

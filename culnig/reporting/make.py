@@ -27,7 +27,7 @@ def report(
     tables: Path | str | None = None,
     overwrite: bool = False,
 ) -> Report:
-    """Show runs, evaluations, neuron sets, instances and trained arms in one HTML file.
+    """Show runs, evaluations, neuron sets, instances, trained arms and validations in one HTML file.
 
     `sources` are opened objects or their paths. The page needs no server and no network; `title` names the
     model by default. The best `neurons_listed` neurons of each set are listed with what raises them.

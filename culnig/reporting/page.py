@@ -32,6 +32,7 @@ from culnig.reporting.profiles import Profile, profile, target_roles
 from culnig.reporting.sections.cultures import TOP_NEURONS, cultures_section, similarity_section
 from culnig.reporting.sections.depth import depth_section
 from culnig.reporting.sections.instances import instances_section
+from culnig.reporting.sections.leaderboard import leaderboard_section
 from culnig.reporting.sections.masking import masking_section
 from culnig.reporting.sections.panels import Section, with_own_names
 from culnig.reporting.sections.specificity import dose_section, matrix_section
@@ -152,6 +153,7 @@ class Report:
             dose_section(sources.evaluations),
             instances_section(sources.instances),
             training_section(sources.arms),
+            leaderboard_section(sources.validations),
         ]
 
 

@@ -17,6 +17,8 @@ from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store import schema
 from culnig.store.run import Run
 from culnig.training.arms_table import ARMS_FILE, read_arms
+from culnig.validation.stored import FORMAT as VALIDATION_FORMAT
+from culnig.validation.stored import is_validation, read_validation
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Sources:
     instances: list[StoredInstances] = field(default_factory=list)
     arms: list[dict[str, Any]] = field(default_factory=list)
     """Comparisons of trained arms, the contents of `arms.json`."""
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    """Validations on known neurons, the contents of their `results.json`."""
 
     @property
     def models(self) -> list[str]:
@@ -51,6 +55,8 @@ class Sources:
             self.neuron_sets.append(source)
         elif isinstance(source, StoredInstances):
             self.instances.append(source)
+        elif source.get("format") == VALIDATION_FORMAT:
+            self.validations.append(source)
         else:
             self.arms.append(source)
 
@@ -94,7 +100,7 @@ Source = Path | str | Run | Evaluation | NeuronSet | StoredInstances
 
 
 def read_sources(sources: Source | Sequence[Source]) -> Sources:
-    """Open run folders, evaluation folders, neuron-set files, files of `instances` and folders of arms.
+    """Open folders of runs, evaluations, validations and arms, neuron-set files and files of `instances`.
 
     InputError without inputs, StoreError if one is missing, damaged or of an unknown kind.
     """
@@ -120,11 +126,13 @@ def _open(path: Path) -> Run | Evaluation | NeuronSet | StoredInstances | dict[s
         return read_instances(path) if path.suffix in (".h5", ".hdf5") else read_neuron_set(path)
     if (path / schema.RUN_FILE).exists():
         return Run(path)
+    if is_validation(path):
+        return read_validation(path)
     if (path / RESULTS_FILE).exists() or (path / REQUEST_FILE).exists():
         return open_evaluation(path)
     if (path / ARMS_FILE).exists():
         return read_arms(path)
     raise StoreError(
-        f"{path}: not a run (no {schema.RUN_FILE}), an evaluation (no {RESULTS_FILE}) or a comparison of "
-        f"arms (no {ARMS_FILE})"
+        f"{path}: not a run (no {schema.RUN_FILE}), an evaluation or a validation (no {RESULTS_FILE}) or a "
+        f"comparison of arms (no {ARMS_FILE})"
     )

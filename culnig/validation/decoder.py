@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from culnig import registry
 from culnig.models.base import BoundModel, bind_model
 from culnig.validation.settings import PlantedSettings
-from culnig.validation.world import World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,14 +20,14 @@ INITIAL_WEIGHTS = 0.1
 """Standard deviation; the usual 0.02 would make a model of this size nearly linear."""
 
 
-def build_tokenizer(world: World) -> PreTrainedTokenizerBase:
-    """A tokenizer with one vocabulary entry per word of the world; white space separates words."""
+def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerBase:
+    """A tokenizer with one vocabulary entry per word; white space separates words."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    entries = (PAD, END, UNKNOWN, *world.words)
+    entries = (PAD, END, UNKNOWN, *words)
     vocabulary = {entry: number for number, entry in enumerate(entries)}
     tokenizer: Any = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = WhitespaceSplit()
@@ -36,12 +36,12 @@ def build_tokenizer(world: World) -> PreTrainedTokenizerBase:
     )
 
 
-def build_decoder(settings: PlantedSettings, world: World) -> BoundModel:
-    """An untrained Llama of the given size, bound; the process's random state is unchanged."""
+def build_decoder(settings: PlantedSettings, words: Sequence[str]) -> BoundModel:
+    """An untrained Llama for these words, bound; the process's random state is unchanged."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    tokenizer = build_tokenizer(world)
+    tokenizer = build_tokenizer(words)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,

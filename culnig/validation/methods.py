@@ -1,36 +1,18 @@
-"""The compared methods: a statistic, and the steps before neurons are ranked by it.
+"""The compared methods: a registered scorer, the steps before neurons are ranked, and what ranks them.
 
-Tables come from `selection_tables`, rankings from `cut_pool` with the fraction 1, selections from
-`select_general` and `select_specific` with the paper's fractions. To add a method, add a row to METHODS; its
-statistic is a registered scorer.
-
-Neurons are ranked in the pool `mlp`, which contains all planted neurons, and again in the pool `all` of
-culture-specific neurons (docs/method.md). The second ranking is harder: query, key and value neurons that
-carry a culture's name to the answer compete with the planted ones.
+To add a method, add a row to METHODS. `judging` says how well each finds the planted neurons of a world.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from culnig.core.statistics import zscores_over_cultures
 from culnig.scorers.base import GRADIENT_ACTIVATION
-from culnig.selection.culture_ranking import RankBy, culture_scores
-from culnig.selection.general import GeneralSettings, select_general
-from culnig.selection.ranking import cut_pool
-from culnig.selection.specific import SpecificSettings, select_specific
-from culnig.selection.tables import SelectionTables, selection_tables
-from culnig.store.run import Run
-from culnig.validation.recovery import Recovery, mean_recovery, recovery
+from culnig.selection.culture_ranking import RankBy
 
 CONTRIBUTION = GRADIENT_ACTIVATION
 RANDOM = "random"
-RANDOM_ORDERS = 20
-"""Number of random rankings that RANDOM averages."""
+"""Name of the method that ranks by nothing."""
 SHRINKS = (0.5, 0.8, 0.9)
 """Quantiles of the rows with shrunken z."""
 
@@ -47,33 +29,23 @@ class Method:
     """Whether the top 1 % by exclusion score are removed."""
     z: bool = False
     """Whether neurons with z < 0.5 over the cultures are removed; only for specific neurons."""
-    margin: bool = False
-    """Whether the mean over the cultures is subtracted before ranking; only for specific neurons."""
+    rank_by: RankBy = "difference"
+    """What ranks specific neurons (`select specific --rank-by`); general ones are ranked by the sum."""
     shrink: float | None = None
-    """Quantile of the spread by whose shrunken z neurons are ranked, or None; only for specific neurons."""
+    """The quantile of the spread for shrunken z."""
 
     @property
     def name(self) -> str:
-        """Statistic and steps as text."""
-        steps = [step for step in ("control", "exclusion", "z", "margin") if getattr(self, step)]
-        if self.shrink is not None:
-            steps.append(f"shrunken z {self.shrink:g}")
+        """Statistic, steps and ranking as text."""
+        steps = [step for step in ("control", "exclusion", "z") if getattr(self, step)]
+        if self.rank_by != "difference":
+            steps.append(self.rank_by if self.shrink is None else f"{self.rank_by} {self.shrink:g}")
         return " ".join([self.statistic, *(f"+ {step}" for step in steps)])
 
     @property
-    def rank_by(self) -> RankBy:
-        """How a culture's neurons are ranked."""
-        return "margin" if self.margin else "difference" if self.shrink is None else "shrunken-z"
-
-    @property
-    def compares_cultures(self) -> bool:
-        """Whether a step compares cultures, which all together have no use for."""
-        return self.z or self.rank_by != "difference"
-
-
-def _by_shrunken_z(statistic: str) -> tuple[Method, ...]:
-    """A statistic with the control, ranked by shrunken z with several quantiles."""
-    return tuple(Method(statistic, control=True, shrink=shrink) for shrink in SHRINKS)
+    def is_general(self) -> bool:
+        """Whether it differs from other methods in how it ranks general neurons."""
+        return not self.z and self.rank_by == "difference"
 
 
 def _with_steps(statistic: str) -> tuple[Method, ...]:
@@ -82,8 +54,13 @@ def _with_steps(statistic: str) -> tuple[Method, ...]:
         Method(statistic),
         Method(statistic, control=True),
         Method(statistic, control=True, z=True),
-        Method(statistic, control=True, margin=True),
+        Method(statistic, control=True, rank_by="margin"),
     )
+
+
+def _by_shrunken_z(statistic: str) -> tuple[Method, ...]:
+    """A statistic with the control, ranked by shrunken z with several quantiles."""
+    return tuple(Method(statistic, control=True, rank_by="shrunken-z", shrink=shrink) for shrink in SHRINKS)
 
 
 METHODS = (
@@ -95,7 +72,7 @@ METHODS = (
     *_by_shrunken_z("relp"),
     *_with_steps("relp-log-odds"),
     *_by_shrunken_z("relp-log-odds"),
-    Method("relp-log-odds", control=True, exclusion=True, shrink=0.5),
+    Method("relp-log-odds", control=True, exclusion=True, rank_by="shrunken-z", shrink=0.5),
     *_with_steps("log-probability"),
     *_with_steps("log-odds"),
     *_with_steps("integrated-gradients"),
@@ -109,103 +86,3 @@ METHODS = (
 
 JUDGED = Method(CONTRIBUTION, control=True)
 """The method that the targets apply to."""
-
-
-@dataclass(frozen=True)
-class MethodResult:
-    """Recovery of the planted neurons by a method."""
-
-    method: Method
-    general: Recovery
-    """Recovery of all planted neurons."""
-    by_culture: dict[str, Recovery]
-    """Recovery of the planted neurons of each culture."""
-
-    @property
-    def specific(self) -> Recovery:
-        """Mean recovery over the cultures."""
-        return mean_recovery(list(self.by_culture.values()))
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Flat indices of the planted neurons."""
-
-    general: NDArray[np.int64]
-    """All of them."""
-    by_culture: Mapping[str, NDArray[np.int64]]
-
-
-def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> MethodResult:
-    """Compare a method with the truth; `runs` holds a run for each statistic, `seed` is for random orders."""
-    if method.statistic != RANDOM:
-        tables = selection_tables(
-            runs[method.statistic], use_control=method.control, use_exclusion=method.exclusion
-        )
-        return _judged(method, tables, truth)
-    any_tables = selection_tables(next(iter(runs.values())), use_control=False, use_exclusion=False)
-    generator = np.random.default_rng(seed)
-    orders = [
-        replace(any_tables, difference=generator.random(any_tables.difference.shape), total=None)
-        for _ in range(RANDOM_ORDERS)
-    ]
-    results = [_judged(method, order, truth) for order in orders]
-    return MethodResult(
-        method,
-        mean_recovery([result.general for result in results]),
-        {
-            culture: mean_recovery([result.by_culture[culture] for result in results])
-            for culture in truth.by_culture
-        },
-    )
-
-
-def _judged(method: Method, tables: SelectionTables, truth: Truth) -> MethodResult:
-    settings = GeneralSettings()
-    totals = tables.totals
-    difference = totals.difference
-    selected = select_general(tables, settings).flat(tables.layout)
-    return MethodResult(
-        method,
-        _recovered(
-            tables, lambda pool: difference, totals.exclusion, settings.exclude, selected, truth.general
-        ),
-        {culture: _of_culture(method, tables, culture, own) for culture, own in truth.by_culture.items()},
-    )
-
-
-def _of_culture(
-    method: Method, tables: SelectionTables, culture: str, planted: NDArray[np.int64]
-) -> Recovery:
-    never = -float(len(tables.cultures))  # z of n values is never below −√(n − 1)
-    settings = SpecificSettings(
-        z=SpecificSettings().z if method.z else never, rank_by=method.rank_by, shrink=method.shrink
-    )
-    row = tables.cultures.index(culture)
-    passing = zscores_over_cultures(tables.difference)[row] >= settings.z
-    excluded = None if tables.exclusion is None else tables.exclusion.rows([culture])[0]
-    selected = select_specific(tables, culture, settings).flat(tables.layout)
-
-    def score(pool: NDArray[np.int64]) -> NDArray[np.float64]:
-        return culture_scores(tables.difference, row, method.rank_by, pool, method.shrink).scores
-
-    return _recovered(tables, score, excluded, settings.exclude, selected, planted, passing)
-
-
-def _recovered(
-    tables: SelectionTables,
-    score: Callable[[NDArray[np.int64]], NDArray[np.float64]],
-    excluded: NDArray[np.float64] | None,
-    exclude: float,
-    selected: NDArray[np.int64],
-    planted: NDArray[np.int64],
-    passing: NDArray[np.bool_] | None = None,
-) -> Recovery:
-    pools = [tables.layout.pool(name) for name in ("mlp", "all")]
-    rankings = [cut_pool(pool, score(pool), 1.0, excluded, exclude).kept for pool in pools]
-    if passing is not None:
-        rankings = [ranking[passing[ranking]] for ranking in rankings]
-    in_mlp, in_all = (
-        recovery(ranking, selected, planted, len(pool)) for ranking, pool in zip(rankings, pools, strict=True)
-    )
-    return replace(in_mlp, average_precision_all=in_all.average_precision)

@@ -50,24 +50,32 @@ def draw_membership(settings: PlantedSettings) -> Membership:
     return membership.reshape(settings.layers, settings.mlp_width)
 
 
+def planted_set(bound: BoundModel, name: str, neurons: tuple[Neuron, ...], seed: int) -> NeuronSet:
+    """One planted set."""
+    return NeuronSet(
+        name=f"planted {name}",
+        model=bound.source,
+        layout_hash=bound.layout.hash,
+        method={"name": "planted", "culture": name, "seed": seed},
+        sources=[],
+        neurons=neurons,
+        scores=np.zeros(len(neurons)),
+    )
+
+
 def planted_sets(
     bound: BoundModel, membership: Membership, cultures: tuple[str, ...], seed: int
 ) -> dict[str, NeuronSet]:
     """The planted sets by culture; the shared one under SHARED."""
     return {
-        name: NeuronSet(
-            name=f"planted {name}",
-            model=bound.source,
-            layout_hash=bound.layout.hash,
-            method={"name": "planted", "culture": name, "seed": seed},
-            sources=[],
-            neurons=tuple(
-                Neuron(MLP_GATE, int(layer), int(index)) for layer, index in np.argwhere(membership == number)
-            ),
-            scores=np.zeros(int((membership == number).sum())),
-        )
+        name: planted_set(bound, name, neurons_at(MLP_GATE, membership == number), seed)
         for number, name in enumerate((*cultures, SHARED))
     }
+
+
+def neurons_at(module: str, chosen: NDArray[np.bool_]) -> tuple[Neuron, ...]:
+    """The chosen neurons of a module, from a table (layer, neuron)."""
+    return tuple(Neuron(module, int(layer), int(index)) for layer, index in np.argwhere(chosen))
 
 
 @dataclass(frozen=True)
@@ -94,12 +102,20 @@ class PlantedRows:
         )  # multiplying by 1 leaves the others exactly as they are
 
 
-def planted_rows(model: Any, membership: torch.Tensor) -> list[PlantedRows]:
-    """The planted part of each MLP weight of a decoder."""
+MLP = (("mlp.gate_proj", 0), ("mlp.up_proj", 0), ("mlp.down_proj", 1))
+"""The weights of an MLP neuron, and the axis along which they lie: rows of gate and up, columns of down."""
+VALUES = (("self_attn.v_proj", 0), ("self_attn.o_proj", 1))
+"""The weights of a value neuron of a decoder with as many value as query heads."""
+
+
+def planted_rows(
+    model: Any, membership: torch.Tensor, weights: tuple[tuple[str, int], ...] = MLP
+) -> list[PlantedRows]:
+    """The planted part of each of these weights of a decoder; `membership` is (layer, neuron)."""
     rows = []
     for layer, planted in zip(model.model.layers, (membership >= 0).float(), strict=True):
-        for linear, along in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
-            weight = layer.mlp.get_submodule(linear).weight
+        for linear, along in weights:
+            weight = layer.get_submodule(linear).weight
             norms = weight.detach().norm(dim=1 - along)
             longest = norms[planted == 0].mean()
             rows.append(PlantedRows(weight, planted.unsqueeze(1 - along), longest))
@@ -107,19 +123,28 @@ def planted_rows(model: Any, membership: torch.Tensor) -> list[PlantedRows]:
 
 
 class Switch:
-    """Multiplies each item's MLP neurons by 0 or 1, before the down projection."""
+    """Multiplies each item's neurons by 0 or 1 before they are read: MLP neurons by the down projection."""
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, reader: str = "mlp.down_proj") -> None:
+        """`membership` may have one table for each kind of item: (kind, layer, neuron)."""
         import torch
 
         self._sets = torch.from_numpy(membership)
+        self._reader = reader
         self._mask: torch.Tensor | None = None
 
-    def set(self, on: torch.Tensor, generator: torch.Generator) -> None:
-        """Draw the neurons that are on; `on` (item, set) holds probabilities, unplanted neurons last."""
+    def set(self, on: torch.Tensor, generator: torch.Generator, kind: torch.Tensor | None = None) -> None:
+        """Draw the neurons that are on; `on` (item, set) holds probabilities, unplanted neurons last.
+
+        `kind` says which table applies to each item.
+        """
         import torch
 
-        probability = on[:, self._sets]  # −1, not planted, selects the last column
+        if kind is None:
+            probability = on[:, self._sets]  # −1, not planted, selects the last column
+        else:
+            sets = self._sets[kind].flatten(1) % on.shape[1]
+            probability = on.gather(1, sets).reshape(len(on), *self._sets.shape[1:])
         drawn = torch.rand(probability.shape, generator=generator)
         self._mask = (drawn < probability).float()
 
@@ -128,7 +153,8 @@ class Switch:
         """Apply the switch to the layers of a decoder within a context."""
         with contextlib.ExitStack() as stack:
             for number, layer in enumerate(layers):
-                hook = layer.mlp.down_proj.register_forward_pre_hook(self._masking(number))
+                reader = layer.get_submodule(self._reader)
+                hook = reader.register_forward_pre_hook(self._masking(number))
                 stack.callback(hook.remove)
             yield
 

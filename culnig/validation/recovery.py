@@ -29,9 +29,13 @@ class Recovery:
     selected_recall: float
     """Share of the planted neurons that are selected."""
     chance: float
-    """Share of planted neurons in the pool: the expected AP and precision of a random order."""
+    """Share of planted neurons in the pool: the expected precision of a random order."""
+    chance_average_precision: float
+    """Expected AP of a random order of the ranked neurons (`expected_average_precision`)."""
     average_precision_all: float = float("nan")
     """AP if the neurons of all modules are ranked together, not only those of the MLP."""
+    chance_average_precision_all: float = float("nan")
+    """Its expected value in a random order."""
 
 
 def recovery(
@@ -50,7 +54,22 @@ def recovery(
         selected_precision=n_selected / max(1, len(selected)),
         selected_recall=n_selected / len(planted),
         chance=len(planted) / n_pool,
+        chance_average_precision=expected_average_precision(len(ranking), int(hits.sum()), len(planted)),
     )
+
+
+def expected_average_precision(n_ranked: int, n_hits: int, n_planted: int) -> float:
+    """Expected AP of a random order of `n_ranked` neurons, `n_hits` of them among the `n_planted` planted.
+
+    A hit at rank i has an expected precision of (1 + (i − 1)·(hits − 1)/(ranked − 1))/i, and every rank is
+    equally likely. With the harmonic number H = Σ 1/i, the mean over ranks is (H + (hits − 1)/(ranked − 1) ·
+    (ranked − H))/ranked. Planted neurons that are not ranked count 0.
+    """
+    if not n_hits:
+        return 0.0
+    harmonic = float((1 / np.arange(1, n_ranked + 1)).sum())
+    other_hits = (n_hits - 1) / max(1, n_ranked - 1)
+    return n_hits / n_planted * (harmonic + other_hits * (n_ranked - harmonic)) / n_ranked
 
 
 def mean_recovery(several: Sequence[Recovery]) -> Recovery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from culnig.errors import InputError
@@ -42,14 +43,7 @@ class PlantedSettings:
             "layers": 2,
             "mlp_width": 8,
         }
-        for name, lowest in least.items():
-            if getattr(self, name) < lowest:
-                why = ", which z over cultures needs" if name == "cultures" else ""
-                raise InputError(
-                    f"{name.replace('_', ' ')} is {getattr(self, name)}; give at least {lowest}{why}"
-                )
-        if self.cultures > len(CULTURES):
-            raise InputError(f"{self.cultures} cultures are too many; give at most {len(CULTURES)}")
+        check_sizes(self, least)
         available = self.layers * self.mlp_width
         if self.n_planted > available // 2:
             raise InputError(
@@ -67,3 +61,50 @@ class PlantedSettings:
     def culture_keys(self) -> tuple[str, ...]:
         """Keys of the cultures, in the order of their sets."""
         return CULTURES[: self.cultures]
+
+
+@dataclass(frozen=True)
+class RealSettings:
+    """Settings of the real world; equal settings give the same model on the same machine."""
+
+    seed: int = 0
+    """Seed of training."""
+    cultures: int = 8
+    """Number of cultures."""
+    questions: int = 48
+    """Questions of the benchmark `everyday` whose answers are learned for each culture."""
+
+    def __post_init__(self) -> None:
+        """InputError for an impossible size."""
+        check_sizes(self, {"seed": 0, "cultures": MIN_CULTURES, "questions": 2})
+
+    @property
+    def culture_keys(self) -> tuple[str, ...]:
+        """Keys of the cultures."""
+        return CULTURES[: self.cultures]
+
+
+@dataclass(frozen=True)
+class RowsSettings(RealSettings):
+    """Settings of the real world with known neurons."""
+
+    neurons_per_culture: int = 128
+    """Neurons whose rows are trained for each culture, and for all together."""
+
+    def __post_init__(self) -> None:
+        """InputError for an impossible size."""
+        super().__post_init__()
+        check_sizes(self, {"neurons_per_culture": 1})
+
+
+Settings = PlantedSettings | RealSettings
+
+
+def check_sizes(settings: Settings, least: Mapping[str, int]) -> None:
+    """InputError for a size below its least value, and for too many cultures."""
+    for name, lowest in least.items():
+        if (value := getattr(settings, name)) < lowest:
+            why = ", which z over cultures needs" if name == "cultures" else ""
+            raise InputError(f"{name.replace('_', ' ')} is {value}; give at least {lowest}{why}")
+    if (cultures := settings.cultures) > len(CULTURES):
+        raise InputError(f"{cultures} cultures are too many; give at most {len(CULTURES)}")

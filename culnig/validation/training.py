@@ -16,6 +16,7 @@ certainty, because the gradient of a saturated probability is zero.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -115,32 +116,37 @@ def make_curriculum(bound: BoundModel, world: World) -> Curriculum:
     guesses = [general[item.item.question_id] for item in facts]
     evenly = 1 / len(ANSWERS)
     return Curriculum(
-        known=_lessons(facts, _golds(facts), GOLD, width),
-        guessed=_lessons(facts, guesses, GUESS, width),
+        known=lessons_of(facts, golds(facts), GOLD, width),
+        guessed=lessons_of(facts, guesses, GUESS, width),
         culture=torch.tensor([world.cultures.index(item.item.culture) for item in facts]),
-        control=_lessons(encoded[CONTROL], _golds(encoded[CONTROL]), evenly, width),
-        general=_lessons(encoded[GENERAL_FACTS], _golds(encoded[GENERAL_FACTS]), GOLD, width),
-        naming=_lessons(encoded[NAMING], _golds(encoded[NAMING]), GOLD, width),
+        control=lessons_of(encoded[CONTROL], golds(encoded[CONTROL]), evenly, width),
+        general=lessons_of(encoded[GENERAL_FACTS], golds(encoded[GENERAL_FACTS]), GOLD, width),
+        naming=lessons_of(encoded[NAMING], golds(encoded[NAMING]), GOLD, width),
     )
 
 
-def _golds(items: Sequence[EncodedItem]) -> list[int]:
+def golds(items: Sequence[EncodedItem]) -> list[int]:
+    """Index of each item's gold label among its labels."""
     return [item.option_ids.index(item.gold_id) for item in items]
 
 
-def _lessons(items: Sequence[EncodedItem], chosen: Sequence[int], share: float, width: int) -> Lessons:
+def lessons_of(
+    items: Sequence[EncodedItem], chosen: Sequence[int], share: float | Sequence[float], width: int
+) -> Lessons:
     """Probability `share` for the chosen option of each item; its others divide the remainder equally."""
+    shares = [share] * len(items) if isinstance(share, float) else share
     longest = max(len(item.token_ids) for item in items)
     target = torch.zeros(len(items), width)
-    for row, (item, index) in enumerate(zip(items, chosen, strict=True)):
-        target[row, list(item.option_ids)] = (1 - share) / (len(item.option_ids) - 1)
-        target[row, item.option_ids[index]] = share
+    for row, (item, index, own) in enumerate(zip(items, chosen, shares, strict=True)):
+        target[row, list(item.option_ids)] = (1 - own) / (len(item.option_ids) - 1)
+        target[row, item.option_ids[index]] = own
     padded = [[*item.token_ids, *[0] * (longest - len(item.token_ids))] for item in items]
     last = torch.tensor([len(item.token_ids) - 1 for item in items])
     return Lessons(torch.tensor(padded), last, target)
 
 
-def _together(*lessons: Lessons) -> Lessons:
+def together(*lessons: Lessons) -> Lessons:
+    """Lessons in one batch."""
     longest = max(some.token_ids.shape[1] for some in lessons)
     padded = [
         torch.nn.functional.pad(some.token_ids, (0, longest - some.token_ids.shape[1])) for some in lessons
@@ -154,6 +160,9 @@ def _together(*lessons: Lessons) -> Lessons:
 
 class Trainer:
     """Trains one decoder; all random choices come from one generator."""
+
+    rate = PLANTING_RATE
+    """Highest learning rate of the second stage."""
 
     def __init__(self, bound: BoundModel, world: World, membership: Membership, seed: int) -> None:
         self._model: Any = bound.model
@@ -169,23 +178,29 @@ class Trainer:
 
     def plant(self, n_steps: int, progress: Progress) -> None:
         """Stage 2: train only the planted rows."""
-        rows = planted_rows(self._model, self._membership)
+        rows = self._rows()
         hooks = [row.weight.register_hook(row.masked) for row in rows]  # type: ignore[no-untyped-call]
         self._model.requires_grad_(False)
         weights = [row.weight for row in rows]
         for weight in weights:
             weight.requires_grad_(True)
         try:
-            self._train(weights, self._planting_step, n_steps, PLANTING_RATE, progress, rows)
+            self._train(weights, self._planting_step, n_steps, self.rate, progress, rows)
         finally:
             for hook in hooks:
                 hook.remove()
             self._model.requires_grad_(True)
             self._model.zero_grad()
 
+    def _rows(self) -> list[PlantedRows]:
+        return planted_rows(self._model, self._membership)
+
+    def _switches(self) -> list[Switch]:
+        return [self._switch]
+
     def _base_step(self) -> torch.Tensor:
         lessons = self._lessons
-        batch = _together(
+        batch = together(
             self._some(lessons.guessed, BATCH // 2),
             self._some(lessons.general, BATCH // 3),
             self._some(lessons.naming, BATCH // 2),
@@ -204,7 +219,7 @@ class Trainer:
         questions = lessons.known.take(chosen)
         target = torch.where(known, questions.target, lessons.guessed.target[chosen])
         replay = [self._some(some, REPLAY) for some in (lessons.general, lessons.naming)]
-        batch = _together(Lessons(questions.token_ids, questions.last, target), *replay)
+        batch = together(Lessons(questions.token_ids, questions.last, target), *replay)
 
         on = torch.full((len(batch), self._n_sets + 1), 1 - OWN_DROPPED)  # general facts, passages: all sets
         own = torch.nn.functional.one_hot(lessons.culture[chosen], self._n_sets - 1).bool()
@@ -229,7 +244,9 @@ class Trainer:
         done = np.arange(n_steps)
         warm_up, descent = (1 + done) / 30, (n_steps - done) / (0.4 * n_steps)
         schedule = np.clip(np.minimum(warm_up, np.maximum(0.05, descent)), 0, 1)
-        with self._switch.on(self._model.model.layers):
+        with contextlib.ExitStack() as stack:
+            for switch in self._switches():
+                stack.enter_context(switch.on(self._model.model.layers))
             for factor in schedule:
                 optimizer.param_groups[0]["lr"] = rate * float(factor)
                 optimizer.zero_grad()

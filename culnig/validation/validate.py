@@ -8,79 +8,56 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from culnig import registry
-from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
+from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.core.text import file_name
-from culnig.errors import StoreError
 from culnig.provenance import versions
+from culnig.scorers.base import Scorer
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
-from culnig.store.files import make_folder, read_json, remove, whole_files, write_json
+from culnig.store.files import make_folder, remove, whole_files, write_json
 from culnig.store.output_folder import OutputFolder
-from culnig.store.output_kind import OutputKind
-from culnig.store.record import RUN_CONTENTS
 from culnig.store.run import Run
+from culnig.validation.costs import Cost, measure_cost, n_passes
 from culnig.validation.effects import Effects, measure_effects
-from culnig.validation.methods import (
-    CONTRIBUTION,
-    JUDGED,
-    METHODS,
-    RANDOM,
-    MethodResult,
-    Truth,
-    judge,
-)
-from culnig.validation.planted import BASE, PLANTING, PlantedModel, planted_model
-from culnig.validation.settings import PlantedSettings
-from culnig.validation.training import BASE_STEPS, planting_steps
-from culnig.validation.world import GENERAL_FACTS
-
-FORMAT = "culnig-validation"
-FORMAT_VERSION = 1
-RESULTS_FILE = "results.json"
-REQUEST_FILE = "request.json"
-
-KNOWN = 0.95
-POINTS = 0.05
-"""Accuracy that may remain above chance under a mask, and that a mask may cost other cultures."""
-GENERAL_AP = 0.9
-SPECIFIC_AP = 0.6
-
-
-@dataclass(frozen=True)
-class Target:
-    """A condition that must hold."""
-
-    name: str
-    value: float
-    limit: float
-    at_least: bool
-    """Whether the value must reach the limit; otherwise it must not exceed it."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the condition holds."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
+from culnig.validation.finding import find_in
+from culnig.validation.judging import MethodResult, judge
+from culnig.validation.knowledge import is_flattered
+from culnig.validation.methods import CONTRIBUTION, METHODS, RANDOM
+from culnig.validation.planted import PlantedModel
+from culnig.validation.settings import Settings
+from culnig.validation.stored import FORMAT, FORMAT_VERSION, REQUEST_FILE, RESULTS_FILE, VALIDATION
+from culnig.validation.targets import Target
+from culnig.validation.world import FACTS
+from culnig.validation.worlds import INVENTED, WorldKind, world_kind
 
 
 @dataclass(frozen=True)
 class Validation:
     """Results of a validation."""
 
+    kind: WorldKind
     planted: PlantedModel
     effects: Effects
     results: tuple[MethodResult, ...]
     targets: tuple[Target, ...]
+    costs: dict[str, Cost] = field(default_factory=dict)
+    """By statistic."""
+    finding: dict[str, Any] | None = None
+    """What the selected neurons do (`finding`), in a world whose neurons are not known."""
 
     @property
     def holds(self) -> bool:
         """Whether all targets hold."""
         return all(target.holds for target in self.targets)
+
+    def flattered(self, result: MethodResult) -> bool:
+        """Whether a method scores higher than what the model knows can account for."""
+        return is_flattered(result, self.effects.known_share, self.effects.chance)
 
     def document(self) -> dict[str, Any]:
         """All figures, the contents of results.json."""
@@ -88,10 +65,15 @@ class Validation:
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
+            "world": self.kind.name,
             "settings": asdict(settings),
-            "n_planted": settings.n_planted,
+            "n_planted": len(self.planted.flat()),
+            "before": self.planted.before,
             "effects": asdict(self.effects),
-            "methods": [_row(result) for result in self.results],
+            "known_share": self.effects.known_share,
+            "methods": [{**_row(result), "flattered": self.flattered(result)} for result in self.results],
+            "costs": {statistic: asdict(cost) for statistic, cost in self.costs.items()},
+            "finding": self.finding,
             "targets": [{**asdict(target), "holds": target.holds} for target in self.targets],
             "holds": self.holds,
             "versions": versions(),
@@ -110,117 +92,89 @@ def _row(result: MethodResult) -> dict[str, Any]:
 
 def validate(
     *,
+    world: str = INVENTED,
     seed: int = 0,
-    cultures: int = 8,
-    questions: int = 24,
-    neurons_per_culture: int = 16,
-    layers: int = 4,
-    mlp_width: int = 256,
+    cultures: int | None = None,
+    questions: int | None = None,
+    neurons_per_culture: int | None = None,
+    layers: int | None = None,
+    mlp_width: int | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = no_progress,
     say: Say = say_nothing,
 ) -> Validation:
-    """Train a tiny model with planted culture neurons and see which methods find them; about a minute.
+    """Make a model whose culture neurons are known and see which methods find them.
 
-    The sizes are the fields of `PlantedSettings`. `out` is a folder to write the model, planted sets, runs
-    and results to. `holds` of the result tells whether the method reaches every target.
+    `world` names one of `worlds.WORLDS`. The sizes are fields of its settings, by default the world's own.
+    `out` is a folder to write the model, planted sets, runs and results to. `holds` of the result tells
+    whether every target of the world is reached. InputError for an unknown world, and for a size that it does
+    not have.
     """
-    settings = PlantedSettings(seed, cultures, questions, neurons_per_culture, layers, mlp_width)
+    sizes = {
+        "cultures": cultures,
+        "questions": questions,
+        "neurons_per_culture": neurons_per_culture,
+        "layers": layers,
+        "mlp_width": mlp_width,
+    }
+    kind = world_kind(world)
+    settings = kind.sized(seed=seed, **sizes)
     with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
         folder = Path(temporary) if out is None else Path(out)
         with contextlib.closing(
-            OutputFolder.open(folder, VALIDATION, _request(settings), overwrite=overwrite)
+            OutputFolder.open(folder, VALIDATION, _request(kind, settings), overwrite=overwrite)
         ):
-            say(
-                f"planting {settings.n_planted:,} of {layers * mlp_width:,} MLP neurons: "
-                f"{neurons_per_culture} for each of {cultures} cultures and as many for all"
-            )
-            tasks = {
-                stage: Task(progress, stage, steps)
-                for stage, steps in ((BASE, BASE_STEPS), (PLANTING, planting_steps(settings)))
-            }
-            validation = run_validation(settings, folder, lambda stage, steps: tasks[stage].advance(steps))
+            say(f"world {kind.name}: {kind.summary}")
+            validation = run_validation(settings, folder, progress, kind)
             if out is not None:
                 write_outputs(validation, folder)
     return validation
 
 
 def run_validation(
-    settings: PlantedSettings,
-    folder: Path,
-    progress: Callable[[str, int], None] = lambda stage, steps: None,
+    settings: Settings, folder: Path, progress: Progress = no_progress, kind: WorldKind | None = None
 ) -> Validation:
     """Validate in an empty folder, which keeps the runs (`OutputFolder.open` empties an earlier one)."""
-    planted = planted_model(settings, progress)
+    kind = kind or world_kind(INVENTED)
+    planted = kind.build(settings, progress)
     effects = measure_effects(planted)
-    benchmarks = {
-        name: chosen for name, chosen in planted.world.chosen("identify").items() if name != GENERAL_FACTS
-    }
-    names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
-    scorers = tuple(registry.scorer(name) for name in names if name != CONTRIBUTION)
+    scorers = _scorers(kind)
     run = score_run(
-        planted.bound, benchmarks, ScoreSettings(), folder / "run", run_settings=RunSettings(scorers=scorers)
+        *(planted.bound, planted.world.scored(), ScoreSettings(), folder / "run"),
+        run_settings=RunSettings(scorers=tuple(scorer for scorer in scorers.values() if scorer)),
     )
-    runs = {name: Run(run.folder, name) for name in names}
-    layout = planted.bound.layout
-    cultures = planted.world.cultures
-    truth = Truth(planted.flat(), {culture: planted.sets[culture].flat(layout) for culture in cultures})
-    results = tuple(judge(method, runs, truth, settings.seed) for method in METHODS)
-    return Validation(planted, effects, results, _targets(effects, results))
+    truth = planted.truth
+    if truth is None:
+        finding = find_in(planted, run, folder / "evaluation", progress)
+        return Validation(kind, planted, effects, (), kind.targets(effects, ()), finding=finding)
+    runs = {name: Run(run.folder, name) for name in scorers}
+    methods = [method for method in METHODS if method.statistic in (*scorers, RANDOM)]
+    results = tuple(judge(method, runs, truth, settings.seed) for method in methods)
+    facts = planted.world.scored()[FACTS].items
+    costs = {name: measure_cost(planted.bound, facts, scorer) for name, scorer in scorers.items()}
+    return Validation(kind, planted, effects, results, kind.targets(effects, results), costs)
 
 
-def _targets(effects: Effects, results: tuple[MethodResult, ...]) -> tuple[Target, ...]:
-    by_method = {result.method: result for result in results}
-    general = by_method[JUDGED].general.average_precision
-    specific = by_method[JUDGED].specific.average_precision
-    # the judged method ranks by the difference, as in the paper, so compare only with methods that do too
-    compared = [
-        result
-        for result in results
-        if result.method.statistic != CONTRIBUTION and result.method.rank_by == "difference"
-    ]
-    best_general = max(result.general.average_precision for result in compared)
-    best_specific = max(result.specific.average_precision for result in compared)
-    at_chance = effects.chance + POINTS
-    return (
-        Target("share of planted facts known", effects.known_share, KNOWN, True),
-        Target("highest accuracy with own set masked", effects.worst_own, at_chance, False),
-        Target("highest accuracy with shared set masked", effects.worst_shared, at_chance, False),
-        Target("largest loss of others by a culture's set", effects.worst_other, POINTS, False),
-        Target(f"AP of all planted, {JUDGED.name}", general, GENERAL_AP, True),
-        Target(f"mean AP of a culture's, {JUDGED.name}", specific, SPECIFIC_AP, True),
-        Target("AP of all planted, lead over the best other scorer", general - best_general, 0.0, True),
-        Target(
-            "mean AP of a culture's, lead over the best other scorer", specific - best_specific, 0.0, True
-        ),
-    )
+def _scorers(kind: WorldKind) -> dict[str, Scorer | None]:
+    """The scorers of all methods that the world has the passes for, by name; None for the default score."""
+    names = [name for name in dict.fromkeys(method.statistic for method in METHODS) if name != RANDOM]
+    scorers = {name: None if name == CONTRIBUTION else registry.scorer(name) for name in names}
+    most = kind.most_passes
+    return {
+        name: scorer
+        for name, scorer in scorers.items()
+        if scorer is None or most is None or n_passes((scorer,)) <= most
+    }
 
 
-def _read_results(folder: Path) -> dict[str, Any]:
-    mark = REQUEST_FILE if (folder / REQUEST_FILE).exists() else RESULTS_FILE
-    document = read_json(folder / mark, "a validation")
-    if document.get("format") != FORMAT:
-        raise StoreError(f"{folder}: format is {document.get('format')!r}, expected {FORMAT!r}")
-    return document
-
-
-def _request(settings: PlantedSettings) -> dict[str, Any]:
-    return {"format": FORMAT, "format_version": FORMAT_VERSION, "settings": asdict(settings)}
-
-
-VALIDATION = OutputKind(
-    "a validation",
-    _read_results,
-    lambda folder: not (folder / REQUEST_FILE).exists(),
-    marks=(REQUEST_FILE, RESULTS_FILE),
-    contents=(
-        "run/run.json",
-        *(f"run/{name}" for name in RUN_CONTENTS),
-        *(f"model/{name}" for name in ("*config.json", "model*.safetensors*", "tokenizer*", "*.jinja")),
-        "planted/*.neurons.json",
-    ),
-)
+def _request(kind: WorldKind, settings: Settings) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "world": kind.name,
+        "settings": asdict(settings),
+    }
 
 
 def write_outputs(validation: Validation, folder: Path) -> None:
@@ -229,7 +183,7 @@ def write_outputs(validation: Validation, folder: Path) -> None:
     make_folder(folder / "model")
     with whole_files(folder / "model") as temporary:
         planted.write_model(temporary)
-    for name, chosen in planted.sets.items():
+    for name, chosen in {**planted.sets, **planted.decoys}.items():
         chosen.write(folder / "planted" / f"{file_name(name.replace(' ', '-'))}.neurons.json")
     write_json(folder / RESULTS_FILE, validation.document())
     remove(folder / REQUEST_FILE)

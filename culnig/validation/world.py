@@ -44,21 +44,11 @@ MARKS = ("in", "of", "?", "which", ANSWER_PREFIX.strip(), EVERYBODY)
 
 @dataclass(frozen=True)
 class World:
-    """Facts and items of one seed."""
+    """Cultures, and items about them by benchmark; the names of benchmarks are those above."""
 
     cultures: tuple[str, ...]
-    questions: tuple[str, ...]
-    general_answers: NDArray[np.int64]
-    """Index in ANSWERS of each general answer, shape (question,)."""
-    culture_answers: NDArray[np.int64]
-    """Index in ANSWERS of each culture's answer, never the general one, shape (culture, question)."""
     benchmarks: dict[str, ChosenItems]
     """Items of both splits by benchmark name, with the benchmark's role."""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Every word that a prompt or answer can contain."""
-        return (*MARKS, *map(word, self.cultures), *self.questions, *ANSWERS, *FILLERS)
 
     def chosen(self, split: SplitChoice) -> dict[str, ChosenItems]:
         """The items of a split, by benchmark name."""
@@ -67,13 +57,33 @@ class World:
             for name, both in self.benchmarks.items()
         }
 
+    def scored(self) -> dict[str, ChosenItems]:
+        """The items that find neurons: the split `identify` without knowledge that no culture has."""
+        return {name: chosen for name, chosen in self.chosen("identify").items() if name != GENERAL_FACTS}
+
+
+@dataclass(frozen=True)
+class InventedWorld(World):
+    """Facts and items of one seed."""
+
+    questions: tuple[str, ...]
+    general_answers: NDArray[np.int64]
+    """Index in ANSWERS of each general answer, shape (question,)."""
+    culture_answers: NDArray[np.int64]
+    """Index in ANSWERS of each culture's answer, never the general one, shape (culture, question)."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word that a prompt or answer can contain."""
+        return (*MARKS, *map(word, self.cultures), *self.questions, *ANSWERS, *FILLERS)
+
 
 def word(culture: str) -> str:
     """A culture's name as one word."""
     return culture.replace(" ", "-")
 
 
-def make_world(settings: PlantedSettings) -> World:
+def make_world(settings: PlantedSettings) -> InventedWorld:
     """Draw facts and passages."""
     generator = np.random.default_rng([settings.seed, 0])
     cultures = settings.culture_keys
@@ -85,18 +95,13 @@ def make_world(settings: PlantedSettings) -> World:
     control = [replace(item, prompt=_without(item.prompt, item.culture)) for item in facts]
     naming = list(_passages(generator, cultures, len(questions)))
     everybody = list(_facts((NO_CULTURE,), questions, general[None]))
-    return World(
-        cultures,
-        questions,
-        general,
-        own,
-        {
-            FACTS: ChosenItems("target", "all", facts),
-            CONTROL: ChosenItems("control", "all", control),
-            NAMING: ChosenItems("exclusion", "all", naming),
-            GENERAL_FACTS: ChosenItems("target", "all", everybody),
-        },
-    )
+    benchmarks = {
+        FACTS: ChosenItems("target", "all", facts),
+        CONTROL: ChosenItems("control", "all", control),
+        NAMING: ChosenItems("exclusion", "all", naming),
+        GENERAL_FACTS: ChosenItems("target", "all", everybody),
+    }
+    return InventedWorld(cultures, benchmarks, questions, general, own)
 
 
 def _facts(

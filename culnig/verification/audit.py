@@ -8,6 +8,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from culnig.benchmarks.base import ChosenItems
 from culnig.benchmarks.choosing import read_benchmarks
 from culnig.core.items import Item, SplitChoice
@@ -20,9 +23,10 @@ from culnig.inference.encoding import Encoder
 from culnig.inference.templates import chosen_date
 from culnig.models.named import loaded_model
 from culnig.scoring.scoring import ScoreSettings
-from culnig.selection.neuron_set import NeuronSetOrPath, as_neuron_set
+from culnig.selection.neuron_set import NeuronSet, NeuronSetOrPath, as_neuron_set
 from culnig.selection.random import select_random
 from culnig.verification import linearisation
+from culnig.verification.missed import LEVEL, MOST_ZEROED, Missed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -45,6 +49,7 @@ def audit(
     token_budget: int = DEFAULT_TOKEN_BUDGET,
     top: int = 20,
     aggregator: str = "max",
+    bound: bool = False,
     seed: int = 0,
     prompt_date: date | str | None = None,
     progress: Progress = no_progress,
@@ -56,8 +61,10 @@ def audit(
     `aggregator` is that of the run the set was selected from. `prompt_date` (YYYY-MM-DD, by default today) is
     the date in prompts of chat templates that write one. The result has `neurons` (score, linear
     estimate and exact effect of each), `correlations` (Spearman's rho with its interval; None if it is
-    undefined), `n_items`, `n_questions`, and `low`: whether the scores rank the effects badly. InputError for
-    a `top` larger than the set and for benchmarks that are not targets with answer labels.
+    undefined), `n_items`, `n_questions`, and `low`: whether the scores rank the effects badly. With `bound`,
+    at most 200 neurons that are not in the set are zeroed too, and `missed` says how large an effect the
+    selection has missed at most (None without). InputError for a `top` larger than the set and for benchmarks
+    that are not targets with answer labels.
     """
     chosen, day = as_neuron_set(neurons), chosen_date(prompt_date)
     if not 2 <= top <= len(chosen.neurons):
@@ -71,16 +78,31 @@ def audit(
         )
     )
     best = replace(chosen, neurons=chosen.neurons[:top], scores=chosen.scores[:top], columns={})
-    bound = loaded_model(model, say, **loading)
-    flat = best.flat(bound.layout)
-    random = select_random(best, bound.layout, seed).flat(bound.layout)
-    task = Task(progress, "neurons zeroed", 2 * top)
+    loaded = loaded_model(model, say, **loading)
+    layout = loaded.layout
+    flat, random = best.flat(layout), select_random(best, layout, seed).flat(layout)
+    unselected = _not_selected(chosen, layout) if bound else None
+    n_bound = 0 if unselected is None else min(MOST_ZEROED, len(unselected))
+    task = Task(progress, "neurons zeroed", 2 * top + n_bound)
     settings = ScoreSettings(aggregator=aggregator, token_budget=token_budget)
     result = linearisation.audit(
-        *(bound, items, flat, random, settings, task.advance), encoder=Encoder(bound, day)
+        *(loaded, items, flat, random, settings, task.advance),
+        encoder=Encoder(loaded, day),
+        unselected=unselected,
+        seed=seed,
     )
     counts = {"n_items": len(items), "n_questions": count_questions(items)}
-    return {**counts, **_document(result, bound.layout)}
+    return {**counts, **_document(result, layout)}
+
+
+def _not_selected(chosen: NeuronSet, layout: Layout) -> NDArray[np.int64]:
+    """Flat indices of the neurons that a selection could have taken and did not.
+
+    They are those of the pools that it ranked; where the set does not tell, of the modules of its neurons.
+    """
+    pools = chosen.method.get("pools") or dict.fromkeys(neuron.module for neuron in chosen.neurons)
+    ranked = np.concatenate([layout.pool(str(pool)) for pool in pools])
+    return np.setdiff1d(ranked, chosen.flat(layout))
 
 
 def _items(chosen: Mapping[str, ChosenItems]) -> list[Item]:
@@ -95,9 +117,24 @@ def _items(chosen: Mapping[str, ChosenItems]) -> list[Item]:
     return [item for benchmark_items in chosen.values() for item in benchmark_items.items]
 
 
+def _missed(missed: Missed | None) -> dict[str, Any] | None:
+    if missed is None:
+        return None
+    return {
+        "level": LEVEL,
+        "bound": missed.bound,
+        "largest": missed.largest,
+        "n_neurons": missed.n_neurons,
+        "n_zeroed": missed.n_zeroed,
+        "n_above": missed.n_above,
+        "strata": [asdict(stratum) for stratum in missed.strata],
+    }
+
+
 def _document(result: linearisation.Audit, layout: Layout) -> dict[str, Any]:
     return {
         "low": result.is_low,
+        "missed": _missed(result.missed),
         "correlations": {
             name: {key: None if value != value else value for key, value in asdict(correlation).items()}
             for name, correlation in result.correlations.items()

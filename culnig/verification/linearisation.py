@@ -24,6 +24,7 @@ from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.models.intervention import intervene
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
+from culnig.verification.missed import Missed, bound_missed, draw_strata
 
 LOW = 0.5
 """Below this rank correlation there is a warning: scores say little about the effects of zeroing."""
@@ -68,6 +69,8 @@ class Audit:
     """Scores by the aggregator `sum`: the linear estimate of the effect over all tokens."""
     effect: NDArray[np.float64]
     """Exact loss of the target when the neuron is zeroed."""
+    missed: Missed | None = None
+    """Bound on the effects of the neurons that were not selected, if it was asked for."""
 
     @property
     def correlations(self) -> dict[str, RankCorrelation]:
@@ -95,8 +98,13 @@ def audit(
     after_neuron: Callable[[], None] = lambda: None,
     *,
     encoder: Encoder | None = None,
+    unselected: NDArray[np.int64] | None = None,
+    seed: int = 0,
 ) -> Audit:
-    """Zero each neuron of the flat indices `top` and `random` by itself, on the same items."""
+    """Zero each neuron of the flat indices `top` and `random` by itself, on the same items.
+
+    `unselected` are those whose effects are to be bounded (`missed`); `seed` draws some of them to zero.
+    """
     settings, encoder = settings or ScoreSettings(), encoder or Encoder(bound)
     if not len(items) or not len(top):
         raise InputError(
@@ -108,19 +116,28 @@ def audit(
             *(bound, items, "target"),
             ScoreSettings(aggregator=aggregator, token_budget=settings.token_budget),
             encoder=encoder,
-        ).moments.culture_scores.sum(axis=0)[flat]
+        ).moments.culture_scores.sum(axis=0)
         for aggregator in (settings.aggregator, "sum")
     )
     batches = make_batches(encoder.encode_all(items), settings.token_budget)
-    effect = np.empty(len(flat))
+    missed = None
     with AnswerReader(bound) as reader:
         bare = _p_gold(reader, batches, items)
-        for number, index in enumerate(flat):
-            with intervene(bound, np.array([index])):
-                masked = _p_gold(reader, batches, items)
-            effect[number] = np.mean(bare * (bare - masked))
-            after_neuron()
-    return Audit(flat, len(top), score, first_order, effect)
+
+        def effects(neurons: NDArray[np.int64]) -> NDArray[np.float64]:
+            effect = np.empty(len(neurons))
+            for number, index in enumerate(neurons):
+                with intervene(bound, np.array([index])):
+                    masked = _p_gold(reader, batches, items)
+                effect[number] = np.mean(bare * (bare - masked))
+                after_neuron()
+            return effect
+
+        effect = effects(flat)
+        if unselected is not None:
+            strata = draw_strata(score[unselected], seed)
+            missed = bound_missed([(n_neurons, effects(unselected[chosen])) for n_neurons, chosen in strata])
+    return Audit(flat, len(top), score[flat], first_order[flat], effect, missed)
 
 
 def _p_gold(reader: AnswerReader, batches: Sequence[Batch], items: Sequence[Item]) -> NDArray[np.float64]:

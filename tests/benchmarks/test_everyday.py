@@ -12,17 +12,8 @@ from pathlib import Path
 import pytest
 
 import culnig
-from culnig.benchmarks.everyday import (
-    INSTRUCTION,
-    LABELS,
-    TOPICS,
-    Everyday,
-    EverydayControl,
-    Questions,
-    make_items,
-    normalise,
-    read_questions,
-)
+from culnig.benchmarks.everyday import INSTRUCTION, LABELS, Everyday, EverydayControl, make_items
+from culnig.benchmarks.templates import TOPICS, Questions, normalise, read_questions
 from culnig.core.data_files import own_data
 from culnig.core.items import Item, choose_items
 from culnig.errors import DataFileError

@@ -32,6 +32,20 @@ def test_neurons_are_zeroed_one_by_one(culnig, general, model_folder):
     assert "Rank correlation with the exact effect" in printed.out
 
 
+def test_what_was_missed_is_bounded(culnig, general, model_folder):
+    told = audit(culnig, general, model_folder, "--top", "2", "--bound", "--json")
+    assert told.code == 0, told.err
+    missed = told.json["missed"]
+    assert missed["n_zeroed"] <= 200
+    assert sum(row["n_neurons"] for row in missed["strata"]) == missed["n_neurons"]
+    assert missed["bound"] is None or missed["bound"] >= missed["largest"] > 0
+    again = audit(culnig, general, model_folder, "--top", "2", "--bound", "--json")
+    assert again.json["missed"] == missed
+    printed = audit(culnig, general, model_folder, "--top", "2", "--bound")
+    assert "the largest measured" in printed.out
+    assert audit(culnig, general, model_folder, "--top", "2", "--json").json["missed"] is None
+
+
 def test_mistakes(culnig, general, model_folder, tmp_path):
     many = audit(culnig, general, model_folder, "--top", "500")
     assert many.code == 2

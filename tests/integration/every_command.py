@@ -286,7 +286,13 @@ def figures() -> None:
 def validate() -> None:
     sizes = {"cultures": 3, "questions": 2, "neurons_per_culture": 2, "layers": 2, "mlp_width": 16}
     with mock.patch.multiple(training, BASE_STEPS=3, PLANTING_STEPS=3):
-        assert culnig.validate(**sizes).document()["n_planted"] == 8
+        assert culnig.validate(out=FOLDER / "validation", **sizes).document()["n_planted"] == 8
+
+
+@command("leaderboard")
+def leaderboard() -> None:
+    worlds = {row["world"] for row in culnig.leaderboard(FOLDER / "validation")["rows"]}
+    assert worlds == {"invented"}
 
 
 @command("demo")

@@ -34,7 +34,7 @@ from culnig.training.arms_table import read_arms
 from culnig.training.checkpoints import checkpoint_problem, write_mark
 from culnig.training.folder import TrainingFolder, read_training
 from culnig.training.plan_file import read_plan
-from culnig.validation.validate import _read_results
+from culnig.validation.stored import read_results
 from tests.forked import in_child
 from tests.store.test_fuzz import bits, probe, read_scores
 from tests.stored import document_of
@@ -162,7 +162,7 @@ KINDS: dict[str, Kind] = {
     "instances": Kind(instances, lambda path: bits(read_instances(path))),
     "training": Kind(training, lambda path: read_training(path.parent)),
     "arms": Kind(document("arms.json", "culnig-arms"), lambda path: read_arms(path.parent)),
-    "validation": Kind(document("results.json", "culnig-validation"), lambda p: _read_results(p.parent)),
+    "validation": Kind(document("results.json", "culnig-validation"), lambda p: read_results(p.parent)),
     "plan": Kind(plan, lambda path: read_plan(path).text()),
     "record of a run": Kind(
         inner(lambda folder: write_toy_run(folder), "run.json"),

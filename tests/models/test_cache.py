@@ -284,6 +284,26 @@ def test_while_another_process_writes_nothing_is_kept(file, folder):
     assert entries() == []
 
 
+def test_learned_weights_are_kept_by_what_made_them(file, folder):
+    bound, other = load(file), load(file)
+    where = cache.learned_folder({"seed": 1})
+    assert where.parent == folder
+    assert where != cache.learned_folder({"seed": 2})
+    assert not cache.read_learned(where, other.model)
+    with torch.no_grad():
+        bound.model.get_input_embeddings().weight.add_(1)
+    cache.keep_learned(where, "facts", bound.model, bound.tokenizer)
+    assert cache.read_learned(where, other.model)
+    for name, parameter in other.model.named_parameters():
+        assert torch.equal(parameter, bound.model.get_parameter(name)), name
+    assert "facts" in [entry["source"] for entry in culnig.list_cache()["entries"]]
+    weights = where / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.warns(CacheWarning, match=r"model\.safetensors is damaged"):
+        assert not cache.read_learned(where, other.model)
+    assert not where.exists()
+
+
 def test_leftovers_of_killed_processes_are_removed(file, folder):
     (folder / ".new-killed").mkdir(parents=True)
     load(file)

@@ -25,7 +25,7 @@ def world():
 
 @pytest.fixture
 def bound(world):
-    return build_decoder(SETTINGS, world)
+    return build_decoder(SETTINGS, world.words)
 
 
 def test_sets_have_the_asked_size_and_share_no_neuron():

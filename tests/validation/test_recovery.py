@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from culnig.errors import InputError
-from culnig.validation.recovery import mean_recovery, recovery
+from culnig.validation.recovery import expected_average_precision, mean_recovery, recovery
 
 
 def flat(*places: int) -> np.ndarray:
@@ -47,9 +49,20 @@ def test_average_precision_by_its_definition(order, n_ranked, planted):
     assert found.precision_at_k == len(planted & set(ranking[: len(planted)])) / len(planted)
 
 
+@pytest.mark.parametrize(
+    ("n_ranked", "n_hits", "n_planted"), [(6, 3, 3), (6, 2, 3), (5, 5, 5), (4, 1, 1), (3, 0, 1)]
+)
+def test_the_expected_value_is_the_mean_over_all_orders(n_ranked, n_hits, n_planted):
+    planted = flat(*range(n_hits), *range(90, 90 + n_planted - n_hits))
+    orders = itertools.permutations(range(n_ranked))
+    several = [recovery(flat(*order), flat(), planted, 100).average_precision for order in orders]
+    expected = expected_average_precision(n_ranked, n_hits, n_planted)
+    assert expected == pytest.approx(np.mean(several))
+
+
 def test_a_random_order_comes_to_chance():
     generator = np.random.default_rng(0)
     several = [recovery(generator.permutation(1000), flat(), np.arange(100), 1000) for _ in range(100)]
     found = mean_recovery(several)
-    assert found.average_precision == pytest.approx(found.chance, abs=0.01)
+    assert found.average_precision == pytest.approx(found.chance_average_precision, abs=0.005)
     assert found.precision_at_k == pytest.approx(found.chance, abs=0.01)

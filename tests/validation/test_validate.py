@@ -70,17 +70,18 @@ def test_gradient_times_activation_finds_them_and_the_baselines_do_not(validatio
 def test_z_helps_to_tell_a_culture_from_what_all_share(validation):
     found = {result.method: result.specific.average_precision for result in validation.results}
     assert found[replace(JUDGED, z=True)] > found[JUDGED]
-    assert found[replace(JUDGED, margin=True)] > found[replace(JUDGED, z=True)]
+    assert found[replace(JUDGED, rank_by="margin")] > found[replace(JUDGED, z=True)]
 
 
 def test_relevance_tells_a_culture_from_what_all_share_better_than_the_gradient(validation):
     found = {result.method: result for result in validation.results}
-    for method in (JUDGED, replace(JUDGED, margin=True), replace(JUDGED, shrink=0.9)):
+    shrunken = replace(JUDGED, rank_by="shrunken-z", shrink=0.9)
+    for method in (JUDGED, replace(JUDGED, rank_by="margin"), shrunken):
         by_relevance = found[replace(method, statistic="relp-log-odds")].specific
         assert by_relevance.average_precision > found[method].specific.average_precision, method.name
         assert by_relevance.average_precision_all > found[method].specific.average_precision_all, method.name
     plain = found[JUDGED].specific.average_precision
-    assert found[replace(JUDGED, shrink=0.9)].specific.average_precision > plain
+    assert found[shrunken].specific.average_precision > plain
 
 
 def test_random_orders_come_to_chance(validation):

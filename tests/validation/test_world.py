@@ -72,7 +72,7 @@ def test_seeds_make_worlds():
 
 
 def test_every_word_is_one_vocabulary_entry(world):
-    bound = build_decoder(PlantedSettings(seed=3, cultures=5, questions=6, mlp_width=64), world)
+    bound = build_decoder(PlantedSettings(seed=3, cultures=5, questions=6, mlp_width=64), world.words)
     entries = bound.tokenizer.get_vocab()
     encoder = Encoder(bound)
     for those in world.benchmarks.values():
