@@ -33,6 +33,13 @@ EXIT_FAILED = 1
 )
 @click.option("--layers", type=int, default=4, show_default=True, help="Layers of the model.")
 @click.option("--mlp-width", type=int, default=256, show_default=True, help="MLP neurons of each layer.")
+@click.option(
+    "--experts",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Experts that share the MLP neurons of a layer; each token goes to two of them.",
+)
 @out_options("Folder to keep: model, planted neuron sets, runs, results.json.", required=False)
 def command(out: Path | None, as_json: bool, **settings: Any) -> int:
     """Train a tiny model with planted culture neurons and see which methods find them.

