@@ -59,7 +59,7 @@ UNPLANTED_DROPPED = 0.25
 """Share of the neurons that are not planted dropped in a planting step."""
 
 BALANCE = 0.1
-"""Weight of the loss that shares tokens out evenly among experts (that of Switch Transformers and Mixtral), of
+"""Weight of the loss that shares tokens out among experts (that of Switch Transformers and Mixtral), of
 the base."""
 
 KNOWN, OWN_OFF = 0.45, 0.80
