@@ -232,12 +232,15 @@ def _rows_of_experts(expert: torch.Tensor, n_experts: int) -> list[int]:
 
 
 def _linear(experts: Any, name: str, rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
-    """Each expert's part of the rows times its own weight, plus its bias where the layer has biases."""
+    """Each expert's part of the rows times its own weight, plus its bias where the layer has biases.
+
+    There may be no rows at all: texts whose embeddings are zero.
+    """
     weights = getattr(experts, name).unbind()  # one backward pass for all, where weights are trained
     biases = getattr(experts, f"{name}_bias").unbind() if experts.has_bias else [None] * len(weights)
     projected = [
         nn.functional.linear(own, weight.T if experts.is_transposed else weight, bias)
         for own, weight, bias in zip(torch.split(rows, counts), weights, biases, strict=True)
-        if len(own)
+        if len(own) or not len(rows)
     ]
     return torch.cat(projected)
