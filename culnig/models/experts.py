@@ -161,8 +161,8 @@ def _check_gate(experts: Any, run: int, step: int, where: str) -> None:
 def _leave_out_zeros(experts: Any) -> bool:
     """Let a layer that is given all tokens for each expert compute the routed ones; False if it is no such.
 
-    It is known by its weights, which every token of an expert is multiplied by (expert, input, output), and
-    by its only input. Where that is zero, so are gate, up and what they give.
+    It is known by its weights (expert, input, output), by its only input, and by what its first expert makes
+    of some rows. Where a row is zero, so are gate, up and what they give.
     """
     first, last = getattr(experts, "gate_up_proj", None), getattr(experts, "down_proj", None)
     if not (isinstance(first, torch.Tensor) and isinstance(last, torch.Tensor) and first.ndim == 3):
@@ -171,11 +171,39 @@ def _leave_out_zeros(experts: Any) -> bool:
     fits = last.shape == (n_experts, columns // 2, hidden) and callable(getattr(experts, "act_fn", None))
     if not fits or len(inspect.signature(experts.forward).parameters) != 1:
         return False
+    if not (first.is_meta or _is_gated(experts)):
+        return False
     experts.has_gate = experts.is_transposed = experts.is_concatenated = True
     experts.has_bias = experts.has_post_expert_norm = False
     experts._apply_gate = MethodType(_gated, experts)
     experts.forward = MethodType(_compute_repeated, experts)
     return True
+
+
+class _FirstExpert:
+    """Stands in for a layer in its own forward pass, so that not all weights are read."""
+
+    def __init__(self, experts: Any) -> None:
+        self._experts = experts
+        self.num_experts = 1
+        self.gate_up_proj, self.down_proj = experts.gate_up_proj[:1], experts.down_proj[:1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._experts, name)
+
+
+@torch.no_grad()
+def _is_gated(experts: Any) -> bool:
+    """Whether the layer's own forward pass gates the second half of its columns by the first."""
+    first, last = experts.gate_up_proj[0], experts.down_proj[0]
+    rows = torch.linspace(-1, 1, 3 * len(first), device=first.device).to(first).reshape(3, -1)
+    rows[1] = 0
+    try:
+        own = type(experts).forward(_FirstExpert(experts), rows).reshape(3, -1)
+    except Exception:  # it is called in another way
+        return False
+    expected = _gated(experts, rows @ first) @ last
+    return bool((own - expected).abs().max() <= 0.02 * expected.abs().max())
 
 
 def _gated(experts: Any, rows: torch.Tensor) -> torch.Tensor:

@@ -74,6 +74,20 @@ def test_names_layout_and_columns(family: str) -> None:
     assert bound_model("nemotron_h").layout.modules == (EXPERTS_IN,)
 
 
+def test_experts_like_llama_4s_that_gate_by_the_other_half_are_refused(monkeypatch) -> None:
+    model = unbound("llama4")
+    kind = type(experts_of(model)[0])
+
+    def gated_by_the_second_half(self: Any, hidden: torch.Tensor) -> torch.Tensor:
+        columns = torch.bmm(hidden.view(len(self.gate_up_proj), -1, hidden.shape[-1]), self.gate_up_proj)
+        up, gate = columns.chunk(2, dim=-1)
+        return torch.bmm(up * self.act_fn(gate), self.down_proj).view(-1, hidden.shape[-1])
+
+    monkeypatch.setattr(kind, "forward", gated_by_the_second_half)
+    with pytest.raises(BindingError, match="routes tokens to experts in a way of its own"):
+        bind_model("llama4", model, byte_tokenizer(), [OnlyExperts()])
+
+
 def test_rows_of_all_tokens_by_hand() -> None:
     """Three tokens, two experts of two columns; the second token went to both, the third to none."""
     rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
