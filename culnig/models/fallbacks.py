@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 N_TOKENS = 128
 """Length of the prompt that is counted."""
-SLOW = 3.0
+SLOW = 1.5
 """Times as many operations as attention from which a fallback is said."""
 
 
@@ -43,7 +43,7 @@ def slow_mixers(skeleton: BoundModel) -> str | None:
     return (
         f"{len(mixers)} layers ({kinds}) run without the kernels made for them: for {N_TOKENS} "
         f"tokens each starts {of_mixer:,.0f} operations, an attention layer {of_attention:,.0f} "
-        f"({of_mixer / of_attention:.0f} ×). Scores are the same. On a GPU install the packages that "
+        f"({of_mixer / of_attention:.1f} ×). Scores are the same. On a GPU install the packages that "
         "transformers names for this family (flash-linear-attention, causal-conv1d, mamba-ssm)"
     )
 

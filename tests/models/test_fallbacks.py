@@ -61,19 +61,20 @@ def test_operations_of_mixers_and_attention_are_counted_by_hand() -> None:
     said = slow_mixers(toy(35, 4))
     assert said is not None
     assert said.startswith("2 layers (mixer, other_mixer) run without the kernels made for them")
-    assert "each starts 40 operations, an attention layer 4 (10 ×)" in said
+    assert "each starts 40 operations, an attention layer 4 (10.0 ×)" in said
 
 
 def test_mixers_that_start_as_few_operations_as_attention_are_not_slow() -> None:
-    assert slow_mixers(toy(5, 4)) is None
+    assert slow_mixers(toy(5, 8)) is None
 
 
-@pytest.mark.parametrize(("family", "is_slow"), [("qwen3_next", True), ("lfm2", False)])
+@pytest.mark.parametrize(("family", "is_slow"), [("jamba", True), ("qwen3_next", True), ("lfm2", False)])
 def test_families(family: str, is_slow: bool) -> None:
+    """Jamba's goes through the tokens in a loop, Qwen3-Next's through chunks of them."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(configuration(family)).eval()
     said = slow_mixers(bind_model(family, model, cast(Any, None), registry.adapters()))
-    assert (said is not None and "linear_attn" in said) is is_slow
+    assert (said is not None) is is_slow, said
 
 
 def test_a_model_with_attention_alone_is_not_slow() -> None:
