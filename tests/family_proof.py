@@ -218,6 +218,7 @@ def plain_scores(bound: BoundModel, item: Item) -> np.ndarray:
         linear.linear: [] for linear in bound.linears if linear.is_routed
     }
     layers = [layer for layer in model.modules() if getattr(layer, "culnig_projection", None) in routed]
+    before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = unrolled(layer, routed[layer.culnig_projection])
     linears = [linear.linear for linear in bound.linears if not linear.is_routed]
@@ -227,8 +228,10 @@ def plain_scores(bound: BoundModel, item: Item) -> np.ndarray:
     logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits
     for handle in handles:
         handle.remove()
-    for layer in layers:
+    for layer, own_forward in zip(layers, before, strict=True):
         del layer.forward
+        if own_forward is not None:
+            layer.forward = own_forward
     probability = torch.softmax(logits[0, -1].double(), -1)[gold]
     owners: list[tuple[Any, torch.Tensor]] = list(outputs.items())
     owners += [(module, output) for module, of_experts in routed.items() for output in of_experts]

@@ -10,13 +10,16 @@ import torch
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    Glm4MoeConfig,
     GptOssConfig,
+    Llama4TextConfig,
     MixtralConfig,
     NemotronHConfig,
     OlmoeConfig,
     Qwen3MoeConfig,
 )
 
+from culnig import registry
 from culnig.core.neurons import EXPERTS_UP, Neuron
 from culnig.models.base import BoundModel, ModelAdapter, bind_model
 from culnig.models.experts import expert_slices, use_projections
@@ -43,6 +46,9 @@ CONFIGS = {
     "qwen3_moe": Qwen3MoeConfig(**SMALL, num_experts=5, norm_topk_prob=True),
     "olmoe": OlmoeConfig(**(SMALL | {"head_dim": 6}), num_experts=4),
     "gpt_oss": GptOssConfig(**SMALL, num_local_experts=4),
+    "llama4": Llama4TextConfig(
+        **SMALL, num_local_experts=4, intermediate_size_mlp=12, interleave_moe_layer_step=1
+    ),
     "nemotron_h": NemotronHConfig(
         **SMALL, layers_block_type=["attention", "moe"], n_routed_experts=4, mlp_hidden_act="relu2"
     ),
@@ -74,12 +80,22 @@ def bound_model(family: str) -> BoundModel:
     return bind_model(f"tiny-{family}", unbound(family), byte_tokenizer(), [OnlyExperts()])
 
 
+def shared_experts_model() -> BoundModel:
+    """A dense layer, then one with routed and shared experts, both with 40 neurons in all."""
+    sizes = SMALL | {"n_routed_experts": 4, "n_shared_experts": 4, "first_k_dense_replace": 1}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(Glm4MoeConfig(**sizes)).eval()
+    return bind_model("tiny-glm4-moe", model, byte_tokenizer(), registry.adapters())
+
+
 def experts_of(model: Any) -> list[Any]:
     return [module for module in model.modules() if type(module).__name__.endswith("Experts")]
 
 
 def unrolled(experts: Any, seen: list[torch.Tensor]) -> Any:
     """A forward of an expert layer, one expert after the other over all tokens, most with weight 0."""
+    if type(experts).__name__ == "Llama4TextExperts":
+        return MethodType(_unrolled_repeated(seen), experts)
     name = "gate_up_proj" if experts.has_gate else "up_proj"
 
     def project(name: str, expert: int, values: torch.Tensor) -> torch.Tensor:
@@ -100,6 +116,22 @@ def unrolled(experts: Any, seen: list[torch.Tensor]) -> Any:
         return total
 
     return MethodType(forward, experts)
+
+
+def _unrolled_repeated(seen: list[torch.Tensor]) -> Any:
+    """The same of experts that are given all tokens, with the router's share in the input."""
+
+    def forward(self: Any, hidden: torch.Tensor) -> torch.Tensor:
+        given = hidden.unflatten(0, (len(self.gate_up_proj), -1))
+        outputs = []
+        for expert, rows in enumerate(given):
+            before = rows @ self.gate_up_proj[expert]
+            seen.append(before)
+            gate, up = before.chunk(2, dim=-1)
+            outputs.append((nn.functional.silu(gate) * up) @ self.down_proj[expert])
+        return torch.cat(outputs)
+
+    return forward
 
 
 def weight_rows(experts: Any, neuron: Neuron) -> list[torch.Tensor]:

@@ -48,6 +48,11 @@ def _size(text: str, field: str) -> str:
 )
 @click.option("--layers", type=int, help=_size("Layers of the model", "layers"))
 @click.option("--mlp-width", type=int, help=_size("MLP neurons of each layer", "mlp_width"))
+@click.option(
+    "--experts",
+    type=int,
+    help=_size("Experts that share the MLP neurons of a layer; each token goes to two of them", "experts"),
+)
 @out_options("Folder to keep: model, planted neuron sets, runs, results.json.", required=False)
 def command(out: Path | None, as_json: bool, **settings: Any) -> int:
     """Make a model whose culture neurons are known, and see which methods find them.

@@ -6,10 +6,15 @@ sorted by expert, each expert projects its rows, and the products of a token are
 choices. In between, the projected rows go through an `ExpertProjection`, a module without weights that is put
 into the layer. Forward hooks on it see and may change the rows, and its second input says which expert and
 token a row belongs to.
+
+Llama 4's layers have weights of that form and another way to compute them: experts are given all tokens, as
+zeros where a token was not routed to them. They get a forward pass that leaves these rows out.
 """
 
 from __future__ import annotations
 
+import inspect
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -92,6 +97,11 @@ def projection(experts: nn.Module, where: str) -> ExpertProjection:
     return added
 
 
+def experts_around(model: nn.Module, held: nn.Module) -> Any:
+    """The expert layer that a projection was put into."""
+    return next(module for module in model.modules() if getattr(module, _PROJECTION, None) is held)
+
+
 def _weight(experts: nn.Module, name: str, where: str) -> torch.Tensor:
     weight = getattr(experts, name, None)
     if not isinstance(weight, torch.Tensor) or weight.ndim != 3 or not weight.is_floating_point():
@@ -106,8 +116,14 @@ def _weight(experts: nn.Module, name: str, where: str) -> torch.Tensor:
 def expert_slices(experts: nn.Module, layer: int) -> list[ModuleSlice]:
     """The neurons of a layer's routed experts: gate and up, or the only projection where there is no gate.
 
-    BindingError where weights are missing, or where gate and up are not the columns that they should be.
+    BindingError where the layer is computed in a way that is not known, where weights are missing, or where
+    gate and up are not the columns that they should be.
     """
+    if not (isinstance(getattr(experts, "has_gate", None), bool) or _leave_out_zeros(experts)):
+        raise BindingError(
+            f"layer {layer} routes tokens to experts in a way of its own ({type(experts).__name__}), so it "
+            "cannot be seen which token an expert's neuron belongs to"
+        )
     where = f"layer {layer}: `experts` ({type(experts).__name__})"
     held = projection(experts, where)
     n, columns = held.n_experts, held.n_columns
@@ -144,6 +160,71 @@ def _check_gate(experts: Any, run: int, step: int, where: str) -> None:
         )
 
 
+def _leave_out_zeros(experts: Any) -> bool:
+    """Let a layer that is given all tokens for each expert compute the routed ones; False if it is no such.
+
+    It is known by its weights (expert, input, output), by its only input, and by what its first expert makes
+    of some rows. Where a row is zero, so are gate, up and what they give.
+    """
+    first, last = getattr(experts, "gate_up_proj", None), getattr(experts, "down_proj", None)
+    if not (isinstance(first, torch.Tensor) and isinstance(last, torch.Tensor) and first.ndim == 3):
+        return False
+    n_experts, hidden, columns = first.shape
+    fits = last.shape == (n_experts, columns // 2, hidden) and callable(getattr(experts, "act_fn", None))
+    if not fits or len(inspect.signature(experts.forward).parameters) != 1:
+        return False
+    if not (first.is_meta or _is_gated(experts)):
+        return False
+    experts.has_gate = experts.is_transposed = experts.is_concatenated = True
+    experts.has_bias = experts.has_post_expert_norm = False
+    experts._apply_gate = MethodType(_gated, experts)
+    experts.forward = MethodType(_compute_repeated, experts)
+    return True
+
+
+class _FirstExpert:
+    """Stands in for a layer in its own forward pass, so that not all weights are read."""
+
+    def __init__(self, experts: Any) -> None:
+        self._experts = experts
+        self.num_experts = 1
+        self.gate_up_proj, self.down_proj = experts.gate_up_proj[:1], experts.down_proj[:1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._experts, name)
+
+
+@torch.no_grad()
+def _is_gated(experts: Any) -> bool:
+    """Whether the layer's own forward pass gates the second half of its columns by the first."""
+    first, last = experts.gate_up_proj[0], experts.down_proj[0]
+    rows = torch.linspace(-1, 1, 3 * len(first), device=first.device).to(first).reshape(3, -1)
+    rows[1] = 0
+    try:
+        own = type(experts).forward(_FirstExpert(experts), rows).reshape(3, -1)
+    except Exception:  # it is called in another way
+        return False
+    expected = _gated(experts, rows @ first) @ last
+    return bool((own - expected).abs().max() <= 0.02 * expected.abs().max())
+
+
+def _gated(experts: Any, rows: torch.Tensor) -> torch.Tensor:
+    gate, up = rows.chunk(2, dim=-1)
+    gated: torch.Tensor = up * experts.act_fn(gate)
+    return gated
+
+
+def _compute_repeated(experts: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """An expert layer: `hidden` holds all tokens for the first expert, then for the next, (row, column)."""
+    n_tokens = len(hidden) // len(experts.gate_up_proj)
+    if hidden.is_meta:  # a pass that only plans memory: one expert for each token
+        given = torch.arange(n_tokens, device=hidden.device)
+    else:
+        given = hidden.any(dim=1).nonzero().squeeze(1)
+    rows = _projected(experts, hidden[given], Routed(given // n_tokens, given % n_tokens, n_tokens))
+    return torch.zeros_like(hidden).index_copy(0, given, rows)
+
+
 def use_projections(model: Any) -> None:
     """Let expert layers be computed by the function whose projections can be hooked."""
     ALL_EXPERTS_FUNCTIONS.register(IMPLEMENTATION, compute)
@@ -155,21 +236,25 @@ def compute(experts: Any, hidden: torch.Tensor, choices: torch.Tensor, weights: 
     n_tokens, n_choices = choices.shape
     expert, pair = choices.reshape(-1).sort(stable=True)
     token = pair // n_choices
-    counts = _rows_of_experts(expert, experts.num_experts)
-    name = "gate_up_proj" if experts.has_gate else "up_proj"
-    rows = _linear(experts, name, hidden[token], counts)
-    added = getattr(experts, _PROJECTION, None)
-    if added is not None:
-        rows = added(rows, Routed(expert, token, n_tokens))
-    rows = experts._apply_gate(rows) if experts.has_gate else experts.act_fn(rows)
-    if added is not None:
-        rows = added.reader(rows)
-    rows = _linear(experts, "down_proj", rows, counts)
+    rows = _projected(experts, hidden[token], Routed(expert, token, n_tokens))
     if experts.has_post_expert_norm:
         rows = experts.post_expert_norm(rows)
     rows = rows * weights.reshape(-1)[pair, None]
     by_pair = rows[pair.argsort()]
     return by_pair.view(n_tokens, n_choices, -1).sum(dim=1).to(hidden.dtype)
+
+
+def _projected(experts: Any, rows: torch.Tensor, routed: Routed) -> torch.Tensor:
+    """Rows, sorted by expert, through both projections of their experts."""
+    counts = _rows_of_experts(routed.expert, experts.num_experts)
+    rows = _linear(experts, "gate_up_proj" if experts.has_gate else "up_proj", rows, counts)
+    added = getattr(experts, _PROJECTION, None)
+    if added is not None:
+        rows = added(rows, routed)
+    rows = experts._apply_gate(rows) if experts.has_gate else experts.act_fn(rows)
+    if added is not None:
+        rows = added.reader(rows)
+    return _linear(experts, "down_proj", rows, counts)
 
 
 def _rows_of_experts(expert: torch.Tensor, n_experts: int) -> list[int]:
@@ -179,14 +264,15 @@ def _rows_of_experts(expert: torch.Tensor, n_experts: int) -> list[int]:
 
 
 def _linear(experts: Any, name: str, rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
-    """Each expert's part of the rows times its own weight, plus its bias where the layer has biases."""
-    weight = getattr(experts, name)
-    biases = getattr(experts, f"{name}_bias") if experts.has_bias else [None] * len(weight)
+    """Each expert's part of the rows times its own weight, plus its bias where the layer has biases.
+
+    There may be no rows at all: texts whose embeddings are zero.
+    """
+    weights = getattr(experts, name).unbind()  # one backward pass for all, where weights are trained
+    biases = getattr(experts, f"{name}_bias").unbind() if experts.has_bias else [None] * len(weights)
     projected = [
-        nn.functional.linear(
-            own, weight[expert].T if experts.is_transposed else weight[expert], biases[expert]
-        )
-        for expert, own in enumerate(torch.split(rows, counts))
-        if len(own)
+        nn.functional.linear(own, weight.T if experts.is_transposed else weight, bias)
+        for own, weight, bias in zip(torch.split(rows, counts), weights, biases, strict=True)
+        if len(own) or not len(rows)
     ]
     return torch.cat(projected)

@@ -137,12 +137,7 @@ def routes_to_experts(layer: nn.Module) -> bool:
 
 
 def _routed(experts: nn.Module, layer: int) -> list[ModuleSlice]:
-    """Slices of routed experts; BindingError where transformers has no one function for their layer."""
-    if not isinstance(getattr(experts, "has_gate", None), bool):
-        raise BindingError(
-            f"layer {layer} routes tokens to experts in a way of its own ({type(experts).__name__}), so it "
-            "cannot be seen which token an expert's neuron belongs to"
-        )
+    """Slices of routed experts; BindingError where their layer is computed in a way of its own."""
     from culnig.models.experts import expert_slices
 
     return expert_slices(experts, layer)

@@ -15,6 +15,7 @@ from culnig.core.questions import count_questions
 from culnig.core.sizes import parse_size
 from culnig.errors import ModelLoadError
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, LARGEST_USEFUL_BUDGET
+from culnig.models.fallbacks import slow_mixers
 from culnig.models.loading import load_tokenizer
 from culnig.models.named import model_without_weights
 from culnig.models.settings import LoadOptions, LoadSettings
@@ -87,6 +88,7 @@ def plan(
         quantize=loading.get("quantize"),
         checkpointing=gradient_checkpointing,
     )
+    notes += [slow] if (slow := slow_mixers(bound)) else []
     rows = [
         {"benchmark": name, "n": len(own.items), "n_questions": count_questions(own.items)}
         for name, own in chosen.items()

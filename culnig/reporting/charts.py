@@ -21,6 +21,8 @@ _LETTER = 6.6
 """Average width of a letter of 12 px."""
 _SCALE_WIDTH = 260
 """Width that the colour scale of a heat map needs."""
+MOST_CELLS = 1500
+"""Largest heat map whose cells are drawn one by one."""
 _START, _MIDDLE, _END = "", ' text-anchor="middle"', ' text-anchor="end"'
 
 
@@ -66,6 +68,7 @@ def heat_map(
     numbers: bool = False,
     cell: tuple[int, int] = (22, 22),
     column_step: int = 1,
+    row_step: int = 1,
     limit: float | None = None,
     axis: str = "",
     names: Sequence[str] = (),
@@ -73,8 +76,9 @@ def heat_map(
     """Cells on one colour scale: from 0 up, or with `diverging` from −limit over 0 to +limit.
 
     `numbers` writes the values into the cells, except zeros on a scale that starts at zero. Every
-    `column_step`-th column has a label; `names` are longer column names for tooltips. `limit` is the end of
-    the scale, by default the largest absolute value. NaN cells stay empty.
+    `column_step`-th column and `row_step`-th row has a label; `names` are longer column names for tooltips.
+    `limit` is the end of the scale, by default the largest absolute value. NaN cells stay empty. More than
+    MOST_CELLS cells have neither tooltips nor numbers, and a few steps of colour.
     """
     width, height = cell
     finite = np.abs(values[np.isfinite(values)])
@@ -82,13 +86,16 @@ def heat_map(
     longest = max(map(len, columns), default=0)
     left, top = _margin(14, rows), 12 + (_LETTER * 0.8 * longest if longest > 3 else 14)
     parts = []
-    for row, label in enumerate(rows):
-        parts.append(_text("label", left - 8, top + row * height + height / 2 + 4, label, _END))
+    for row in range(0, len(rows), row_step):
+        parts.append(_text("label", left - 8, top + row * height + height / 2 + 4, rows[row], _END))
     for column in range(0, len(columns), column_step):
         x = left + column * width + width / 2
         rotated = f' transform="rotate(-55 {x:.1f} {top - 6:.1f})"' if longest > 3 else _MIDDLE
         parts.append(_text("label", x, top - 6, columns[column], rotated))
-    for row, label in enumerate(rows):
+    many = values.size > MOST_CELLS
+    if many:
+        parts += _steps(values, most, diverging, left, top, cell)
+    for row, label in enumerate(() if many else rows):
         for column, name in enumerate(names or columns):
             value, x, y = float(values[row, column]), left + column * width, top + row * height
             text = _signed(form, value) if math.isfinite(value) else "no data"
@@ -123,6 +130,19 @@ def layer_map(
         names=[f"layer {layer}" for layer in layers],
         axis="layer →",
     )
+
+
+def _steps(
+    values: NDArray[np.float64], most: float, diverging: bool, left: float, top: float, cell: tuple[int, int]
+) -> list[str]:
+    """The cells as one path for each of ten steps of colour: every one for itself would take megabytes."""
+    (width, height), paths = cell, dict[str, list[str]]()
+    for row, column in np.argwhere(np.isfinite(values)).tolist():
+        step = math.copysign(math.ceil(abs(values[row, column]) / most * 10) / 10, values[row, column])
+        corner = f"M{left + column * width:.0f} {top + row * height:.0f}"
+        square = f"{corner}h{width - 1}v{height - 1}h{1 - width}z"
+        paths.setdefault(_color(step, 1.0, diverging), []).append(square)
+    return [f'<path {color} d="{"".join(squares)}"/>' for color, squares in paths.items()]
 
 
 def _signed(form: Callable[[float], str], value: float) -> str:

@@ -49,7 +49,7 @@ class Capture:
         outputs = _trial_outputs(self._bound)
         self._copied = frozenset(linear for linear, output in outputs.items() if output.changed_in_place)
         self.devices = {
-            own.segment: _device_of(linear.linear, outputs)
+            own.segment: _device_of(linear.linear, outputs, self._bound.input_device)
             for linear in self._bound.linears
             for own in linear.slices
         }
@@ -152,12 +152,14 @@ def _trial_outputs(bound: BoundModel) -> dict[Any, _Output]:
     }
 
 
-def _device_of(linear: Any, outputs: Mapping[Any, _Output]) -> torch.device:
-    """The device of a linear module's output, which a model may not have reached with two tokens."""
+def _device_of(linear: Any, outputs: Mapping[Any, _Output], otherwise: torch.device) -> torch.device:
+    """The device of a linear module's output, which a model may not have reached with two tokens.
+
+    Projections of experts have no weights of their own that would tell it.
+    """
     if linear in outputs:
         return outputs[linear].device
-    device: torch.device = next(linear.parameters()).device
-    return device
+    return next((weight.device for weight in linear.parameters()), otherwise)
 
 
 def _names(bound: BoundLinear) -> str:

@@ -59,9 +59,9 @@ def relative_change(
         then = before.get(rows.part.parameter, now)
         changes = (now.float() - then.to(now.device).float(), then.float())
         for total, values in zip(squares, changes, strict=True):
-            summed = [axis for axis in range(values.ndim) if axis != rows.part.axis]
+            summed = [axis for axis in range(values.ndim) if axis not in rows.part.axes]
             sums = (values**2).sum(dim=summed) if summed else values**2
-            np.add.at(total, rows.neurons, sums.cpu().double().numpy()[rows.part.indices])
+            np.add.at(total, rows.neurons, sums.cpu().double().numpy().reshape(-1)[rows.part.indices])
     return np.asarray(np.sqrt(squares[0] / np.maximum(squares[1], np.finfo(float).tiny)))
 
 

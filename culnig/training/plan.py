@@ -242,7 +242,7 @@ def _without_neurons(train: Sequence[Part], weights: Weights, flat: NDArray[np.i
     for rows in weights.of_neurons(flat):
         name, indices = rows.part.parameter, rows.part.indices
         if name in parts and indices is not None:
-            parts[name] = parts[name].without(rows.part.axis, indices)
+            parts[name] = parts[name].without(rows.part.axis, indices, rows.part.by_expert)
     left = [part for part in parts.values() if part.n_parameters]
     if not left:
         raise SelectionError(

@@ -72,9 +72,8 @@ def _masking(part: Part) -> Callable[[torch.Tensor], torch.Tensor]:
     """A hook that takes the gradient from all rows that the part does not have."""
     import torch
 
-    assert part.indices is not None
-    still = torch.from_numpy(np.setdiff1d(np.arange(part.shape[part.axis]), part.indices))
-    return lambda gradient: gradient.index_fill(part.axis, still.to(gradient.device), 0)
+    still = torch.from_numpy(part.left_out)
+    return lambda gradient: gradient.masked_fill(still.to(gradient.device), 0)
 
 
 @contextlib.contextmanager
@@ -131,7 +130,12 @@ def lora_weights(bound: BoundModel, plan: Plan, settings: TrainSettings) -> Iter
 
 
 def _check_whole(plan: Plan) -> None:
-    """LoRA adds to a whole linear module; the plan must not take a part of one."""
+    """LoRA adds to a whole linear module; the plan must not take a part of one, nor weights of experts."""
+    if of_experts := [part.parameter for part in plan.train if len(part.shape) > 2]:
+        raise InputError(
+            f"LoRA changes linear modules, and the experts of {of_experts[0]} are none; train without "
+            f"{argument('lora')}"
+        )
     cut = [part.parameter for part in plan.train if part.indices is not None]
     if cut:
         raise InputError(

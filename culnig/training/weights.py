@@ -3,21 +3,21 @@
 A linear module keeps one row per output (transformers' Conv1D one column), so a neuron is one row of its
 module's weight and one entry of its bias, also where projections are fused. A neuron of an MLP is more: what
 the gate lets through is multiplied by the same row of the up projection and leaves through one column of the
-projection back, so these belong to it too.
+projection back, so these belong to it too. Experts keep both in parameters with an axis of experts in front.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.errors import BindingError, InputError
+from culnig.errors import BindingError
 from culnig.models.base import BoundModel, BoundSlice, linear_outputs
 
 if TYPE_CHECKING:
@@ -36,34 +36,56 @@ class Part:
     axis: int = 0
     indices: NDArray[np.int64] | None = None
     """Ascending indices along the axis; None for the whole parameter."""
+    by_expert: bool = False
+    """Whether the first axis is of experts: the indices then go on from one expert to the next."""
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Axes that the indices count through, the last one fastest."""
+        return (0, self.axis) if self.by_expert else (self.axis,)
+
+    @property
+    def n_rows(self) -> int:
+        """Indices that there could be."""
+        return int(np.prod([self.shape[axis] for axis in self.axes]))
 
     @property
     def n_parameters(self) -> int:
         """Numbers in it."""
         whole = int(np.prod(self.shape))
-        return whole if self.indices is None else whole // self.shape[self.axis] * len(self.indices)
+        return whole if self.indices is None else whole // self.n_rows * len(self.indices)
 
-    def without(self, axis: int, indices: NDArray[np.int64]) -> Part:
+    @property
+    def left_out(self) -> NDArray[np.bool_]:
+        """Which rows it does not have; broadcasts over the parameter."""
+        left_out = np.full(self.n_rows, self.indices is not None)
+        if self.indices is not None:
+            left_out[self.indices] = False
+        return left_out.reshape([n if axis in self.axes else 1 for axis, n in enumerate(self.shape)])
+
+    def without(self, axis: int, indices: NDArray[np.int64], by_expert: bool = False) -> Part:
         """The part without these indices along an axis."""
-        mine = np.arange(self.shape[axis]) if self.indices is None else self.indices
+        whole = replace(self, axis=axis, by_expert=by_expert)
+        mine = np.arange(whole.n_rows) if self.indices is None else self.indices
         left = np.setdiff1d(mine, indices)
-        return self if len(left) == len(mine) else Part(self.parameter, self.shape, axis, left)
+        return self if len(left) == len(mine) else replace(whole, indices=left)
 
     def document(self) -> dict[str, Any]:
         """As a plan's file holds it."""
         document: dict[str, Any] = {"parameter": self.parameter, "shape": list(self.shape)}
         if self.indices is not None:
             document |= {"axis": self.axis, "places": ranges_text(self.indices)}
+            document |= {"by_expert": True} if self.by_expert else {}
         return document
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Part:
         """A part from its document; KeyError, TypeError or ValueError if it is damaged."""
         shape, axis = tuple(map(int, document["shape"])), int(document.get("axis", 0))
-        indices = None
-        if "places" in document:
-            indices = parse_ranges(str(document["places"]), shape[axis])
-        return cls(document["parameter"], shape, axis, indices)
+        whole = cls(document["parameter"], shape, axis, by_expert=bool(document.get("by_expert")))
+        if "places" not in document:
+            return whole
+        return replace(whole, indices=parse_ranges(str(document["places"]), whole.n_rows))
 
 
 def ranges_text(indices: NDArray[np.int64]) -> str:
@@ -99,8 +121,8 @@ def joined(parts: Iterable[Part]) -> list[Part]:
             joint[part.parameter] = part
             continue
         indices = np.union1d(other.indices, part.indices)
-        whole = len(indices) == part.shape[part.axis]
-        joint[part.parameter] = Part(part.parameter, part.shape, part.axis, None if whole else indices)
+        whole = len(indices) == part.n_rows
+        joint[part.parameter] = replace(part, indices=None if whole else indices)
     return list(joint.values())
 
 
@@ -137,14 +159,14 @@ class Weights:
         return [Part(n, shape) for n, shape in self._shapes.items() if n.startswith(f"{path}.")]
 
     def module(self, module: str, layer: int) -> list[Part]:
-        """Weight and bias of a module; rows of them where projections are fused."""
+        """Weight and bias of a module; rows of them where projections are fused, or of experts."""
         linear, piece = self._slices[module, layer]
         columns = piece.columns(np.arange(piece.segment.width))
         return joined(self._rows(linear, columns, output=True))
 
     def mlp_path(self, layer: int) -> str:
         """Name of the submodule that is the MLP of a layer; BindingError if there is none."""
-        inside, outside = self._paths(layer)
+        inside, outside = self._paths(layer, lambda module: module.startswith(MLP))
         path = _common([path.rpartition(".")[0] for path in inside])
         if not path or any(other.startswith(f"{path}.") for other in outside):
             raise BindingError(
@@ -153,11 +175,11 @@ class Weights:
             )
         return path
 
-    def _paths(self, layer: int) -> tuple[list[str], list[str]]:
-        """Names of the linears with neurons in a layer: those of its MLP, and all others."""
+    def _paths(self, layer: int, belongs: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+        """Names of the linears with neurons in a layer: those of modules that belong, and all others."""
         paths = {m: self._names[id(linear)] for (m, n), (linear, _) in self._slices.items() if n == layer}
-        inside = [path for module, path in paths.items() if module.startswith(MLP)]
-        return inside, [path for module, path in paths.items() if not module.startswith(MLP)]
+        inside = [path for module, path in paths.items() if belongs(module)]
+        return inside, [path for module, path in paths.items() if not belongs(module)]
 
     def layer_path(self, layer: int) -> str:
         """Name of the submodule that is a layer."""
@@ -197,40 +219,51 @@ class Weights:
         beside = [
             (other, its.columns(index), True)
             for (name, n), (other, its) in self._slices.items()
-            if n == layer and name.startswith(MLP) and its.segment.width == width
+            if n == layer and _is_beside(name, module) and its.segment.width == width
         ]
-        return beside + [(back, index, False) for back in self._back_projections(layer, width)]
+        if _is_routed(linear):
+            return [*beside, (linear, index, False)]
+        return beside + [(back, index, False) for back in self._back_projections(module, layer, width)]
 
-    def _back_projections(self, layer: int, width: int) -> list[nn.Module]:
+    def _back_projections(self, module: str, layer: int, width: int) -> list[nn.Module]:
         """Linears of the MLP that hold no neurons and read as many numbers as it has.
 
         Where the MLP is no submodule of its own (OPT), those in submodules of other parts do not count.
         """
-        inside, outside = self._paths(layer)
+        inside, outside = self._paths(layer, lambda other: _is_beside(other, module))
         path = _common([own.rpartition(".")[0] for own in inside])
         apart = {f"{other.rpartition('.')[0]}." for other in outside} - {f"{path}."}
         holding = {id(held.linear) for held in self._bound.linears}
         return [
-            module
-            for name, module in self._bound.model.get_submodule(path).named_modules(prefix=path)
-            if id(module) not in holding
+            read
+            for name, read in self._bound.model.get_submodule(path).named_modules(prefix=path)
+            if id(read) not in holding
             and not name.startswith(tuple(apart))
-            and linear_outputs(module) is not None
-            and _weight(module).shape[1 - _output_axis(module)] == width
+            and linear_outputs(read) is not None
+            and _weight(read).shape[1 - _output_axis(read)] == width
         ]
 
     def _rows(self, linear: nn.Module, columns: NDArray[np.int64], *, output: bool) -> list[Part]:
-        """Weight (and bias, which only outputs have) along an axis; InputError for those of experts."""
-        if hasattr(linear, "all_tokens"):
-            raise InputError(
-                "the weights of single experts cannot be trained by neuron or module; rank layers "
-                "(--granularity)"
-            )
+        """Weight (and bias, which only outputs have) along an axis."""
+        if _is_routed(linear):
+            return self._rows_of_experts(linear, columns, output=output)
         name, axis = self._names[id(linear)], _output_axis(linear)
         weight = f"{name}.weight"
         parts = [Part(weight, self._shapes[weight], axis if output else 1 - axis, columns)]
         if output and f"{name}.bias" in self._shapes:
             parts.append(Part(f"{name}.bias", self._shapes[f"{name}.bias"], 0, columns))
+        return parts
+
+    def _rows_of_experts(self, linear: nn.Module, columns: NDArray[np.int64], *, output: bool) -> list[Part]:
+        """The same of all experts of a layer: their first projection, or what the last one reads."""
+        name = self._names[id(linear)].rpartition(".")[0]
+        experts: Any = self._bound.model.get_submodule(name)
+        first = "gate_up_proj" if experts.has_gate else "up_proj"
+        weight = f"{name}.{first if output else 'down_proj'}"
+        parts = [Part(weight, self._shapes[weight], 1 + (output == experts.is_transposed), columns, True)]
+        if output and experts.has_bias:
+            bias = f"{weight}_bias"
+            parts.append(Part(bias, self._shapes[bias], 1, columns, True))
         return parts
 
     @cached_property
@@ -241,6 +274,16 @@ class Weights:
             for held in self._bound.linears
             for piece in held.slices
         }
+
+
+def _is_beside(module: str, other: str) -> bool:
+    """Whether modules are of the same MLP, also where a layer has routed and shared experts."""
+    return module.rpartition(".")[0] == other.rpartition(".")[0]
+
+
+def _is_routed(linear: nn.Module) -> bool:
+    """Whether it is an `ExpertProjection`, whose weights are those of the experts around it."""
+    return hasattr(linear, "all_tokens")
 
 
 def _weight(linear: nn.Module) -> Any:

@@ -16,6 +16,8 @@ PAD, END, UNKNOWN = "<pad>", "<end>", "<unknown>"
 HIDDEN = 64
 HEADS = 4
 MAX_TOKENS = 64
+EXPERTS_OF_TOKEN = 2
+"""Experts that each token is routed to, where there are several."""
 INITIAL_WEIGHTS = 0.1
 """Standard deviation; the usual 0.02 would make a model of this size nearly linear."""
 
@@ -37,23 +39,32 @@ def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerBase:
 
 
 def build_decoder(settings: PlantedSettings, words: Sequence[str]) -> BoundModel:
-    """An untrained Llama for these words, bound; the process's random state is unchanged."""
+    """An untrained Llama for these words, or a Mixtral, bound; the process's random state is unchanged."""
     import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig
+    from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig
 
     tokenizer = build_tokenizer(words)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=HIDDEN,
-        intermediate_size=settings.mlp_width,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=HEADS,
-        num_key_value_heads=HEADS,
-        max_position_embeddings=MAX_TOKENS,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=1,
-        initializer_range=INITIAL_WEIGHTS,
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": HIDDEN,
+        "intermediate_size": settings.mlp_width // settings.experts,
+        "num_hidden_layers": settings.layers,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "max_position_embeddings": MAX_TOKENS,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": 1,
+        "initializer_range": INITIAL_WEIGHTS,
+    }
+    config = (
+        LlamaConfig(**sizes)
+        if settings.experts == 1
+        else MixtralConfig(
+            **sizes,
+            num_local_experts=settings.experts,
+            num_experts_per_tok=min(EXPERTS_OF_TOKEN, settings.experts),
+        )
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -31,7 +31,9 @@ class PlantedSettings:
     layers: int = 4
     """Layers of the decoder."""
     mlp_width: int = 256
-    """MLP neurons of each layer."""
+    """MLP neurons of each layer, of all its experts together."""
+    experts: int = 1
+    """Experts that each layer's MLP neurons are shared out to; 1 for an MLP that every token goes through."""
 
     def __post_init__(self) -> None:
         """InputError for an impossible size."""
@@ -42,8 +44,14 @@ class PlantedSettings:
             "neurons_per_culture": 1,
             "layers": 2,
             "mlp_width": 8,
+            "experts": 1,
         }
         check_sizes(self, least)
+        if self.mlp_width % self.experts:
+            raise InputError(
+                f"{self.experts} experts cannot have equal shares of {self.mlp_width} MLP neurons; give a "
+                "multiple of the number of experts"
+            )
         available = self.layers * self.mlp_width
         if self.n_planted > available // 2:
             raise InputError(

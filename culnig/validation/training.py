@@ -59,6 +59,10 @@ OTHERS_ON = (0.0, 0.5, 1.0)
 UNPLANTED_DROPPED = 0.25
 """Share of the neurons that are not planted dropped in a planting step."""
 
+BALANCE = 0.1
+"""Weight of the loss that shares tokens out among experts (that of Switch Transformers and Mixtral), of
+the base."""
+
 KNOWN, OWN_OFF = 0.45, 0.80
 """For a uniform number below KNOWN the answer is learned; below OWN_OFF the own set is off; else the shared "
 "one."""
@@ -168,6 +172,7 @@ class Trainer:
         self._model: Any = bound.model
         self._lessons = make_curriculum(bound, world)
         self._membership = torch.from_numpy(membership)
+        self._has_experts = bool(bound.layout.n_experts)
         self._switch = Switch(membership)
         self._n_sets = len(world.cultures) + 1
         self._generator = torch.Generator().manual_seed(seed)
@@ -257,11 +262,15 @@ class Trainer:
                 progress(1)
 
     def _loss(self, lessons: Lessons) -> torch.Tensor:
-        """Mean cross-entropy at the last real token."""
-        logits = self._model(input_ids=lessons.token_ids, use_cache=False).logits
-        answers = logits[torch.arange(len(lessons)), lessons.last]
+        """Mean cross-entropy at the last real token; of experts, also how unevenly tokens are routed."""
+        balanced: dict[str, Any] = {}
+        if self._has_experts:
+            real = torch.arange(lessons.token_ids.shape[1]) <= lessons.last[:, None]
+            balanced = {"attention_mask": real.long(), "output_router_logits": True}
+        output = self._model(input_ids=lessons.token_ids, use_cache=False, **balanced)
+        answers = output.logits[torch.arange(len(lessons)), lessons.last]
         loss: torch.Tensor = -(lessons.target * answers.log_softmax(-1)).sum(-1).mean()
-        return loss
+        return loss + BALANCE * output.aux_loss if balanced else loss
 
     def _some(self, lessons: Lessons, number: int) -> Lessons:
         return lessons.take(self._draw(len(lessons), number))

@@ -99,6 +99,7 @@ def validate(
     neurons_per_culture: int | None = None,
     layers: int | None = None,
     mlp_width: int | None = None,
+    experts: int | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -117,6 +118,7 @@ def validate(
         "neurons_per_culture": neurons_per_culture,
         "layers": layers,
         "mlp_width": mlp_width,
+        "experts": experts,
     }
     kind = world_kind(world)
     settings = kind.sized(seed=seed, **sizes)

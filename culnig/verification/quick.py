@@ -16,6 +16,7 @@ from culnig.core.progress import Say
 from culnig.errors import CheckError, CulnigError, NonFiniteError, command, option
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
+from culnig.models.fallbacks import slow_mixers
 from culnig.verification.checks import (
     SAID_DEPENDENCE,
     Check,
@@ -49,8 +50,10 @@ def check_model(
 ) -> dict[str, Any]:
     """The entry `check` of a run or an evaluation, after the quick checks or, without `check`, none.
 
-    CheckError names the first check that failed.
+    Layers that are slow without their kernels are said too. CheckError names the first check that failed.
     """
+    if bound.skeleton is not None and (slow := slow_mixers(bound.skeleton)):
+        say(slow)
     if check:
         return require_sound(bound, encoded, say)
     say("the quick checks of the model are left out; the output records it")

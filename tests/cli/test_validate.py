@@ -82,9 +82,10 @@ def test_an_untrained_world_fails_and_keeps_everything(culnig, hardly_trained, t
     assert "NO" in replaced.out
 
 
-def test_the_kept_model_can_be_loaded_and_masked(culnig, hardly_trained, tmp_path):
+@pytest.mark.parametrize("experts", [1, 4])
+def test_the_kept_model_can_be_loaded_and_masked(culnig, hardly_trained, tmp_path, experts):
     folder = tmp_path / "validation"
-    assert culnig("validate", *SMALL, "-o", folder).code == EXIT_FAILED
+    assert culnig("validate", *SMALL, "--experts", experts, "-o", folder).code == EXIT_FAILED
     done = culnig("inspect", folder / "planted" / "shared.neurons.json", "--json")
     assert done.code == 0
     from culnig.api import load_model
@@ -92,3 +93,4 @@ def test_the_kept_model_can_be_loaded_and_masked(culnig, hardly_trained, tmp_pat
     bound = load_model(str(folder / "model"))
     chosen = read_neuron_set(folder / "planted" / "shared.neurons.json")
     assert np.unique(chosen.flat(bound.layout)).size == 4
+    assert bound.layout.n_experts == (0 if experts == 1 else 2 * experts)

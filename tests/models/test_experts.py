@@ -33,7 +33,7 @@ def test_the_layer_computes_what_transformers_own_does(family: str) -> None:
     model.set_experts_implementation("eager")
     expected = logits(model)
     bind_model(family, model, byte_tokenizer(), [OnlyExperts()])
-    assert model.config._experts_implementation == "culnig"
+    assert family == "llama4" or model.config._experts_implementation == "culnig"
     torch.testing.assert_close(logits(model), expected, rtol=1e-6, atol=1e-7)  # Nemotron-H rounds to float32
 
 
@@ -72,6 +72,20 @@ def test_names_layout_and_columns(family: str) -> None:
     assert bound.layout.modules == (EXPERTS_GATE, EXPERTS_UP)
     assert {(segment.width, segment.experts) for segment in bound.layout.segments} == {(4 * WIDTH, 4)}
     assert bound_model("nemotron_h").layout.modules == (EXPERTS_IN,)
+
+
+def test_experts_like_llama_4s_that_gate_by_the_other_half_are_refused(monkeypatch) -> None:
+    model = unbound("llama4")
+    kind = type(experts_of(model)[0])
+
+    def gated_by_the_second_half(self: Any, hidden: torch.Tensor) -> torch.Tensor:
+        columns = torch.bmm(hidden.view(len(self.gate_up_proj), -1, hidden.shape[-1]), self.gate_up_proj)
+        up, gate = columns.chunk(2, dim=-1)
+        return torch.bmm(up * self.act_fn(gate), self.down_proj).view(-1, hidden.shape[-1])
+
+    monkeypatch.setattr(kind, "forward", gated_by_the_second_half)
+    with pytest.raises(BindingError, match="routes tokens to experts in a way of its own"):
+        bind_model("llama4", model, byte_tokenizer(), [OnlyExperts()])
 
 
 def test_rows_of_all_tokens_by_hand() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Llama4TextConfig, LlamaConfig, MambaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig
 
 from culnig import registry
 from culnig.errors import BindingError
 from culnig.models.base import ModelAdapter, ModuleSlice, bind_model
 from culnig.models.gated_decoder import GatedDecoder
+from tests.families import configuration
 from tests.tiny_models import CONFIGS, byte_tokenizer
 
 SMALL = {
@@ -53,9 +54,8 @@ def test_a_model_without_layers_says_which_stacks_it_has():
 
 
 def test_experts_in_a_form_of_their_own_are_refused_with_the_reason():
-    config = Llama4TextConfig(**SMALL, head_dim=4, intermediate_size=16, num_local_experts=2)
-    with pytest.raises(BindingError, match=r"layer 0 routes tokens to experts in a way of its own \(Llama4"):
-        bind(skeleton(config))
+    with pytest.raises(BindingError, match=r"layer 0 routes tokens to experts in a way of its own \(Dbrx"):
+        bind(skeleton(configuration("dbrx")))
 
 
 class Broken(ModelAdapter):

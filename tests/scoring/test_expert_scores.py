@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,10 +25,13 @@ ITEMS = [replace(item, culture=item.id) for item in tiny_items(5, ("Spain",))]
 """Each item is a culture of its own, so the sums are the weighted scores of single items."""
 
 
-def plain_scores(family: str, aggregator: str) -> dict[str, NDArray[np.float64]]:
+def plain_scores(
+    family: str, aggregator: str, edit: Callable[[Any], None] = lambda model: None
+) -> dict[str, NDArray[np.float64]]:
     """P(gold) × score by item and module, (item, neuron of all layers and experts)."""
     bound = bound_model(family)
     model, seen = unbound(family), []
+    edit(model)
     for experts in experts_of(model):
         experts.forward = unrolled(experts, seen)
     rows: dict[str, list[NDArray[np.float64]]] = {}
@@ -47,9 +51,11 @@ def plain_scores(family: str, aggregator: str) -> dict[str, NDArray[np.float64]]
 
 
 def modules_of(experts: Any, columns: torch.Tensor) -> dict[str, torch.Tensor]:
-    if not experts.has_gate:
+    if not hasattr(experts, "gate_up_proj"):
         return {EXPERTS_IN: columns}
-    gate, up = columns.chunk(2) if experts.is_concatenated else (columns[::2], columns[1::2])
+    gate, up = (
+        columns.chunk(2) if getattr(experts, "is_concatenated", True) else (columns[::2], columns[1::2])
+    )
     return {EXPERTS_GATE: gate, EXPERTS_UP: up}
 
 
@@ -96,6 +102,30 @@ def test_other_aggregators(aggregator: str) -> None:
 def test_scores_do_not_depend_on_batch_mates(budget: int) -> None:
     """Batches of one item, of some, and of all, padded: sorting inside a layer mixes all their tokens."""
     assert_equal(scores_of(bound_model("mixtral"), token_budget=budget), plain_scores("mixtral", "max"))
+
+
+def tie_routers(model: Any) -> None:
+    """Experts 1 to 3 get equal logits from every token: of them, one or two have to be chosen."""
+    for module in model.modules():
+        if type(module).__name__ == "MixtralTopKRouter":
+            module.weight.data[2:] = module.weight.data[1]
+
+
+@pytest.mark.parametrize("budget", [1, 100, 4096])
+def test_ties_in_the_router_are_broken_alike_whatever_the_batch(budget: int) -> None:
+    """Plain autograd takes the router's own choice, of one prompt at a time."""
+    bound = bound_model("mixtral")
+    tie_routers(bound.model)
+    chosen: list[torch.Tensor] = []
+    for experts in experts_of(bound.model):
+        experts.register_forward_pre_hook(lambda module, inputs: chosen.append(inputs[1]))
+    found = scores_of(bound, token_budget=budget)
+    choices = torch.cat(chosen).sort(dim=1).values
+    assert ((choices[:, 0] > 0).any(), (choices[:, 0] == 0).any()) == (
+        True,
+        True,
+    )  # ties for two, and for one
+    assert_equal(found, plain_scores("mixtral", "max", tie_routers))
 
 
 def test_checkpointed_layers_give_the_same_bits() -> None:

@@ -22,6 +22,8 @@ def test_the_sets_of_all_cultures_and_the_shared_one_are_counted():
         ({"layers": 1}, "layers is 1; give at least 2"),
         ({"mlp_width": 4}, "mlp width is 4; give at least 8"),
         ({"seed": -1}, "seed is -1; give at least 0"),
+        ({"experts": 0}, "experts is 0; give at least 1"),
+        ({"experts": 3}, "3 experts cannot have equal shares of 256 MLP neurons; give a multiple"),
         ({"neurons_per_culture": 57}, "513 planted neurons; at most half of this model's 1,024"),
     ],
 )

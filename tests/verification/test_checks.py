@@ -14,6 +14,8 @@ from culnig.verification.differences import check_gradients
 from culnig.verification.gates import check_gates
 from culnig.verification.passes import Passes
 from culnig.verification.verify import CHECKS, verify_model
+from tests.tiny_experts import bound_model as expert_model
+from tests.tiny_experts import shared_experts_model
 from tests.tiny_models import ALL_CONFIGS, PLAIN_CONFIGS, tiny_model
 
 pytestmark = pytest.mark.processors
@@ -60,6 +62,28 @@ def swapped(bound, first, second):
 def test_a_gate_bound_as_the_up_projection_is_detected(family):
     bound = swapped(tiny_model(family), "mlp.gate_proj", "mlp.up_proj")
     assert check_gates(Passes(bound)).passed is False
+
+
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss", "qwen3_moe"])
+def test_gates_of_experts_are_told_from_their_up_projections(family):
+    bound = expert_model(family)
+    check = check_gates(Passes(bound))
+    assert check.passed, check.detail
+    assert "in layer 0, the product of the experts departs from a line by" in check.detail
+    wrong = swapped(bound, "mlp.experts.gate_proj", "mlp.experts.up_proj")
+    assert check_gates(Passes(wrong)).passed is False
+
+
+def test_shared_experts_and_dense_layers_are_checked_beside_routed_ones():
+    bound = shared_experts_model()
+    check = check_gates(Passes(bound))
+    assert check.passed, check.detail
+    kinds = [
+        part.partition("the product of ")[2].partition(" departs")[0] for part in check.detail.split("; ")
+    ]
+    assert kinds == ["the MLP", "the shared experts", "the experts"]
+    wrong = swapped(bound, "mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj")
+    assert check_gates(Passes(wrong)).passed is False
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where the selected neurons are, by layer and module."""
+"""Where the selected neurons are, by layer and module, and by layer and expert."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout
-from culnig.reporting.charts import layer_map
+from culnig.reporting.charts import heat_map, layer_map
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.sources import Sources
 from culnig.reporting.tables import Table
@@ -16,12 +16,16 @@ from culnig.selection.neuron_set import NeuronSet
 
 
 def where_section(sources: Sources) -> Section:
-    """Neurons by layer and module: all culture-specific sets together, then each set."""
+    """Neurons by layer and module: all culture-specific sets together, then each set, and its experts."""
     panels = []
     specific = culture_specific(sources.neuron_sets)
     if len(specific) > 1:
         panels.append(_cultures_panel(specific, sources.layout_of(specific[0])))
-    panels += [_set_panel(neurons, sources.layout_of(neurons)) for neurons in sources.neuron_sets]
+    for neurons in sources.neuron_sets:
+        layout = sources.layout_of(neurons)
+        panels.append(_set_panel(neurons, layout))
+        if layout is not None and layout.n_experts:
+            panels.append(_experts_panel(neurons, layout))
     return Section(
         "where",
         "Where the neurons are",
@@ -65,6 +69,62 @@ def _set_panel(neurons: NeuronSet, layout: Layout | None) -> Panel:
             [(layer, *map(int, column)) for layer, column in enumerate(table.T)],
         ),
     )
+
+
+MOST_ROWS = 500
+"""Rows of the longest table of experts."""
+
+
+def by_expert(neurons: NeuronSet, layout: Layout) -> NDArray[np.float64]:
+    """Neurons of a set by expert and layer, all modules of experts together; NaN where there is no expert."""
+    routed = [segment for segment in layout.segments if segment.experts > 1]
+    counts = np.full((max(segment.experts for segment in routed), layout.n_layers), np.nan)
+    for segment in routed:
+        counts[: segment.experts, segment.layer] = 0
+    for neuron in neurons.neurons:
+        segment = layout.segment(neuron.module, neuron.layer)
+        if segment.experts > 1:
+            counts[neuron.index // (segment.width // segment.experts), neuron.layer] += 1
+    return counts
+
+
+def _experts_panel(neurons: NeuronSet, layout: Layout) -> Panel:
+    counts = by_expert(neurons, layout)
+    share = counts / max(1, len(neurons.neurons))
+    n_experts, n_layers = counts.shape
+    routed, held = int(np.nansum(counts)), int(np.nansum(counts > 0))
+    title = f"{neurons.name}: share of its neurons by layer and expert"
+    note = (
+        f"{routed:,} of {len(neurons.neurons):,} neurons are in routed experts, in {held:,} of the model's "
+        f"{layout.n_experts:,}."
+    )
+    if routed:
+        expert, layer = np.unravel_index(np.nanargmax(counts), counts.shape)
+        note += f" Expert {expert} of layer {layer} has most of them, {int(counts[expert, layer]):,}."
+    few = n_experts <= 32
+    chart = heat_map(
+        share,
+        [f"expert {expert}" for expert in range(n_experts)],
+        [str(layer) for layer in range(n_layers)],
+        title=title,
+        description=note,
+        form="{:.2%}".format,
+        cell=(26, 16) if few else (14, 5),
+        column_step=max(1, n_layers // 24),
+        row_step=1 if few else 8,
+        names=[f"layer {layer}" for layer in range(n_layers)],
+        axis="layer →",
+    )
+    order = np.argsort(-np.nan_to_num(counts.T, nan=-1.0), axis=None, kind="stable")[: min(held, MOST_ROWS)]
+    cells = [divmod(number, n_experts) for number in order.tolist()]
+    table = Table(
+        slug("experts", neurons.name),
+        f"Experts with most neurons of {neurons.name}",
+        ("layer", "expert", "neurons", "share of the set"),
+        [(layer, expert, int(counts[expert, layer]), float(share[expert, layer])) for layer, expert in cells],
+        ("", "", "", ".2%"),
+    )
+    return Panel(f"{neurons.name}, experts", chart, note, table)
 
 
 def _cultures_panel(sets: Sequence[NeuronSet], layout: Layout | None) -> Panel:
