@@ -6,15 +6,33 @@ reports. Each shard has a folder of its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from culnig.errors import AnotherStopped, InputError, option
 
 _LONGEST_WAIT = timedelta(days=14)
 """How long the fastest process may wait for the slowest."""
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def another_may_stop(of: int) -> Iterator[None]:
+    """AnotherStopped where what is sent inside fails, because one of the processes has stopped."""
+    try:
+        yield
+    except RuntimeError as error:
+        import torch
+
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise AnotherStopped(of) from error
 
 
 @dataclass(frozen=True)
@@ -46,11 +64,25 @@ class Processes:
         import torch.distributed as distributed
 
         shared = torch.tensor(number)  # on the CPU, so that gloo sends it and notices a process that stopped
-        try:
+        with another_may_stop(self.of):
             distributed.all_reduce(shared, distributed.ReduceOp.MIN)
-        except RuntimeError as error:
-            raise AnotherStopped(self.of) from error
         return int(shared)
+
+    def gathered(self, value: T) -> list[T]:
+        """The values that the processes of a launch give, in their order; AnotherStopped as in `least`."""
+        if self.of == 1 or self.is_shard:
+            return [value]
+        import torch.distributed as distributed
+
+        values: list[T | None] = [None] * self.of
+        with another_may_stop(self.of):
+            distributed.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
+    @property
+    def per_node(self) -> int:
+        """How many processes of the launch run on this node."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.of > 1 else 1
 
     def wait_for_all(self) -> None:
         """Wait until every process gets here; AnotherStopped if one has stopped."""

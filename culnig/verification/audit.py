@@ -71,7 +71,7 @@ def audit(
         )
     )
     best = replace(chosen, neurons=chosen.neurons[:top], scores=chosen.scores[:top], columns={})
-    bound = loaded_model(model, say, **loading)
+    bound = loaded_model(model, say, spreads=True, **loading)
     flat = best.flat(bound.layout)
     random = select_random(best, bound.layout, seed).flat(bound.layout)
     task = Task(progress, "neurons zeroed", 2 * top)

@@ -85,4 +85,6 @@ def _product(bound: BoundModel, batch: Batch, layer: int, flat: Any, factor: flo
                 stack.callback(module.register_forward_pre_hook(look).remove)
         with intervene(bound, flat, factor), contextlib.suppress(_Read):
             reader.logits(batch)
+    if bound.sharding is not None:
+        bound.sharding.begin()
     return read[0]
