@@ -1,8 +1,8 @@
 """A model that is spread over GPUs (`--fsdp`): what each holds, what each receives, and how fast that is.
 
-Each GPU holds its share of the weights and computes whole batches of its own. A batch gathers every weight once
-on the way forward, and those of the layers once more on the way back. The next layer's weights arrive while
-one layer computes, so a batch takes the longer of the two times.
+Each GPU holds its share of the weights and computes whole batches of its own. A batch gathers every weight
+once on the way forward, and those of the layers once more on the way back. The next layer's weights arrive
+while one layer computes, so a batch takes the longer of the two times.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from culnig.errors import InputError, option
+from culnig.errors import InputError, argument, option
 from culnig.inference.batches import split_by_budget
 from culnig.models.base import BoundModel
 from culnig.planning.choice import Machine, Option, relative_time, useful_budget
@@ -21,7 +21,8 @@ from culnig.planning.memory import batch_bytes, weight_bytes
 from culnig.planning.work import BenchmarkSize
 
 HELD_LAYERS = 3
-"""Layers whose whole weights are in memory at once: one that computes, the next, and the buffer it comes in."""
+"""Layers whose whole weights are in memory at once: one that computes, the next, and the buffer that it comes
+in."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def plan_spread(
     of = machine.n_devices
     if of < 2 or not machine.on_device:
         raise InputError(
-            f"{option('fsdp')} spreads a model over several GPUs; give {option('gpus', 2)} or more"
+            f"{option('fsdp')} spreads a model over several GPUs; give {option('gpus', 2)} or more, and "
+            f"{argument('device_memory')} where this machine has none"
         )
     gathers = gathers_of(skeleton)
     buffers = weight_bytes(skeleton) - gathers.forward

@@ -14,6 +14,7 @@ from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
 from culnig.models.settings import LoadSettings
 from culnig.models.sharding import check_equal, check_items, check_sharded
+from culnig.planning.spread import gathers_of
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.forked import in_child
 from tests.spread import loaded, on_ranks, saved
@@ -113,7 +114,9 @@ def test_gathers_of_a_pass_are_counted(folders):
         trial_and_rehearsal_and_pass = bound.sharding.n_bytes - before
         before = bound.sharding.n_bytes
         score_benchmark(bound, ITEMS[:1], "target", ScoreSettings())
-        return trial_and_rehearsal_and_pass, bound.sharding.n_bytes - before
+        of_batch = bound.sharding.n_bytes - before
+        assert of_batch == gathers_of(bound.skeleton).per_batch, "the plan says something else"
+        return trial_and_rehearsal_and_pass, of_batch
 
     layer = 24 * 24 * 2 + 24 * 12 * 2 + 3 * 24 * 40 + 2 * 24
     beside = 2 * 260 * 24 + 24
