@@ -185,5 +185,6 @@ def _does_not_fit(batch: Divisible, *, can_checkpoint: bool) -> EnvironmentProbl
     return EnvironmentProblem(
         f"out of memory with the single item {batch.item_ids[0]} of {batch.n_tokens} tokens; {checkpointing}"
         f"load the model with {option('dtype', 'bfloat16')} or {option('quantize', '4bit')}, or spread it "
-        f"over several devices with {option('device_map', 'auto')}. `culnig-engine plan` says what fits"
+        f"over several devices with {option('device_map', 'auto')} or, under torchrun, {option('fsdp')}. "
+        "`culnig-engine plan` says what fits"
     )

@@ -40,6 +40,7 @@ from culnig.models.settings import DTYPES, LoadSettings
 from culnig.models.sharding import Sharding, check_launch, check_sharded, loading_options
 from culnig.models.skeleton import Skeleton, load_skeleton
 from culnig.models.source import EMBEDDED, ModelFiles, is_cacheable, locate, reading, reading_options
+from culnig.provenance import versions
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,7 @@ def load_model(
     _check_processes(settings)
     processes = launched() if settings.fsdp else ALONE
     if processes.of > 1:
-        check_launch(settings, processes)
+        check_launch(settings, processes, versions())
     if settings.adapter is not None:
         check_adapter_folder(Path(settings.adapter))
     if settings.quantize is not None:
@@ -177,6 +178,12 @@ def _read_parts(
     model = _from_pretrained(source, files, settings, skeleton, None, processes)
     check_sharded(source, model, layer_stack(skeleton.bound))
     if files.cached is not None:
+        try:
+            check_loaded(files.cached, model)
+        except EntryProblem as problem:
+            raise ModelLoadError(
+                f"the unpacked weights of model {source!r} are damaged: {problem}; remove {files.cached}"
+            ) from None
         model.config.name_or_path = files.original_name
     return model
 
@@ -284,8 +291,8 @@ def _check_processes(settings: LoadSettings) -> None:
         raise InputError(
             f"torchrun started {n_processes} processes, and with {option('device_map', settings.device_map)} "
             "each of them would spread the whole model over the same devices; leave out "
-            f"{argument('device_map')} where the model fits on one device, or start one process without "
-            f"torchrun. {command('plan')} says what fits"
+            f"{argument('device_map')} where the model fits on one device, spread it over the processes with "
+            f"{option('fsdp')}, or start one process without torchrun. {command('plan')} says what fits"
         )
 
 

@@ -12,12 +12,12 @@ process that runs out of memory in the middle of a pass makes those that are lef
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from culnig.core.processes import Processes, another_may_stop
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, listed, option
 from culnig.models.settings import LoadSettings
-from culnig.provenance import versions
 
 if TYPE_CHECKING:
     import torch
@@ -165,14 +165,20 @@ class _Gather:
 
         own = self._sharding
         with another_may_stop(own.processes.of):
-            work = distributed.all_gather_into_tensor(output_tensor, input_tensor, group, async_op)
+            work = distributed.all_gather_single(output_tensor, input_tensor, group, async_op)
         own.gathered.append(self._module)
         own.n_bytes += output_tensor.numel() * output_tensor.element_size()
         return work
 
 
-def check_launch(settings: LoadSettings, processes: Processes) -> None:
-    """Raise unless all processes have the same library versions and the same kind of device.
+def own_class(module: Any) -> type:
+    """The module's class, without what FSDP2 puts before the classes of the modules that it gathers."""
+    first, *bases = type(module).__mro__
+    return bases[1] if bases[0].__name__ == "FSDPModule" else first
+
+
+def check_launch(settings: LoadSettings, processes: Processes, versions: Mapping[str, str]) -> None:
+    """Raise unless all processes have the same `versions` of libraries and the same kind of device.
 
     InputError for a device that cannot be shared out, EnvironmentProblem that names what differs.
     """
@@ -184,7 +190,11 @@ def check_launch(settings: LoadSettings, processes: Processes) -> None:
             f"{option('fsdp')} gives each process of a node a device of its own, here of kind {kind}, but "
             f"{option('device', settings.device)} was asked for; leave it out"
         )
-    facts = {**versions(), "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu"}
+    if settings.fsdp_offload and kind == "cpu":
+        raise InputError(
+            f"{argument('fsdp_offload')} moves weights between a GPU and the host, and there is no GPU; leave it out"
+        )
+    facts = {**versions, "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu"}
     if kind == "cuda" and processes.per_node > torch.cuda.device_count():
         raise EnvironmentProblem(
             f"{processes.per_node} processes on a node with {torch.cuda.device_count()} CUDA devices; with "
@@ -212,10 +222,11 @@ def check_equal(facts: Sequence[Mapping[str, str]]) -> None:
 def loading_options(settings: LoadSettings, stack: str, processes: Processes) -> dict[str, Any]:
     """Keywords with which transformers spreads the weights; `stack` is the path of the layers."""
     try:
+        import torch.distributed as distributed
         from torch.distributed.fsdp import FSDPModule
         from transformers.distributed.configuration_utils import DistributedConfig
 
-        missing = not hasattr(FSDPModule, "reset_iter_state")
+        missing = not (hasattr(FSDPModule, "reset_iter_state") and hasattr(distributed, "all_gather_single"))
         plan = DistributedConfig(
             fsdp_size=processes.of,
             fsdp_plan={f"{stack}.*": "free_full_weight"},
@@ -224,10 +235,10 @@ def loading_options(settings: LoadSettings, stack: str, processes: Processes) ->
     except (ImportError, TypeError):
         missing = True
     if missing:
-        installed = versions()
+        installed = " and ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers"))
         raise EnvironmentProblem(
-            f"{option('fsdp')} needs newer packages than torch {installed['torch']} and transformers "
-            f"{installed['transformers']}; it is tested with {TESTED}: pip install -U torch transformers"
+            f"{option('fsdp')} needs newer packages than {installed}; it is tested with {TESTED}: "
+            "pip install -U torch transformers"
         )
     return {"distributed_config": plan}
 

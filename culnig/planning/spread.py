@@ -24,6 +24,9 @@ HELD_LAYERS = 3
 """Layers whose whole weights are in memory at once: one that computes, the next, and the buffer that it comes
 in."""
 
+APART = "embed_tokens"
+"""transformers' plan gathers an embedding of this name by itself; others together with the head."""
+
 
 @dataclass(frozen=True)
 class Gathers:
@@ -32,7 +35,7 @@ class Gathers:
     forward: int
     """All that a batch gathers on the way forward."""
     backward: int
-    """Those of the layers, once more."""
+    """Those of the layers once more, and of an embedding that is gathered by itself."""
     held: int
     """Most that are whole at once."""
 
@@ -52,7 +55,20 @@ def gathers_of(skeleton: BoundModel) -> Gathers:
         )
     total = _parameter_bytes(skeleton.model)
     layers = [_parameter_bytes(layer) for layer in stack.layers]
-    return Gathers(total, sum(layers), total - sum(layers) + HELD_LAYERS * max(layers))
+    again = sum(layers) + _embedding_bytes(skeleton)
+    return Gathers(total, again, total - sum(layers) + HELD_LAYERS * max(layers))
+
+
+def _embedding_bytes(skeleton: BoundModel) -> int:
+    """The embedding of a model whose head has weights of its own, if transformers gathers it by itself.
+
+    torch prefetches what was gathered before the first layer on the way back, too.
+    """
+    model: Any = skeleton.model
+    embedding = model.get_input_embeddings()
+    is_apart = any(module is embedding for name, module in model.named_modules() if name.endswith(APART))
+    is_tied = model.get_output_embeddings().weight is embedding.weight
+    return _parameter_bytes(embedding) if is_apart and not is_tied else 0
 
 
 def _parameter_bytes(part: Any) -> int:

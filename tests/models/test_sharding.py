@@ -105,7 +105,7 @@ def test_a_batch_that_does_not_fit_in_one_process_is_halved_and_the_others_go_on
 
 @pytest.mark.slow
 def test_gathers_of_a_pass_are_counted(folders):
-    """Forward all weights, backward those of the layers once more, as the tiny Llama's shapes have them."""
+    """Forward all weights, backward layers and embedding once more, as the tiny Llama's shapes have them."""
 
     def work(rank):
         bound = loaded(folders["llama"], fsdp=True)
@@ -120,7 +120,7 @@ def test_gathers_of_a_pass_are_counted(folders):
 
     layer = 24 * 24 * 2 + 24 * 12 * 2 + 3 * 24 * 40 + 2 * 24
     beside = 2 * 260 * 24 + 24
-    forward, backward = 3 * layer + beside, 3 * layer
+    forward, backward = 3 * layer + beside, 3 * layer + 260 * 24
     for first, second in on_ranks(2, work):
         assert second == 4 * (forward + backward)
         assert first == 4 * (forward + 2 * (forward + backward))
@@ -130,6 +130,7 @@ def test_gathers_of_a_pass_are_counted(folders):
 def test_a_buffer_larger_than_a_layer_is_named(folders):
     def work(rank):
         bound = loaded(folders["llama"], fsdp=True)
+        bound.sharding.begin()
         bound.model.register_buffer("table", torch.zeros(10_000))
         with pytest.raises(ModelLoadError, match=r"buffers larger than a layer's weights.*table") as error:
             check_sharded("big", bound.model, "model.layers")
