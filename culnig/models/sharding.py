@@ -192,7 +192,8 @@ def check_launch(settings: LoadSettings, processes: Processes, versions: Mapping
         )
     if settings.fsdp_offload and kind == "cpu":
         raise InputError(
-            f"{argument('fsdp_offload')} moves weights between a GPU and the host, and there is no GPU; leave it out"
+            f"{argument('fsdp_offload')} moves weights between a GPU and the host, and there is no GPU; "
+            "leave it out"
         )
     facts = {**versions, "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu"}
     if kind == "cuda" and processes.per_node > torch.cuda.device_count():

@@ -103,6 +103,24 @@ def test_an_evaluation_has_the_answers_of_one_process(model, two, tmp_path):
     assert second.out + second.err == ""
 
 
+def test_instances_audit_and_verify_have_the_numbers_of_one_process(model, two, tmp_path):
+    neurons = tmp_path / "general.neurons.json"
+    assert command(["select", "general", two[0], "-o", neurons, "--top-mlp", 0.1]).code == 0
+    items = ["--model", model, "--benchmark", "everyday", "--per-culture", 1, "--json"]
+    commands = {
+        "instances": ["instances", *items, "--neurons", neurons, "--no-control", "-o"],
+        "audit": ["audit", neurons, *items, "--top", 2],
+        "verify": ["verify", "--model", model, "--json"],
+    }
+    for name, words in commands.items():
+        outputs = [tmp_path / "alone.h5", tmp_path / "spread.h5"] if words[-1] == "-o" else [None, None]
+        alone, spread = ([*words, *([out] if out else [])] for out in outputs)
+        expected, (first, second) = command(alone), ranks(2, [*spread, "--fsdp"])
+        assert (expected.code, first.code, second.code) == (0, 0, 0), (name, first.err + second.err)
+        assert first.out.replace("spread.h5", "alone.h5") == expected.out
+        assert second.out + second.err == ""
+
+
 def test_more_processes_than_items_are_refused_once(model, tmp_path):
     arguments = ["score", "--model", model, "--benchmark", "everyday", "--limit", 1]
     printed = ranks(2, [*arguments, "--no-check", "-o", tmp_path / "run", "--fsdp"])
