@@ -30,8 +30,8 @@ def loaded_model(
     is_spread = not isinstance(model, str | Path) and model.sharding is not None
     if not spreads and (is_spread or loading.get("fsdp")):
         raise InputError(
-            f"{argument('fsdp')} spreads a model for scores, evaluations, instances, audits and checks, not for "
-            "this; load it whole in one process"
+            f"{argument('fsdp')} spreads a model for scores, evaluations, instances, audits and checks, "
+            "not for this; load it whole in one process"
         )
     if not isinstance(model, str | Path):
         return _as_given(model, loading)
