@@ -54,10 +54,10 @@ class Sharding:
         self._model = model
         self._orders: dict[str, Order] = {}
         self._known: dict[str, Any] = {}
-        self._modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
         model.requires_grad_(False)
-        for module in self._modules:
-            module.set_custom_all_gather(_Gather(self, module))  # type: ignore[arg-type]
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.set_custom_all_gather(_Gather(self, module))  # type: ignore[arg-type]
 
     def once(self, name: str, work: Callable[[], T]) -> T:
         """What `work` returned the first time; all processes ask for it first at the same time."""
