@@ -12,7 +12,7 @@ from culnig import registry
 from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require_items, without_too_long
 from culnig.core.items import SplitChoice
 from culnig.core.neurons import parse_layers
-from culnig.core.processes import launched, parse_shard
+from culnig.core.processes import Processes, launched, parse_shard
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.errors import InputError, argument, check_at_least, check_choice, option
 from culnig.evaluation.evaluate import evaluate
@@ -47,12 +47,14 @@ def load_model(source: str | Path, **loading: Unpack[LoadOptions]) -> BoundModel
     `dtype` is auto (the checkpoint's own), float32, float16 or bfloat16; `device` auto, cpu, cuda or cuda:N;
     `device_map` spreads the layers over all devices; `attention` names transformers' implementation;
     `quantize` is 4bit or 8bit; `adapter` the folder of a PEFT adapter to merge; `revision` a branch, tag or
-    commit on the hub; `trust_remote_code` runs code that ships with the model.
+    commit on the hub; `trust_remote_code` runs code that ships with the model. With `fsdp` each process of
+    torchrun holds a part of the weights, with `fsdp_offload` in memory of the host; all processes then make
+    the same calls (docs/models.md).
 
     InputError, BindingError or ModelLoadError if the model cannot be used, EnvironmentProblem if a
     device or package is missing.
     """
-    return loaded_model(source, **loading)
+    return loaded_model(source, spreads=True, **loading)
 
 
 def open_run(folder: Path | str, scorer: str | None = None) -> Run:
@@ -139,10 +141,10 @@ def score(
         *(scorers, compat, StoredTensors(tuple(modules), _layers(layers), tuple(items))),
     )
     day = chosen_date(prompt_date)
-    processes = launched() if shard is None else parse_shard(shard)
+    processes = _processes(shard, spreads=loading.get("fsdp", False))
     asked = (benchmarks, data_dir, split, cultures, limit, per_culture)
     chosen = read_benchmarks(*asked, sample=sample, seed=seed, say=say)
-    bound = loaded_model(model, say, **loading)
+    bound = loaded_model(model, say, spreads=True, **loading)
     require_items(chosen)
     encoder, skipped = Encoder(bound, day), dict[str, int]()
     if skip_too_long:
@@ -154,7 +156,7 @@ def score(
         token_budget = default_budget(bound, sizes, settings, Path(out), processes, say, resume=resume)
     announce_disk(say, Path(out), disk_need(bound, chosen, sizes, settings, token_budget), force=force)
     done = None
-    if processes.is_first and not (resume and RUN.is_finished(Path(out))):
+    if (processes.is_first or bound.sharding is not None) and not (resume and RUN.is_finished(Path(out))):
         done = check_model(bound, [each for own in encoded.values() for each in own[:2]], say, check=check)
     tasks = {name: Task(progress, f"score {name}", len(own.items)) for name, own in chosen.items()}
     score_portions(
@@ -182,6 +184,16 @@ def score(
     return run
 
 
+def _processes(shard: str | None, *, spreads: bool) -> Processes:
+    """The processes that share the run; InputError for a shard of a model that is spread over processes."""
+    if shard is not None and spreads:
+        raise InputError(
+            f"{argument('fsdp')} and {argument('shard')} exclude each other: the processes of torchrun "
+            f"share one run; leave out {argument('shard')}"
+        )
+    return launched() if shard is None else parse_shard(shard)
+
+
 def _planned_memory(
     model: str | Path | BoundModel,
     bound: BoundModel,
@@ -193,7 +205,7 @@ def _planned_memory(
     """The memory that a plan expects, recorded beside the measured peak of a model that was loaded for it."""
     from culnig.planning.plan import planned_memory
 
-    if bound.skeleton is None or not isinstance(model, str | Path):
+    if bound.skeleton is None or bound.sharding is not None or not isinstance(model, str | Path):
         return None
     return planned_memory(
         bound.skeleton,

@@ -10,6 +10,7 @@ import click
 from culnig.cli.options import PATH, ModelChoice, item_options, json_option, model_options, prompt_date_option
 from culnig.cli.output import print_json, print_line, print_table, print_warning
 from culnig.cli.progress import progress_view
+from culnig.core.processes import disconnect
 from culnig.core.text import counted
 
 _SHOWN = 10
@@ -17,7 +18,7 @@ _SHOWN = 10
 
 @click.command("audit")
 @click.argument("neurons", type=PATH)
-@model_options()
+@model_options(spreads=True)
 @item_options("identify")
 @click.option(
     "--top",
@@ -55,10 +56,14 @@ def command(neurons: Path, model: ModelChoice, as_json: bool, **options: Any) ->
     from culnig.verification.audit import audit
     from culnig.verification.linearisation import LOW
 
-    with progress_view() as view:
+    reports = model.reports
+    with progress_view(quiet=not reports) as view:
         document = audit(
             neurons, model.source, progress=view.progress, say=view.say, **options, **model.options
         )
+    disconnect()
+    if not reports:
+        return
     if document["low"]:
         rho = document["correlations"]["score, all"]["rho"]
         print_warning(

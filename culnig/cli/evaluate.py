@@ -23,6 +23,7 @@ from culnig.cli.options import (
 )
 from culnig.cli.output import print_json, print_line
 from culnig.cli.progress import progress_view
+from culnig.core.processes import disconnect
 from culnig.evaluation.conditions import Mask
 from culnig.evaluation.evaluate import evaluate
 from culnig.selection.random import Match
@@ -30,7 +31,7 @@ from culnig.selection.random import Match
 
 @defaults_of(evaluate)
 @click.command("evaluate")
-@model_options()
+@model_options(spreads=True)
 @item_options("test")
 @click.option(
     "--neurons",
@@ -100,7 +101,8 @@ def command(
     **options: Any,
 ) -> None:
     """Evaluate a model unmasked, with each neuron set masked, and with random neurons masked."""
-    with progress_view() as view:
+    reports = model.reports
+    with progress_view(quiet=not reports) as view:
         evaluation = evaluate(
             model.source,
             out=out,
@@ -109,6 +111,9 @@ def command(
             **model.options,
             **options,
         )
+    disconnect()
+    if not reports:
+        return
     results = evaluation.results
     if as_json:
         tables = {name: results[name] for name in ("rows", "matrix", "dose") if name in results}

@@ -10,13 +10,14 @@ import click
 from culnig.cli.options import PATH, ModelChoice, item_options, model_options, out_options, prompt_date_option
 from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
+from culnig.core.processes import disconnect
 from culnig.core.text import counted
 
 SHOWN_NEURONS = 10
 
 
 @click.command("instances")
-@model_options()
+@model_options(spreads=True)
 @item_options("test", seeded=True)
 @click.option(
     "--neurons",
@@ -45,7 +46,8 @@ def command(
 
     if control is not None and no_control:
         raise click.UsageError("--control and --no-control contradict each other; give only one of them")
-    with progress_view() as view:
+    reports = model.reports
+    with progress_view(quiet=not reports) as view:
         document = instances(
             model.source,
             benchmarks,
@@ -57,6 +59,9 @@ def command(
             **options,
             **model.options,
         )
+    disconnect()
+    if not reports:
+        return
     if as_json:
         print_json(document)
         return

@@ -13,6 +13,7 @@ import click
 
 from culnig import __version__
 from culnig.cli import interruption, streams
+from culnig.core.processes import says_why_it_stops
 from culnig.core.text import visible
 from culnig.errors import AnotherStopped, CulnigError, EnvironmentProblem
 from culnig.inference.memory import keep_freed_memory
@@ -109,5 +110,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _failed(message: str, code: int) -> int:
+    """The code; of the processes of torchrun only the first that fails prints its message."""
+    if not says_why_it_stops():
+        return code
     click.echo(visible(message, lines=True), err=True)
     return code

@@ -17,12 +17,17 @@ from culnig.cli.output import print_json, print_line, print_table, size_text
 
 
 @click.command("plan")
-@model_options()
+@model_options(spreads=True)
 @item_options("identify", required=False, seeded=True, budget_from_memory=True)
 @click.option("--device-memory", help="Memory of each GPU, such as 80G; default: this machine's.")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="Number of GPUs.")
 @click.option(
     "--tflops", type=click.FloatRange(min=0, min_open=True), help="Sustained TFLOP/s, for a time estimate."
+)
+@click.option(
+    "--link",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --fsdp: GB/s that a GPU receives from the others, for a time estimate.",
 )
 @click.option("--gradient-checkpointing", is_flag=True, help="Plan with gradient checkpointing.")
 @ignored_prefix_sharing_option()
@@ -63,6 +68,8 @@ def _print(plan: dict[str, Any]) -> None:
         ("settings", "processes", "token budget", "time"),
         [_option_row(row) for row in plan["options"]],
     )
+    if plan["spread"]:
+        _print_spread(plan["spread"])
     seconds = work["seconds"]
     at = "" if seconds is None else f", {_time(seconds)} at {machine['tflops']:g} TFLOP/s"
     print_line(
@@ -82,6 +89,25 @@ def _print(plan: dict[str, Any]) -> None:
         print_line("Not even one prompt fits with any settings: use more or larger devices (--gpus)")
     if plan["note"]:
         print_line(plan["note"])
+
+
+def _print_spread(spread: dict[str, Any]) -> None:
+    """What each GPU holds and receives where the model is spread over all of them."""
+    rows = [
+        ("its share of the weights", size_text(spread["weights"])),
+        ("whole weights at once", size_text(spread["gathered"])),
+        ("received for each batch", size_text(spread["received"])),
+        ("batches of each process", f"{spread['n_batches']:,}"),
+    ]
+    for key, shown in (
+        ("compute_seconds", "arithmetic of a batch"),
+        ("gather_seconds", "gathers of a batch"),
+    ):
+        if spread[key] is not None:
+            rows.append((shown, f"{spread[key]:.2f} s"))
+    if spread["items_per_second"] is not None:
+        rows.append(("items per second, all GPUs", f"{spread['items_per_second']:.1f}"))
+    print_table(f"Spread over {spread['n_processes']} GPUs (--fsdp), each of them", ("part", ""), rows)
 
 
 def _option_row(option: dict[str, Any]) -> tuple[str, int, int | None, str | None]:

@@ -32,7 +32,7 @@ from culnig.store.warnings import run_warnings
 
 @defaults_of(api.score)
 @click.command("score")
-@model_options()
+@model_options(spreads=True)
 @item_options("identify", seeded=True, budget_from_memory=True)
 @click.option(
     "--aggregator",

@@ -10,13 +10,14 @@ import click
 from culnig.cli.options import ModelChoice, json_option, model_options
 from culnig.cli.output import print_json, print_line, print_table
 from culnig.cli.progress import progress_view
+from culnig.core.processes import disconnect
 
 _WORDS = {True: "ok", False: "FAILED", None: "skipped"}
 EXIT_FAILED = 1
 
 
 @click.command("verify")
-@model_options(required=False)
+@model_options(required=False, spreads=True)
 @click.option(
     "--kernels", is_flag=True, help="Compare every kernel that runs here with eager torch, bit for bit."
 )
@@ -29,9 +30,13 @@ def command(model: ModelChoice | None, kernels: bool, as_json: bool) -> int:
     from culnig.verification.verify import verify
 
     source, loading = (None, {}) if model is None else (model.source, model.options)
-    with progress_view() as view:
+    reports = model is None or model.reports
+    with progress_view(quiet=not reports) as view:
         document = verify(source, kernels=kernels, progress=view.progress, say=view.say, **loading)
-    if as_json:
+    disconnect()
+    if not reports:
+        pass
+    elif as_json:
         print_json(document)
     else:
         if kernels:

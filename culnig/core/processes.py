@@ -6,15 +6,36 @@ reports. Each shard has a folder of its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from culnig.errors import AnotherStopped, InputError, option
 
 _LONGEST_WAIT = timedelta(days=14)
 """How long the fastest process may wait for the slowest."""
+
+_stores: list[Any] = []
+"""Where the processes of the launch leave notes for each other, once they are connected."""
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def another_may_stop(of: int) -> Iterator[None]:
+    """AnotherStopped where what is sent inside fails, because one of the processes has stopped."""
+    try:
+        yield
+    except RuntimeError as error:
+        import torch
+
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise AnotherStopped(of) from error
 
 
 @dataclass(frozen=True)
@@ -46,11 +67,25 @@ class Processes:
         import torch.distributed as distributed
 
         shared = torch.tensor(number)  # on the CPU, so that gloo sends it and notices a process that stopped
-        try:
+        with another_may_stop(self.of):
             distributed.all_reduce(shared, distributed.ReduceOp.MIN)
-        except RuntimeError as error:
-            raise AnotherStopped(self.of) from error
         return int(shared)
+
+    def gathered(self, value: T) -> list[T]:
+        """The values that the processes of a launch give, in their order; AnotherStopped as in `least`."""
+        if self.of == 1 or self.is_shard:
+            return [value]
+        import torch.distributed as distributed
+
+        values: list[T | None] = [None] * self.of
+        with another_may_stop(self.of):
+            distributed.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
+    @property
+    def per_node(self) -> int:
+        """How many processes of the launch run on this node."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.of > 1 else 1
 
     def wait_for_all(self) -> None:
         """Wait until every process gets here; AnotherStopped if one has stopped."""
@@ -80,18 +115,36 @@ def launched() -> Processes:
         return ALONE
     import torch
     import torch.distributed as distributed
+    from torch.distributed.rendezvous import rendezvous
 
     if not distributed.is_initialized():
         on_cuda = torch.cuda.is_available()
         if on_cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=_LONGEST_WAIT)
+        store, number, of = next(rendezvous("env://"))
+        store.set_timeout(_LONGEST_WAIT)
+        _stores.append(store)
+        backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+        distributed.init_process_group(
+            backend, store=store, rank=number, world_size=of, timeout=_LONGEST_WAIT
+        )
     return Processes(distributed.get_rank(), distributed.get_world_size())
+
+
+def says_why_it_stops() -> bool:
+    """Whether no other process of the launch has asked this before: one message is enough for all."""
+    if not _stores:
+        return True
+    try:
+        return bool(_stores[-1].add("culnig/stopped", 1) == 1)
+    except RuntimeError:  # the process that kept the store has stopped
+        return False
 
 
 def disconnect() -> None:
     """Close the connection that `launched` opened, if any."""
     import torch.distributed as distributed
 
+    _stores.clear()
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

@@ -21,7 +21,7 @@ from culnig.evaluation.folder import (
     request_to_resume,
     write_evaluation,
 )
-from culnig.evaluation.parts import EvaluationParts
+from culnig.evaluation.parts import open_parts
 from culnig.evaluation.request import NeuronSetChoice, Request, SetChoice, chosen_factors, run_with_prompts
 from culnig.evaluation.short_answers import AnswerJudge
 from culnig.evaluation.stored import Evaluation, open_evaluation
@@ -30,6 +30,7 @@ from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.generation import DEFAULT_NEW_TOKENS
 from culnig.inference.templates import chosen_date
 from culnig.models.named import loaded_model
+from culnig.models.sharding import check_items
 from culnig.provenance import describe_model, versions
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import Match
@@ -41,7 +42,7 @@ from culnig.store.run import Run
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from culnig.evaluation.runner import Answers
+    from culnig.evaluation.runner import Answers, Parts
     from culnig.evaluation.sharing import Sharing
     from culnig.models.base import BoundModel
     from culnig.models.settings import LoadOptions
@@ -113,7 +114,7 @@ def evaluate(
     chosen = read_benchmarks(
         benchmarks, data_dir, split, cultures, limit, per_culture, sample=sample, seed=seed, say=say
     )
-    bound = loaded_model(model, say, **loading)
+    bound = loaded_model(model, say, spreads=True, **loading)
     encoder = Encoder(bound, day)
     if skip_too_long:
         chosen, _ = without_too_long(chosen, encoder.fitting, bound.max_tokens, say)
@@ -145,6 +146,7 @@ def _evaluate(
     from culnig.verification.quick import check_model
 
     require_items(chosen)
+    check_items(bound.sharding, sum(len(own.items) for own in chosen.values()))
     judge = AnswerJudge()
     judge.load([item for own in chosen.values() for item in own.items if item.accepted])
     conditions = make_conditions(
@@ -176,8 +178,8 @@ def _evaluate(
         record["check"] = check_of_all([before.get("check"), now] if before else [now])
         sharing = _sharing(bound, encoded, asked, conditions, before, say)
         record["sharing"] = {name: own.record() for name, own in sharing.items()}
-    with EvaluationParts.open(
-        folder, record, list(chosen), conditions, resume=resume, overwrite=overwrite
+    with open_parts(
+        bound, folder, record, list(chosen), conditions, resume=resume, overwrite=overwrite
     ) as parts:
         if parts.finished:
             return
@@ -189,7 +191,8 @@ def _evaluate(
         for line in _lemmatizer_lines(judge.tools):
             say(line)
         tables = _tables(answers, record, conditions, masks, asked.seed)
-        write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
+        if bound.is_first:
+            write_evaluation(folder, {**record, **tables}, tables["rows"], answers, conditions)
         parts.clear()
 
 
@@ -208,7 +211,8 @@ def _sharing(
         return {}
     if "sharing" in before:
         return recorded(before["sharing"])
-    n_conditions = None if before else sum(not condition.by_item for condition in conditions)
+    decides_alone = bool(before) or bound.sharding is not None  # processes measure different times
+    n_conditions = None if decides_alone else sum(not condition.by_item for condition in conditions)
     return choose_sharing(bound, encoded, asked.token_budget, n_conditions, say)
 
 
@@ -221,7 +225,7 @@ def _answers(
     asked: Request,
     sharing: Mapping[str, Sharing],
     judge: AnswerJudge,
-    parts: EvaluationParts,
+    parts: Parts,
     progress: Progress,
     say: Say,
 ) -> Answers:

@@ -17,7 +17,7 @@ from culnig.errors import InputError, MismatchError, option
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem
-from culnig.inference.fitting import Fallback
+from culnig.inference.fitting import Fallback, smallest
 from culnig.models.base import BoundLinear, BoundModel
 from culnig.store.prompts import prompts_of, reason
 from culnig.store.run import Run
@@ -71,10 +71,20 @@ def activations_of(
             reader.logits(batch)
             collector.finish()
 
-        fallback = Fallback(collect)
+        batches, sharding = make_batches(encoded, token_budget), bound.sharding
+
+        def rehearse() -> None:
+            spare = smallest(batches[-1])
+            collector.begin(spare)
+            reader.logits(spare)
+
+        # all processes run all batches: the order in which activations are added stays the same
+        turns = None if sharding is None else sharding.turns("read", rehearse)
+        fallback = Fallback(collect, turns=turns)
         with torch.inference_mode():
-            for batch in make_batches(encoded, token_budget):
+            for batch in batches:
                 fallback.run(batch)
+            fallback.finish()
     return Activations(collector.sums / sum(lengths), collector.samples)
 
 

@@ -7,11 +7,13 @@ files as one that was never interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from culnig.core.outcomes import Outcomes
+from culnig.core.processes import Processes
 from culnig.errors import StoreError, option
 from culnig.evaluation.conditions import Condition, current_name
 from culnig.evaluation.folder import (
@@ -27,6 +29,9 @@ from culnig.store.files import make_folder, remove, remove_matching
 from culnig.store.hdf5 import open_hdf5, whole_hdf5
 from culnig.store.output_folder import OutputFolder
 from culnig.store.output_kind import Request
+
+if TYPE_CHECKING:
+    from culnig.models.base import BoundModel
 
 
 class EvaluationParts:
@@ -122,3 +127,59 @@ class EvaluationParts:
     def _path(self, benchmark: str, condition: str) -> Path:
         first, second = self._numbers[benchmark, condition]
         return self.folder / PARTS_FOLDER / f"{first:03d}-{second:04d}.h5"
+
+
+class SpreadParts:
+    """The parts of an evaluation whose model is spread: the first process has them, and all know them."""
+
+    def __init__(self, own: EvaluationParts | None, processes: Processes) -> None:
+        """`own` are the parts in the first process, and None in the others."""
+        self._own = own
+        self._processes = processes
+
+    @property
+    def finished(self) -> bool:
+        """As of `EvaluationParts`."""
+        return bool(self._processes.gathered(self._own and self._own.finished)[0])
+
+    def read(self, benchmark: str, condition: str) -> Outcomes | None:
+        """As of `EvaluationParts`."""
+        stored = None if self._own is None else self._own.read(benchmark, condition)
+        return self._processes.gathered(stored)[0]
+
+    def save(self, benchmark: str, condition: str, outcomes: Outcomes) -> None:
+        """As of `EvaluationParts`."""
+        if self._own is not None:
+            self._own.save(benchmark, condition, outcomes)
+
+    def clear(self) -> None:
+        """As of `EvaluationParts`, once the first process has written the results; the others wait for it."""
+        if self._own is not None:
+            self._own.clear()
+        self._processes.wait_for_all()
+
+
+@contextlib.contextmanager
+def open_parts(
+    bound: BoundModel,
+    folder: Path,
+    record: dict[str, Any],
+    benchmarks: Sequence[str],
+    conditions: Sequence[Condition],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Iterator[EvaluationParts | SpreadParts]:
+    """Start or resume an evaluation, in one process or by all that the model is spread over."""
+    with contextlib.ExitStack() as stack:
+        if bound.sharding is not None:
+            bound.sharding.processes.wait_for_all()  # until all have read what is in the folder
+        own = None
+        if bound.is_first:
+            modes = {"resume": resume, "overwrite": overwrite}
+            own = EvaluationParts.open(folder, record, benchmarks, conditions, **modes)
+            stack.enter_context(own)
+        if bound.sharding is not None:
+            yield SpreadParts(own, bound.sharding.processes)
+        elif own is not None:
+            yield own

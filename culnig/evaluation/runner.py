@@ -7,6 +7,7 @@ they have in common (`inference.trees`). Finished answers, of one benchmark unde
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from culnig.evaluation.short_answers import AnswerJudge
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
-from culnig.inference.fitting import Fallback
+from culnig.inference.fitting import Answering
 from culnig.inference.generation import DEFAULT_NEW_TOKENS, AnswerWriter, PromptBatch
 from culnig.inference.trees import TreeBatch, share_prefixes
 from culnig.models.base import BoundModel
@@ -65,7 +66,7 @@ class _Work:
     """One benchmark in batches, and what answers them."""
 
     batches: Sequence[_Batch]
-    fallback: Fallback[Any, [Outcomes]]
+    answering: Answering
     unshared: Sequence[_Batch]
     """The same items in batches in which each item has all tokens for itself."""
 
@@ -107,8 +108,8 @@ def run_conditions(
     writer = AnswerWriter(bound, (judge or AnswerJudge()).is_right, max_new_tokens)
     answers: Answers = {}
     with AnswerReader(bound) as reader:
-        reading = _fallback(reader.answer, replacements)
-        writing = _fallback(writer.answer, replacements)
+        reading = _answering(bound, reader.answer, replacements)
+        writing = _answering(bound, writer.answer, replacements, kind="write", is_fixed=False)
 
         def plan(own: Sequence[EncodedItem], *, is_shared: bool) -> _Work:
             if own and own[0].item.accepted:
@@ -132,21 +133,27 @@ def run_conditions(
                         continue
                     outcomes = answers[name, condition.name] = Outcomes.empty(items)
                     own = work[name]
-                    for batch in own.unshared if condition.by_item else own.batches:
-                        own.fallback.run(batch, outcomes)
-                        after_batch(name, condition.name, len(batch.items))
+                    own.answering.run(
+                        own.unshared if condition.by_item else own.batches,
+                        outcomes,
+                        functools.partial(after_batch, name, condition.name),
+                    )
                     parts.save(name, condition.name, outcomes)
-    if writer.n_cut:
+    n_cut = writer.n_cut if bound.sharding is None else sum(bound.sharding.processes.gathered(writer.n_cut))
+    if n_cut:
         say(
-            f"{writer.n_cut:,} written answers had not ended after {max_new_tokens} tokens (the most that "
+            f"{n_cut:,} written answers had not ended after {max_new_tokens} tokens (the most that "
             "are allowed) and were cut"
         )
     return answers
 
 
-def _fallback(
-    answer: Callable[[Any, Outcomes], None], replacements: Replacements | None
-) -> Fallback[Any, [Outcomes]]:
+def _answering(
+    bound: BoundModel,
+    answer: Callable[[Any, Outcomes], None],
+    replacements: Replacements | None,
+    **turns: Any,
+) -> Answering:
     """Answers batches with `answer`, in halves where memory runs out."""
 
     def run(batch: _Batch, outcomes: Outcomes) -> None:
@@ -154,4 +161,4 @@ def _fallback(
             replacements.begin(batch.item_ids)
         answer(batch, outcomes)
 
-    return Fallback(run)
+    return Answering(bound, run, **turns)

@@ -8,7 +8,7 @@ after the head (soft-capping, scaling) stays exact, and the logits are (item, vo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from culnig.core.outcomes import Outcomes, alignment
 from culnig.errors import BindingError
 from culnig.inference.attention import grouped_heads
 from culnig.inference.batches import AnswerBatch, Batch, ModelInputs
-from culnig.inference.fitting import Fallback
+from culnig.inference.fitting import Answering
 from culnig.inference.products import fast_products
 from culnig.inference.readout import can_read_out, read_out, takes_logits
 from culnig.kernels.transfers import to_device
@@ -53,7 +53,7 @@ class AnswerReader:
         self._reads_out = False
         self._hidden: torch.Tensor | None = None
         """The head's input, between the head's two hooks, where `read_out` attaches the logits to it."""
-        self._fallback: Fallback[Batch, [Outcomes]] = Fallback(self.answer)
+        self._answering = Answering(bound, self.answer)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> AnswerReader:
@@ -177,10 +177,9 @@ class AnswerReader:
         with torch.inference_mode():
             self.record(batch, self.read(batch, self.logits(batch).softmax(-1)), outcomes)
 
-    def answer_all(self, batches: Iterable[Batch], outcomes: Outcomes) -> None:
+    def answer_all(self, batches: Sequence[Batch], outcomes: Outcomes) -> None:
         """Answer batches, in halves where memory runs out; EnvironmentProblem if one item does not fit."""
-        for batch in batches:
-            self._fallback.run(batch, outcomes)
+        self._answering.run(batches, outcomes)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from culnig.errors import EnvironmentProblem
+from culnig.models.sharding import own_class
 
 LEAST_ROWS = 16
 """With fewer rows (tokens) reading the weights takes the time, and MKL is as fast."""
@@ -111,7 +112,7 @@ def _linears(model: nn.Module) -> list[Any]:
     return [
         module
         for module in model.modules()
-        if type(module) in (nn.Linear, Conv1D)
+        if own_class(module) in (nn.Linear, Conv1D)
         and "forward" not in module.__dict__
         and module.weight.dtype == torch.float32
         and module.weight.device.type == "cpu"
@@ -120,7 +121,7 @@ def _linears(model: nn.Module) -> list[Any]:
 
 def _forward(linear: Any) -> Callable[[torch.Tensor], Any]:
     usual = linear.forward
-    transposed = type(linear) is Conv1D  # its weight is (input, output)
+    transposed = own_class(linear) is Conv1D  # its weight is (input, output)
 
     def forward(rows: torch.Tensor) -> Any:
         weight, bias = linear.weight, linear.bias

@@ -19,24 +19,29 @@ import torch
 from torch import nn
 from torch.nn.modules import module
 
+from culnig.models.sharding import own_class
+
 VOCABULARY_BLOCK, DEVICE_BLOCK = 1024, 8192
 """Vocabulary entries that are widened at once. On a CPU they stay in the processor's cache; on other devices
 blocks are larger, because each starts two kernels."""
 
 
-def can_read_out(head: nn.Module) -> bool:
+def can_read_out(head: Any) -> bool:
     """Whether the head is a plain linear map of float weights, which `read_out` can compute.
 
     A head with a forward method or forward hooks of its own may compute anything. Those of accelerate only
-    move tensors between devices. Call this before culnig puts its own hooks on the head.
+    move tensors between devices, and that of FSDP2 frees gathered weights. Call this before culnig puts its
+    own hooks on the head.
     """
-    if type(head) is not nn.Linear or not head.weight.is_floating_point():
+    if own_class(head) is not nn.Linear or not head.weight.is_floating_point():
         return False
+    n_harmless = int(own_class(head) is not type(head))
     forward = head.__dict__.get("forward")
     if forward is not None and hasattr(head, "_hf_hook"):
         forward = head.__dict__.get("_old_forward")
     is_plain = forward is None or getattr(forward, "__func__", None) is nn.Linear.forward
-    return is_plain and not head._forward_hooks and not module._global_forward_hooks
+    has_hooks = len(head._forward_hooks) > n_harmless or module._global_forward_hooks
+    return is_plain and not has_hooks
 
 
 def takes_logits(hidden: torch.Tensor) -> bool:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from culnig.models.sharding import Sharding
+
 
 @dataclass(frozen=True)
 class ModuleSlice:
@@ -159,6 +161,13 @@ class BoundModel:
     linears: tuple[BoundLinear, ...]
     skeleton: BoundModel | None = None
     """The model without its weights, where it was loaded by name: what `plan` reads."""
+    sharding: Sharding | None = None
+    """How the weights are spread over the processes of a launch, if they are."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and reports: of those that the model is spread over, the first does."""
+        return self.sharding is None or self.sharding.processes.is_first
 
     def check_neurons(self, flat: NDArray[np.int64]) -> None:
         """Raise InputError if a flat index is outside the layout or listed twice."""
@@ -170,11 +179,13 @@ class BoundModel:
     @property
     def weights_hash(self) -> str:
         """See `weights_hash`."""
-        return weights_hash(self.model)
+        return weights_hash(self.model) if self.sharding is None else self.sharding.weights_hash
 
     @property
     def input_device(self) -> torch.device:
         """The device that token ids must be on."""
+        if self.sharding is not None:
+            return self.sharding.device
         embeddings: nn.Module = self.model.get_input_embeddings()
         return next(embeddings.parameters()).device
 
@@ -206,10 +217,12 @@ def weights_hash(model: nn.Module) -> str:
     """SHA-256 over name, shape and 64 evenly spaced values of every parameter.
 
     Fast on the largest model, and different for any fine-tuned copy with more than a few changed values.
+    Parameters that are spread over processes are gathered one after the other, in all processes at once.
     """
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
-        flat = parameter.detach().reshape(-1)
+        whole = getattr(parameter, "full_tensor", None)
+        flat = (parameter if whole is None else whole()).detach().reshape(-1)
         values = flat[:: max(1, flat.numel() // 64)][:64].float().cpu().numpy()
         digest.update(f"{name} {tuple(parameter.shape)}".encode())
         digest.update(values.tobytes())

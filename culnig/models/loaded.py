@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from culnig.errors import BindingError, ModelLoadError, listed, option
+from culnig.errors import AnotherStopped, BindingError, ModelLoadError, listed, option
 
 if TYPE_CHECKING:
     import torch
@@ -143,17 +143,20 @@ def layer_stack(bound: BoundModel) -> str:
 
 @contextlib.contextmanager
 def without_report() -> Iterator[None]:
-    """Keep transformers from printing its table of weights; `check_weights` says what matters in it."""
-    logger = logging.getLogger("transformers.modeling_utils")
+    """Keep transformers from printing its table of weights, and the layers of other families that it would
+    spread; `check_weights` and `culnig.models.sharding` say what matters."""
 
     def other(record: logging.LogRecord) -> bool:
-        return "LOAD REPORT" not in record.getMessage()
+        return "LOAD REPORT" not in record.getMessage() and "_plan` rules" not in record.getMessage()
 
-    logger.addFilter(other)
+    loggers = [logging.getLogger(f"transformers.{name}") for name in ("modeling_utils", "distributed.mixin")]
+    for logger in loggers:
+        logger.addFilter(other)
     try:
         yield
     finally:
-        logger.removeFilter(other)
+        for logger in loggers:
+            logger.removeFilter(other)
 
 
 def check_vocabulary(bound: BoundModel) -> None:
@@ -192,7 +195,7 @@ def check_causal(bound: BoundModel) -> None:
     other[FIRST_CHANGED:] = (ids[FIRST_CHANGED:] + rows // 2) % rows
     try:
         first, second = _outputs(bound, ids), _outputs(bound, other)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, AnotherStopped):
         raise
     except Exception as error:  # weights that do not fit their modules fail wherever they are first used
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]

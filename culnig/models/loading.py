@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from culnig.core.processes import launched_processes
+from culnig.core.processes import ALONE, Processes, another_may_stop, launched, launched_processes
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, option
-from culnig.models.base import BoundModel, ModelAdapter, bind_model
+from culnig.models.base import BoundModel, ModelAdapter, bind_model, weights_hash
 from culnig.models.cache import discard, entry_folder, keep
 from culnig.models.cache_entry import EntryProblem, check_loaded
 from culnig.models.checkpoint import check_files, check_scales, snapshot
@@ -37,8 +37,10 @@ from culnig.models.peft_adapter import (
 )
 from culnig.models.quantization import check_bitsandbytes, keep_differentiable
 from culnig.models.settings import DTYPES, LoadSettings
+from culnig.models.sharding import Sharding, check_launch, check_sharded, loading_options
 from culnig.models.skeleton import Skeleton, load_skeleton
 from culnig.models.source import EMBEDDED, ModelFiles, is_cacheable, locate, reading, reading_options
+from culnig.provenance import versions
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +79,9 @@ def load_model(
     source, settings = with_base(source, settings or LoadSettings())
     device = _device(settings.device)
     _check_processes(settings)
+    processes = launched() if settings.fsdp else ALONE
+    if processes.of > 1:
+        check_launch(settings, processes, versions())
     if settings.adapter is not None:
         check_adapter_folder(Path(settings.adapter))
     if settings.quantize is not None:
@@ -84,16 +89,30 @@ def load_model(
     skeleton = skeleton or load_skeleton(source, adapters, settings)
     warn_of_adapter(source, settings)
     tokenizer = load_tokenizer(source, settings)
-    model = _read_weights(source, adapters, settings, skeleton, device)
+    if processes.of > 1:
+        model = _read_parts(source, adapters, settings, skeleton, processes)
+    else:
+        model = _read_weights(source, adapters, settings, skeleton, device)
     if settings.adapter is not None:
         model = merge_adapter(model, Path(settings.adapter))
         source = asked if asked != source else f"{source} with adapter {settings.adapter}"
-    return replace(_checked(source, model, tokenizer, adapters), skeleton=skeleton.bound)
+    sharding = None
+    if processes.of > 1:
+        with another_may_stop(processes.of):
+            sharding = Sharding(model, processes, weights_hash(model))
+    bound = _checked(source, model, tokenizer, adapters, sharding)
+    return replace(bound, skeleton=skeleton.bound)
 
 
-def _checked(source: str, model: Any, tokenizer: Any, adapters: Sequence[ModelAdapter]) -> BoundModel:
+def _checked(
+    source: str,
+    model: Any,
+    tokenizer: Any,
+    adapters: Sequence[ModelAdapter],
+    sharding: Sharding | None = None,
+) -> BoundModel:
     model.eval()
-    bound = bind_model(source, model, tokenizer, adapters)
+    bound = replace(bind_model(source, model, tokenizer, adapters), sharding=sharding)
     check_vocabulary(bound)
     check_causal(bound)
     check_differentiable(bound)
@@ -135,10 +154,53 @@ def _read_weights(
     return model
 
 
-def _from_pretrained(
-    source: str, files: ModelFiles, settings: LoadSettings, skeleton: Skeleton, device: torch.device
+def _read_parts(
+    source: str,
+    adapters: Sequence[ModelAdapter],
+    settings: LoadSettings,
+    skeleton: Skeleton,
+    processes: Processes,
 ) -> Any:
-    """The model as transformers reads it."""
+    """The model with a part of its weights in each process; a GGUF file is unpacked by the first, once."""
+    import torch
+
+    whole = replace(settings, fsdp=False, fsdp_offload=False)
+    is_packed = locate(source, settings, weights=True)
+    if is_packed.gguf is not None and is_packed.cached is None and processes.is_first:
+        _read_weights(source, adapters, whole, skeleton, torch.device("cpu"))
+    processes.wait_for_all()
+    files = locate(source, settings, weights=True)
+    if files.gguf is not None and files.cached is None:
+        raise InputError(
+            f"model {source!r} is a GGUF file, which no process can read a part of, and its unpacked weights "
+            f"are not kept ({argument('fsdp')} reads those); `culnig-engine cache` says where and why"
+        )
+    model = _from_pretrained(source, files, settings, skeleton, None, processes)
+    check_sharded(source, model, layer_stack(skeleton.bound))
+    if files.cached is not None:
+        try:
+            check_loaded(files.cached, model)
+        except EntryProblem as problem:
+            raise ModelLoadError(
+                f"the unpacked weights of model {source!r} are damaged: {problem}; remove {files.cached}"
+            ) from None
+        model.config.name_or_path = files.original_name
+    return model
+
+
+def _from_pretrained(
+    source: str,
+    files: ModelFiles,
+    settings: LoadSettings,
+    skeleton: Skeleton,
+    device: torch.device | None,
+    processes: Processes = ALONE,
+) -> Any:
+    """The model as transformers reads it: whole on a device, or this process's part of it."""
+    if device is None:
+        placed = loading_options(settings, layer_stack(skeleton.bound), processes)
+    else:
+        placed = {"device_map": _placement(files, settings, device)}
     if files.gguf is None and Path(files.name).is_dir():
         check_files(source, Path(files.name))
     with reading(source, files), without_report():
@@ -147,11 +209,11 @@ def _from_pretrained(
             config=skeleton.config,
             dtype=settings.dtype,
             use_safetensors=True,
-            device_map=_placement(files, settings, device),
             quantization_config=_quantization(settings, skeleton),
             adapter_kwargs={"subfolder": "-"},  # an adapter in the folder would be applied without a word
             ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
+            **placed,
             **skeleton.options,
             **reading_options(files, settings),
         )
@@ -229,8 +291,8 @@ def _check_processes(settings: LoadSettings) -> None:
         raise InputError(
             f"torchrun started {n_processes} processes, and with {option('device_map', settings.device_map)} "
             "each of them would spread the whole model over the same devices; leave out "
-            f"{argument('device_map')} where the model fits on one device, or start one process without "
-            f"torchrun. {command('plan')} says what fits"
+            f"{argument('device_map')} where the model fits on one device, spread it over the processes with "
+            f"{option('fsdp')}, or start one process without torchrun. {command('plan')} says what fits"
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from culnig import registry
 from culnig.core.progress import Say, say_nothing
-from culnig.errors import InputError
+from culnig.errors import InputError, argument
 from culnig.models.settings import LoadOptions, LoadSettings
 
 if TYPE_CHECKING:
@@ -17,9 +17,22 @@ if TYPE_CHECKING:
 
 
 def loaded_model(
-    model: str | Path | BoundModel, say: Say = say_nothing, **loading: Unpack[LoadOptions]
+    model: str | Path | BoundModel,
+    say: Say = say_nothing,
+    *,
+    spreads: bool = False,
+    **loading: Unpack[LoadOptions],
 ) -> BoundModel:
-    """The model with its weights; a loaded model is returned as it is."""
+    """The model with its weights; a loaded model is returned as it is.
+
+    `spreads` says that the work can be done with a model that is spread over processes; else InputError.
+    """
+    is_spread = not isinstance(model, str | Path) and model.sharding is not None
+    if not spreads and (is_spread or loading.get("fsdp")):
+        raise InputError(
+            f"{argument('fsdp')} spreads a model for scores, evaluations, instances, audits and checks, "
+            "not for this; load it whole in one process"
+        )
     if not isinstance(model, str | Path):
         return _as_given(model, loading)
     from culnig.models.loading import load_model

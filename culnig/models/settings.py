@@ -25,6 +25,8 @@ class LoadOptions(TypedDict, total=False):
     quantize: str | None
     adapter: Path | str | None
     trust_remote_code: bool
+    fsdp: bool
+    fsdp_offload: bool
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class LoadSettings:
     """One of QUANTIZATIONS: bitsandbytes holds the linear modules in so many bits; None leaves them."""
     adapter: Path | str | None = None
     """Folder of a PEFT adapter that is merged into the weights."""
+    fsdp: bool = False
+    """Whether the processes of torchrun hold a part of the weights each (FSDP2) and share the work."""
+    fsdp_offload: bool = False
+    """With `fsdp`: whether the parts are kept in memory of the host."""
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -62,8 +68,27 @@ class LoadSettings:
                 f"{argument('device_map')} {self.device_map!r} spreads the model over all devices, but "
                 f"{argument('device')} {self.device!r} is a single device; give only one of them"
             )
+        self._check_sharding()
         if self.quantize is not None and self.adapter is not None:
             raise InputError(
                 f"an adapter cannot be merged exactly into quantized weights; leave out "
                 f"{argument('quantize')}, or merge the adapter, save the model and quantize that"
             )
+
+    def _check_sharding(self) -> None:
+        """InputError for what cannot be combined with `fsdp`."""
+        if self.fsdp_offload and not self.fsdp:
+            raise InputError(
+                f"{argument('fsdp_offload')} says where {argument('fsdp')} keeps weights, and has no effect "
+                "alone; give both or none"
+            )
+        reasons = {
+            "device_map": "spreads a model over the devices of a single process",
+            "quantize": "packs weights in a way that cannot be divided",
+            "adapter": "must be merged into whole weights; merge it, save the model and give that one",
+        }
+        for name, reason in reasons.items():
+            if self.fsdp and getattr(self, name) is not None:
+                raise InputError(
+                    f"{argument('fsdp')} and {argument(name)} exclude each other: {argument(name)} {reason}"
+                )

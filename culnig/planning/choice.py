@@ -36,6 +36,8 @@ class Machine:
     on_device: bool = True
     tflops: float | None = None
     """Sustained 10¹² floating-point operations per second of each device."""
+    link: float | None = None
+    """Sustained 10⁹ bytes per second that each device receives from the others."""
 
     @property
     def room(self) -> int:

@@ -31,7 +31,8 @@ def disk_need(
     all_sizes = list(sizes.values())
     n_tables = (1 + len(settings.scorers)) * (2 if settings.halves else 1)
     need = n_tables * culture_bytes(bound, all_sizes)
-    need += (1 + len(settings.scorers)) * parts_bytes(bound, all_sizes, token_budget)
+    in_turns = bound.sharding is not None
+    need += (1 + len(settings.scorers)) * parts_bytes(bound, all_sizes, token_budget, in_turns=in_turns)
     if settings.level == "item":
         each = item_bytes(bound.layout.n_neurons, settings.score_type, max_length(all_sizes))
         need += each * sum(len(size.lengths) for size in all_sizes)

@@ -13,6 +13,7 @@ from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.planning.choice import Machine, Option, fastest, find_options, useful_budget
 from culnig.planning.memory import RUNTIME_BYTES, MemoryPlan, item_bytes, plan_memory, table_bytes
+from culnig.planning.spread import plan_spread
 from culnig.planning.work import BenchmarkSize, max_length, plan_disk, run_flops
 
 
@@ -24,8 +25,9 @@ def plan_run(
     token_budget: int | None = None,
     quantize: str | None = None,
     checkpointing: bool = False,
+    spreads: bool = False,
 ) -> dict[str, Any]:
-    """The plan as a document.
+    """The plan as a document; with `spreads` also that of a model spread over all devices.
 
     Without a token budget it is that of `score`: the largest useful one that fits a device, with the settings
     asked for, and a fixed one on a CPU. `memory` is that of one device, or of the host.
@@ -36,6 +38,13 @@ def plan_run(
     if not machine.on_device:
         spent += _item_bytes(sizes) + RUNTIME_BYTES
     options = find_options(skeleton, machine, spent, longest, quantize, checkpointing)
+    flops = run_flops(skeleton, sizes)
+    spread = None
+    if spreads:
+        spread, option = plan_spread(
+            *(skeleton, sizes, machine, spent, longest, flops), checkpointing=checkpointing
+        )
+        options.append(option)
     if token_budget is None:
         budget = options[0].token_budget if machine.on_device else DEFAULT_TOKEN_BUDGET
         token_budget = useful_budget(budget, longest) if machine.on_device else budget
@@ -49,7 +58,6 @@ def plan_run(
         n_devices=options[0].devices_each,
     )
     n_items, n_tokens = largest_batch(sizes, token_budget)
-    flops = run_flops(skeleton, sizes)
     chosen = fastest(options)
     return {
         "model": skeleton.source,
@@ -60,6 +68,7 @@ def plan_run(
         "batch": {"token_budget": token_budget, "n_items": n_items, "n_tokens": n_tokens},
         "memory": {**memory.record(), "n_devices": options[0].devices_each},
         "machine": asdict(machine),
+        "spread": None if spread is None else spread.record(),
         "fits": memory.peak <= machine.room,
         "options": [option.record(flops, machine.tflops) for option in options],
         "recommended": [] if chosen is None else _recommended(chosen, longest),

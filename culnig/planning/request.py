@@ -49,6 +49,7 @@ def plan(
     device_memory: int | str | None = None,
     gpus: int = 1,
     tflops: float | None = None,
+    link: float | None = None,
     gradient_checkpointing: bool = False,
     tokens_per_item: int = 256,
     **loading: Unpack[LoadOptions],
@@ -58,8 +59,10 @@ def plan(
     Without benchmarks, the plan is for some prompts of `tokens_per_item` tokens. Without a
     `token_budget` it is for that of `score`: what fits a GPU, and a fixed one on a CPU. `device_memory` is
     the memory of each GPU in bytes or as text such as "80G" (by default this machine's), `tflops` its
-    sustained TFLOP/s, for an estimate of the time. With several `gpus` all numbers are those of one. `note`
-    in the result lists the assumptions.
+    sustained TFLOP/s, for an estimate of the time. With several `gpus` all numbers are those of one. With
+    `fsdp` the plan has one more option, the model spread over all GPUs, and `spread`: what each holds and
+    receives; `link` is the GB/s that a GPU receives from the others. `note` in the result lists the
+    assumptions.
     """
     names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
     chosen: Mapping[str, ChosenItems] = {}
@@ -68,7 +71,7 @@ def plan(
         chosen = read_benchmarks(
             names, data_dir, split, cultures, limit, per_culture, sample=sample, seed=seed, say=notes.append
         )
-    machine = _machine(device_memory, gpus, tflops)
+    machine = replace(_machine(device_memory, gpus, tflops), link=link)
     bound = model_without_weights(model, **loading)
     if chosen:
         sizes, note = _sizes(bound, model, loading, chosen)
@@ -87,6 +90,7 @@ def plan(
         token_budget=token_budget,
         quantize=loading.get("quantize"),
         checkpointing=gradient_checkpointing,
+        spreads=loading.get("fsdp", False),
     )
     notes += [slow] if (slow := slow_mixers(bound)) else []
     rows = [

@@ -11,7 +11,7 @@ from culnig.inference.batches import split_by_budget
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
 from culnig.planning.tracing import batch_flops
-from culnig.scoring.portions import split_batches
+from culnig.scoring.portions import batches_in_turns, split_batches
 from culnig.store.item_scores import item_bytes
 
 CELL_BYTES = 8 + 8 + 0.03
@@ -76,11 +76,19 @@ def culture_bytes(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> 
     return int(each * skeleton.layout.n_neurons) + FILE_BYTES + ITEM_ROW_BYTES * n_items
 
 
-def parts_bytes(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize], token_budget: int) -> int:
-    """Most bytes of the parts that an unfinished run keeps."""
+def parts_bytes(
+    skeleton: BoundModel,
+    benchmarks: Sequence[BenchmarkSize],
+    token_budget: int,
+    *,
+    in_turns: bool = False,
+) -> int:
+    """Most bytes of the parts that an unfinished run keeps, of processes that run in turns or not."""
+    n_batches = [len(split_by_budget(benchmark.lengths, token_budget)) for benchmark in benchmarks]
+    longest = batches_in_turns(sum(n_batches)) if in_turns else None
     cells = sum(
-        len(split_batches(len(split_by_budget(benchmark.lengths, token_budget)))) * benchmark.n_cultures
-        for benchmark in benchmarks
+        len(split_batches(n, longest=longest)) * benchmark.n_cultures
+        for n, benchmark in zip(n_batches, benchmarks, strict=True)
     )
     return int(cells * skeleton.layout.n_neurons * CELL_BYTES)
 

@@ -13,6 +13,7 @@ scores are those of a family that writes the same change out of place. Other out
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,7 +47,9 @@ class Capture:
         self._stack.enter_context(frozen(self._bound.model))
         embeddings = self._bound.model.get_input_embeddings()
         self._hook(embeddings.register_forward_hook(self._begin))
-        outputs = _trial_outputs(self._bound)
+        trial = functools.partial(_trial_outputs, self._bound)
+        sharding = self._bound.sharding
+        outputs = trial() if sharding is None else sharding.once("trial", trial)
         self._copied = frozenset(linear for linear, output in outputs.items() if output.changed_in_place)
         self.devices = {
             own.segment: _device_of(linear.linear, outputs, self._bound.input_device)
@@ -69,6 +72,16 @@ class Capture:
             yield
         finally:
             self._keeps_activations = False
+
+    @contextlib.contextmanager
+    def discarding(self) -> Iterator[None]:
+        """Backward passes inside hand nothing over, however many go through one graph."""
+        consume, self._consume = self._consume, lambda *pair: None
+        try:
+            with self.keeping_activations():
+                yield
+        finally:
+            self._consume = consume
 
     @contextlib.contextmanager
     def scaled(self, factor: float) -> Iterator[None]:

@@ -10,6 +10,9 @@ from culnig.store import schema
 from culnig.store.prompts import as_recorded
 from culnig.store.record import check_of_all, read_run_record
 
+IN_TURNS = "in_turns"
+"""Setting of a run whose portions are cut for processes that run in turns (`culnig.scoring.portions`)."""
+
 
 def keep_earlier_check(folder: Path, record: dict[str, Any]) -> None:
     """Record for a resumed run what holds for all its parts."""
@@ -25,9 +28,9 @@ def keep_earlier_check(folder: Path, record: dict[str, Any]) -> None:
 def accept_earlier_version(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The request as the run of an earlier version in the folder has it, which records no prompts.
 
-    A run whose halves are those of an earlier version keeps them. Also accepts a finished run of the first
-    edition whose prompts shared their prefixes. MismatchError if such a run is unfinished: its other items
-    would be scored in other batches.
+    A run whose halves are those of an earlier version keeps them, and any run keeps its portions. Also
+    accepts a finished run of the first edition whose prompts shared their prefixes. MismatchError if such a
+    run is unfinished: its other items would be scored in other batches.
     """
     if not (folder / schema.RUN_FILE).exists():
         return record
@@ -36,6 +39,9 @@ def accept_earlier_version(folder: Path, record: dict[str, Any]) -> dict[str, An
     settings = stored.get("settings", {})
     if settings.get("halves") is True and "halves" in record["settings"]:
         record = {**record, "settings": {**record["settings"], "halves": True}}
+    if settings.get(IN_TURNS) != record["settings"].get(IN_TURNS):
+        kept = {name: value for name, value in record["settings"].items() if name != IN_TURNS}
+        record = {**record, "settings": kept | ({IN_TURNS: True} if settings.get(IN_TURNS) else {})}
     if not settings.get("prefix_sharing"):
         return record
     if (folder / schema.SCORES_FILE).exists():

@@ -14,14 +14,17 @@ from culnig.errors import InputError, check_choice, option
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.products import computation_of
 from culnig.models.base import BoundModel
+from culnig.models.sharding import check_items
 from culnig.provenance import describe_model, versions
 from culnig.scorers.base import Scorer
 from culnig.scoring.culture_swap import OTHER_CULTURES, Baseline, check_baseline
+from culnig.scoring.division import pieces_of, portion_of
 from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
+from culnig.scoring.portions import Piece, batches_in_turns
 from culnig.scoring.question_halves import HALVINGS, WHOLE_QUESTIONS
-from culnig.scoring.resumed import accept_earlier_version, keep_earlier_check
+from culnig.scoring.resumed import IN_TURNS, accept_earlier_version, keep_earlier_check
 from culnig.scoring.scaling import is_narrow
 from culnig.scoring.scoring import BenchmarkScores, ScoreSettings, Scoring, relevance_rules
 from culnig.store.background import BackgroundWriter
@@ -132,6 +135,7 @@ def score_portions(
     (`culnig.store.merge`). The numbers are those of one process, to the bit. `check` is what was checked of
     the model (`culnig.verification.quick`), which is recorded.
     """
+    check_items(bound.sharding, sum(len(chosen.items) for chosen in benchmarks.values()))
     run_settings = run_settings or RunSettings()
     rules = relevance_rules(bound, run_settings.scorers)
     encoder = encoder or Encoder(bound)
@@ -154,25 +158,32 @@ def score_portions(
     with _writer(processes, folder, record, bound, compression, resume=resume, overwrite=overwrite) as writer:
         if writer.finished:
             return
-        portions: dict[str, int] = {}
         halving = HALVINGS[record["settings"]["halves"]] if run_settings.halves else None
-        index = 0
+        scorings = {
+            name: Scoring(
+                *(bound, encoded[name], chosen.role, settings),
+                gradient_checkpointing=run_settings.gradient_checkpointing,
+                scorers=run_settings.scorers,
+                halving=halving,
+                rules=rules,
+                baseline=run_settings.baseline,
+            )
+            for name, chosen in benchmarks.items()
+        }
+        if IN_TURNS in record["settings"]:
+            longest = batches_in_turns(sum(len(scoring.batches) for scoring in scorings.values()))
+            for scoring in scorings.values():
+                scoring.cut(longest)
+        portions = {name: len(scoring.portions) for name, scoring in scorings.items()}
+        hands_over = bound.sharding is not None and run_settings.level == "culture"
+        pieces = pieces_of(scorings, writer, processes, hands_over=hands_over)
         with BackgroundWriter() as parts:
-            for name, chosen in benchmarks.items():
-                scoring = Scoring(
-                    *(bound, encoded[name], chosen.role, settings),
-                    gradient_checkpointing=run_settings.gradient_checkpointing,
-                    scorers=run_settings.scorers,
-                    halving=halving,
-                    rules=rules,
-                    baseline=run_settings.baseline,
-                )
-                portions[name] = len(scoring.portions)
-                for number in range(portions[name]):
-                    if processes.takes(index):
-                        of_run = _RunParts(writer, parts, run_settings, progress)
-                        _score_portion(of_run, bound, name, chosen, scoring, number)
-                    index += 1
+            of_run = _RunParts(writer, parts, run_settings, progress)
+            for name, piece in pieces:
+                _score_portion(of_run, bound, name, benchmarks[name], scorings[name], piece)
+            if bound.sharding is not None:
+                with next(iter(scorings.values())).without_batches() as turns:
+                    turns.finish()
         if planned_memory is not None and processes.is_first:
             writer.record_more(memory={"planned": dict(planned_memory), "measured_peak": peak_bytes()})
         if processes.is_shard:
@@ -221,11 +232,16 @@ def _score_portion(
     name: str,
     chosen: ChosenItems,
     scoring: Scoring,
-    number: int,
+    piece: Piece,
 ) -> None:
+    """Score batches of a portion, once another process has scored those before them."""
     writer, parts, run_settings, progress = run
-    numbers = scoring.portions[number]
-    portion = Portion(name, number, len(scoring.portions), len(numbers), scoring.half_of_portion[number])
+    number = piece.portion
+    numbers, portion = scoring.portions[number], portion_of(name, scoring, number)
+    if piece.begin > writer.batches_done(portion):
+        with scoring.without_batches() as turns:
+            while piece.begin > writer.batches_done(portion):
+                turns.wait()
     indices = scoring.item_indices(number)
     scores = scoring.empty()
     stored = writer.read_part(portion)
@@ -256,10 +272,12 @@ def _score_portion(
     try:
         if keeper:
             writer.require_data(portion, keeper.files(scores.batches_done))
-        if stored is not None and scores.batches_done == portion.n_batches:
+        if stored is not None and scores.batches_done >= piece.end:
             return
-        scoring.score(number, scores, keeper=keeper, after_batch=after_batch)
+        scoring.score(number, scores, keeper=keeper, after_batch=after_batch, end=piece.end)
         save(scores)
+        if piece.end < portion.n_batches:
+            parts.drain()
     finally:
         if keeper:
             keeper.close()
@@ -298,6 +316,8 @@ def _record(
     prompts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     stored: dict[str, Any] = {"level": run_settings.level}
+    if bound.sharding is not None:
+        stored[IN_TURNS] = True
     if run_settings.scorers:
         stored["scorers"] = [scorer.name for scorer in run_settings.scorers]
     if run_settings.baseline:

@@ -12,7 +12,7 @@ in between, and whichever process it was; the tables are added in the order of p
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from culnig.inference.answers import AnswerReader
 from culnig.inference.attention import reproducible_attention
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
-from culnig.inference.fitting import Fallback
+from culnig.inference.fitting import Fallback, smallest
 from culnig.models.base import BoundModel
 from culnig.scorers.base import BY_RULES, Scorer
 from culnig.scoring.accumulator import Accumulator
@@ -40,6 +40,7 @@ from culnig.scoring.targets import BatchPasses
 
 if TYPE_CHECKING:
     from culnig.inference.relevance.rules import RelevanceRules
+    from culnig.models.sharding import Turns
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,25 @@ class Scoring:
         self._checkpointing = gradient_checkpointing
         make = question_batches if baseline and role != "exclusion" else make_batches
         self.batches: list[Batch] = []
+        self._n_batches: list[tuple[int | None, int]] = []
+        """How many of the batches are of each half of the questions, in order."""
+        for half, numbers in self._halves(halving):
+            batches = make([encoded[number] for number in numbers], settings.token_budget)
+            self.batches += [batch.renumbered(numbers) for batch in batches]
+            self._n_batches.append((half, len(batches)))
+        self.cut()
+
+    def cut(self, longest: int | None = None) -> None:
+        """Cut the batches into portions, of at most `longest` batches each where it is given."""
         self.portions: list[range] = []
         self.half_of_portion: list[int | None] = []
         """Which half of the questions a portion holds, 1 or 2; None for both."""
-        for half, numbers in self._halves(halving):
-            batches = make([encoded[number] for number in numbers], settings.token_budget)
+        start = 0
+        for half, n_batches in self._n_batches:
             most = MOST_PORTIONS if half is None else MOST_PORTIONS // 2
-            self.portions += split_batches(len(batches), most, len(self.batches))
-            self.batches += [batch.renumbered(numbers) for batch in batches]
+            self.portions += split_batches(n_batches, most, start, longest)
             self.half_of_portion += [half] * (len(self.portions) - len(self.half_of_portion))
+            start += n_batches
 
     def _halves(self, halving: Halving | None) -> list[tuple[int | None, Sequence[int]]]:
         """Indices of the items that are batched together: all, or those of each half that has any."""
@@ -149,9 +160,11 @@ class Scoring:
         *,
         keeper: Keeper | None = None,
         after_batch: AfterBatch = lambda batches_done, n_items: None,
+        end: int | None = None,
     ) -> None:
         """Score a portion into its table `scores`, from the first batch that `scores` does not hold.
 
+        With `end`, the batches from that one on are left out; it is counted within the portion.
         A batch that does not fit into memory is halved until it does. Items of a control benchmark have
         their weighted scores clamped at zero (docs/method.md). Raises NonFiniteError, naming module, layer
         and item, where an activation or gradient is not finite, and EnvironmentProblem if a single item
@@ -164,18 +177,10 @@ class Scoring:
             keeper=keeper,
             scorers=[(scorer, scores.scorers[scorer.name]) for scorer in self._scorers],
         )
-        with (
-            checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
-            reproducible_attention(self._bound.input_device),
-            AnswerReader(self._bound) as reader,
-            Capture(self._bound, accumulator.add, takes_rows=True) as capture,
-            self._rules.hooked() if self._rules else contextlib.nullcontext(),
-        ):
-            accumulator.place(capture.devices)
+        with self._open(accumulator) as passes:
             scores.accumulator = accumulator
-            passes = BatchPasses(self._bound, reader, capture, accumulator, self._targets, self._rules)
-            fallback = Fallback(passes.run, can_checkpoint=not self._checkpointing)
-            for number in self.portions[portion][scores.batches_done :]:
+            fallback = Fallback(passes.run, can_checkpoint=not self._checkpointing, turns=self._turns(passes))
+            for number in self.portions[portion][scores.batches_done : end]:
                 if keeper:
                     keeper.begin(number)
                 fallback.run(self.batches[number], scores.outcomes)
@@ -185,6 +190,39 @@ class Scoring:
                 after_batch(scores.batches_done, len(self.batches[number].items))
         accumulator.settle()
         scores.accumulator = None
+
+    @contextlib.contextmanager
+    def _open(self, accumulator: Accumulator) -> Iterator[BatchPasses]:
+        """The passes of batches whose pairs go to the accumulator."""
+        with (
+            checkpointed(self._bound) if self._checkpointing else contextlib.nullcontext(),
+            reproducible_attention(self._bound.input_device),
+            AnswerReader(self._bound) as reader,
+            Capture(self._bound, accumulator.add, takes_rows=True) as capture,
+            self._rules.hooked() if self._rules else contextlib.nullcontext(),
+        ):
+            accumulator.place(capture.devices)
+            yield BatchPasses(self._bound, reader, capture, accumulator, self._targets, self._rules)
+
+    def _turns(self, passes: BatchPasses) -> Turns | None:
+        """The turns that batches are scored in, where the model is spread over processes."""
+        sharding = self._bound.sharding
+        if sharding is None:
+            return None
+        names = [scorer.name for scorer in self._scorers]
+        kind = f"score {' '.join(names)}{', checkpointing' if self._checkpointing else ''}"
+        return sharding.turns(kind, lambda: passes.rehearse(smallest(self.batches[-1])))
+
+    @contextlib.contextmanager
+    def without_batches(self) -> Iterator[Turns]:
+        """The turns in which this process has no batch; only for a model that is spread over processes."""
+        nowhere = Accumulator(
+            CultureMoments.zeros([], self._bound.layout.n_neurons), "max", clamp_at_zero=False
+        )
+        with self._open(nowhere) as passes:
+            turns = self._turns(passes)
+            assert turns is not None
+            yield turns
 
 
 def relevance_rules(bound: BoundModel, scorers: Sequence[Scorer]) -> RelevanceRules | None:
@@ -235,4 +273,7 @@ def score_benchmark(
         for name, moments in scores.scorers.items():
             total.scorers[name].add(moments)
         total.batches_done += scores.batches_done
+    if bound.sharding is not None:
+        with scoring.without_batches() as turns:
+            turns.finish()
     return total

@@ -66,6 +66,20 @@ class BatchPasses:
         self._accumulator.finish()
         self._accumulator.count_routed(outcomes, self._bound.layout.experts)
 
+    def rehearse(self, batch: Batch) -> None:
+        """The forward and backward passes of a batch, in the same order, without scores."""
+        with self._capture.discarding():
+            for _ in range(PATH_STEPS if "path" in self._targets else 0):
+                self._forward(batch).sum().backward()  # type: ignore[no-untyped-call]
+            p_gold = self._forward(batch).sum()
+            for _ in set(self._targets) - {"path"}:
+                p_gold.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+            p_gold.backward()  # type: ignore[no-untyped-call]
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        """P(gold) of each item, attached to the graph."""
+        return gold_probabilities(batch, self._reader.logits(batch).softmax(-1))
+
     def _run(self, batch: Batch, outcomes: Outcomes) -> bool:
         """Whether the whole batch was scored; if not, gradients overflowed and their scale is now lower."""
         if "path" in self._targets and not self._walk_the_path(batch):
@@ -132,7 +146,7 @@ class BatchPasses:
         """Average the gradient of P(gold) while the outputs of all modules grow to their full size."""
         for step in range(1, PATH_STEPS + 1):
             with self._capture.scaled(step / PATH_STEPS):
-                p_gold = gold_probabilities(batch, self._reader.logits(batch).softmax(-1))
+                p_gold = self._forward(batch)
                 sizes = p_gold.detach().cpu().double().numpy()
                 scale = self._scale("path", sizes, len(batch.items))
                 with self._accumulator.collecting("path", scale, 1 / PATH_STEPS):

@@ -184,6 +184,13 @@ class RunWriter:
                 tables.read_scorers(group, self._layout.n_neurons),
             )
 
+    def batches_done(self, portion: Portion) -> int:
+        """How many of a portion's batches are saved. StoreError as for `read_part`."""
+        if not self._part(portion).exists():
+            return 0
+        with self._open_part(portion) as group:
+            return tables.count_attribute(group, schema.BATCHES_DONE)
+
     def data_file(self, folder: str, portion: Portion, first_batch: int) -> Path:
         """Path of the item scores or tensors of some batches of a portion."""
         parent = self.folder / folder

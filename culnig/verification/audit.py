@@ -78,7 +78,7 @@ def audit(
         )
     )
     best = replace(chosen, neurons=chosen.neurons[:top], scores=chosen.scores[:top], columns={})
-    loaded = loaded_model(model, say, **loading)
+    loaded = loaded_model(model, say, spreads=True, **loading)
     layout = loaded.layout
     flat, random = best.flat(layout), select_random(best, layout, seed).flat(layout)
     unselected = _not_selected(chosen, layout) if bound else None

@@ -142,4 +142,6 @@ def _product(
                 stack.callback(module.register_forward_pre_hook(look).remove)
         with intervene(bound, flat, factor), contextlib.suppress(_Read):
             reader.logits(batch)
+    if bound.sharding is not None:
+        bound.sharding.begin()
     return read[0]

@@ -23,6 +23,7 @@ from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.models.intervention import intervene
+from culnig.models.sharding import check_items
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.verification.missed import Missed, bound_missed, draw_strata
 
@@ -110,6 +111,7 @@ def audit(
         raise InputError(
             f"{len(items)} items and {len(top)} neurons given; an audit needs at least one of each"
         )
+    check_items(bound.sharding, len(items))
     flat = np.concatenate([top, random]).astype(np.int64)
     score, first_order = (
         score_benchmark(

@@ -7,13 +7,14 @@ fails one is refused with CheckError, before anything is written.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from culnig.core.progress import Say
-from culnig.errors import CheckError, CulnigError, NonFiniteError, command, option
+from culnig.errors import AnotherStopped, CheckError, CulnigError, NonFiniteError, command, option
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
 from culnig.models.fallbacks import slow_mixers
@@ -66,9 +67,12 @@ def require_sound(bound: BoundModel, encoded: Sequence[EncodedItem], say: Say) -
     CheckError names the first check that failed; NonFiniteError as in scoring.
     """
     with _same_random_numbers(bound):
-        passes = Passes(bound, [_with_gold(own) for own in encoded[:2]], PATIENCE)
+        # processes that a model is spread over must make the same passes
+        patience = PATIENCE if bound.sharding is None else math.inf
+        passes = Passes(bound, [_with_gold(own) for own in encoded[:2]], patience)
         checks = [
-            result_of(name, check, passes, passing_on=NonFiniteError) for name, check in QUICK_CHECKS.items()
+            result_of(name, check, passes, passing_on=(NonFiniteError, AnotherStopped))
+            for name, check in QUICK_CHECKS.items()
         ]
     failed = next((check for check in checks if check.passed is False), None)
     if failed:
@@ -97,7 +101,7 @@ def result_of(
     name: str,
     check: Callable[[Passes], Check],
     passes: Passes,
-    passing_on: type[Exception] | tuple[()] = (),
+    passing_on: tuple[type[Exception], ...] = (),
 ) -> Check:
     """The result of a check; an error that it raises means that it has failed with that error."""
     try:

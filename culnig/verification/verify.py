@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
-from culnig.errors import InputError, argument, option
+from culnig.errors import AnotherStopped, InputError, argument, option
 from culnig.kernels import check as kernel_checks
 from culnig.models.base import BoundModel
 from culnig.models.named import loaded_model
@@ -54,7 +54,7 @@ def verify(
             for row in kernel_checks.check_kernels()
         ]
     if model is not None:
-        bound = loaded_model(model, say, **loading)
+        bound = loaded_model(model, say, spreads=True, **loading)
         task = Task(progress, "verify", len(CHECKS))
         document |= {"model": str(getattr(model, "source", model)), "checks": []}
         for result in verify_model(bound):
@@ -70,4 +70,4 @@ def verify_model(bound: BoundModel) -> Iterator[Check]:
     """Run every check; a check that raises an error has failed with that error."""
     passes = Passes(bound)
     for name, check in CHECKS.items():
-        yield result_of(name, check, passes)
+        yield result_of(name, check, passes, (AnotherStopped,))

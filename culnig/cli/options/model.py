@@ -10,6 +10,7 @@ from typing import Any, cast
 import click
 
 from culnig.cli.options.base import PATH, Command, together
+from culnig.core.processes import launched
 from culnig.models.settings import ATTENTIONS, DEVICE_MAPS, DTYPES, QUANTIZATIONS, LoadOptions, LoadSettings
 
 
@@ -20,6 +21,11 @@ class ModelChoice:
     source: str
     options: LoadOptions
     """How to load it, as keyword arguments of the library."""
+
+    @property
+    def reports(self) -> bool:
+        """Whether this process prints: of those that the model is spread over, the first does."""
+        return not self.options.get("fsdp") or launched().is_first
 
 
 _LOADING = (
@@ -56,19 +62,33 @@ _LOADING = (
     click.option("--trust-remote-code", is_flag=True, help="Run code that ships with the model."),
 )
 
+_SPREADING = (
+    click.option(
+        "--fsdp",
+        is_flag=True,
+        help="Each process of torchrun holds a part of the weights (FSDP2) and does a part of the work.",
+    ),
+    click.option("--fsdp-offload", is_flag=True, help="With --fsdp: keep the weights in memory of the host."),
+)
 
-def model_options(*, required: bool = True) -> Callable[[Command], Command]:
-    """--model and how to load it; the command gets one `model: ModelChoice`, or None if none is named."""
+
+def model_options(*, required: bool = True, spreads: bool = False) -> Callable[[Command], Command]:
+    """--model and how to load it; the command gets one `model: ModelChoice`, or None if none is named.
+
+    `spreads` says that the command works with a model that is spread over processes.
+    """
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_choice(model: str | None, **options: Any) -> Any:
-            loading = cast(LoadOptions, {name: options.pop(name) for name in LoadOptions.__annotations__})
+            names = [name for name in LoadOptions.__annotations__ if name in options]
+            loading = cast(LoadOptions, {name: options.pop(name) for name in names})
             return command(model=None if model is None else ModelChoice(model, loading), **options)
 
         model_option = click.option(
             "--model", required=required, help="Hub name, model folder, .gguf file, or `embedded`."
         )
-        return cast(Command, together(model_option, *_LOADING)(with_choice))
+        spreading = _SPREADING if spreads else ()
+        return cast(Command, together(model_option, *_LOADING, *spreading)(with_choice))
 
     return decorate

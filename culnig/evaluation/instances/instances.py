@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -77,7 +78,7 @@ def instances(
     name, *control_names = chosen
     target = chosen[name].items
     control_items = chosen[control_names[0]].items if control_names else None
-    bound = loaded_model(model, say, **loading)
+    bound = loaded_model(model, say, spreads=True, **loading)
     flat = chosen_set.flat(bound.layout)
     task = Task(progress, f"score {len(flat):,} neurons on {name}", len(target) * len(chosen))
     encoder = Encoder(bound, day)
@@ -89,14 +90,16 @@ def instances(
         },
         "versions": versions(computation_of(bound.model)),
     }
-    with owned_file(path, overwrite=overwrite, inputs=inputs):
+    writes = bound.is_first
+    with owned_file(path, overwrite=overwrite, inputs=inputs) if writes else contextlib.nullcontext():
         scores = instance_scores(
             *(bound, target, flat, control_items),
             encoder=encoder,
             token_budget=token_budget,
             after_batch=task.advance,
         )
-        write_instances(path, scores, bound.layout, record)
+        if writes:
+            write_instances(path, scores, bound.layout, record)
     return {
         "instances": str(out),
         "benchmark": name,

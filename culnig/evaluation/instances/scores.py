@@ -24,9 +24,10 @@ from culnig.errors import InputError
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
 from culnig.inference.encoding import Encoder
-from culnig.inference.fitting import Fallback
+from culnig.inference.fitting import Answering
 from culnig.kernels.transfers import to_device
 from culnig.models.base import BoundModel
+from culnig.models.sharding import check_items
 from culnig.scoring.accumulator import Accumulator, ItemStore, ItemValues
 from culnig.scoring.capture import Capture
 from culnig.scoring.targets import BatchPasses
@@ -94,6 +95,7 @@ def score_items(
 ) -> NDArray[np.float64]:
     """w(n) of the neurons at `flat`, unclamped, shape (item, neuron)."""
     bound.check_neurons(flat)
+    check_items(bound.sharding, len(items))
     outcomes = Outcomes.empty(items)
     batches = make_batches((encoder or Encoder(bound)).encode_all(items), token_budget)
     kept = _ItemScores(batches, len(flat))
@@ -102,10 +104,12 @@ def score_items(
     consume = _ChosenColumns(bound, flat, accumulator)
     with AnswerReader(bound) as reader, Capture(bound, consume) as capture:
         consume.place(capture.devices)
-        fallback = Fallback(BatchPasses(bound, reader, capture, accumulator).run)
-        for batch in batches:
-            fallback.run(batch, outcomes)
-            after_batch(len(batch.items))
+        passes = BatchPasses(bound, reader, capture, accumulator)
+        Answering(bound, passes.run, kind="score", rehearse=passes.rehearse).run(
+            batches, outcomes, after_batch
+        )
+    if bound.sharding is not None:  # each process holds the rows of its own items, and zeros
+        kept.scores = np.sum(bound.sharding.processes.gathered(kept.scores), axis=0)
     scores = np.empty((len(items), len(flat)))
     weighted = kept.scores * outcomes.p_gold[kept.numbers][:, np.newaxis]
     scores[np.ix_(kept.numbers, consume.order)] = weighted

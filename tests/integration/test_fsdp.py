@@ -1,0 +1,153 @@
+"""Commands whose model is spread over processes: what one process writes, and what happens when one dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from culnig.store.run import Run
+from tests.forked_commands import forked, rank, ranks
+from tests.ports import HOST, free_port
+from tests.spread import saved
+from tests.stored import assert_same, contents, leftovers
+from tests.tiny_models import tiny_model
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return saved(tiny_model(), tmp_path_factory.mktemp("model"))
+
+
+def score(model, folder, *more):
+    """A run of many small portions."""
+    benchmarks = ("--benchmark", "everyday", "--benchmark", "everyday-control", "--per-culture", "2")
+    return ["score", "--model", model, *benchmarks, "--token-budget", "300", "-o", folder, *more]
+
+
+def command(arguments):
+    """One process's exit code and output."""
+    return forked(arguments).wait()
+
+
+@pytest.fixture(scope="module")
+def two(model, tmp_path_factory):
+    """A run of two processes, and what they printed."""
+    folder = tmp_path_factory.mktemp("two") / "run"
+    return folder, ranks(2, score(model, folder, "--fsdp"))
+
+
+def test_two_processes_end_with_the_run_of_one_and_report_once(model, two, tmp_path):
+    folder, (first, second) = two
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert command(score(model, tmp_path / "alone")).code == 0
+    spread, alone = Run(folder), Run(tmp_path / "alone")
+    assert spread.record["model"] == alone.record["model"]
+    assert spread.record["check"]["performed"]
+    for name in ("everyday", "everyday-control"):
+        one, other = spread.moments(name), alone.moments(name)
+        np.testing.assert_allclose(one.sum, other.sum, rtol=1e-12)
+        np.testing.assert_array_equal(one.positive_count, other.positive_count)
+        np.testing.assert_array_equal(spread.outcomes(name).p_gold, alone.outcomes(name).p_gold)
+    assert leftovers(folder) == []
+    assert first.out.count("Run ") == 1
+    assert second.out + second.err == ""
+
+
+def test_a_process_that_is_killed_leaves_a_run_that_another_number_finishes(model, two, tmp_path):
+    folder, port = tmp_path / "run", free_port()
+    children = [rank(number, 3, port, score(model, folder, "--fsdp")) for number in range(3)]
+    until = time.monotonic() + 120
+    while len(list(folder.glob("parts/*.h5"))) < 2:
+        assert time.monotonic() < until, "the processes never came this far"
+        assert not children[0].ended(), children[0].wait()
+        time.sleep(0.005)
+    children[1].kill()
+    first, killed, third = [child.wait() for child in children]
+    assert killed is None
+    for ended in (first, third):
+        assert ended.code == 3
+        assert "Traceback" not in ended.err
+        assert "error" not in ended.err
+    assert not (folder / "scores.h5").exists(), "the run was over before the kill; give it more items"
+    assert [done.code for done in ranks(2, score(model, folder, "--fsdp", "--resume"))] == [0, 0]
+    assert_same(contents(folder), contents(two[0]))
+    assert leftovers(folder) == []
+
+
+def test_an_evaluation_has_the_answers_of_one_process(model, two, tmp_path):
+    neurons = tmp_path / "general.neurons.json"
+    select = ["select", "general", two[0], "-o", neurons, "--top-mlp", 0.1]
+    assert command(select).code == 0
+
+    def evaluate(folder, *more):
+        words = ["evaluate", "--model", model, "--benchmark", "everyday", "--per-culture", "1"]
+        conditions = ["--neurons", neurons, "--random-baseline", 1, "--no-prefix-sharing"]
+        return [*words, *conditions, "-o", folder, *more]
+
+    assert command(evaluate(tmp_path / "alone")).code == 0
+    first, second = ranks(2, evaluate(tmp_path / "spread", "--fsdp"))
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert_same(contents(tmp_path / "spread"), contents(tmp_path / "alone"))
+    rows, expected = (
+        json.loads((tmp_path / name / "results.json").read_text())["rows"] for name in ("spread", "alone")
+    )
+    assert rows == expected
+    assert second.out + second.err == ""
+
+
+def test_instances_audit_and_verify_have_the_numbers_of_one_process(model, two, tmp_path):
+    neurons = tmp_path / "general.neurons.json"
+    assert command(["select", "general", two[0], "-o", neurons, "--top-mlp", 0.1]).code == 0
+    items = ["--model", model, "--benchmark", "everyday", "--per-culture", 1, "--json"]
+    commands = {
+        "instances": ["instances", *items, "--neurons", neurons, "--no-control", "-o"],
+        "audit": ["audit", neurons, *items, "--top", 2],
+        "verify": ["verify", "--model", model, "--json"],
+    }
+    for name, words in commands.items():
+        outputs = [tmp_path / "alone.h5", tmp_path / "spread.h5"] if words[-1] == "-o" else [None, None]
+        alone, spread = ([*words, *([out] if out else [])] for out in outputs)
+        expected, (first, second) = command(alone), ranks(2, [*spread, "--fsdp"])
+        assert (expected.code, first.code, second.code) == (0, 0, 0), (name, first.err + second.err)
+        assert first.out.replace("spread.h5", "alone.h5") == expected.out
+        assert second.out + second.err == ""
+
+
+def test_more_processes_than_items_are_refused_once(model, tmp_path):
+    arguments = ["score", "--model", model, "--benchmark", "everyday", "--limit", 1]
+    printed = ranks(2, [*arguments, "--no-check", "-o", tmp_path / "run", "--fsdp"])
+    assert [own.code for own in printed] == [2, 2]
+    assert sorted(own.err.count("2 processes share 1 items") for own in printed) == [0, 1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_nodes_of_two_processes_end_with_the_same_run(model, two, tmp_path):
+    """Two launchers that find each other over the network, as on two machines."""
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{HOST}:{free_port()}", "--rdzv-id", "culnig"]
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes",
+        "2",
+        "--nproc-per-node",
+        "2",
+        *meeting,
+    ]
+    command = [*words, "-m", "culnig", *map(str, score(model, tmp_path / "run", "--fsdp"))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    nodes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    printed = [node.communicate(timeout=240) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], printed[0][1] + printed[1][1]
+    assert_same(contents(tmp_path / "run"), contents(two[0]))

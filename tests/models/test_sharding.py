@@ -1,0 +1,170 @@
+"""A model that is spread over several processes computes what it computes in one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from culnig.core.outcomes import Outcomes
+from culnig.core.processes import ALONE
+from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
+from culnig.inference.answers import AnswerReader
+from culnig.inference.batches import make_batches
+from culnig.inference.encoding import Encoder
+from culnig.models.settings import LoadSettings
+from culnig.models.sharding import check_equal, check_items, check_sharded
+from culnig.planning.spread import gathers_of
+from culnig.scoring.scoring import ScoreSettings, score_benchmark
+from tests.forked import in_child
+from tests.spread import loaded, on_ranks, saved
+from tests.tiny_experts import bound_model
+from tests.tiny_models import tiny_items, tiny_model
+
+FAMILIES = ("llama", "smollm2", "gemma3", "qwen3", "gpt2", "mixtral")
+"""Separate and tied embeddings, capped windows, norms of heads, a plain MLP, a mixture of experts."""
+ITEMS = tiny_items(7)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Tiny models by family, saved the usual way."""
+    return {
+        family: saved(
+            bound_model(family) if family == "mixtral" else tiny_model(family),
+            tmp_path_factory.mktemp(family),
+        )
+        for family in FAMILIES
+    }
+
+
+def shown(bound):
+    """The hash of a model's weights, its scores and answers in batches of some items, and its memory."""
+    scores = score_benchmark(bound, ITEMS, "target", ScoreSettings(token_budget=200))
+    outcomes = Outcomes.empty(ITEMS)
+    with AnswerReader(bound) as reader:
+        reader.answer_all(make_batches(Encoder(bound).encode_all(ITEMS), 200), outcomes)
+    own = (getattr(each, "_local_tensor", each) for each in bound.model.parameters())
+    return bound.weights_hash, scores.moments.sum, outcomes.p_gold, sum(each.numel() for each in own)
+
+
+@pytest.fixture(scope="module")
+def alone(folders):
+    """What one process shows of each family."""
+    return in_child(lambda: {family: shown(loaded(folder)) for family, folder in folders.items()})
+
+
+@pytest.fixture(scope="module", params=[2, 3, 4])
+def spread(request, folders):
+    """What several processes show of each family that is spread over them."""
+
+    def work(rank):
+        return {family: shown(loaded(folder, fsdp=True)) for family, folder in folders.items()}
+
+    return on_ranks(request.param, work)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_several_processes_compute_what_one_computes(alone, spread, family):
+    weights_hash, sums, p_gold, n_parameters = alone[family]
+    for rank in spread:
+        assert rank[family][0] == weights_hash
+        np.testing.assert_array_equal(rank[family][1], sums)
+        np.testing.assert_array_equal(rank[family][2], p_gold)
+    assert sum(rank[family][3] for rank in spread) == n_parameters
+    assert max(rank[family][3] for rank in spread) <= n_parameters / len(spread) * 1.15
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_fit_in_one_process_is_halved_and_the_others_go_on(folders, alone):
+    """The second process runs out of memory in the middle of backward passes of three and more items."""
+
+    def work(rank):
+        bound = loaded(folders["llama"], fsdp=True)
+        layer = bound.model.model.layers[1].mlp.gate_proj
+
+        def fail(module, inputs, output):
+            if rank == 1 and output.requires_grad and len(output) >= 3:
+                output.register_hook(run_out)
+
+        def run_out(gradient):
+            raise torch.OutOfMemoryError("made to fail")
+
+        layer.register_forward_hook(fail)
+        scores = score_benchmark(bound, ITEMS, "target", ScoreSettings(token_budget=400))
+        return scores.moments.sum, bound.sharding.n_turns, bound.sharding.n_spare
+
+    (first, n_turns, n_spare), (second, n_turns_there, none_spare) = on_ranks(2, work)
+    expected = in_child(
+        lambda: score_benchmark(loaded(folders["llama"]), ITEMS, "target", ScoreSettings(token_budget=400))
+    ).moments.sum
+    np.testing.assert_array_equal(first, expected)
+    np.testing.assert_allclose(second, expected, rtol=1e-5, atol=1e-9 * np.abs(expected).max())
+    assert n_turns == n_turns_there
+    assert n_spare > none_spare == 0
+
+
+@pytest.mark.slow
+def test_gathers_of_a_pass_are_counted(folders):
+    """Forward all weights, backward layers and embedding once more, as the tiny Llama's shapes have them."""
+
+    def work(rank):
+        bound = loaded(folders["llama"], fsdp=True)
+        before = bound.sharding.n_bytes
+        score_benchmark(bound, ITEMS[:1], "target", ScoreSettings())
+        trial_and_rehearsal_and_pass = bound.sharding.n_bytes - before
+        before = bound.sharding.n_bytes
+        score_benchmark(bound, ITEMS[:1], "target", ScoreSettings())
+        of_batch = bound.sharding.n_bytes - before
+        assert of_batch == gathers_of(bound.skeleton).per_batch, "the plan says something else"
+        return trial_and_rehearsal_and_pass, of_batch
+
+    layer = 24 * 24 * 2 + 24 * 12 * 2 + 3 * 24 * 40 + 2 * 24
+    beside = 2 * 260 * 24 + 24
+    forward, backward = 3 * layer + beside, 3 * layer + 260 * 24
+    for first, second in on_ranks(2, work):
+        assert second == 4 * (forward + backward)
+        assert first == 4 * (forward + 2 * (forward + backward))
+
+
+@pytest.mark.slow
+def test_a_buffer_larger_than_a_layer_is_named(folders):
+    def work(rank):
+        bound = loaded(folders["llama"], fsdp=True)
+        bound.sharding.begin()
+        bound.model.register_buffer("table", torch.zeros(10_000))
+        with pytest.raises(ModelLoadError, match=r"buffers larger than a layer's weights.*table") as error:
+            check_sharded("big", bound.model, "model.layers")
+        return str(error.value)
+
+    assert len(set(on_ranks(2, work))) == 1
+
+
+def test_processes_with_other_versions_or_devices_are_named():
+    same = {"torch": "2.13.0", "device": "cpu"}
+    check_equal([same, same])
+    with pytest.raises(EnvironmentProblem, match=r"torch: 2\.13\.0 in processes 0, 2; 2\.12\.0 in process 1"):
+        check_equal([same, same | {"torch": "2.12.0"}, same])
+    with pytest.raises(EnvironmentProblem, match="same device: cpu in process 0; NVIDIA H200 in process 1"):
+        check_equal([same, same | {"device": "NVIDIA H200"}])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fsdp_offload": True}, "has no effect alone"),
+        ({"fsdp": True, "device_map": "auto"}, "spreads a model over the devices of a single process"),
+        ({"fsdp": True, "quantize": "4bit"}, "cannot be divided"),
+        ({"fsdp": True, "adapter": "folder"}, "merge it, save the model"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        LoadSettings(**settings)
+
+
+def test_one_process_holds_the_whole_model(folders):
+    assert loaded(folders["llama"], fsdp=True).sharding is None
+    check_items(None, 0)
+    assert ALONE.gathered("value") == ["value"]
