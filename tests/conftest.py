@@ -34,12 +34,29 @@ settings.register_profile("culnig", deadline=None, database=None, derandomize=Tr
 settings.load_profile("culnig")
 
 SLOWEST = (
-    "cli/test_embedded.py",
     "integration/test_kills.py",
+    "cli/test_embedded.py",
+    "evaluation/test_planted.py",
+    "training/test_embedded.py",
     "scoring/test_kill.py",
     "validation/test_validate.py",
+    "cli/test_torchrun.py",
+    "cli/test_plan_and_verify.py",
+    "cli/test_train.py",
+    "planning/test_paper_models.py",
+    "planning/test_large_models.py",
+    "integration/test_documentation.py",
+    "models/test_families.py",
+    "kernels/test_instructions.py",
+    "integration/test_without_the_command_line.py",
+    "cli/test_store_options.py",
+    "integration/test_outputs.py",
+    "planning/test_depth.py",
+    "core/test_calibration.py",
+    "models/test_cache.py",
+    "scoring/test_keepers.py",
 )
-"""Files of tests that take longest: they come first, so that no worker is left alone with one in the end."""
+"""Files that take twenty seconds or more, longest first: no worker is left alone with one in the end."""
 
 TOGETHER = {
     "training/test_planted.py": "evaluation/test_planted.py",

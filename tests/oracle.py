@@ -8,6 +8,7 @@ library is given, by up to 1 % in single scores of the embedded model, so it is 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,8 +39,15 @@ def token_ids(tokenizer: Any, item: Item) -> tuple[list[int], int]:
 
 
 def in_float64(head: Any, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor) -> torch.Tensor:
+    """A hook of the output head."""
     bias = 0.0 if head.bias is None else head.bias.detach().double()
-    return inputs[0][:, -1:].double() @ head.weight.detach().double().T + bias
+    return inputs[0][:, -1:].double() @ _doubled(head.weight, head.weight._version).T + bias
+
+
+@functools.lru_cache(1)
+def _doubled(weight: torch.Tensor, version: int) -> torch.Tensor:
+    """A head's weights as they are in this version: those of the embedded model are many to convert."""
+    return weight.detach().double()
 
 
 def item_scores(

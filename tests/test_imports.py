@@ -10,7 +10,7 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -204,69 +204,79 @@ def test_no_module_imports_itself_in_a_circle_not_even_for_types():
 HEAVY = ("torch", "transformers", "matplotlib", "datasets", "tokenizers", "pandas")
 
 RUN_AND_TELL = f"""
-import json, sys
+import json, os, sys
+import h5py, numpy, pydantic, scipy.stats  # what many need, and none of the heavy ones
 from culnig.cli.main import run
-code = run(sys.argv[1:])
-loaded = [name for name in {HEAVY!r} if name in sys.modules]
-print(json.dumps([code, loaded]), file=sys.stderr)
+for arguments in json.loads(sys.argv[1]):
+    if os.fork() == 0:
+        try:
+            code = run(arguments)
+            loaded = [name for name in {HEAVY!r} if name in sys.modules]
+            print("told", json.dumps([code, loaded]), file=sys.stderr, flush=True)
+        finally:
+            os._exit(0)
+    os.wait()
 """
+"""Runs commands, each in a process forked from one that has run none."""
 
 
-def loaded_by(*arguments: object) -> list[str]:
-    """Heavy packages that a command has imported when it is done."""
+def loaded_by(*commands: Sequence[object]) -> list[list[str]]:
+    """Heavy packages that each command has imported when it is done."""
+    asked = json.dumps([[str(argument) for argument in command] for command in commands])
     done = subprocess.run(
-        [sys.executable, "-c", RUN_AND_TELL, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", RUN_AND_TELL, asked], capture_output=True, text=True, check=True
     )
-    code, loaded = json.loads(done.stderr.splitlines()[-1])
-    assert code == 0, done.stderr
-    return loaded
+    told = [json.loads(line[5:]) for line in done.stderr.splitlines() if line.startswith("told ")]
+    assert [code for code, _ in told] == [0] * len(commands), done.stderr
+    return [loaded for _, loaded in told]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["--version"],
-        ["score", "--help"],
-        ["select", "--help"],
-        ["select", "general", "--help"],
-        ["evaluate", "--help"],
-        ["compare", "--help"],
-        ["modules", "--help"],
-        ["train", "--help"],
-        ["instances", "--help"],
-        ["report", "--help"],
-        ["figures", "--help"],
-        ["plan", "--help"],
-        ["verify", "--help"],
-        ["validate", "--help"],
-        ["leaderboard", "--help"],
-        ["inspect", "--help"],
-        ["neurons", "--help"],
-        ["neurons", "convert", "--help"],
-        ["import", "--help"],
-        ["audit", "--help"],
-        ["list", "benchmarks"],
-        ["list", "cultures"],
-        ["list", "models"],
-        ["cache", "list"],
-    ],
-    ids=" ".join,
+LIGHT = tuple(
+    line.split()
+    for line in (
+        "--help",
+        "--version",
+        "score --help",
+        "select --help",
+        "select general --help",
+        "evaluate --help",
+        "compare --help",
+        "modules --help",
+        "train --help",
+        "instances --help",
+        "report --help",
+        "figures --help",
+        "plan --help",
+        "verify --help",
+        "validate --help",
+        "inspect --help",
+        "neurons --help",
+        "neurons convert --help",
+        "import --help",
+        "audit --help",
+        "list benchmarks",
+        "list cultures",
+        "list models",
+        "cache list",
+    )
 )
-def test_help_and_lists_start_light(arguments):
-    assert loaded_by(*arguments) == []
+
+
+def test_help_and_lists_start_light():
+    loaded = loaded_by(*LIGHT)
+    assert {" ".join(command): own for command, own in zip(LIGHT, loaded, strict=True) if own} == {}
 
 
 def test_a_real_selection_starts_light(tmp_path):
     run = write_toy_run(tmp_path / "run").folder
-    chosen = tmp_path / "general.neurons.json"
-    assert loaded_by("select", "general", run, "--top-mlp", "0.1", "-o", chosen) == []
-    assert loaded_by("select", "random", run, "--like", chosen, "-o", tmp_path / "random.json") == []
-    assert loaded_by("neurons", "diff", chosen, tmp_path / "random.json") == []
-    assert loaded_by("neurons", "overlap", chosen, tmp_path / "random.json", "--run", run) == []
-    assert loaded_by("inspect", run) == []
-    assert loaded_by("inspect", chosen) == []
-    assert loaded_by("report", run, chosen, "-o", tmp_path / "report.html") == []
+    chosen, drawn = tmp_path / "general.neurons.json", tmp_path / "random.json"
+    commands: list[list[object]] = [
+        ["select", "general", run, "--top-mlp", "0.1", "-o", chosen],
+        ["select", "random", run, "--like", chosen, "-o", drawn],
+        ["neurons", "diff", chosen, drawn],
+        ["neurons", "overlap", chosen, drawn, "--run", run],
+        ["inspect", run],
+        ["inspect", chosen],
+        ["report", run, chosen, "-o", tmp_path / "report.html"],
+    ]
+    assert loaded_by(*commands) == [[]] * len(commands)

@@ -77,14 +77,17 @@ def against_random(
     n_random, nan = random.shape[1], float("nan")
     means, own = random.mean(axis=2), condition.mean(axis=1)
     as_low = np.sum(means <= own[:, np.newaxis] + ROUNDING, axis=1)
+    spreads = means.std(axis=1, ddof=1) if n_random > 1 else np.full(len(means), nan)
+    errors = spreads * np.sqrt(1 + 1 / n_random)
+    effects = np.array([difference.effect for difference in compared])
+    with np.errstate(all="ignore"):  # of baselines that do not vary, whose p is another
+        lowers = stats.t.cdf(effects / errors, n_random - 1)
     results = []
     for metric, difference in enumerate(compared):
-        spread = float(means[metric].std(ddof=1)) if n_random > 1 else nan
-        error = spread * np.sqrt(1 + 1 / n_random)
-        varies = spread > ROUNDING
+        error, varies = float(errors[metric]), bool(spreads[metric] > ROUNDING)
         rank_p = (1 + int(as_low[metric])) / (1 + n_random)
         half = t_quantile(0.975, n_random - 1) * error if varies else nan
-        lower = float(stats.t.cdf(difference.effect / error, n_random - 1)) if varies else rank_p
+        lower = float(lowers[metric]) if varies else rank_p
         results.append(
             AgainstRandom(
                 n=difference.n,

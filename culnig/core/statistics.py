@@ -8,8 +8,9 @@ questions does not. Distributions come from scipy. See docs/method.md, Statistic
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ ROUNDING = 1e-12
 """Smaller differences of probabilities are rounding errors of float64 means."""
 _BATCH = 500
 """Resamples held in memory at once."""
+_KEPT_SIGNS = 1_000_000
+"""Most signs of resamples that are kept for the next comparison of as many units."""
 
 
 def zscores_over_cultures(difference: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -99,9 +102,10 @@ def paired_differences(
     """
     sums, sizes = _unit_sums(np.asarray(differences, dtype=np.float64), units)
     intervals = _bootstrap_intervals(sums, sizes, seed)
+    p_values = _sign_flip_ps(sums, alternative, seed)
     n_units, nan = len(sizes), float("nan")
     results = []
-    for total, bootstrap in zip(sums, intervals, strict=True):
+    for total, bootstrap, p_value in zip(sums, intervals, p_values, strict=True):
         effect = float(total.sum() / sizes.sum())
         error = _standard_error(total, sizes)
         varies = error > ROUNDING
@@ -113,7 +117,7 @@ def paired_differences(
                 effect=effect,
                 interval=(effect - half, effect + half),
                 bootstrap_interval=bootstrap if varies else (nan, nan),
-                p_value=_sign_flip_p(total, alternative, seed),
+                p_value=p_value,
                 standard_error=error,
                 effect_size=effect / (error * np.sqrt(n_units)) if varies else nan,
                 detectable=_detectable_change(error, n_units) if varies else nan,
@@ -122,6 +126,7 @@ def paired_differences(
     return results
 
 
+@functools.lru_cache(1024)
 def t_quantile(probability: float, degrees: int) -> float:
     """Quantile of Student's t; NaN without a degree of freedom."""
     return float(stats.t.ppf(probability, degrees)) if degrees > 0 else float("nan")
@@ -169,6 +174,14 @@ def _standard_error(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> fl
     return float(np.sqrt(k / (k - 1) * np.sum(residuals**2)) / n)
 
 
+def _sign_flip_ps(sums: NDArray[np.float64], alternative: Alternative, seed: int) -> list[float]:
+    """Of each row of (metric, unit); rows with as many zeros follow each other, and share their signs."""
+    p_values = [1.0] * len(sums)
+    for row in np.argsort(np.count_nonzero(sums, axis=1), kind="stable"):
+        p_values[row] = _sign_flip_p(sums[row], alternative, seed)
+    return p_values
+
+
 def _sign_flip_p(sums: NDArray[np.float64], alternative: Alternative, seed: int) -> float:
     noise = 1e-12 * np.abs(sums).max(initial=0.0)
     sums = sums[np.abs(sums) > max(noise, ROUNDING)]  # flipping a zero changes nothing
@@ -189,12 +202,22 @@ def _sign_flip_p(sums: NDArray[np.float64], alternative: Alternative, seed: int)
     return {"less": less, "greater": greater, "two-sided": min(1.0, 2 * min(less, greater))}[alternative]
 
 
-def _all_signs(n: int) -> Iterator[NDArray[np.float64]]:
+@functools.lru_cache(2)
+def _all_signs(n: int) -> tuple[NDArray[np.float64], ...]:
     numbers = np.arange(2**n)[:, np.newaxis]
-    yield np.where(numbers >> np.arange(n) & 1, -1.0, 1.0)
+    return (np.where(numbers >> np.arange(n) & 1, -1.0, 1.0),)
 
 
-def _random_signs(n: int, seed: int) -> Iterator[NDArray[np.float64]]:
+def _random_signs(n: int, seed: int) -> Iterable[NDArray[np.float64]]:
+    return _kept_signs(n, seed, RESAMPLES) if n * RESAMPLES <= _KEPT_SIGNS else _drawn_signs(n, seed)
+
+
+@functools.lru_cache(2)
+def _kept_signs(n: int, seed: int, resamples: int) -> tuple[NDArray[np.float64], ...]:
+    return tuple(_drawn_signs(n, seed))
+
+
+def _drawn_signs(n: int, seed: int) -> Iterator[NDArray[np.float64]]:
     generator = np.random.default_rng(seed)
     for size in _batches():
         yield np.where(generator.integers(2, size=(size, n), dtype=np.int8), -1.0, 1.0)
@@ -263,11 +286,16 @@ def mcnemar(first: NDArray[Any], second: NDArray[Any], units: NDArray[np.object_
     changes = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     votes = _unit_sums(changes[np.newaxis], units)[0][0]
     lost, won = int(np.sum(votes < 0)), int(np.sum(votes > 0))
-    fewer, n = min(lost, won), lost + won
-    exact = min(1.0, 2 * float(stats.binom.cdf(fewer, n, 0.5))) if n else 1.0
-    observed = float(stats.binom.pmf(fewer, n, 0.5)) if n else 0.0
-    mid = 1.0 if lost == won else 2 * float(stats.binom.cdf(fewer, n, 0.5)) - observed
-    return McNemar(lost, won, exact, mid)
+    return McNemar(lost, won, *_mcnemar_p(min(lost, won), lost + won))
+
+
+@functools.lru_cache(1024)
+def _mcnemar_p(fewer: int, n: int) -> tuple[float, float]:
+    """Exact and mid p of `fewer` votes of `n` on one side."""
+    if n == 0:
+        return 1.0, 1.0
+    at_most, observed = float(stats.binom.cdf(fewer, n, 0.5)), float(stats.binom.pmf(fewer, n, 0.5))
+    return min(1.0, 2 * at_most), 1.0 if 2 * fewer == n else 2 * at_most - observed
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -2,8 +2,9 @@
 
 Where the layers of a decoder are built alike, or every n-th of them (Gemma 3: five with a sliding window,
 then one without), memory and arithmetic grow by the same amount with every n layers. So three traces run,
-with few layers, n more and 2n more, and are extrapolated if both steps are equal. In every other model all
-layers asked for are traced.
+with few layers, n more and 2n more, and are extrapolated if both steps are equal. The few are n or more:
+fewer lack a kind of layer, and what all layers of that kind share. In every other model all layers asked for
+are traced.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def over_layers(skeleton: BoundModel, trace: Callable[[], int], depths: Sequence
 
     def extrapolated(depth: int) -> int:
         fewest = FEWEST + (depth - FEWEST) % period
+        if fewest < period:
+            fewest += period
         few = [fewest, fewest + period, fewest + 2 * period]
         if sum(few) < depth:
             first, second, third = map(count, few)

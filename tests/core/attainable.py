@@ -6,6 +6,8 @@ often is known exactly: these functions convolve distributions and call none of 
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from scipy import stats
 
@@ -43,6 +45,7 @@ def of_exchanges(right, resamples):
     return (probability * _rejects(as_high, resamples, two_sided=False)).sum(axis=1)
 
 
+@functools.cache
 def of_votes(n, *, mid):
     """The same for McNemar's test of `n` votes: exact, or with half the probability of what was observed."""
     if n == 0:

@@ -115,3 +115,16 @@ def test_bootstrap_p_is_one_where_nothing_is_lower_and_smallest_where_all_is():
     lower = against(np.zeros(8), np.ones((3, 8)), units(8))
     assert same.bootstrap_p == 1.0
     assert lower.bootstrap_p == 1 / (statistics.RESAMPLES + 1)
+
+
+def test_each_metric_has_the_result_that_it_has_alone():
+    generator = np.random.default_rng(7)
+    random, condition = generator.normal(size=(3, 5, 30)), generator.normal(size=(3, 30)) - 0.3
+    random[1] = random[1, 0]  # baselines that do not vary
+    condition[2, :4] = random[2, :, :4].mean(axis=0)  # questions without a difference
+    together = against_random(condition, random, units(30))
+    alone = [against(own, baselines, units(30)) for own, baselines in zip(condition, random, strict=True)]
+    for found, expected in zip(together, alone, strict=True):
+        for name, value in vars(expected).items():
+            assert getattr(found, name) == pytest.approx(value, rel=1e-12, nan_ok=True), name
+    assert len({found.p_value for found in together}) == 3

@@ -9,6 +9,8 @@ difficulty, the fewer answers change. Sums of right answers take few values: the
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -43,12 +45,15 @@ def studies(generator, n, questions, sets, rho, spread=0.0, kind="normal", diffi
 
     difficulty = difficult * normal(n, 1, questions, 1)
     shared, own = normal(n, sets, questions, 1), normal(n, sets, questions, CULTURES)
-    values = difficulty + NOISE * (np.sqrt(rho) * shared + np.sqrt(1 - rho) * own)
+    values = own  # in place and in float32: these arrays are large
+    values *= NOISE * math.sqrt(1 - rho)
+    values += difficulty + NOISE * math.sqrt(rho) * shared
     strength = spread * normal(n, sets, 1, 1)
     if kind == "normal":
-        return (values + strength).reshape(n, sets, -1)
-    slope = np.sqrt(difficult**2 + NOISE**2) / stats.norm.pdf(0)
-    return (values + slope * strength > 0).astype(np.float64).reshape(n, sets, -1)
+        values += strength
+        return values.reshape(n, sets, -1)
+    slope = math.sqrt(difficult**2 + NOISE**2) / stats.norm.pdf(0)
+    return (values > -float(slope) * strength).astype(np.float64).reshape(n, sets, -1)
 
 
 def units(questions):

@@ -100,6 +100,27 @@ def test_p_is_the_share_of_sign_patterns_counted_by_hand(differences, alternativ
     assert compare(differences, alternative=alternative).p_value == pytest.approx(expected, rel=1e-12)
 
 
+def test_signs_that_are_kept_are_those_that_are_drawn(monkeypatch):
+    """By number of units, seed and number of resamples, whatever was compared before."""
+    generator = np.random.default_rng(0)
+    asked = [
+        (n, seed, resamples) for n in (20, 21) for resamples in (199, 499) for seed in (0, 1) for _ in "ab"
+    ]
+    differences = {n: generator.normal(0.3, size=n) for n in (20, 21)}
+
+    def p_values():
+        found = []
+        for n, seed, resamples in asked:
+            monkeypatch.setattr(statistics, "RESAMPLES", resamples)
+            found.append(compare(differences[n], seed=seed).p_value)
+        return found
+
+    kept = p_values()
+    monkeypatch.setattr(statistics, "_KEPT_SIGNS", 0)
+    assert p_values() == kept
+    assert len(set(kept)) > 4
+
+
 @pytest.mark.parametrize(("lost", "won"), [(1, 0), (5, 0), (6, 1), (4, 4), (9, 2), (2, 10), (0, 13)])
 @pytest.mark.parametrize("alternative", ["two-sided", "less", "greater"])
 def test_right_or_wrong_is_the_exact_mcnemar_test(lost, won, alternative):

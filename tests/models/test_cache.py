@@ -20,9 +20,8 @@ from culnig.models.cache import CacheWarning
 from culnig.models.embedded import embedded_model_file
 from culnig.models.loading import LoadSettings, load_model, load_skeleton, load_tokenizer
 from culnig.provenance import describe_model
+from tests.plain_gguf import TEXTS, assert_equal_to_plain
 from tests.tiny_gguf import write_gguf
-
-TEXTS = ("What is eaten there?", "the thing in São Tomé", "  two  spaces\n\n新年 🎉", "<|im|>the<|end|>")
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +94,7 @@ def compare_with_and_without(path, monkeypatch, **settings):
         plain = load(path, **settings)
     assert_equal(first, plain)
     assert_equal(cached, plain)
+    return plain
 
 
 @pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
@@ -103,8 +103,9 @@ def test_a_model_is_the_same_with_and_without_the_cache(file, monkeypatch, dtype
 
 
 @pytest.mark.slow
-def test_the_embedded_model_is_the_same_with_and_without_the_cache(monkeypatch):
-    compare_with_and_without(embedded_model_file(), monkeypatch)
+def test_the_embedded_model_is_the_same_with_and_without_the_cache_and_in_transformers(monkeypatch):
+    plain = compare_with_and_without(embedded_model_file(), monkeypatch)
+    assert_equal_to_plain(embedded_model_file(), plain)
 
 
 def test_skeleton_and_tokenizer_come_from_the_cache_too(file, monkeypatch):

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from culnig import load_model
@@ -31,6 +33,7 @@ REPRESENTATIVES = (
 """A family of each way to arrange projections."""
 
 
+@functools.cache
 def rows() -> dict[str, list[str]]:
     """Cells of every row of the page, by name."""
     lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gguf
 import numpy as np
 import pytest
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from culnig import registry
 from culnig.errors import ModelLoadError
 from culnig.models import gguf as our_gguf
-from culnig.models.embedded import embedded_model_file
 from culnig.models.loading import LoadSettings, load_model
+from tests.plain_gguf import assert_equal_to_plain
 from tests.tiny_gguf import write_gguf
-
-TEXTS = ("What is eaten there?", "the thing in São Tomé", "  two  spaces\n\n新年 🎉", "<|im|>the<|end|>")
 
 
 @pytest.fixture(autouse=True)
@@ -34,35 +28,9 @@ def load(path, **settings):
     return load_model(str(path), registry.adapters(), LoadSettings(device="cpu", **settings))
 
 
-def assert_equal_to_plain(path: Path) -> None:
-    """The model that we load equals the one that transformers reads by itself."""
-    bound = load(path)
-    files = (str(path.parent),), {"gguf_file": path.name}
-    config = AutoConfig.from_pretrained(*files[0], **files[1])
-    model = AutoModelForCausalLM.from_pretrained(*files[0], **files[1], config=config, dtype="auto")
-    tokenizer = AutoTokenizer.from_pretrained(*files[0], **files[1])
-    ours, plain = bound.model.state_dict(), model.state_dict()
-    assert ours.keys() == plain.keys()
-    for name, tensor in plain.items():
-        assert ours[name].dtype == tensor.dtype, name
-        assert torch.equal(ours[name], tensor), name
-    model.hf_quantizer.remove_quantization_config(model)  # the weights are plain floats
-    assert bound.model.config.to_dict() == model.config.to_dict()
-    assert bound.model.generation_config.to_dict() == model.generation_config.to_dict()
-    assert bound.tokenizer.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
-    assert bound.tokenizer.special_tokens_map == tokenizer.special_tokens_map
-    assert bound.tokenizer.chat_template == tokenizer.chat_template
-    for text in TEXTS:
-        assert bound.tokenizer(text).input_ids == tokenizer(text).input_ids
-
-
 def test_a_tiny_file_gives_what_transformers_reads(file):
-    assert_equal_to_plain(file)
-
-
-@pytest.mark.slow
-def test_the_embedded_file_gives_what_transformers_reads():
-    assert_equal_to_plain(embedded_model_file())
+    """As does the embedded file: tests/models/test_cache.py."""
+    assert_equal_to_plain(file, load(file))
 
 
 def test_the_reader_gives_every_value_that_the_package_reads(file):

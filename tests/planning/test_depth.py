@@ -75,11 +75,25 @@ def test_few_layers_are_traced_where_all_are_alike(family):
 
 
 def test_layers_of_two_kinds_are_traced_in_whole_turns_where_that_is_less():
-    assert depths_traced(skeleton(DIFFERENT)) == [N_LAYERS]  # 2 + 5 + 8 would be more
+    assert depths_traced(skeleton(DIFFERENT)) == [N_LAYERS]  # 5 + 8 + 11 would be more
     assert depths_traced(skeleton(DIFFERENT, 16)) == [16]  # 4 + 7 + 10 too
-    deep = skeleton(DIFFERENT, 17)
-    assert depths_traced(deep) == [2, 5, 8]
+    deep = skeleton(DIFFERENT, 26)
+    assert depths_traced(deep) == [5, 8, 11]
     assert tracing.peak_batch_bytes(deep, 3, 40) == whole(deep, capture=True, checkpointing=False)
+
+
+def test_layers_of_two_kinds_grow_evenly_once_both_are_there(monkeypatch):
+    """Masks and angles of a kind are held from its first layer on: two layers of the first kind lack them."""
+    traced, run = [], tracing._run
+    deep = skeleton(DIFFERENT, 26)
+
+    def counted(bound, *arguments, **options):
+        traced.append(len(bound.model.model.layers))
+        return run(bound, *arguments, **options)
+
+    monkeypatch.setattr(tracing, "_run", counted)
+    tracing.peak_batch_bytes(deep, 3, 40)
+    assert traced == [5, 8, 11]
 
 
 def test_the_first_layers_are_those_of_a_shorter_model():

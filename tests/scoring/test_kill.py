@@ -15,7 +15,7 @@ import pytest
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.scoring import keepers
-from culnig.scoring.levels import LEVELS
+from culnig.scoring.levels import LEVELS, StoredTensors
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
 from culnig.store import files, hdf5, writer
@@ -25,10 +25,16 @@ from tests.stored import assert_same, contents, leftovers
 from tests.tiny_models import tiny_items, tiny_model
 
 BENCHMARKS = {
-    "toy-target": ChosenItems("target", "identify", variants(5, 4), {}),
+    "toy-target": ChosenItems("target", "identify", variants(3, 4), {}),
     "toy-control": ChosenItems("control", "identify", tiny_items(3), {}),
 }
 N_KILLS = 20
+TENSORS = {"token": StoredTensors(modules=("q_proj", "gate_proj"))}
+"""Two of seven modules: parts hold whole items, so what there is to lose is the same with less to write."""
+
+
+def settings(level):
+    return RunSettings(level=level, tensors=TENSORS.get(level, StoredTensors()))
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +42,7 @@ def often(monkeypatch):
     """A checkpoint after every part, and many parts."""
     monkeypatch.setattr(writer, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(writer, "_WRITING_SHARE", 1e9)
-    monkeypatch.setattr(keepers, "PART_BYTES", 1_000_000)
+    monkeypatch.setattr(keepers, "PART_BYTES", 400_000)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def score(bound, folder, level, *, resume=True):
         BENCHMARKS,
         ScoreSettings(token_budget=400),
         folder,
-        run_settings=RunSettings(level=level),
+        run_settings=settings(level),
         resume=resume,
     )
     return contents(folder)
@@ -114,7 +120,7 @@ def score_watched(bound, folder, level, kill_at=None):
         SHORT,
         ScoreSettings(token_budget=1),
         folder,
-        run_settings=RunSettings(level=level),
+        run_settings=settings(level),
         resume=True,
     )
     return operations.count
