@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-from types import FunctionType
 
 from tests.mutation.changes import changes_of
-from tests.mutation.suite import Server
+from tests.mutation.suite import Server, functions_of
 
 SOURCE = '''"""Add 1 and never say so."""
 
@@ -80,8 +79,10 @@ def test_a_function_gets_the_code_of_its_changed_source(tmp_path):
     space = {}
     exec(compile(source, str(path), "exec"), space)
     share = space["Table"].share
+    gc.freeze()  # as after collection in tests/conftest.py
     server = Server(tmp_path / "out", print)
-    server._functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
+    server.functions = functions_of(tmp_path)
+    gc.freeze()
     assert space["Table"]().share(1) == 2 / 7
     (change,) = (change for change in changes_of("a.py", source) if "min(" in change.what)
     server.exchange(path, source, change.applied(source))

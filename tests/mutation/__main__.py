@@ -54,8 +54,8 @@ DRAWINGS = ("core/plots.py", "core/progress.py", "core/notebook.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 LEAST = {"all": 0.9, "folder": 0.85}
 """Share of slips that tests must notice."""
-MOST_SECONDS = 60
-"""After which a slip counts as noticed: what it changed never ends."""
+LONGER = 30
+"""Times as long as the tests of a slip take without it, after which it counts as noticed: it never ends."""
 
 
 @dataclass(frozen=True)
@@ -74,33 +74,47 @@ class Tests:
     """Which tests to ask about a line."""
 
     def __init__(self, coverage: Sequence[Coverage]) -> None:
-        self.seconds: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._shared: dict[str, dict[tuple[str, str], float]] = {}
+        """Seconds of the shared fixtures of each test, by the file and the name of the fixture."""
         self._by_line: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         self._by_file: defaultdict[str, set[str]] = defaultdict(set)
         self._of_file: defaultdict[str, set[str]] = defaultdict(set)
         for own in coverage:
-            self.seconds |= own.seconds
+            self._seconds |= own.seconds
             for test in own.seconds:
                 self._of_file[_file(test)].add(test)
+                self._shared[test] = {(_file(test), name): own.shared[name] for name in own.uses[test]}
             for file, lines in own.lines.items():
                 for line, tests in lines.items():
                     self._by_line[file, int(line)].update(tests)
                     self._by_file[file].update(tests)
 
-    def of(self, change: Change, most_seconds: float) -> tuple[list[str], int]:
-        """Tests in the order in which they are asked, and how many are left out for want of time."""
+    def of(self, change: Change, most_seconds: float) -> tuple[dict[str, float], int]:
+        """Tests in the order in which they are asked, with the seconds of each, and how many that run the
+        line are left out for want of time.
+        """
         folder, _, name = change.file.removeprefix("culnig/").rpartition("/")
         mirrored = f"tests/{folder}/test_{name}"
         running = self._by_line[change.file, change.line] or self._by_file[change.file]
         if not running:  # a line that runs only when it is imported
-            running = {test for test in self.seconds if test.startswith(f"tests/{folder}/")}
-        spent, chosen = 0.0, []
-        for test in sorted(running | self._of_file[mirrored], key=lambda test: self.seconds[test]):
-            spent += self.seconds[test] if test in running else 0
-            if spent <= most_seconds:
-                chosen.append(test)
-        chosen.sort(key=lambda test: (test not in running, _file(test) != mirrored, self.seconds[test]))
-        return chosen, len(running - set(chosen))
+            running = {test for test in self._seconds if test.startswith(f"tests/{folder}/")}
+        chosen: dict[str, float] = {}
+        ready: dict[tuple[str, str], float] = {}
+        for test in sorted(
+            running | self._of_file[mirrored],
+            key=lambda test: (test not in running, _file(test) != mirrored, self._alone(test)),
+        ):
+            new = {key: own for key, own in self._shared[test].items() if key not in ready}
+            seconds = self._seconds[test] + sum(new.values())
+            if sum(chosen.values()) + seconds <= most_seconds:
+                chosen[test] = seconds
+                ready |= new
+        return chosen, len(running - chosen.keys())
+
+    def _alone(self, test: str) -> float:
+        """Seconds of a test with all its fixtures."""
+        return self._seconds[test] + sum(self._shared[test].values())
 
 
 _OUTCOMES = {0: "NOT NOTICED", 1: "noticed", None: "hangs"}
@@ -125,7 +139,7 @@ def sample(folders: Sequence[str], number: int, seed: int, explained: Iterable[s
 
 
 def judged(
-    changes: Sequence[Change], asked: Mapping[str, list[str]], jobs: int, folder: Path
+    changes: Sequence[Change], asked: Mapping[str, dict[str, float]], jobs: int, folder: Path, seconds: float
 ) -> dict[str, str]:
     """What noticed each change, by its name; empty where nothing did.
 
@@ -140,7 +154,7 @@ def judged(
     def serve(server: Server) -> None:
         works = {change.name: partial(_inside, server, change, asked, out[change.name]) for change in inside}
         with (folder / "codes.jsonl").open("w") as file:
-            for number, (name, code) in enumerate(forked(works, jobs, MOST_SECONDS), start=1):
+            for number, (name, code) in enumerate(forked(works, jobs, LONGER * seconds), start=1):
                 file.write(f"{json.dumps([name, code])}\n")
                 file.flush()
                 os.write(terminal, f"{number}/{len(works)} {name}: {_OUTCOMES.get(code, code)}\n".encode())
@@ -151,7 +165,7 @@ def judged(
         codes |= dict(json.loads(line) for line in (folder / "codes.jsonl").read_text().splitlines())
     works = {change.name: partial(_anew, change, asked, out[change.name]) for change in changes}
     works = {name: work for name, work in works.items() if codes.get(name, 70) == 70}
-    codes |= dict(forked(works, jobs, MOST_SECONDS))
+    codes |= dict(forked(works, jobs, LONGER * seconds))
     return {name: _noticed(out[name], code) for name, code in codes.items()}
 
 
@@ -162,13 +176,13 @@ def _noticed(out: Path, code: int | None) -> str:
     return f"({'hangs' if code is None else f'pytest ends with {code}'})"
 
 
-def _inside(server: Server, change: Change, asked: Mapping[str, list[str]], out: Path) -> int:
+def _inside(server: Server, change: Change, asked: Mapping[str, dict[str, float]], out: Path) -> int:
     source = (ROOT / change.file).read_bytes()
     server.exchange(ROOT / change.file, source, change.applied(source))
     return server.run(asked[change.name], out)
 
 
-def _anew(change: Change, asked: Mapping[str, list[str]], out: Path) -> int:
+def _anew(change: Change, asked: Mapping[str, dict[str, float]], out: Path) -> int:
     import_changed(ROOT / change.file, change.applied((ROOT / change.file).read_bytes()))
     return run_pytest(["-x", *asked[change.name]], Verdict(out)) if asked[change.name] else 0
 
@@ -233,7 +247,9 @@ def main() -> int:
     try:
         tests = Tests(measured(given.tests.split(","), given.kept, given.jobs))
         asked = {change.name: tests.of(change, given.seconds) for change in chosen}
-        noticed = judged(chosen, {name: own for name, (own, _) in asked.items()}, given.jobs, folder)
+        noticed = judged(
+            chosen, {name: own for name, (own, _) in asked.items()}, given.jobs, folder, given.seconds
+        )
         wrong = false_alarms(noticed.values(), folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.machinery
 import json
+import math
 import os
 import resource
 import signal
@@ -20,7 +21,7 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -50,7 +51,9 @@ FOLDERS = (
 LEFT_OUT = ("cli/test_torchrun.py", "cli/test_interruption.py", "core/test_calibration.py")
 """Files that start processes or simulate for minutes."""
 SLOWEST = 6.0
-"""Seconds; slower tests are not asked."""
+"""Seconds of processor time; slower tests are not asked."""
+PATIENCE = 10.0
+"""Seconds of processor time."""
 OPTIONS = ("-q", "--tb=no", "-s", "-p", "no:cacheprovider", "-p", "no:xdist")
 ALREADY_IMPORTED = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 
@@ -60,7 +63,11 @@ class Coverage:
     """What a file of tests runs."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each test that passes."""
+    """Of processor time of each test that passes, without the fixtures that it shares with other tests."""
+    shared: dict[str, float] = field(default_factory=dict)
+    """The same of each shared fixture."""
+    uses: dict[str, list[str]] = field(default_factory=dict)
+    """Shared fixtures of each test."""
     lines: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """Tests that run a line, by file and number of the line."""
 
@@ -102,7 +109,7 @@ def forked(
                 os.waitpid(pid, 0)
             del running[pid]
             code = os.waitstatus_to_exitcode(status) if ended else None
-            yield key, None if code == -signal.SIGXCPU else code
+            yield key, None if code in (-signal.SIGXCPU, -signal.SIGALRM) else code
         time.sleep(0.005)
 
 
@@ -110,7 +117,7 @@ def _start(work: Callable[[], int], seconds: int) -> int:
     if pid := os.fork():
         return pid
     os.setsid()
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+    _end_after(seconds)
     code, error, nowhere = 70, os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
@@ -121,6 +128,19 @@ def _start(work: Callable[[], int], seconds: int) -> int:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _end_after(seconds: float) -> None:
+    """End this process after so much more processor time, or ten times as long."""
+    until = math.ceil(time.process_time() + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
+
+
+def _processor_time() -> float:
+    """Of this process and of those that it has waited for."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def run_pytest(arguments: Sequence[str], plugin: object) -> int:
@@ -142,6 +162,8 @@ class _Measuring:
         self.out = out
         self.users: defaultdict[str, list[str]] = defaultdict(list)
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.shared: defaultdict[str, float] = defaultdict(float)
+        self.uses: dict[str, list[str]] = {}
         self.not_passed: set[str] = set()
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -149,21 +171,29 @@ class _Measuring:
 
         source = [str(ROOT / "culnig")]
         self.coverage = coverage.Coverage(data_file=None, source=source, config_file=False)
+        self.coverage.set_option(
+            "run:disable_warnings", ["no-data-collected"]
+        )  # all tests of a file are slow
         self.coverage.start()
         self.coverage.switch_context("import")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        for name in getattr(item, "fixturenames", ()):
+        self.uses[item.nodeid] = list(getattr(item, "fixturenames", ()))
+        for name in self.uses[item.nodeid]:
             self.users[f"fixture {name}"].append(item.nodeid)
         self.users[item.nodeid] = [item.nodeid]
         self.context = item.nodeid
         self.coverage.switch_context(item.nodeid)
-        return (yield)
+        before = _processor_time() - sum(self.shared.values())
+        try:
+            return (yield)
+        finally:
+            self.seconds[item.nodeid] = _processor_time() - sum(self.shared.values()) - before
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
-        before = self.context
+        before, began = self.context, _processor_time()
         if fixturedef.scope != "function":
             self.context = f"fixture {fixturedef.argname}"
             self.coverage.switch_context(self.context)
@@ -172,9 +202,10 @@ class _Measuring:
         finally:
             self.context = before
             self.coverage.switch_context(before)
+            if fixturedef.scope != "function":
+                self.shared[fixturedef.argname] += _processor_time() - began
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid] += report.duration
         if report.outcome != "passed":
             self.not_passed.add(report.nodeid)
 
@@ -186,7 +217,9 @@ class _Measuring:
             for test, own in self.seconds.items()
             if test not in self.not_passed and own <= SLOWEST
         }
-        result = Coverage(seconds)
+        shared = {name: round(own, 3) for name, own in self.shared.items()}
+        uses = {test: [name for name in self.uses[test] if name in shared] for test in seconds}
+        result = Coverage(seconds, shared, uses)
         for file in data.measured_files():
             lines = result.lines[str(Path(file).relative_to(ROOT))] = {}
             for line, contexts in data.contexts_by_lineno(file).items():
@@ -247,18 +280,21 @@ class Server(Verdict):
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self._items = {item.nodeid: item for item in session.items}
-        gc.collect()
-        functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
-        self._functions = [each for each in functions if each.__code__.co_filename.startswith(str(ROOT))]
+        self.functions = functions_of(ROOT)
         gc.freeze()
         self._serve(self)
         return True
 
-    def run(self, tests: Iterable[str], out: Path) -> int:
-        """Run tests until one fails, whose name is written to `out`; in a forked process."""
+    def run(self, seconds: Mapping[str, float], out: Path) -> int:
+        """Run tests until one fails, whose name is written to `out`; in a forked process.
+
+        `seconds` of processor time is what each test takes as a rule. One that takes ten times as long and
+        `PATIENCE` more ends the process.
+        """
         self.out = out
-        items = [self._items[test] for test in tests if test in self._items]
+        items = [self._items[test] for test in seconds if test in self._items]
         for item, following in zip(items, [*items[1:], None], strict=True):
+            _end_after(PATIENCE + 10 * seconds[item.nodeid])
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if out.exists():
                 return 1
@@ -268,9 +304,16 @@ class Server(Verdict):
         """Give the functions of a file the code of its changed source."""
         old, new = (list(_outer_functions(compile(text, str(path), "exec"))) for text in (source, changed))
         for before, after in zip(old, new, strict=True):
-            for function in self._functions:
+            for function in self.functions:
                 if function.__code__ == before and function.__code__.co_filename == str(path):
                     function.__code__ = after
+
+
+def functions_of(folder: Path) -> list[FunctionType]:
+    """All functions whose code is from a file below the folder."""
+    gc.unfreeze()  # frozen objects, as those that tests/conftest.py has seen, are not listed
+    functions: list[FunctionType] = [each for each in gc.get_objects() if type(each) is FunctionType]
+    return [each for each in functions if each.__code__.co_filename.startswith(str(folder))]
 
 
 def _outer_functions(code: CodeType) -> Iterator[CodeType]:
