@@ -118,11 +118,11 @@ def aligned_questions(encoded: Sequence[EncodedItem]) -> list[list[int]]:
 
 def _misaligned(encoded: Sequence[EncodedItem]) -> str:
     """Why prompts do not line up; empty where they do."""
-    first, *others = encoded
-    if not others:
+    first, *remaining = encoded
+    if not remaining:
         return f"only {first.item.culture} has item {first.item.id}"
     length = len(first.token_ids)
-    for own in others:
+    for own in remaining:
         pair = f"items {first.item.id} and {own.item.id}"
         if len(own.token_ids) != length:
             return f"{pair} have {length} and {len(own.token_ids)} tokens"
@@ -145,5 +145,5 @@ def without_others(activation: torch.Tensor, questions: Sequence[int]) -> torch.
     counts = torch.as_tensor(np.bincount(questions), device=activation.device)
     wide = activation.detach().float()
     sums = wide.new_zeros((len(counts), *wide.shape[1:])).index_add_(0, of_item, wide)
-    others = (counts - 1)[of_item].view(-1, 1, 1)
-    return (wide - (sums[of_item] - wide) / others).to(activation.dtype)
+    n_further = (counts - 1)[of_item].view(-1, 1, 1)
+    return (wide - (sums[of_item] - wide) / n_further).to(activation.dtype)

@@ -200,6 +200,10 @@ class _Trial:
 
     def _factors(self, step: Node, before: list[Node], reader: str) -> list[Node]:
         """The factors of a product or quotient that are walked on to."""
+        if kind_of(step) == "Addmm":  # what is added, then the factors
+            if before[1] is None or before[2] is None:
+                return before
+            before = before[1:]
         factors = [each for each in before if each is not None]
         signals = [each for each in factors if not is_size(each)]
         if len(signals) <= 1 and (kind_of(step) != "Div" or before[1] not in signals):

@@ -18,14 +18,16 @@ SCALES = ("RsqrtBackward", "SqrtBackward", "LinalgVectorNormBackward", "NormBack
 FUSED_NORMS = ("NativeLayerNormBackward", "FusedRmsNormBackward")
 """Norms in one step."""
 
-PRODUCTS = ("Mul", "Div")
+PRODUCTS = ("Mul", "Div", "Mm", "Mv", "Addmm")
+"""Steps of two factors; of a linear one, one factor is a weight."""
 
 _LINEAR = """
 Add Addmm Alias AsStrided Cat CheckpointFunction Clone ConstantPadNd Copy CopySlices Cumsum
 Detach Expand Flip Fft Gather Index IndexAdd IndexCopy IndexPut IndexSelect Mean MmFunction Mm Mv Narrow Neg
 Pad Permute Repeat RepeatInterleave ReshapeAlias Roll Rsub ScatterAdd Scatter Select Slice Split
 SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose Tril Triu Unbind Unflatten Unfold UnsafeSplit
-UnsafeView Unsqueeze View ViewAsComplex ViewAsReal Addcmul Linear Einsum Movedim Dropout NativeDropout Identity Contiguous _Product
+UnsafeView Unsqueeze View ViewAsComplex ViewAsReal Linear Movedim Dropout NativeDropout Identity Contiguous
+_Product
 """
 _ATTENTION = """
 ScaledDotProduct Softmax SafeSoftmax Bmm Baddbmm MaskedFill MaskedScatter Where Clamp ClampMin ClampMax Tanh
@@ -92,6 +94,8 @@ def is_size(step: Node) -> bool:
 
 def weight_of_token(step: Node) -> Node | None:
     """The factor that is one number for a token, such as the weight that a router gives an expert."""
+    if kind_of(step) not in ("Mul", "Div"):
+        return None
     saved = getattr(step, "_saved_self", None), getattr(step, "_saved_other", None)
     for value, (factor, _) in zip(saved, step.next_functions, strict=True):
         if value is not None and value.shape[-1] == 1:
