@@ -12,6 +12,8 @@ from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
+from culnig.inference.fitting import Answering
+from culnig.inference.generation import AnswerWriter
 from culnig.models.settings import LoadSettings
 from culnig.models.sharding import check_equal, check_experts, check_items, check_sharded
 from culnig.planning.spread import gathers_of
@@ -39,13 +41,16 @@ def folders(tmp_path_factory):
 
 
 def shown(bound):
-    """The hash of a model's weights, its scores and answers in batches of some items, and its memory."""
+    """A model's hash, scores, answers and what it writes, in batches of some items, and its parameters."""
     scores = score_benchmark(bound, ITEMS, "target", ScoreSettings(token_budget=200))
-    outcomes = Outcomes.empty(ITEMS)
+    read, encoded = Outcomes.empty(ITEMS), Encoder(bound).encode_all(ITEMS)
     with AnswerReader(bound) as reader:
-        reader.answer_all(make_batches(Encoder(bound).encode_all(ITEMS), 200), outcomes)
-    own = (getattr(each, "_local_tensor", each) for each in bound.model.parameters())
-    return bound.weights_hash, scores.moments.sum, outcomes.p_gold, sum(each.numel() for each in own)
+        reader.answer_all(make_batches(encoded, 200), read)
+    writer, written = AnswerWriter(bound, lambda item, text: True, max_new_tokens=3), Outcomes.empty(ITEMS)
+    Answering(bound, writer.answer, kind="write", is_fixed=False).run(writer.batches(encoded, 200), written)
+    parameters = (getattr(each, "_local_tensor", each) for each in bound.model.parameters())
+    n_parameters = sum(each.numel() for each in parameters)
+    return bound.weights_hash, scores.moments.sum, read.p_gold, written.predicted.tolist(), n_parameters
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +74,16 @@ def spread(request, folders):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_several_processes_compute_what_one_computes(alone, spread, family):
-    weights_hash, sums, p_gold, n_parameters = alone[family]
+    weights_hash, sums, p_gold, written, n_parameters = alone[family]
     if len(spread) == 3 and family == "mixtral":
         return  # it has four experts: see below
     for rank in spread:
         assert rank[family][0] == weights_hash
         np.testing.assert_array_equal(rank[family][1], sums)
         np.testing.assert_allclose(rank[family][2], p_gold, rtol=1e-6)  # weights at other addresses
-    assert sum(rank[family][3] for rank in spread) == n_parameters
-    assert max(rank[family][3] for rank in spread) <= n_parameters / len(spread) * 1.15
+        assert rank[family][3] == written
+    assert sum(rank[family][4] for rank in spread) == n_parameters
+    assert max(rank[family][4] for rank in spread) <= n_parameters / len(spread) * 1.15
 
 
 @pytest.mark.slow
