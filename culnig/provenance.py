@@ -23,7 +23,7 @@ def describe_model(bound: BoundModel) -> dict[str, Any]:
     return {
         "source": bound.source,
         "adapter": bound.adapter,
-        "architecture": type(bound.model).__name__,
+        "architecture": bound.architecture,
         "dtype": str(bound.model.dtype).removeprefix("torch."),
         "attention": getattr(bound.model.config, "_attn_implementation", None),
         "n_layers": bound.layout.n_layers,

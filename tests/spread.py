@@ -28,7 +28,14 @@ def on_ranks(of: int, work: Callable[[int], Any], seconds: float = 120) -> list[
         return answer
 
     children = [Child(lambda rank=rank: connected(rank)) for rank in range(of)]
-    return [child.wait(seconds) for child in children]
+    answers, problems = [], []
+    for child in children:
+        try:
+            answers.append(child.wait(seconds))
+        except AssertionError as problem:
+            problems.append(str(problem))
+    assert not problems, "\n".join(problems)
+    return answers
 
 
 def saved(bound: BoundModel, folder: Path) -> Path:

@@ -26,7 +26,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from culnig.errors import EnvironmentProblem
-from culnig.models.sharding import own_class
+from culnig.models.base import own_class
 
 LEAST_ROWS = 16
 """With fewer rows (tokens) reading the weights takes the time, and MKL is as fast."""

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module
 
-from culnig.models.sharding import own_class
+from culnig.models.base import own_class
 
 VOCABULARY_BLOCK, DEVICE_BLOCK = 1024, 8192
 """Vocabulary entries that are widened at once. On a CPU they stay in the processor's cache; on other devices

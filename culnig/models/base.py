@@ -169,6 +169,11 @@ class BoundModel:
         """Whether this process writes and reports: of those that the model is spread over, the first does."""
         return self.sharding is None or self.sharding.processes.is_first
 
+    @property
+    def architecture(self) -> str:
+        """Name of the model's class in transformers."""
+        return own_class(self.model).__name__
+
     def check_neurons(self, flat: NDArray[np.int64]) -> None:
         """Raise InputError if a flat index is outside the layout or listed twice."""
         if flat.size and not (flat.min() >= 0 and flat.max() < self.layout.n_neurons):
@@ -211,6 +216,12 @@ class BoundModel:
         """Longest sequence that the model's configuration allows; None if it sets no limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(limit) if limit and limit > 0 else None
+
+
+def own_class(module: Any) -> type:
+    """The module's class, without what FSDP2 puts before the classes of the modules that it gathers."""
+    first, *bases = type(module).__mro__
+    return bases[1] if bases[0].__name__ == "FSDPModule" else first
 
 
 def weights_hash(model: nn.Module) -> str:

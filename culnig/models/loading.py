@@ -37,7 +37,7 @@ from culnig.models.peft_adapter import (
 )
 from culnig.models.quantization import check_bitsandbytes, keep_differentiable
 from culnig.models.settings import DTYPES, LoadSettings
-from culnig.models.sharding import Sharding, check_launch, check_sharded, loading_options
+from culnig.models.sharding import Sharding, check_experts, check_launch, check_sharded, loading_options
 from culnig.models.skeleton import Skeleton, load_skeleton
 from culnig.models.source import EMBEDDED, ModelFiles, is_cacheable, locate, reading, reading_options
 from culnig.provenance import versions
@@ -164,6 +164,7 @@ def _read_parts(
     """The model with a part of its weights in each process; a GGUF file is unpacked by the first, once."""
     import torch
 
+    check_experts(source, skeleton.bound.model, processes)
     whole = replace(settings, fsdp=False, fsdp_offload=False)
     is_packed = locate(source, settings, weights=True)
     if is_packed.gguf is not None and is_packed.cached is None and processes.is_first:

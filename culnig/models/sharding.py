@@ -171,12 +171,6 @@ class _Gather:
         return work
 
 
-def own_class(module: Any) -> type:
-    """The module's class, without what FSDP2 puts before the classes of the modules that it gathers."""
-    first, *bases = type(module).__mro__
-    return bases[1] if bases[0].__name__ == "FSDPModule" else first
-
-
 def check_launch(settings: LoadSettings, processes: Processes, versions: Mapping[str, str]) -> None:
     """Raise unless all processes have the same `versions` of libraries and the same kind of device.
 
@@ -242,6 +236,20 @@ def loading_options(settings: LoadSettings, stack: str, processes: Processes) ->
             "pip install -U torch transformers"
         )
     return {"distributed_config": plan}
+
+
+def check_experts(source: str, model: Any, processes: Processes) -> None:
+    """InputError where a process would have no part of the experts' weights, which transformers cannot read.
+
+    `model` may be without weights.
+    """
+    for own in model.parameters():
+        part = -(-len(own) // processes.of) if own.ndim == 3 else 0
+        if own.ndim == 3 and part * (processes.of - 1) >= len(own):
+            raise InputError(
+                f"model {source!r} has {len(own)} experts in a layer, {part} for each process, so the last "
+                f"of {processes.of} would have none; start as many processes as divide {len(own)}"
+            )
 
 
 def check_sharded(source: str, model: Any, stack: str) -> None:

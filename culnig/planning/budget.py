@@ -24,6 +24,10 @@ from culnig.scoring.run import RunSettings
 from culnig.store import schema
 from culnig.store.record import read_run_record
 
+BATCHES_EACH = 10
+"""Batches of each process that a model is spread over: then the last turn, in which some have none, is a
+tenth of the time at most."""
+
 
 def default_budget(
     bound: BoundModel,
@@ -60,10 +64,17 @@ def default_budget(
     n_devices, checkpointing = len(devices), settings.gradient_checkpointing
     batch = batch_bytes(bound.skeleton, longest, [n_devices], on_device=True, checkpointing=checkpointing)
     budget = processes.least(useful_budget(batch[n_devices].items_in(room) * longest, longest))
+    if bound.sharding is not None:
+        budget = shared_out(budget, longest, sum(size.n_tokens for size in sizes.values()), processes.of)
     if processes.is_first:
         each = " on each device" if n_devices > 1 else ""
         say(f"token budget {budget:,}, for {size_text(free)} of free memory{each}")
     return budget
+
+
+def shared_out(budget: int, longest: int, n_tokens: int, n_processes: int) -> int:
+    """The budget, or a smaller one with which each of the processes has some batches of all tokens."""
+    return max(longest, min(budget, n_tokens // (BATCHES_EACH * n_processes)))
 
 
 def free_bytes(device: torch.device) -> int:

@@ -12,7 +12,7 @@ import culnig
 from culnig.core.processes import ALONE, Processes
 from culnig.errors import MismatchError
 from culnig.planning import budget
-from culnig.planning.budget import default_budget
+from culnig.planning.budget import default_budget, shared_out
 from culnig.planning.memory import DEVICE_SHARE, plan_memory
 from culnig.planning.work import BenchmarkSize
 from culnig.scorers.builtin import MeanActivation
@@ -27,7 +27,7 @@ class OnDevices:
     """A loaded model as far as a budget needs it: parameters on CUDA devices, and its skeleton."""
 
     def __init__(self, *indices):
-        self.model, self.skeleton = self, skeleton("llama")
+        self.model, self.skeleton, self.sharding = self, skeleton("llama"), None
         self.devices = [torch.device("cuda", index) for index in indices]
 
     def parameters(self):
@@ -129,3 +129,9 @@ def test_a_model_loaded_by_name_has_its_skeleton(tmp_path):
     assert loaded.skeleton.layout == loaded.layout
     assert all(parameter.is_meta for parameter in loaded.skeleton.model.parameters())
     assert replace(loaded, linears=()).skeleton is loaded.skeleton
+
+
+def test_processes_that_a_model_is_spread_over_have_ten_batches_each():
+    assert shared_out(4096, 100, 80_000, 2) == 4000
+    assert shared_out(4096, 100, 10**9, 2) == 4096
+    assert shared_out(4096, 100, 500, 2) == 100  # one prompt at least
