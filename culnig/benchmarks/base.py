@@ -37,6 +37,10 @@ class Benchmark(ABC):
         """The files that the items are made from, prompts included; their hashes go into the run."""
         return ()
 
+    def commits(self) -> Mapping[str, str]:
+        """The commit of each data set on the hub that `read` has read, by `hub/` and its name."""
+        return {}
+
 
 @dataclass(frozen=True)
 class ChosenItems:
@@ -46,7 +50,7 @@ class ChosenItems:
     split: str
     items: Sequence[Item]
     files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each file that the items were made from, by `folder/name`."""
+    """SHA-256 of each file that the items were made from, by `folder/name`, and the commit of hub data."""
     sample: Mapping[str, object] | None = None
     """How the questions were drawn (`culnig.benchmarks.sampling`); None if none were."""
 

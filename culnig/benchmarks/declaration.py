@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 from culnig.benchmarks.cells import MISSING, AnswerKind
 from culnig.benchmarks.wordings import PLACEHOLDER
@@ -22,8 +31,28 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Scalar = StrictStr | StrictBool | StrictInt | StrictFloat | None
+
+
+class Hub(_Strict):
+    """A data set on the Hugging Face hub."""
+
+    id: Text
+    config: Text | Annotated[list[Text], Field(min_length=1)] | None = None
+    """Its configuration; several are read one after the other, and rows then have the column `config`."""
+    split: Text = "test"
+    """The split of the hub; not the one of items."""
+    revision: Text | None = None
+    """Branch, tag or commit; by default the newest that the hub or the cache has."""
+
+    @property
+    def configs(self) -> list[str | None]:
+        """All its configurations."""
+        return [self.config] if isinstance(self.config, str | None) else list(self.config)
+
+
 class Columns(_Strict):
-    """The columns of the data, by content."""
+    """The columns of the data, by content; `a.b` is the key `b` inside the column `a`."""
 
     question: Text
     options: Text | list[Text]
@@ -51,6 +80,13 @@ class Columns(_Strict):
                 f"options names a column twice: {', '.join(self.options)}; name each option's own"
             )
         return self
+
+    @property
+    def names(self) -> list[str]:
+        """All columns, each once."""
+        options = [self.options] if isinstance(self.options, str) else self.options
+        single = (self.question, self.answer, self.culture, self.id, self.question_id, self.topic, self.split)
+        return list(dict.fromkeys([*(name for name in single if name), *options]))
 
 
 class DeclaredWording(_Strict):
@@ -90,8 +126,16 @@ class Declaration(_Strict):
     """The contents of a declaration file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    data: Text
+    data: Text | None = None
     """Path of the data file: relative to the declaration, absolute, or from the home folder (`~`)."""
+    hub: Hub | None = None
+    """A data set on the hub, in place of `data`."""
+    where: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
+    """Rows to keep: the value of each column, or its allowed values; null is an empty cell."""
+    expand: Text | Annotated[list[Text], Field(min_length=2)] | None = None
+    """A column with a dictionary, or several columns: one row for each key, in the columns `key`, `value`."""
+    options_split: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between options that are one text."""
     columns: Columns
     wordings: Annotated[list[DeclaredWording], Field(min_length=1)]
     summary: str = "declared in a file"
@@ -126,6 +170,10 @@ class Declaration(_Strict):
         ids = [wording.id for wording in self.wordings]
         if len(set(ids)) != len(ids):
             raise ValueError(f"two wordings have the same id; the ids are {', '.join(ids)}")
+        if (self.data is None) == (self.hub is None):
+            raise ValueError("give either data, the path of a file, or hub, a data set on the hub")
+        if self.options_split is not None and not isinstance(self.columns.options, str):
+            raise ValueError("options_split needs one column as columns.options")
         if self.columns.culture and self.culture:
             raise ValueError("give either culture or columns.culture")
         if self.identify_topics and (self.columns.split or not self.columns.topic):

@@ -1,29 +1,25 @@
 """Benchmarks without Python: a YAML or TOML file declares how the columns of a data file become items.
 
-Pydantic checks the file against `Declaration`; errors in YAML name their line. Options, shuffles and labels
-work as in the built-in benchmarks. docs/benchmarks.md explains every field with an example.
+Options, shuffles and labels work as in the built-in benchmarks. docs/declared-benchmarks.md explains every
+field with an example.
 """
 
 from __future__ import annotations
 
-import os
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import yaml
-from pydantic import ValidationError
 
 from culnig import registry
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.cells import CellError, answer_index, check_options, position
 from culnig.benchmarks.declaration import COUNTRY, Declaration, DeclaredWording
-from culnig.benchmarks.rows import Row, file_rows, unique
+from culnig.benchmarks.declaration_file import read_declaration
+from culnig.benchmarks.declared_rows import DeclaredRows
+from culnig.benchmarks.rows import Row, unique
 from culnig.benchmarks.wordings import Wording, label_items
-from culnig.core.data_files import check_yaml, data_path, read_small_text, read_toml
 from culnig.core.folding import folded
 from culnig.core.items import NO_CULTURE, Item, Split
 from culnig.cultures.records import Culture
@@ -31,8 +27,6 @@ from culnig.cultures.spellings import CultureSpellings
 from culnig.errors import DataFileError, InputError
 
 _SPLITS: tuple[Split, ...] = ("identify", "test")
-_TYPED = (".jsonl", ".parquet")
-"""Files that tell a missing value from the text "nan", which is also a bread."""
 _TOPICS_SHOWN = 20
 """Topics of the data that an error lists."""
 
@@ -49,45 +43,37 @@ class DeclaredBenchmark(Benchmark):
         self.summary = f"{declaration.summary}, without the question" if control else declaration.summary
         self.control = f"{declaration.name}-control" if declaration.control and not control else None
         self._missing = frozenset(declaration.missing)
-        typed = (
-            Path(declaration.data).suffix.lower() in _TYPED and "missing" not in declaration.model_fields_set
-        )
-        self._missing_answers = frozenset() if typed else self._missing
+        self._rows = DeclaredRows(declaration, path)
+        says_missing = self._rows.is_typed and "missing" not in declaration.model_fields_set
+        self._missing_answers = frozenset() if says_missing else self._missing
         self._identifying = {folded(topic) for topic in declaration.identify_topics}
         self._wordings = [_wording(wording, control) for wording in declaration.wordings]
 
     @property
-    def data_file(self) -> Path:
-        """Path of the data; a backslash in the declaration also separates folders."""
-        return data_path(self.path, self.declaration.data)
+    def dropped(self) -> Mapping[str, int]:
+        """How many rows the last reading left out, by reason."""
+        return self._rows.dropped
 
     def files(self, data_dir: Path | None) -> list[Path]:
         """The declaration and the data."""
-        return [self.path, self.data_file]
+        return [self.path, *self._rows.files(data_dir)]
+
+    def commits(self) -> Mapping[str, str]:
+        """The commit of the hub set that `read` has read."""
+        return self._rows.commits
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items, row by row, then wording by wording."""
         column = self.declaration.columns.id
-        starts_at = self._first_number()
-        for row in unique(self._rows(), column) if column else self._rows():
+        starts_at = self._first_number(data_dir)
+        rows = self._rows.read(data_dir)
+        for row in unique(rows, column, self._name) if column else rows:
             yield from self._items(row, starts_at)
-
-    def _rows(self) -> Iterator[Row]:
-        columns, path = self.declaration.columns, self.data_file
-        if not os.path.lexists(path):
-            advice = f"correct `data: {self.declaration.data}` in {self.path}, relative to its folder"
-            raise DataFileError(path, f"no such file; {advice}")
-        options = [columns.options] if isinstance(columns.options, str) else columns.options
-        single = (
-            *(columns.question, columns.answer, columns.culture, columns.id, columns.question_id),
-            *(columns.topic, columns.split),
-        )
-        return file_rows(path, [*(name for name in single if name), *options])
 
     def _text(self, row: Row, column: str) -> str:
         return row.text(column, self._missing)
 
-    def _first_number(self) -> int:
+    def _first_number(self, data_dir: Path | None) -> int:
         """Number of the first option; checks that the rows show it, and that they have `identify_topics`.
 
         Reads the rows until all of that is known.
@@ -96,7 +82,7 @@ class DeclaredBenchmark(Benchmark):
         unmatched = {folded(topic): topic for topic in declared.identify_topics}
         known = declared.answer_is != "number" or declared.answer_starts_at is not None
         topics: dict[str, None] = {}
-        for row in self._rows() if unmatched or not known else ():
+        for row in self._rows.read(data_dir) if unmatched or not known else ():
             if unmatched and columns.topic:
                 topic = self._text(row, columns.topic)
                 unmatched.pop(folded(topic), None)
@@ -135,7 +121,7 @@ class DeclaredBenchmark(Benchmark):
             {"question": "" if self.is_control else question, "country": country},
             names,
             self._gold(row, answer, names, starts_at),
-            question_id=self._text(row, columns.id) if columns.id else f"line {row.last_line or row.line}",
+            question_id=self._name(row),
             culture=record.key if record else NO_CULTURE,
             split=self._split(row, topic),
             topic=topic,
@@ -145,13 +131,21 @@ class DeclaredBenchmark(Benchmark):
         ):
             yield replace(item, prompt=item.prompt.strip(), unit=self._unit(row))
 
+    def _name(self, row: Row) -> str:
+        """What tells a row from all others, also from others that the same row was expanded to."""
+        column = self.declaration.columns.id
+        name = f"{row.part}{self._text(row, column)}" if column else row.name
+        return f"{name} {row.key}" if row.key else name
+
     def _unit(self, row: Row) -> str:
         """What rows of the same question share; empty for a row that is its own question."""
         columns = self.declaration.columns
         if columns.question_id:
             return self._text(row, columns.question_id)
         question = self._text(row, columns.question)
-        return question if COUNTRY in question else ""
+        if COUNTRY in question:
+            return question
+        return self._name(replace(row, key="")) if row.key else ""
 
     def _culture(self, row: Row) -> tuple[Culture | None, str]:
         """Culture of a row and its spelling."""
@@ -199,7 +193,8 @@ class DeclaredBenchmark(Benchmark):
         options, missing = self.declaration.columns.options, self._missing_answers
         answer = row.text(self.declaration.columns.answer, missing)
         if isinstance(options, str):
-            return [answer, *row.texts(options, missing)]
+            separator = self.declaration.options_split
+            return [answer, *row.texts(options, missing, separator=separator)]
         return [answer, *(row.text(name, missing) for name in options)]
 
     def _gold(self, row: Row, answer: str, options: Sequence[str], starts_at: int) -> int:
@@ -234,63 +229,6 @@ def declared_benchmark(path: Path | str, *, control: bool = False) -> DeclaredBe
             path, f"{declaration.name!r} has no control; add `control: true` to the declaration"
         )
     return DeclaredBenchmark(declaration, path, control=control)
-
-
-def read_declaration(path: Path) -> Declaration:
-    """Read and check a declaration."""
-    document, lines = (read_toml(path), {}) if path.suffix.lower() == ".toml" else _read_yaml(path)
-    try:
-        return Declaration.model_validate(document)
-    except ValidationError as error:
-        (line, first), *further = (_problem(each, lines) for each in error.errors())
-        more = [f"line {number}: {text}" if number else text for number, text in further]
-        raise DataFileError(path, "; ".join([first, *more]), line=line) from None
-
-
-KeyPath = tuple[str | int, ...]
-"""Keys and indices that lead to a value of a document."""
-
-
-def _problem(error: Any, lines: dict[KeyPath, int]) -> tuple[int | None, str]:
-    """Line and text of one of pydantic's errors."""
-    keys: KeyPath = error["loc"]
-    message = error["msg"].removeprefix("Value error, ")
-    text = f"{'.'.join(map(str, keys))}: {message}" if keys else message
-    while keys and keys not in lines:
-        keys = keys[:-1]
-    return lines.get(keys), text
-
-
-def _read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
-    """The document and the line of each of its values."""
-    text = read_small_text(path)
-    try:
-        check_yaml(text)
-        node = yaml.compose(text, yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise DataFileError(path, f"not valid YAML: {error.problem}", line=line) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise DataFileError(path, f"not valid YAML: {error}") from None
-    lines: dict[KeyPath, int] = {}
-    if node is not None:
-        _note_lines(path, node, (), lines)
-    return document, lines
-
-
-def _note_lines(path: Path, node: yaml.Node, keys: KeyPath, lines: dict[KeyPath, int]) -> None:
-    lines[keys] = node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        for number, child in enumerate(node.value):
-            _note_lines(path, child, (*keys, number), lines)
-    elif isinstance(node, yaml.MappingNode):
-        for key, child in node.value:
-            inner = (*keys, str(key.value))
-            if inner in lines:
-                raise DataFileError(path, f"{key.value!r} appears twice", line=key.start_mark.line + 1)
-            _note_lines(path, child, inner, lines)
-            lines[inner] = key.start_mark.line + 1
 
 
 def _wording(declared: DeclaredWording, control: bool) -> Wording:
