@@ -55,21 +55,29 @@ class Columns(_Strict):
     """The columns of the data, by content; `a.b` is the key `b` inside the column `a`."""
 
     question: Text
-    options: Text | list[Text]
+    options: Text | list[Text] | None = None
     """One column with a list (JSONL, Parquet), or one column per option."""
-    answer: Text
+    answer: Text | Annotated[list[Text], Field(min_length=1)] | None = None
+    """The right option. Several columns, or a column with lists, if several options may be right."""
+    distribution: Text | list[Text] | None = None
+    """How many people chose each option, in place of the answer: one column with lists or dictionaries, or
+    one column per option."""
     culture: Text | None = None
     id: Text | None = None
     """By default, the line number is the id."""
     question_id: Text | None = None
     """Names the question that rows share, the independent unit of the statistics. By default, rows whose
     question is the same before `{country}` is filled are one question; other rows are each their own."""
+    together: Text | None = None
+    """Rows with the same value count as right only if all of them are."""
     topic: Text | None = None
     split: Text | None = None
 
     @model_validator(mode="after")
     def _different(self) -> Columns:
-        if isinstance(self.options, str):
+        if (self.answer is None) == (self.distribution is None):
+            raise ValueError("give either answer, the right option, or distribution, how many chose each")
+        if self.options is None or isinstance(self.options, str):
             return self
         if len(self.options) < 2:
             raise ValueError(
@@ -84,9 +92,12 @@ class Columns(_Strict):
     @property
     def names(self) -> list[str]:
         """All columns, each once."""
-        options = [self.options] if isinstance(self.options, str) else self.options
-        single = (self.question, self.answer, self.culture, self.id, self.question_id, self.topic, self.split)
-        return list(dict.fromkeys([*(name for name in single if name), *options]))
+        columns = (
+            *(self.question, self.options, self.answer, self.distribution, self.culture, self.id),
+            *(self.question_id, self.together, self.topic, self.split),
+        )
+        names = [[column] if isinstance(column, str) else column or [] for column in columns]
+        return list(dict.fromkeys(name for several in names for name in several))
 
 
 class DeclaredWording(_Strict):
@@ -134,6 +145,12 @@ class Declaration(_Strict):
     """Rows to keep: the value of each column, or its allowed values; null is an empty cell."""
     expand: Text | Annotated[list[Text], Field(min_length=2)] | None = None
     """A column with a dictionary, or several columns: one row for each key, in the columns `key`, `value`."""
+    options_are: list[Text] = []
+    """The options of every row, in place of columns.options."""
+    fewer_options: bool = False
+    """Whether the last of several option columns may be empty in rows that have fewer options."""
+    distribution_in: Literal["shares", "percent", "counts"] = "shares"
+    """What columns.distribution holds: shares with the sum 1, percent with the sum 100, or counts."""
     options_split: Annotated[str, Field(min_length=1)] | None = None
     """What stands between options that are one text."""
     columns: Columns
@@ -145,7 +162,8 @@ class Declaration(_Strict):
     country_names: dict[Text, Text] = {}
     """What `{country}` becomes, by culture; by default the record's name in a sentence."""
     answer_is: AnswerKind = "letter"
-    """Content of the answer column: the option's letter, its number, or its text."""
+    """Content of the answer column: the option's letter, its number, its text, or true for the first option
+    and false for the second."""
     answer_starts_at: Annotated[int, Field(strict=True, ge=0, le=1)] | None = None
     """Number of the first option, 0 or 1; by default the answers must show it."""
     missing: list[str] = list(MISSING)
@@ -172,14 +190,13 @@ class Declaration(_Strict):
             raise ValueError(f"two wordings have the same id; the ids are {', '.join(ids)}")
         if (self.data is None) == (self.hub is None):
             raise ValueError("give either data, the path of a file, or hub, a data set on the hub")
-        if self.options_split is not None and not isinstance(self.columns.options, str):
-            raise ValueError("options_split needs one column as columns.options")
         if self.columns.culture and self.culture:
             raise ValueError("give either culture or columns.culture")
+        self._check_options()
         if self.identify_topics and (self.columns.split or not self.columns.topic):
             raise ValueError("identify_topics needs columns.topic and no columns.split")
-        if not isinstance(self.columns.options, str):
-            self._check_option_columns(self.columns.options)
+        if self.columns.answer is None and "answer_is" in self.model_fields_set:
+            raise ValueError("answer_is needs columns.answer")
         if self.answer_starts_at is not None and self.answer_is != "number":
             raise ValueError("answer_starts_at needs `answer_is: number`")
         if not (self.columns.culture or self.culture):
@@ -191,10 +208,29 @@ class Declaration(_Strict):
             raise ValueError("only a benchmark with the role target can have a control")
         return self
 
+    def _check_options(self) -> None:
+        options = self.columns.options
+        if (options is None) == (not self.options_are):
+            raise ValueError("give either columns.options or options_are, the options of every row")
+        if self.options_split is not None and not isinstance(options, str):
+            raise ValueError("options_split needs one column as columns.options")
+        if self.fewer_options and not isinstance(options, list):
+            raise ValueError("fewer_options needs one column per option as columns.options")
+        if self.answer_is == "boolean" and len(self.options_are) != 2:
+            raise ValueError("answer_is: boolean needs `options_are` with two options, that for true first")
+        if len(self.options_are) == 1:
+            raise ValueError("options_are names one option; name at least two")
+        if "distribution_in" in self.model_fields_set and self.columns.distribution is None:
+            raise ValueError("distribution_in needs columns.distribution")
+        if isinstance(options, list):
+            self._check_option_columns(options)
+
     def _check_option_columns(self, options: list[str]) -> None:
         columns = self.columns
         for content in ("question", "culture", "id", "topic", "split", "answer"):
             column = getattr(columns, content)
+            if isinstance(column, list):
+                continue
             if column in options and (content != "answer" or self.answer_is != "text"):
                 raise ValueError(f"columns.{content} and columns.options name the same column, {column!r}")
 

@@ -6,17 +6,19 @@ field with an example.
 
 from __future__ import annotations
 
+import contextlib
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from culnig import registry
 from culnig.benchmarks.base import Benchmark
-from culnig.benchmarks.cells import CellError, answer_index, check_options, position
+from culnig.benchmarks.cells import position
 from culnig.benchmarks.declaration import COUNTRY, Declaration, DeclaredWording
 from culnig.benchmarks.declaration_file import read_declaration
+from culnig.benchmarks.declared_answers import DeclaredAnswers, NoMajority
 from culnig.benchmarks.declared_rows import DeclaredRows
 from culnig.benchmarks.rows import Row, unique
 from culnig.benchmarks.wordings import Wording, label_items
@@ -45,8 +47,9 @@ class DeclaredBenchmark(Benchmark):
         self._missing = frozenset(declaration.missing)
         self._rows = DeclaredRows(declaration, path)
         says_missing = self._rows.is_typed and "missing" not in declaration.model_fields_set
-        self._missing_answers = frozenset() if says_missing else self._missing
+        self._answers = DeclaredAnswers(declaration, frozenset() if says_missing else self._missing)
         self._identifying = {folded(topic) for topic in declaration.identify_topics}
+        self._names_country = any(wording.names_country for wording in declaration.wordings)
         self._wordings = [_wording(wording, control) for wording in declaration.wordings]
 
     @property
@@ -89,8 +92,9 @@ class DeclaredBenchmark(Benchmark):
                 if len(topics) < _TOPICS_SHOWN:
                     topics[topic] = None
             if not known:  # an answer 0 or beyond the last number is an error here
-                answer, *options = self._answers(row)
-                known = self._gold(row, answer, options, starts_at=1) == len(options) - 1
+                with contextlib.suppress(NoMajority):
+                    answers = self._answers.read(row, starts_at=1)
+                    known = len(answers.options) - 1 in answers.right
             if known and not unmatched:
                 break
         if unmatched:
@@ -109,18 +113,23 @@ class DeclaredBenchmark(Benchmark):
     def _items(self, row: Row, starts_at: int) -> Iterator[Item]:
         declared, columns = self.declaration, self.declaration.columns
         record, spelling = self._culture(row)
-        texts = [self._text(row, columns.question), *self._answers(row)]
-        names_country = any(COUNTRY in text for text in texts)
-        country = ""
-        if names_country or any(wording.names_country for wording in declared.wordings):
-            country = self._country(row, record, spelling)
-        question, answer, *names = (text.replace(COUNTRY, country) for text in texts)
+
+        def fill(text: str) -> str:
+            return text.replace(COUNTRY, self._country(row, record, spelling)) if COUNTRY in text else text
+
+        question = fill(self._text(row, columns.question))
+        country = fill(COUNTRY) if self._names_country else ""
+        try:
+            answers = self._answers.read(row, starts_at, fill)
+        except NoMajority:
+            self._rows.drop("no option is the most common")
+            return
         topic = self._text(row, columns.topic) if columns.topic else ""
         for item in label_items(
             self._wordings,
             {"question": "" if self.is_control else question, "country": country},
-            names,
-            self._gold(row, answer, names, starts_at),
+            answers.options,
+            answers.right,
             question_id=self._name(row),
             culture=record.key if record else NO_CULTURE,
             split=self._split(row, topic),
@@ -128,6 +137,8 @@ class DeclaredBenchmark(Benchmark):
             shuffle=declared.shuffle and not declared.ordinal,
             seed=declared.seed,
             ordinal=declared.ordinal,
+            distribution=answers.distribution,
+            together=self._together(row, record),
         ):
             yield replace(item, prompt=item.prompt.strip(), unit=self._unit(row))
 
@@ -137,11 +148,18 @@ class DeclaredBenchmark(Benchmark):
         name = f"{row.part}{self._text(row, column)}" if column else row.name
         return f"{name} {row.key}" if row.key else name
 
+    def _together(self, row: Row, record: Culture | None) -> str:
+        """What rows that are right or wrong together share; empty for a row that stands for itself."""
+        column = self.declaration.columns.together
+        return f"{self._text(row, column)} {record.key if record else ''}".strip() if column else ""
+
     def _unit(self, row: Row) -> str:
         """What rows of the same question share; empty for a row that is its own question."""
         columns = self.declaration.columns
         if columns.question_id:
             return self._text(row, columns.question_id)
+        if columns.together:
+            return self._text(row, columns.together)
         question = self._text(row, columns.question)
         if COUNTRY in question:
             return question
@@ -187,25 +205,6 @@ class DeclaredBenchmark(Benchmark):
             problem = f"{problem}; declare the name in a sentence as country_names: {choice}"
             raise row.error(problem, column) if column else DataFileError(self.path, problem)
         return name
-
-    def _answers(self, row: Row) -> list[str]:
-        """The answer and the options."""
-        options, missing = self.declaration.columns.options, self._missing_answers
-        answer = row.text(self.declaration.columns.answer, missing)
-        if isinstance(options, str):
-            separator = self.declaration.options_split
-            return [answer, *row.texts(options, missing, separator=separator)]
-        return [answer, *(row.text(name, missing) for name in options)]
-
-    def _gold(self, row: Row, answer: str, options: Sequence[str], starts_at: int) -> int:
-        declared, columns = self.declaration, self.declaration.columns
-        column = columns.options if isinstance(columns.options, str) else None
-        try:
-            check_options(options)
-            column = columns.answer
-            return answer_index(answer, options, declared.answer_kind, starts_at=starts_at)
-        except CellError as error:
-            raise row.error(str(error), column) from None
 
     def _split(self, row: Row, topic: str) -> Split:
         if column := self.declaration.columns.split:

@@ -88,12 +88,13 @@ class DeclaredRows:
         if isinstance(hub.config, list) and CONFIG in columns:
             columns.remove(CONFIG)
         for number, config in enumerate(hub.configs):
-            if local:
-                rows = (row for path in local[number][1] for row in file_rows(path, columns))
-            else:
-                rows = hub_rows(
+            rows = (
+                (row for path in local[number][1] for row in file_rows(path, columns))
+                if local
+                else hub_rows(
                     *(hub.id, config, hub.split, columns), revision=hub.revision, commits=self.commits
                 )
+            )
             for row in rows:
                 if isinstance(hub.config, list):
                     row = replace(row, values={CONFIG: config, **row.values}, part=f"{config} ")

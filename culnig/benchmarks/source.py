@@ -101,7 +101,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 def _unreadable(name: str, config: str | None, revision: str | None, error: Exception) -> EnvironmentProblem:
     """The error for a set that the hub's client cannot read, with the way to get it."""
-    texts, cause = "", error
+    texts = ""
+    cause: BaseException | None = error
     while cause is not None:
         texts += f"{type(cause).__name__} {cause} "
         cause = cause.__cause__

@@ -174,8 +174,8 @@ def test_line_ends_and_byte_order_mark_of_the_declaration(tmp_path, end):
         ("name: tea\n", "", "line 1: name: Field required"),
         ("name: tea", "name: Tea Time", "line 1: name: String should match"),
         ("control: true", "contrl: true", "line 13: contrl: Extra inputs are not permitted"),
-        ("  answer: right\n", "", "line 4: columns.answer: Field required"),
-        ("answer_is: text", "answer_is: word", "line 11: answer_is: Input should be 'letter', 'number' or"),
+        ("  answer: right\n", "", "line 4: columns: give either answer, the"),
+        ("answer_is: text", "answer_is: word", "line 11: answer_is: Input should be 'letter', 'number', "),
         ("{question} Answer", "Answer", "line 15: wordings.0: template lacks the placeholder {question}"),
         ("{labels}", "{letters}", "template has the placeholder {letters}; allowed: {country}, {labels}"),
         ("{label}) {name}", "{name}", "line 20: wordings.1: option must contain {label} and {name}"),
@@ -249,6 +249,10 @@ def test_the_example_of_the_documentation_is_valid():
         fields = {**whole, **yaml.safe_load(block)}
         if "hub" in fields:
             fields.pop("data")
+        if block != blocks[0]:
+            fields.pop("identify_topics")
+        if "answer" not in fields["columns"]:
+            fields.pop("answer_is")
         Declaration.model_validate(fields)
 
 
