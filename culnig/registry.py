@@ -138,14 +138,38 @@ def benchmarks() -> list[Benchmark]:
     return list(_made_all(BENCHMARKS).values())
 
 
+_added_cultures: dict[str, Sequence[Culture]] = {}
+
+
+def add_cultures(source: str, records: Sequence[Culture]) -> None:
+    """Know these culture records from now on; PluginError, and nothing added, if one has a key of another."""
+    before = _added_cultures.get(source)
+    _added_cultures[source] = records
+    cultures.cache_clear()
+    try:
+        cultures()
+    except PluginError:
+        del _added_cultures[source]
+        if before is not None:
+            _added_cultures[source] = before
+        raise
+
+
 @cache
 def cultures() -> dict[str, Culture]:
-    """All culture records by key; PluginError if two sources claim one key."""
+    """All culture records by key; PluginError if two sources claim one key.
+
+    A record made from public lists gives way to another with its key or code.
+    """
     records: dict[str, Culture] = {}
     sources: dict[str, str] = {}
-    by_source: dict[str, list[Culture]] = _made_all(CULTURES)
+    by_source: dict[str, Sequence[Culture]] = {**_made_all(CULTURES), **_added_cultures}
+    entered = [record for own in by_source.values() for record in own if not record.is_fallback]
+    taken = {record.key for record in entered} | {record.iso for record in entered}
     for source, own in by_source.items():
         for record in own:
+            if record.is_fallback and (record.key in taken or record.iso in taken):
+                continue
             if record.key in records:
                 raise PluginError(
                     f"culture {record.key!r} is recorded by {sources[record.key]!r} and {source!r}; "

@@ -24,7 +24,7 @@ class CannotBeMade:
 
 
 def record(key):
-    return SimpleNamespace(key=key)
+    return SimpleNamespace(key=key, iso=key, is_fallback=False)
 
 
 OBJECTS = {

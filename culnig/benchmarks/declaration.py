@@ -159,6 +159,8 @@ class Declaration(_Strict):
     role: Role = "target"
     culture: Text | None = None
     """The culture of all rows, in place of a column; with neither, items have no culture."""
+    cultures: dict[Text, Text | None] = {}
+    """The culture that each value of columns.culture means; null leaves its rows out."""
     country_names: dict[Text, Text] = {}
     """What `{country}` becomes, by culture; by default the record's name in a sentence."""
     answer_is: AnswerKind = "letter"
@@ -199,6 +201,8 @@ class Declaration(_Strict):
             raise ValueError("answer_is needs columns.answer")
         if self.answer_starts_at is not None and self.answer_is != "number":
             raise ValueError("answer_starts_at needs `answer_is: number`")
+        if self.cultures and not self.columns.culture:
+            raise ValueError("cultures needs columns.culture")
         if not (self.columns.culture or self.culture):
             if self.country_names:
                 raise ValueError("country_names needs culture or columns.culture")

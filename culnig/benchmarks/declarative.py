@@ -10,23 +10,21 @@ import contextlib
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
-from culnig import registry
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.cells import position
 from culnig.benchmarks.declaration import COUNTRY, Declaration, DeclaredWording
 from culnig.benchmarks.declaration_file import read_declaration
 from culnig.benchmarks.declared_answers import DeclaredAnswers, NoMajority
+from culnig.benchmarks.declared_cultures import DeclaredCultures, UnknownCulture
 from culnig.benchmarks.declared_rows import DeclaredRows
 from culnig.benchmarks.rows import Row, unique
 from culnig.benchmarks.wordings import Wording, label_items
 from culnig.core.folding import folded
 from culnig.core.items import NO_CULTURE, Item, Split
 from culnig.cultures.records import Culture
-from culnig.cultures.spellings import CultureSpellings
-from culnig.errors import DataFileError, InputError
+from culnig.errors import DataFileError
 
 _SPLITS: tuple[Split, ...] = ("identify", "test")
 _TOPICS_SHOWN = 20
@@ -46,6 +44,7 @@ class DeclaredBenchmark(Benchmark):
         self.control = f"{declaration.name}-control" if declaration.control and not control else None
         self._missing = frozenset(declaration.missing)
         self._rows = DeclaredRows(declaration, path)
+        self._cultures = DeclaredCultures(declaration, path)
         says_missing = self._rows.is_typed and "missing" not in declaration.model_fields_set
         self._answers = DeclaredAnswers(declaration, frozenset() if says_missing else self._missing)
         self._identifying = {folded(topic) for topic in declaration.identify_topics}
@@ -71,7 +70,10 @@ class DeclaredBenchmark(Benchmark):
         starts_at = self._first_number(data_dir)
         rows = self._rows.read(data_dir)
         for row in unique(rows, column, self._name) if column else rows:
-            yield from self._items(row, starts_at)
+            try:
+                yield from self._items(row, starts_at)
+            except UnknownCulture as unknown:
+                raise self._cultures.error(unknown, row, self._rows.read(data_dir)) from None
 
     def _text(self, row: Row, column: str) -> str:
         return row.text(column, self._missing)
@@ -112,10 +114,15 @@ class DeclaredBenchmark(Benchmark):
 
     def _items(self, row: Row, starts_at: int) -> Iterator[Item]:
         declared, columns = self.declaration, self.declaration.columns
-        record, spelling = self._culture(row)
+        record, spelling = self._cultures.find(row)
+        if record is None and spelling:
+            self._rows.drop(f"`cultures` leaves out {spelling}")
+            return
 
         def fill(text: str) -> str:
-            return text.replace(COUNTRY, self._country(row, record, spelling)) if COUNTRY in text else text
+            if COUNTRY not in text:
+                return text
+            return text.replace(COUNTRY, self._cultures.in_sentence(row, record, spelling))
 
         question = fill(self._text(row, columns.question))
         country = fill(COUNTRY) if self._names_country else ""
@@ -164,47 +171,6 @@ class DeclaredBenchmark(Benchmark):
         if COUNTRY in question:
             return question
         return self._name(replace(row, key="")) if row.key else ""
-
-    def _culture(self, row: Row) -> tuple[Culture | None, str]:
-        """Culture of a row and its spelling."""
-        column = self.declaration.columns.culture
-        spelling = self._text(row, column) if column else self.declaration.culture
-        if spelling is None:
-            return None, ""
-        try:
-            return self._cultures.find(spelling), spelling
-        except InputError as error:
-            problem = error.args[0]
-            raise row.error(problem, column) if column else DataFileError(self.path, problem) from None
-
-    @cached_property
-    def _cultures(self) -> CultureSpellings:
-        return CultureSpellings(registry.cultures().values(), self.declaration.name)
-
-    @cached_property
-    def _country_names(self) -> dict[str, str]:
-        """Declared names in a sentence, by key."""
-        try:
-            declared = self.declaration.country_names.items()
-            return {self._cultures.find(spelling).key: name for spelling, name in declared}
-        except InputError as error:
-            raise DataFileError(self.path, f"country_names: {error.args[0]}") from None
-
-    def _country(self, row: Row, record: Culture | None, spelling: str) -> str:
-        """What {country} becomes in a row."""
-        column = self.declaration.columns.culture
-        if record is None:
-            problem = f"{COUNTRY} needs a culture; declare culture or columns.culture"
-            raise row.error(problem, self.declaration.columns.question)
-        if name := self._country_names.get(record.key):
-            return name
-        name = self._cultures.in_sentence(record, spelling)
-        if name is None:
-            problem = f"{COUNTRY} of {spelling!r} would be {record.in_sentence!r}, which may mean less"
-            choice = " or ".join(f"`{{{record.key}: {text}}}`" for text in (record.in_sentence, record.key))
-            problem = f"{problem}; declare the name in a sentence as country_names: {choice}"
-            raise row.error(problem, column) if column else DataFileError(self.path, problem)
-        return name
 
     def _split(self, row: Row, topic: str) -> Split:
         if column := self.declaration.columns.split:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from culnig import registry
-from culnig.cli.options import data_dir_option, json_option
+from culnig.cli.options import culture_records_option, data_dir_option, json_option
 from culnig.cli.output import print_json, print_line, print_table, print_warning
 from culnig.reporting.registered import (
     check_benchmark,
@@ -78,6 +78,7 @@ def scorers(as_json: bool) -> None:
 @click.option("--region", help="Only this region or zone, or a part of its name.")
 @click.option("--language", help="Only cultures where this language (BCP-47, such as es) is spoken.")
 @click.option("--benchmark", help="Only cultures that this benchmark has a name for.")
+@culture_records_option()
 @json_option()
 def cultures(as_json: bool, **choice: str | None) -> None:
     """Culture records."""
