@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -72,6 +73,8 @@ class Columns(_Strict):
     """Rows with the same value count as right only if all of them are."""
     topic: Text | None = None
     split: Text | None = None
+    language: Text | None = None
+    """Chooses the wordings of `languages`."""
 
     @model_validator(mode="after")
     def _different(self) -> Columns:
@@ -94,7 +97,7 @@ class Columns(_Strict):
         """All columns, each once."""
         columns = (
             *(self.question, self.options, self.answer, self.distribution, self.culture, self.id),
-            *(self.question_id, self.together, self.topic, self.split),
+            *(self.question_id, self.together, self.topic, self.split, self.language),
         )
         names = [[column] if isinstance(column, str) else column or [] for column in columns]
         return list(dict.fromkeys(name for several in names for name in several))
@@ -120,17 +123,36 @@ class DeclaredWording(_Strict):
             placeholders = set(PLACEHOLDER.findall(text))
             if missing := sorted(required - placeholders):
                 raise ValueError(f"{name} lacks the placeholder {{{missing[0]}}}")
-            if unknown := sorted(placeholders - _PARTS):
-                allowed = ", ".join(f"{{{part}}}" for part in sorted(_PARTS))
-                raise ValueError(f"{name} has the placeholder {{{unknown[0]}}}; allowed: {allowed}")
         if set(PLACEHOLDER.findall(self.option)) != {"label", "name"}:
             raise ValueError("option must contain {label} and {name} and no other placeholder")
         return self
+
+    def check_placeholders(self, own: Iterable[str]) -> None:
+        """ValueError for a placeholder that is neither of every declaration nor among its own."""
+        allowed = {*_PARTS, *own}
+        for name, text in (
+            ("template", self.template),
+            ("control", self.control or ""),
+            ("system", self.system),
+        ):
+            if unknown := sorted(set(PLACEHOLDER.findall(text)) - allowed):
+                names = ", ".join(f"{{{part}}}" for part in sorted(allowed))
+                raise ValueError(
+                    f"wording {self.id!r}: {name} has the placeholder {{{unknown[0]}}}; allowed: {names}"
+                )
 
     @property
     def names_country(self) -> bool:
         """Whether a prompt of this wording names the culture."""
         return any(COUNTRY in text for text in (self.template, self.control or "", self.system))
+
+
+class FewShot(_Strict):
+    """Worked examples in front of every prompt, from the split `identify`."""
+
+    n: Annotated[int, Field(strict=True, ge=1, le=20)]
+    """Examples of each item, from questions that are not its own."""
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
 
 
 class Declaration(_Strict):
@@ -154,7 +176,14 @@ class Declaration(_Strict):
     options_split: Annotated[str, Field(min_length=1)] | None = None
     """What stands between options that are one text."""
     columns: Columns
-    wordings: Annotated[list[DeclaredWording], Field(min_length=1)]
+    wordings: list[DeclaredWording] = []
+    """Wordings of every row, or of the rows whose language has none in `languages`."""
+    languages: dict[Text, Annotated[list[DeclaredWording], Field(min_length=1)]] = {}
+    """Wordings by the value of columns.language."""
+    placeholders: dict[Annotated[str, Field(pattern=r"^\w+$")], Text] = {}
+    """Further placeholders of wordings, each with the column that fills it."""
+    few_shot: FewShot | None = None
+    """Worked examples in front of every prompt; by default none."""
     summary: str = "declared in a file"
     role: Role = "target"
     culture: Text | None = None
@@ -187,9 +216,7 @@ class Declaration(_Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Declaration:
-        ids = [wording.id for wording in self.wordings]
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"two wordings have the same id; the ids are {', '.join(ids)}")
+        self._check_wordings()
         if (self.data is None) == (self.hub is None):
             raise ValueError("give either data, the path of a file, or hub, a data set on the hub")
         if self.columns.culture and self.culture:
@@ -206,11 +233,30 @@ class Declaration(_Strict):
         if not (self.columns.culture or self.culture):
             if self.country_names:
                 raise ValueError("country_names needs culture or columns.culture")
-            if any(wording.names_country for wording in self.wordings):
+            if any(wording.names_country for wording in self.all_wordings):
                 raise ValueError("a wording with {country} needs culture or columns.culture")
         if self.control and self.role != "target":
             raise ValueError("only a benchmark with the role target can have a control")
         return self
+
+    @property
+    def all_wordings(self) -> list[DeclaredWording]:
+        """The wordings of all languages."""
+        return [*self.wordings, *(wording for several in self.languages.values() for wording in several)]
+
+    def _check_wordings(self) -> None:
+        if not self.all_wordings:
+            raise ValueError("wordings: give at least one, in wordings or languages")
+        for wordings in (self.wordings, *self.languages.values()):
+            ids = [wording.id for wording in wordings]
+            if len(set(ids)) != len(ids):
+                raise ValueError(f"two wordings have the same id; the ids are {', '.join(ids)}")
+        if (self.columns.language is None) != (not self.languages):
+            raise ValueError("languages and columns.language need each other")
+        if taken := sorted(_PARTS & set(self.placeholders)):
+            raise ValueError(f"placeholders: {{{taken[0]}}} already has a meaning; give it another name")
+        for wording in self.all_wordings:
+            wording.check_placeholders(self.placeholders)
 
     def _check_options(self) -> None:
         options = self.columns.options

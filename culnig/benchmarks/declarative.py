@@ -18,13 +18,14 @@ from culnig.benchmarks.declaration import COUNTRY, Declaration, DeclaredWording
 from culnig.benchmarks.declaration_file import read_declaration
 from culnig.benchmarks.declared_answers import DeclaredAnswers, NoMajority
 from culnig.benchmarks.declared_cultures import DeclaredCultures, UnknownCulture
+from culnig.benchmarks.declared_examples import Examples
 from culnig.benchmarks.declared_rows import DeclaredRows
 from culnig.benchmarks.rows import Row, unique
 from culnig.benchmarks.wordings import Wording, label_items
 from culnig.core.folding import folded
 from culnig.core.items import NO_CULTURE, Item, Split
 from culnig.cultures.records import Culture
-from culnig.errors import DataFileError
+from culnig.errors import DataFileError, InputError
 
 _SPLITS: tuple[Split, ...] = ("identify", "test")
 _TOPICS_SHOWN = 20
@@ -48,8 +49,12 @@ class DeclaredBenchmark(Benchmark):
         says_missing = self._rows.is_typed and "missing" not in declaration.model_fields_set
         self._answers = DeclaredAnswers(declaration, frozenset() if says_missing else self._missing)
         self._identifying = {folded(topic) for topic in declaration.identify_topics}
-        self._names_country = any(wording.names_country for wording in declaration.wordings)
-        self._wordings = [_wording(wording, control) for wording in declaration.wordings]
+        self._names_country = any(wording.names_country for wording in declaration.all_wordings)
+        self._wordings = {
+            folded(language): [_wording(wording, control) for wording in wordings]
+            for language, wordings in {"": declaration.wordings, **declaration.languages}.items()
+        }
+        """Wordings by language, under the empty text those of all other languages."""
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -66,12 +71,27 @@ class DeclaredBenchmark(Benchmark):
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items, row by row, then wording by wording."""
+        few_shot = self.declaration.few_shot
+        if few_shot is None:
+            yield from (item for _, item in self._all_items(data_dir))
+            return
+        whole = DeclaredBenchmark(self.declaration, self.path)
+        examples = Examples(few_shot, whole._all_items(data_dir))
+        for language, item in self._all_items(data_dir):
+            try:
+                yield examples.before(item, language)
+            except InputError as error:
+                raise DataFileError(self.path, error.args[0]) from None
+
+    def _all_items(self, data_dir: Path | None) -> Iterator[tuple[str, Item]]:
+        """All items without examples, each with its language."""
         column = self.declaration.columns.id
         starts_at = self._first_number(data_dir)
         rows = self._rows.read(data_dir)
         for row in unique(rows, column, self._name) if column else rows:
             try:
-                yield from self._items(row, starts_at)
+                for item in self._items(row, starts_at):
+                    yield self._language(row), item
             except UnknownCulture as unknown:
                 raise self._cultures.error(unknown, row, self._rows.read(data_dir)) from None
 
@@ -133,8 +153,12 @@ class DeclaredBenchmark(Benchmark):
             return
         topic = self._text(row, columns.topic) if columns.topic else ""
         for item in label_items(
-            self._wordings,
-            {"question": "" if self.is_control else question, "country": country},
+            self._wordings_of(row),
+            {
+                "question": "" if self.is_control else question,
+                "country": country,
+                **{name: fill(self._text(row, column)) for name, column in declared.placeholders.items()},
+            },
             answers.options,
             answers.right,
             question_id=self._name(row),
@@ -148,6 +172,21 @@ class DeclaredBenchmark(Benchmark):
             together=self._together(row, record),
         ):
             yield replace(item, prompt=item.prompt.strip(), unit=self._unit(row))
+
+    def _language(self, row: Row) -> str:
+        """The row's language; empty without columns.language."""
+        column = self.declaration.columns.language
+        return folded(self._text(row, column)) if column else ""
+
+    def _wordings_of(self, row: Row) -> list[Wording]:
+        """The wordings of the row's language."""
+        wordings = self._wordings.get(self._language(row), self._wordings[""])
+        if not wordings:
+            column = self.declaration.columns.language or ""
+            known = ", ".join(self.declaration.languages)
+            problem = f"no wordings for {self._text(row, column)!r}; languages: {known}"
+            raise row.error(f"{problem}; declare them there, or wordings for all others", column)
+        return wordings
 
     def _name(self, row: Row) -> str:
         """What tells a row from all others, also from others that the same row was expanded to."""

@@ -103,7 +103,7 @@ class DeclaredRows:
     def _columns(self) -> list[str]:
         """Columns that the data must have."""
         declared = self._declared
-        names = [*declared.columns.names, *declared.where]
+        names = [*declared.columns.names, *declared.placeholders.values(), *declared.where]
         if declared.expand is not None:
             made = (KEY, VALUE, f"{KEY}.", f"{VALUE}.")
             names = [name for name in names if not (name in made[:2] or name.startswith(made[2:]))]
