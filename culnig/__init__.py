@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from culnig.planning.request import plan
     from culnig.reanalysis.offline import reduce
     from culnig.reanalysis.score_files import import_scores
+    from culnig.reporting.drafted import benchmarks_new
     from culnig.reporting.inspect import inspect
     from culnig.reporting.make import figures, report
     from culnig.reporting.registered import (
@@ -89,6 +90,7 @@ _NAMES = {
     "culnig.planning.request": ("plan",),
     "culnig.reanalysis.offline": ("reduce",),
     "culnig.reanalysis.score_files": ("import_scores",),
+    "culnig.reporting.drafted": ("benchmarks_new",),
     "culnig.reporting.inspect": ("inspect",),
     "culnig.reporting.make": ("figures", "report"),
     "culnig.reporting.registered": (
@@ -146,6 +148,7 @@ __all__ = [
     "SetTo",
     "__version__",
     "audit",
+    "benchmarks_new",
     "check_benchmark",
     "clear_cache",
     "compare",

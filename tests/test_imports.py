@@ -46,7 +46,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
 
 PLUGINS: dict[str, tuple[str, ...]] = {
     "models": ("gated_decoder", "plain_decoder"),
-    "benchmarks": ("*", "base", "choosing"),
+    "benchmarks": ("*", "base", "choosing", "drafting"),
     "scorers": ("*", "base"),
     "lemmatizers": ("*", "base", "normalised"),
     "cultures": ("*", "records", "spellings"),
@@ -251,6 +251,7 @@ def loaded_by(*arguments: object) -> list[str]:
         ["list", "cultures"],
         ["list", "models"],
         ["cache", "list"],
+        ["benchmarks", "new", "--help"],
     ],
     ids=" ".join,
 )

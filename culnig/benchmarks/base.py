@@ -37,6 +37,11 @@ class Benchmark(ABC):
         """The files that the items are made from, prompts included; their hashes go into the run."""
         return ()
 
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """How many rows the last `read` left out, by reason."""
+        return {}
+
     def commits(self) -> Mapping[str, str]:
         """The commit of each data set on the hub that `read` has read, by `hub/` and its name."""
         return {}

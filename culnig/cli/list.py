@@ -46,7 +46,11 @@ def models(as_json: bool) -> None:
 @data_dir_option()
 @json_option()
 def benchmarks(check: str | None, data_dir: Path | None, as_json: bool) -> None:
-    """Benchmarks with their role and where their items come from; --check reads one and shows it."""
+    """Benchmarks with their role and where their items come from; --check reads one and shows it.
+
+    --check shows a prompt of each of the first three cultures in each wording, questions and items by
+    culture, the gold labels after shuffling, and the rows that are left out.
+    """
     if check is None:
         _print_rows("Benchmarks", list_benchmarks(), as_json)
         return
@@ -65,6 +69,11 @@ def benchmarks(check: str | None, data_dir: Path | None, as_json: bool) -> None:
         ("culture", "identify", "test"),
         [tuple(row.values()) for row in cultures],
     )
+    if document["gold"]:
+        labels = ", ".join(f"{label} {n:,}" for label, n in document["gold"].items())
+        print_line(f"Gold labels after shuffling: {labels}")
+    for reason, n in document["dropped"].items():
+        print_line(f"Left out: {n:,} rows, {reason}")
 
 
 @command.command("scorers")

@@ -272,7 +272,25 @@ def test_check_shows_three_prompts_and_the_counts(tmp_path):
     assert "What is poured first in the United Kingdom, q1?" in text
     found = json.loads(run_list("benchmarks", "--check", path, "--json"))
     assert found["cultures"] == [{"culture": c, "identify": 2, "test": 2} for c in ("UK", "Japan")]
-    assert len(found["items"]) == 3
+    shown = [(item["culture"], item["id"].rpartition("/")[2]) for item in found["items"]]
+    assert shown == [(culture, wording) for culture in ("UK", "Japan") for wording in ("letters", "digits")]
+    assert sum(found["gold"].values()) == found["n"] == 8
+    assert found["n_questions"] == 2
+    assert found["dropped"] == {}
+
+
+def test_check_shows_three_cultures_the_gold_labels_and_what_is_left_out(tmp_path):
+    rows = [
+        {**ROWS[0], "key": str(n), "place": place} for n, place in enumerate(("UK", "Iran", "Iran", "China"))
+    ]
+    rows += [{**rows[0], "key": "x", "place": "Spain"}, {**rows[0], "key": "y", "topic": "Sport"}]
+    path = write(tmp_path, DECLARATION + "shuffle: false\nwhere: {topic: Food}\n", rows)
+    text = run_list("benchmarks", "--check", path)
+    assert [line.split(" · ")[1] for line in text.splitlines() if line.startswith("── ")] == [
+        *("UK", "UK", "Iran", "Iran", "China", "China")
+    ]
+    assert "Gold labels after shuffling: 2 5, B 5" in text
+    assert "Left out: 1 rows, topic is sport" in text
 
 
 def test_cultures_are_listed_by_region_language_and_benchmark():

@@ -68,7 +68,7 @@ def test_placeholders_of_ones_own_are_filled_from_columns(tmp_path):
                 "wordings": [{"id": "w", "template": "{pas} {question} {options}"}],
                 "placeholders": {"passage": "q"},
             },
-            "wording 'w': template has the placeholder {pas}; allowed: {country}, {labels}, {options}, {passage}",
+            "wording 'w': template has the placeholder {pas}; allowed: {country}, {labels}, {options}, {pass",
         ),
         ({"few_shot": {"n": 0}}, "few_shot.n: Input should be greater than or equal to 1"),
     ],
