@@ -110,6 +110,15 @@ def adapters() -> list[ModelAdapter]:
     return list(_made_all(MODELS).values())
 
 
+def gallery() -> dict[str, Path]:
+    """Declarations of published sets that come with the program, by name."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "data" / "gallery", package.parent / "data" / "gallery"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
 def benchmark_names() -> list[str]:
     """Names of all registered benchmarks; nothing is loaded."""
     return sorted(_entries(BENCHMARKS))
@@ -128,9 +137,15 @@ def benchmark(name: str) -> Benchmark:
         return declared
     entries = _entries(BENCHMARKS)
     if name not in entries:
-        raise UnknownNameError("benchmark", name, entries, f"see {command('list benchmarks')}")
-    benchmark: Benchmark = _made(entries[name])
-    return benchmark
+        published = gallery()
+        own = name if name in published else name.removesuffix("-control")
+        if own not in published:
+            raise UnknownNameError(
+                "benchmark", name, [*entries, *published], f"see {command('list benchmarks')}"
+            )
+        return benchmark(f"{published[own]}{'' if own == name else CONTROL_OF_DECLARATION}")
+    made: Benchmark = _made(entries[name])
+    return made
 
 
 def benchmarks() -> list[Benchmark]:

@@ -78,7 +78,7 @@ def read_benchmarks(
         if per_culture is not None:
             _say_per_culture(name, items, say)
         files = {**_hashes(benchmark.files(folder)), **benchmark.commits()}
-        chosen[name] = ChosenItems(benchmark.role, split, items, files)
+        chosen[name] = ChosenItems(benchmark.role, split, items, files, benchmark.licence)
     return chosen if sample is None else sampled(chosen, Sample(sample, seed), say)
 
 

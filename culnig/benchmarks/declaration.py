@@ -52,6 +52,26 @@ class Hub(_Strict):
         return [self.config] if isinstance(self.config, str | None) else list(self.config)
 
 
+class About(_Strict):
+    """Where a set comes from and what its licence allows."""
+
+    paper: Text
+    licence: Text
+    """Its name, and where that was read."""
+    training: Literal["allowed", "forbidden", "unknown"] = "unknown"
+    """Whether models may be trained on it; `train` refuses what is not allowed."""
+    non_commercial: bool | None = None
+    """Whether it is for non-commercial use only; None if that is unknown."""
+    languages: list[Text] = []
+    cultures: Text = "unknown"
+    checked: Text
+    """What this declaration was checked against."""
+
+    def record(self) -> dict[str, object]:
+        """The licence as runs record it."""
+        return {"name": self.licence, "training": self.training, "non_commercial": self.non_commercial}
+
+
 class Columns(_Strict):
     """The columns of the data, by content; `a.b` is the key `b` inside the column `a`."""
 
@@ -165,10 +185,14 @@ class Declaration(_Strict):
     """A data set on the hub, in place of `data`."""
     where: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
     """Rows to keep: the value of each column, or its allowed values; null is an empty cell."""
+    where_not: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
+    """Rows to leave out: the value of each column, or several; null is an empty cell."""
     expand: Text | Annotated[list[Text], Field(min_length=2)] | None = None
     """A column with a dictionary, or several columns: one row for each key, in the columns `key`, `value`."""
     options_are: list[Text] = []
     """The options of every row, in place of columns.options."""
+    options_labelled: bool = False
+    """Whether options begin with their own letter or number ("A. tea"), which is then removed."""
     fewer_options: bool = False
     """Whether the last of several option columns may be empty in rows that have fewer options."""
     distribution_in: Literal["shares", "percent", "counts"] = "shares"
@@ -181,10 +205,12 @@ class Declaration(_Strict):
     languages: dict[Text, Annotated[list[DeclaredWording], Field(min_length=1)]] = {}
     """Wordings by the value of columns.language."""
     placeholders: dict[Annotated[str, Field(pattern=r"^\w+$")], Text] = {}
-    """Further placeholders of wordings, each with the column that fills it."""
+    """Further placeholders of wordings, each with the column that fills it; `column?` may be empty."""
     few_shot: FewShot | None = None
     """Worked examples in front of every prompt; by default none."""
     summary: str = "declared in a file"
+    about: About | None = None
+    """Paper, licence, languages and cultures; by default nothing is known."""
     role: Role = "target"
     culture: Text | None = None
     """The culture of all rows, in place of a column; with neither, items have no culture."""
@@ -193,8 +219,8 @@ class Declaration(_Strict):
     country_names: dict[Text, Text] = {}
     """What `{country}` becomes, by culture; by default the record's name in a sentence."""
     answer_is: AnswerKind = "letter"
-    """Content of the answer column: the option's letter, its number, its text, or true for the first option
-    and false for the second."""
+    """Content of the answer column: the option's letter, its number, its text, the name of its column, or
+    true for the first option and false for the second."""
     answer_starts_at: Annotated[int, Field(strict=True, ge=0, le=1)] | None = None
     """Number of the first option, 0 or 1; by default the answers must show it."""
     missing: list[str] = list(MISSING)
@@ -268,6 +294,8 @@ class Declaration(_Strict):
             raise ValueError("fewer_options needs one column per option as columns.options")
         if self.answer_is == "boolean" and len(self.options_are) != 2:
             raise ValueError("answer_is: boolean needs `options_are` with two options, that for true first")
+        if self.answer_is == "column" and not isinstance(options, list):
+            raise ValueError("answer_is: column needs one column per option as columns.options")
         if len(self.options_are) == 1:
             raise ValueError("options_are names one option; name at least two")
         if "distribution_in" in self.model_fields_set and self.columns.distribution is None:

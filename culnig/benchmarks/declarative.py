@@ -43,6 +43,9 @@ class DeclaredBenchmark(Benchmark):
         self.role = "control" if control else declaration.role
         self.summary = f"{declaration.summary}, without the question" if control else declaration.summary
         self.control = f"{declaration.name}-control" if declaration.control and not control else None
+        if declaration.about is not None:
+            self.licence = declaration.about.record()
+            self.about = declaration.about.model_dump()
         self._missing = frozenset(declaration.missing)
         self._rows = DeclaredRows(declaration, path)
         self._cultures = DeclaredCultures(declaration, path)
@@ -157,7 +160,7 @@ class DeclaredBenchmark(Benchmark):
             {
                 "question": "" if self.is_control else question,
                 "country": country,
-                **{name: fill(self._text(row, column)) for name, column in declared.placeholders.items()},
+                **{name: fill(self._filling(row, column)) for name, column in declared.placeholders.items()},
             },
             answers.options,
             answers.right,
@@ -172,6 +175,14 @@ class DeclaredBenchmark(Benchmark):
             together=self._together(row, record),
         ):
             yield replace(item, prompt=item.prompt.strip(), unit=self._unit(row))
+
+    def _filling(self, row: Row, column: str) -> str:
+        """What fills a placeholder; a column with a question mark may be empty."""
+        name = column.removesuffix("?")
+        value = row.value(name) if name != column else ...
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return ""
+        return self._text(row, name)
 
     def _language(self, row: Row) -> str:
         """The row's language; empty without columns.language."""

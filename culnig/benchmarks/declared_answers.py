@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from culnig.benchmarks.rows import Row
 
 _SUMS = {"shares": (1.0, 0.02), "percent": (100.0, 2.0)}
 """What the values of a distribution sum up to, and how far rounding may lead them from it."""
+_LABELLED = re.compile(r"\s*\(?(\w{1,2})\s*[.):]\s*(.*\S)\s*", re.DOTALL)
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
 
@@ -79,11 +82,23 @@ class DeclaredAnswers:
         if options is None:
             return list(declared.options_are)
         if isinstance(options, str):
-            return row.texts(options, self._missing, separator=declared.options_split)
+            texts = row.texts(options, self._missing, separator=declared.options_split)
+            return [self._unlabelled(row, text, n) for n, text in enumerate(texts)]
         names = list(options)
         while declared.fewer_options and len(names) > 2 and _is_empty(row.value(names[-1])):
             names.pop()
-        return [row.text(name, self._missing) for name in names]
+        return [self._unlabelled(row, row.text(name, self._missing), n) for n, name in enumerate(names)]
+
+    def _unlabelled(self, row: Row, text: str, index: int) -> str:
+        """An option without its own label, if the declaration says that it has one."""
+        if not self._declared.options_labelled:
+            return text
+        match = _LABELLED.fullmatch(text)
+        labels = (string.ascii_uppercase[index], str(index), str(index + 1))
+        if match is None or match[1].upper() not in labels:
+            problem = f"option {index + 1}, {text!r}, does not begin with its label, such as {labels[0]}."
+            raise row.error(f"{problem}; correct it, or remove `options_labelled`", self._option_column)
+        return match[2]
 
     def _answers(self, row: Row, options: Sequence[str]) -> list[tuple[str, str]]:
         """Each right answer as written, with its column."""
@@ -109,6 +124,13 @@ class DeclaredAnswers:
             if text not in _TRUTHS:
                 raise row.error(f"{text!r} is neither true nor false; allowed: {', '.join(_TRUTHS)}", column)
             return 0 if _TRUTHS[text] else 1
+        if self._declared.answer_is == "column":
+            columns = list(self._declared.columns.options or ())[: len(options)]
+            index = position(text, columns)
+            if index is None:
+                allowed = ", ".join(columns)
+                raise row.error(f"{text!r} is no column of an option; allowed: {allowed}", column)
+            return index
         try:
             return answer_index(text, options, self._declared.answer_kind, starts_at=starts_at)
         except CellError as error:

@@ -39,6 +39,11 @@ class DeclaredRows:
             for column, values in declaration.where.items()
         }
         """The values of `where`, as they are compared, by column."""
+        self._refused = {
+            column: [_compared(value) for value in (values if isinstance(values, list) else [values])]
+            for column, values in declaration.where_not.items()
+        }
+        """The values of `where_not`, likewise."""
         self.commits: dict[str, str] = {}
         """Commit of each hub set that was read."""
         self.dropped: Counter[str] = Counter()
@@ -103,7 +108,8 @@ class DeclaredRows:
     def _columns(self) -> list[str]:
         """Columns that the data must have."""
         declared = self._declared
-        names = [*declared.columns.names, *declared.placeholders.values(), *declared.where]
+        placeholders = [column.removesuffix("?") for column in declared.placeholders.values()]
+        names = [*declared.columns.names, *placeholders, *declared.where, *declared.where_not]
         if declared.expand is not None:
             made = (KEY, VALUE, f"{KEY}.", f"{VALUE}.")
             names = [name for name in names if not (name in made[:2] or name.startswith(made[2:]))]
@@ -133,6 +139,11 @@ class DeclaredRows:
             if counts and value not in allowed:
                 counts = False
                 self.drop(f"{column} is {value[:40] or 'empty'}")
+        for column, refused in self._refused.items() if counts else ():
+            value = _compared(row.value(column))
+            if value in refused:
+                self.drop(f"{column} is {value[:40] or 'empty'}")
+                return False
         return counts
 
     def drop(self, reason: str) -> None:

@@ -53,7 +53,8 @@ class Draft:
 
     def text(self) -> str:
         """The declaration as YAML."""
-        return yaml.safe_dump(self.document, sort_keys=False, allow_unicode=True, width=110)
+        text: str = yaml.safe_dump(self.document, sort_keys=False, allow_unicode=True, width=110)
+        return text
 
 
 def draft(path: Path, known: Mapping[str, Any] | None = None) -> Draft:

@@ -14,6 +14,7 @@ from culnig.reporting.registered import (
     check_benchmark,
     list_benchmarks,
     list_cultures,
+    list_gallery,
     list_models,
     list_plugins,
     list_scorers,
@@ -52,7 +53,17 @@ def benchmarks(check: str | None, data_dir: Path | None, as_json: bool) -> None:
     culture, the gold labels after shuffling, and the rows that are left out.
     """
     if check is None:
-        _print_rows("Benchmarks", list_benchmarks(), as_json)
+        rows, gallery = list_benchmarks(), list_gallery()
+        if as_json:
+            print_json({"benchmarks": rows, "gallery": gallery, "problems": registry.problems()})
+            return
+        _print_rows("Benchmarks", rows, as_json)
+        shown = ("benchmark", "languages", "cultures", "licence", "training")
+        table = [
+            tuple(", ".join(row[name]) if name == "languages" else row[name] for name in shown)
+            for row in gallery
+        ]
+        print_table("Published sets, declared in files (the hub or --data-dir)", shown, table)
         return
     document = check_benchmark(check, data_dir)
     if as_json:

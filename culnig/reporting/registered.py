@@ -46,6 +46,15 @@ def list_benchmarks() -> list[dict[str, Any]]:
     ]
 
 
+def list_gallery() -> list[dict[str, Any]]:
+    """Declarations of published sets that come with the program, with languages, cultures and licence."""
+    rows = []
+    for name in registry.gallery():
+        benchmark = registry.benchmark(name)
+        rows.append({"benchmark": name, "summary": benchmark.summary, **(benchmark.about or {})})
+    return rows
+
+
 def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -> dict[str, Any]:
     """Read a benchmark (a name or a file); return counts of items and questions, and some items.
 
