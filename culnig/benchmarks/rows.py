@@ -7,10 +7,8 @@ with or without a byte-order mark, with either kind of line end. Only the curren
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import reprlib
-from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from culnig.benchmarks.cells import CellError, cell_text
 from culnig.benchmarks.nested import entries, value_at
+from culnig.core.distinct import DistinctTexts
 from culnig.core.folding import composed
 from culnig.errors import DataFileError, EnvironmentProblem, argument, did_you_mean
 
@@ -211,45 +210,12 @@ def unique(rows: Iterable[Row], column: str, name: Callable[[Row], str] | None =
     `name` makes what must not repeat from more than that value. Values that differ only in composition or in
     white space around them are the same.
     """
-    seen = _SeenTexts()
+    seen = DistinctTexts()
     for row in rows:
         value = row.text(column) if name is None else name(row)
         if not seen.add(composed(value.strip())):
             raise row.error(f"{value!r} appears twice; every row needs its own", column)
         yield row
-
-
-class _SeenTexts:
-    """A set of texts as a hash table of 64-bit digests, 16 to 32 bytes for each text.
-
-    The probability that two of a million different texts share a digest is 3e-8.
-    """
-
-    def __init__(self) -> None:
-        self._table = array("Q", bytes(8 * 1024))
-        self._count = 0
-
-    def add(self, text: str) -> bool:
-        """Add a text; False if the set already has it."""
-        if 2 * self._count >= len(self._table):
-            old, self._table = self._table, array("Q", bytes(16 * len(self._table)))
-            for digest in old:
-                if digest:
-                    self._table[self._slot(digest)] = digest
-        digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
-        slot = self._slot(digest)
-        if self._table[slot]:
-            return False
-        self._table[slot] = digest
-        self._count += 1
-        return True
-
-    def _slot(self, digest: int) -> int:
-        last = len(self._table) - 1
-        slot = digest & last
-        while self._table[slot] not in (0, digest):
-            slot = (slot + 1) & last
-        return slot
 
 
 def check_columns(source: str, columns: Sequence[str], existing: Iterable[str], line: int | None = 1) -> None:

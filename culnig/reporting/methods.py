@@ -191,10 +191,9 @@ def data_table(sources: Sources) -> Table:
     def note(name: str, about: Mapping[str, Any]) -> None:
         files.setdefault(name, set()).update(about.get("files", {}))
         if licence := about.get("licence"):
-            terms = {"forbidden": ", no training", "unknown": ", training unknown"}.get(
-                licence["training"], ""
-            )
-            licences[name] = f"{licence['name']}{terms}{', non-commercial' * bool(licence['non_commercial'])}"
+            terms = [licence["name"], "no training" if licence["training"] == "forbidden" else ""]
+            terms.append("non-commercial" if licence["non_commercial"] else "")
+            licences[name] = "; ".join(filter(None, terms))
 
     for run in sources.runs:
         for name in run.benchmarks:

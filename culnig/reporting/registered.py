@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from culnig import registry
+from culnig.core.distinct import DistinctTexts
 from culnig.core.items import Item, Split
 from culnig.errors import EnvironmentProblem, UnknownNameError
 from culnig.models.embedded import INSTALL_COMMAND, embedded_model_file
@@ -65,11 +66,12 @@ def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -
     chosen = registry.benchmark(str(benchmark))
     counts: Counter[tuple[str, str]] = Counter()
     gold: Counter[str] = Counter()
-    questions: dict[str, set[str]] = {split: set() for split in get_args(Split)}
+    questions, questions_of_split = DistinctTexts(), {split: DistinctTexts() for split in get_args(Split)}
     shown: dict[tuple[str, str], Item] = {}
     for item in chosen.read(None if data_dir is None else Path(data_dir)):
         counts[item.culture, item.split] += 1
-        questions[item.split].add(item.question)
+        questions.add(item.question)
+        questions_of_split[item.split].add(item.question)
         if item.options:
             gold[item.answer] += 1
         key = (item.culture, item.id.rpartition("/")[2] if "/" in item.id else "")
@@ -83,8 +85,8 @@ def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -
         "benchmark": chosen.name,
         "role": chosen.role,
         "n": sum(counts.values()),
-        "n_questions": len(set().union(*questions.values())),
-        "questions_of_split": {split: len(own) for split, own in questions.items()},
+        "n_questions": len(questions),
+        "questions_of_split": {split: len(own) for split, own in questions_of_split.items()},
         "cultures": cultures,
         "gold": dict(sorted(gold.items())),
         "dropped": dict(chosen.dropped),

@@ -109,6 +109,31 @@ def test_rows_may_have_any_number_of_options(tmp_path):
     assert "unknown answer letter 'C'" in problem(tmp_path, [{**row, "r": "C"}], columns, fewer_options=True)
 
 
+# answers and options of other forms
+
+
+def test_the_answer_may_be_the_name_of_an_options_column(tmp_path):
+    """MILU's shape."""
+    columns = {**ANSWER, "options": ["option1", "option2", "option3"]}
+    row = {**ROW, "option1": "x", "option2": "y", "option3": "z", "r": "option3"}
+    assert read(tmp_path, [row], columns, answer_is="column")[0].answer == "C"
+    said = problem(tmp_path, [{**row, "r": "option4"}], columns, answer_is="column")
+    assert "column 'r': 'option4' is no column of an option; allowed: option1, option2, option3" in said
+    assert "answer_is: column needs one column per option" in problem(
+        tmp_path, [ROW], ANSWER, answer_is="column"
+    )
+
+
+@pytest.mark.parametrize("labels", ["A. B. C.", "1) 2) 3)", "0: 1: 2:", "(a) (b) (c)"])
+def test_labels_of_options_are_removed(tmp_path, labels):
+    """IndoCulture's shape."""
+    options = [f"{label} {text}" for label, text in zip(labels.split(), ROW["o"], strict=True)]
+    (item,) = read(tmp_path, [{**ROW, "o": options, "r": "B"}], ANSWER, options_labelled=True)
+    assert item.prompt == "Q? A. tea\nB. milk\nC. water"
+    said = problem(tmp_path, [{**ROW, "o": options[::-1], "r": "B"}], ANSWER, options_labelled=True)
+    assert "does not begin with its label, such as A.; correct it, or remove `options_labelled`" in said
+
+
 # distributions
 
 

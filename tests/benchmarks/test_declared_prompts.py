@@ -54,6 +54,15 @@ def test_placeholders_of_ones_own_are_filled_from_columns(tmp_path):
     assert control.system == item.system
 
 
+def test_a_placeholder_with_a_question_mark_may_be_empty(tmp_path):
+    wording = {"id": "w", "template": "{passage}\n{question}\n{options}"}
+    rows = [{**ROW, "p": "Tea."}, {**ROW, "p": ""}, {**ROW, "p": None}]
+    items = read(tmp_path, rows, placeholders={"passage": "p?"}, wordings=[wording])
+    assert [item.prompt.partition("Q?")[0] for item in items] == ["Tea.\n", "", ""]
+    said = problem(tmp_path, rows, placeholders={"passage": "p"}, wordings=[wording])
+    assert "line 2, column 'p': no value" in said
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -72,6 +72,13 @@ def test_a_value_of_where_that_no_row_has_is_refused(tmp_path):
     assert "no such column; did you mean 'kind'?" in str(problem(tmp_path, rows, where={"kid": "MC"}))
 
 
+def test_where_not_leaves_rows_out(tmp_path):
+    rows = [{**ROW, "kind": kind} for kind in ("MC", None, "open", "x")]
+    benchmark = declare(tmp_path, rows, where_not={"kind": [None, "OPEN"]})
+    assert [item.question_id for item in benchmark.read(None)] == ["line 1", "line 4"]
+    assert benchmark.dropped == {"kind is empty": 1, "kind is open": 1}
+
+
 # inside cells
 
 

@@ -1,7 +1,8 @@
-"""The gallery: each declaration reads a small file of our own in the shape of its set, with counts by hand."""
+"""The gallery: each declaration reads a small file of our own in its set's shape, with counts by hand."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -32,8 +33,7 @@ COUNTS = {
 """Items, cultures and questions that the small files have."""
 
 RIGHT = {
-    "include": ["rice", "bread", "maize", "oats", "rice", "bread", "maize", "oats", "rice", "bread", "maize"]
-    + ["oats", "rice"],
+    "include": ["rice", "bread", "maize", "oats"] * 2 + ["rice", "bread", "maize", "oats", "rice"],
     "global-mmlu-lite": ["bread"] * 15,
     "culturalbench-hard": ["True", "False", "False", "False", "False", "True", "False", "False"],
     "global-opinion-qa": ["Yes", "No"],
@@ -43,7 +43,7 @@ RIGHT = {
     "kobbq": ["unknown"],
     "bertaqa": ["apple"],
     "global-piqa": ["wait.", "boil it."] * 4 + ["wait."],
-    "copal": ["I take an umbrella.", "It rained."],
+    "copal": ["I take an umbrella.", "A cloud came."],
     "milu": ["maize"] * 11,
     "fork": ["first"],
 }
@@ -52,6 +52,11 @@ RIGHT = {
 
 def items_of(name: str, folder: Path):
     return list(registry.benchmark(name).read(write_gallery(folder, name)))
+
+
+def right_option(item) -> str:
+    """Text of the right option in the prompt."""
+    return dict(re.findall(r"^([A-Z])\. (.+)$", item.prompt, flags=re.MULTILINE))[item.answer]
 
 
 def test_every_declaration_has_a_small_file_and_at_most_25_lines():
@@ -95,7 +100,7 @@ def test_what_the_shapes_are_for(tmp_path):
     assert sorted(opinions[0].distribution) == pytest.approx([0.1, 0.2, 0.7])
     assert check_benchmark("global-opinion-qa", tmp_path)["dropped"] == {"question is empty": 1}
     without, with_passage = items_of("click", tmp_path)
-    assert without.prompt.startswith("Soup?")
+    assert without.prompt.startswith("Which?")
     assert with_passage.prompt.startswith("Two soups.\n")
     assert {item.culture for item in items_of("indoculture", tmp_path)} == {"Aceh", "Bali", "West Java"}
     assert {item.culture for item in items_of("bertaqa", tmp_path)} == {"Basque Country"}
