@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from culnig.benchmarks.base import Benchmark, ChosenItems
     from culnig.core.items import Item
     from culnig.core.neurons import Layout, Neuron
-    from culnig.cultures.records import Culture
+    from culnig.cultures.records import Culture, use_cultures
     from culnig.errors import CulnigError
     from culnig.evaluation.compare import compare
     from culnig.evaluation.evaluate import evaluate
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from culnig.planning.request import plan
     from culnig.reanalysis.offline import reduce
     from culnig.reanalysis.score_files import import_scores
+    from culnig.reporting.drafted import benchmarks_new
     from culnig.reporting.inspect import inspect
     from culnig.reporting.make import figures, report
     from culnig.reporting.registered import (
         check_benchmark,
         list_benchmarks,
         list_cultures,
+        list_gallery,
         list_models,
         list_plugins,
         list_scorers,
@@ -77,7 +79,7 @@ _NAMES = {
     "culnig.benchmarks.base": ("Benchmark", "ChosenItems"),
     "culnig.core.items": ("Item",),
     "culnig.core.neurons": ("Layout", "Neuron"),
-    "culnig.cultures.records": ("Culture",),
+    "culnig.cultures.records": ("Culture", "use_cultures"),
     "culnig.errors": ("CulnigError",),
     "culnig.evaluation.compare": ("compare",),
     "culnig.evaluation.evaluate": ("evaluate",),
@@ -90,6 +92,7 @@ _NAMES = {
     "culnig.planning.request": ("plan",),
     "culnig.reanalysis.offline": ("reduce",),
     "culnig.reanalysis.score_files": ("import_scores",),
+    "culnig.reporting.drafted": ("benchmarks_new",),
     "culnig.reporting.inspect": ("inspect",),
     "culnig.reporting.make": ("figures", "report"),
     "culnig.reporting.registered": (
@@ -97,6 +100,7 @@ _NAMES = {
             "check_benchmark",
             "list_benchmarks",
             "list_cultures",
+            "list_gallery",
             "list_models",
             "list_plugins",
             "list_scorers",
@@ -148,6 +152,7 @@ __all__ = [
     "SetTo",
     "__version__",
     "audit",
+    "benchmarks_new",
     "check_benchmark",
     "clear_cache",
     "compare",
@@ -163,6 +168,7 @@ __all__ = [
     "list_benchmarks",
     "list_cache",
     "list_cultures",
+    "list_gallery",
     "list_models",
     "list_plugins",
     "list_scorers",
@@ -192,6 +198,7 @@ __all__ = [
     "select_specific",
     "select_specific_sets",
     "train",
+    "use_cultures",
     "validate",
     "verify",
 ]

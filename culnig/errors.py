@@ -83,6 +83,18 @@ def listed(names: Iterable[str], at_most: int = 4) -> str:
     return ", ".join(ordered[:at_most]) + (f" and {more} more" if more > 0 else "")
 
 
+def _near(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """At most three of the known names that are near a name, the nearest first."""
+    by_lower = {k.lower(): k for k in known}
+    return [by_lower[k] for k in difflib.get_close_matches(name.lower(), by_lower, 3, cutoff)]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question that offers near names in a message, with the mark before it; empty without any."""
+    near_names = _near(name, known)
+    return f"; did you mean {' or '.join(map(repr, near_names))}?" if near_names else ""
+
+
 def check_choice(name: str, value: object, allowed: Iterable[object]) -> None:
     """InputError unless the keyword argument `name` has one of the allowed values."""
     if value not in (allowed := list(allowed)):
@@ -119,9 +131,8 @@ class UnknownNameError(InputError):
     ) -> None:
         """`also` are further names that may be meant; with them, the three nearest are always offered."""
         known = sorted(known)
-        by_lower = {k.lower(): k for k in [*also, *known]}
-        cutoff = 0.6 if len(by_lower) == len(known) else 0.0
-        near_names = [by_lower[k] for k in difflib.get_close_matches(name.lower(), by_lower, 3, cutoff)]
+        names = {*also, *known}
+        near_names = _near(name, sorted(names), 0.6 if len(names) == len(known) else 0.0)
         parts = [f"unknown {kind} {name!r}"]
         if near_names:
             parts.append(f"did you mean {' or '.join(repr(n) for n in near_names)}?")

@@ -52,11 +52,15 @@ def file_hash(path: Path) -> str:
 def items_hash(items: Iterable[Item]) -> str:
     """SHA-256 of the full text of the items, which tells whether the data has changed.
 
-    Which items share a question is not part of the text: earlier versions did not know it.
+    Which items share a question is not part of the text: earlier versions did not know it. Fields that they
+    did not have are part of it only where they say something.
     """
     digest = hashlib.sha256()
     for item in items:
         content = asdict(item)
         del content["unit"]
+        for name in ("also_right", "distribution", "together"):
+            if not content[name]:
+                del content[name]
         digest.update(json.dumps(content, sort_keys=True, ensure_ascii=False).encode())
     return digest.hexdigest()

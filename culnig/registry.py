@@ -110,6 +110,15 @@ def adapters() -> list[ModelAdapter]:
     return list(_made_all(MODELS).values())
 
 
+def gallery() -> dict[str, Path]:
+    """Declarations of published sets that come with the program, by name."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "data" / "gallery", package.parent / "data" / "gallery"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
 def benchmark_names() -> list[str]:
     """Names of all registered benchmarks; nothing is loaded."""
     return sorted(_entries(BENCHMARKS))
@@ -128,9 +137,15 @@ def benchmark(name: str) -> Benchmark:
         return declared
     entries = _entries(BENCHMARKS)
     if name not in entries:
-        raise UnknownNameError("benchmark", name, entries, f"see {command('list benchmarks')}")
-    benchmark: Benchmark = _made(entries[name])
-    return benchmark
+        published = gallery()
+        own = name if name in published else name.removesuffix("-control")
+        if own not in published:
+            raise UnknownNameError(
+                "benchmark", name, [*entries, *published], f"see {command('list benchmarks')}"
+            )
+        return benchmark(f"{published[own]}{'' if own == name else CONTROL_OF_DECLARATION}")
+    made: Benchmark = _made(entries[name])
+    return made
 
 
 def benchmarks() -> list[Benchmark]:
@@ -138,14 +153,38 @@ def benchmarks() -> list[Benchmark]:
     return list(_made_all(BENCHMARKS).values())
 
 
+_added_cultures: dict[str, Sequence[Culture]] = {}
+
+
+def add_cultures(source: str, records: Sequence[Culture]) -> None:
+    """Know these culture records from now on; PluginError, and nothing added, if one has a key of another."""
+    before = _added_cultures.get(source)
+    _added_cultures[source] = records
+    cultures.cache_clear()
+    try:
+        cultures()
+    except PluginError:
+        del _added_cultures[source]
+        if before is not None:
+            _added_cultures[source] = before
+        raise
+
+
 @cache
 def cultures() -> dict[str, Culture]:
-    """All culture records by key; PluginError if two sources claim one key."""
+    """All culture records by key; PluginError if two sources claim one key.
+
+    A record made from public lists gives way to another with its key or code.
+    """
     records: dict[str, Culture] = {}
     sources: dict[str, str] = {}
-    by_source: dict[str, list[Culture]] = _made_all(CULTURES)
+    by_source: dict[str, Sequence[Culture]] = {**_made_all(CULTURES), **_added_cultures}
+    entered = [record for own in by_source.values() for record in own if not record.is_fallback]
+    taken = {record.key for record in entered} | {record.iso for record in entered}
     for source, own in by_source.items():
         for record in own:
+            if record.is_fallback and (record.key in taken or record.iso in taken):
+                continue
             if record.key in records:
                 raise PluginError(
                     f"culture {record.key!r} is recorded by {sources[record.key]!r} and {source!r}; "

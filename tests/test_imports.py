@@ -47,7 +47,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
 
 PLUGINS: dict[str, tuple[str, ...]] = {
     "models": ("gated_decoder", "plain_decoder"),
-    "benchmarks": ("*", "base", "choosing", "templates"),
+    "benchmarks": ("*", "base", "choosing", "drafting"),
     "scorers": ("*", "base"),
     "lemmatizers": ("*", "base", "normalised"),
     "cultures": ("*", "records", "spellings"),
@@ -249,6 +249,7 @@ LIGHT = tuple(
         "plan --help",
         "verify --help",
         "validate --help",
+        "leaderboard --help",
         "inspect --help",
         "neurons --help",
         "neurons convert --help",
@@ -258,6 +259,7 @@ LIGHT = tuple(
         "list cultures",
         "list models",
         "cache list",
+        "benchmarks new --help",
     )
 )
 

@@ -24,7 +24,7 @@ class CannotBeMade:
 
 
 def record(key):
-    return SimpleNamespace(key=key)
+    return SimpleNamespace(key=key, iso=key, is_fallback=False)
 
 
 OBJECTS = {
@@ -45,6 +45,7 @@ def install(monkeypatch, tmp_path):
     (tmp_path / "culnig_test_broken.py").write_text("import a_package_that_nobody_has\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry, "_problems", {})
+    monkeypatch.setattr(registry, "gallery", dict)
 
     def forget():
         registry._entries.cache_clear()

@@ -243,6 +243,12 @@ WRITERS: dict[str, Writer] = {
         (SET,),
         "out/plan.yaml",
     ),
+    "benchmarks new": Writer(
+        lambda i, out, **o: culnig.benchmarks_new(i / "tea.csv", out, culture="Spain", **o),
+        ("benchmarks new --output",),
+        ("tea.csv",),
+        "out/tea.yaml",
+    ),
     "instances": Writer(instances, ("instances --output",), (SET,), "out/instances.h5"),
     "report": Writer(
         lambda i, out, **o: report([i / "run", i / SET], out, **o),
@@ -289,6 +295,7 @@ def make_inputs(folder: Path) -> None:
 
 
 def _make(folder: Path) -> None:
+    (folder / "tea.csv").write_text("question,a,b,answer\nTea?,yes,no,B\n", encoding="utf-8")
     random_set(tiny_model()).write(folder / SET)
     random_set(tiny_model(), seed=1).write(folder / OTHER)
     plan_of(tiny_model()).write(folder / "plan.yaml")

@@ -25,6 +25,13 @@ class Benchmark(ABC):
     control: str | None = None
     """Name of the benchmark that holds the same items without their question, if there is one."""
 
+    licence: Mapping[str, object] | None = None
+    """Name of the licence, whether it allows `training` (allowed, forbidden, unknown) and is
+    `non_commercial`; None where the program records none."""
+
+    about: Mapping[str, object] | None = None
+    """What a declaration says about a published set: paper, licence, languages, cultures."""
+
     @abstractmethod
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items of both splits in file order. DataFileError if the data is missing or malformed."""
@@ -37,6 +44,15 @@ class Benchmark(ABC):
         """The files that the items are made from, prompts included; their hashes go into the run."""
         return ()
 
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """How many rows the last `read` left out, by reason."""
+        return {}
+
+    def commits(self) -> Mapping[str, str]:
+        """The commit of each data set on the hub that `read` has read, by `hub/` and its name."""
+        return {}
+
 
 @dataclass(frozen=True)
 class ChosenItems:
@@ -46,7 +62,9 @@ class ChosenItems:
     split: str
     items: Sequence[Item]
     files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each file that the items were made from, by `folder/name`."""
+    """SHA-256 of each file that the items were made from, by `folder/name`, and the commit of hub data."""
+    licence: Mapping[str, object] | None = None
+    """As for `Benchmark`."""
     sample: Mapping[str, object] | None = None
     """How the questions were drawn (`culnig.benchmarks.sampling`); None if none were."""
 
@@ -58,6 +76,7 @@ class ChosenItems:
             "n_items": len(self.items),
             "items_hash": items_hash(self.items),
             "files": dict(self.files),
+            **({} if self.licence is None else {"licence": dict(self.licence)}),
             **({} if self.sample is None else {"sample": dict(self.sample)}),
             **({} if prompts is None else {"prompts": dict(prompts)}),
         }

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.published import CultureNames
-from culnig.benchmarks.rows import Row, Source, csv_rows, hub_rows, unique
+from culnig.benchmarks.rows import Row, csv_rows, unique
+from culnig.benchmarks.source import Source, hub_rows
 from culnig.core.items import Item, Role, Split
 
 ROWS_PER_QUESTION = 5

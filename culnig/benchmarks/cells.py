@@ -20,7 +20,7 @@ from culnig.core.text import is_storable
 MISSING = ("nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT")
 """What programs write into a text file for a cell without a value."""
 
-AnswerKind = Literal["letter", "number", "text"]
+AnswerKind = Literal["letter", "number", "text", "boolean", "column"]
 
 _NUMBER = re.compile(r"(\d{1,9})(\.0+)?")
 

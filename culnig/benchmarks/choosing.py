@@ -77,7 +77,8 @@ def read_benchmarks(
             raise InputError(f"benchmark {name!r} has no items{of_cultures} in split {split!r}")
         if per_culture is not None:
             _say_per_culture(name, items, say)
-        chosen[name] = ChosenItems(benchmark.role, split, items, _hashes(benchmark.files(folder)))
+        files = {**_hashes(benchmark.files(folder)), **benchmark.commits()}
+        chosen[name] = ChosenItems(benchmark.role, split, items, files, benchmark.licence)
     return chosen if sample is None else sampled(chosen, Sample(sample, seed), say)
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
-from culnig.benchmarks.rows import Row, Source
+from culnig.benchmarks.rows import Row
+from culnig.benchmarks.source import Source
 from culnig.core.items import NO_CULTURE
 
 N_OPTIONS = 5

@@ -68,16 +68,20 @@ class CountryRC(Benchmark):
 
 
 class CountryRCAll(CountryRC):
-    """Our passages about every culture on record, including plugins'; contains the items of `country-rc`."""
+    """Our passages about every culture on record, including plugins'; contains the items of `country-rc`.
+
+    Countries whose record was made from public lists are not among them.
+    """
 
     name = "country-rc-all"
-    summary = "country-rc about every culture on record; choose with --culture"
+    summary = "country-rc about every culture with a record of its own; choose with --culture"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items: passage by passage, then culture by culture, then wording by wording."""
         cultures = _blend_cultures()
         targets = [culture.key for culture in cultures if culture.specific_target]
-        further = [record for key, record in registry.cultures().items() if key not in targets]
+        records = registry.cultures().values()
+        further = [record for record in records if record.key not in targets and not record.is_fallback]
         return make_items(*_own_texts(), cultures, further)
 
 

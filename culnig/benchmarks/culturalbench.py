@@ -11,7 +11,8 @@ Masking and evaluation.
 from __future__ import annotations
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
-from culnig.benchmarks.rows import Row, Source
+from culnig.benchmarks.rows import Row
+from culnig.benchmarks.source import Source
 
 LETTERS = ("A", "B", "C", "D")
 

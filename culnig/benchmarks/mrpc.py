@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
-from culnig.benchmarks.rows import Row, Source
+from culnig.benchmarks.rows import Row
+from culnig.benchmarks.source import Source
 from culnig.core.items import NO_CULTURE
 
 LABELS = ("1", "0")

@@ -11,7 +11,8 @@ Checked against: the published columns; the yes and no rows (1,818 of 2,633 stor
 from __future__ import annotations
 
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
-from culnig.benchmarks.rows import Row, Source
+from culnig.benchmarks.rows import Row
+from culnig.benchmarks.source import Source
 from culnig.cultures.spellings import name_in_sentence
 
 LABELS = ("yes", "no", "neutral")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from culnig import registry
 from culnig.benchmarks.base import Benchmark
-from culnig.benchmarks.rows import Row, Source, unique
+from culnig.benchmarks.rows import Row, unique
+from culnig.benchmarks.source import Source
 from culnig.benchmarks.wordings import label_items, read_wordings
 from culnig.core.data_files import own_data
 from culnig.core.folding import composed

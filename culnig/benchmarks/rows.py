@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSONL and Parquet files and of hub data sets, read one by one.
+"""Rows of CSV, TSV, JSONL and Parquet files, read one by one.
 
 A row knows its file and line, so every error in it is reported with file, line and column. Files are UTF-8,
 with or without a byte-order mark, with either kind of line end. Only the current row is held in memory.
@@ -7,22 +7,18 @@ with or without a byte-order mark, with either kind of line end. Only the curren
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import reprlib
-from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from culnig.benchmarks.cells import CellError, cell_text
+from culnig.benchmarks.nested import entries, value_at
+from culnig.core.distinct import DistinctTexts
 from culnig.core.folding import composed
-from culnig.errors import DataFileError, EnvironmentProblem, argument
-
-HUB_ADVICE = (
-    f"or name the folder of the data with {argument('data_dir')} or CULNIG_DATA (see docs/benchmarks.md)"
-)
+from culnig.errors import DataFileError, EnvironmentProblem, argument, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -36,20 +32,47 @@ class Row:
     values: Mapping[str, Any]
     last_line: int = 0
     """Line where the row ends, if a cell spans lines."""
+    part: str = ""
+    """Begins the row's name where data come in several parts, each with lines of its own."""
+    key: str = ""
+    """Which of the rows it is that one row was expanded to."""
+
+    @property
+    def name(self) -> str:
+        """What tells the row from all others, where no column does."""
+        return f"{self.part}line {self.last_line or self.line}"
+
+    def value(self, column: str) -> Any:
+        """A value, inside a dictionary or list for a column with dots (`culnig.benchmarks.nested`)."""
+        try:
+            return value_at(self.values, column)
+        except CellError as error:
+            raise self.error(str(error), column) from None
 
     def text(self, column: str, missing: Collection[str] = ()) -> str:
         """A value as text; DataFileError if it is missing, one of the texts `missing`, or no text."""
         try:
-            return cell_text(self.values.get(column), missing)
+            return cell_text(self.value(column), missing)
         except CellError as error:
             raise self.error(str(error), column) from None
 
-    def texts(self, column: str, missing: Collection[str] = ()) -> list[str]:
-        """A list of at least two values as texts; DataFileError as for `text`."""
-        values = self.values.get(column)
-        if not isinstance(values, list) or len(values) < 2:
-            problem = f"expected a list of at least two texts, got {reprlib.repr(values)}"
-            raise self.error(f"{problem}; CSV and TSV files need one column per option", column)
+    def texts(
+        self, column: str, missing: Collection[str] = (), *, separator: str | None = None, least: int = 2
+    ) -> list[str]:
+        """A list of at least `least` values as texts; DataFileError as for `text`.
+
+        `separator` stands between the values of a text; without it a text must hold a whole list.
+        """
+        value = self.value(column)
+        try:
+            values = entries(value, separator)
+        except CellError as error:
+            raise self.error(str(error), column) from None
+        if values is None or len(values) < least:
+            kind = "list of at least two texts" if separator is None else f"text with {separator!r} inside"
+            problem = f"expected a {kind}, got {reprlib.repr(value)}"
+            advice = "where options are not a list, name one column per option or declare `options_split`"
+            raise self.error(f"{problem}; {advice}", column)
         texts = []
         for number, value in enumerate(values, start=1):
             try:
@@ -76,7 +99,7 @@ def csv_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterat
         records = _csv_records(path, csv.reader(file, strict=True, delimiter=delimiter))
         line, _, header = next(records, (1, 1, []))
         header = [composed(name) for name in header]
-        _check_columns(str(path), columns, header, line)
+        check_columns(str(path), columns, header, line)
         for first, last, cells in records:
             if len(cells) != len(header):
                 amount = "more" if len(cells) > len(header) else "fewer"
@@ -115,7 +138,7 @@ def jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 raise DataFileError(path, f"not JSON that can be read: {error}", line=number) from None
             if not isinstance(values, dict):
                 raise DataFileError(path, "expected a JSON object on the line", line=number)
-            _check_columns(str(path), columns, values, line=number)
+            check_columns(str(path), columns, values, line=number)
             yield Row(str(path), number, values)
 
 
@@ -140,7 +163,7 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     with _reading(path):
         try:
             with parquet.ParquetFile(path) as file:
-                _check_columns(str(path), columns, file.schema_arrow.names)
+                check_columns(str(path), columns, file.schema_arrow.names)
                 number = 0
                 for batch in file.iter_batches(batch_size=1024):
                     for values in batch.to_pylist():
@@ -148,26 +171,6 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                         yield Row(str(path), number, values)
         except ArrowException as error:
             raise DataFileError(path, f"not Parquet: {error}") from None
-
-
-def hub_rows(name: str, config: str | None, split: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a data set on the hub, numbered from 1; needs the package datasets and a network or cache."""
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise EnvironmentProblem(
-            f"reading {name} needs the package datasets (`pip install culnig-engine[hub]`), {HUB_ADVICE}"
-        ) from None
-    try:
-        rows = datasets.load_dataset(name, config, split=split)
-    except Exception as error:  # the hub client passes on any error of its transport
-        raise EnvironmentProblem(
-            f"cannot read {name} from the hub: {error}; check the connection, {HUB_ADVICE}"
-        ) from error
-    source = f"{name} ({config}, {split})" if config else f"{name} ({split})"
-    _check_columns(source, columns, rows.column_names)
-    for number, values in enumerate(rows, start=1):
-        yield Row(source, number, values)
 
 
 Reader = Callable[[Path, Sequence[str]], Iterator[Row]]
@@ -201,100 +204,32 @@ def read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-@dataclass(frozen=True)
-class Source:
-    """Location of a published data set: in the user's data folder, otherwise on the hub."""
-
-    folder: str
-    """Its folder inside the data folder."""
-    file_names: tuple[str, ...]
-    """Possible file names, of which the first existing one is read; `*` is allowed."""
-    columns: tuple[str, ...]
-    """Columns to read, with the same names in the file and on the hub."""
-    hub: str
-    hub_config: str | None = None
-    hub_split: str = "test"
-
-    def path(self, data_dir: Path) -> Path:
-        """The file; DataFileError names the missing path."""
-        folder = data_dir / self.folder
-        for name in self.file_names:
-            if paths := sorted(folder.glob(name)):
-                return paths[0]
-        raise DataFileError(
-            folder / self.file_names[0],
-            f"no such file; put the data of {self.hub} there, or name the parent folder of {self.folder}/ as "
-            f"{argument('data_dir')} or CULNIG_DATA",
-        )
-
-    def files(self, data_dir: Path | None) -> list[Path]:
-        """A list of the file; empty if the hub is read."""
-        return [] if data_dir is None else [self.path(data_dir)]
-
-    def rows(self, data_dir: Path | None) -> Iterator[Row]:
-        """All rows in file order."""
-        if data_dir is None:
-            return hub_rows(self.hub, self.hub_config, self.hub_split, self.columns)
-        return file_rows(self.path(data_dir), self.columns)
-
-
-def unique(rows: Iterable[Row], column: str) -> Iterator[Row]:
+def unique(rows: Iterable[Row], column: str, name: Callable[[Row], str] | None = None) -> Iterator[Row]:
     """The rows unchanged; DataFileError at the first row with a repeated value in `column`.
 
-    Values that differ only in composition or in white space around them are the same.
+    `name` makes what must not repeat from more than that value. Values that differ only in composition or in
+    white space around them are the same.
     """
-    seen = _SeenTexts()
+    seen = DistinctTexts()
     for row in rows:
-        value = row.text(column)
+        value = row.text(column) if name is None else name(row)
         if not seen.add(composed(value.strip())):
             raise row.error(f"{value!r} appears twice; every row needs its own", column)
         yield row
 
 
-class _SeenTexts:
-    """A set of texts as a hash table of 64-bit digests, 16 to 32 bytes for each text.
-
-    The probability that two of a million different texts share a digest is 3e-8.
-    """
-
-    def __init__(self) -> None:
-        self._table = array("Q", bytes(8 * 1024))
-        self._count = 0
-
-    def add(self, text: str) -> bool:
-        """Add a text; False if the set already has it."""
-        if 2 * self._count >= len(self._table):
-            old, self._table = self._table, array("Q", bytes(16 * len(self._table)))
-            for digest in old:
-                if digest:
-                    self._table[self._slot(digest)] = digest
-        digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
-        slot = self._slot(digest)
-        if self._table[slot]:
-            return False
-        self._table[slot] = digest
-        self._count += 1
-        return True
-
-    def _slot(self, digest: int) -> int:
-        last = len(self._table) - 1
-        slot = digest & last
-        while self._table[slot] not in (0, digest):
-            slot = (slot + 1) & last
-        return slot
-
-
-def _check_columns(
-    source: str, columns: Sequence[str], existing: Iterable[str], line: int | None = None
-) -> None:
+def check_columns(source: str, columns: Sequence[str], existing: Iterable[str], line: int | None = 1) -> None:
+    """DataFileError for a column that is missing or there twice; `a.b` may also be inside the column `a`."""
     names = list(existing)
     for column in columns:
-        if column not in names:
-            problem = f"no such column; columns: {', '.join(names) or 'none'}"
-            raise DataFileError(source, problem, line=line or 1, column=column)
-        if names.count(column) > 1:
-            problem = f"{names.count(column)} columns have this name; rename or remove all but one"
-            raise DataFileError(source, problem, line=line or 1, column=column)
+        name = column if column in names else column.partition(".")[0]
+        if name not in names:
+            near = did_you_mean(column, names)
+            problem = f"no such column{near}; columns: {', '.join(names) or 'none'}"
+            raise DataFileError(source, problem, line=line, column=column)
+        if names.count(name) > 1:
+            problem = f"{names.count(name)} columns have this name; rename or remove all but one"
+            raise DataFileError(source, problem, line=line, column=column)
 
 
 class _reading:  # noqa: N801

@@ -78,7 +78,7 @@ def label_items(
     wordings: Sequence[Wording],
     parts: Mapping[str, str],
     names: Sequence[str],
-    gold: int,
+    right: int | Sequence[int],
     *,
     question_id: str,
     culture: str,
@@ -87,8 +87,16 @@ def label_items(
     shuffle: bool,
     seed: int = 0,
     ordinal: bool = False,
+    distribution: Sequence[float] = (),
+    together: str = "",
 ) -> Iterator[Item]:
-    """One item per wording, for a question with the options `names`; `gold` is the correct one's index."""
+    """One item per wording, for a question with the options `names`.
+
+    `right` is the index of the right option, or of several, of which the first is the gold answer.
+    `distribution` has the share of each option. Items of one wording with the same `together` are right or
+    wrong together.
+    """
+    gold, *also = [right] if isinstance(right, int) else right
     for wording in wordings:
         item_id = f"{question_id}/{wording.id}"
         order = shuffled(range(len(names)), f"{seed}\n{item_id}") if shuffle else list(range(len(names)))
@@ -106,6 +114,9 @@ def label_items(
             prompt=fill(wording.template, values),
             options=labels,
             answer=labels[order.index(gold)],
+            also_right=tuple(labels[order.index(index)] for index in also),
+            distribution=tuple(distribution[index] for index in order) if distribution else (),
+            together=f"{together}/{wording.id}" if together else "",
             topic=topic,
             system=fill(wording.system, values) or None,
             ordinal=ordinal,

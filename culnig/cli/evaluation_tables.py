@@ -18,6 +18,8 @@ METRIC_HEADINGS = {
     "log_probability": "log P",
     "option_mass": "option mass",
     "alignment": "alignment",
+    "similarity": "similarity",
+    "together_accuracy": "together acc.",
     "calibration_error": "calibration err.",
 }
 

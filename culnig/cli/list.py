@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from culnig import registry
-from culnig.cli.options import data_dir_option, json_option
+from culnig.cli.options import culture_records_option, data_dir_option, json_option
 from culnig.cli.output import print_json, print_line, print_table, print_warning
 from culnig.reporting.registered import (
     check_benchmark,
     list_benchmarks,
     list_cultures,
+    list_gallery,
     list_models,
     list_plugins,
     list_scorers,
@@ -46,9 +47,23 @@ def models(as_json: bool) -> None:
 @data_dir_option()
 @json_option()
 def benchmarks(check: str | None, data_dir: Path | None, as_json: bool) -> None:
-    """Benchmarks with their role and where their items come from; --check reads one and shows it."""
+    """Benchmarks with their role and where their items come from; --check reads one and shows it.
+
+    --check shows a prompt of each of the first three cultures in each wording, questions and items by
+    culture, the gold labels after shuffling, and the rows that are left out.
+    """
     if check is None:
-        _print_rows("Benchmarks", list_benchmarks(), as_json)
+        rows, gallery = list_benchmarks(), list_gallery()
+        if as_json:
+            print_json({"benchmarks": rows, "gallery": gallery, "problems": registry.problems()})
+            return
+        _print_rows("Benchmarks", rows, as_json)
+        shown = ("benchmark", "languages", "cultures", "licence", "training")
+        table = [
+            tuple(", ".join(row[name]) if name == "languages" else row[name] for name in shown)
+            for row in gallery
+        ]
+        print_table("Published sets, declared in files (the hub or --data-dir)", shown, table)
         return
     document = check_benchmark(check, data_dir)
     if as_json:
@@ -65,6 +80,11 @@ def benchmarks(check: str | None, data_dir: Path | None, as_json: bool) -> None:
         ("culture", "identify", "test"),
         [tuple(row.values()) for row in cultures],
     )
+    if document["gold"]:
+        labels = ", ".join(f"{label} {n:,}" for label, n in document["gold"].items())
+        print_line(f"Gold labels after shuffling: {labels}")
+    for reason, n in document["dropped"].items():
+        print_line(f"Left out: {n:,} rows, {reason}")
 
 
 @command.command("scorers")
@@ -78,6 +98,7 @@ def scorers(as_json: bool) -> None:
 @click.option("--region", help="Only this region or zone, or a part of its name.")
 @click.option("--language", help="Only cultures where this language (BCP-47, such as es) is spoken.")
 @click.option("--benchmark", help="Only cultures that this benchmark has a name for.")
+@culture_records_option()
 @json_option()
 def cultures(as_json: bool, **choice: str | None) -> None:
     """Culture records."""

@@ -40,6 +40,7 @@ COMMANDS = {
     "figures": "culnig.cli.figures",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
+    "benchmarks": "culnig.cli.benchmarks",
     "cache": "culnig.cli.cache",
 }
 """Module of each command, in the order in which a study uses them; each module has a `command`."""

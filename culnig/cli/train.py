@@ -57,6 +57,11 @@ from culnig.core.processes import disconnect
 @click.option(
     "--report-to", default="none", show_default=True, help="Trainer's trackers: wandb, tensorboard …"
 )
+@click.option(
+    "--i-have-permission",
+    is_flag=True,
+    help="You may train on a set whose licence forbids it or does not say; the training records that.",
+)
 @prompt_date_option()
 @click.option("--resume", is_flag=True, help="Continue an interrupted training.")
 @out_options("Folder to create.")

@@ -61,6 +61,17 @@ class Item:
     """The question in all its rows and cultures, where `question_id` names only one of them; else empty."""
     language: str = ""
     """BCP-47 code of the language of `accepted`; decides how answers are compared."""
+    also_right: tuple[str, ...] = ()
+    """Further labels that are right. P(gold) and scores are those of `answer` alone."""
+    distribution: tuple[float, ...] = ()
+    """Share of people who chose each of `options`, in that order; `answer` is then the most common."""
+    together: str = ""
+    """Items with the same text are right or wrong together; empty for an item that stands for itself."""
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """All labels that are right, `answer` first."""
+        return (self.answer, *self.also_right)
 
     @property
     def question(self) -> str:
@@ -80,6 +91,16 @@ class Item:
             raise InputError(f"item {self.id}: gold label {self.answer!r} is not among {self.options}")
         if len(set(self.options)) != len(self.options):
             raise InputError(f"item {self.id}: a label appears twice among {self.options}")
+        if self.also_right and not set(self.right) < set(self.options):
+            raise InputError(
+                f"item {self.id}: of the labels {self.options}, {self.right} are right; some must be wrong"
+            )
+        if len(set(self.right)) != len(self.right):
+            raise InputError(f"item {self.id}: a label appears twice among the right ones, {self.right}")
+        if self.distribution and len(self.distribution) != len(self.options):
+            raise InputError(
+                f"item {self.id}: {len(self.distribution)} shares for {len(self.options)} options"
+            )
 
 
 def choose_items(

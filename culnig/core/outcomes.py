@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from culnig.core.items import Item
 from culnig.core.notebook import optional_package
 
+LABEL_SEPARATOR = "\t"
+"""Between labels that are one text; a label is one vocabulary entry of a prompt and holds no tab."""
 Texts = NDArray[np.object_]
 """One string per item, shape (item,)."""
 
 
 _COLUMNS = (
     *("id", "question_id", "culture", "topic", "split", "gold", "predicted"),
-    *("correct", "p_gold", "alignment", "n_tokens", "routed_tokens"),
+    *("correct", "p_gold", "alignment", "similarity", "n_tokens", "routed_tokens", "also_right", "together"),
 )
 """Fields of `Outcomes` with one value per item, or one row."""
 
@@ -49,6 +51,13 @@ class Outcomes:
     """Probability of each label in the item's order, padded with NaN, shape (item, option)."""
     alignment: NDArray[np.float64]
     """How close the answer is to gold on the item's scale, 0 to 100, shape (item,); NaN without a scale."""
+    similarity: NDArray[np.float64]
+    """How near the probabilities of the labels are to the item's distribution, 0 to 1 (see `similarity`),
+    shape (item,); NaN without a distribution."""
+    also_right: Texts
+    """Further right labels, separated by tabs."""
+    together: Texts
+    """What items that are right or wrong together share; empty for an item that stands for itself."""
     n_tokens: NDArray[np.int64]
     """Tokens of the prompt, shape (item,); 0 if they were not counted."""
     routed_tokens: NDArray[np.int64]
@@ -76,6 +85,9 @@ class Outcomes:
             p_gold=np.array([0.0 if item.options else np.nan for item in items]),
             option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
             alignment=np.array([0.0 if item.ordinal else np.nan for item in items]),
+            similarity=np.array([0.0 if item.distribution else np.nan for item in items]),
+            also_right=texts([LABEL_SEPARATOR.join(item.also_right) for item in items]),
+            together=texts([item.together for item in items]),
             n_tokens=np.zeros(n, dtype=np.int64),
             routed_tokens=np.zeros((n, n_experts), dtype=np.int64),
         )
@@ -137,17 +149,46 @@ class Outcomes:
         return not bool(np.isnan(self.alignment).any())
 
     @property
+    def has_distributions(self) -> bool:
+        """Whether people's answers are known as shares of the options."""
+        return not bool(np.isnan(self.similarity).any())
+
+    @property
+    def are_together(self) -> bool:
+        """Whether every item is right or wrong together with others."""
+        return all(self.together)
+
+    @property
+    def all_correct(self) -> NDArray[np.bool_]:
+        """Whether an item and all items together with it are right, shape (item,)."""
+        wrong = {text for text, right in zip(self.together, self.correct, strict=True) if text and not right}
+        alone = zip(self.together, self.correct, strict=True)
+        return np.array([text not in wrong if text else bool(right) for text, right in alone], dtype=bool)
+
+    @property
+    def chance(self) -> NDArray[np.float64]:
+        """Probability that a label drawn at random is right, shape (item,)."""
+        right = (1 + len(texts.split(LABEL_SEPARATOR)) if texts else 1 for texts in self.also_right)
+        return np.array([n / len(labels) for n, labels in zip(right, self.options, strict=True)])
+
+    @property
     def option_mass(self) -> NDArray[np.float64]:
         """Total probability of the labels, shape (item,). A low mass means that the answer format is lost."""
         return np.asarray(np.nansum(self.option_probabilities, axis=1))
 
     @property
     def option_correct(self) -> NDArray[np.bool_]:
-        """Whether the gold label is the most probable *among the labels*, shape (item,)."""
+        """Whether a right label is the most probable *among the labels*, shape (item,)."""
         if not self.options:
             return np.zeros(0, dtype=bool)
-        gold = [labels.index(answer) for labels, answer in zip(self.options, self.gold, strict=True)]
-        return np.asarray(np.nanargmax(self.option_probabilities, axis=1) == np.array(gold))
+        best = np.nanargmax(self.option_probabilities, axis=1)
+        chosen = [labels[index] for labels, index in zip(self.options, best, strict=True)]
+        return np.array(
+            [
+                label == answer or (bool(also) and label in also.split(LABEL_SEPARATOR))
+                for label, answer, also in zip(chosen, self.gold, self.also_right, strict=True)
+            ]
+        )
 
     @property
     def units(self) -> Texts:
@@ -156,6 +197,22 @@ class Outcomes:
         Rows, wordings and cultures of one question share most of their text, so they are one unit.
         """
         return self.question_id
+
+
+def similarity(distribution: Sequence[float], probabilities: NDArray[np.float64]) -> float:
+    """1 − Jensen–Shannon distance of the labels' probabilities and people's shares, 0 to 1.
+
+    The distance is the root of the divergence in bits, so that shares without a common option are at 1. The
+    probabilities, (option,), are first divided by their sum; without any, the similarity is 0.
+    """
+    mass = float(probabilities.sum())
+    if not mass > 0:
+        return 0.0
+    pair = np.stack([np.asarray(distribution, dtype=np.float64) / sum(distribution), probabilities / mass])
+    terms = np.where(pair > 0, pair, 1.0)
+    middle = np.where(pair.mean(axis=0) > 0, pair.mean(axis=0), 1.0)
+    divergence = float((pair * np.log2(terms / middle)).sum() / 2)
+    return 1.0 - float(np.sqrt(np.clip(divergence, 0.0, 1.0)))
 
 
 def alignment(options: Sequence[str], gold: str, answered: str | None) -> float:

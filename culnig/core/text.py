@@ -21,6 +21,8 @@ METRIC_NAMES = {
     "p_gold": "P(gold)",
     "option_mass": "option mass",
     "alignment": "alignment",
+    "similarity": "similarity",
+    "together_accuracy": "accuracy together",
 }
 """Metrics that reports and figures show, with the names that readers see."""
 

@@ -1,9 +1,10 @@
 """Culture records: the program's knowledge of each culture, in one TOML file per culture.
 
-The built-in records are in `data/cultures/`. A plugin adds records by registering a function that returns a
-list of `Culture` in the entry-point group `culnig.cultures`, usually `plugin_cultures` with a folder of its
-own. To add a culture, copy the file of a similar one and edit it; reading reports every error by file and
-field.
+The built-in records are in `data/cultures/`. Every other country of ISO 3166 has a record in
+`data/iso_cultures.toml`, made from public lists, which gives way to any other record of the country. A plugin
+adds records by registering a function that returns a list of `Culture` in the entry-point group
+`culnig.cultures`, usually `plugin_cultures` with a folder of its own. To add a culture, copy the file of a
+similar one and edit it; reading reports every error by file and field.
 
 Regions are the subregions of the United Nations' M49 standard. Zones are those of the Inglehart–Welzel
 cultural map (World Values Survey, 2023); a culture that is not on the map has the zone of its country or of
@@ -15,10 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from culnig import registry
 from culnig.core.data_files import own_data, read_toml
 from culnig.errors import DataFileError, InputError
 
@@ -78,7 +80,7 @@ class Culture:
     region: str
     """One of `REGIONS`."""
     zone: str
-    """One of `ZONES`."""
+    """One of `ZONES`; empty for a country whose zone nobody has entered."""
     languages: tuple[str, ...]
     """BCP-47 codes; the first is the language of local-language questions."""
     names: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -89,17 +91,19 @@ class Culture:
     """Keys of cultures that share its language, country or much of its history."""
     specific_target: bool = False
     """Whether the paper selects culture-specific neurons of this culture."""
+    is_fallback: bool = False
+    """Whether the record was made from public lists, and gives way to another with its key or code."""
 
     def __post_init__(self) -> None:
         texts = {name: getattr(self, name) for name in _TEXT}
         for name, value in {**texts, **{f"names.{b}": s for b, s in self.names.items()}}.items():
-            if not value or value != value.strip():
+            if value != value.strip() or not (value or name == "zone"):
                 self._refuse(name, value, "must be text without surrounding spaces")
         if not _ISO.fullmatch(self.iso):
             self._refuse("iso", self.iso, "must be ISO 3166, such as 'ES' or 'IN-AS'")
         if self.region not in REGIONS:
             self._refuse("region", self.region, f"must be one of {', '.join(REGIONS)}")
-        if self.zone not in ZONES:
+        if self.zone not in (*ZONES, ""):
             self._refuse("zone", self.zone, f"must be one of {', '.join(ZONES)}")
         if not self.languages:
             self._refuse("languages", self.languages, "must hold at least one language")
@@ -120,8 +124,19 @@ class Culture:
 
 
 def builtin_cultures() -> list[Culture]:
-    """The records of this package, sorted by key."""
-    return read_cultures(own_data("cultures"))
+    """The records of this package: those in `data/cultures/`, then those made from public lists, by key each.
+
+    Records of our own also have the further names of the public lists.
+    """
+    path = own_data("iso_cultures.toml")
+    lists = read_toml(path)
+    more: dict[str, list[str]] = lists["other_names"]
+    own = [
+        replace(record, other_names=(*record.other_names, *more.get(record.iso, ())))
+        for record in read_cultures(own_data("cultures"))
+    ]
+    made = [_culture(path, {"zone": "", **table}, is_fallback=True) for table in lists["cultures"]]
+    return own + sorted(made, key=lambda culture: culture.key)
 
 
 def plugin_cultures(folder: Path) -> list[Culture]:
@@ -155,9 +170,23 @@ def read_cultures(folder: Path, known: Iterable[str] = ()) -> list[Culture]:
     return sorted(files.values(), key=lambda culture: culture.key)
 
 
+def use_cultures(folder: Path | str) -> None:
+    """Add the records of a folder, one per `*.toml` file, to those that are known in this process.
+
+    DataFileError for a malformed record, PluginError for a key that another record has.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataFileError(folder, "no such folder with culture records (*.toml)")
+    registry.add_cultures(str(folder), plugin_cultures(folder))
+
+
 def _read_culture(path: Path) -> Culture:
-    table = read_toml(path)
-    allowed = {entry.name: entry for entry in fields(Culture)}
+    return _culture(path, read_toml(path))
+
+
+def _culture(path: Path, table: Mapping[str, Any], *, is_fallback: bool = False) -> Culture:
+    allowed = {entry.name: entry for entry in fields(Culture) if entry.name != "is_fallback"}
     who = f"culture {table['key']!r}: " if "key" in table else ""
     for name, value in table.items():
         if name not in allowed:
@@ -172,7 +201,7 @@ def _read_culture(path: Path) -> Culture:
             raise DataFileError(path, f"{who}the field {name!r} is missing")
     values: dict[str, Any] = {n: tuple(v) if n in _LISTS else v for n, v in table.items()}
     try:
-        return Culture(**values)
+        return Culture(**values, is_fallback=is_fallback)
     except InputError as error:
         raise DataFileError(path, error.args[0]) from None
 

@@ -22,6 +22,7 @@ _TEXTS = ("like", "of_set", "culture", "mask")
 _COUNTS = ("n", "n_questions", "n_neurons", "items")
 _SHARES = (
     *("accuracy", "option_accuracy", "p_gold", "option_mass", "alignment", "calibration_error", "chance"),
+    *("similarity", "together_accuracy"),
     *("share", "p_value", "p_holm"),
 )
 """Entries between 0 and 1, if they are numbers."""

@@ -5,6 +5,8 @@ label), `option_accuracy` (the gold label is the most probable of the labels), `
 `log_probability` (its natural logarithm) and `option_mass` (probability on all labels together).
 `alignment` measures how near answers on a scale are (docs/method.md, Masking and evaluation). A metric that
 does not apply is None: short answers have no labels, so only an accuracy; only scales have an alignment.
+`similarity` compares the labels' probabilities with the shares of people who chose each option, and
+`together_accuracy` counts an item only if all items that are right or wrong together with it are right.
 
 `loss` splits a loss of accuracy into format and knowledge (see `losses`), `calibration_error` says how far
 P among the labels is from how often it is right.
@@ -44,6 +46,8 @@ METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
     "log_probability": lambda outcomes: np.log(np.maximum(outcomes.p_gold, _LEAST_PROBABILITY)),
     "option_mass": lambda outcomes: outcomes.option_mass,
     "alignment": lambda outcomes: outcomes.alignment,
+    "similarity": lambda outcomes: outcomes.similarity,
+    "together_accuracy": lambda outcomes: outcomes.all_correct,
 }
 """Value of each item, by metric."""
 
@@ -57,6 +61,10 @@ def metrics_of(outcomes: Outcomes) -> dict[str, Callable[[Outcomes], NDArray[Any
         names |= {"option_accuracy", "p_gold", "log_probability", "option_mass"}
     if outcomes.is_ordinal:
         names.add("alignment")
+    if outcomes.has_distributions:
+        names.add("similarity")
+    if outcomes.are_together:
+        names.add("together_accuracy")
     return {name: metric for name, metric in METRICS.items() if name in names}
 
 
@@ -155,9 +163,7 @@ def _row(
         **dict.fromkeys(METRICS),
         **dict(zip(names, values_of(outcomes, names).mean(axis=1).tolist(), strict=True)),
         "calibration_error": calibration_error(outcomes) if outcomes.has_options else None,
-        "chance": (
-            float(np.mean([1 / len(labels) for labels in outcomes.options])) if outcomes.has_options else None
-        ),
+        "chance": float(outcomes.chance.mean()) if outcomes.has_options else None,
         "change": None,
         "loss": None,
         "mcnemar": None,

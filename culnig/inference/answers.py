@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.core.outcomes import Outcomes, alignment
+from culnig.core.outcomes import Outcomes, alignment, similarity
 from culnig.errors import BindingError
 from culnig.inference.attention import grouped_heads
 from culnig.inference.batches import AnswerBatch, Batch, ModelInputs
@@ -158,11 +158,14 @@ class AnswerReader:
         for row, (number, encoded) in enumerate(zip(batch.numbers, batch.items, strict=True)):
             ids, predicted = list(encoded.option_ids), int(answers.predicted[row])
             outcomes.predicted[number] = self._token_text(predicted)
-            outcomes.correct[number] = predicted == encoded.gold_id
+            item = encoded.item
+            right = {ids[item.options.index(label)] for label in item.also_right}
+            outcomes.correct[number] = predicted == encoded.gold_id or predicted in right
             outcomes.p_gold[number] = answers.p_gold[row]
             outcomes.n_tokens[number] = len(encoded.token_ids)
             outcomes.option_probabilities[number, : len(ids)] = answers.options[row, : len(ids)]
-            item = encoded.item
+            if item.distribution:
+                outcomes.similarity[number] = similarity(item.distribution, answers.options[row, : len(ids)])
             if item.ordinal:
                 label = item.options[ids.index(predicted)] if predicted in ids else None
                 outcomes.alignment[number] = alignment(item.options, item.answer, label)

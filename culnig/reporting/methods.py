@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from culnig.core.questions import count_questions
@@ -185,23 +186,31 @@ def _flattened(of: str, values: dict[str, Any]) -> list[tuple[str, str, str]]:
 def data_table(sources: Sources) -> Table:
     """Benchmarks, their files and licences."""
     files: dict[str, set[str]] = {}
+    licences: dict[str, str] = {}
+
+    def note(name: str, about: Mapping[str, Any]) -> None:
+        files.setdefault(name, set()).update(about.get("files", {}))
+        if licence := about.get("licence"):
+            terms = [licence["name"], "no training" if licence["training"] == "forbidden" else ""]
+            terms.append("non-commercial" if licence["non_commercial"] else "")
+            licences[name] = "; ".join(filter(None, terms))
+
     for run in sources.runs:
         for name in run.benchmarks:
-            files.setdefault(name, set()).update(run.record["benchmarks"].get(name, {}).get("files", {}))
+            note(name, run.record["benchmarks"].get(name, {}))
     for evaluation in sources.evaluations:
         for name in evaluation.benchmarks:
-            about = evaluation.results.get("benchmarks", {}).get(name, {})
-            files.setdefault(name, set()).update(about.get("files", {}))
+            note(name, evaluation.results.get("benchmarks", {}).get(name, {}))
     for document in sources.arms:
         asked = document.get("asked", {}).get("benchmarks", {})
         for name in dict.fromkeys(row["benchmark"] for row in document["changes"]):
-            files.setdefault(name, set()).update(asked.get(name, {}).get("files", {}))
+            note(name, asked.get(name, {}))
     return Table(
         "data",
         "Data and licences",
         ("benchmark", "files", "licence of the data"),
         [
-            (name, ", ".join(sorted(names)) or "–", LICENCES.get(name, UNKNOWN))
+            (name, ", ".join(sorted(names)) or "–", licences.get(name, LICENCES.get(name, UNKNOWN)))
             for name, names in sorted(files.items())
         ],
     )

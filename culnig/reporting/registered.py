@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from culnig import registry
-from culnig.core.items import Split
-from culnig.core.questions import count_questions
+from culnig.core.distinct import DistinctTexts
+from culnig.core.items import Item, Split
 from culnig.errors import EnvironmentProblem, UnknownNameError
 from culnig.models.embedded import INSTALL_COMMAND, embedded_model_file
 from culnig.scorers.base import GRADIENT_ACTIVATION
 
-SHOWN_ITEMS = 3
+SHOWN_CULTURES = 3
+"""Cultures of which `check_benchmark` shows the first item in each wording."""
 REFUSED = ("mixtures of experts", "encoders", "encoder–decoders")
 """Kinds of models that no adapter takes."""
 
@@ -46,26 +47,50 @@ def list_benchmarks() -> list[dict[str, Any]]:
     ]
 
 
+def list_gallery() -> list[dict[str, Any]]:
+    """Declarations of published sets that come with the program, with languages, cultures and licence."""
+    rows = []
+    for name in registry.gallery():
+        benchmark = registry.benchmark(name)
+        rows.append({"benchmark": name, "summary": benchmark.summary, **(benchmark.about or {})})
+    return rows
+
+
 def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -> dict[str, Any]:
-    """Read a benchmark (a name or a file); return counts of items and questions, and the first items."""
+    """Read a benchmark (a name or a file); return counts of items and questions, and some items.
+
+    The items are the first of each of the first three cultures in each wording. `gold` counts the gold labels
+    after shuffling, `dropped` the rows that the declaration leaves out, by reason. Items are not kept, so a
+    long file needs little memory.
+    """
     chosen = registry.benchmark(str(benchmark))
-    items = list(chosen.read(None if data_dir is None else Path(data_dir)))
-    counts = Counter((item.culture, item.split) for item in items)
+    counts: Counter[tuple[str, str]] = Counter()
+    gold: Counter[str] = Counter()
+    questions, questions_of_split = DistinctTexts(), {split: DistinctTexts() for split in get_args(Split)}
+    shown: dict[tuple[str, str], Item] = {}
+    for item in chosen.read(None if data_dir is None else Path(data_dir)):
+        counts[item.culture, item.split] += 1
+        questions.add(item.question)
+        questions_of_split[item.split].add(item.question)
+        if item.options:
+            gold[item.answer] += 1
+        key = (item.culture, item.id.rpartition("/")[2] if "/" in item.id else "")
+        if key not in shown and (len({of for of, _ in shown} | {item.culture}) <= SHOWN_CULTURES):
+            shown[key] = item
     cultures = [
         {"culture": culture, "identify": counts[culture, "identify"], "test": counts[culture, "test"]}
-        for culture in dict.fromkeys(item.culture for item in items)
+        for culture in dict.fromkeys(culture for culture, _ in counts)
     ]
-    of_split = {
-        split: count_questions(item for item in items if item.split == split) for split in get_args(Split)
-    }
     return {
         "benchmark": chosen.name,
         "role": chosen.role,
-        "n": len(items),
-        "n_questions": count_questions(items),
-        "questions_of_split": of_split,
+        "n": sum(counts.values()),
+        "n_questions": len(questions),
+        "questions_of_split": {split: len(own) for split, own in questions_of_split.items()},
         "cultures": cultures,
-        "items": [asdict(item) for item in items[:SHOWN_ITEMS]],
+        "gold": dict(sorted(gold.items())),
+        "dropped": dict(chosen.dropped),
+        "items": [asdict(item) for item in shown.values()],
     }
 
 

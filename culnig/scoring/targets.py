@@ -157,13 +157,13 @@ class BatchPasses:
 
 
 def most_probable_wrong(batch: Batch, answers: ReadAnswers) -> NDArray[np.float64]:
-    """Probability of the most probable label that is not the gold label, shape (item,), from the answers."""
+    """Probability of the most probable label that is not right, shape (item,), from the answers."""
     return np.array(
         [
             max(
                 answers.options[row, option]
                 for option, label in enumerate(encoded.option_ids)
-                if label != encoded.gold_id
+                if encoded.item.options[option] not in encoded.item.right
             )
             for row, encoded in enumerate(batch.items)
         ]
@@ -171,14 +171,14 @@ def most_probable_wrong(batch: Batch, answers: ReadAnswers) -> NDArray[np.float6
 
 
 def wrong_label_probabilities(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
-    """Probability of the most probable label that is not the gold label, shape (item,)."""
+    """Probability of the most probable label that is not right, shape (item,)."""
     import torch
 
     return torch.stack([row.max() for row in _wrong_labels(batch, probabilities)])
 
 
 def log_odds(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
-    """log P(gold) − log of the summed probability of all other labels, shape (item,)."""
+    """log P(gold) − log of the summed probability of all wrong labels, shape (item,)."""
     import torch
 
     wrong = torch.stack([row.sum() for row in _wrong_labels(batch, probabilities)])
@@ -186,7 +186,14 @@ def log_odds(batch: Batch, probabilities: torch.Tensor) -> torch.Tensor:
 
 
 def _wrong_labels(batch: Batch, probabilities: torch.Tensor) -> list[torch.Tensor]:
-    """Probabilities of each item's labels that are not the gold label."""
-    labels = [[label for label in encoded.option_ids if label != encoded.gold_id] for encoded in batch.items]
+    """Probabilities of each item's labels that are not right."""
+    labels = [
+        [
+            label
+            for text, label in zip(encoded.item.options, encoded.option_ids, strict=True)
+            if text not in encoded.item.right
+        ]
+        for encoded in batch.items
+    ]
     ids = to_device(padded(labels), probabilities.device)
     return [probabilities[row, ids[row, : len(own)]] for row, own in enumerate(labels)]

@@ -13,6 +13,8 @@ RUN/scores.h5                   attributes format, format_version
         items/{id, question_id, culture, topic, split, gold, predicted, correct,
                confidence, option_mass, options, option_probabilities,
                alignment, n_tokens}             one row per item, file order
+        items/{also_right, together, similarity}    where items have several right labels, are right or wrong
+                                                together, or have a distribution
         items/routed_tokens [n, E] u32          tokens that each expert saw, for models with experts
 RUN/items/part-*.h5             level `item`: what each item gave each neuron; attributes format,
                                 format_version, run, benchmark, portion, first_batch

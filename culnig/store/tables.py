@@ -24,6 +24,9 @@ from culnig.store.members import group_at as group_at
 
 _TABLE_KINDS = {schema.SUM: "f", schema.SUM_OF_SQUARES: "f", schema.POSITIVE_COUNT: "u"}
 _TEXT_COLUMNS = ("id", "question_id", "culture", "topic", "split", "gold", "predicted")
+_RARE_TEXTS = ("also_right", "together")
+_SIMILARITY = "similarity"
+"""Columns that are stored only where an item has them; files of earlier versions have none."""
 
 
 def write_layout(root: h5py.Group, layout: Layout) -> None:
@@ -175,6 +178,11 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
     for name in ("correct", "option_mass", "option_probabilities", "alignment", "n_tokens"):
         write_column(group, name, getattr(outcomes, name))
     write_column(group, schema.P_GOLD, outcomes.p_gold)
+    for name in _RARE_TEXTS:
+        if any(getattr(outcomes, name)):
+            write_texts(group, name, getattr(outcomes, name))
+    if not np.isnan(outcomes.similarity).all():
+        write_column(group, _SIMILARITY, outcomes.similarity)
     if outcomes.routed_tokens.shape[1]:
         write_column(group, schema.ROUTED_TOKENS, outcomes.routed_tokens.astype(np.uint32))
 
@@ -184,7 +192,8 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
     group = group_at(root, schema.ITEMS)
     texts = {name: read_texts(group, name) for name in (*_TEXT_COLUMNS, "options")}
     n = len(texts["id"])
-    for name, values in texts.items():
+    rare = {name: read_texts(group, name) if name in group else [""] * n for name in _RARE_TEXTS}
+    for name, values in (*texts.items(), *rare.items()):
         if len(values) != n:
             raise StoreError(f"{group.file.filename}: {group.name}/{name} has {len(values)} rows, id has {n}")
     options = [
@@ -198,6 +207,8 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
         p_gold=_numbers(group, schema.P_GOLD, (n,), "f"),
         option_probabilities=_numbers(group, "option_probabilities", (n, widest), "f"),
         alignment=_numbers(group, "alignment", (n,), "f"),
+        similarity=_numbers(group, _SIMILARITY, (n,), "f") if _SIMILARITY in group else np.full(n, np.nan),
+        **{name: np.array(values, dtype=object) for name, values in rare.items()},
         n_tokens=_numbers(group, "n_tokens", (n,), "i") if "n_tokens" in group else np.zeros(n, np.int64),
         routed_tokens=_routed_tokens(group, n),
     )

@@ -94,7 +94,7 @@ def answer_warnings(
             benchmark,
             stops_selection,
         )
-    chance = np.array([1 / len(labels) for labels in outcomes.options])
+    chance = outcomes.chance
     right = float(outcomes.option_correct.mean())
     n_questions = len(set(outcomes.units))
     clearly_above = 2 / np.sqrt(n_questions)  # four standard errors at least; spares the interval

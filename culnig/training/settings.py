@@ -43,6 +43,9 @@ class TrainSettings:
     prompt_date: str | None = None
     """Date (YYYY-MM-DD) in prompts of chat templates that write one; None for today."""
 
+    i_have_permission: bool = False
+    """Whether you may train on a set whose licence forbids it or does not say."""
+
     def __post_init__(self) -> None:
         if self.prompt_date is not None:
             chosen_date(self.prompt_date)
@@ -62,6 +65,8 @@ class TrainSettings:
         """What a resumed training must share; the date is compared with the prompts, where they show it."""
         settings = asdict(self)
         del settings["prompt_date"]
+        if not self.i_have_permission:  # earlier versions did not know it
+            del settings["i_have_permission"]
         return settings
 
     @property
@@ -88,6 +93,7 @@ class TrainOptions(LoadOptions, total=False):
     log_every: int
     report_to: str
     prompt_date: str | None
+    i_have_permission: bool
 
 
 def split_options(options: TrainOptions) -> tuple[TrainSettings, LoadOptions]:

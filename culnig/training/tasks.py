@@ -10,7 +10,7 @@ import numpy as np
 
 from culnig.benchmarks.base import Benchmark
 from culnig.core.items import Item
-from culnig.errors import DataFileError, TrainingError
+from culnig.errors import DataFileError, TrainingError, option
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,18 @@ def read_task(benchmark: Benchmark, data_dir: Path | None, n_examples: int | Non
         indices = np.sort(np.random.default_rng(seed).permutation(len(examples))[:n_drawn])
         examples = [examples[index] for index in indices]
     return Task(benchmark.name, examples)
+
+
+def check_licence(benchmark: Benchmark, *, has_permission: bool) -> None:
+    """TrainingError if the data's licence does not allow training, and nobody has said to have permission."""
+    licence = benchmark.licence
+    if licence is None or licence["training"] == "allowed" or has_permission:
+        return
+    why = "forbids training" if licence["training"] == "forbidden" else "is not known to allow training"
+    raise TrainingError(
+        f"task {benchmark.name!r}: its licence ({licence['name']}) {why}; read its terms or ask its authors, "
+        f"then add {option('i_have_permission')}, which the training records"
+    )
 
 
 def first_wording(items: Sequence[Item]) -> list[Item]:

@@ -23,7 +23,7 @@ from culnig.training.plan import PLAN_FILE, Plan
 from culnig.training.plan_file import read_plan
 from culnig.training.record import request_record, result_record
 from culnig.training.settings import TrainOptions, TrainSettings, split_options
-from culnig.training.tasks import Task, read_task
+from culnig.training.tasks import Task, check_licence, read_task
 from culnig.training.trainer import fit
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Training:
         if processes.is_first:
             inputs = (model, plan if isinstance(plan, Path | str) else None, task, data_dir)
             folder.prepare(overwrite=overwrite, resume=resume, inputs=inputs)
+        check_licence(benchmark, has_permission=settings.i_have_permission)
         read = read_task(benchmark, data_dir, settings.examples, settings.seed)
         return cls(opened, read, settings, loading, folder, processes)
 

@@ -207,7 +207,7 @@ def test_wrong_columns_are_named(data, benchmark):
     name, rows, write = FILE[benchmark]
     column = benchmark.source.columns[1]
     write(data / name, [{k: v for k, v in row.items() if k != column} for row in rows()])
-    with pytest.raises(DataFileError, match=f"column '{column}': no such column; columns:"):
+    with pytest.raises(DataFileError, match=f"column '{column}': no such column; .*columns:"):
         list(benchmark().read(data))
 
 

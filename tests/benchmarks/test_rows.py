@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
-from culnig.benchmarks.rows import Row, Source, csv_rows, file_rows, jsonl_rows, unique
+from culnig.benchmarks.rows import Row, csv_rows, file_rows, jsonl_rows, unique
 from culnig.errors import DataFileError, EnvironmentProblem
 
 
@@ -118,55 +117,6 @@ def test_many_ids_are_distinguished():
     rows = [Row("f", n, {"id": f"q{n}"}) for n in range(20_000)]
     assert len(list(unique(rows, "id"))) == 20_000
     assert problem(unique([*rows, rows[4321]], "id")).line == 4321
-
-
-SOURCE = Source("Folder", ("best.csv", "rest*.csv"), ("id",), hub="someone/some-data", hub_split="train")
-
-
-def test_the_first_name_that_exists_is_read(tmp_path):
-    (tmp_path / "Folder").mkdir()
-    write(tmp_path / "Folder", "rest_b.csv", "id\n1\n")
-    assert SOURCE.path(tmp_path).name == "rest_b.csv"
-    write(tmp_path / "Folder", "best.csv", "id\n2\n")
-    assert [row.text("id") for row in SOURCE.rows(tmp_path)] == ["2"]
-    assert [path.name for path in SOURCE.files(tmp_path)] == ["best.csv"]
-    assert SOURCE.files(None) == []
-
-
-def test_a_missing_data_file_says_where_it_belongs(tmp_path):
-    with pytest.raises(DataFileError, match=r"best\.csv: no such file; put the data of someone/some-data"):
-        SOURCE.path(tmp_path)
-
-
-class FakeTable(list):
-    column_names = ("id",)
-
-
-def test_without_a_folder_the_hub_is_read(monkeypatch):
-    asked = []
-
-    def load_dataset(name, config, split):
-        asked.append((name, config, split))
-        return FakeTable([{"id": 1}, {"id": 2}])
-
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
-    assert [(row.line, row.text("id")) for row in SOURCE.rows(None)] == [(1, "1"), (2, "2")]
-    assert asked == [("someone/some-data", None, "train")]
-
-
-def test_a_missing_folder_package_or_network_is_reported_with_advice(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(EnvironmentProblem, match=r"culnig-engine\[hub\].*data_dir"):
-        list(SOURCE.rows(None))
-
-    def offline(*args, **kwargs):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=offline))
-    with pytest.raises(
-        EnvironmentProblem, match=r"cannot read .* no route to host; check the connection, or name the folder"
-    ):
-        list(SOURCE.rows(None))
 
 
 def test_parquet_without_its_package_says_how_to_get_it(monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from culnig.core.outcomes import Outcomes, alignment
+from culnig.core.outcomes import Outcomes, alignment, similarity
 from tests.toy import answered, items
 
 
@@ -122,3 +122,40 @@ def test_an_answer_on_a_scale_by_hand():
     assert [alignment(scale, "d", answer) for answer in scale] == pytest.approx(
         [0, 100 / 3, 200 / 3, 100, 200 / 3]
     )
+
+
+def test_any_right_label_counts_among_the_labels():
+    item = replace(items(["China"], questions=1)[0], options=("A", "B", "C"), answer="A", also_right=("C",))
+    outcomes = Outcomes.empty([item, item])
+    outcomes.option_probabilities[:] = [[0.1, 0.2, 0.3], [0.1, 0.3, 0.2]]
+    assert outcomes.option_correct.tolist() == [True, False]
+    assert outcomes.chance.tolist() == pytest.approx([2 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize(
+    ("shares", "probabilities", "expected"),
+    [
+        ([0.5, 0.5], [0.1, 0.1], 1.0),  # probabilities count relative to one another
+        ([1, 0], [0.0, 0.3], 0.0),
+        ([0.5, 0.5], [0.0, 0.0], 0.0),
+        # by hand: middle (3/4, 1/4); JSD = (log2(4/3) + ½·log2(2/3) + ½·log2(2)) / 2 = 0.311278
+        ([1, 0], [0.4, 0.4], 1 - 0.311278**0.5),
+    ],
+)
+def test_similarity_is_one_minus_the_jensen_shannon_distance(shares, probabilities, expected):
+    assert similarity(shares, np.array(probabilities)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_similarity_agrees_with_scipy():
+    jensenshannon = pytest.importorskip("scipy.spatial.distance").jensenshannon
+    for p, q in np.random.default_rng(1).dirichlet(np.ones(4), (20, 2)):
+        assert similarity(p, q) == pytest.approx(1 - jensenshannon(p, q, base=2))
+
+
+def test_items_together_are_right_only_if_all_of_them_are():
+    asked = [replace(item, together=text) for item, text in zip(items(["China"], 5), "aabb ", strict=True)]
+    asked[4] = replace(asked[4], together="")
+    outcomes = answered(asked, [True, False, True, True, True])
+    assert outcomes.all_correct.tolist() == [False, False, True, True, True]
+    assert not outcomes.are_together
+    assert outcomes.take(np.array([2, 3])).are_together

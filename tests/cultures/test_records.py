@@ -3,14 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from culnig import registry
+from culnig.cli.list import command
 from culnig.core.data_files import own_data
 from culnig.cultures.records import (
     Culture,
     builtin_cultures,
     read_cultures,
+    use_cultures,
 )
-from culnig.errors import DataFileError, InputError
+from culnig.cultures.spellings import culture_keys
+from culnig.errors import DataFileError, InputError, PluginError
 
 BLEND_SPELLINGS = {
     "USA": "US",
@@ -61,7 +66,7 @@ def test_the_cultures_with_specific_neurons():
 
 
 def test_builtin_cultures_are_sorted_by_key_and_their_files_are_named_after_it():
-    keys = [culture.key for culture in builtin_cultures()]
+    keys = [culture.key for culture in builtin_cultures() if not culture.is_fallback]
     assert keys == sorted(keys)
     stems = {path.stem for path in own_data("cultures").iterdir()}
     assert stems == {key.lower().replace(" ", "_") for key in keys}
@@ -147,3 +152,98 @@ def test_a_plugin_may_relate_its_cultures_to_known_ones(tmp_path):
 def test_a_folder_without_records_is_refused(tmp_path):
     with pytest.raises(DataFileError, match="no culture records"):
         read_cultures(tmp_path)
+
+
+# every country
+
+
+def test_every_country_of_iso_3166_is_known_once():
+    codes = [culture.iso for culture in registry.cultures().values() if len(culture.iso) == 2]
+    assert len(codes) == len(set(codes))
+    without_people = {"AQ", "BV", "GS", "HM", "IO", "TF", "UM"}
+    assert len(codes) == 249 - len(without_people)
+    assert not without_people & set(codes)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "key"),
+    [
+        ("Côte d'Ivoire", "Côte d'Ivoire"),
+        ("Côte d’Ivoire", "Côte d'Ivoire"),
+        ("Ivory Coast", "Côte d'Ivoire"),
+        ("CI", "Côte d'Ivoire"),
+        ("Hong Kong SAR", "Hong Kong"),
+        ("United Arab Emirates", "United Arab Emirates"),
+        ("UAE", "United Arab Emirates"),
+        ("Tanzania, United Republic of", "Tanzania"),
+        ("Democratic Republic of the Congo", "DR Congo"),
+        ("Federal Republic of Germany", "Germany"),
+        ("the Gambia", "Gambia"),
+        ("ES-PV", "Basque Country"),
+        ("Euskadi", "Basque Country"),
+        ("Jawa Timur", "East Java"),
+        ("NTT", "East Nusa Tenggara"),
+    ],
+)
+def test_countries_and_regions_by_the_names_that_people_write(spelling, key):
+    assert culture_keys([spelling]) == (key,)
+
+
+def test_a_name_of_two_countries_is_nobodys():
+    with pytest.raises(InputError, match="unknown culture 'Congo'; did you mean"):
+        culture_keys(["Congo"])
+
+
+def test_the_records_of_public_lists_say_what_the_lists_say():
+    belgium = registry.cultures()["Belgium"]
+    assert (belgium.iso, belgium.region, belgium.zone) == ("BE", "Western Europe", "")
+    assert belgium.languages[:3] == ("nl", "fr", "de"), "the official ones, the most spoken first"
+    assert belgium.is_fallback
+
+
+# records of a folder
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    monkeypatch.setattr(registry, "_added_cultures", {})
+    registry.cultures.cache_clear()
+    yield
+    monkeypatch.undo()
+    registry.cultures.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_folder_of_records_is_known_beside_the_others(tmp_path):
+    with pytest.raises(InputError, match="unknown culture 'Atlantis'"):
+        culture_keys(["Atlantis"])
+    use_cultures(write(tmp_path, GOOD.replace('iso = "AT"', 'iso = "GR-X"')))
+    assert culture_keys(["Atlantis", "GR-X", "Greece"]) == ("Atlantis", "Greece")
+    use_cultures(tmp_path)
+    assert culture_keys(["Atlantis"]) == ("Atlantis",)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_record_of_a_folder_takes_the_country_from_the_public_lists(tmp_path):
+    text = GOOD.replace('"Atlantis"', '"Belgium"').replace('iso = "AT"', 'iso = "BE"')
+    use_cultures(write(tmp_path, text, "belgium.toml"))
+    assert registry.cultures()["Belgium"].zone == "Catholic Europe"
+    assert culture_keys(["BE"]) == ("Belgium",)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_record_of_a_folder_with_a_key_of_ours_is_refused_and_forgotten(tmp_path):
+    write(tmp_path, GOOD.replace('key = "Atlantis"', 'key = "Spain"'))
+    with pytest.raises(PluginError, match="culture 'Spain' is recorded by 'builtin' and"):
+        use_cultures(tmp_path)
+    assert registry.cultures()["Spain"].iso == "ES"
+    with pytest.raises(DataFileError, match="no such folder with culture records"):
+        use_cultures(tmp_path / "gone")
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_the_command_line_takes_a_folder_of_records(tmp_path):
+    write(tmp_path, GOOD.replace('iso = "AT"', 'iso = "GR-X"'))
+    result = CliRunner().invoke(command, ["cultures", "--cultures", str(tmp_path), "--language", "el"])
+    assert result.exit_code == 0, result.output
+    assert "Atlantis" in result.output

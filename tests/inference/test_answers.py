@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from culnig.inference.answers import AnswerReader, gold_probabilities
 from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.readout import can_read_out, read_out
+from culnig.scoring.targets import log_odds, most_probable_wrong
 from tests.tiny_models import tiny_items, tiny_model
 from tests.tolerances import assert_probabilities_equal, assert_values_equal
 
@@ -300,6 +302,35 @@ def test_what_is_recorded_of_an_answer_by_hand(ordinal):
     # A is two steps from C at most, B is one from either end; an answer that is no label is worth nothing
     expected = [50.0, 0.0, 100.0] if ordinal else [np.nan] * 3
     np.testing.assert_array_equal(outcomes.alignment, expected)
+
+
+def test_every_right_label_counts_and_people_are_compared_with_the_labels():
+    """Labels A, B and C are tokens 0 to 2; half of the people chose A, half chose B."""
+    item = Item("i", "q", "Iran", "test", "?", ("A", "B", "C"), "A")
+    asked = [replace(item, also_right=("C",))] * 3 + [replace(item, distribution=(0.5, 0.5, 0.0))] * 2
+    probabilities = torch.tensor(
+        [
+            [0.1, 0.6, 0.1, 0.2],
+            [0.1, 0.1, 0.6, 0.2],
+            [0.2, 0.1, 0.3, 0.4],
+            [0.3, 0.3, 0.0, 0.4],
+            [0, 0, 0.5, 0.5],
+        ]
+    )
+    encoded = [SimpleNamespace(item=each, option_ids=(0, 1, 2), gold_id=0, token_ids=(1,)) for each in asked]
+    batch = SimpleNamespace(numbers=list(range(5)), items=encoded)
+    outcomes = Outcomes.empty(asked)
+    reader = AnswerReader(SimpleNamespace(model=None, tokenizer=Words()))
+    answers = reader.read(batch, probabilities)
+    reader.record(batch, answers, outcomes)
+    assert outcomes.correct[:3].tolist() == [False, True, False]
+    assert outcomes.option_correct[:3].tolist() == [False, True, True]
+    np.testing.assert_allclose(outcomes.p_gold[:3], [0.1, 0.1, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(outcomes.similarity, [np.nan] * 3 + [1.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(most_probable_wrong(batch, answers)[:3], [0.6, 0.1, 0.1], rtol=1e-6)
+    expected = torch.log(probabilities[:3, 0]) - torch.log(probabilities[:3, 1])
+    first = SimpleNamespace(numbers=[0, 1, 2], items=encoded[:3])
+    torch.testing.assert_close(log_odds(first, probabilities[:3]), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

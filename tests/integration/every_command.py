@@ -251,6 +251,13 @@ def instances() -> None:
     assert result["control"] == "everyday-control"
 
 
+@command("benchmarks new")
+def benchmarks_new() -> None:
+    (FOLDER / "tea.csv").write_text("question,a,b,answer\nTea?,yes,no,B\n", encoding="utf-8")
+    culnig.benchmarks_new(FOLDER / "tea.csv", FOLDER / "tea.yaml", culture="Spain")
+    assert culnig.check_benchmark(FOLDER / "tea.yaml")["n"] == 1
+
+
 @command("modules")
 def modules() -> None:
     planned = culnig.plan_training(FOLDER / "general.json", out=FOLDER / "plan.yaml", budget=0.25)

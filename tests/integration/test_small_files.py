@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from culnig.benchmarks.declarative import read_declaration
+from culnig.benchmarks.declaration_file import read_declaration
 from culnig.benchmarks.rows import file_rows
 from culnig.core.data_files import MOST_NODES, TooMuchYaml, check_yaml, read_toml
 from culnig.errors import CulnigError, StoreError

@@ -33,6 +33,7 @@ FUNCTIONS = {
 
 KEYWORDS = {
     "check": "benchmark",
+    "from": "source",
     "factor": "factors",
     "format": "to",
     "neurons": "neuron_sets",
@@ -43,7 +44,11 @@ KEYWORDS = {
 }
 """Keyword arguments that have another name than their option; any option may be the plural."""
 
-ONLY_OPTIONS = {"json": "functions return what is printed", "help": "functions have docstrings"}
+ONLY_OPTIONS = {
+    "json": "functions return what is printed",
+    "help": "functions have docstrings",
+    "cultures": "`culnig.use_cultures` adds the records of a folder",
+}
 """Options that are no keyword arguments, and why."""
 
 

@@ -116,6 +116,28 @@ def test_items_with_different_numbers_of_options_come_back(file):
     assert_equal_outcomes(tables.read_outcomes(file), outcomes)
 
 
+def test_rare_columns_come_back_and_are_stored_only_where_an_item_has_them(file):
+    plain, several, shared = items(["China"], questions=3)
+    tables.write_outcomes(file.create_group("plain"), Outcomes.empty([plain]))
+    assert not {"also_right", "together", "similarity"} & set(file["plain/items"])
+    rare = Outcomes.empty(
+        [
+            plain,
+            replace(several, also_right=tuple(several.options[2:])),
+            replace(shared, together="q/w", distribution=(0.25,) * 4),
+        ]
+    )
+    rare.similarity[2] = 0.5
+    tables.write_outcomes(file.create_group("rare"), rare)
+    again = tables.read_outcomes(file["rare"])
+    assert again.also_right.tolist() == rare.also_right.tolist() == ["", "\t".join(several.options[2:]), ""]
+    assert again.together.tolist() == ["", "", "q/w"]
+    assert_same_bits(again.similarity, rare.similarity)
+    first, last = np.array([0]), np.array([1, 2])
+    joined = Outcomes.joined([(last, again.take(last)), (first, again.take(first))])
+    assert joined.also_right.tolist() == again.also_right.tolist()
+
+
 def test_no_items_come_back(file):
     tables.write_outcomes(file, Outcomes.empty([]))
     assert_equal_outcomes(tables.read_outcomes(file), Outcomes.empty([]))

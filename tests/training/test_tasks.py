@@ -6,7 +6,8 @@ import pytest
 
 from culnig import registry
 from culnig.errors import DataFileError, TrainingError
-from culnig.training.tasks import first_wording, read_task
+from culnig.training.settings import TrainSettings
+from culnig.training.tasks import check_licence, first_wording, read_task
 from tests.training.tasks import declared_task, glue_folder
 
 
@@ -73,3 +74,21 @@ def test_one_wording_is_kept_and_no_culture_is_lost():
     kept = first_wording(items)
     assert {item.culture for item in kept} == {item.culture for item in items}
     assert len(kept) == len(items)
+
+
+def test_a_set_whose_licence_does_not_allow_training_needs_permission():
+    unknown = registry.benchmark("include")
+    with pytest.raises(TrainingError, match=r"'include': its licence \(not verified; .* i_have_permission"):
+        check_licence(unknown, has_permission=False)
+    check_licence(unknown, has_permission=True)
+    check_licence(registry.benchmark("copal"), has_permission=False)
+    check_licence(registry.benchmark("qnli"), has_permission=False)
+    unknown.licence = {"name": "CC BY-NC", "training": "forbidden", "non_commercial": True}
+    with pytest.raises(TrainingError, match="forbids training") as caught:
+        check_licence(unknown, has_permission=False)
+    assert "--i-have-permission" in caught.value.for_command_line()
+
+
+def test_permission_is_recorded_where_it_was_given():
+    assert "i_have_permission" not in TrainSettings().record(), "earlier trainings resume"
+    assert TrainSettings(i_have_permission=True).record()["i_have_permission"] is True

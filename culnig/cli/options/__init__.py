@@ -13,6 +13,7 @@ from culnig.cli.options.base import (
 )
 from culnig.cli.options.items import (
     check_option,
+    culture_records_option,
     data_dir_option,
     ignored_prefix_sharing_option,
     item_options,
@@ -28,6 +29,7 @@ __all__ = [
     "Command",
     "ModelChoice",
     "check_option",
+    "culture_records_option",
     "data_dir_option",
     "defaults_of",
     "ignored_prefix_sharing_option",

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 from culnig.benchmarks.choosing import DATA_VARIABLE
 from culnig.cli.options.base import PATH, Command, together
 from culnig.core.items import SplitChoice
+from culnig.cultures.records import use_cultures
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, LARGEST_USEFUL_BUDGET
 
 
 def data_dir_option() -> Callable[[Command], Command]:
-    """--data-dir."""
+    """--data-dir and --cultures."""
+    return together(
+        click.option(
+            "--data-dir",
+            type=PATH,
+            envvar=DATA_VARIABLE,
+            help=f"Folder with benchmark files; by default {DATA_VARIABLE} names it.",
+        ),
+        culture_records_option(),
+    )
+
+
+def culture_records_option() -> Callable[[Command], Command]:
+    """--cultures."""
+
+    def use(context: click.Context, parameter: click.Parameter, folder: Path | None) -> None:
+        if folder is not None:
+            use_cultures(folder)
+
     return click.option(
-        "--data-dir",
+        "--cultures",
+        "culture_records",
         type=PATH,
-        envvar=DATA_VARIABLE,
-        help=f"Folder with benchmark files; by default {DATA_VARIABLE} names it.",
+        expose_value=False,
+        is_eager=True,
+        callback=use,
+        help="Folder with culture records of your own (*.toml), known beside the others.",
     )
 
 
