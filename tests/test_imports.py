@@ -47,7 +47,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
 
 PLUGINS: dict[str, tuple[str, ...]] = {
     "models": ("gated_decoder", "plain_decoder"),
-    "benchmarks": ("*", "base", "choosing", "drafting"),
+    "benchmarks": ("*", "base", "choosing", "drafting", "templates"),
     "scorers": ("*", "base"),
     "lemmatizers": ("*", "base", "normalised"),
     "cultures": ("*", "records", "spellings"),
