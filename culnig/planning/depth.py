@@ -1,10 +1,10 @@
 """Traces of a few layers that stand for all of them, or for the layers that one of several devices holds.
 
 Where the layers of a decoder are built alike, or every n-th of them (Gemma 3: five with a sliding window,
-then one without), memory and arithmetic grow by the same amount with every n layers. So three traces run,
-with few layers, n more and 2n more, and are extrapolated if both steps are equal. The few are n or more:
-fewer lack a kind of layer, and what all layers of that kind share. In every other model all layers asked for
-are traced.
+then one without), memory and arithmetic grow by the same amount with every n layers. Some first layers may
+be built otherwise (DeepSeek, GLM: without experts). So three traces run, with few layers, n more and 2n
+more, and are extrapolated if both steps are equal. The few are those first ones and n or more: fewer lack a
+kind of layer, and what all layers of that kind share. In every other model all layers asked for are traced.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def over_layers(skeleton: BoundModel, trace: Callable[[], int], depths: Sequence
     stack = stack_of(skeleton)
     if stack is None:
         return [trace()] * len(depths)
-    period = _period(stack.layers)
+    start, period = _repetition(stack.layers)
     counts: dict[int, int] = {}
 
     def count(depth: int) -> int:
@@ -54,9 +54,8 @@ def over_layers(skeleton: BoundModel, trace: Callable[[], int], depths: Sequence
         return counts[depth]
 
     def extrapolated(depth: int) -> int:
-        fewest = FEWEST + (depth - FEWEST) % period
-        if fewest < period:
-            fewest += period
+        fewest = start + max(FEWEST, period)
+        fewest += (depth - fewest) % period
         few = [fewest, fewest + period, fewest + 2 * period]
         if sum(few) < depth:
             first, second, third = map(count, few)
@@ -93,10 +92,19 @@ def _cut_to(stack: Stack, depth: int) -> Iterator[None]:
         setattr(stack.parent, stack.name, stack.layers)
 
 
-def _period(layers: nn.ModuleList) -> int:
-    """The smallest distance at which all layers have the same modules, settings and shapes of weights."""
+def _repetition(layers: nn.ModuleList) -> tuple[int, int]:
+    """From which layer on, and at which distance, layers have the same modules, settings and weights' shapes.
+
+    Of all answers the one whose traces have the fewest layers.
+    """
     built = [_built(layer) for layer in layers]
-    return next(n for n in range(1, len(built) + 1) if built[n:] == built[:-n])
+    kinds = [built.index(own) for own in built]
+    return min(((start, _period(kinds[start:])) for start in range(len(kinds))), key=lambda own: sum(own))
+
+
+def _period(kinds: list[int]) -> int:
+    """The smallest distance at which all are alike."""
+    return next(n for n in range(1, len(kinds) + 1) if kinds[n:] == kinds[:-n])
 
 
 def _built(layer: nn.Module) -> list[Any]:

@@ -7,9 +7,10 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Glm4MoeConfig
 
 from culnig import registry
+from culnig.inference.live_bytes import LiveBytes
 from culnig.models.base import bind_model
 from culnig.planning import tracing
 from culnig.planning.depth import over_all_layers
@@ -48,7 +49,7 @@ def depths_traced(bound):
 
 def whole(bound, **options):
     """The peak of a trace that does not go through `over_all_layers`."""
-    with tracing._LiveBytes(bound) as live, tracing._fused_attention():
+    with LiveBytes(bound.model) as live, tracing._WithoutValues(), tracing._fused_attention():
         tracing._run(bound, 3, 40, **options)
     return live.peak
 
@@ -94,6 +95,22 @@ def test_layers_of_two_kinds_grow_evenly_once_both_are_there(monkeypatch):
     monkeypatch.setattr(tracing, "_run", counted)
     tracing.peak_batch_bytes(deep, 3, 40)
     assert traced == [5, 8, 11]
+
+
+def test_a_first_layer_of_its_own_is_traced_with_those_that_are_alike():
+    """GLM-4.5 and DeepSeek: no experts in the first layer."""
+    sizes = {"num_hidden_layers": 13, "first_k_dense_replace": 1}
+    config = Glm4MoeConfig(
+        **sizes, vocab_size=64, hidden_size=16, intermediate_size=24, moe_intermediate_size=8,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=8, n_routed_experts=4, num_experts_per_tok=2,
+        n_group=1, topk_group=1,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    bound = bind_model("glm", model.eval(), None, registry.adapters())
+    assert depths_traced(bound) == [3, 4, 5]
+    for options in ({"capture": True, "checkpointing": False}, {"capture": True, "checkpointing": True}):
+        assert tracing.peak_batch_bytes(bound, 3, 40, **options) == whole(bound, **options)
 
 
 def test_the_first_layers_are_those_of_a_shorter_model():
