@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from culnig import registry
+from culnig.inference.live_bytes import LiveBytes
 from culnig.models.base import bind_model
 from culnig.planning import tracing
 from culnig.planning.depth import over_all_layers
@@ -48,7 +49,7 @@ def depths_traced(bound):
 
 def whole(bound, **options):
     """The peak of a trace that does not go through `over_all_layers`."""
-    with tracing._LiveBytes(bound) as live, tracing._fused_attention():
+    with LiveBytes(bound.model) as live, tracing._WithoutValues(), tracing._fused_attention():
         tracing._run(bound, 3, 40, **options)
     return live.peak
 

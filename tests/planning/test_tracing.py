@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from culnig import registry
+from culnig.inference.live_bytes import LiveBytes
 from culnig.models.base import bind_model
 from culnig.planning import tracing
 from tests.tiny_models import ALL_CONFIGS, _attention, tiny_model
@@ -25,7 +26,7 @@ def skeleton(family):
 def test_the_traced_peak_is_that_of_a_real_batch(family, checkpointing):
     """The same counter on real tensors sees what the meta device promised."""
     bound = tiny_model(family)
-    with tracing._LiveBytes(bound) as live:
+    with LiveBytes(bound.model) as live:
         tracing._run(bound, 3, 50, capture=True, checkpointing=checkpointing)
     traced = tracing.peak_batch_bytes(skeleton(family), 3, 50, checkpointing=checkpointing)
     assert traced == pytest.approx(live.peak, rel=0.03)
