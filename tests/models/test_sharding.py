@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import culnig
 from culnig.core.outcomes import Outcomes
 from culnig.core.processes import ALONE, Processes
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
@@ -21,6 +22,7 @@ from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.forked import in_child
 from tests.spread import loaded, on_ranks, saved
 from tests.tiny_experts import bound_model
+from tests.tiny_gguf import write_gguf
 from tests.tiny_models import tiny_items, tiny_model
 
 FAMILIES = ("llama", "smollm2", "gemma3", "qwen3", "gpt2", "mixtral")
@@ -145,6 +147,15 @@ def test_a_buffer_larger_than_a_layer_is_named(folders):
         return str(error.value)
 
     assert len(set(on_ranks(2, work))) == 1
+
+
+@pytest.mark.slow
+def test_a_gguf_file_is_unpacked_once_and_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setenv("CULNIG_CACHE", str(tmp_path / "cache"))
+    file = write_gguf(tmp_path / "tiny.gguf")
+    hashes = on_ranks(2, lambda rank: loaded(file, fsdp=True).weights_hash)
+    assert len(culnig.list_cache()["entries"]) == 1
+    assert hashes == [in_child(lambda: loaded(file).weights_hash)] * 2
 
 
 def test_a_process_without_experts_is_refused():
