@@ -20,7 +20,6 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from culnig import registry
 from culnig.core.data_files import own_data, read_toml
 from culnig.errors import DataFileError, InputError
 
@@ -168,17 +167,6 @@ def read_cultures(folder: Path, known: Iterable[str] = ()) -> list[Culture]:
                 problem = f"related names {other!r}, but no record has this key"
                 raise DataFileError(path, f"culture {culture.key!r}: {problem}")
     return sorted(files.values(), key=lambda culture: culture.key)
-
-
-def use_cultures(folder: Path | str) -> None:
-    """Add the records of a folder, one per `*.toml` file, to those that are known in this process.
-
-    DataFileError for a malformed record, PluginError for a key that another record has.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataFileError(folder, "no such folder with culture records (*.toml)")
-    registry.add_cultures(str(folder), plugin_cultures(folder))
 
 
 def _read_culture(path: Path) -> Culture:

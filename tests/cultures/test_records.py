@@ -12,9 +12,8 @@ from culnig.cultures.records import (
     Culture,
     builtin_cultures,
     read_cultures,
-    use_cultures,
 )
-from culnig.cultures.spellings import culture_keys
+from culnig.cultures.spellings import culture_keys, use_cultures
 from culnig.errors import DataFileError, InputError, PluginError
 
 BLEND_SPELLINGS = {
