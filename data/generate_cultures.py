@@ -47,7 +47,9 @@ def main() -> None:
         claimed.update(plain(name) for name in unlike(about["names"], []) if plain(name) not in same)
     free = {name for name, n in claimed.items() if n == 1} - LEFT_OUT
     lines = ["# Made by data/generate_cultures.py from CLDR, ISO 3166 and the United Nations' regions.", ""]
-    lines += ["[other_names]  # of records of our own"]
+    lines += ["[alpha_3]"]
+    lines += [f'{country.alpha_2} = "{country.alpha_3}"' for country in pycountry.countries]
+    lines += ["", "[other_names]  # of records of our own"]
     for code, (_, of_country) in sources.items():
         if code in own:
             more = [name for name in unlike(of_country, own[code]["names"]) if plain(name) in free]

@@ -34,7 +34,8 @@ class CultureSpellings:
                 names.append(own)
             for name in names:
                 self._names.setdefault(_plain(name), set()).add(key)
-            self._codes.setdefault(record.iso, set()).add(key)
+            for code in filter(None, (record.iso, record.iso3)):
+                self._codes.setdefault(code, set()).add(key)
         self._keys = {composed(key): {key} for key in self._records}
 
     def find(self, spelling: str) -> Culture:
