@@ -1,4 +1,4 @@
-"""Writes data/iso_cultures.toml: every country of ISO 3166-1 as a record, or as names for a record of our own.
+"""Writes data/iso_cultures.toml: every country of ISO 3166-1 as a record, or as names for one of our own.
 
 Names are those of CLDR (package babel), ISO (pycountry) and country-converter, regions those of the United
 Nations (country-converter), languages those that are official or spoken by a tenth of the people (CLDR). Run
