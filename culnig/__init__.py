@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from culnig.benchmarks.base import Benchmark, ChosenItems
     from culnig.core.items import Item
     from culnig.core.neurons import Layout, Neuron
-    from culnig.cultures.records import Culture, use_cultures
+    from culnig.cultures.records import Culture
+    from culnig.cultures.spellings import use_cultures
     from culnig.errors import CulnigError
     from culnig.evaluation.compare import compare
     from culnig.evaluation.evaluate import evaluate
@@ -79,7 +80,8 @@ _NAMES = {
     "culnig.benchmarks.base": ("Benchmark", "ChosenItems"),
     "culnig.core.items": ("Item",),
     "culnig.core.neurons": ("Layout", "Neuron"),
-    "culnig.cultures.records": ("Culture", "use_cultures"),
+    "culnig.cultures.records": ("Culture",),
+    "culnig.cultures.spellings": ("use_cultures",),
     "culnig.errors": ("CulnigError",),
     "culnig.evaluation.compare": ("compare",),
     "culnig.evaluation.evaluate": ("evaluate",),

@@ -72,9 +72,8 @@ class DeclaredRows:
         self.dropped.clear()
         seen: dict[str, set[str]] = {column: set() for column in self._declared.where}
         for row in self._source(data_dir):
-            for each in self._expanded(row):
-                if self._counts(each, seen):
-                    yield each
+            if self._counts(row, seen, made=False):
+                yield from (each for each in self._expanded(row) if self._counts(each, seen, made=True))
         for column, allowed in self._allowed.items():
             if unseen := [value for value in allowed if value not in seen[column]]:
                 shown = ", ".join(sorted(seen[column])[:_VALUES_SHOWN])
@@ -111,8 +110,7 @@ class DeclaredRows:
         placeholders = [column.removesuffix("?") for column in declared.placeholders.values()]
         names = [*declared.columns.names, *placeholders, *declared.where, *declared.where_not]
         if declared.expand is not None:
-            made = (KEY, VALUE, f"{KEY}.", f"{VALUE}.")
-            names = [name for name in names if not (name in made[:2] or name.startswith(made[2:]))]
+            names = [name for name in names if not self._is_made(name)]
             names += [declared.expand] if isinstance(declared.expand, str) else declared.expand
         return list(dict.fromkeys(names))
 
@@ -130,9 +128,16 @@ class DeclaredRows:
         for key, value in pairs.items():
             yield replace(row, values={**row.values, KEY: key, VALUE: value}, key=str(key))
 
-    def _counts(self, row: Row, seen: dict[str, set[str]]) -> bool:
+    def _is_made(self, column: str) -> bool:
+        """Whether `expand` makes the column."""
+        return self._declared.expand is not None and column.partition(".")[0] in (KEY, VALUE)
+
+    def _counts(self, row: Row, seen: dict[str, set[str]], *, made: bool) -> bool:
+        """Whether a row fits what is asked of the columns of the file, or of those that `expand` has made."""
         counts = True
         for column, allowed in self._allowed.items():
+            if self._is_made(column) != made:
+                continue
             value = _compared(row.value(column))
             if value in allowed or len(seen[column]) < _VALUES_SHOWN:
                 seen[column].add(value)
@@ -140,6 +145,8 @@ class DeclaredRows:
                 counts = False
                 self.drop(f"{column} is {value[:40] or 'empty'}")
         for column, refused in self._refused.items() if counts else ():
+            if self._is_made(column) != made:
+                continue
             value = _compared(row.value(column))
             if value in refused:
                 self.drop(f"{column} is {value[:40] or 'empty'}")

@@ -20,7 +20,6 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from culnig import registry
 from culnig.core.data_files import own_data, read_toml
 from culnig.errors import DataFileError, InputError
 
@@ -60,6 +59,7 @@ REGIONS = (
 )
 
 _ISO = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_ISO3 = re.compile(r"[A-Z]{3}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
 _TEXT = ("key", "display_name", "in_sentence", "iso", "region", "zone")
 _LISTS = ("languages", "other_names", "related")
@@ -91,6 +91,8 @@ class Culture:
     """Keys of cultures that share its language, country or much of its history."""
     specific_target: bool = False
     """Whether the paper selects culture-specific neurons of this culture."""
+    iso3: str = ""
+    """ISO 3166-1 alpha-3 (`ESP`); empty for a part of a country, and where nobody has entered it."""
     is_fallback: bool = False
     """Whether the record was made from public lists, and gives way to another with its key or code."""
 
@@ -101,6 +103,8 @@ class Culture:
                 self._refuse(name, value, "must be text without surrounding spaces")
         if not _ISO.fullmatch(self.iso):
             self._refuse("iso", self.iso, "must be ISO 3166, such as 'ES' or 'IN-AS'")
+        if self.iso3 and not _ISO3.fullmatch(self.iso3):
+            self._refuse("iso3", self.iso3, "must be ISO 3166-1 alpha-3, such as 'ESP'")
         if self.region not in REGIONS:
             self._refuse("region", self.region, f"must be one of {', '.join(REGIONS)}")
         if self.zone not in (*ZONES, ""):
@@ -130,12 +134,20 @@ def builtin_cultures() -> list[Culture]:
     """
     path = own_data("iso_cultures.toml")
     lists = read_toml(path)
+    alpha_3: dict[str, str] = lists["alpha_3"]
     more: dict[str, list[str]] = lists["other_names"]
     own = [
-        replace(record, other_names=(*record.other_names, *more.get(record.iso, ())))
+        replace(
+            record,
+            other_names=(*record.other_names, *more.get(record.iso, ())),
+            iso3=record.iso3 or alpha_3.get(record.iso, ""),
+        )
         for record in read_cultures(own_data("cultures"))
     ]
-    made = [_culture(path, {"zone": "", **table}, is_fallback=True) for table in lists["cultures"]]
+    made = [
+        _culture(path, {"zone": "", "iso3": alpha_3[table["iso"]], **table}, is_fallback=True)
+        for table in lists["cultures"]
+    ]
     return own + sorted(made, key=lambda culture: culture.key)
 
 
@@ -168,17 +180,6 @@ def read_cultures(folder: Path, known: Iterable[str] = ()) -> list[Culture]:
                 problem = f"related names {other!r}, but no record has this key"
                 raise DataFileError(path, f"culture {culture.key!r}: {problem}")
     return sorted(files.values(), key=lambda culture: culture.key)
-
-
-def use_cultures(folder: Path | str) -> None:
-    """Add the records of a folder, one per `*.toml` file, to those that are known in this process.
-
-    DataFileError for a malformed record, PluginError for a key that another record has.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataFileError(folder, "no such folder with culture records (*.toml)")
-    registry.add_cultures(str(folder), plugin_cultures(folder))
 
 
 def _read_culture(path: Path) -> Culture:

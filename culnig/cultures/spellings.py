@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from culnig import registry
 from culnig.core.folding import composed, folded
-from culnig.cultures.records import Culture
-from culnig.errors import InputError, UnknownNameError, command
+from culnig.cultures.records import Culture, plugin_cultures
+from culnig.errors import DataFileError, InputError, UnknownNameError, command
 
 
 class CultureSpellings:
@@ -33,7 +34,8 @@ class CultureSpellings:
                 names.append(own)
             for name in names:
                 self._names.setdefault(_plain(name), set()).add(key)
-            self._codes.setdefault(record.iso, set()).add(key)
+            for code in filter(None, (record.iso, record.iso3)):
+                self._codes.setdefault(code, set()).add(key)
         self._keys = {composed(key): {key} for key in self._records}
 
     def find(self, spelling: str) -> Culture:
@@ -61,6 +63,17 @@ class CultureSpellings:
         if _plain(spelling) in clear or name_in_sentence(record, record.key) == record.in_sentence:
             return record.in_sentence
         return None
+
+
+def use_cultures(folder: Path | str) -> None:
+    """Add the records of a folder, one per `*.toml` file, to those that are known in this process.
+
+    DataFileError for a malformed record, PluginError for a key that another record has.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataFileError(folder, "no such folder with culture records (*.toml)")
+    registry.add_cultures(str(folder), plugin_cultures(folder))
 
 
 def culture_keys(names: Sequence[str], known: Sequence[str] | None = None) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def statement(index: int, question: int, option: str, answer: bool) -> dict[str,
     return {**about, "prompt_question": f"Breakfast in {country}?", "prompt_option": option, "answer": answer}
 
 
-def opinion(question: str | None, selections: str) -> dict[str, Any]:
+def opinion(question: str | None, selections: str | None) -> dict[str, Any]:
     options = "['Yes', 'No', 'Unsure']"
     return {"question": question, "source": "ours", "options": options, "selections": selections}
 
@@ -131,7 +131,7 @@ FILES: dict[str, dict[str, Rows]] = {
     "global-opinion-qa": {
         "llm_global_opinions/train.jsonl": [
             opinion("Is breakfast important?", OPINIONS),
-            opinion(None, "{'Spain': [1, 0, 0]}"),
+            opinion(None, None),
         ]
     },
     "arab-culture": {

@@ -134,6 +134,15 @@ def test_a_dictionary_becomes_a_row_for_each_of_its_keys(tmp_path):
     assert "expand needs a dictionary in every row" in str(error)
 
 
+def test_where_may_ask_for_keys_and_leaves_rows_out_before_they_are_expanded(tmp_path):
+    row = {"q": "What?", "o": ["white", "red"], "of": {"US": "white", "China": "red"}, "n": 1}
+    columns = {"question": "q", "options": "o", "culture": "key", "answer": "value"}
+    fields = {"columns": columns, "expand": "of", "answer_is": "text", "where": {"key": "US", "n": [1, 3]}}
+    benchmark = declare(tmp_path, [row, {**row, "n": 2, "of": None}, {**row, "n": 3}], **fields)
+    assert [item.culture for item in benchmark.read(None)] == ["USA", "USA"]
+    assert benchmark.dropped == {"key is china": 2, "n is 2": 1}
+
+
 def test_columns_become_a_row_each(tmp_path):
     row = {"q": "What do brides wear?", "o": ["white", "red"], "US": "white", "China": "red"}
     columns = {"question": "q", "options": "o", "culture": "key", "answer": "value"}

@@ -12,9 +12,8 @@ from culnig.cultures.records import (
     Culture,
     builtin_cultures,
     read_cultures,
-    use_cultures,
 )
-from culnig.cultures.spellings import culture_keys
+from culnig.cultures.spellings import culture_keys, use_cultures
 from culnig.errors import DataFileError, InputError, PluginError
 
 BLEND_SPELLINGS = {
@@ -106,6 +105,7 @@ def test_a_record_made_in_python_is_checked_too():
         ('in_sentence = "Atlantis"', "", "culture 'Atlantis': the field 'in_sentence' is missing"),
         ('iso = "AT"', 'iso = "Austria"', "iso = 'Austria'"),
         ('iso = "AT"', "iso = 40", "iso = 40 must be text"),
+        ('iso = "AT"', 'iso = "AT"\niso3 = "ATL1"', "iso3 = 'ATL1'; must be ISO 3166-1 alpha-3"),
         ('iso = "AT"', 'ISO = "AT"', "unknown field 'ISO'; allowed: key, display_name"),
         ("Southern Europe", "South Europe", "region = 'South Europe'; must be one of Northern Af"),
         ("Catholic Europe", "catholic", "zone = 'catholic'; must be one of African-Islamic"),
@@ -179,6 +179,9 @@ def test_every_country_of_iso_3166_is_known_once():
         ("Democratic Republic of the Congo", "DR Congo"),
         ("Federal Republic of Germany", "Germany"),
         ("the Gambia", "Gambia"),
+        ("CIV", "Côte d'Ivoire"),
+        ("DEU", "Germany"),
+        ("NGA", "Nigeria"),
         ("ES-PV", "Basque Country"),
         ("Euskadi", "Basque Country"),
         ("Jawa Timur", "East Java"),

@@ -10,7 +10,7 @@ import click
 from culnig.benchmarks.choosing import DATA_VARIABLE
 from culnig.cli.options.base import PATH, Command, together
 from culnig.core.items import SplitChoice
-from culnig.cultures.records import use_cultures
+from culnig.cultures.spellings import use_cultures
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, LARGEST_USEFUL_BUDGET
 
 

@@ -1,8 +1,8 @@
-"""Writes iso_cultures.toml: every country of ISO 3166-1 as a record, or as names for a record of our own.
+"""Writes data/iso_cultures.toml: every country of ISO 3166-1 as a record, or as names for one of our own.
 
 Names are those of CLDR (package babel), ISO (pycountry) and country-converter, regions those of the United
 Nations (country-converter), languages those that are official or spoken by a tenth of the people (CLDR). Run
-it again when these packages change: `pip install --group cultures`, `python data/generate_cultures.py`.
+it again when these packages change: `pip install --group cultures`, `python docs/generate_cultures.py`.
 Corrections belong into a record of our own in cultures/, which takes the country out of this file.
 """
 
@@ -19,7 +19,7 @@ import pycountry
 from babel import Locale
 from babel.core import get_global
 
-DATA = Path(__file__).parent
+DATA = Path(__file__).parent.parent / "data"
 WITHOUT_PEOPLE = {"AQ", "BV", "GS", "HM", "IO", "TF", "UM"}
 WITH_ARTICLE = {"BS", "CD", "CF", "CG", "DO", "GM", "IM", "KM", "VA"}
 COMMON = {
@@ -46,8 +46,10 @@ def main() -> None:
         same = set(map(plain, sources[code][1])) if code in sources else set()
         claimed.update(plain(name) for name in unlike(about["names"], []) if plain(name) not in same)
     free = {name for name, n in claimed.items() if n == 1} - LEFT_OUT
-    lines = ["# Made by data/generate_cultures.py from CLDR, ISO 3166 and the United Nations' regions.", ""]
-    lines += ["[other_names]  # of records of our own"]
+    lines = ["# Made by docs/generate_cultures.py from CLDR, ISO 3166 and the United Nations' regions.", ""]
+    lines += ["[alpha_3]"]
+    lines += [f'{country.alpha_2} = "{country.alpha_3}"' for country in pycountry.countries]
+    lines += ["", "[other_names]  # of records of our own"]
     for code, (_, of_country) in sources.items():
         if code in own:
             more = [name for name in unlike(of_country, own[code]["names"]) if plain(name) in free]
