@@ -37,9 +37,9 @@ def benchmarks_new(
     missing; without it, InputError lists that.
     """
     path, out = Path(source), Path(out)
+    check_file(out, overwrite=overwrite, inputs=[path])
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise InputError(f"{out}: a declaration ends in .yaml; give such a file with {argument('out')}")
-    check_file(out, overwrite=overwrite, inputs=[path])
     known: dict[str, Any] = {
         "name": name,
         "question": question,
