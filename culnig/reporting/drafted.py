@@ -10,7 +10,7 @@ from typing import Any
 from culnig.benchmarks.drafting import Draft, draft
 from culnig.errors import InputError, argument
 from culnig.store.files import write_text
-from culnig.store.output_folder import check_file
+from culnig.store.output_folder import check_file, owned_file
 
 Ask = Callable[[str, str, Sequence[str]], Any]
 """Asks for one thing that cannot be seen: its name, why, and the columns; None leaves it open."""
@@ -37,9 +37,9 @@ def benchmarks_new(
     missing; without it, InputError lists that.
     """
     path, out = Path(source), Path(out)
+    check_file(out, overwrite=overwrite, inputs=[path])
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise InputError(f"{out}: a declaration ends in .yaml; give such a file with {argument('out')}")
-    check_file(out, overwrite=overwrite, inputs=[path])
     known: dict[str, Any] = {
         "name": name,
         "question": question,
@@ -59,7 +59,8 @@ def benchmarks_new(
         made = draft(path, known)
     _refuse_unknown(path, made)
     made.document["data"] = Path(os.path.relpath(path.resolve(), out.resolve().parent)).as_posix()
-    write_text(out, made.text())
+    with owned_file(out, overwrite=overwrite, inputs=[path]) as declaration:
+        write_text(declaration, made.text())
     return made.text()
 
 

@@ -28,8 +28,8 @@ def test_every_set_of_the_gallery_is_scored_selected_from_and_evaluated(tmp_path
         name: culnig.select_general(run, target=name, control=control or False, exclusion=False, top_mlp=0.05)
         for name, control in controls.items()
     }
-    assert all(len(chosen) > 0 for chosen in sets.values())
-    evaluation = culnig.evaluate(bound, NAMES, [sets["include"]], out=tmp_path / "evaluation", **asked)
+    assert all(chosen.neurons for chosen in sets.values())
+    evaluation = culnig.evaluate(bound, NAMES, [sets["include"]], tmp_path / "evaluation", **asked)
     rows = {row["benchmark"]: row for row in evaluation.results["rows"] if row["condition"] == "unmasked"}
     assert set(rows) == set(NAMES)
     assert all(0 <= row["p_gold"] <= 1 for row in rows.values())
