@@ -105,13 +105,19 @@ Tables = Mapping[str, tuple[Role, CultureMoments]]
 
 
 def write_run(
-    folder: Path, layout: Layout, tables: Tables, questions: int = 1, scorers: Sequence[str] = ()
+    folder: Path,
+    layout: Layout,
+    tables: Tables,
+    questions: int = 1,
+    scorers: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> Run:
     """A finished run with the given benchmarks, each with answers to so many questions.
 
-    `scorers` have the tables of gradient × activation, 2, 3, … times.
+    `scorers` have the tables of gradient × activation, 2, 3, … times; `settings` are recorded too.
     """
     asked_for = record()
+    asked_for["settings"] |= settings or {}
     asked_for["settings"] |= {"scorers": list(scorers)} if scorers else {}
     writer = RunWriter.open(folder, asked_for, layout)
     for name, (role, table) in tables.items():

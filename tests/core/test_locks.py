@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from culnig.core.locks import NoLocks, lock
+from culnig.core.locks import NoLocks, lock, lock_name
 
 OTHER_PROCESS = """
 import sys
@@ -40,3 +40,18 @@ def test_a_file_system_without_locks_is_told_from_a_folder_that_cannot_be_opened
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(NoLocks, match="No locks available"):
         lock(tmp_path)
+
+
+def test_a_lock_whose_hidden_file_was_removed_still_ends(tmp_path, monkeypatch):
+    unlock = lock_name(tmp_path / "set.json")
+    (hidden,) = tmp_path.iterdir()
+    hidden.unlink()
+    unlock()
+
+    def remove_and_refuse(descriptor, operation):
+        hidden.unlink()
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_refuse)
+    with pytest.raises(NoLocks, match="No locks available"):
+        lock_name(tmp_path / "set.json")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from culnig.core.neurons import (
+    EXPERTS_GATE,
     FORWARD_ORDER,
     KEY,
     MLP_GATE,
@@ -199,3 +200,10 @@ def test_layers_of_hybrids_have_their_own_modules():
 def test_a_short_name_is_first_that_of_attention():
     assert [(own.module, own.layer) for own in HYBRID.chosen(["q_proj"])] == [("self_attn.q_proj", 1)]
     assert [own.layer for own in HYBRID.chosen(["linear_attn.q_proj"])] == [0]
+
+
+def test_the_number_of_experts_is_in_the_hash_where_there_are_several():
+    of = {n: Layout((Segment(EXPERTS_GATE, 0, 0, 8, n),)).hash for n in (1, 2, 4)}
+    assert len(set(of.values())) == 3
+    rows = [[EXPERTS_GATE, 0, 0, 8, 2]]
+    assert of[2] == hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -54,7 +54,7 @@ DRAWINGS = ("core/plots.py", "core/progress.py", "core/notebook.py")
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 LEAST = {"all": 0.9, "folder": 0.85}
 """Share of slips that tests must notice."""
-LONGER = 30
+LONGER = 10
 """Times as long as the tests of a slip take without it, after which it counts as noticed: it never ends."""
 
 
@@ -229,7 +229,7 @@ def main() -> int:
     parser.add_argument("--tests", default=",".join(FOLDERS), help="folders of tests to ask, of %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="slips at a time")
     parser.add_argument(
-        "--seconds", type=float, default=10, help="of tests for a slip, at most (%(default)s)"
+        "--seconds", type=float, default=30, help="of tests for a slip, at most (%(default)s)"
     )
     parser.add_argument("--again", action="store_true", help="only the survivors of the last time")
     parser.add_argument(

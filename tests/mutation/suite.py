@@ -50,7 +50,7 @@ FOLDERS = (
 """Folders of tests that are asked."""
 LEFT_OUT = ("cli/test_torchrun.py", "cli/test_interruption.py", "core/test_calibration.py")
 """Files that start processes or simulate for minutes."""
-SLOWEST = 6.0
+SLOWEST = 20.0
 """Seconds of processor time; slower tests are not asked."""
 PATIENCE = 10.0
 """Seconds of processor time."""

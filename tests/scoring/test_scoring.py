@@ -144,3 +144,15 @@ def test_a_gradient_that_is_not_finite_names_module_and_layer():
     bound.model.model.layers[2].mlp.gate_proj.register_forward_hook(break_gradient)
     with pytest.raises(NonFiniteError, match=r"products .* of mlp\.gate_proj, layer 2 \(item item-"):
         score_benchmark(bound, tiny_items(2), "target", ScoreSettings())
+
+
+def test_an_item_that_is_not_finite_is_named_among_others_that_are():
+    bound, items = tiny_model(), tiny_items(3)
+    longest = max(items, key=lambda item: len(item.prompt))
+
+    def break_one(module, inputs, output):
+        return output.index_fill(0, torch.tensor([0]), float("nan")) if len(output) > 1 else output
+
+    bound.model.model.layers[1].self_attn.v_proj.register_forward_hook(break_one, prepend=True)
+    with pytest.raises(NonFiniteError, match=rf"item {longest.id}"):
+        score_benchmark(bound, items, "target", ScoreSettings())

@@ -14,7 +14,8 @@ from culnig.core.processes import ALONE
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.checkpointing import _restore
 from culnig.scoring.keepers import TensorKeeper
-from culnig.scoring.resumed import keep_earlier_check
+from culnig.scoring.question_halves import WHOLE_QUESTIONS
+from culnig.scoring.resumed import accept_earlier_version, keep_earlier_check
 from culnig.scoring.run import _writer
 from culnig.scoring.scaling import Scale, is_narrow, overflowed, target_exponents
 from tests.toy import moments, record, toy_layout, write_run
@@ -136,3 +137,13 @@ def test_the_folder_of_a_run_has_the_compression_asked_for(tmp_path, compression
     folder = tmp_path / "run"
     with _writer(ALONE, folder, record(), bound, compression, resume=False, overwrite=False) as writer:
         assert writer.compression == compression
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"), [(True, True), (WHOLE_QUESTIONS, WHOLE_QUESTIONS), (None, WHOLE_QUESTIONS)]
+)
+def test_halves_of_an_earlier_version_stay_as_they_were(tmp_path, stored, asked):
+    settings = {} if stored is None else {"halves": stored}
+    write_run(tmp_path / "run", toy_layout(), {}, settings=settings)
+    given = {"settings": {"halves": WHOLE_QUESTIONS}}
+    assert accept_earlier_version(tmp_path / "run", given)["settings"]["halves"] == asked

@@ -171,3 +171,10 @@ def test_impossible_draws_are_refused():
         next(leave_out(ITEMS, {"target": same}))
     with pytest.raises(SelectionError, match="without 'China', no items of China are left"):
         next(leave_out(ITEMS, {"target": ITEMS.target.culture}))
+
+
+def test_groups_are_left_out_in_the_order_of_their_names():
+    n = len(ITEMS.target.unit)
+    groups = np.array([f"wording {chr(ord('l') - number % 12)}" for number in range(n)], dtype=object)
+    left_out = [name for name, _ in leave_out(ITEMS, {"target": groups})]
+    assert left_out == [f"wording {letter}" for letter in "abcdefghijkl"]

@@ -154,6 +154,13 @@ def test_groups_are_topics_or_cultures():
     assert cultures["Iran"].neuron_positive == 2 / 4
 
 
+def test_groups_say_how_many_items_and_questions_they_have():
+    asked = tuple(items(["China", "Iran"], questions=3))  # q0 and q2 are Sport, q1 is Food
+    scores = InstanceScores(asked, np.array([8]), np.ones((6, 1)), None)
+    sizes = {group.group: (group.n, group.n_questions) for group in by_group(scores, "topic", "raw")}
+    assert sizes == {"Sport": (4, 2), "Food": (2, 1)}
+
+
 def test_a_neuron_serves_the_topic_with_its_highest_mean():
     first, second = neuron_topics(SCORES, toy_layout(), "raw")
     # neuron 8: Sport 3 and 2, Food 1 and -1; positive means 2.5 and 0.5
