@@ -139,11 +139,9 @@ def test_the_folder_of_a_run_has_the_compression_asked_for(tmp_path, compression
         assert writer.compression == compression
 
 
-@pytest.mark.parametrize(
-    ("stored", "asked"), [(True, True), (WHOLE_QUESTIONS, WHOLE_QUESTIONS), (None, WHOLE_QUESTIONS)]
-)
-def test_halves_of_an_earlier_version_stay_as_they_were(tmp_path, stored, asked):
-    settings = {} if stored is None else {"halves": stored}
+@pytest.mark.parametrize("settings", [{"halves": True}, {"halves": WHOLE_QUESTIONS}, {}], ids=str)
+def test_halves_of_an_earlier_version_stay_as_they_were(tmp_path, settings):
     write_run(tmp_path / "run", toy_layout(), {}, settings=settings)
-    given = {"settings": {"halves": WHOLE_QUESTIONS}}
+    given = {"settings": {"halves": WHOLE_QUESTIONS}, "benchmarks": {}}
+    asked = True if settings.get("halves") is True else WHOLE_QUESTIONS
     assert accept_earlier_version(tmp_path / "run", given)["settings"]["halves"] == asked
