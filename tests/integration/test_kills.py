@@ -92,7 +92,8 @@ def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
     @functools.cache
     def run(name: str) -> tuple[Path, int]:
-        folder = tmp_path_factory.mktemp("expected")
+        folder = tmp_path_factory.mktemp("expected") / "run"  # as deep as those of killed runs
+        folder.mkdir()
         return folder, operations(lambda: WRITERS[name].run(inputs, folder / WRITERS[name].out))
 
     return run
@@ -118,6 +119,7 @@ def result(folder: Path) -> dict[str, Any]:
             own = json.loads(path.read_bytes())
             own.pop("checksum", None)
             own.pop("hashes", None)  # of HDF5 files, whose numbers are compared
+            own.pop("costs", None)  # seconds and memory of scorers
             found[name] = own
     return found
 
