@@ -84,7 +84,7 @@ def _pairs(bound: BoundModel, batch: Batch) -> tuple[dict[Segment, tuple[torch.T
     with AnswerReader(bound) as reader, Capture(bound, keep):
         p_gold = gold_probabilities(batch, reader.logits(batch).softmax(-1)).sum()
         p_gold.backward()  # type: ignore[no-untyped-call]
-    return pairs, float(p_gold)
+    return pairs, float(p_gold.detach())
 
 
 def _slope(

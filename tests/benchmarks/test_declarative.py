@@ -314,7 +314,6 @@ from culnig.benchmarks.declaration import Declaration
 from culnig.benchmarks.declarative import declared_benchmark
 from culnig.benchmarks.rows import Row
 benchmark = declared_benchmark(Path(sys.argv[1]))
-benchmark.data_file.exists()
 peaks = []
 for number, item in enumerate(benchmark.read(None), start=1):
     if number in (10_000, 60_000):

@@ -107,6 +107,7 @@ def test_an_audit_and_instances_say_it(capsys):
             "correlations": {"score, all": correlation},
             "n_items": 30,
             "n_questions": 5,
+            "missed": None,
         }
     )
     assert "on 30 items of 5 questions" in printed(capsys)[0]

@@ -291,7 +291,7 @@ def test_what_is_recorded_of_an_answer_by_hand(ordinal):
         ],
     )
     outcomes = Outcomes.empty(asked)
-    reader = AnswerReader(SimpleNamespace(model=None, tokenizer=Words()))
+    reader = AnswerReader(SimpleNamespace(model=None, tokenizer=Words(), sharding=None))
     reader.record(batch, reader.read(batch, probabilities[numbers]), outcomes)
     assert outcomes.predicted.tolist() == ["B", "the", "C"]
     assert outcomes.correct.tolist() == [False, False, True]
@@ -320,7 +320,7 @@ def test_every_right_label_counts_and_people_are_compared_with_the_labels():
     encoded = [SimpleNamespace(item=each, option_ids=(0, 1, 2), gold_id=0, token_ids=(1,)) for each in asked]
     batch = SimpleNamespace(numbers=list(range(5)), items=encoded)
     outcomes = Outcomes.empty(asked)
-    reader = AnswerReader(SimpleNamespace(model=None, tokenizer=Words()))
+    reader = AnswerReader(SimpleNamespace(model=None, tokenizer=Words(), sharding=None))
     answers = reader.read(batch, probabilities)
     reader.record(batch, answers, outcomes)
     assert outcomes.correct[:3].tolist() == [False, True, False]
@@ -385,6 +385,6 @@ def test_a_model_that_does_not_call_its_head_is_read_at_each_last_token():
 
 def test_a_model_without_a_head_is_refused():
     model = SimpleNamespace(get_output_embeddings=lambda: None, training=False)
-    reader = AnswerReader(SimpleNamespace(model=model, tokenizer=None))
+    reader = AnswerReader(SimpleNamespace(model=model, tokenizer=None, sharding=None))
     with pytest.raises(BindingError, match="SimpleNamespace has no output embeddings to read an answer from"):
         reader.__enter__()

@@ -104,7 +104,8 @@ def test_the_adapter_beside_full_weights_is_merged_once_where_it_is_named(both, 
 
 
 def test_another_adapter_is_merged_without_the_one_beside_the_base(both, base, adapter, tmp_path):
-    other = train(base, tmp_path / "other", lora(lora_alpha=32))
+    # a large alpha would make a steeper model than those that float noise is bounded for
+    other = train(base, tmp_path / "other", lora(lora_alpha=4))
     config = tmp_path / "other" / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": str(both)}))
     with pytest.warns(ModelWarning, match=r"both holds full weights and an adapter"):
