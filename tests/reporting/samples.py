@@ -27,6 +27,8 @@ from culnig.store.item_scores import ItemScoresWriter
 from culnig.store.writer import Portion, PortionState, RunWriter
 from culnig.training.arms_table import change_rows, contrast_rows
 from tests.toy import answered, items, neuron_set, toy_layout
+from tests.validation.test_leaderboard import document as validation
+from tests.validation.test_leaderboard import method
 
 CULTURES = ("China", "Iran", "<b>Spain</b>", "West Java")
 SCRIPT = '</script><script>window.stolen = "yes"</script><img src=x onerror="window.stolen=1">'
@@ -52,10 +54,11 @@ class Sample(NamedTuple):
     evaluation: Path
     instances: Path
     arms: Path
+    validation: Path
 
     @property
     def paths(self) -> list[Path]:
-        return [self.run, *self.sets, self.evaluation, self.instances, self.arms]
+        return [self.run, *self.sets, self.evaluation, self.instances, self.arms, self.validation]
 
     def sources(self) -> Sources:
         return read_sources(self.paths)
@@ -92,7 +95,14 @@ def write_sample(folder: Path) -> Sample:
         evaluation,
         folder / "instances.h5",
         write_arms(folder / "arms", asked),
+        write_validation(folder / "validation"),
     )
+
+
+def write_validation(folder: Path) -> Path:
+    make_folder(folder)
+    write_json(folder / "results.json", validation(0, [method("log-odds", 0.8, 0.3)]))
+    return folder
 
 
 def _write_run(folder: Path, layout: Layout, asked: list[Item]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-WITHOUT_ITEMS = re.compile(r"layers|provenance|settings|data|similarity-sets|training-arms")
+WITHOUT_ITEMS = re.compile(r"layers|provenance|settings|data|similarity-sets|training-arms|leaderboard")
 """Tables of positions, settings and overlaps."""
 
 
