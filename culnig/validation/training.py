@@ -168,6 +168,9 @@ class Trainer:
     rate = PLANTING_RATE
     """Highest learning rate of the second stage."""
 
+    _has_experts = False
+    """Whether tokens are routed, which costs a loss of its own."""
+
     def __init__(self, bound: BoundModel, world: World, membership: Membership, seed: int) -> None:
         self._model: Any = bound.model
         self._lessons = make_curriculum(bound, world)
