@@ -11,13 +11,17 @@ import torch
 
 from culnig.core.neurons import MLP_GATE
 from culnig.core.processes import ALONE
+from culnig.inference.encoding import Encoder
 from culnig.scoring.accumulator import Accumulator
 from culnig.scoring.checkpointing import _restore
+from culnig.scoring.device_scores import DeviceScores
 from culnig.scoring.keepers import TensorKeeper
 from culnig.scoring.question_halves import WHOLE_QUESTIONS
 from culnig.scoring.resumed import accept_earlier_version, keep_earlier_check
 from culnig.scoring.run import _writer
 from culnig.scoring.scaling import Scale, is_narrow, overflowed, target_exponents
+from culnig.scoring.scoring import ScoreSettings, Scoring
+from tests.tiny_models import tiny_items, tiny_model
 from tests.toy import moments, record, toy_layout, write_run
 
 EXPONENTS = np.array([3, 0, -2])
@@ -145,3 +149,49 @@ def test_halves_of_an_earlier_version_stay_as_they_were(tmp_path, settings):
     given = {"settings": {"halves": WHOLE_QUESTIONS}, "benchmarks": {}}
     asked = True if settings.get("halves") is True else WHOLE_QUESTIONS
     assert accept_earlier_version(tmp_path / "run", given)["settings"]["halves"] == asked
+
+
+def tables_of(segments, own, **options):
+    """Scores on the CPU of these segments, with two kinds of sums."""
+    return DeviceScores(torch.device("cpu"), segments, [own, own], keeps_peaks=False, **options)
+
+
+def test_scores_of_a_further_kind_that_are_not_finite_are_told_though_the_rest_is():
+    layout = toy_layout()
+    scores = tables_of(layout.segments, moments(["China"], [0], np.zeros((1, layout.n_neurons))))
+    scores.begin(np.ones((2, 3), dtype=bool))
+    for table in scores.scores:
+        table.zero_()
+    assert scores.read_status()[1].tolist() == [False]
+    scores.scores[1][1, 5] = float("nan")
+    assert scores.read_status()[1].tolist() == [True]
+
+
+def test_segments_in_any_order_are_one_run_where_none_is_missing():
+    layout = toy_layout()
+    own = moments(["China"], [0], np.zeros((1, layout.n_neurons)))
+    (run,) = tables_of(layout.segments[::-1], own).runs
+    assert run == (slice(0, layout.n_neurons), slice(0, layout.n_neurons))
+
+
+def test_sums_with_gaps_go_on_from_what_was_added_before():
+    layout = toy_layout()
+    values = np.arange(layout.n_neurons, dtype=np.float64)[np.newaxis]
+    first, last = layout.segments[0], layout.segments[-1]
+    scores = tables_of([first, last], moments(["China"], [3], values))
+    scores.begin(np.ones((1, 2), dtype=bool))
+    copied = scores.sums(0, "sum").numpy()
+    held = moments(["China"], [3], values).sum
+    np.testing.assert_array_equal(copied, np.hstack([held[:, first.columns], held[:, last.columns]]))
+    assert copied.any()
+
+
+def test_portions_of_both_halves_hold_every_batch_once():
+    bound, asked = tiny_model(), tiny_items(9)
+    scoring = Scoring(
+        *(bound, Encoder(bound).encode_all(asked), "target", ScoreSettings(token_budget=1)),
+        halving=lambda items: np.arange(len(items)) % 2 + 1,
+    )
+    assert len(scoring.batches) == 9
+    assert [number for portion in scoring.portions for number in portion] == list(range(9))
+    assert set(scoring.half_of_portion) == {1, 2}
