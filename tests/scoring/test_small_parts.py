@@ -19,8 +19,9 @@ from culnig.scoring.keepers import TensorKeeper
 from culnig.scoring.question_halves import WHOLE_QUESTIONS
 from culnig.scoring.resumed import accept_earlier_version, keep_earlier_check
 from culnig.scoring.run import _writer
-from culnig.scoring.scaling import Scale, is_narrow, overflowed, target_exponents
+from culnig.scoring.scaling import ATTEMPTS, LOWER_BY, Scale, is_narrow, overflowed, target_exponents
 from culnig.scoring.scoring import ScoreSettings, Scoring
+from culnig.scoring.targets import BatchPasses
 from tests.tiny_models import tiny_items, tiny_model
 from tests.toy import moments, record, toy_layout, write_run
 
@@ -195,3 +196,49 @@ def test_portions_of_both_halves_hold_every_batch_once():
     assert len(scoring.batches) == 9
     assert [number for portion in scoring.portions for number in portion] == list(range(9))
     assert set(scoring.half_of_portion) == {1, 2}
+
+
+def test_sums_that_a_device_holds_come_to_the_moments_at_the_end():
+    """With the first and the last segment alone, sums are kept apart from the moments until then."""
+    layout = toy_layout()
+    values = np.arange(layout.n_neurons, dtype=np.float64)[np.newaxis]
+    own, expected = (moments(["China"], [3], values) for _ in range(2))
+    accumulator = Accumulator(own, "max", clamp_at_zero=False)
+    segments = (layout.segments[0], layout.segments[-1])
+    accumulator.place(dict.fromkeys(segments, torch.device("cpu")))
+    (on_device,) = accumulator._devices
+    on_device.begin(np.ones((1, 2), dtype=bool))
+    on_device._sums[0].sums += 1
+    accumulator.settle()
+    held = np.zeros(layout.n_neurons, dtype=bool)
+    for segment in segments:
+        held[segment.columns] = True
+    np.testing.assert_array_equal(own.sum, expected.sum + held)
+    np.testing.assert_array_equal(own.sum_of_squares, expected.sum_of_squares)
+    np.testing.assert_array_equal(own.positive_count, expected.positive_count)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "may"), [(torch.float16, [True, True, False]), (torch.float32, [False] * 3)]
+)
+def test_the_last_attempt_of_a_narrow_model_may_not_overflow(dtype, may):
+    asked = []
+    accumulator = SimpleNamespace(
+        begin=lambda batch, may_overflow: asked.append(may_overflow),
+        finish=lambda: None,
+        count_routed=lambda outcomes, experts: None,
+    )
+    model = torch.nn.Linear(1, 1, dtype=dtype)
+    bound = SimpleNamespace(model=model, layout=SimpleNamespace(experts={}))
+    passes = BatchPasses(bound, None, None, accumulator)
+    steps = [0, ATTEMPTS - 2, ATTEMPTS - 1]
+
+    def overflowing(batch, outcomes):
+        if len(asked) == len(steps):
+            return True
+        passes._lowered["gold"] = np.array([0, LOWER_BY * steps[len(asked)]])
+        return False
+
+    passes._run = overflowing
+    passes.run(None, None)
+    assert asked == may
