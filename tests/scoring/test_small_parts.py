@@ -208,7 +208,7 @@ def test_sums_that_a_device_holds_come_to_the_moments_at_the_end():
     accumulator.place(dict.fromkeys(segments, torch.device("cpu")))
     (on_device,) = accumulator._devices
     on_device.begin(np.ones((1, 2), dtype=bool))
-    on_device._sums[0].sums += 1
+    on_device._sums[0].sums.add_(1)
     accumulator.settle()
     held = np.zeros(layout.n_neurons, dtype=bool)
     for segment in segments:
