@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from culnig.core import statistics
 from culnig.core.statistics import (
+    _mcnemar_p,
     bootstrap_lower_p,
     holm,
     mcnemar,
@@ -471,3 +472,9 @@ def test_the_bootstrap_of_two_questions_counts_its_samples():
     (one_falls,) = bootstrap_lower_p(np.array([[-1.0, 1.0]]), units(2), 0)
     assert one_falls == pytest.approx(3 / 4, abs=0.02)
     assert np.isnan(bootstrap_lower_p(np.array([[-1.0, 1.0]]), units(1).repeat(2), 0)).all()
+
+
+def test_a_single_vote_by_hand():
+    """Two-sided: P(X ≤ 0) twice is 1; the mid p leaves out P(X = 0) once: 1/2."""
+    assert _mcnemar_p(0, 1) == pytest.approx((1.0, 0.5))
+    assert _mcnemar_p(0, 0) == (1.0, 1.0)
