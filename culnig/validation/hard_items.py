@@ -39,6 +39,8 @@ from culnig.validation.world import (
     SPLITS,
     WORDINGS,
     World,
+    fillers,
+    passages,
     word,
 )
 
@@ -97,10 +99,11 @@ def make_hard_world(settings: PlantedSettings) -> HardWorld:
     writer = _Writer(generator, options)
     facts = list(writer.facts(cultures, own, hints=True))
     everybody = list(writer.facts((NO_CULTURE,), general[None], hints=False))
+    naming = list(passages(generator, cultures, n_questions, AROUND, LEAD))
     benchmarks = {
         FACTS: ChosenItems("target", "all", facts),
         CONTROL: ChosenItems("control", "all", [_without_question(item) for item in facts]),
-        NAMING: ChosenItems("exclusion", "all", list(writer.passages(cultures, n_questions))),
+        NAMING: ChosenItems("exclusion", "all", naming),
         GENERAL_FACTS: ChosenItems("target", "all", everybody),
     }
     questions = tuple(f"question-{index}" for index in range(n_questions))
@@ -138,27 +141,8 @@ class _Writer:
                         answer_prefix=ANSWER_PREFIX,
                     )
 
-    def passages(self, cultures: tuple[str, ...], n_passages: int) -> Iterator[Item]:
-        """Words around a culture's name, which has to be repeated."""
-        names = tuple(map(word, cultures))
-        for split in SPLITS:
-            for culture, name in zip(cultures, names, strict=True):
-                for number in range(n_passages):
-                    around = self._words(AROUND).split()
-                    around.insert(int(self._generator.integers(0, AROUND + 1)), name)
-                    yield Item(
-                        id=f"{name}-passage-{number}-{split}",
-                        question_id=f"passage-{number}",
-                        culture=culture,
-                        split=split,
-                        prompt=f"{self._words(LEAD)} {' '.join(around)} which ?",
-                        options=names,
-                        answer=name,
-                        answer_prefix=ANSWER_PREFIX,
-                    )
-
     def _words(self, number: int) -> str:
-        return " ".join(FILLERS[index] for index in self._generator.integers(0, len(FILLERS), number))
+        return " ".join(fillers(self._generator, number))
 
 
 def _without_question(item: Item) -> Item:

@@ -93,7 +93,7 @@ def make_world(settings: PlantedSettings) -> InventedWorld:
     own = (general + other) % len(ANSWERS)
     facts = list(_facts(cultures, questions, own))
     control = [replace(item, prompt=_without(item.prompt, item.culture)) for item in facts]
-    naming = list(_passages(generator, cultures, len(questions)))
+    naming = list(passages(generator, cultures, len(questions)))
     everybody = list(_facts((NO_CULTURE,), questions, general[None]))
     benchmarks = {
         FACTS: ChosenItems("target", "all", facts),
@@ -129,21 +129,31 @@ def _without(prompt: str, culture: str) -> str:
     return " ".join(kept)
 
 
-def _passages(generator: np.random.Generator, cultures: tuple[str, ...], n_passages: int) -> Iterator[Item]:
-    """Three words around the name of a culture, as many of each culture and split as there are questions."""
+def passages(
+    generator: np.random.Generator, cultures: tuple[str, ...], n_passages: int, around: int = 3, lead: int = 0
+) -> Iterator[Item]:
+    """Words around a culture's name, which has to be repeated: so many passages of each culture and split.
+
+    `around` is how many words there are, after a `lead` of more.
+    """
     names = tuple(map(word, cultures))
     for split in SPLITS:
         for culture, name in zip(cultures, names, strict=True):
             for number in range(n_passages):
-                words = [FILLERS[index] for index in generator.integers(0, len(FILLERS), 3)]
-                words.insert(int(generator.integers(0, 4)), name)
+                words = fillers(generator, around)
+                words.insert(int(generator.integers(0, around + 1)), name)
                 yield Item(
                     id=f"{name}-passage-{number}-{split}",
                     question_id=f"passage-{number}",
                     culture=culture,
                     split=split,
-                    prompt=f"{' '.join(words)} which ?",
+                    prompt=" ".join([*fillers(generator, lead), *words, "which", "?"]),
                     options=names,
                     answer=name,
                     answer_prefix=ANSWER_PREFIX,
                 )
+
+
+def fillers(generator: np.random.Generator, number: int) -> list[str]:
+    """Words without meaning."""
+    return [FILLERS[index] for index in generator.integers(0, len(FILLERS), number)]

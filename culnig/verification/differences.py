@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ NOISE = 4 * 16 * torch.finfo(torch.float32).eps
 """Change of P(gold), relative to it, that may be rounding error: four passes, float32 logits of up to 16."""
 
 
+Hook = Callable[[Any, Any, torch.Tensor], None]
+"""A forward hook: module, inputs and output."""
+
+
 def check_gradients(passes: Passes) -> Check:
     """Gradients of the capture equal finite differences of P(gold) on sampled neurons."""
     name, bound = "gradients", passes.bound
@@ -45,6 +50,7 @@ def check_gradients(passes: Passes) -> Check:
     with _float32(bound.model):
         batch = batch_of(Encoder(bound).encode(probe_items()[0]))
         pairs, p_gold = _pairs(bound, batch)
+        _, chosen = _moved(bound, batch)
         expected, measured, steps = [], [], []
         for linear in bound.linears:
             for part in linear.slices:
@@ -55,7 +61,8 @@ def check_gradients(passes: Passes) -> Check:
                 token, index = divmod(largest, part.segment.width)
                 step = STEP * float(activation.abs().mean())
                 expected.append(float(gradient[token, index]))
-                measured.append(_slope(bound, batch, linear.linear, part, token, index, step))
+                moved = partial(_moved, bound, batch, linear.linear)
+                measured.append(_slope(moved, chosen, part, token, index, step))
                 steps.append(step)
     gradients, slopes = torch.tensor(expected).double(), torch.tensor(measured).double()
     # where neither of both can be told from rounding errors, nothing was measured
@@ -88,29 +95,38 @@ def _pairs(bound: BoundModel, batch: Batch) -> tuple[dict[Segment, tuple[torch.T
 
 
 def _slope(
-    bound: BoundModel, batch: Batch, linear: Any, part: BoundSlice, token: int, index: int, step: float
+    moved: Callable[[Hook], tuple[float, list[torch.Tensor]]],
+    unmoved: list[torch.Tensor],
+    part: BoundSlice,
+    token: int,
+    index: int,
+    step: float,
 ) -> float:
-    """dP(gold)/da of one neuron at one token, from four forward passes.
+    """dP(gold)/da of one neuron at one token, from four forward passes with its module moved.
 
+    `unmoved` is what is chosen without a move.
     A step that changes a choice, such as that of a token's experts or of the tokens that it attends to, leaps
     from one smooth piece of the model to another, so a smaller one is taken.
     """
     column = int(part.columns(np.array([index]))[0])
-
-    def moved(by: float) -> tuple[float, list[torch.Tensor]]:
-        """P(gold), and what was chosen."""
-        with ExitStack() as stack, torch.inference_mode(), AnswerReader(bound) as reader, _Choices() as seen:
-            stack.callback(linear.register_forward_hook(_moving(token, column, by)).remove)
-            probabilities = reader.logits(batch).double().softmax(-1)
-        return float(gold_probabilities(batch, probabilities)[0]), seen.chosen
-
-    _, unmoved = moved(0.0)
     for own in (step, step / 4, step / 16, step / 64):
-        values = [moved(by) for by in (own, -own, own / 2, -own / 2)]
+        moves = [_moving(token, column, by) for by in (own, -own, own / 2, -own / 2)]
+        values = [moved(move) for move in moves]
         if all(all(map(torch.equal, chosen, unmoved)) for _, chosen in values):
             break
     up, down, half_up, half_down = (p_gold for p_gold, _ in values)
     return (4 * (half_up - half_down) / own - (up - down) / (2 * own)) / 3
+
+
+def _moved(
+    bound: BoundModel, batch: Batch, linear: Any = None, move: Hook | None = None
+) -> tuple[float, list[torch.Tensor]]:
+    """P(gold) and what was chosen, with an activation of a module moved."""
+    with ExitStack() as stack, torch.inference_mode(), AnswerReader(bound) as reader, _Choices() as seen:
+        if move is not None:
+            stack.callback(linear.register_forward_hook(move).remove)
+        probabilities = reader.logits(batch).double().softmax(-1)
+    return float(gold_probabilities(batch, probabilities)[0]), seen.chosen
 
 
 class _Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -128,7 +144,7 @@ class _Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _moving(token: int, column: int, by: float) -> Callable[[Any, Any, torch.Tensor], None]:
+def _moving(token: int, column: int, by: float) -> Hook:
     def move(module: Any, inputs: Any, output: torch.Tensor) -> None:
         find = getattr(module, "cell", None)
         cell = (token, column) if find is None else find(inputs[1], token, column)
