@@ -68,6 +68,8 @@ def _operations(skeleton: BoundModel, parts: dict[str, nn.Module]) -> dict[str, 
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
+    from culnig.models.without_values import WithoutValues
+
     counts: dict[str, int] = defaultdict(int)
     inside: list[str] = []
 
@@ -75,8 +77,6 @@ def _operations(skeleton: BoundModel, parts: dict[str, nn.Module]) -> dict[str, 
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             for name in inside:
                 counts[name] += 1
-            if function is torch.ops.aten._local_scalar_dense.default:
-                return True  # a value that decides between ways to go, which tensors without numbers lack
             return function(*args, **(kwargs or {}))
 
     with contextlib.ExitStack() as stack:
@@ -86,6 +86,7 @@ def _operations(skeleton: BoundModel, parts: dict[str, nn.Module]) -> dict[str, 
             stack.callback(enter.remove)
             stack.callback(leave.remove)
         stack.enter_context(torch.no_grad())
+        stack.enter_context(WithoutValues())  # type: ignore[no-untyped-call]
         stack.enter_context(Counting())  # type: ignore[no-untyped-call]
         ids = torch.zeros((1, N_TOKENS), dtype=torch.long, device="meta")
         skeleton.model(input_ids=ids, use_cache=False)

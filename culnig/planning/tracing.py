@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from culnig.inference.answers import AnswerReader, frozen, gold_probabilities
@@ -20,6 +19,7 @@ from culnig.inference.batches import Batch
 from culnig.inference.encoding import EncodedItem
 from culnig.inference.live_bytes import LiveBytes
 from culnig.models.base import BoundModel
+from culnig.models.without_values import WithoutValues
 from culnig.planning.depth import over_all_layers, over_layers
 from culnig.scoring.capture import Capture
 from culnig.scoring.checkpointing import checkpointed
@@ -49,7 +49,7 @@ def peaks_by_depth(
     def trace() -> int:
         with (
             LiveBytes(skeleton.model) as live,
-            _WithoutValues(),  # type: ignore[no-untyped-call]
+            WithoutValues(),  # type: ignore[no-untyped-call]
             _fused_attention(),
         ):
             _run(skeleton, n_items, n_tokens, capture=capture, checkpointing=checkpointing)
@@ -62,7 +62,7 @@ def batch_flops(skeleton: BoundModel, n_items: int, n_tokens: int) -> int:
     """Floating-point operations of one batch, forward and backward."""
 
     def trace() -> int:
-        with FlopCounterMode(display=False) as counter, _WithoutValues():  # type: ignore[no-untyped-call]
+        with FlopCounterMode(display=False) as counter, WithoutValues():  # type: ignore[no-untyped-call]
             _run(skeleton, n_items, n_tokens, capture=False, checkpointing=False)
         return int(counter.get_total_flops())
 
@@ -88,15 +88,6 @@ def _backward(skeleton: BoundModel) -> Any:
     with frozen(skeleton.model):
         yield
     handle.remove()
-
-
-class _WithoutValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers True when a family reads a value that meta tensors lack (is each row a single text?)."""
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is torch.ops.aten._local_scalar_dense.default:
-            return True
-        return function(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, Glm4MoeConfig
 from culnig import registry
 from culnig.inference.live_bytes import LiveBytes
 from culnig.models.base import bind_model
+from culnig.models.without_values import WithoutValues
 from culnig.planning import tracing
 from culnig.planning.depth import over_all_layers
 from tests.tiny_models import ALL_CONFIGS, _attention
@@ -49,7 +50,7 @@ def depths_traced(bound):
 
 def whole(bound, **options):
     """The peak of a trace that does not go through `over_all_layers`."""
-    with LiveBytes(bound.model) as live, tracing._WithoutValues(), tracing._fused_attention():
+    with LiveBytes(bound.model) as live, WithoutValues(), tracing._fused_attention():
         tracing._run(bound, 3, 40, **options)
     return live.peak
 
