@@ -34,15 +34,9 @@ class DeclaredRows:
     def __init__(self, declaration: Declaration, path: Path) -> None:
         self._declared = declaration
         self._path = path
-        self._allowed = {
-            column: [_compared(value) for value in (values if isinstance(values, list) else [values])]
-            for column, values in declaration.where.items()
-        }
+        self._allowed = _asked(declaration.where)
         """The values of `where`, as they are compared, by column."""
-        self._refused = {
-            column: [_compared(value) for value in (values if isinstance(values, list) else [values])]
-            for column, values in declaration.where_not.items()
-        }
+        self._refused = _asked(declaration.where_not)
         """The values of `where_not`, likewise."""
         self.commits: dict[str, str] = {}
         """Commit of each hub set that was read."""
@@ -157,6 +151,14 @@ class DeclaredRows:
         """Count a row that is left out; all reasons beyond the first of them share one entry."""
         known = reason in self.dropped or len(self.dropped) < _VALUES_SHOWN
         self.dropped[reason if known else "other values"] += 1
+
+
+def _asked(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The values of `where` or `where_not` by column, as they are compared; a single one may stand alone."""
+    return {
+        column: [_compared(value) for value in (own if isinstance(own, list) else [own])]
+        for column, own in values.items()
+    }
 
 
 def _compared(value: Any) -> str:
