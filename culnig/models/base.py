@@ -112,6 +112,11 @@ class BoundSlice:
         return number * self.step + inside + self.offset
 
 
+def gives_rows(module: nn.Module) -> bool:
+    """Whether a module is an `ExpertProjection`, whose outputs are rows of routed tokens."""
+    return hasattr(module, "all_tokens")
+
+
 @dataclass(frozen=True)
 class BoundLinear:
     """One linear module and the segments that its output holds (several where projections are fused)."""
@@ -122,7 +127,11 @@ class BoundLinear:
     @property
     def is_routed(self) -> bool:
         """Whether the linear is an `ExpertProjection`, whose outputs are rows of routed tokens."""
-        return hasattr(self.linear, "all_tokens")
+        return gives_rows(self.linear)
+
+    def as_given(self, own: BoundSlice) -> BoundSlice:
+        """One of the slices with its columns in what the linear itself gives, also where that is rows."""
+        return own.of_one_expert if self.is_routed else own
 
     def output(self, inputs: Sequence[Any], output: torch.Tensor) -> torch.Tensor:
         """The output in which the slices have their columns, from what a forward hook is given.

@@ -109,10 +109,7 @@ def learned_folder(key: Mapping[str, Any]) -> Path | None:
     root = _root()
     if root is None:
         return None
-    text = json.dumps(
-        {**key, **{package: metadata.version(package) for package in _PACKAGES}}, sort_keys=True
-    )
-    return root / hashlib.sha256(text.encode()).hexdigest()[:32]
+    return root / _hash_of_key(key)
 
 
 def keep_learned(folder: Path, source: str, model: Any, tokenizer: Any) -> None:
@@ -228,13 +225,14 @@ def _entry_name(root: Path, file: Path, dtype: str) -> str:
             if path.is_file()
         },
         "dtype": dtype,
-        **{package: metadata.version(package) for package in _PACKAGES},
     }
     return _hash_of_key(key)
 
 
 def _hash_of_key(key: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    """Of the key and the packages' versions."""
+    whole = {**key, **{package: metadata.version(package) for package in _PACKAGES}}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _hash_of(root: Path, file: Path) -> str:

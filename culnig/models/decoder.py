@@ -15,7 +15,7 @@ from culnig.core.neurons import (
     SHARED_IN,
 )
 from culnig.errors import BindingError
-from culnig.models.base import ModuleSlice
+from culnig.models.base import ModuleSlice, gives_rows
 from culnig.models.parts import attends_elsewhere, layer_slices, routes_to_experts
 from culnig.models.structure import decoder_layers
 
@@ -60,7 +60,7 @@ def decoder_slices(model: nn.Module, config: Any, mlp: str) -> list[ModuleSlice]
     of_kind, described = _MLPS[mlp]
     if not modules & of_kind:
         raise BindingError(f"no layer has {described}")
-    if any(hasattr(own.linear, "all_tokens") for own in slices):
+    if any(gives_rows(own.linear) for own in slices):
         from culnig.models.experts import use_projections
 
         use_projections(model)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.errors import BindingError
-from culnig.models.base import BoundModel, BoundSlice, linear_outputs
+from culnig.models.base import BoundModel, BoundSlice, gives_rows, linear_outputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -221,7 +221,7 @@ class Weights:
             for (name, n), (other, its) in self._slices.items()
             if n == layer and _is_beside(name, module) and its.segment.width == width
         ]
-        if _is_routed(linear):
+        if gives_rows(linear):
             return [*beside, (linear, index, False)]
         return beside + [(back, index, False) for back in self._back_projections(module, layer, width)]
 
@@ -245,7 +245,7 @@ class Weights:
 
     def _rows(self, linear: nn.Module, columns: NDArray[np.int64], *, output: bool) -> list[Part]:
         """Weight (and bias, which only outputs have) along an axis."""
-        if _is_routed(linear):
+        if gives_rows(linear):
             return self._rows_of_experts(linear, columns, output=output)
         name, axis = self._names[id(linear)], _output_axis(linear)
         weight = f"{name}.weight"
@@ -279,11 +279,6 @@ class Weights:
 def _is_beside(module: str, other: str) -> bool:
     """Whether modules are of the same MLP, also where a layer has routed and shared experts."""
     return module.rpartition(".")[0] == other.rpartition(".")[0]
-
-
-def _is_routed(linear: nn.Module) -> bool:
-    """Whether it is an `ExpertProjection`, whose weights are those of the experts around it."""
-    return hasattr(linear, "all_tokens")
 
 
 def _weight(linear: nn.Module) -> Any:

@@ -110,9 +110,7 @@ def _slices_of(mlp: Mlp, gradients: Iterable[torch.Tensor]) -> list[torch.Tensor
     """The columns of the first projection and of up, from the gradients of the linears' outputs."""
     of_linear = {id(linear): gradient for linear, gradient in zip(mlp.linears, gradients, strict=True)}
     parts = [mlp.first, *([] if mlp.up is None else [mlp.up])]
-    return [
-        (own.of_one_expert if linear.is_routed else own).take(of_linear[id(linear)]) for linear, own in parts
-    ]
+    return [linear.as_given(own).take(of_linear[id(linear)]) for linear, own in parts]
 
 
 def _is_linear_in_up(mlp: Mlp, gradient: torch.Tensor, sources: list[torch.Tensor]) -> bool:

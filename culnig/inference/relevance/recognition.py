@@ -28,7 +28,7 @@ from culnig.inference.relevance.steps import (
     steps_between,
     weight_of_token,
 )
-from culnig.models.base import BoundModel, linear_outputs
+from culnig.models.base import BoundModel, gives_rows, linear_outputs
 
 _TOKENS = 3
 """Tokens of a trial pass."""
@@ -142,7 +142,7 @@ class _Trial:
 
         def zeroed(mlp: Mlp) -> Any:
             linear, own = mlp.first
-            own = own.of_one_expert if linear.is_routed else own
+            own = linear.as_given(own)
 
             def hook(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
                 changed = output.detach().clone()
@@ -217,4 +217,4 @@ class _Trial:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    return linear_outputs(module) is not None and not hasattr(module, "all_tokens")
+    return linear_outputs(module) is not None and not gives_rows(module)

@@ -136,7 +136,7 @@ class _MlpPass:
 
     def __init__(self, mlp: Mlp, output: torch.Tensor) -> None:
         linear, own = mlp.first
-        self._slice = own.of_one_expert if linear.is_routed else own
+        self._slice = linear.as_given(own)
         self._output = output
         self.product: torch.Tensor | None = None
         self._gradient: torch.Tensor | None = None
