@@ -17,6 +17,7 @@ import pickle
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -30,6 +31,7 @@ def begin() -> None:
 
     torch.set_num_threads(1)
     gc.freeze()  # what the parent holds is not gone through again, nor copied for it
+    tempfile.tempdir = os.environ["HOME"]  # of the tests: what a killed process leaves there goes with it
 
 
 class Child:
