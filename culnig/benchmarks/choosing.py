@@ -17,7 +17,7 @@ from culnig.core.progress import Say, say_nothing
 from culnig.core.text import counted, is_group_name
 from culnig.cultures.spellings import culture_keys
 from culnig.errors import DataFileError, InputError, argument, check_at_least, check_choice
-from culnig.provenance import file_hash
+from culnig.provenance import file_hashes
 
 DATA_VARIABLE = "CULNIG_DATA"
 """Environment variable that names the folder with benchmark files."""
@@ -77,7 +77,11 @@ def read_benchmarks(
             raise InputError(f"benchmark {name!r} has no items{of_cultures} in split {split!r}")
         if per_culture is not None:
             _say_per_culture(name, items, say)
-        files = {**_hashes(benchmark.files(folder)), **benchmark.commits()}
+        files = {
+            **file_hashes(benchmark.files(folder)),
+            **benchmark.commits(),
+            **registry.culture_files({item.culture for item in items}),
+        }
         chosen[name] = ChosenItems(benchmark.role, split, items, files, benchmark.licence)
     return chosen if sample is None else sampled(chosen, Sample(sample, seed), say)
 
@@ -136,10 +140,6 @@ def _data_folder(data_dir: Path | str | None) -> Path | None:
     if not folder.is_dir():
         raise DataFileError(folder, f"no such folder (from {argument('data_dir')} or {DATA_VARIABLE})")
     return folder
-
-
-def _hashes(files: Sequence[Path]) -> dict[str, str]:
-    return {f"{path.parent.name}/{path.name}": file_hash(path) for path in files}
 
 
 def without_too_long(

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from culnig import registry
-from culnig.benchmarks.declaration import COUNTRY, Declaration
+from culnig.benchmarks.declaration import Declaration
+from culnig.benchmarks.declared_wordings import COUNTRY
 from culnig.benchmarks.rows import Row
 from culnig.core.folding import folded
 from culnig.cultures.records import Culture
