@@ -121,12 +121,15 @@ class Declaration(_Strict):
     """Path of the data file: relative to the declaration, absolute, or from the home folder (`~`)."""
     hub: Hub | None = None
     """A data set on the hub, in place of `data`."""
+    quoted: bool = True
+    """Whether cells of CSV and TSV files may stand in quotation marks, which are then no part of them."""
     where: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
     """Rows to keep: the value of each column, or its allowed values; null is an empty cell."""
     where_not: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
     """Rows to leave out: the value of each column, or several; null is an empty cell."""
-    expand: Text | Annotated[list[Text], Field(min_length=2)] | None = None
-    """A column with a dictionary, or several columns: one row for each key, in the columns `key`, `value`."""
+    expand: Text | Annotated[list[Text], Field(min_length=2)] | dict[Text, dict[Text, Text]] | None = None
+    """A column with a dictionary, or several columns: one row for each key, in the columns `key`, `value`.
+    Or names, each with columns by further names: `value.a` is then the column of the name `a`."""
     options_are: list[Text] = []
     """The options of every row, in place of columns.options."""
     options_labelled: bool = False
@@ -154,11 +157,15 @@ class Declaration(_Strict):
     """The culture of all rows, in place of a column; with neither, items have no culture."""
     cultures: dict[Text, Text | None] = {}
     """The culture that each value of columns.culture means; null leaves its rows out."""
+    culture_is: Literal["named", "mentioned"] = "named"
+    """Whether columns.culture holds the culture's name or a text in which one of `cultures` is mentioned."""
     country_names: dict[Text, Text] = {}
     """What `{country}` becomes, by culture; by default the record's name in a sentence."""
     answer_is: AnswerKind = "letter"
     """Content of the answer column: the option's letter, its number, its text, the name of its column, or
     true for the first option and false for the second."""
+    answer_split: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between several right answers that are one text."""
     answer_starts_at: Annotated[int, Field(strict=True, ge=0, le=1)] | None = None
     """Number of the first option, 0 or 1; by default the answers must show it."""
     answer_by: Literal["label", "likelihood"] = "label"
@@ -199,6 +206,10 @@ class Declaration(_Strict):
             raise ValueError("answer_is needs columns.answer")
         if self.answer_starts_at is not None and self.answer_is != "number":
             raise ValueError("answer_starts_at needs `answer_is: number`")
+        if self.culture_is == "mentioned" and not self.cultures:
+            raise ValueError("culture_is: mentioned needs cultures, the names to look for")
+        if self.answer_split is not None and self.columns.answer is None:
+            raise ValueError("answer_split needs columns.answer")
         if self.cultures and not self.columns.culture:
             raise ValueError("cultures needs columns.culture")
         if not (self.columns.culture or self.culture):

@@ -220,6 +220,8 @@ class DeclaredBenchmark(Benchmark):
             return self._text(row, columns.question_id)
         if columns.together:
             return self._text(row, columns.together)
+        if question := self._cultures.without_mention(row):
+            return question
         question = self._text(row, columns.question)
         if COUNTRY in question:
             return question

@@ -40,6 +40,7 @@ def test_a_missing_data_file_says_where_it_belongs(tmp_path):
 def hub(monkeypatch):
     stand_in = HubStandIn()
     monkeypatch.setitem(sys.modules, "datasets", stand_in)
+    monkeypatch.delenv("CULNIG_DATA", raising=False)
     return stand_in
 
 
