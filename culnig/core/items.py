@@ -12,7 +12,7 @@ or it writes a short answer, which is compared with `accepted`. Options may be t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -116,6 +116,15 @@ class Item:
             )
 
 
+def items_of(
+    items: Iterable[Item], split: SplitChoice = "all", cultures: Sequence[str] | None = None
+) -> Iterator[Item]:
+    """Items of a split, optionally of some cultures only."""
+    for item in items:
+        if split in ("all", item.split) and (cultures is None or item.culture in cultures):
+            yield item
+
+
 def choose_items(
     items: Iterable[Item],
     *,
@@ -133,9 +142,7 @@ def choose_items(
     if limit is not None and limit <= 0:
         return chosen
     taken: Counter[str] = Counter()
-    for item in items:
-        if split not in ("all", item.split) or (cultures is not None and item.culture not in cultures):
-            continue
+    for item in items_of(items, split, cultures):
         if per_culture is not None and taken[item.culture] >= per_culture:
             continue
         taken[item.culture] += 1
