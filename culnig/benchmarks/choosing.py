@@ -66,8 +66,7 @@ def read_benchmarks(
     if sample is not None:
         for name, own in named.items():
             held[name] = few = _Few()
-            read = few.passing(items_of(own.read(folder), split, cultures or None))
-            asked[name] = own.role, Asked(read)
+            asked[name] = own.role, Asked(few.passing(items_of(own.read(folder), split, cultures or None)))
         drawing = Sample(sample, seed)
         drawn = drawn_questions({name: own for name, own in asked.items() if own[1].questions}, drawing)
     chosen: dict[str, ChosenItems] = {}

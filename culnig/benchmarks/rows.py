@@ -100,9 +100,9 @@ def csv_rows(
 
     Quotation marks are part of a cell, unless it is `quoted`.
     """
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     with _reading(path), path.open(encoding="utf-8-sig", newline="") as file:
-        records = _csv_records(path, csv.reader(file, strict=True, delimiter=delimiter, quoting=quoting))
+        plain = csv.reader(file, strict=True, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        records = _csv_records(path, csv.reader(file, strict=True, delimiter=delimiter) if quoted else plain)
         line, _, header = next(records, (1, 1, []))
         header = [composed(name) for name in header]
         check_columns(str(path), columns, header, line)
