@@ -238,12 +238,13 @@ class Declaration(_Strict):
         if taken := sorted(PARTS & set(self.placeholders)):
             raise ValueError(f"placeholders: {{{taken[0]}}} already has a meaning; give it another name")
         by_likelihood = self.answer_by == "likelihood"
-        for wording in self.all_wordings:
-            wording.check_placeholders(self.placeholders, by_likelihood=by_likelihood)
         for name in ("normalize", "delimiter"):
             if name in self.model_fields_set and not by_likelihood:
                 raise ValueError(f"{name} needs `answer_by: likelihood`")
-        if by_likelihood and {"shuffle", "seed"} & self.model_fields_set:
+        for wording in self.all_wordings:
+            wording.check_placeholders(self.placeholders, by_likelihood=by_likelihood)
+        shuffles = self.shuffle and "shuffle" in self.model_fields_set
+        if by_likelihood and (shuffles or "seed" in self.model_fields_set):
             raise ValueError("shuffle and seed are for options that are shown; `likelihood` shows none")
 
     def _check_options(self) -> None:
