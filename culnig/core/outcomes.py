@@ -203,7 +203,12 @@ class Outcomes:
 
     @property
     def option_mass(self) -> NDArray[np.float64]:
-        """Total probability of the labels, shape (item,). A low mass means that the answer format is lost."""
+        """Total probability of the labels, shape (item,). A low mass means that the answer format is lost.
+
+        NaN where options are read as texts: their shares always sum to 1.
+        """
+        if self.by_likelihood:
+            return np.full(len(self.id), np.nan)
         return np.asarray(np.nansum(self.option_probabilities, axis=1))
 
     @property

@@ -102,16 +102,18 @@ def record(batch: AnswerBatch, values: torch.Tensor, outcomes: Outcomes) -> None
                 "nearer to 1"
             )
         outcomes.log_probabilities[number, row.read] = value
-        if item.options[row.read] == item.answer:
-            outcomes.n_tokens[number] = len(row.token_ids)
 
 
 def settle_batches(batches: Iterable[Any], outcomes: Outcomes) -> None:
-    """Write the answers that follow from the log-probabilities of all options in the batches."""
-    items = {
-        number: row.item
-        for batch in batches
-        for number, row in zip(batch.numbers, batch.items, strict=True)
-        if row.texts
-    }
+    """Write the answers that follow from the log-probabilities of all options, for the items of batches.
+
+    The tokens of an item are those of its prompt and gold text that are read.
+    """
+    items: dict[int, Item] = {}
+    for batch in batches:
+        for number, row in zip(batch.numbers, batch.items, strict=True):
+            if row.texts:
+                items[number] = row.item
+                if row.item.options[row.read] == row.item.answer:
+                    outcomes.n_tokens[number] = len(row.token_ids)
     settle(items, outcomes)
