@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import culnig
 from culnig.benchmarks.choosing import read_benchmarks
-from culnig.errors import InputError
+from culnig.errors import InputError, MismatchError
 from culnig.inference.likelihoods import LOGIT_BYTES
 from culnig.planning.plan import benchmark_sizes
 from tests.texts import base_model
@@ -98,3 +99,28 @@ def test_a_plan_counts_the_texts_that_are_only_read(declared):
     texts = [text for item in chosen["dishes"].items for text in item.options]
     assert size.n_targets == sum(map(len, texts)), "a token is a byte here"
     assert LOGIT_BYTES == 24
+
+
+def test_runs_are_merged_with_those_of_their_kind(declared, tmp_path):
+    bound = base_model()
+    parts = [
+        culnig.score(bound, declared, tmp_path / name, cultures=[name], **ASKED) for name in ("Iran", "Spain")
+    ]
+    merged = culnig.merge([part.folder for part in parts], tmp_path / "merged")
+    assert (
+        merged.record["benchmarks"]["dishes"]["answers"] == parts[0].record["benchmarks"]["dishes"]["answers"]
+    )
+    stored = dict(zip(merged.outcomes("dishes").id, merged.outcomes("dishes").log_probabilities, strict=True))
+    for part in parts:
+        own = part.outcomes("dishes")
+        assert all(
+            (stored[name] == row).all() for name, row in zip(own.id, own.log_probabilities, strict=True)
+        )
+    labels = {key: value for key, value in DECLARATION.items() if key not in ("answer_by", "normalize")}
+    labels["wordings"] = [{"id": "w", "template": "{question}\n{options}"}]
+    labels["data"] = str(Path(declared).with_name("dishes.jsonl"))
+    (tmp_path / "labels.yaml").write_text(json.dumps(labels), encoding="utf-8")
+    asked = {**ASKED, "cultures": ["China"]}
+    other = culnig.score(bound, str(tmp_path / "labels.yaml"), tmp_path / "labels", **asked)
+    with pytest.raises(MismatchError, match="the options of 'dishes' are read differently"):
+        culnig.merge([parts[0].folder, other.folder], tmp_path / "mixed")
