@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_LOGITS = 1 << 25
 """Most logits of a batch that reads several tokens of each row: a quarter of a gigabyte in float64."""
 LOGIT_BYTES = 3 * 8
-"""Bytes of each of them in a backward pass: the logit, its share of the sum, its gradient."""
+"""Bytes of each of them in a backward pass: the logit, its part of the sum, its gradient."""
 
 
 class _Rows(AnswerBatch, Protocol):
