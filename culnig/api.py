@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from culnig import registry
-from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, require_items, without_too_long
+from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks, without_too_long
 from culnig.core.items import SplitChoice
 from culnig.core.neurons import parse_layers
 from culnig.core.processes import Processes, launched, parse_shard
@@ -127,6 +127,7 @@ def score(
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import score_portions
     from culnig.scoring.scoring import ScoreSettings
+    from culnig.scoring.texts import check_chosen
     from culnig.store.inside import check_inputs
     from culnig.store.warnings import run_warnings
     from culnig.verification.quick import check_model
@@ -140,12 +141,11 @@ def score(
         *(level, score_type, halves, compression, gradient_checkpointing, baseline),
         *(scorers, compat, StoredTensors(tuple(modules), _layers(layers), tuple(items))),
     )
-    day = chosen_date(prompt_date)
-    processes = _processes(shard, spreads=loading.get("fsdp", False))
+    day, processes = chosen_date(prompt_date), _processes(shard, spreads=loading.get("fsdp", False))
     asked = (benchmarks, data_dir, split, cultures, limit, per_culture)
     chosen = read_benchmarks(*asked, sample=sample, seed=seed, say=say)
+    check_chosen(chosen, settings.scorers, settings.baseline, is_spread=loading.get("fsdp", False))
     bound = loaded_model(model, say, spreads=True, **loading)
-    require_items(chosen)
     encoder, skipped = Encoder(bound, day), dict[str, int]()
     if skip_too_long:
         chosen, skipped = without_too_long(chosen, encoder.fitting, bound.max_tokens, say)

@@ -49,6 +49,11 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def file_hashes(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file, by `folder/name`."""
+    return {f"{path.parent.name}/{path.name}": file_hash(path) for path in files}
+
+
 def items_hash(items: Iterable[Item]) -> str:
     """SHA-256 of the full text of the items, which tells whether the data has changed.
 
@@ -59,7 +64,7 @@ def items_hash(items: Iterable[Item]) -> str:
     for item in items:
         content = asdict(item)
         del content["unit"]
-        for name in ("also_right", "distribution", "together"):
+        for name in ("also_right", "distribution", "together", "likelihood"):
             if not content[name]:
                 del content[name]
         digest.update(json.dumps(content, sort_keys=True, ensure_ascii=False).encode())

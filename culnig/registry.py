@@ -10,7 +10,7 @@ not need it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PureWindowsPath
@@ -153,13 +153,17 @@ def benchmarks() -> list[Benchmark]:
     return list(_made_all(BENCHMARKS).values())
 
 
-_added_cultures: dict[str, Sequence[Culture]] = {}
+_added_cultures: dict[str, tuple[Sequence[Culture], Mapping[str, str]]] = {}
+"""Records by their source, and the hashes of its files."""
 
 
-def add_cultures(source: str, records: Sequence[Culture]) -> None:
-    """Know these culture records from now on; PluginError, and nothing added, if one has a key of another."""
+def add_cultures(source: str, records: Sequence[Culture], files: Mapping[str, str]) -> None:
+    """Know these culture records from now on; PluginError, and nothing added, if one has a key of another.
+
+    `files` are the hashes of the files that hold them.
+    """
     before = _added_cultures.get(source)
-    _added_cultures[source] = records
+    _added_cultures[source] = records, files
     cultures.cache_clear()
     try:
         cultures()
@@ -170,6 +174,16 @@ def add_cultures(source: str, records: Sequence[Culture]) -> None:
         raise
 
 
+def culture_files(keys: Collection[str]) -> dict[str, str]:
+    """Hashes of the files of added records, of every folder that has one of these cultures."""
+    return {
+        name: digest
+        for records, files in _added_cultures.values()
+        if any(record.key in keys for record in records)
+        for name, digest in files.items()
+    }
+
+
 @cache
 def cultures() -> dict[str, Culture]:
     """All culture records by key; PluginError if two sources claim one key.
@@ -178,7 +192,8 @@ def cultures() -> dict[str, Culture]:
     """
     records: dict[str, Culture] = {}
     sources: dict[str, str] = {}
-    by_source: dict[str, Sequence[Culture]] = {**_made_all(CULTURES), **_added_cultures}
+    by_source: dict[str, Sequence[Culture]] = _made_all(CULTURES)
+    by_source |= {source: added for source, (added, _) in _added_cultures.items()}
     entered = [record for own in by_source.values() for record in own if not record.is_fallback]
     taken = {record.key for record in entered} | {record.iso for record in entered}
     for source, own in by_source.items():

@@ -5,10 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from culnig.core.items import Item, Role
+from culnig.core.items import Item, Normalization, Role
 from culnig.provenance import items_hash
+
+
+def by_likelihood(normalization: Normalization) -> dict[str, object]:
+    """What is recorded about a benchmark whose options are read as texts."""
+    of_options = {
+        "none": "log-probability of the option's text, summed over its tokens",
+        "bytes": "log-probability of the option's text per byte, at the mean length of the item's options",
+    }
+    return {
+        "by": "likelihood",
+        "normalize": normalization,
+        "target": "log-probability of the gold option's text, summed over its tokens",
+        "p_gold": f"share of the gold option: softmax over the options of the {of_options[normalization]}",
+    }
 
 
 class Benchmark(ABC):
@@ -51,6 +66,11 @@ class Benchmark(ABC):
 
     def commits(self) -> Mapping[str, str]:
         """The commit of each data set on the hub that `read` has read, by `hub/` and its name."""
+        return self._commits
+
+    @cached_property
+    def _commits(self) -> dict[str, str]:
+        """Where a benchmark notes them."""
         return {}
 
 
@@ -62,11 +82,17 @@ class ChosenItems:
     split: str
     items: Sequence[Item]
     files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each file that the items were made from, by `folder/name`, and the commit of hub data."""
+    """SHA-256 of each file that the items were made from, by `folder/name`, those of added culture records
+    too, and the commit of hub data."""
     licence: Mapping[str, object] | None = None
     """As for `Benchmark`."""
     sample: Mapping[str, object] | None = None
     """How the questions were drawn (`culnig.benchmarks.sampling`); None if none were."""
+
+    @property
+    def likelihood(self) -> Normalization | None:
+        """How log-probabilities of option texts are compared; None where options are labels."""
+        return self.items[0].likelihood if self.items else None
 
     def record(self, prompts: Mapping[str, object] | None = None) -> dict[str, object]:
         """What a run or evaluation records about the items, and about their prompts (`Encoder.record`)."""
@@ -76,6 +102,7 @@ class ChosenItems:
             "n_items": len(self.items),
             "items_hash": items_hash(self.items),
             "files": dict(self.files),
+            **({} if self.likelihood is None else {"answers": by_likelihood(self.likelihood)}),
             **({} if self.licence is None else {"licence": dict(self.licence)}),
             **({} if self.sample is None else {"sample": dict(self.sample)}),
             **({} if prompts is None else {"prompts": dict(prompts)}),

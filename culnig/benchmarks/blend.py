@@ -57,9 +57,9 @@ class Blend(Benchmark):
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """Items in file order."""
-        topics, names = read_topics(data_dir), CultureNames("blend")
+        topics, names = read_topics(data_dir, self._commits), CultureNames("blend")
         taken: Counter[tuple[str, str]] = Counter()
-        for row in unique(QUESTIONS.rows(data_dir), "MCQID"):
+        for row in unique(QUESTIONS.rows(data_dir, self._commits), "MCQID"):
             key = row.text("country"), row.text("ID")
             taken[key] += 1
             if taken[key] <= ROWS_PER_QUESTION:
@@ -89,11 +89,11 @@ def topic_file(data_dir: Path) -> Path:
     return data_dir / "BLEnD" / "US_questions.csv"
 
 
-def read_topics(data_dir: Path | None) -> dict[str, str]:
-    """Topic by question id."""
+def read_topics(data_dir: Path | None, commits: dict[str, str] | None = None) -> dict[str, str]:
+    """Topic by question id; `commits` as for `hub_rows`."""
     columns = ("ID", "Topic")
     if data_dir is None:
-        rows = hub_rows(QUESTIONS.hub, "short-answer-questions", "US", columns)
+        rows = hub_rows(QUESTIONS.hub, "short-answer-questions", "US", columns, commits=commits)
     else:
         rows = csv_rows(topic_file(data_dir), columns)
     return {row.text("ID"): row.one_of("Topic", tuple(SPLIT_OF_TOPIC), "topic") for row in rows}

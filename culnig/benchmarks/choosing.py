@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from culnig import registry
 from culnig.benchmarks.base import Benchmark, ChosenItems
-from culnig.benchmarks.sampling import Sample, sampled
-from culnig.core.items import NO_CULTURE, Item, SplitChoice, choose_items
+from culnig.benchmarks.sampling import Asked, Sample, drawn_questions, say_missing
+from culnig.core.items import NO_CULTURE, Item, Role, SplitChoice, choose_items, items_of
 from culnig.core.progress import Say, say_nothing
 from culnig.core.text import counted, is_group_name
 from culnig.cultures.spellings import culture_keys
 from culnig.errors import DataFileError, InputError, argument, check_at_least, check_choice
-from culnig.provenance import file_hash
+from culnig.provenance import file_hashes
 
 DATA_VARIABLE = "CULNIG_DATA"
 """Environment variable that names the folder with benchmark files."""
+
+MOST_HELD = 50_000
+"""Most items of a benchmark in memory while questions are drawn; a longer one is read once more."""
 
 BenchmarkChoice = str | Path | Benchmark | Sequence[str | Path | Benchmark] | Mapping[str, ChosenItems]
 """A registered name, a file that declares a benchmark, a benchmark, several of these, or items by name."""
@@ -56,17 +59,22 @@ def read_benchmarks(
     check_choice("split", split, get_args(SplitChoice))
     cultures = culture_keys(cultures)
     folder = _data_folder(data_dir)
+    named = _named(benchmarks)
+    drawn: dict[str, set[str]] = {}
+    asked: dict[str, tuple[Role, Asked]] = {}
+    held: dict[str, _Few] = {}
+    if sample is not None:
+        for name, own in named.items():
+            held[name] = few = _Few()
+            asked[name] = own.role, Asked(few.passing(items_of(own.read(folder), split, cultures or None)))
+        drawing = Sample(sample, seed)
+        drawn = drawn_questions({name: own for name, own in asked.items() if own[1].questions}, drawing)
     chosen: dict[str, ChosenItems] = {}
-    for asked in (
-        [benchmarks] if isinstance(benchmarks, str | Path | Benchmark) else dict.fromkeys(benchmarks)
-    ):
-        benchmark = asked if isinstance(asked, Benchmark) else registry.benchmark(str(asked))
-        name = benchmark.name
-        _check_name(name)
-        if name in chosen:
-            raise InputError(f"two benchmarks are named {name!r}; change `name` in {asked}")
+    for name, benchmark in named.items():
+        read: Iterable[Item] = held[name].items if name in held else ()
+        read = read or benchmark.read(folder)
         items = choose_items(
-            benchmark.read(folder),
+            read if sample is None else (item for item in read if item.question in drawn.get(name, ())),
             split=split,
             cultures=cultures or None,
             limit=limit,
@@ -77,9 +85,47 @@ def read_benchmarks(
             raise InputError(f"benchmark {name!r} has no items{of_cultures} in split {split!r}")
         if per_culture is not None:
             _say_per_culture(name, items, say)
-        files = {**_hashes(benchmark.files(folder)), **benchmark.commits()}
-        chosen[name] = ChosenItems(benchmark.role, split, items, files, benchmark.licence)
-    return chosen if sample is None else sampled(chosen, Sample(sample, seed), say)
+        if sample is not None:
+            say_missing(name, asked[name][1], items, say)
+        files = {
+            **file_hashes(benchmark.files(folder)),
+            **benchmark.commits(),
+            **registry.culture_files({item.culture for item in items}),
+        }
+        how_drawn = None if sample is None else drawing.record()
+        chosen[name] = ChosenItems(benchmark.role, split, items, files, benchmark.licence, how_drawn)
+    return chosen
+
+
+class _Few:
+    """Holds the items of a benchmark that pass, as long as they are few."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        """All of them; none if they were many."""
+
+    def passing(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, unchanged."""
+        for number, item in enumerate(items):
+            if number < MOST_HELD:
+                self.items.append(item)
+            else:
+                self.items.clear()
+            yield item
+
+
+def _named(benchmarks: str | Path | Benchmark | Sequence[str | Path | Benchmark]) -> dict[str, Benchmark]:
+    """Each benchmark by its name; InputError for two of one name."""
+    named: dict[str, Benchmark] = {}
+    for asked in (
+        [benchmarks] if isinstance(benchmarks, str | Path | Benchmark) else dict.fromkeys(benchmarks)
+    ):
+        benchmark = asked if isinstance(asked, Benchmark) else registry.benchmark(str(asked))
+        _check_name(benchmark.name)
+        if benchmark.name in named:
+            raise InputError(f"two benchmarks are named {benchmark.name!r}; change `name` in {asked}")
+        named[benchmark.name] = benchmark
+    return named
 
 
 def _check_unchosen(choice: Mapping[str, object]) -> None:
@@ -136,10 +182,6 @@ def _data_folder(data_dir: Path | str | None) -> Path | None:
     if not folder.is_dir():
         raise DataFileError(folder, f"no such folder (from {argument('data_dir')} or {DATA_VARIABLE})")
     return folder
-
-
-def _hashes(files: Sequence[Path]) -> dict[str, str]:
-    return {f"{path.parent.name}/{path.name}": file_hash(path) for path in files}
 
 
 def without_too_long(

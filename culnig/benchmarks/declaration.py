@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    model_validator,
-)
+from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from culnig.benchmarks.cells import MISSING, AnswerKind
-from culnig.benchmarks.wordings import PLACEHOLDER
-from culnig.core.items import Role, Split
+from culnig.benchmarks.declared_wordings import PARTS, STRICT, DeclaredWording, Text
+from culnig.core.items import Normalization, Role, Split
 
-COUNTRY = "{country}"
-"""Placeholder in questions, options and templates for the name of the row's culture in a sentence."""
-_PARTS = {"question", "options", "labels", "country"}
-
-
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+Scalar = StrictStr | StrictBool | StrictInt | StrictFloat | None
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Scalar = StrictStr | StrictBool | StrictInt | StrictFloat | None
+    model_config = STRICT
 
 
 class Hub(_Strict):
@@ -123,50 +105,6 @@ class Columns(_Strict):
         return list(dict.fromkeys(name for several in names for name in several))
 
 
-class DeclaredWording(_Strict):
-    """One wording; `control` is the prompt without the question, by default the template without it."""
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-    template: Text
-    labels: Literal["letters", "digits"] = "letters"
-    option: Text = "{label}. {name}"
-    system: str = ""
-    control: Text | None = None
-
-    @model_validator(mode="after")
-    def _placeholders(self) -> DeclaredWording:
-        for name, text, required in (
-            ("template", self.template, {"question", "options"}),
-            ("control", self.control or "{options}", {"options"}),
-            ("system", self.system, set()),
-        ):
-            placeholders = set(PLACEHOLDER.findall(text))
-            if missing := sorted(required - placeholders):
-                raise ValueError(f"{name} lacks the placeholder {{{missing[0]}}}")
-        if set(PLACEHOLDER.findall(self.option)) != {"label", "name"}:
-            raise ValueError("option must contain {label} and {name} and no other placeholder")
-        return self
-
-    def check_placeholders(self, own: Iterable[str]) -> None:
-        """ValueError for a placeholder that is neither of every declaration nor among its own."""
-        allowed = {*_PARTS, *own}
-        for name, text in (
-            ("template", self.template),
-            ("control", self.control or ""),
-            ("system", self.system),
-        ):
-            if unknown := sorted(set(PLACEHOLDER.findall(text)) - allowed):
-                names = ", ".join(f"{{{part}}}" for part in sorted(allowed))
-                raise ValueError(
-                    f"wording {self.id!r}: {name} has the placeholder {{{unknown[0]}}}; allowed: {names}"
-                )
-
-    @property
-    def names_country(self) -> bool:
-        """Whether a prompt of this wording names the culture."""
-        return any(COUNTRY in text for text in (self.template, self.control or "", self.system))
-
-
 class FewShot(_Strict):
     """Worked examples in front of every prompt, from the split `identify`."""
 
@@ -183,12 +121,15 @@ class Declaration(_Strict):
     """Path of the data file: relative to the declaration, absolute, or from the home folder (`~`)."""
     hub: Hub | None = None
     """A data set on the hub, in place of `data`."""
+    quoted: bool = True
+    """Whether cells of CSV and TSV files may stand in quotation marks, which are then no part of them."""
     where: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
     """Rows to keep: the value of each column, or its allowed values; null is an empty cell."""
     where_not: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
     """Rows to leave out: the value of each column, or several; null is an empty cell."""
-    expand: Text | Annotated[list[Text], Field(min_length=2)] | None = None
-    """A column with a dictionary, or several columns: one row for each key, in the columns `key`, `value`."""
+    expand: Text | Annotated[list[Text], Field(min_length=2)] | dict[Text, dict[Text, Text]] | None = None
+    """A column with a dictionary, or several columns: one row for each key, in the columns `key`, `value`.
+    Or names, each with columns by further names: `value.a` is then the column of the name `a`."""
     options_are: list[Text] = []
     """The options of every row, in place of columns.options."""
     options_labelled: bool = False
@@ -216,13 +157,24 @@ class Declaration(_Strict):
     """The culture of all rows, in place of a column; with neither, items have no culture."""
     cultures: dict[Text, Text | None] = {}
     """The culture that each value of columns.culture means; null leaves its rows out."""
+    culture_is: Literal["named", "mentioned"] = "named"
+    """Whether columns.culture holds the culture's name or a text in which one of `cultures` is mentioned."""
     country_names: dict[Text, Text] = {}
     """What `{country}` becomes, by culture; by default the record's name in a sentence."""
     answer_is: AnswerKind = "letter"
     """Content of the answer column: the option's letter, its number, its text, the name of its column, or
     true for the first option and false for the second."""
+    answer_split: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between several right answers that are one text."""
     answer_starts_at: Annotated[int, Field(strict=True, ge=0, le=1)] | None = None
     """Number of the first option, 0 or 1; by default the answers must show it."""
+    answer_by: Literal["label", "likelihood"] = "label"
+    """What decides: the label that the model writes, or the log-probability of each option's text after the
+    prompt, for models that are not tuned to instructions and for sets whose options have no labels."""
+    normalize: Normalization = "none"
+    """Whether log-probabilities are compared as sums, or per byte of the option's text; for `likelihood`."""
+    delimiter: str = " "
+    """What stands between prompt and option, for `likelihood` and models without a chat template."""
     missing: list[str] = list(MISSING)
     """Texts that mark a missing value, as programs write them; cells that hold one are refused.
 
@@ -254,6 +206,10 @@ class Declaration(_Strict):
             raise ValueError("answer_is needs columns.answer")
         if self.answer_starts_at is not None and self.answer_is != "number":
             raise ValueError("answer_starts_at needs `answer_is: number`")
+        if self.culture_is == "mentioned" and not self.cultures:
+            raise ValueError("culture_is: mentioned needs cultures, the names to look for")
+        if self.answer_split is not None and self.columns.answer is None:
+            raise ValueError("answer_split needs columns.answer")
         if self.cultures and not self.columns.culture:
             raise ValueError("cultures needs columns.culture")
         if not (self.columns.culture or self.culture):
@@ -279,10 +235,17 @@ class Declaration(_Strict):
                 raise ValueError(f"two wordings have the same id; the ids are {', '.join(ids)}")
         if (self.columns.language is None) != (not self.languages):
             raise ValueError("languages and columns.language need each other")
-        if taken := sorted(_PARTS & set(self.placeholders)):
+        if taken := sorted(PARTS & set(self.placeholders)):
             raise ValueError(f"placeholders: {{{taken[0]}}} already has a meaning; give it another name")
+        by_likelihood = self.answer_by == "likelihood"
+        for name in ("normalize", "delimiter"):
+            if name in self.model_fields_set and not by_likelihood:
+                raise ValueError(f"{name} needs `answer_by: likelihood`")
         for wording in self.all_wordings:
-            wording.check_placeholders(self.placeholders)
+            wording.check_placeholders(self.placeholders, by_likelihood=by_likelihood)
+        shuffles = self.shuffle and "shuffle" in self.model_fields_set
+        if by_likelihood and (shuffles or "seed" in self.model_fields_set):
+            raise ValueError("shuffle and seed are for options that are shown; `likelihood` shows none")
 
     def _check_options(self) -> None:
         options = self.columns.options
@@ -311,6 +274,11 @@ class Declaration(_Strict):
                 continue
             if column in options and (content != "answer" or self.answer_is != "text"):
                 raise ValueError(f"columns.{content} and columns.options name the same column, {column!r}")
+
+    @property
+    def likelihood(self) -> Normalization | None:
+        """How log-probabilities of option texts are compared; None where options are labels."""
+        return self.normalize if self.answer_by == "likelihood" else None
 
     @property
     def answer_kind(self) -> AnswerKind | None:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from culnig.benchmarks.base import Benchmark
 from culnig.benchmarks.cells import position
-from culnig.benchmarks.declaration import COUNTRY, Declaration, DeclaredWording
+from culnig.benchmarks.declaration import Declaration
 from culnig.benchmarks.declaration_file import read_declaration
 from culnig.benchmarks.declared_answers import DeclaredAnswers, NoMajority
 from culnig.benchmarks.declared_cultures import DeclaredCultures, UnknownCulture
 from culnig.benchmarks.declared_examples import Examples
 from culnig.benchmarks.declared_rows import DeclaredRows
+from culnig.benchmarks.declared_wordings import COUNTRY, DeclaredWording
 from culnig.benchmarks.rows import Row, unique
 from culnig.benchmarks.wordings import Wording, label_items
 from culnig.core.folding import folded
@@ -162,7 +163,7 @@ class DeclaredBenchmark(Benchmark):
                 "country": country,
                 **{name: fill(self._filling(row, column)) for name, column in declared.placeholders.items()},
             },
-            answers.options,
+            [text.strip() for text in answers.options] if declared.likelihood else answers.options,
             answers.right,
             question_id=self._name(row),
             culture=record.key if record else NO_CULTURE,
@@ -173,6 +174,8 @@ class DeclaredBenchmark(Benchmark):
             ordinal=declared.ordinal,
             distribution=answers.distribution,
             together=self._together(row, record),
+            likelihood=declared.likelihood,
+            delimiter=declared.delimiter,
         ):
             yield replace(item, prompt=item.prompt.strip(), unit=self._unit(row))
 
@@ -217,6 +220,8 @@ class DeclaredBenchmark(Benchmark):
             return self._text(row, columns.question_id)
         if columns.together:
             return self._text(row, columns.together)
+        if question := self._cultures.without_mention(row):
+            return question
         question = self._text(row, columns.question)
         if COUNTRY in question:
             return question

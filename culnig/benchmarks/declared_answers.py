@@ -113,6 +113,9 @@ class DeclaredAnswers:
                 continue  # a row may have fewer right answers than columns
             if self._declared.answer_is == "boolean":
                 answers.append((str(value).strip().casefold(), column))
+            elif separator := self._declared.answer_split:
+                texts = row.text(column, self._missing).split(separator)
+                answers += [(text.strip(), column) for text in texts]
             elif isinstance(plain(value), list) and position(str(value), options) is None:
                 answers += [(text, column) for text in row.texts(column, self._missing, least=1)]
             else:

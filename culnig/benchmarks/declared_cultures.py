@@ -7,14 +7,16 @@ know. If a row has a spelling that nobody knows, the error lists all of them wit
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 from culnig import registry
-from culnig.benchmarks.declaration import COUNTRY, Declaration
+from culnig.benchmarks.declaration import Declaration
+from culnig.benchmarks.declared_wordings import COUNTRY
 from culnig.benchmarks.rows import Row
-from culnig.core.folding import folded
+from culnig.core.folding import composed, folded
 from culnig.cultures.records import Culture
 from culnig.cultures.spellings import CultureSpellings
 from culnig.errors import DataFileError, InputError, UnknownNameError, command
@@ -49,12 +51,36 @@ class DeclaredCultures:
         if self._column is None:
             return self._of_all
         spelling = row.text(self._column, self._missing)
+        if self._declared.culture_is == "mentioned":
+            return self._mentioned_in(row, spelling)
         try:
             return self._known(spelling), spelling
         except UnknownNameError as error:
             raise UnknownCulture(spelling.strip(), error.near_names) from None
         except InputError as error:
             raise row.error(error.args[0], self._column) from None
+
+    def _mentioned_in(self, row: Row, text: str) -> tuple[Culture | None, str]:
+        names = self._mention.findall(composed(text))
+        mentions = {name: self._mapped[folded(name)] for name in names}
+        keys = {None if culture is None else culture.key for culture in mentions.values()}
+        if len(keys) != 1:
+            problem = f"{text!r} mentions {' and '.join(mentions) or 'none of the names in `cultures`'}"
+            raise row.error(f"{problem}; exactly one is needed", self._column)
+        (mention, culture), *_ = mentions.items()
+        return culture, mention
+
+    @cached_property
+    def _mention(self) -> re.Pattern[str]:
+        """Matches the names of `cultures` as whole words, longer ones first."""
+        names = sorted(map(composed, self._declared.cultures), key=len, reverse=True)
+        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)", re.IGNORECASE)
+
+    def without_mention(self, row: Row) -> str:
+        """The text that mentions the culture, the same for all cultures; empty where cultures are named."""
+        if self._column is None or self._declared.culture_is == "named":
+            return ""
+        return self._mention.sub("…", composed(row.text(self._column, self._missing))).strip()
 
     def _known(self, spelling: str) -> Culture | None:
         plain = folded(spelling)

@@ -51,8 +51,15 @@ class Examples:
                 f"{len(chosen)} other questions{of_language} for item {item.id}; declare more rows as "
                 "identify (identify_topics, columns.split) or a smaller n"
             )
-        shown = [f'{each.prompt}\n{each.answer_prefix}{each.answer}"}}' for each in chosen.values()]
+        shown = [_with_answer(each) for each in chosen.values()]
         return replace(item, prompt="\n\n".join([*shown, item.prompt]))
+
+
+def _with_answer(item: Item) -> str:
+    """A worked example, as a model without a chat template is asked."""
+    if item.likelihood:
+        return f"{item.prompt}{item.answer_prefix}{item.answer}"
+    return f'{item.prompt}\n{item.answer_prefix}{item.answer}"}}'
 
 
 def _wording(item: Item) -> str:

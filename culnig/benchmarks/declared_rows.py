@@ -80,14 +80,18 @@ class DeclaredRows:
             if not os.path.lexists(self.data_file):
                 advice = f"correct `data: {self._declared.data}` in {self._path}, relative to its folder"
                 raise DataFileError(self.data_file, f"no such file; {advice}")
-            yield from file_rows(self.data_file, columns)
+            yield from file_rows(self.data_file, columns, quoted=self._declared.quoted)
             return
         local = _local(hub, data_dir)
         if isinstance(hub.config, list) and CONFIG in columns:
             columns.remove(CONFIG)
         for number, config in enumerate(hub.configs):
             rows = (
-                (row for path in local[number][1] for row in file_rows(path, columns))
+                (
+                    row
+                    for path in local[number][1]
+                    for row in file_rows(path, columns, quoted=self._declared.quoted)
+                )
                 if local
                 else hub_rows(
                     *(hub.id, config, hub.split, columns), revision=hub.revision, commits=self.commits
@@ -105,7 +109,7 @@ class DeclaredRows:
         names = [*declared.columns.names, *placeholders, *declared.where, *declared.where_not]
         if declared.expand is not None:
             names = [name for name in names if not self._is_made(name)]
-            names += [declared.expand] if isinstance(declared.expand, str) else declared.expand
+            names += _expanded_columns(declared.expand)
         return list(dict.fromkeys(names))
 
     def _expanded(self, row: Row) -> Iterator[Row]:
@@ -117,6 +121,11 @@ class DeclaredRows:
             pairs = plain(row.value(expand))
             if not isinstance(pairs, Mapping) or not pairs:
                 raise row.error(f"expand needs a dictionary in every row, got {pairs!r:.80}", expand)
+        elif isinstance(expand, dict):
+            pairs = {
+                name: {inner: row.value(column) for inner, column in own.items()}
+                for name, own in expand.items()
+            }
         else:
             pairs = {column: row.value(column) for column in expand}
         for key, value in pairs.items():
@@ -151,6 +160,13 @@ class DeclaredRows:
         """Count a row that is left out; all reasons beyond the first of them share one entry."""
         known = reason in self.dropped or len(self.dropped) < _VALUES_SHOWN
         self.dropped[reason if known else "other values"] += 1
+
+
+def _expanded_columns(expand: str | list[str] | dict[str, dict[str, str]]) -> list[str]:
+    """The columns of the data that `expand` reads."""
+    if isinstance(expand, dict):
+        return [column for own in expand.values() for column in own.values()]
+    return [expand] if isinstance(expand, str) else expand
 
 
 def _asked(values: Mapping[str, Any]) -> dict[str, list[str]]:

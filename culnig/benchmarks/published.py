@@ -73,7 +73,7 @@ class PublishedBenchmark(Benchmark):
     def _items(self, source: Source, split: Split, data_dir: Path | None) -> Iterator[Item]:
         wordings = read_wordings(own_data(self.prompts), {*self.parts, "options"}, n_labels=self.n_options)
         names = CultureNames(self.name)
-        for row in unique(source.rows(data_dir), self.id_column):
+        for row in unique(source.rows(data_dir, self._commits), self.id_column):
             question = self.question(row, names)
             yield from label_items(
                 wordings,

@@ -93,10 +93,16 @@ class Row:
         return DataFileError(self.source, problem, line=self.line, column=column)
 
 
-def csv_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
-    """Rows of a CSV file with a header; DataFileError if a column is missing or the file is not CSV."""
+def csv_rows(
+    path: Path, columns: Sequence[str], delimiter: str = ",", *, quoted: bool = True
+) -> Iterator[Row]:
+    """Rows of a CSV file with a header; DataFileError if a column is missing or the file is not CSV.
+
+    Quotation marks are part of a cell, unless it is `quoted`.
+    """
     with _reading(path), path.open(encoding="utf-8-sig", newline="") as file:
-        records = _csv_records(path, csv.reader(file, strict=True, delimiter=delimiter))
+        plain = csv.reader(file, strict=True, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        records = _csv_records(path, csv.reader(file, strict=True, delimiter=delimiter) if quoted else plain)
         line, _, header = next(records, (1, 1, []))
         header = [composed(name) for name in header]
         check_columns(str(path), columns, header, line)
@@ -183,9 +189,12 @@ READERS: dict[str, Reader] = {
 """Readers by file suffix."""
 
 
-def file_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a file, by its suffix."""
-    reader = READERS.get(path.suffix.lower())
+def file_rows(path: Path, columns: Sequence[str], *, quoted: bool = True) -> Iterator[Row]:
+    """Rows of a file, by its suffix; `quoted` says whether cells of CSV and TSV files may be in quotes."""
+    suffix = path.suffix.lower()
+    if not quoted and suffix in (".csv", ".tsv"):
+        return csv_rows(path, columns, delimiter="," if suffix == ".csv" else "\t", quoted=False)
+    reader = READERS.get(suffix)
     if reader is None:
         raise DataFileError(path, f"unknown suffix {path.suffix!r}; known: {', '.join(READERS)}")
     return reader(path, columns)

@@ -1,20 +1,20 @@
 """Draw whole questions, evenly over topics, and the same ones for a target and its control.
 
 Questions are ranked by a hash of the seed and their name. So a draw does not depend on the order of the
-items, benchmarks of the same questions get the same draw, and a smaller draw is part of a larger one.
+items, benchmarks of the same questions get the same draw, and a smaller draw is part of a larger one. Only
+the names of the questions are held while they are ranked, so a benchmark is read twice and may be long.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
-from culnig.benchmarks.base import ChosenItems
-from culnig.core.items import Item
-from culnig.core.progress import Say, say_nothing
+from culnig.core.items import Item, Role
+from culnig.core.progress import Say
 from culnig.core.questions import linked_questions
 from culnig.core.text import counted
 from culnig.errors import InputError, argument, check_at_least
@@ -36,71 +36,99 @@ class Sample:
         return asdict(self)
 
 
-def sampled(
-    chosen: Mapping[str, ChosenItems], sample: Sample, say: Say = say_nothing
-) -> dict[str, ChosenItems]:
-    """All items of the drawn questions of each benchmark, in their order.
+class Asked:
+    """The questions of items with their topics and cultures: what a draw needs, in little memory."""
+
+    def __init__(self, items: Iterable[Item] = ()) -> None:
+        self.cultures: dict[str, None] = {}
+        """In order of first appearance."""
+        self._kind_of: dict[str, int] = {}
+        self._kinds: dict[tuple[frozenset[str], frozenset[str]], int] = {}
+        """Numbers of the pairs of topics and cultures that questions have."""
+        self._pairs: list[tuple[frozenset[str], frozenset[str]]] = []
+        for item in items:
+            self.cultures.setdefault(item.culture)
+            self._add(item.question, frozenset((item.topic,)), frozenset((item.culture,)))
+
+    def _add(self, question: str, topics: frozenset[str], cultures: frozenset[str]) -> None:
+        before = self._kind_of.get(question)
+        if before is not None:
+            topics_before, cultures_before = self._pairs[before]
+            topics, cultures = topics_before | topics, cultures_before | cultures
+        number = self._kinds.setdefault((topics, cultures), len(self._kinds))
+        if number == len(self._pairs):
+            self._pairs.append((topics, cultures))
+        self._kind_of[question] = number
+
+    @property
+    def questions(self) -> Set[str]:
+        """All questions."""
+        return self._kind_of.keys()
+
+    def add(self, asked: Asked, questions: Set[str]) -> None:
+        """Add some questions of others."""
+        for question, kind in asked._kind_of.items():
+            if question in questions:
+                self._add(question, *asked._pairs[kind])
+
+    def ranked(self, seed: int) -> list[str]:
+        """All questions in the order in which they are drawn.
+
+        The topics take turns. Where questions belong to single cultures, so do the cultures.
+        """
+
+        def rank(names: Iterable[str]) -> list[str]:
+            return sorted(names, key=lambda name: hashlib.sha256(f"{seed}\n{name}".encode()).digest())
+
+        pairs = ((culture, str(n)) for n, (_, own) in enumerate(self._pairs) for culture in own)
+        group_of = {int(n): group for group, own in enumerate(linked_questions(pairs)) for n in own}
+        groups: dict[int, dict[str, list[str]]] = {}
+        for question in rank(self._kind_of):
+            kind = self._kind_of[question]
+            by_topic = groups.setdefault(group_of[kind], {})
+            by_topic.setdefault("\n".join(sorted(self._pairs[kind][0])), []).append(question)
+        cultures = [_in_turn([own[topic] for topic in rank(own)]) for own in groups.values()]
+        first = rank(questions[0] for questions in cultures)
+        return _in_turn(sorted(cultures, key=lambda questions: first.index(questions[0])))
+
+
+def drawn_questions(asked: Mapping[str, tuple[Role, Asked]], sample: Sample) -> dict[str, set[str]]:
+    """The questions that are drawn of each benchmark.
 
     A target and a control that share questions get the same draw, from the questions that both have.
     InputError if there are fewer questions than asked for.
     """
-    result: dict[str, ChosenItems] = {}
-    for names in _linked(chosen):
-        common = set.intersection(*(_questions(chosen[name]) for name in names))
+    drawn: dict[str, set[str]] = {}
+    for names in _linked(asked):
+        common = set.intersection(*(set(asked[name][1].questions) for name in names))
         if len(common) < sample.n_questions:
             have = f"{' and '.join(map(repr, names))} {'share' if len(names) > 1 else 'has'}"
             raise InputError(
                 f"{argument('sample')} is {sample.n_questions}, but {have} only "
                 f"{counted(len(common), 'question')} in this split; give {len(common)} or fewer"
             )
-        items = [item for name in names for item in chosen[name].items if item.question in common]
-        drawn = set(ranked_questions(items, sample.seed)[: sample.n_questions])
+        together = Asked()
         for name in names:
-            own = chosen[name]
-            kept = [item for item in own.items if item.question in drawn]
-            _say_missing(name, own.items, kept, say)
-            result[name] = replace(own, items=kept, sample=sample.record())
-    return {name: result[name] for name in chosen}
-
-
-def ranked_questions(items: Iterable[Item], seed: int) -> list[str]:
-    """All questions in the order in which they are drawn.
-
-    The topics take turns. Where questions belong to single cultures, so do the cultures.
-    """
-    topics: dict[str, set[str]] = {}
-    asked: set[tuple[str, str]] = set()
-    for item in items:
-        topics.setdefault(item.question, set()).add(item.topic)
-        asked.add((item.culture, item.question))
-
-    def rank(names: Iterable[str]) -> list[str]:
-        return sorted(names, key=lambda name: hashlib.sha256(f"{seed}\n{name}".encode()).digest())
-
-    cultures = []
-    for questions in linked_questions(sorted(asked)):
-        by_topic: dict[str, list[str]] = {}
-        for question in rank(questions):
-            by_topic.setdefault("\n".join(sorted(topics[question])), []).append(question)
-        cultures.append(_in_turn([by_topic[topic] for topic in rank(by_topic)]))
-    first = rank(questions[0] for questions in cultures)
-    return _in_turn(sorted(cultures, key=lambda questions: first.index(questions[0])))
+            together.add(asked[name][1], common)
+        own = set(together.ranked(sample.seed)[: sample.n_questions])
+        drawn |= dict.fromkeys(names, own)
+    return drawn
 
 
 def _in_turn(lists: Sequence[Sequence[str]]) -> list[str]:
     return [question for turn in zip_longest(*lists) for question in turn if question is not None]
 
 
-def _linked(chosen: Mapping[str, ChosenItems]) -> list[list[str]]:
+def _linked(asked: Mapping[str, tuple[Role, Asked]]) -> list[list[str]]:
     """Names of the benchmarks that get one draw: targets and controls that share questions."""
     groups: list[list[str]] = []
-    for name, own in chosen.items():
-        partners = {"target": "control", "control": "target"}.get(own.role)
+    for name, (role, own) in asked.items():
+        partners = {"target": "control", "control": "target"}.get(role)
         linked = [
             group
             for group in groups
             if any(
-                chosen[other].role == partners and _questions(chosen[other]) & _questions(own)
+                asked[other][0] == partners and not asked[other][1].questions.isdisjoint(own.questions)
                 for other in group
             )
         ]
@@ -109,14 +137,10 @@ def _linked(chosen: Mapping[str, ChosenItems]) -> list[list[str]]:
     return groups
 
 
-def _questions(chosen: ChosenItems) -> set[str]:
-    return {item.question for item in chosen.items}
-
-
-def _say_missing(name: str, items: Sequence[Item], kept: Sequence[Item], say: Say) -> None:
+def say_missing(name: str, asked: Asked, kept: Iterable[Item], say: Say) -> None:
     """Say which cultures have none of the drawn questions."""
     left = {item.culture for item in kept}
-    if missing := dict.fromkeys(item.culture for item in items if item.culture not in left):
+    if missing := [culture for culture in asked.cultures if culture not in left]:
         say(
             f"{name}: none of the questions drawn is about {', '.join(missing)}; draw more, or with another "
             "seed"

@@ -49,10 +49,10 @@ class Source:
         """A list of the file; empty if the hub is read."""
         return [] if data_dir is None else [self.path(data_dir)]
 
-    def rows(self, data_dir: Path | None) -> Iterator[Row]:
-        """All rows in file order."""
+    def rows(self, data_dir: Path | None, commits: dict[str, str] | None = None) -> Iterator[Row]:
+        """All rows in file order; `commits` as for `hub_rows`."""
         if data_dir is None:
-            return hub_rows(self.hub, self.hub_config, self.hub_split, self.columns)
+            return hub_rows(self.hub, self.hub_config, self.hub_split, self.columns, commits=commits)
         return file_rows(self.path(data_dir), self.columns)
 
 

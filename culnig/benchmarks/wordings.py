@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from culnig.core.data_files import read_toml
-from culnig.core.items import Item, Split
+from culnig.core.items import JSON_ANSWER_PREFIX, Item, Normalization, Split
 from culnig.errors import DataFileError
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -89,23 +89,26 @@ def label_items(
     ordinal: bool = False,
     distribution: Sequence[float] = (),
     together: str = "",
+    likelihood: Normalization | None = None,
+    delimiter: str = " ",
 ) -> Iterator[Item]:
     """One item per wording, for a question with the options `names`.
 
     `right` is the index of the right option, or of several, of which the first is the gold answer.
     `distribution` has the share of each option. Items of one wording with the same `together` are right or
-    wrong together.
+    wrong together. With `likelihood` the options are texts after the prompt and `delimiter`, and not shown.
     """
     gold, *also = [right] if isinstance(right, int) else right
     for wording in wordings:
         item_id = f"{question_id}/{wording.id}"
-        order = shuffled(range(len(names)), f"{seed}\n{item_id}") if shuffle else list(range(len(names)))
+        shown = range(len(names))
+        order = shuffled(shown, f"{seed}\n{item_id}") if shuffle and not likelihood else list(shown)
         values = {
             **parts,
             "options": wording.options([names[index] for index in order]),
             "labels": wording.label_list(len(names)),
         }
-        labels = wording.labels[: len(names)]
+        labels = tuple(names) if likelihood else wording.labels[: len(names)]
         yield Item(
             id=item_id,
             question_id=question_id,
@@ -120,6 +123,8 @@ def label_items(
             topic=topic,
             system=fill(wording.system, values) or None,
             ordinal=ordinal,
+            likelihood=likelihood,
+            answer_prefix=delimiter if likelihood else JSON_ANSWER_PREFIX,
         )
 
 

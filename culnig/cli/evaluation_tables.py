@@ -16,6 +16,7 @@ METRIC_HEADINGS = {
     "option_accuracy": "option acc.",
     "p_gold": "P(gold)",
     "log_probability": "log P",
+    "log_probability_per_byte": "log P per byte",
     "option_mass": "option mass",
     "alignment": "alignment",
     "similarity": "similarity",

@@ -72,6 +72,8 @@ def benchmarks(check: str | None, data_dir: Path | None, as_json: bool) -> None:
     for item in document["items"]:
         print_line(f"── {item['id']} · {item['culture']} · {item['split']} · gold {item['answer']}")
         print_line(f"{item['system']}\n\n{item['prompt']}" if item["system"] else item["prompt"])
+        for text in item["options"] if item["likelihood"] else ():
+            print_line(f"  followed by: {item['answer_prefix']}{text}")
         print_line()
     cultures, questions = document["cultures"], document["questions_of_split"]
     print_table(
@@ -82,7 +84,8 @@ def benchmarks(check: str | None, data_dir: Path | None, as_json: bool) -> None:
     )
     if document["gold"]:
         labels = ", ".join(f"{label} {n:,}" for label, n in document["gold"].items())
-        print_line(f"Gold labels after shuffling: {labels}")
+        texts = any(item["likelihood"] for item in document["items"])
+        print_line(f"{'Gold options by their number' if texts else 'Gold labels after shuffling'}: {labels}")
     for reason, n in document["dropped"].items():
         print_line(f"Left out: {n:,} rows, {reason}")
 

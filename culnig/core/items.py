@@ -3,23 +3,26 @@
 An item is one prompt with its gold answer. The role of its scores (target, control, exclusion) belongs to the
 whole benchmark and is declared there.
 
-There are three kinds of items. The model chooses a label among `options`; or the options are the steps of a
-scale (`ordinal`), so that a near miss counts; or it writes a short answer, which is compared with `accepted`.
-A label is read from one token, so items with options can be scored. Short answers can only be evaluated.
+There are three kinds of items. The model chooses a label among `options`, which is read from one token; or
+the options are texts that could follow the prompt (`likelihood`), and their log-probabilities are compared;
+or it writes a short answer, which is compared with `accepted`. Options may be the steps of a scale
+(`ordinal`), so that a near miss counts. Items with options can be scored, short answers only evaluated.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from culnig.errors import InputError
+from culnig.errors import InputError, check_choice
 
 Role = Literal["target", "control", "exclusion"]
 Split = Literal["identify", "test"]
 SplitChoice = Literal["identify", "test", "all"]
+Normalization = Literal["none", "bytes"]
+"""Log-probabilities of texts are compared as sums over their tokens, or per byte of UTF-8."""
 
 JSON_ANSWER_PREFIX = '{"answer_choice":"'
 """Begins the answer after the generation prompt, so that the next token is the label."""
@@ -44,13 +47,15 @@ class Item:
     prompt: str
     """The user turn, before the chat template."""
     options: tuple[str, ...]
-    """Answer labels, in the order shown (`A`, `B`, … or `1`, `2`, …); none for a short answer."""
+    """Answer labels, in the order shown (`A`, `B`, … or `1`, `2`, …), or with `likelihood` the texts of the
+    options; none for a short answer."""
     answer: str
     """The gold label, one of `options`; for a short answer, the first of `accepted`."""
     topic: str = ""
     """Category within the benchmark, for tables."""
     answer_prefix: str = JSON_ANSWER_PREFIX
-    """Appended after the chat template's generation prompt; the next token is the label."""
+    """Appended after the chat template's generation prompt; the next token is the label. With `likelihood`
+    what stands between prompt and option where there is no chat template."""
     system: str | None = None
     """The system turn, if the benchmark has one."""
     ordinal: bool = False
@@ -67,6 +72,8 @@ class Item:
     """Share of people who chose each of `options`, in that order; `answer` is then the most common."""
     together: str = ""
     """Items with the same text are right or wrong together; empty for an item that stands for itself."""
+    likelihood: Normalization | None = None
+    """How the log-probabilities of the options' texts are compared; None where options are labels."""
 
     @property
     def right(self) -> tuple[str, ...]:
@@ -79,6 +86,7 @@ class Item:
         return self.unit or self.question_id
 
     def __post_init__(self) -> None:
+        check_choice("likelihood", self.likelihood, (None, *get_args(Normalization)))
         if self.accepted:
             if self.options or self.answer != self.accepted[0] or not self.language:
                 raise InputError(
@@ -91,6 +99,11 @@ class Item:
             raise InputError(f"item {self.id}: gold label {self.answer!r} is not among {self.options}")
         if len(set(self.options)) != len(self.options):
             raise InputError(f"item {self.id}: a label appears twice among {self.options}")
+        if self.likelihood and any("\t" in text or not text.strip() for text in self.options):
+            raise InputError(
+                f"item {self.id}: an option that is read as text must not be empty or hold a tab; got "
+                f"{self.options}"
+            )
         if self.also_right and not set(self.right) < set(self.options):
             raise InputError(
                 f"item {self.id}: of the labels {self.options}, {self.right} are right; some must be wrong"
@@ -101,6 +114,15 @@ class Item:
             raise InputError(
                 f"item {self.id}: {len(self.distribution)} shares for {len(self.options)} options"
             )
+
+
+def items_of(
+    items: Iterable[Item], split: SplitChoice = "all", cultures: Sequence[str] | None = None
+) -> Iterator[Item]:
+    """Items of a split, optionally of some cultures only."""
+    for item in items:
+        if split in ("all", item.split) and (cultures is None or item.culture in cultures):
+            yield item
 
 
 def choose_items(
@@ -120,9 +142,7 @@ def choose_items(
     if limit is not None and limit <= 0:
         return chosen
     taken: Counter[str] = Counter()
-    for item in items:
-        if split not in ("all", item.split) or (cultures is not None and item.culture not in cultures):
-            continue
+    for item in items_of(items, split, cultures):
         if per_culture is not None and taken[item.culture] >= per_culture:
             continue
         taken[item.culture] += 1

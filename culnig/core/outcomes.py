@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from culnig.core.items import Item
 from culnig.core.notebook import optional_package
+from culnig.errors import InputError
 
 LABEL_SEPARATOR = "\t"
-"""Between labels that are one text; a label is one vocabulary entry of a prompt and holds no tab."""
+"""Between labels that are one text; neither a label nor the text of an option holds a tab."""
 Texts = NDArray[np.object_]
 """One string per item, shape (item,)."""
 
@@ -26,6 +27,8 @@ _COLUMNS = (
     *("correct", "p_gold", "alignment", "similarity", "n_tokens", "routed_tokens", "also_right", "together"),
 )
 """Fields of `Outcomes` with one value per item, or one row."""
+_BY_OPTION = ("option_probabilities", "log_probabilities")
+"""Those with a column for each option, as many as the item with the most options has, or none."""
 
 
 @dataclass
@@ -46,9 +49,14 @@ class Outcomes:
     correct: NDArray[np.bool_]
     """Whether that token is the gold label, or the short answer is accepted, shape (item,)."""
     p_gold: NDArray[np.float64]
-    """P(gold), softmax over the whole vocabulary, shape (item,); NaN for short answers."""
+    """P(gold), softmax over the whole vocabulary, shape (item,); NaN for short answers. Where options are
+    read as texts, the share of the gold option among them (`culnig.core.likelihood`)."""
     option_probabilities: NDArray[np.float64]
-    """Probability of each label in the item's order, padded with NaN, shape (item, option)."""
+    """Probability of each label in the item's order, padded with NaN, shape (item, option); of texts their
+    shares."""
+    log_probabilities: NDArray[np.float64]
+    """Where options are read as texts: log-probability of each after the prompt, summed over its tokens,
+    padded with NaN, shape (item, option). No columns where options are labels."""
     alignment: NDArray[np.float64]
     """How close the answer is to gold on the item's scale, 0 to 100, shape (item,); NaN without a scale."""
     similarity: NDArray[np.float64]
@@ -71,7 +79,12 @@ class Outcomes:
         def texts(values: list[str]) -> Texts:
             return np.array(values, dtype=object)
 
-        n = len(items)
+        n, widest = len(items), max((len(item.options) for item in items), default=0)
+        by_likelihood = {item.likelihood is not None for item in items}
+        if len(by_likelihood) > 1:
+            raise InputError(
+                "some of the items have labels as options and some have texts; put them into two benchmarks"
+            )
         return cls(
             id=texts([item.id for item in items]),
             question_id=texts([item.question for item in items]),
@@ -83,7 +96,8 @@ class Outcomes:
             predicted=texts([""] * n),
             correct=np.zeros(n, dtype=bool),
             p_gold=np.array([0.0 if item.options else np.nan for item in items]),
-            option_probabilities=np.full((n, max((len(item.options) for item in items), default=0)), np.nan),
+            option_probabilities=np.full((n, widest), np.nan),
+            log_probabilities=np.full((n, widest if True in by_likelihood else 0), np.nan),
             alignment=np.array([0.0 if item.ordinal else np.nan for item in items]),
             similarity=np.array([0.0 if item.distribution else np.nan for item in items]),
             also_right=texts([LABEL_SEPARATOR.join(item.also_right) for item in items]),
@@ -97,35 +111,35 @@ class Outcomes:
         options = [self.options[index] for index in indices]
         widest = max(map(len, options), default=0)
         columns = {name: getattr(self, name)[indices] for name in _COLUMNS}
-        return Outcomes(
-            options=options, option_probabilities=self.option_probabilities[indices, :widest], **columns
-        )
+        columns |= {name: getattr(self, name)[indices, :widest] for name in _BY_OPTION}
+        return Outcomes(options=options, **columns)
 
     def put(self, indices: NDArray[np.int64], answers: Outcomes) -> None:
-        """Write the answers to the items with these indices; the inverse of `take`."""
+        """Write the answers to the items with these indices; the inverse of `take`.
+
+        Log-probabilities that they do not have are left: a process may have read only some of the options.
+        """
         for name in _COLUMNS:
             getattr(self, name)[indices] = getattr(answers, name)
         for index, labels in zip(indices, answers.options, strict=True):
             self.options[index] = labels
         widest = answers.option_probabilities.shape[1]
         self.option_probabilities[indices, :widest] = answers.option_probabilities
+        widest = answers.log_probabilities.shape[1]
+        before = self.log_probabilities[indices, :widest]
+        known = ~np.isnan(answers.log_probabilities)
+        self.log_probabilities[indices, :widest] = np.where(known, answers.log_probabilities, before)
 
     @classmethod
     def joined(cls, parts: Sequence[tuple[NDArray[np.int64], Outcomes]]) -> Outcomes:
         """The whole table from parts, pairs of item indices and answers, that hold each item once."""
         indices = np.concatenate([indices for indices, _ in parts])
-        widest = max((answers.option_probabilities.shape[1] for _, answers in parts), default=0)
         options = [labels for _, answers in parts for labels in answers.options]
-        probabilities = np.full((len(indices), widest), np.nan)
-        row = 0
-        for of_part, answers in parts:
-            width = answers.option_probabilities.shape[1]
-            probabilities[row : row + len(of_part), :width] = answers.option_probabilities
-            row += len(of_part)
         columns = {
             name: np.concatenate([getattr(answers, name) for _, answers in parts]) for name in _COLUMNS
         }
-        return cls(options=options, option_probabilities=probabilities, **columns).take(np.argsort(indices))
+        columns |= {name: _stacked([getattr(answers, name) for _, answers in parts]) for name in _BY_OPTION}
+        return cls(options=options, **columns).take(np.argsort(indices))
 
     def asked_as(self, items: Sequence[Item]) -> Outcomes:
         """The same answers with the questions of `items`: an earlier version may have stored other units."""
@@ -142,6 +156,22 @@ class Outcomes:
     def has_options(self) -> bool:
         """Whether the answers are labels; short answers have no probabilities."""
         return all(self.options)
+
+    @property
+    def by_likelihood(self) -> bool:
+        """Whether the options are read as texts, by their log-probabilities."""
+        return bool(self.log_probabilities.shape[1])
+
+    @property
+    def gold_log_probability(self) -> NDArray[np.float64]:
+        """Log-probability of the gold option's text, summed over its tokens, shape (item,)."""
+        golds = [texts.index(gold) for texts, gold in zip(self.options, self.gold, strict=True)]
+        return np.asarray(self.log_probabilities[np.arange(len(golds)), golds])
+
+    @property
+    def gold_bytes(self) -> NDArray[np.int64]:
+        """Bytes of the gold option in UTF-8, shape (item,)."""
+        return np.array([n_bytes(gold) for gold in self.gold], dtype=np.int64)
 
     @property
     def is_ordinal(self) -> bool:
@@ -173,7 +203,12 @@ class Outcomes:
 
     @property
     def option_mass(self) -> NDArray[np.float64]:
-        """Total probability of the labels, shape (item,). A low mass means that the answer format is lost."""
+        """Total probability of the labels, shape (item,). A low mass means that the answer format is lost.
+
+        NaN where options are read as texts: their shares always sum to 1.
+        """
+        if self.by_likelihood:
+            return np.full(len(self.id), np.nan)
         return np.asarray(np.nansum(self.option_probabilities, axis=1))
 
     @property
@@ -197,6 +232,20 @@ class Outcomes:
         Rows, wordings and cultures of one question share most of their text, so they are one unit.
         """
         return self.question_id
+
+
+def n_bytes(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text.encode())
+
+
+def _stacked(tables: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The rows of all tables, padded with NaN to one number of columns."""
+    widest = max((table.shape[1] for table in tables), default=0)
+    missing = [((0, 0), (0, widest - table.shape[1])) for table in tables]
+    pairs = zip(tables, missing, strict=True)
+    padded = [np.pad(table, width, constant_values=np.nan) for table, width in pairs]
+    return np.concatenate([np.empty((0, widest)), *padded])
 
 
 def similarity(distribution: Sequence[float], probabilities: NDArray[np.float64]) -> float:

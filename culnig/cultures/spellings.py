@@ -11,6 +11,7 @@ from culnig import registry
 from culnig.core.folding import composed, folded
 from culnig.cultures.records import Culture, plugin_cultures
 from culnig.errors import DataFileError, InputError, UnknownNameError, command
+from culnig.provenance import file_hashes
 
 
 class CultureSpellings:
@@ -68,12 +69,14 @@ class CultureSpellings:
 def use_cultures(folder: Path | str) -> None:
     """Add the records of a folder, one per `*.toml` file, to those that are known in this process.
 
+    Runs and evaluations record the hashes of the files beside those of benchmarks about such a culture.
     DataFileError for a malformed record, PluginError for a key that another record has.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataFileError(folder, "no such folder with culture records (*.toml)")
-    registry.add_cultures(str(folder), plugin_cultures(folder))
+    files = file_hashes(sorted(folder.resolve().glob("*.toml")))
+    registry.add_cultures(str(folder), plugin_cultures(folder), files)
 
 
 def culture_keys(names: Sequence[str], known: Sequence[str] | None = None) -> tuple[str, ...]:

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 _TEXTS = ("like", "of_set", "culture", "mask")
 _COUNTS = ("n", "n_questions", "n_neurons", "items")
 _SHARES = (
-    *("accuracy", "option_accuracy", "p_gold", "option_mass", "alignment", "calibration_error", "chance"),
+    *("accuracy", "option_accuracy", "p_gold", "option_mass", "calibration_error", "chance"),
     *("similarity", "together_accuracy"),
     *("share", "p_value", "p_holm"),
 )
-"""Entries between 0 and 1, if they are numbers."""
+_LARGEST = {**dict.fromkeys(_SHARES, 1), "alignment": 100}
+"""Entries between 0 and this number, if they are numbers."""
 _ROUNDING = 1e-9
 
 
@@ -75,8 +76,11 @@ def _impossible(document: Mapping[str, Any], above: str) -> Iterator[tuple[str, 
             if type(value) is not int or (value < 0 and name != "items"):
                 yield f"{where} is {value!r}", "it is a count"
         elif isinstance(value, int | float):
-            if not math.isfinite(value) or (name in _SHARES and above == "" and not 0 <= value <= 1):
-                yield f"{where} is {value!r}", "it is a finite number, shares between 0 and 1"
+            largest = _LARGEST.get(name) if above == "" else None
+            if not math.isfinite(value):
+                yield f"{where} is {value!r}", "it is a finite number"
+            elif largest is not None and not 0 <= value <= largest:
+                yield f"{where} is {value!r}", f"it is between 0 and {largest}"
             elif (name in ("p_value", "p_holm") or name.endswith("_p")) and not 0 <= value <= 1:
                 yield f"{where} is {value!r}", "a p-value is between 0 and 1"
 

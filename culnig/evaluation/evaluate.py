@@ -231,10 +231,11 @@ def _answers(
 ) -> Answers:
     from culnig.evaluation.masks import Replacements
     from culnig.evaluation.runner import run_conditions
+    from culnig.inference.likelihoods import n_prompts
 
     tasks = {
         name: Task(
-            progress, f"evaluate {name}, {len(conditions)} conditions", len(own.items) * len(conditions)
+            progress, f"evaluate {name}, {len(conditions)} conditions", n_prompts(own.items) * len(conditions)
         )
         for name, own in chosen.items()
     }

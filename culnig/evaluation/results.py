@@ -5,6 +5,9 @@ label), `option_accuracy` (the gold label is the most probable of the labels), `
 `log_probability` (its natural logarithm) and `option_mass` (probability on all labels together).
 `alignment` measures how near answers on a scale are (docs/method.md, Masking and evaluation). A metric that
 does not apply is None: short answers have no labels, so only an accuracy; only scales have an alignment.
+Where options are read as texts, `accuracy` and `option_accuracy` are the same, `p_gold` is the gold option's
+share (`core.likelihood`), `log_probability` is that of its text, and `log_probability_per_byte` the same per
+byte.
 `similarity` compares the labels' probabilities with the shares of people who chose each option, and
 `together_accuracy` counts an item only if all items that are right or wrong together with it are right.
 
@@ -43,7 +46,8 @@ METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
     "accuracy": lambda outcomes: outcomes.correct,
     "option_accuracy": lambda outcomes: outcomes.option_correct,
     "p_gold": lambda outcomes: outcomes.p_gold,
-    "log_probability": lambda outcomes: np.log(np.maximum(outcomes.p_gold, _LEAST_PROBABILITY)),
+    "log_probability": lambda outcomes: _log_probability(outcomes),
+    "log_probability_per_byte": lambda outcomes: outcomes.gold_log_probability / outcomes.gold_bytes,
     "option_mass": lambda outcomes: outcomes.option_mass,
     "alignment": lambda outcomes: outcomes.alignment,
     "similarity": lambda outcomes: outcomes.similarity,
@@ -54,11 +58,18 @@ METRICS: dict[str, Callable[[Outcomes], NDArray[Any]]] = {
 CALIBRATION_BINS = 10
 
 
+def _log_probability(outcomes: Outcomes) -> NDArray[np.float64]:
+    if outcomes.by_likelihood:
+        return outcomes.gold_log_probability
+    return np.asarray(np.log(np.maximum(outcomes.p_gold, _LEAST_PROBABILITY)))
+
+
 def metrics_of(outcomes: Outcomes) -> dict[str, Callable[[Outcomes], NDArray[Any]]]:
     """The metrics that apply to these answers."""
     names = {"accuracy"}
     if outcomes.has_options:
-        names |= {"option_accuracy", "p_gold", "log_probability", "option_mass"}
+        names |= {"option_accuracy", "p_gold", "log_probability"}
+        names.add("log_probability_per_byte" if outcomes.by_likelihood else "option_mass")
     if outcomes.is_ordinal:
         names.add("alignment")
     if outcomes.has_distributions:
@@ -187,7 +198,7 @@ def comparison(before: Outcomes, after: Outcomes, seed: int = 0) -> dict[str, An
     compared = dict(zip(names, paired_differences(changes, after.units, seed=seed), strict=True))
     return {
         "change": {name: as_json(difference) for name, difference in compared.items()},
-        "loss": _loss(before, after, seed) if after.has_options else None,
+        "loss": _loss(before, after, seed) if after.has_options and not after.by_likelihood else None,
         "mcnemar": as_json(mcnemar(before.correct, after.correct, after.units)),
     }
 

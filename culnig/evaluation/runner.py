@@ -19,10 +19,11 @@ from culnig.evaluation.masks import Replacements, change_of, check_replacements
 from culnig.evaluation.sharing import Sharing, choose_sharing
 from culnig.evaluation.short_answers import AnswerJudge
 from culnig.inference.answers import AnswerReader
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.fitting import Answering
 from culnig.inference.generation import DEFAULT_NEW_TOKENS, AnswerWriter, PromptBatch
+from culnig.inference.likelihoods import answer_batches, cut, n_prompts, rows_of, settle_batches
 from culnig.inference.trees import TreeBatch, share_prefixes
 from culnig.models.base import BoundModel
 from culnig.models.intervention import intervene
@@ -31,7 +32,8 @@ Answers = dict[tuple[str, str], Outcomes]
 """Outcomes by (benchmark, condition)."""
 
 AfterBatch = Callable[[str, str, int], None]
-"""Called after each batch with benchmark, condition and number of items."""
+"""Called after each batch with benchmark, condition and number of prompts: one for each item, or for each
+option that is read as text."""
 
 Say = Callable[[str], None]
 """Called with a line for the user."""
@@ -90,7 +92,8 @@ def run_conditions(
     """Outcomes of every benchmark under every condition.
 
     `encoded` are the items where the caller has encoded them already (`Encoder.encode_answerable`).
-    Labels are read at one token; short answers are written in at most `max_new_tokens` and judged. With
+    Labels are read at one token, texts at all their tokens; short answers are written in at most
+    `max_new_tokens` and judged. With
     `prefix_sharing`, items that begin alike share tokens where that saves time and the model allows it
     (`sharing` holds the decisions where the caller has made them); answers differ by float noise. Masks
     other than `scale` need `replacements`. A batch that does not fit into memory is halved;
@@ -108,16 +111,19 @@ def run_conditions(
     writer = AnswerWriter(bound, (judge or AnswerJudge()).is_right, max_new_tokens)
     answers: Answers = {}
     with AnswerReader(bound) as reader:
-        reading = _answering(bound, reader.answer, replacements)
+        reading = _answering(bound, reader.answer, replacements, settle=settle_batches)
         writing = _answering(bound, writer.answer, replacements, kind="write", is_fixed=False)
 
         def plan(own: Sequence[EncodedItem], *, is_shared: bool) -> _Work:
             if own and own[0].item.accepted:
                 written = writer.batches(own, token_budget)
                 return _Work(written, writing, written)
-            unshared = make_batches(own, token_budget)
-            shared = share_prefixes(own, token_budget) if is_shared else None
-            return _Work(unshared if shared is None else shared, reading, unshared)
+            unshared = answer_batches(bound, own, token_budget)
+            rows, numbers = rows_of(own)
+            shared = share_prefixes(rows, token_budget) if is_shared else None
+            if shared is None:
+                return _Work(unshared, reading, unshared)
+            return _Work([batch.renumbered(numbers) for batch in cut(bound, shared)], reading, unshared)
 
         work = {
             name: plan(encoded[name], is_shared=name in sharing and sharing[name].shared)
@@ -129,7 +135,7 @@ def run_conditions(
                     kept = parts.read(name, condition.name)
                     if kept is not None:
                         answers[name, condition.name] = kept.asked_as(items)
-                        after_batch(name, condition.name, len(items))
+                        after_batch(name, condition.name, n_prompts(items))
                         continue
                     outcomes = answers[name, condition.name] = Outcomes.empty(items)
                     own = work[name]

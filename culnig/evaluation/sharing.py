@@ -19,6 +19,7 @@ from culnig.errors import StoreError
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import AnswerBatch, make_batches
 from culnig.inference.encoding import EncodedItem
+from culnig.inference.likelihoods import rows_of
 from culnig.inference.trees import TreeBatch, relative_work, share_prefixes, sharing_problem
 from culnig.models.base import BoundModel
 
@@ -83,6 +84,7 @@ def _choose(
 ) -> Sharing:
     if not encoded or encoded[0].item.accepted:
         return Sharing(shared=False)
+    encoded, _ = rows_of(encoded)
     shared = share_prefixes(encoded, token_budget)
     if shared is None:
         return Sharing(shared=False)
@@ -119,6 +121,6 @@ def _seconds(reader: AnswerReader, shared: Sequence[AnswerBatch], whole: Sequenc
             for number, batches in enumerate((shared, whole)):
                 began = time.perf_counter()
                 for batch in batches:
-                    reader.read(batch, reader.logits(batch).softmax(-1))  # waits for the device
+                    reader.logits(batch).argmax(-1).cpu()  # waits for the device
                 best[number] = min(best[number], time.perf_counter() - began)
     return best[0] / best[1]

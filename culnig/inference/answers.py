@@ -1,7 +1,8 @@
 """The forward pass, and the answer that is read at the last position.
 
-A hook in front of the output head hands it only the last real position of each item. Whatever a family does
-after the head (soft-capping, scaling) stays exact, and the logits are (item, vocabulary) instead of
+A hook in front of the output head hands it only the last real position of each item, or those where the
+tokens of an option's text are predicted (`inference.likelihoods`). Whatever a family does after the head
+(soft-capping, scaling) stays exact, and the logits are (read token, vocabulary) instead of
 (item, token, vocabulary).
 """
 
@@ -19,6 +20,7 @@ from culnig.errors import BindingError
 from culnig.inference.attention import grouped_heads
 from culnig.inference.batches import AnswerBatch, Batch, ModelInputs
 from culnig.inference.fitting import Answering
+from culnig.inference.likelihoods import log_probabilities, reads_texts, record, settle_batches
 from culnig.inference.products import fast_products
 from culnig.inference.readout import can_read_out, read_out, takes_logits
 from culnig.kernels.transfers import to_device
@@ -53,7 +55,7 @@ class AnswerReader:
         self._reads_out = False
         self._hidden: torch.Tensor | None = None
         """The head's input, between the head's two hooks, where `read_out` attaches the logits to it."""
-        self._answering = Answering(bound, self.answer)
+        self._answering = Answering(bound, self.answer, settle=settle_batches)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> AnswerReader:
@@ -104,7 +106,10 @@ class AnswerReader:
         return None if hidden is None else read_out(hidden, logits, head)
 
     def logits(self, batch: AnswerBatch) -> torch.Tensor:
-        """Logits at the last real position, (item, vocabulary); float64 where gradients are on."""
+        """Logits at the last real position of each item, or at each token before one of its text's.
+
+        (read token, vocabulary); float64 where gradients are on.
+        """
         import torch
 
         self._inputs = inputs = batch.inputs()
@@ -174,11 +179,15 @@ class AnswerReader:
         return str(self._tokenizer.decode([token_id]))
 
     def answer(self, batch: AnswerBatch, outcomes: Outcomes) -> None:
-        """Forward a batch without gradients and record its answers."""
+        """Forward a batch without gradients and record its answers; of texts, their log-probabilities."""
         import torch
 
         with torch.inference_mode():
-            self.record(batch, self.read(batch, self.logits(batch).softmax(-1)), outcomes)
+            logits = self.logits(batch)
+            if reads_texts(batch):
+                record(batch, log_probabilities(batch, logits), outcomes)
+            else:
+                self.record(batch, self.read(batch, logits.softmax(-1)), outcomes)
 
     def answer_all(self, batches: Sequence[Batch], outcomes: Outcomes) -> None:
         """Answer batches, in halves where memory runs out; EnvironmentProblem if one item does not fit."""

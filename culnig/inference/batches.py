@@ -33,9 +33,10 @@ class ModelInputs:
     token_ids: torch.Tensor
     """(row, token), padded on the right with 0."""
     rows: torch.Tensor
-    """Row of each item, (item,)."""
+    """Row of each token whose logits are read, (read token,): the last of each item, or those before the
+    tokens of a text."""
     last: torch.Tensor
-    """Index of each item's last token in its row, (item,)."""
+    """Index of each of them in its row, (read token,)."""
     positions: torch.Tensor | None = None
     """Position of each token in its prompt, (row, token); None if it is the index in the row."""
     visible: torch.Tensor | None = None
@@ -43,7 +44,7 @@ class ModelInputs:
 
 
 class AnswerBatch(Protocol):
-    """A batch whose answers are read at the last token of each item: one item a row, or a tree of items."""
+    """A batch whose answers are read at the last tokens of each item: one item a row, or a tree of items."""
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -107,9 +108,10 @@ class Batch:
         """What the model reads."""
         import torch
 
-        return ModelInputs(
-            self.token_ids(), torch.arange(len(self.items)), torch.from_numpy(self.lengths - 1)
-        )
+        n_read = np.array([len(encoded.targets) for encoded in self.items])
+        rows = np.repeat(np.arange(len(self.items)), n_read)
+        last = np.concatenate([np.arange(end - n, end) for end, n in zip(self.lengths, n_read, strict=True)])
+        return ModelInputs(self.token_ids(), torch.from_numpy(rows), torch.from_numpy(last))
 
 
 def padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:

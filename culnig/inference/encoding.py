@@ -1,7 +1,8 @@
 """Items as token ids: chat template, answer prefix, label tokens.
 
 A label is read at the last position, so it must be exactly one vocabulary entry *in its context*: the ids
-of prompt + label must be the ids of the prompt and one more. That is checked, never assumed.
+of prompt + label must be the ids of the prompt and one more. That is checked, never assumed. Options that are
+read as texts may have any number of tokens (`inference.option_texts`).
 
 Special tokens do not depend on who writes them, template or tokenizer: where the tokenizer begins plain
 text with a begin token, every prompt begins with exactly one, and no prompt gets the end token that some
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from hashlib import sha256
@@ -22,6 +23,7 @@ import numpy as np
 
 from culnig.core.items import NO_CULTURE, Item
 from culnig.errors import InputError, LabelError, option
+from culnig.inference.option_texts import texts_after
 from culnig.inference.prompts import PromptWriter
 from culnig.models.base import BoundModel
 
@@ -34,9 +36,28 @@ class EncodedItem:
     token_ids: tuple[int, ...]
     """Prompt up to and including the answer prefix."""
     gold_id: int
-    """Vocabulary entry of the gold label; -1 for an item that is answered in free text."""
+    """Vocabulary entry of the gold label; -1 for an item without labels."""
     option_ids: tuple[int, ...]
     """Vocabulary entries of all labels, in the item's order."""
+    texts: tuple[tuple[int, ...], ...] = ()
+    """Tokens of each option's text after the prompt, where options are read as texts. Then `token_ids` end
+    with one of the texts, but for its last token: that is the text which is read."""
+    read: int = 0
+    """Index of that text; that of the gold option, as encoded."""
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The tokens whose probabilities are read, each at the token before it: the last ones of the item."""
+        return self.texts[self.read] if self.texts else (self.gold_id,)
+
+    def by_option(self) -> list[EncodedItem]:
+        """The item with each of its texts in turn; an item with labels by itself."""
+        if not self.texts:
+            return [self]
+        prompt = self.token_ids[: len(self.token_ids) + 1 - len(self.targets)]
+        return [
+            replace(self, token_ids=prompt + text[:-1], read=option) for option, text in enumerate(self.texts)
+        ]
 
     @classmethod
     def of_prompt(cls, token_ids: Sequence[int], item_id: str = "prompt") -> EncodedItem:
@@ -73,6 +94,8 @@ class Encoder:
                 f"item {item.id} is answered in free text, not by a label; such a benchmark can be evaluated "
                 "but not scored"
             )
+        if item.likelihood:
+            return self._with_texts(item)
         ids, options = self._prompt_and_labels(item)
         if len(set(options)) != len(options):
             raise LabelError(
@@ -90,20 +113,22 @@ class Encoder:
     def record(self, encoded: Sequence[EncodedItem]) -> dict[str, Any]:
         """What was asked, for the record of a benchmark: a hash of all token ids, and what decides them.
 
-        `hash` is the SHA-256 over each prompt's length and token ids (64-bit little-endian integers),
-        `examples` are the first prompt, the middle one and the last as text, `date` is the day in prompts
-        that show one, and `template` the SHA-256 of the chat template. Either is None where there is none.
+        `hash` is the SHA-256 over each prompt's length and token ids (64-bit little-endian integers), with
+        each option's text in turn where options are read as texts. `examples` are the first prompt, the
+        middle one and the last as text, `date` is the day in prompts that show one, and `template` the
+        SHA-256 of the chat template. Either is None where there is none.
         """
         digest = sha256()
-        for own in encoded:
-            digest.update(np.array([len(own.token_ids), *own.token_ids], dtype="<i8").tobytes())
+        for row in (row for own in encoded for row in own.by_option()):
+            ids = _whole(row)
+            digest.update(np.array([len(ids), *ids], dtype="<i8").tobytes())
         shown = dict.fromkeys(
             np.linspace(0, len(encoded) - 1, _EXAMPLES).astype(int).tolist() if encoded else ()
         )
         is_dated = any(self._prompts.is_dated(own.item) for own in encoded)
         return {
             "hash": digest.hexdigest(),
-            "examples": [str(self._tokenizer.decode(list(encoded[index].token_ids))) for index in shown],
+            "examples": [str(self._tokenizer.decode(_whole(encoded[index]))) for index in shown],
             "date": self._prompts.date.isoformat() if is_dated else None,
             "template": self._prompts.template_hash,
         }
@@ -115,17 +140,36 @@ class Encoder:
     def fitting(self, items: Sequence[Item]) -> list[Item]:
         """The items whose prompt is no longer than the model allows, in their order."""
         limit = self._max_tokens
-        return [item for item in items if limit is None or len(self._ids(self._prompts.write(item))) <= limit]
+        return [item for item in items if limit is None or self._n_tokens(item) <= limit]
+
+    def _n_tokens(self, item: Item) -> int:
+        """Tokens that the model reads of an item, with the longest of its texts."""
+        text = self._prompts.write(item)
+        if not item.likelihood:
+            return len(self._ids(text))
+        return max(len(self._ids(text + option)) - 1 for option in item.options)
+
+    def _with_texts(self, item: Item) -> EncodedItem:
+        prompt, texts = texts_after(item, self._prompts.write(item), self._ids, self._tokenizer)
+        for text in texts:
+            ids = [*prompt, *text]
+            self._bound.check_token_ids(ids, f"item {item.id}")
+            self._check_length(item, len(ids) - 1)
+        gold = item.options.index(item.answer)
+        return EncodedItem(item, prompt + texts[gold][:-1], -1, (), texts, gold)
 
     def _prompt_ids(self, item: Item, text: str) -> list[int]:
         ids = self._ids(text)
         self._bound.check_token_ids(ids, f"item {item.id}")
-        if self._max_tokens is not None and len(ids) > self._max_tokens:
+        self._check_length(item, len(ids))
+        return ids
+
+    def _check_length(self, item: Item, n_tokens: int) -> None:
+        if self._max_tokens is not None and n_tokens > self._max_tokens:
             raise InputError(
-                f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "
+                f"item {item.id} has {n_tokens} tokens, more than the {self._max_tokens} of this model; "
                 f"leave such items out ({option('skip_too_long')}) or use a model with a longer context"
             )
-        return ids
 
     def _prompt_and_labels(self, item: Item) -> tuple[list[int], tuple[int, ...]]:
         """Ids of the prompt and of each label after it.
@@ -194,3 +238,8 @@ class Encoder:
                 )
             self._label_ids[context] = with_label[-1]
         return self._label_ids[context]
+
+
+def _whole(encoded: EncodedItem) -> list[int]:
+    """The prompt, with the whole of the text that is read."""
+    return [*encoded.token_ids, *(encoded.targets[-1:] if encoded.texts else ())]

@@ -111,13 +111,17 @@ class Answering:
         kind: str = "read",
         rehearse: Callable[[Any], None] | None = None,
         is_fixed: bool = True,
+        settle: Callable[[Sequence[Any], Outcomes], None] = lambda batches, outcomes: None,
     ) -> None:
         """`kind` and `is_fixed` are those of the turns (`Sharding.turns`).
+
+        `settle` is called in the end with all batches: what follows from the answers to several of them.
 
         `rehearse` makes the passes of a batch whose results nobody sees; by default `run` does, into outcomes
         that are forgotten.
         """
         self._sharding = bound.sharding
+        self._settle = settle
         self._rehearse = rehearse or (lambda batch: run(batch, self._forgotten))
         turns = None
         if bound.sharding is not None:
@@ -139,6 +143,7 @@ class Answering:
             for batch in batches:
                 self._fallback.run(batch, outcomes)
                 after_batch(len(batch.item_ids))
+            self._settle(batches, outcomes)
             return
         if not batches:
             return
@@ -153,6 +158,7 @@ class Answering:
         indices = np.array([index for batch in own for index in batch.numbers], dtype=np.int64)
         for answered, answers in sharding.processes.gathered((indices, outcomes.take(indices))):
             outcomes.put(answered, answers)
+        self._settle(batches, outcomes)
 
 
 def smallest(batch: D) -> D:

@@ -92,15 +92,17 @@ class PromptWriter:
         return self.has_template and self._shape(item).is_dated
 
     def write(self, item: Item) -> str:
-        """The item's prompt up to and including the answer prefix.
+        """The item's prompt up to and including the answer prefix, or up to its options that are texts.
 
         TemplateError if the template cannot write it, or leaves out or changes the question or system text;
         InputError if these hold a control token of the model.
         """
         texts = [item.prompt] if item.system is None else [item.system, item.prompt]
-        self._refuse_control_tokens(item, [*texts, item.answer_prefix])
+        self._refuse_control_tokens(
+            item, [*texts, item.answer_prefix, *(item.options if item.likelihood else ())]
+        )
         if not self.has_template:
-            return "\n\n".join(texts) + "\n" + item.answer_prefix
+            return "\n\n".join(texts) + ("" if item.likelihood else "\n") + item.answer_prefix
         try:
             rendered = self._template.render(self._turns(item), self.date)
         except TemplateError:
@@ -116,7 +118,8 @@ class PromptWriter:
                     f"leaves out or changes the {name} of item {item.id}, which begins {text.strip()[:60]!r}"
                 )
         head = self._shape(item).head
-        return closed(rendered, head, channels=self._template.writes_channels) + item.answer_prefix
+        answering = closed(rendered, head, channels=self._template.writes_channels)
+        return answering if item.likelihood else answering + item.answer_prefix
 
     def _refuse_control_tokens(self, item: Item, texts: Sequence[str]) -> None:
         for text in texts:

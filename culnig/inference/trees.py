@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import Batch, ModelInputs, make_batches, split_by_budget
 from culnig.inference.encoding import EncodedItem
+from culnig.inference.option_texts import n_common
 from culnig.models.base import BoundModel
 
 PAYS_BELOW = 0.9
@@ -75,6 +76,10 @@ class TreeBatch:
         """Tokens of the longest row."""
         return max(_size([item.token_ids for item in tree.items]) for tree in self.trees)
 
+    def renumbered(self, numbers: Sequence[int]) -> TreeBatch:
+        """The batch with item i renumbered to `numbers[i]`."""
+        return TreeBatch(tuple(tree.renumbered(numbers) for tree in self.trees))
+
     def halves(self) -> tuple[TreeBatch, TreeBatch]:
         """The batch as two, whole rows where there are several; for batches of at least two items."""
         if len(self.trees) > 1:
@@ -92,15 +97,15 @@ class TreeBatch:
         positions = np.zeros_like(token_ids)
         visible = np.zeros((len(self.trees), longest, longest), dtype=np.bool_)
         visible[:] = np.eye(longest, dtype=np.bool_)
-        rows, last = [], []
+        rows, read = [], []
         for row, tree in enumerate(self.trees):
-            ends = _grow(tree.items, token_ids[row], positions[row], visible[row])
-            rows += [row] * len(ends)
-            last += ends
+            own = _grow(tree.items, token_ids[row], positions[row], visible[row])
+            rows += [row] * len(own)
+            read += own
         return ModelInputs(
             torch.from_numpy(token_ids),
             torch.tensor(rows),
-            torch.tensor(last),
+            torch.tensor(read),
             torch.from_numpy(positions),
             torch.from_numpy(visible[:, None]),
         )
@@ -112,33 +117,27 @@ def _grow(
     positions: NDArray[np.int64],
     visible: NDArray[np.bool_],
 ) -> list[int]:
-    """Write the tree of `items` into a row; the index of each item's last token."""
+    """Write the tree of `items` into a row; the indices of the tokens that are read, item by item."""
     branch = np.empty(0, dtype=np.int64)  # indices of the tokens of the item before
     before: tuple[int, ...] = ()
-    begin, ends = 0, []
+    begin, read = 0, list[int]()
     for item in items:
         ids = item.token_ids
-        common = _common_tokens(before, ids)
+        common = n_common(before, ids)
         end = begin + len(ids) - common
         token_ids[begin:end] = ids[common:]
         positions[begin:end] = np.arange(common, len(ids))
         visible[begin:end, branch[:common]] = True
         visible[begin:end, begin:end] = np.tri(end - begin, dtype=np.bool_)
         branch = np.concatenate([branch[:common], np.arange(begin, end)])
-        ends.append(int(branch[-1]))
+        read += branch[-len(item.targets) :].tolist()
         before, begin = ids, end
-    return ends
-
-
-def _common_tokens(first: Sequence[int], second: Sequence[int]) -> int:
-    """Number of token ids that two prompts have in common from their beginning."""
-    limit = min(len(first), len(second))
-    return next((index for index in range(limit) if first[index] != second[index]), limit)
+    return read
 
 
 def _size(prompts: Sequence[Sequence[int]]) -> int:
     """Tokens of the tree of prompts that are sorted by their tokens."""
-    return sum(map(len, prompts)) - sum(_common_tokens(*pair) for pair in itertools.pairwise(prompts))
+    return sum(map(len, prompts)) - sum(n_common(*pair) for pair in itertools.pairwise(prompts))
 
 
 def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[TreeBatch] | None:
@@ -151,7 +150,7 @@ def share_prefixes(encoded: Sequence[EncodedItem], token_budget: int) -> list[Tr
     order = sorted(range(len(encoded)), key=lambda number: (encoded[number].token_ids, number))
     prompts = [encoded[number].token_ids for number in order]
     lengths = [len(prompt) for prompt in prompts]
-    common = [0, *(_common_tokens(*pair) for pair in itertools.pairwise(prompts))]
+    common = [0, *(n_common(*pair) for pair in itertools.pairwise(prompts))]
     best: tuple[float, list[list[int]], list[list[int]]] | None = None
     for limit in _limits(token_budget):
         rows, sizes = _fill(lengths, common, limit)
@@ -233,7 +232,7 @@ def _trial(item: EncodedItem) -> TreeBatch:
     ids = item.token_ids
     begin, end = ids[:_TRIAL_TOKENS], ids[-_TRIAL_TOKENS:]
     prompts = (begin + end, begin + end[_TRIAL_TOKENS // 2 :], end)
-    first, second, third = (replace(item, token_ids=prompt) for prompt in prompts)
+    first, second, third = (EncodedItem.of_prompt(prompt, item.item.id) for prompt in prompts)
     return TreeBatch((Batch((0, 1), (first, second)), Batch((2,), (third,))))
 
 

@@ -18,7 +18,7 @@ from culnig.core.text import size_text
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.models.base import BoundModel
 from culnig.planning.choice import useful_budget
-from culnig.planning.memory import DEVICE_SHARE, batch_bytes, table_bytes
+from culnig.planning.memory import DEVICE_SHARE, batch_bytes, table_bytes, text_bytes
 from culnig.planning.work import BenchmarkSize, max_length
 from culnig.scoring.run import RunSettings
 from culnig.store import schema
@@ -61,6 +61,7 @@ def default_budget(
     n_cultures = max(size.n_cultures for size in sizes.values())
     n_tables = 1 + len(settings.scorers)
     room = int(free * DEVICE_SHARE) - n_tables * table_bytes(bound.skeleton, n_cultures)
+    room -= text_bytes(bound.skeleton, max(size.n_targets for size in sizes.values()))
     n_devices, checkpointing = len(devices), settings.gradient_checkpointing
     batch = batch_bytes(bound.skeleton, longest, [n_devices], on_device=True, checkpointing=checkpointing)
     budget = processes.least(useful_budget(batch[n_devices].items_in(room) * longest, longest))

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from culnig.inference.batches import LARGEST_USEFUL_BUDGET
+from culnig.inference.likelihoods import LOGIT_BYTES, MOST_LOGITS, vocabulary_size
 from culnig.models.base import BoundModel
 from culnig.planning.depth import stack_of
 from culnig.planning.tracing import peaks_by_depth
@@ -97,9 +98,12 @@ def plan_memory(
     quantize: str | None = None,
     checkpointing: bool = False,
     items: int = 0,
+    texts: int = 0,
     n_devices: int = 1,
 ) -> MemoryPlan:
-    """Memory of a run whose largest batch is `n_items` prompts of `n_tokens`; `items` is `item_bytes`.
+    """Memory of a run whose largest batch is `n_items` prompts of `n_tokens`.
+
+    `items` is `item_bytes`, `texts` are `text_bytes`.
 
     Of the fullest of the `n_devices` that one process is spread over.
     """
@@ -112,7 +116,7 @@ def plan_memory(
     n_neurons = skeleton.layout.n_neurons
     return MemoryPlan(
         weights=weight_bytes(skeleton, quantize, n_devices),
-        activations=int(bare * heap) + workspace,
+        activations=int(bare * heap) + workspace + texts,
         capture=int((full - bare) * heap),
         item_scores=n_items * n_neurons * ITEM_SCORE_BYTES if on_device else 0,
         score_tables=table_bytes(skeleton, n_cultures),
@@ -125,6 +129,11 @@ def plan_memory(
 def item_bytes(n_items: int, n_tokens: int) -> int:
     """Bytes of items with `n_tokens` tokens in all."""
     return n_items * ITEM_BYTES + n_tokens * TOKEN_BYTES
+
+
+def text_bytes(skeleton: BoundModel, n_targets: int) -> int:
+    """Bytes of the logits at the tokens of texts, `n_targets` in all, that one batch holds at most."""
+    return LOGIT_BYTES * min(MOST_LOGITS, n_targets * vocabulary_size(skeleton))
 
 
 def table_bytes(skeleton: BoundModel, n_cultures: int) -> int:

@@ -12,7 +12,14 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, split_by_budget
 from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.planning.choice import Machine, Option, fastest, find_options, useful_budget
-from culnig.planning.memory import RUNTIME_BYTES, MemoryPlan, item_bytes, plan_memory, table_bytes
+from culnig.planning.memory import (
+    RUNTIME_BYTES,
+    MemoryPlan,
+    item_bytes,
+    plan_memory,
+    table_bytes,
+    text_bytes,
+)
 from culnig.planning.spread import plan_spread
 from culnig.planning.work import BenchmarkSize, max_length, plan_disk, run_flops
 
@@ -34,7 +41,7 @@ def plan_run(
     """
     sizes = list(benchmarks.values())
     longest = max(1, max_length(sizes))
-    spent = table_bytes(skeleton, max(size.n_cultures for size in sizes))
+    spent = table_bytes(skeleton, max(size.n_cultures for size in sizes)) + _text_bytes(skeleton, sizes)
     if not machine.on_device:
         spent += _item_bytes(sizes) + RUNTIME_BYTES
     options = find_options(skeleton, machine, spent, longest, quantize, checkpointing)
@@ -76,7 +83,7 @@ def plan_run(
         "disk": asdict(plan_disk(skeleton, sizes)),
         "work": {
             "n_items": sum(len(size.lengths) for size in sizes),
-            "n_tokens": sum(size.n_tokens for size in sizes),
+            "n_tokens": sum(size.n_tokens + sum(size.text_lengths) for size in sizes),
             "saved_by_sharing": 0.0,  # every prompt is computed whole; scripts may read the key
             "flops": flops,
             "seconds": None if machine.tflops is None else flops / (machine.tflops * 1e12),
@@ -92,7 +99,9 @@ def benchmark_sizes(bound: BoundModel, chosen: Mapping[str, ChosenItems]) -> dic
     """Cultures and prompt lengths of benchmarks; InputError names an item that is too long for the model."""
     encoder = Encoder(bound)
     return {
-        name: BenchmarkSize(
+        name: BenchmarkSize.of(encoder.encode_all(benchmark.items))
+        if benchmark.likelihood
+        else BenchmarkSize(
             n_cultures=len({item.culture for item in benchmark.items}),
             lengths=[len(encoder.prompt_ids(item)) for item in benchmark.items],
         )
@@ -141,9 +150,15 @@ def planned_memory(
         quantize=quantize,
         checkpointing=checkpointing,
         items=_item_bytes(sizes),
+        texts=_text_bytes(skeleton, sizes),
         n_devices=n_devices,
     )
 
 
 def _item_bytes(sizes: list[BenchmarkSize]) -> int:
-    return item_bytes(sum(len(size.lengths) for size in sizes), sum(size.n_tokens for size in sizes))
+    n_tokens = sum(size.n_tokens + size.n_targets for size in sizes)
+    return item_bytes(sum(len(size.lengths) for size in sizes), n_tokens)
+
+
+def _text_bytes(skeleton: BoundModel, sizes: list[BenchmarkSize]) -> int:
+    return text_bytes(skeleton, max(size.n_targets for size in sizes))

@@ -30,12 +30,22 @@ class BenchmarkSize:
 
     n_cultures: int
     lengths: Sequence[int]
-    """Tokens of each prompt."""
+    """Tokens of each prompt, with the gold option's text where options are read as texts."""
+    text_lengths: Sequence[int] = ()
+    """Tokens of each prompt with another option's text; they are read without gradients."""
+    n_targets: int = 0
+    """Tokens of all texts, each of which needs logits of its own."""
 
     @classmethod
     def of(cls, encoded: Sequence[EncodedItem]) -> BenchmarkSize:
         """The size of encoded items."""
-        return cls(len({each.item.culture for each in encoded}), [len(each.token_ids) for each in encoded])
+        texts = [(own, row) for own in encoded if own.texts for row in own.by_option()]
+        return cls(
+            len({each.item.culture for each in encoded}),
+            [len(each.token_ids) for each in encoded],
+            [len(row.token_ids) for own, row in texts if row.read != own.read],
+            sum(len(row.targets) for _, row in texts),
+        )
 
     @property
     def n_tokens(self) -> int:
@@ -102,7 +112,8 @@ def run_flops(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> int:
     """Floating-point operations of scoring these benchmarks, forward and backward, padding not counted.
 
     A prompt of T tokens costs b·T + a·T² (linear modules and attention; the head, which sees one token, is
-    part of b). Both are fitted to traces of the longest prompt and of half its length.
+    part of b). Both are fitted to traces of the longest prompt and of half its length. Texts that are only
+    read cost the forward pass, half of that.
     """
     lengths = np.array([length for benchmark in benchmarks for length in benchmark.lengths], dtype=float)
     longest = max(2, int(lengths.max(initial=0)))
@@ -110,4 +121,6 @@ def run_flops(skeleton: BoundModel, benchmarks: Sequence[BenchmarkSize]) -> int:
     cost, half_cost = (batch_flops(skeleton, 1, length) / length for length in (longest, half))
     square = (cost - half_cost) / (longest - half)
     linear = cost - square * longest
-    return int(np.sum(linear * lengths + square * lengths**2))
+    texts = np.array([length for benchmark in benchmarks for length in benchmark.text_lengths], dtype=float)
+    scored, read = (np.sum(linear * each + square * each**2) for each in (lengths, texts))
+    return int(scored + read / 2)

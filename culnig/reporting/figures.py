@@ -173,6 +173,7 @@ def _masking_panel(axes: Axes, name: str, rows: Sequence[dict[str, Any]], benchm
     }
     unmasked = next(row for row in rows if row["condition"] == UNMASKED)
     masked = next(row for row in rows if row["condition"] == name)
+    metrics = {metric: text for metric, text in metrics.items() if unmasked[metric] is not None}
     random = [row for row in rows if row["like"] == name]
     labels = ("unmasked", f"{name} masked", f"random masked (mean of {len(random)})")
     for x, metric in enumerate(metrics):

@@ -61,11 +61,11 @@ def benchmark_rows(run: Run) -> list[dict[str, Any]]:
     for stored in run.benchmarks.values():
         outcomes = run.outcomes(stored.name)
         answered = len(outcomes.id) > 0  # imported scores come without answers
-        metrics: dict[str, NDArray[Any]] = {
+        metrics: dict[str, NDArray[Any] | None] = {
             "accuracy": outcomes.correct,
             "option_accuracy": outcomes.option_correct,
             "p_gold": outcomes.p_gold,
-            "option_mass": outcomes.option_mass,
+            "option_mass": None if outcomes.by_likelihood else outcomes.option_mass,
         }
         rows.append(
             {
@@ -75,7 +75,10 @@ def benchmark_rows(run: Run) -> list[dict[str, Any]]:
                 "n_cultures": len(stored.cultures),
                 "n": stored.n_items,
                 "n_questions": count_questions(outcomes) if answered else None,
-                **{name: float(np.mean(values)) if answered else None for name, values in metrics.items()},
+                **{
+                    name: None if values is None or not answered else float(np.mean(values))
+                    for name, values in metrics.items()
+                },
             }
         )
     return rows

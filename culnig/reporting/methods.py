@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from culnig.core.questions import count_questions
 from culnig.core.text import counted, span
@@ -46,7 +46,7 @@ def methods_text(sources: Sources) -> str:
             + f". A neuron's score on an item is the {settings.get('aggregator', 'max')} over the prompt's "
             "tokens of its activation times the gradient of the correct answer's probability, weighted by "
             f"that probability ({CITATION}); a culture's score is the sum over its items divided by the "
-            "number of items of the benchmark."
+            f"number of items of the benchmark.{_by_likelihood(run.record, 'scores')}"
         )
     for name in dict.fromkeys(str(neurons.method.get("name", "?")) for neurons in sources.neuron_sets):
         sets = [neurons for neurons in sources.neuron_sets if str(neurons.method.get("name", "?")) == name]
@@ -66,7 +66,7 @@ def methods_text(sources: Sources) -> str:
             f"{_questions_of(evaluation)}: p-values come from permutation tests that flip whole questions, "
             "95 % intervals from the t distribution and errors clustered by question; those against random "
             "baselines are a prediction t over the random sets. p-values are adjusted for several benchmarks "
-            "by Holm's method."
+            f"by Holm's method.{_by_likelihood(evaluation.results, 'answers')}"
         )
     for document in sources.arms:
         trained, settings = document["arms"][0], document["arms"][0]["settings"]
@@ -78,6 +78,29 @@ def methods_text(sources: Sources) -> str:
             "An arm's result on an item is the mean over its seeds; the independent unit is the question."
         )
     return " ".join(sentences)
+
+
+def _by_likelihood(record: Mapping[str, Any], kind: Literal["scores", "answers"]) -> str:
+    """A sentence on the benchmarks whose options were read as texts; empty where there are none."""
+    of_texts = {
+        name: str(about["answers"]["normalize"])
+        for name, about in record.get("benchmarks", {}).items()
+        if "answers" in about
+    }
+    if not of_texts:
+        return ""
+    sums = {"none": "summed over tokens", "bytes": "per byte"}
+    names = ", ".join(f"{name} ({sums[normalize]})" for name, normalize in of_texts.items())
+    if kind == "answers":
+        return (
+            f" The answer to items of {names} is the option whose text has the highest log-probability after "
+            "the prompt, and P(gold) is the share of the right option in the softmax over the options."
+        )
+    return (
+        f" On {names} the gradient is that of the log-probability of the right option's text, summed over "
+        "its tokens by teacher forcing, the maximum is also over these tokens but the last, and the weight "
+        "is the share of that option in the softmax over the options' log-probabilities."
+    )
 
 
 def _of_questions(run: Run, benchmark: str) -> str:

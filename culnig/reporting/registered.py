@@ -60,8 +60,8 @@ def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -
     """Read a benchmark (a name or a file); return counts of items and questions, and some items.
 
     The items are the first of each of the first three cultures in each wording. `gold` counts the gold labels
-    after shuffling, `dropped` the rows that the declaration leaves out, by reason. Items are not kept, so a
-    long file needs little memory.
+    after shuffling, or where options are read as texts their numbers; `dropped` counts the rows that the
+    declaration leaves out, by reason. Items are not kept, so a long file needs little memory.
     """
     chosen = registry.benchmark(str(benchmark))
     counts: Counter[tuple[str, str]] = Counter()
@@ -73,7 +73,7 @@ def check_benchmark(benchmark: str | Path, data_dir: Path | str | None = None) -
         questions.add(item.question)
         questions_of_split[item.split].add(item.question)
         if item.options:
-            gold[item.answer] += 1
+            gold[f"{item.options.index(item.answer) + 1}" if item.likelihood else item.answer] += 1
         key = (item.culture, item.id.rpartition("/")[2] if "/" in item.id else "")
         if key not in shown and (len({of for of, _ in shown} | {item.culture}) <= SHOWN_CULTURES):
             shown[key] = item

@@ -44,7 +44,7 @@ class Pair:
 
     activation: torch.Tensor
     gradient: torch.Tensor
-    """Gradient of P(gold)."""
+    """Gradient of P(gold), or of the log-probability of the gold text where options are read as texts."""
     real: torch.Tensor
     """Which tokens are real, not padding: bool (item, token)."""
     gradients: Mapping[Target, torch.Tensor] = field(default_factory=dict)

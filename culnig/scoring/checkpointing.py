@@ -46,9 +46,12 @@ def _layers(bound: BoundModel) -> list[Any]:
 
 
 def _checkpointing(forward: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
     from torch.utils.checkpoint import checkpoint
 
     def forward_twice(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():  # texts that are only read
+            return forward(*args, **kwargs)
         if not args:  # checkpoint takes gradients of positional arguments only
             args = (kwargs.pop("hidden_states"),)
         return checkpoint(partial(forward, **kwargs), *args, use_reentrant=True, preserve_rng_state=False)

@@ -24,7 +24,7 @@ from culnig.core.moments import CultureMoments
 from culnig.core.outcomes import Outcomes
 from culnig.inference.answers import AnswerReader
 from culnig.inference.attention import reproducible_attention
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.inference.fitting import Fallback, smallest
 from culnig.models.base import BoundModel
@@ -37,6 +37,7 @@ from culnig.scoring.keepers import Keeper
 from culnig.scoring.portions import MOST_PORTIONS, split_batches
 from culnig.scoring.question_halves import Halving
 from culnig.scoring.targets import BatchPasses
+from culnig.scoring.texts import check_texts, score_batches
 
 if TYPE_CHECKING:
     from culnig.inference.relevance.rules import RelevanceRules
@@ -100,20 +101,22 @@ class Scoring:
         `halving` a portion holds items of one half of the questions only (`question_halves`). A `baseline` is
         that of target and control (`culture_swap`).
         """
+        self._items = [each.item for each in encoded]
+        check_texts(self._items, scorers, baseline, is_spread=bound.sharding is not None)
         self._scorers = scorers
         self._bound = bound
         self._targets = tuple(dict.fromkeys(target for scorer in scorers for target in scorer.targets))
         self._rules = rules or relevance_rules(bound, scorers)
-        self._items = [each.item for each in encoded]
         self._clamp_at_zero = role == "control"
         self._settings = settings
         self._checkpointing = gradient_checkpointing
-        make = question_batches if baseline and role != "exclusion" else make_batches
+        swaps = baseline is not None and role != "exclusion"
         self.batches: list[Batch] = []
         self._n_batches: list[tuple[int | None, int]] = []
         """How many of the batches are of each half of the questions, in order."""
         for half, numbers in self._halves(halving):
-            batches = make([encoded[number] for number in numbers], settings.token_budget)
+            own, budget = [encoded[number] for number in numbers], settings.token_budget
+            batches = question_batches(own, budget) if swaps else score_batches(bound, own, budget)
             self.batches += [batch.renumbered(numbers) for batch in batches]
             self._n_batches.append((half, len(batches)))
         self.cut()

@@ -1,9 +1,12 @@
-"""Forward and backward passes of a batch: P(gold), and the targets that other scorers ask for."""
+"""Forward and backward passes of a batch: its target, and the targets that other scorers ask for.
+
+The target is P(gold), or the log-probability of the gold option's text (`scoring.texts`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from culnig.core.outcomes import Outcomes
 from culnig.inference.answers import AnswerReader, ReadAnswers, gold_probabilities
 from culnig.inference.batches import Batch, padded
+from culnig.inference.likelihoods import log_probabilities, reads_texts, record, settle_batches
 from culnig.kernels.transfers import to_device
 from culnig.models.base import BoundModel
 from culnig.scorers.base import PATH_STEPS, Target
@@ -25,11 +29,25 @@ from culnig.scoring.scaling import (
     is_narrow,
     target_exponents,
 )
+from culnig.scoring.texts import read_wrong_texts
 
 if TYPE_CHECKING:
     import torch
 
     from culnig.inference.relevance.rules import RelevanceRules
+
+
+class _Answer(NamedTuple):
+    """What a forward pass gave of the items of a batch."""
+
+    target: torch.Tensor
+    """(item,), attached to the graph."""
+    sizes: NDArray[np.float64] | None
+    """Its values, (item,); None if their logarithm is the target."""
+    p_gold: NDArray[np.float64]
+    """The weights of the scores, (item,): P(gold), or the share of the gold option's text."""
+    of_labels: tuple[torch.Tensor, ReadAnswers] | None = None
+    """Probabilities (item, vocabulary), and the answers; None where options are texts."""
 
 
 class BatchPasses:
@@ -44,7 +62,7 @@ class BatchPasses:
         targets: Sequence[Target] = (),
         rules: RelevanceRules | None = None,
     ) -> None:
-        """`targets` are differentiated in addition to P(gold), some of them by `rules`."""
+        """`targets` are differentiated in addition to that of the batch, some of them by `rules`."""
         self._bound = bound
         self._reader = reader
         self._capture = capture
@@ -71,39 +89,65 @@ class BatchPasses:
         with self._capture.discarding():
             for _ in range(PATH_STEPS if "path" in self._targets else 0):
                 self._forward(batch).sum().backward()  # type: ignore[no-untyped-call]
-            p_gold = self._forward(batch).sum()
+            target = self._forward(batch).sum()
             for _ in set(self._targets) - {"path"}:
-                p_gold.backward(retain_graph=True)  # type: ignore[no-untyped-call]
-            p_gold.backward()  # type: ignore[no-untyped-call]
+                target.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+            target.backward()  # type: ignore[no-untyped-call]
 
     def _forward(self, batch: Batch) -> torch.Tensor:
-        """P(gold) of each item, attached to the graph."""
-        return gold_probabilities(batch, self._reader.logits(batch).softmax(-1))
+        """The target of each item, attached to the graph."""
+        logits = self._reader.logits(batch)
+        if reads_texts(batch):
+            return log_probabilities(batch, logits)
+        return gold_probabilities(batch, logits.softmax(-1))
+
+    def _answer(self, batch: Batch, outcomes: Outcomes) -> _Answer:
+        """The forward pass, and the answers on the host."""
+        if reads_texts(batch):
+            return self._answer_by_texts(batch, outcomes)
+        probabilities = self._reader.logits(batch).softmax(-1)
+        answers = self._reader.read(batch, probabilities)
+        p_gold = answers.p_gold
+        if not np.isfinite(p_gold).all():
+            raise non_finite_activation(self._bound, self._reader, batch)
+        return _Answer(gold_probabilities(batch, probabilities), p_gold, p_gold, (probabilities, answers))
+
+    def _answer_by_texts(self, batch: Batch, outcomes: Outcomes) -> _Answer:
+        # before the pass with a graph: with checkpointing that one must be the last
+        read_wrong_texts(self._bound, self._reader, batch, outcomes)
+        target = self._forward(batch)
+        if not target.isfinite().all():
+            raise non_finite_activation(self._bound, self._reader, batch)
+        record(batch, target.detach(), outcomes)
+        settle_batches([batch], outcomes)
+        return _Answer(target, None, outcomes.p_gold[list(batch.numbers)])
 
     def _run(self, batch: Batch, outcomes: Outcomes) -> bool:
         """Whether the whole batch was scored; if not, gradients overflowed and their scale is now lower."""
         if "path" in self._targets and not self._walk_the_path(batch):
             return False
-        probabilities = self._reader.logits(batch).softmax(-1)
-        answers = self._reader.read(batch, probabilities)
-        if not np.isfinite(answers.p_gold).all():
-            raise non_finite_activation(self._bound, self._reader, batch)
+        answer = self._answer(batch, outcomes)
         wrong = None
         with self._capture.keeping_activations():
-            if "wrong" in self._targets:
-                wrong = most_probable_wrong(batch, answers)
-                if not self._collect("wrong", wrong_label_probabilities(batch, probabilities), wrong):
+            if answer.of_labels is not None:
+                probabilities, answers = answer.of_labels
+                if "wrong" in self._targets:
+                    wrong = most_probable_wrong(batch, answers)
+                    if not self._collect("wrong", wrong_label_probabilities(batch, probabilities), wrong):
+                        return False
+                if "log-odds" in self._targets and not self._collect(
+                    "log-odds", log_odds(batch, probabilities)
+                ):
                     return False
-            if "log-odds" in self._targets and not self._collect("log-odds", log_odds(batch, probabilities)):
+            if not self._collect_by_rules(batch, answer):
                 return False
-            if not self._collect_by_rules(batch, probabilities, answers):
-                return False
-        scale = self._scale("gold", answers.p_gold, len(batch.items))
-        self._accumulator.weigh(answers.p_gold, wrong, scale)
-        scale.of(gold_probabilities(batch, probabilities)).sum().backward()  # type: ignore[no-untyped-call]
+        scale = self._scale("gold", answer.sizes, len(batch.items))
+        self._accumulator.weigh(answer.p_gold, wrong, scale)
+        scale.of(answer.target).sum().backward()  # type: ignore[no-untyped-call]
         if not self._is_whole("gold", self._accumulator.overflowed()):
             return False
-        self._reader.record(batch, answers, outcomes)
+        if answer.of_labels is not None:
+            self._reader.record(batch, answer.of_labels[1], outcomes)
         return True
 
     def _scale(
@@ -129,28 +173,26 @@ class BatchPasses:
             scale.of(values).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
         return self._is_whole(target, self._accumulator.collected_overflow())
 
-    def _collect_by_rules(self, batch: Batch, probabilities: torch.Tensor, answers: ReadAnswers) -> bool:
+    def _collect_by_rules(self, batch: Batch, answer: _Answer) -> bool:
         """Collect the relevances of the targets that follow relevance rules."""
         if self._rules is None:
             return True
         with self._rules.acting():
-            if "relevance" in self._targets:
-                p_gold = gold_probabilities(batch, probabilities)
-                if not self._collect("relevance", p_gold, answers.p_gold):
-                    return False
-            return "relevance-log-odds" not in self._targets or self._collect(
-                "relevance-log-odds", log_odds(batch, probabilities)
-            )
+            if "relevance" in self._targets and not self._collect("relevance", answer.target, answer.sizes):
+                return False
+            if answer.of_labels is None or "relevance-log-odds" not in self._targets:
+                return True
+            return self._collect("relevance-log-odds", log_odds(batch, answer.of_labels[0]))
 
     def _walk_the_path(self, batch: Batch) -> bool:
-        """Average the gradient of P(gold) while the outputs of all modules grow to their full size."""
+        """Average the gradient of the target while the outputs of all modules grow to their full size."""
         for step in range(1, PATH_STEPS + 1):
             with self._capture.scaled(step / PATH_STEPS):
-                p_gold = self._forward(batch)
-                sizes = p_gold.detach().cpu().double().numpy()
+                target = self._forward(batch)
+                sizes = None if reads_texts(batch) else target.detach().cpu().double().numpy()
                 scale = self._scale("path", sizes, len(batch.items))
                 with self._accumulator.collecting("path", scale, 1 / PATH_STEPS):
-                    scale.of(p_gold).sum().backward()  # type: ignore[no-untyped-call]
+                    scale.of(target).sum().backward()  # type: ignore[no-untyped-call]
             if not self._is_whole("path", self._accumulator.collected_overflow()):
                 return False
         return True

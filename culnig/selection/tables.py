@@ -104,7 +104,8 @@ def choose_roles(
 
     `target`, `control` and `exclusion` name a benchmark of the run, by default the only one of that role.
     SelectionError if one is missing or ambiguous, or if the control lacks a culture of the target;
-    MismatchError if their prompts have different dates or chat templates.
+    MismatchError if their prompts have different dates or chat templates, or if the options of only one of
+    target and control are read as texts.
     """
     of_target = _choose(run, "target", target)
     of_control = _choose(run, "control", control) if use_control else None
@@ -120,6 +121,7 @@ def choose_roles(
             f"control {of_control.name!r} of {run.folder} has no items of {', '.join(missing)}; score the "
             f"control with the same cultures as the target, or use {option('control', False)}"
         )
+    _check_answers(run, of_target, of_control)
     rows = [of_control.cultures.index(culture) for culture in of_target.cultures]
     return Roles(of_target, of_control, of_exclusion, rows)
 
@@ -129,6 +131,22 @@ def _check_prompts(run: Run, target: StoredBenchmark, other: StoredBenchmark) ->
     if problem := reason(*prompts, same_items=False):
         raise MismatchError(
             f"{target.name!r} and {other.name!r} of {run.folder} do not belong together: {problem}"
+        )
+
+
+def _check_answers(run: Run, target: StoredBenchmark, control: StoredBenchmark) -> None:
+    benchmarks = run.record.get("benchmarks", {})
+    names = (target.name, control.name)
+    answers = {name: benchmarks.get(name, {}).get("answers", {"by": "label"}) for name in names}
+    if answers[target.name] != answers[control.name]:
+        kinds = " and ".join(
+            f"{name!r} by {own['by']}{' per byte' if own.get('normalize') == 'bytes' else ''}"
+            for name, own in answers.items()
+        )
+        raise MismatchError(
+            f"{run.folder} has answers to {kinds}, so their scores are gradients or weights of different "
+            f"quantities and cannot be subtracted; score a control of the same kind, or use "
+            f"{option('control', False)}"
         )
 
 

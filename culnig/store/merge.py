@@ -38,8 +38,9 @@ from culnig.store.run import Run
 from culnig.store.sums import add_benchmark
 from culnig.store.writer import RunWriter
 
-SAMPLE = "sample"
-"""Key of the draw in the record of a benchmark (`culnig.benchmarks.sampling`)."""
+SAMPLE, ANSWERS = "sample", "answers"
+"""Keys in the record of a benchmark: how its questions were drawn (`culnig.benchmarks.sampling`), and how its
+options are read, if as texts."""
 
 _PORTIONS_APART = 1000
 """Portions of the k-th run are renumbered from k times this."""
@@ -149,6 +150,7 @@ def _merge_runs(runs: list[Run], target: Path, allow_overlap: bool, overwrite: b
                 "n_items": sum(len(o.id) for _, o in answered),
                 **_prompts([run for run, _ in answered], name),
                 **_sample(answered[0][0], name),
+                **_answers(answered[0][0], name),
             }
             for name, answered in answers.items()
         },
@@ -171,6 +173,12 @@ def _sample(run: Run, name: str) -> dict[str, Any]:
     """How the questions of a benchmark were drawn, if they were."""
     own = run.record["benchmarks"].get(name, {})
     return {SAMPLE: own[SAMPLE]} if own.get(SAMPLE) else {}
+
+
+def _answers(run: Run, name: str) -> dict[str, Any]:
+    """How options are read, if as texts."""
+    own = run.record["benchmarks"].get(name, {})
+    return {ANSWERS: own[ANSWERS]} if ANSWERS in own else {}
 
 
 def _prompts(runs: Sequence[Run], name: str) -> dict[str, Any]:
@@ -202,6 +210,11 @@ def _check_together(runs: Sequence[Run]) -> None:
             if roles[0] != roles[1]:
                 raise MismatchError(
                     f"benchmark {name!r} is {roles[0]} in {run.folder} and {roles[1]} in {first.folder}"
+                )
+            if _answers(run, name) != _answers(first, name):
+                raise MismatchError(
+                    f"the options of {name!r} are read differently in {run.folder} and {first.folder}, by "
+                    "their labels or their texts; merge runs of one declaration"
                 )
 
 

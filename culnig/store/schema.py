@@ -15,6 +15,7 @@ RUN/scores.h5                   attributes format, format_version
                alignment, n_tokens}             one row per item, file order
         items/{also_right, together, similarity}    where items have several right labels, are right or wrong
                                                 together, or have a distribution
+        items/log_probabilities [n, option]     where options are read as texts; padded with NaN
         items/routed_tokens [n, E] u32          tokens that each expert saw, for models with experts
 RUN/items/part-*.h5             level `item`: what each item gave each neuron; attributes format,
                                 format_version, run, benchmark, portion, first_batch

@@ -25,7 +25,7 @@ from culnig.store.members import group_at as group_at
 _TABLE_KINDS = {schema.SUM: "f", schema.SUM_OF_SQUARES: "f", schema.POSITIVE_COUNT: "u"}
 _TEXT_COLUMNS = ("id", "question_id", "culture", "topic", "split", "gold", "predicted")
 _RARE_TEXTS = ("also_right", "together")
-_SIMILARITY = "similarity"
+_SIMILARITY, _LOG_PROBABILITIES = "similarity", "log_probabilities"
 """Columns that are stored only where an item has them; files of earlier versions have none."""
 
 
@@ -183,6 +183,8 @@ def write_outcomes(root: h5py.Group, outcomes: Outcomes) -> None:
             write_texts(group, name, getattr(outcomes, name))
     if not np.isnan(outcomes.similarity).all():
         write_column(group, _SIMILARITY, outcomes.similarity)
+    if outcomes.by_likelihood:
+        write_column(group, _LOG_PROBABILITIES, outcomes.log_probabilities)
     if outcomes.routed_tokens.shape[1]:
         write_column(group, schema.ROUTED_TOKENS, outcomes.routed_tokens.astype(np.uint32))
 
@@ -206,6 +208,11 @@ def read_outcomes(root: h5py.Group) -> Outcomes:
         correct=_numbers(group, "correct", (n,), "b"),
         p_gold=_numbers(group, schema.P_GOLD, (n,), "f"),
         option_probabilities=_numbers(group, "option_probabilities", (n, widest), "f"),
+        log_probabilities=(
+            _numbers(group, _LOG_PROBABILITIES, (n, widest), "f")
+            if _LOG_PROBABILITIES in group
+            else np.empty((n, 0))
+        ),
         alignment=_numbers(group, "alignment", (n,), "f"),
         similarity=_numbers(group, _SIMILARITY, (n,), "f") if _SIMILARITY in group else np.full(n, np.nan),
         **{name: np.array(values, dtype=object) for name, values in rare.items()},

@@ -40,6 +40,11 @@ def read_task(benchmark: Benchmark, data_dir: Path | None, n_examples: int | Non
         )
     if any(not item.options for item in items):
         raise TrainingError(f"task {benchmark.name!r} is answered in free text; training needs labels")
+    if any(item.likelihood for item in items):
+        raise TrainingError(
+            f"task {benchmark.name!r} reads its options as texts; training needs labels, so declare it with "
+            "`answer_by: label`"
+        )
     examples = first_wording(items)
     n_drawn = n_examples if n_examples is not None else benchmark.training_examples
     if n_drawn is not None and n_drawn < len(examples):

@@ -3,7 +3,8 @@
 A score is a first-order estimate: gradient × activation is the change of P(gold) if the neuron were zeroed
 and the model linear, and the default aggregator keeps only the token where it is largest. The audit zeroes
 neurons one at a time and evaluates the model again. Effects and scores use the same items and weights: Σ
-P(gold) · (P(gold) − P(gold | neuron at zero)) / items, and Σ P(gold) · s / items.
+P(gold) · (P(gold) − P(gold | neuron at zero)) / items, and Σ P(gold) · s / items. Where options are read as
+texts, the difference is that of the log-probabilities of the gold option's text.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from culnig.core.items import Item
 from culnig.core.outcomes import Outcomes
 from culnig.errors import InputError
 from culnig.inference.answers import AnswerReader
-from culnig.inference.batches import Batch, make_batches
+from culnig.inference.batches import Batch
 from culnig.inference.encoding import Encoder
+from culnig.inference.likelihoods import answer_batches
 from culnig.models.base import BoundModel
 from culnig.models.intervention import intervene
 from culnig.models.sharding import check_items
@@ -121,17 +123,17 @@ def audit(
         ).moments.culture_scores.sum(axis=0)
         for aggregator in (settings.aggregator, "sum")
     )
-    batches = make_batches(encoder.encode_all(items), settings.token_budget)
+    batches = answer_batches(bound, encoder.encode_all(items), settings.token_budget)
     missed = None
     with AnswerReader(bound) as reader:
-        bare = _p_gold(reader, batches, items)
+        bare = _answers(reader, batches, items)
 
         def effects(neurons: NDArray[np.int64]) -> NDArray[np.float64]:
             effect = np.empty(len(neurons))
             for number, index in enumerate(neurons):
                 with intervene(bound, np.array([index])):
-                    masked = _p_gold(reader, batches, items)
-                effect[number] = np.mean(bare * (bare - masked))
+                    masked = _answers(reader, batches, items)
+                effect[number] = np.mean(bare.p_gold * (_targets(bare) - _targets(masked)))
                 after_neuron()
             return effect
 
@@ -142,7 +144,12 @@ def audit(
     return Audit(flat, len(top), score[flat], first_order[flat], effect, missed)
 
 
-def _p_gold(reader: AnswerReader, batches: Sequence[Batch], items: Sequence[Item]) -> NDArray[np.float64]:
+def _answers(reader: AnswerReader, batches: Sequence[Batch], items: Sequence[Item]) -> Outcomes:
     outcomes = Outcomes.empty(items)
     reader.answer_all(batches, outcomes)
-    return outcomes.p_gold
+    return outcomes
+
+
+def _targets(outcomes: Outcomes) -> NDArray[np.float64]:
+    """What scores are gradients of, (item,)."""
+    return outcomes.gold_log_probability if outcomes.by_likelihood else outcomes.p_gold

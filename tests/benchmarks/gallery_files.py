@@ -112,6 +112,32 @@ def food() -> dict[str, Any]:
     return {**question, "Answer Key": "A", "Country": "United States", "Dimension": "Customs"}
 
 
+GEOGRAPHY = (
+    ("In the United States, soup is eaten <mask>.", "at noon", "food"),
+    ("In Kenya, soup is eaten <mask>.", "at night, at noon", "food"),
+    ("", "", ""),
+    ("Chinese people write with a <mask>.", "brush", '"tools" of writing'),
+    ("American people write with a <mask>.", "pen", "tools"),
+)
+
+
+def geography(prompt: str, answer: str, context: str) -> dict[str, Any]:
+    options = "at noon, at night, at dawn" if "soup" in prompt else "pen, brush" if prompt else ""
+    question = prompt.replace("<mask>", "when or with what").replace(".", "?")
+    more = {"GPT-3 Pred": "", "GPT-3 Pred (T/F/I)": "", "comments": ""}
+    about = {"Prompt": prompt, "Corresponding Questions": question, "Ans": answer, "Candidate Ans": options}
+    return {**about, "Context": context, **more}
+
+
+def translated(country: str, answer: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"question_idx": 7, "country": country, "answer": answer}
+    for suffix in ("", "_hindi", "_chinese", "_braz_port", "_swahili", "_hebrew"):
+        row[f"prompt_question{suffix}"] = f"Which grain?{suffix}"
+        for letter, grain in zip("abcd", GRAINS, strict=True):
+            row[f"prompt_option_{letter}{suffix}"] = f"{grain}{suffix}"
+    return row
+
+
 FILES: dict[str, dict[str, Rows]] = {
     "include": {
         f"include-base-44/{language}/test.jsonl": [exam(country, number % 4)]
@@ -166,6 +192,8 @@ FILES: dict[str, dict[str, Rows]] = {
         for language in INDIAN_LANGUAGES
     },
     "fork": {"FORK_ACL2023/test.jsonl": [food()]},
+    "geomlama": {"GeoMLAMA/test.tsv": [geography(*each) for each in GEOGRAPHY]},
+    "multilingual-culturalbench": {"Multilingual_CulturalBench/train.jsonl": [translated("Nepal", "C")]},
 }
 """Files of each set in the gallery, below the data folder."""
 
@@ -174,5 +202,9 @@ def write_gallery(folder: Path, name: str) -> Path:
     """Write the files of a set; the folder is then its `--data-dir`."""
     for file, rows in FILES[name].items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        if file.endswith(".tsv"):  # as the set is: without quotation marks
+            lines = ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
+        else:
+            lines = [json.dumps(row) for row in rows]
+        (folder / file).write_text("\n".join(lines), encoding="utf-8")
     return folder

@@ -228,3 +228,12 @@ def test_malformed_distributions_are_refused_with_line_and_column(tmp_path, valu
 )
 def test_declarations_that_contradict_themselves_are_refused(tmp_path, columns, fields, said):
     assert said in problem(tmp_path, [ROW], columns, **fields)
+
+
+def test_several_right_answers_may_be_one_text(tmp_path):
+    rows = [{**ROW, "r": "milk, tea"}, {**ROW, "r": "water"}]
+    fields = {"answer_is": "text", "answer_split": ", "}
+    both, single = read(tmp_path, rows, ANSWER, **fields)
+    assert (both.right, single.right) == (("B", "A"), ("C",))
+    said = problem(tmp_path, [{**ROW, "r": "milk, mead"}], ANSWER, **fields)
+    assert "'mead' must be exactly one of the options" in said

@@ -80,3 +80,39 @@ def test_a_prompt_names_the_culture_that_is_meant(tmp_path):
     wording = {"id": "w", "template": "{country}: {question} {options}"}
     made = benchmark(tmp_path, ["Britain"], cultures={"Britain": "UK"}, wordings=[wording])
     assert next(made.read(None)).prompt.startswith("the United Kingdom: ")
+
+
+def test_a_culture_may_be_mentioned_in_a_text(tmp_path):
+    names = {
+        "the United States": "USA",
+        "United States": "USA",
+        "American": "USA",
+        "Iran": "Iran",
+        "Oman": None,
+    }
+    texts = [
+        "Tea in the United States?",
+        "American tea?",
+        "Tea in Iran?",
+        "tea in united states?",
+        "Tea in Oman?",
+    ]
+    made = benchmark(tmp_path, texts, culture_is="mentioned", cultures=names)
+    items = list(made.read(None))
+    assert [item.culture for item in items] == ["USA", "USA", "Iran", "USA"]
+    assert [item.question for item in items] == ["Tea in …?", "… tea?", "Tea in …?", "tea in …?"]
+    assert list(made.dropped.values()) == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Tea in Iranistan?", "'Tea in Iranistan?' mentions none of the names in `cultures`; exactly one"),
+        ("Iran or Spain?", "'Iran or Spain?' mentions Iran and Spain; exactly one is needed"),
+    ],
+)
+def test_a_text_that_mentions_no_culture_or_several_is_refused(tmp_path, text, said):
+    assert said in problem(
+        tmp_path, [text], culture_is="mentioned", cultures={"Iran": "Iran", "Spain": "Spain"}
+    )
+    assert "culture_is: mentioned needs cultures" in problem(tmp_path, [text], culture_is="mentioned")

@@ -205,3 +205,54 @@ def test_a_folder_with_the_set_is_read_in_place_of_the_hub(tmp_path, monkeypatch
 )
 def test_sources_that_contradict_themselves_are_refused(tmp_path, fields, said):
     assert said in str(problem(tmp_path, **fields))
+
+
+# several columns for each of several rows; cells without quotation marks
+
+
+def test_a_row_may_hold_the_question_in_several_languages(tmp_path):
+    row = {
+        "en": "Tea?",
+        "en1": "yes",
+        "en2": "no",
+        "es": "¿Té?",
+        "es1": "sí",
+        "es2": "no",
+        "r": "A",
+        "i": "7",
+    }
+    fields = {
+        "expand": {
+            "English": {"q": "en", "a": "en1", "b": "en2"},
+            "Spanish": {"q": "es", "a": "es1", "b": "es2"},
+        },
+        "columns": {
+            "question": "value.q",
+            "options": ["value.a", "value.b"],
+            "answer": "r",
+            "id": "i",
+            "language": "key",
+        },
+        "wordings": [],
+        "languages": {
+            "English": [{"id": "w", "template": "{question}\n{options}\nAnswer:"}],
+            "Spanish": [{"id": "w", "template": "{question}\n{options}\nRespuesta:"}],
+        },
+    }
+    english, spanish = read(tmp_path, [row], **fields)
+    assert english.prompt == "Tea?\nA. yes\nB. no\nAnswer:"
+    assert spanish.prompt == "¿Té?\nA. sí\nB. no\nRespuesta:"
+    assert english.question == spanish.question == "7"
+    (tmp_path / "t.csv").write_text("en,en1,en2,es,es1,r,i\nTea?,yes,no,¿Té?,sí,A,7\n", encoding="utf-8")
+    said = str(problem(tmp_path, data="t.csv", **fields))
+    assert "column 'es2': no such column; did you mean 'es' or 'es1'" in said
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [("tsv", "\t"), ("csv", ",")])
+def test_quotation_marks_may_be_part_of_cells(tmp_path, suffix, mark):
+    cells = ["q", "a", "b", "r"], ['"Chi" or li?', "chi", '"li"', "B"]
+    (tmp_path / f"t.{suffix}").write_text("\n".join(mark.join(each) for each in cells), encoding="utf-8")
+    fields = {"data": f"t.{suffix}", "columns": {"question": "q", "options": ["a", "b"], "answer": "r"}}
+    (item,) = read(tmp_path, quoted=False, **fields)
+    assert item.prompt == '"Chi" or li? A. chi\nB. "li"'
+    assert "line 2: not CSV" in str(problem(tmp_path, **fields))

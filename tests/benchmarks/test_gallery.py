@@ -29,6 +29,8 @@ COUNTS = {
     "copal": (2, 1, 2),
     "milu": (11, 1, 11),
     "fork": (1, 1, 1),
+    "geomlama": (4, 3, 2),
+    "multilingual-culturalbench": (6, 1, 1),
 }
 """Items, cultures and questions that the small files have."""
 
@@ -46,6 +48,10 @@ RIGHT = {
     "copal": ["I take an umbrella.", "A cloud came."],
     "milu": ["maize"] * 11,
     "fork": ["first"],
+    "geomlama": ["at noon", "at night", "brush", "pen"],
+    "multilingual-culturalbench": [
+        f"maize{suffix}" for suffix in ("", "_hindi", "_chinese", "_braz_port", "_swahili", "_hebrew")
+    ],
 }
 """Text of each right option, in order."""
 
@@ -72,7 +78,10 @@ def test_the_small_file_is_read_as_by_hand(tmp_path, name):
     counts = (len(items), len({item.culture for item in items}), len({item.question for item in items}))
     assert counts == COUNTS[name]
     shown = [
-        dict(line.split(". ", 1) for line in item.prompt.splitlines() if line[1:3] == ". ") for item in items
+        {text: text for text in item.options}
+        if item.likelihood
+        else dict(line.split(". ", 1) for line in item.prompt.splitlines() if line[1:3] == ". ")
+        for item in items
     ]
     assert [options[item.answer] for options, item in zip(shown, items, strict=True)] == RIGHT[name]
     document = check_benchmark(name, tmp_path)
@@ -104,6 +113,30 @@ def test_what_the_shapes_are_for(tmp_path):
     assert with_passage.prompt.startswith("Two soups.\n")
     assert {item.culture for item in items_of("indoculture", tmp_path)} == {"Aceh", "Bali", "West Java"}
     assert {item.culture for item in items_of("bertaqa", tmp_path)} == {"Basque Country"}
+
+
+def test_sets_without_labels_are_read_as_texts(tmp_path):
+    by_text = {name for name in NAMES if registry.benchmark(name).declaration.likelihood}
+    assert by_text == {"arab-culture", "copal", "geomlama", "global-piqa", "indoculture"}
+    effect, cause = items_of("copal", tmp_path)
+    assert (effect.prompt, effect.options) == ("It rains. Akibatnya:", ("I take an umbrella.", "I swim."))
+    assert cause.prompt == "It rains. Penyebabnya:"
+    (jordan, *_) = items_of("global-piqa", tmp_path)
+    assert (jordan.prompt, jordan.answer_prefix, jordan.likelihood) == ("To cool tea,", " ", "bytes")
+    controls = registry.benchmark("global-piqa-control").read(tmp_path)
+    assert {control.prompt for control in controls} == {""}
+
+
+def test_one_question_about_five_countries(tmp_path):
+    usa, kenya, china, american = items_of("geomlama", tmp_path)
+    assert [usa.culture, kenya.culture, china.culture] == ["USA", "Kenya", "China"]
+    assert usa.question == kenya.question == "In …, soup is eaten <mask>."
+    assert china.question == american.question == "… people write with a <mask>."
+    assert (kenya.answer, kenya.also_right) == ("at night", ("at noon",))
+    assert china.topic == '"tools" of writing', "quotation marks belong to the cell"
+    languages = items_of("multilingual-culturalbench", tmp_path)
+    assert {item.question for item in languages} == {"7"}
+    assert [item.question_id for item in languages][:2] == ["7 English", "7 Hindi"]
 
 
 def test_runs_record_the_licence(tmp_path):

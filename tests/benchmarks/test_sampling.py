@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import weakref
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 import culnig
+from culnig.benchmarks import choosing
 from culnig.benchmarks.base import Benchmark, ChosenItems
 from culnig.benchmarks.choosing import read_benchmarks
 from culnig.benchmarks.everyday import Everyday
-from culnig.benchmarks.sampling import Sample, ranked_questions, sampled
+from culnig.benchmarks.sampling import Asked, Sample
 from culnig.cli.main import COMMANDS
 from culnig.core.items import NO_CULTURE
 from culnig.errors import InputError, MismatchError
@@ -36,13 +38,19 @@ def chosen(own, role="target"):
 class Given(Benchmark):
     """A benchmark of the given items."""
 
-    role, summary = "target", "toy"
+    summary = "toy"
 
-    def __init__(self, name, own):
-        self.name, self._items = name, own
+    def __init__(self, name, own, role="target"):
+        self.name, self._items, self.role = name, own, role
 
     def read(self, data_dir):
         yield from self._items
+
+
+def sampled(asked, sample, say=lambda line: None):
+    """The draw from items, as from benchmarks that have them."""
+    given = [Given(name, own.items, own.role) for name, own in asked.items()]
+    return read_benchmarks(given, sample=sample.n_questions, seed=sample.seed, say=say)
 
 
 def test_a_draw_is_even_over_topics_and_keeps_every_culture_of_a_question():
@@ -88,15 +96,15 @@ def test_two_targets_and_their_controls_are_drawn_pair_by_pair():
 
 def test_the_order_of_the_items_does_not_matter():
     own = items(questions=9, per_question=2)
-    assert ranked_questions(own, 4) == ranked_questions(own[::-1], 4)
+    assert Asked(own).ranked(4) == Asked(own[::-1]).ranked(4)
     drawn = sampled({"t": chosen(own)}, Sample(4, 4))["t"]
-    assert drawn.items == [item for item in own if item.question in set(ranked_questions(own, 4)[:4])]
+    assert drawn.items == [item for item in own if item.question in set(Asked(own).ranked(4)[:4])]
 
 
 def test_questions_of_one_topic_are_in_the_order_of_their_hashes():
     own = [replace(item, topic="") for item in items(questions=7)]
     hashed = sorted((hashlib.sha256(f"5\nq{n}".encode()).digest(), f"q{n}") for n in range(7))
-    assert ranked_questions(own, 5) == [name for _, name in hashed]
+    assert Asked(own).ranked(5) == [name for _, name in hashed]
 
 
 def test_a_small_draw_is_part_of_a_larger_one_and_seeds_differ():
@@ -117,6 +125,29 @@ def test_questions_of_single_cultures_are_even_over_cultures_too():
     few = sampled({"t": chosen(own)}, Sample(3), said.append)["t"]
     (missing,) = set(CULTURES) - {item.culture for item in few.items}
     assert said == [f"t: none of the questions drawn is about {missing}; draw more, or with another seed"]
+
+
+def test_a_draw_from_a_long_benchmark_holds_only_the_items_that_are_drawn(monkeypatch):
+    (one,) = items(("Spain",), questions=1)
+    alive, most = weakref.WeakSet(), []
+
+    class Long(Given):
+        def read(self, data_dir):
+            for number in range(300):
+                item = replace(one, id=f"i{number}", question_id=f"q{number}")
+                alive.add(item)
+                yield item
+                del item
+                most.append(len(alive))
+
+    whole = read_benchmarks(Long("long", ()), sample=5)["long"]
+    assert len(most) == 300, "read once"
+    monkeypatch.setattr(choosing, "MOST_HELD", 10)
+    most.clear()
+    drawn = read_benchmarks(Long("long", ()), sample=5)["long"]
+    assert drawn.items == whole.items
+    assert len(most) == 600
+    assert max(most) <= 5 + 10 + 5 + 2
 
 
 def test_the_draw_is_recorded():
@@ -214,7 +245,6 @@ def test_an_evaluation_draws_with_its_own_seed_and_records_it(tmp_path):
         tiny_model(), "everyday", (), tmp_path / "eval", cultures=("Spain",), sample=2, seed=4, check=False
     )
     assert found.results["benchmarks"]["everyday"]["sample"] == {"n_questions": 2, "seed": 4}
-    expected = ranked_questions(
-        [item for item in Everyday().read(None) if item.split == "test" and item.culture == "Spain"], 4
-    )[:2]
+    own = [item for item in Everyday().read(None) if item.split == "test" and item.culture == "Spain"]
+    expected = Asked(own).ranked(4)[:2]
     assert set(found.answers["everyday", "unmasked"].units) == set(expected)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from culnig.benchmarks.choosing import read_benchmarks
 from culnig.benchmarks.source import Source, hub_rows
 from culnig.errors import DataFileError, EnvironmentProblem
 from tests.benchmarks.hub_stand_in import HubStandIn
+from tests.benchmarks.small_files import BLEND_TOPICS, blend, culturalbench
 
 OLD, NEW = "0" * 40, "1" * 40
 
@@ -38,6 +40,7 @@ def test_a_missing_data_file_says_where_it_belongs(tmp_path):
 def hub(monkeypatch):
     stand_in = HubStandIn()
     monkeypatch.setitem(sys.modules, "datasets", stand_in)
+    monkeypatch.delenv("CULNIG_DATA", raising=False)
     return stand_in
 
 
@@ -102,3 +105,18 @@ def test_what_a_set_lacks_is_named_with_the_nearest(hub):
         list(hub_rows("a/b", None, "train", ["question"]))
     with pytest.raises(DataFileError, match="BuilderConfig 'x' not found"):
         list(hub_rows("a/b", "x", "test", ["question"]))
+
+
+def test_published_benchmarks_record_the_commits_that_they_read(hub):
+    easy = {("CulturalBench-Easy", "test"): culturalbench()}
+    hub.publish_configs("kellycyy/CulturalBench", NEW, easy)
+    chosen = read_benchmarks("culturalbench", limit=1)
+    assert chosen["culturalbench"].files["hub/kellycyy/CulturalBench"] == NEW
+    topics = [{"ID": question, "Topic": topic} for question, topic in BLEND_TOPICS.items()]
+    hub.publish_configs(
+        "nayeon212/BLEnD",
+        OLD,
+        {("multiple-choice-questions", "test"): blend(), ("short-answer-questions", "US"): topics},
+    )
+    for name in ("blend", "blend-control"):
+        assert read_benchmarks(name, limit=1)[name].files == {"hub/nayeon212/BLEnD": OLD}

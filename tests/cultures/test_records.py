@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from culnig import registry
+from culnig.benchmarks.choosing import read_benchmarks
 from culnig.cli.list import command
 from culnig.core.data_files import own_data
 from culnig.cultures.records import (
@@ -242,6 +244,24 @@ def test_a_record_of_a_folder_with_a_key_of_ours_is_refused_and_forgotten(tmp_pa
     assert registry.cultures()["Spain"].iso == "ES"
     with pytest.raises(DataFileError, match="no such folder with culture records"):
         use_cultures(tmp_path / "gone")
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_the_files_of_added_records_are_recorded_beside_items_about_them(tmp_path):
+    file = tmp_path / "mine" / "atlantis.toml"
+    file.parent.mkdir()
+    use_cultures(write(file.parent, GOOD.replace('iso = "AT"', 'iso = "GR-X"')))
+    (tmp_path / "tea.csv").write_text("q,a,b,right,where\nTea?,yes,no,A,Atlantis\nTea?,yes,no,A,Spain\n")
+    (tmp_path / "tea.yaml").write_text(
+        "name: tea\ndata: tea.csv\n"
+        "columns: {question: q, options: [a, b], answer: right, culture: where}\n"
+        'wordings: [{id: w1, template: "{question}\\n{options}"}]\n'
+    )
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    chosen = read_benchmarks(tmp_path / "tea.yaml")["tea"]
+    assert chosen.record()["files"]["mine/atlantis.toml"] == digest
+    of_spain = read_benchmarks(tmp_path / "tea.yaml", cultures=("Spain",))["tea"]
+    assert "mine/atlantis.toml" not in of_spain.files
 
 
 @pytest.mark.usefixtures("forgotten")

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from culnig.errors import StoreError
+from culnig.evaluation.agreement import check_rows
 from culnig.evaluation.stored import open_evaluation
+from tests.toy import answered, items
 
 OLD = Path(__file__).parents[1] / "fixtures" / "first-edition" / "evaluations" / "finished"
 
@@ -39,7 +41,7 @@ def test_an_old_evaluation_agrees_with_its_items(tmp_path):
         (lambda row: row.update(n=35), "n is 35, but there are 36 in items.h5"),
         (lambda row: row.update(n_units=36), "n_questions is 36, but there are 18 in items.h5"),
         (lambda row: row.update(condition="specific China 2"), "the answers to .* are missing"),
-        (lambda row: row.update(p_value=1.5), r"p_value is 1\.5, but it is a finite number, shares between"),
+        (lambda row: row.update(p_value=1.5), r"p_value is 1\.5, but it is between 0 and 1"),
         (lambda row: row.update(n_neurons="7"), "n_neurons is '7', but it is a count"),
         (lambda row: row.update(culture=["Spain"]), r"culture is \['Spain'\], but it is a text or null"),
         (
@@ -59,3 +61,15 @@ def test_an_old_evaluation_agrees_with_its_items(tmp_path):
 def test_a_row_that_cannot_be_right_is_named(tmp_path, change, message):
     with pytest.raises(StoreError, match=message):
         opened(tmp_path / "old", change)
+
+
+def test_an_alignment_is_between_0_and_100():
+    outcomes = answered(items(["China"], questions=2), [True, False])
+    answers = {("survey", "unmasked"): outcomes}
+    for alignment in (0.0, 87.5, 100.0):
+        outcomes.alignment[:] = alignment
+        row = {"benchmark": "survey", "condition": "unmasked", "alignment": alignment}
+        check_rows(OLD, [row], answers)
+    outcomes.alignment[:] = 100.5
+    with pytest.raises(StoreError, match=r"alignment is 100\.5, but it is between 0 and 100"):
+        check_rows(OLD, [{"benchmark": "survey", "condition": "unmasked", "alignment": 100.5}], answers)

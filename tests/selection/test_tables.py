@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from culnig.core.neurons import MLP_GATE
-from culnig.errors import SelectionError, UnknownNameError
+from culnig.errors import MismatchError, SelectionError, UnknownNameError
 from culnig.selection.tables import general_totals, selection_tables
 from tests.toy import moments, toy_layout, write_run
 
@@ -116,3 +116,14 @@ def test_totals_of_equal_cultures_and_of_no_control(make_run):
             totals = found if tables is general_totals else found.totals
             assert totals.difference.tolist() == expected
             assert totals.exclusion is None
+
+
+def test_a_control_whose_options_are_read_in_another_way_is_refused(make_run):
+    run = make_run(t=TARGET, c=CONTROL)
+    by_text = {"by": "likelihood", "normalize": "bytes"}
+    run.record["benchmarks"] |= {"t": {"answers": by_text}, "c": {}}
+    with pytest.raises(MismatchError, match="'t' by likelihood per byte and 'c' by label, so their scores"):
+        selection_tables(run, use_exclusion=False)
+    assert selection_tables(run, use_control=False, use_exclusion=False).difference.shape == (2, 2)
+    run.record["benchmarks"]["c"] = {"answers": dict(by_text)}
+    assert selection_tables(run, use_exclusion=False).difference.shape == (2, 2)

@@ -92,3 +92,14 @@ def test_a_set_whose_licence_does_not_allow_training_needs_permission():
 def test_permission_is_recorded_where_it_was_given():
     assert "i_have_permission" not in TrainSettings().record(), "earlier trainings resume"
     assert TrainSettings(i_have_permission=True).record()["i_have_permission"] is True
+
+
+def test_options_that_are_read_as_texts_are_not_trained_on(tmp_path):
+    (tmp_path / "t.csv").write_text("q,a,b,r\nThey drink,tea,mead,A\n")
+    (tmp_path / "t.yaml").write_text(
+        "name: t\ndata: t.csv\nsplit: identify\nanswer_by: likelihood\n"
+        "columns: {question: q, options: [a, b], answer: r}\n"
+        'wordings: [{id: w, template: "{question}"}]\n'
+    )
+    with pytest.raises(TrainingError, match="'t' reads its options as texts; training needs labels"):
+        read_task(registry.benchmark(str(tmp_path / "t.yaml")), None, None, 42)

@@ -12,6 +12,7 @@ from culnig.errors import InputError
 from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
 from culnig.verification.linearisation import Audit, audit, rank_correlation
+from tests.texts import base_model, plain_log_probability, text_items
 from tests.tiny_models import tiny_items, tiny_model
 from tests.tolerances import LOGITS, TINY, assert_scores_equal
 
@@ -131,3 +132,27 @@ def test_nothing_to_audit_is_refused():
         audit(bound, [], gate_neurons(bound, 2), gate_neurons(bound, 2))
     with pytest.raises(InputError, match="at least one of each"):
         audit(bound, ITEMS, gate_neurons(bound, 0), gate_neurons(bound, 2))
+
+
+def test_effects_on_texts_are_those_on_their_log_probability():
+    bound, items = base_model(), text_items(3)[::2]  # with four options each
+    (effect, _) = audit(bound, items, gate_neurons(bound, 1), gate_neurons(bound, 1, layer=2)).effect
+
+    def logs():
+        with torch.no_grad():
+            rows = [
+                [
+                    float(plain_log_probability(bound.model, bound.tokenizer, f"{item.prompt} ", text))
+                    for text in item.options
+                ]
+                for item in items
+            ]
+        return np.array(rows)
+
+    before = logs()
+    with torch.no_grad():
+        bound.model.model.layers[1].mlp.down_proj.weight[:, 0] = 0
+    lost = before - logs()
+    rows, golds = [0, 1], [item.options.index(item.answer) for item in items]
+    shares = np.exp(before) / np.exp(before).sum(1, keepdims=True)
+    assert effect == pytest.approx((shares * lost)[rows, golds].mean(), rel=1e-3, abs=1e-6)

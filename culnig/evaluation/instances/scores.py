@@ -22,7 +22,7 @@ from culnig.core.neurons import Segment
 from culnig.core.outcomes import Outcomes
 from culnig.errors import InputError
 from culnig.inference.answers import AnswerReader
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch, make_batches
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, Batch
 from culnig.inference.encoding import Encoder
 from culnig.inference.fitting import Answering
 from culnig.kernels.transfers import to_device
@@ -31,6 +31,7 @@ from culnig.models.sharding import check_items
 from culnig.scoring.accumulator import Accumulator, ItemStore, ItemValues
 from culnig.scoring.capture import Capture
 from culnig.scoring.targets import BatchPasses
+from culnig.scoring.texts import check_texts, score_batches
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +98,8 @@ def score_items(
     bound.check_neurons(flat)
     check_items(bound.sharding, len(items))
     outcomes = Outcomes.empty(items)
-    batches = make_batches((encoder or Encoder(bound)).encode_all(items), token_budget)
+    check_texts(items, is_spread=bound.sharding is not None)
+    batches = score_batches(bound, (encoder or Encoder(bound)).encode_all(items), token_budget)
     kept = _ItemScores(batches, len(flat))
     moments = CultureMoments.zeros(list(dict.fromkeys(item.culture for item in items)), len(flat))
     accumulator = Accumulator(moments, "max", clamp_at_zero=False, keeper=kept)
