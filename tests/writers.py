@@ -237,6 +237,11 @@ WRITERS: dict[str, Writer] = {
         (SET, OTHER, "run"),
         "out/overlap.png",
     ),
+    "export": Writer(
+        lambda i, out, **o: culnig.export_model(tiny_model(), i / SET, out, **o),
+        ("export --output",),
+        (SET,),
+    ),
     "modules": Writer(
         lambda i, out, **o: culnig.plan_training(i / SET, tiny_model(), out, budget=0.3, **o),
         ("modules --output",),

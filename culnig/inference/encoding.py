@@ -110,19 +110,23 @@ class Encoder:
 
     def prompt_ids(self, item: Item) -> list[int]:
         """Token ids of the prompt; InputError if it is longer than the model allows."""
-        return self._prompt_ids(item, self._prompts.write(item))
+        return self._prompt_ids(f"item {item.id}", self._prompts.write(item))
+
+    def text_ids(self, text: str, name: str) -> list[int]:
+        """Token ids of a text as it stands, without a chat template; `name` is what errors call it."""
+        return self._prompt_ids(name, text)
 
     def fitting(self, items: Sequence[Item]) -> list[Item]:
         """The items whose prompt is no longer than the model allows, in their order."""
         limit = self._max_tokens
         return [item for item in items if limit is None or len(self._ids(self._prompts.write(item))) <= limit]
 
-    def _prompt_ids(self, item: Item, text: str) -> list[int]:
+    def _prompt_ids(self, name: str, text: str) -> list[int]:
         ids = self._ids(text)
-        self._bound.check_token_ids(ids, f"item {item.id}")
+        self._bound.check_token_ids(ids, name)
         if self._max_tokens is not None and len(ids) > self._max_tokens:
             raise InputError(
-                f"item {item.id} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "
+                f"{name} has {len(ids)} tokens, more than the {self._max_tokens} of this model; "
                 f"leave such items out ({option('skip_too_long')}) or use a model with a longer context"
             )
         return ids
@@ -149,7 +153,7 @@ class Encoder:
         return ids_and_labels
 
     def _labels_after(self, item: Item, text: str, prompt: str) -> tuple[list[int], tuple[int, ...]]:
-        ids = self._prompt_ids(item, prompt)
+        ids = self._prompt_ids(f"item {item.id}", prompt)
         spaces = len(text) - len(prompt)
         return ids, tuple(self._label_id(item, text, ids, label, spaces) for label in item.options)
 

@@ -258,6 +258,18 @@ def benchmarks_new() -> None:
     assert culnig.check_benchmark(FOLDER / "tea.yaml")["n"] == 1
 
 
+@command("ask")
+def ask() -> None:
+    result = culnig.ask(MODEL, "What is eaten there?", FOLDER / "general.json", max_new_tokens=2)
+    assert result.conditions[0] == "unmasked"
+
+
+@command("export")
+def export_model() -> None:
+    culnig.export_model(MODEL, FOLDER / "general.json", FOLDER / "exported")
+    assert culnig.load_model(FOLDER / "exported").layout.n_layers == 3
+
+
 @command("modules")
 def modules() -> None:
     planned = culnig.plan_training(FOLDER / "general.json", out=FOLDER / "plan.yaml", budget=0.25)
