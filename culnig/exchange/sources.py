@@ -18,6 +18,7 @@ from culnig.errors import InputError, argument
 from culnig.exchange.model_card import card_beside
 from culnig.models.base import BoundModel
 from culnig.models.checkpoint import INDEX, weight_files
+from culnig.models.named import loaded_model
 from culnig.models.peft_adapter import with_base
 from culnig.models.settings import LoadSettings
 from culnig.models.source import ModelFiles, locate, reading
@@ -61,7 +62,7 @@ def export_source(model: str | Path | BoundModel, loading: LoadOptions, say: Say
     from culnig.models.loading import load_model, load_skeleton, load_tokenizer
 
     if not isinstance(model, str | Path):
-        return _loaded(model)
+        return _loaded(loaded_model(model, say, **loading))  # says what does not go with a loaded model
     settings = LoadSettings(**loading)
     if settings.quantize is not None:
         raise InputError(

@@ -31,6 +31,7 @@ sys.meta_path.insert(0, _NoCommandLine())
 import culnig  # noqa: E402 - the hook comes first
 from culnig import api  # noqa: E402
 from culnig.validation import training  # noqa: E402
+from tests.exchange.logs import choice_line, probabilities, write_log  # noqa: E402
 from tests.reanalysis.released import document, written  # noqa: E402
 from tests.tiny_gguf import write_gguf  # noqa: E402
 from tests.tiny_models import tiny_model  # noqa: E402
@@ -133,6 +134,8 @@ def merge() -> None:
 def import_scores() -> None:
     file = written(FOLDER / "blend_max_scores.json", document("blend", 0, 10))
     assert culnig.import_scores([file], FOLDER / "imported", model_name="theirs").model == "theirs"
+    log = write_log(FOLDER / "log", {"drinks": [choice_line(0, probabilities(0.5, 0.2, 0.1), 0)]})
+    assert culnig.import_evaluation(log, FOLDER / "imported-log").benchmarks == ["drinks"]
 
 
 @command("select general")
