@@ -13,6 +13,7 @@ or wrong, as the task's metric says, and has no probabilities.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,12 +216,16 @@ def _record(
     layout_hash = next((log.layout_hash for log in logs if log.layout_hash is not None), None)
     if layout_hash is not None:
         own["layout_hash"] = layout_hash
+    baselines = Counter(log.condition.like for log in logs if log.condition.like)
     return {
         "model": own,
         "neuron_sets": [
             {"name": name} for name in dict.fromkeys(log.condition.of_set for log in logs) if name is not None
         ],
         "settings": {
+            "factor": sorted({log.condition.factor for log in logs if log.condition.of_set}),
+            "mask": "scale",
+            "random_baseline": max(baselines.values(), default=0),
             "imported_from": f"lm-evaluation-harness {first.version}",
             "files": [log.path.name for log in logs],
         },

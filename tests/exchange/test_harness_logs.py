@@ -46,8 +46,8 @@ def test_runs_become_conditions(logs, tmp_path):
 def test_paired_tests_and_the_report_work_on_them(logs, tmp_path):
     evaluation = culnig.import_evaluation(logs, tmp_path / "evaluation")
     (row,) = culnig.compare(evaluation)
-    assert row["change"]["p_gold"]["estimate"] == pytest.approx(-0.4)
-    assert row["against_random"]["p_gold"]["estimate"] == pytest.approx(-0.3)
+    assert row["change"]["p_gold"]["effect"] == pytest.approx(-0.4)
+    assert row["against_random"]["p_gold"]["effect"] == pytest.approx(-0.3)
     culnig.report([evaluation], tmp_path / "report.html")
     assert "drinks" in (tmp_path / "report.html").read_text()
 
