@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from culnig.evaluation.evaluate import evaluate
     from culnig.evaluation.instances.instances import instances
     from culnig.evaluation.stored import Evaluation, open_evaluation
+    from culnig.exchange.ask import ask
+    from culnig.exchange.export import export_model
+    from culnig.exchange.harness_logs import import_evaluation
     from culnig.lemmatizers.base import Lemmatizer
     from culnig.models.base import BoundModel, ModelAdapter, ModuleSlice
     from culnig.models.cache import clear_cache, list_cache
@@ -87,6 +90,9 @@ _NAMES = {
     "culnig.evaluation.evaluate": ("evaluate",),
     "culnig.evaluation.instances.instances": ("instances",),
     "culnig.evaluation.stored": ("Evaluation", "open_evaluation"),
+    "culnig.exchange.ask": ("ask",),
+    "culnig.exchange.export": ("export_model",),
+    "culnig.exchange.harness_logs": ("import_evaluation",),
     "culnig.lemmatizers.base": ("Lemmatizer",),
     "culnig.models.base": ("BoundModel", "ModelAdapter", "ModuleSlice"),
     "culnig.models.cache": ("clear_cache", "list_cache"),
@@ -153,6 +159,7 @@ __all__ = [
     "Scorer",
     "SetTo",
     "__version__",
+    "ask",
     "audit",
     "benchmarks_new",
     "check_benchmark",
@@ -161,7 +168,9 @@ __all__ = [
     "compare_arms",
     "demo",
     "evaluate",
+    "export_model",
     "figures",
+    "import_evaluation",
     "import_scores",
     "inspect",
     "instances",

@@ -58,7 +58,7 @@ def command(name: str) -> str:
     return f"\x02culnig.{function}(...)\x03culnig-engine {name}\x03"
 
 
-_FUNCTIONS = {"import": "import_scores", "modules": "plan_training"}
+_FUNCTIONS = {"export": "export_model", "import": "import_scores", "modules": "plan_training"}
 """Commands whose function has another name."""
 
 _FLAGS = {

@@ -29,6 +29,7 @@ from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from culnig.training.weights import Weights
 from culnig.verification.verify import verify_model
 from tests.alike import variants
+from tests.exchange.exported import exported_difference
 from tests.families import configuration, randomise
 from tests.oracle import in_float64, token_ids
 from tests.tiny_experts import unrolled, weight_rows
@@ -40,6 +41,10 @@ ORACLE = 2e-6
 
 SHARED = 1e-4
 """Largest relative difference of a probability between prompts that share a row and prompts alone."""
+
+
+EXPORTED = 1e-5
+"""Largest difference of a logit between an exported model and a masked one, of the largest logit."""
 
 
 @dataclass
@@ -102,6 +107,7 @@ def prove(verdict: Verdict) -> Verdict:
     verdict.proof["weights of neurons"] = _masks_equal_edited_weights(bound)
     verdict.proof["shared prompts"], verdict.details["shared prompts"] = _shared_prompts(bound)
     verdict.proof["loads as saved"], verdict.details["loads as saved"] = _loads_as_saved(bound)
+    verdict.proof["exported weights"], verdict.details["exported weights"] = _exported_weights(bound)
     difference = oracle_difference(bound)
     verdict.proof["plain autograd"] = difference <= ORACLE
     verdict.details["plain autograd"] = f"{difference:.1e}"
@@ -154,6 +160,15 @@ def _loads_as_saved(bound: BoundModel) -> tuple[bool | None, str]:
             return False, str(error)
     same = again.weights_hash == bound.weights_hash and again.layout.hash == bound.layout.hash
     return same, "other weights or another layout"
+
+
+def _exported_weights(bound: BoundModel) -> tuple[bool | None, str]:
+    """Whether a model exported with a mask computes, by transformers alone, what the masked model does."""
+    differences = [exported_difference(bound, factor) for factor in (0.0, 2.0)]
+    if None in differences:
+        return None, "only loads as a part of its wrapper"
+    worst = max(own for own in differences if own is not None)
+    return worst <= EXPORTED, f"{worst:.1e}"
 
 
 def _shared_prompts(bound: BoundModel) -> tuple[bool | None, str]:

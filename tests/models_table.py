@@ -17,7 +17,7 @@ import transformers
 from culnig.core.neurons import FORWARD_ORDER
 from culnig.models.base import BoundModel
 from tests.families import FORMS, families
-from tests.family_proof import ORACLE, Verdict, bind, prove
+from tests.family_proof import EXPORTED, ORACLE, Verdict, bind, prove
 
 PAGE = Path(__file__).parent.parent / "docs" / "models-table.md"
 
@@ -31,8 +31,9 @@ Each row is a model of the family's own configuration class with small sizes and
 one passes all checks of `culnig-engine verify`, and its scores of two prompts equal plain autograd's
 within {oracle:g} of the largest. A masked neuron equals one without its weights. Prompts that share a row
 in evaluation are answered as they are alone, where the structure allows that. The weights load from the
-checkpoint that transformers writes, which has the names of the published one. Checks that do not apply
-to a family are in the last column.
+checkpoint that transformers writes, which has the names of the published one. A model exported with a
+mask computes, by transformers alone, the masked model's logits within {exported:g} of the
+largest. Checks that do not apply to a family are in the last column.
 
 The modules of attention and MLP are those of [models.md](models.md); "in 1 of 4" is how many layers have
 them. Other modules have the family's own names: they are scored and stored, and belong to no pool.
@@ -64,6 +65,7 @@ def page(verdicts: list[Verdict]) -> str:
         refused=sum(own.bound is None for own in names),
         forms=len(verdicts) - len(names),
         oracle=ORACLE,
+        exported=EXPORTED,
     )
     lines = [
         head,

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core", "kernels"),
     ("store", "models", "inference", "benchmarks", "cultures", "lemmatizers", "scorers"),
     ("selection", "scoring", "reanalysis"),
-    ("training", "evaluation", "reporting", "planning", "verification", "validation"),
+    ("training", "evaluation", "reporting", "planning", "verification", "validation", "exchange"),
     ("api",),
     ("cli",),
     ("__main__",),
@@ -42,6 +42,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "training": ("evaluation",),
     "validation": ("evaluation", "verification"),
     "reporting": ("evaluation", "training", "validation"),
+    "exchange": ("evaluation", "training"),
 }
 """What a part may import from its own row."""
 
@@ -255,6 +256,8 @@ LIGHT = tuple(
         "neurons convert --help",
         "import --help",
         "audit --help",
+        "ask --help",
+        "export --help",
         "list benchmarks",
         "list cultures",
         "list models",

@@ -30,6 +30,7 @@ from culnig.validation import validate as validation
 from culnig.validation.methods import CONTRIBUTION, JUDGED, Method
 from culnig.validation.planted import planted_model
 from culnig.validation.settings import PlantedSettings
+from tests.exchange.logs import choice_line, probabilities, write_log
 from tests.forked import import_what
 from tests.reanalysis.released import document, written
 from tests.tiny_models import tiny_items, tiny_model
@@ -166,6 +167,9 @@ WRITERS: dict[str, Writer] = {
         ("import --output",),
         ("max.json",),
     ),
+    "import logs": Writer(
+        lambda i, out, **o: culnig.import_evaluation([i / "log"], out, **o), ("import --output",), ("log",)
+    ),
     "evaluate": Writer(evaluate, ("evaluate --output",), (SET,), resumes=True),
     "train": Writer(train, ("train --output",), ("plan.yaml", "data"), resumes=True),
     "train arms": Writer(train_arms, ("train --output",), ("plan.yaml", "data"), resumes=True),
@@ -237,6 +241,11 @@ WRITERS: dict[str, Writer] = {
         (SET, OTHER, "run"),
         "out/overlap.png",
     ),
+    "export": Writer(
+        lambda i, out, **o: culnig.export_model(tiny_model(), i / SET, out, **o),
+        ("export --output",),
+        (SET,),
+    ),
     "modules": Writer(
         lambda i, out, **o: culnig.plan_training(i / SET, tiny_model(), out, budget=0.3, **o),
         ("modules --output",),
@@ -301,6 +310,7 @@ def _make(folder: Path) -> None:
     plan_of(tiny_model()).write(folder / "plan.yaml")
     glue_folder(folder / "data", n_train=8)
     written(folder / "max.json", document("blend", 0, 10))
+    write_log(folder / "log", {"drinks": [choice_line(0, probabilities(0.5, 0.2, 0.1), 0)]})
     _gates().write(folder / GATES)
     _score(folder / "run")
     _score(folder / "run2", 4, 7)

@@ -33,6 +33,8 @@ COMMANDS = {
     "audit": "culnig.cli.audit",
     "evaluate": "culnig.cli.evaluate",
     "compare": "culnig.cli.compare",
+    "ask": "culnig.cli.ask",
+    "export": "culnig.cli.export",
     "modules": "culnig.cli.modules",
     "train": "culnig.cli.train",
     "instances": "culnig.cli.instances",

@@ -140,9 +140,10 @@ def _labels(branch: dict[str, Any]) -> tuple[str, list[Any]]:
 @click.argument("files", metavar="FILE...", type=PATH, nargs=-1, required=True)
 @click.option(
     "--to",
-    type=click.Choice(["culnig", "paper-json", "lape", "csv"]),
+    type=click.Choice(["culnig", "paper-json", "lape", "csv", "transformer-lens", "nnsight"]),
     required=True,
-    help="paper-json: the released code's. lape: a .pth file of index tensors, one group per set.",
+    help="paper-json: the released code's. lape: a .pth file of index tensors, one group per set. "
+    "transformer-lens: names of hooks. nnsight: modules and columns (with --model).",
 )
 @model_options(required=False)
 @click.option("--run", type=PATH, help="A run of the model, for its layout.")

@@ -37,7 +37,7 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Cel
         table.add_column(_plain(heading), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(_plain(_text(cell)) for cell in row))
-    _console().print(table)
+    standard_console().print(table)
 
 
 def print_tree(title: str, root: tuple[str, list[Any]]) -> None:
@@ -47,7 +47,7 @@ def print_tree(title: str, root: tuple[str, list[Any]]) -> None:
         for branch in node[1]:
             grow(tree.add(_plain(branch[0])), branch)
 
-    console = _console()
+    console = standard_console()
     console.print(Text(visible(title), style="bold"))
     trunk = Tree(_plain(root[0]))
     grow(trunk, root)
@@ -69,7 +69,8 @@ def _plain(text: str) -> Text:
     return Text(visible(text))
 
 
-def _console() -> Console:
+def standard_console() -> Console:
+    """Standard output for tables: as wide as the terminal, and of one width elsewhere."""
     console = Console(file=sys.stdout, highlight=False)  # named, so that rich knows its encoding
     if not console.is_terminal:
         console.width = 160  # a file or pipe has no width to wrap at

@@ -135,7 +135,11 @@ class Encoder:
 
     def prompt_ids(self, item: Item) -> list[int]:
         """Token ids of the prompt; InputError if it is longer than the model allows."""
-        return self._prompt_ids(item, self._prompts.write(item))
+        return self._prompt_ids(f"item {item.id}", self._prompts.write(item))
+
+    def text_ids(self, text: str, name: str) -> list[int]:
+        """Token ids of a text as it stands, without a chat template; `name` is what errors call it."""
+        return self._prompt_ids(name, text)
 
     def fitting(self, items: Sequence[Item]) -> list[Item]:
         """The items whose prompt is no longer than the model allows, in their order."""
@@ -154,20 +158,20 @@ class Encoder:
         for text in texts:
             ids = [*prompt, *text]
             self._bound.check_token_ids(ids, f"item {item.id}")
-            self._check_length(item, len(ids) - 1)
+            self._check_length(f"item {item.id}", len(ids) - 1)
         gold = item.options.index(item.answer)
         return EncodedItem(item, prompt + texts[gold][:-1], -1, (), texts, gold)
 
-    def _prompt_ids(self, item: Item, text: str) -> list[int]:
+    def _prompt_ids(self, name: str, text: str) -> list[int]:
         ids = self._ids(text)
-        self._bound.check_token_ids(ids, f"item {item.id}")
-        self._check_length(item, len(ids))
+        self._bound.check_token_ids(ids, name)
+        self._check_length(name, len(ids))
         return ids
 
-    def _check_length(self, item: Item, n_tokens: int) -> None:
+    def _check_length(self, name: str, n_tokens: int) -> None:
         if self._max_tokens is not None and n_tokens > self._max_tokens:
             raise InputError(
-                f"item {item.id} has {n_tokens} tokens, more than the {self._max_tokens} of this model; "
+                f"{name} has {n_tokens} tokens, more than the {self._max_tokens} of this model; "
                 f"leave such items out ({option('skip_too_long')}) or use a model with a longer context"
             )
 
@@ -193,7 +197,7 @@ class Encoder:
         return ids_and_labels
 
     def _labels_after(self, item: Item, text: str, prompt: str) -> tuple[list[int], tuple[int, ...]]:
-        ids = self._prompt_ids(item, prompt)
+        ids = self._prompt_ids(f"item {item.id}", prompt)
         spaces = len(text) - len(prompt)
         return ids, tuple(self._label_id(item, text, ids, label, spaces) for label in item.options)
 

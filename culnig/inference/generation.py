@@ -1,11 +1,12 @@
-"""Freely written answers: greedy generation in batches, padded on the left.
+"""Freely written answers: greedy or sampled generation in batches, padded on the left.
 
 A batch ends as soon as all its answers have ended (end of turn) or have the most tokens allowed. Padding is
 masked and positions count from the first real token, so an answer depends on the rest of its batch only
 through the float noise of the model's matrix products.
 
-Every token is the most probable one. A model's own generation settings (penalties, forbidden or forced
-tokens, stop strings, other ways of decoding) are set aside, except for its end tokens.
+Every token is the most probable one, or drawn from all by `Sampling`. A model's own generation settings
+(penalties, forbidden or forced tokens, stop strings, other ways of decoding) are set aside, except for its
+end tokens.
 """
 
 from __future__ import annotations
@@ -62,6 +63,16 @@ class PromptBatch:
         )
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn: from the model's probabilities, of all tokens."""
+
+    temperature: float
+    """Divides the logits; above 0."""
+    seed: int = 0
+    """The same seed draws the same answer, on the same machine."""
+
+
 class AnswerWriter:
     """Lets a bound model continue prompts and records what it wrote."""
 
@@ -97,30 +108,53 @@ class AnswerWriter:
 
     def write(self, batch: PromptBatch) -> list[str]:
         """The answers as text, without prompts and special tokens."""
-        import torch
-
-        model = self._bound.model
-        longest = max(map(len, batch.token_ids))
-        settings = _greedy(self._ends, self._max_new_tokens)
-        ids = np.full((len(batch.items), longest), settings.pad_token_id, dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, prompt in enumerate(batch.token_ids):
-            ids[row, longest - len(prompt) :] = prompt
-            mask[row, longest - len(prompt) :] = 1
-        device = self._bound.input_device
-        with torch.inference_mode(), _generation_settings(model, settings):
-            written = model.generate(  # type: ignore[operator]
-                input_ids=torch.from_numpy(ids).to(device),
-                attention_mask=torch.from_numpy(mask).to(device),
-                generation_config=settings,
-            )
-        return [self._text(row) for row in written[:, longest:].tolist()]
+        written = write_tokens(self._bound, batch.token_ids, self._ends, self._max_new_tokens)
+        return [self._text(row) for row in written]
 
     def _text(self, written: list[int]) -> str:
         """The answer's text up to its end token."""
-        end = next((index for index, token in enumerate(written) if token in self._ends), None)
+        end = end_of(written, self._ends)
         self.n_cut += end is None
         return str(self._bound.tokenizer.decode(written[:end], skip_special_tokens=True)).strip()
+
+
+def write_tokens(
+    bound: BoundModel,
+    prompts: Sequence[Sequence[int]],
+    ends: Sequence[int],
+    max_new_tokens: int,
+    sampling: Sampling | None = None,
+) -> list[list[int]]:
+    """What the model writes after each prompt, as token ids, with what may follow an end token."""
+    import torch
+
+    model, device = bound.model, bound.input_device
+    longest = max(map(len, prompts))
+    settings = _settings(ends, max_new_tokens, sampling)
+    ids = np.full((len(prompts), longest), settings.pad_token_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = prompt
+        mask[row, longest - len(prompt) :] = 1
+    devices = [device] if device.type == "cuda" else []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(_generation_settings(model, settings))
+        if sampling is not None:
+            stack.enter_context(torch.random.fork_rng(devices))
+            torch.manual_seed(sampling.seed)
+        written = model.generate(  # type: ignore[operator]
+            input_ids=torch.from_numpy(ids).to(device),
+            attention_mask=torch.from_numpy(mask).to(device),
+            generation_config=settings,
+        )
+    rows: list[list[int]] = written[:, longest:].tolist()
+    return rows
+
+
+def end_of(written: Sequence[int], ends: Sequence[int]) -> int | None:
+    """Where the first end token is; None without one."""
+    return next((index for index, token in enumerate(written) if token in ends), None)
 
 
 def end_tokens(bound: BoundModel) -> list[int]:
@@ -160,16 +194,19 @@ def _turn_end(tokenizer: Any) -> list[int]:
     return []
 
 
-def _greedy(ends: Sequence[int], max_new_tokens: int) -> GenerationConfig:
-    """Settings of transformers' `generate` for the most probable token at every step, and nothing else."""
+def _settings(ends: Sequence[int], max_new_tokens: int, sampling: Sampling | None) -> GenerationConfig:
+    """Settings of transformers' `generate` for the most probable token, or a drawn one, and nothing else."""
     from transformers import GenerationConfig
 
+    drawn: dict[str, Any] = {"do_sample": False}
+    if sampling is not None:
+        drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
     return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_new_tokens,
-        do_sample=False,
         num_beams=1,
         eos_token_id=list(ends) or None,
         pad_token_id=ends[0] if ends else 0,  # masked before a prompt; after an answer it is cut off
+        **drawn,
     )
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from culnig.errors import ModelLoadError, listed
 from culnig.models.settings import LoadSettings
@@ -15,12 +15,24 @@ from culnig.models.source import ModelFiles
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 """The names that transformers reads; it prefers the first."""
 
-_FLOATS = {"F64", "F32", "F16", "BF16"}
-"""Formats that hold weights as they are; all others need scales, or code that unpacks them."""
+FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Formats that hold weights as they are, with their names in torch; all others need scales, or code that
+unpacks them."""
 
 
 _SCALE = re.compile(r"scale|absmax|SCB")
 """Names of tensors with the scales of a weight beside them."""
+
+
+class StoredTensor(NamedTuple):
+    """Where a safetensors file holds a tensor."""
+
+    path: Path
+    number_format: str
+    """As the file calls it, such as BF16."""
+    shape: tuple[int, ...]
+    offset: int
+    """Of its first byte in the file."""
 
 
 def has_weights(folder: Path) -> bool:
@@ -53,7 +65,7 @@ def snapshot(files: ModelFiles, settings: LoadSettings) -> Path | None:
 
 def check_files(source: str, folder: Path) -> None:
     """ModelLoadError where files of weights are missing, damaged, or in a format that is not read."""
-    for path in _files(source, folder):
+    for path in weight_files(source, folder):
         _header(source, path)
 
 
@@ -63,11 +75,9 @@ def check_scales(source: str, folder: Path, model: Any) -> None:
     Quantized weights need a tensor with their scales beside them, and a loader of transformers that applies
     them; a quantization that transformers does not know has none, and is read as plain numbers.
     """
-    formats: dict[str, str] = {}
-    for path in _files(source, folder):
-        formats |= _header(source, path)
+    formats = {name: own.number_format for name, own in stored_tensors(source, folder).items()}
     own = dict(model.named_parameters())
-    packed = {name for name, kind in formats.items() if kind not in _FLOATS and _is_weight(name, own)}
+    packed = {name for name, kind in formats.items() if kind not in FLOATS and _is_weight(name, own)}
     if getattr(model, "hf_quantizer", None) is not None:
         with_scales = {name.rpartition(".")[0] for name in formats if _SCALE.search(name)}
         with_scales |= {stem.removesuffix(".weight") for stem in with_scales}
@@ -88,8 +98,17 @@ def _is_weight(name: str, parameters: Mapping[str, Any]) -> bool:
     return bool(tails & parameters.keys()) or any(own.endswith(f".{name}") for own in parameters)
 
 
-def _files(source: str, folder: Path) -> list[Path]:
-    """The files that transformers reads."""
+def stored_tensors(source: str, folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of a model's files of weights, by name; errors as for `check_files`."""
+    return {
+        name: tensor
+        for path in weight_files(source, folder)
+        for name, tensor in _header(source, path).items()
+    }
+
+
+def weight_files(source: str, folder: Path) -> list[Path]:
+    """The files of weights that transformers reads; ModelLoadError where some are missing."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     index = folder / INDEX
@@ -122,8 +141,8 @@ def _files(source: str, folder: Path) -> list[Path]:
     return paths
 
 
-def _header(source: str, path: Path) -> dict[str, str]:
-    """Names and number formats of the tensors in a safetensors file."""
+def _header(source: str, path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file by name."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -133,7 +152,12 @@ def _header(source: str, path: Path) -> dict[str, str]:
                 name: each for name, each in json.loads(file.read(length)).items() if "data_offsets" in each
             }
         end = max((each["data_offsets"][1] for each in tensors.values()), default=0)
-        header = {name: str(each["dtype"]) for name, each in tensors.items()}
+        header = {
+            name: StoredTensor(
+                path, str(each["dtype"]), tuple(each["shape"]), 8 + length + each["data_offsets"][0]
+            )
+            for name, each in tensors.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelLoadError(
             f"model {source!r}: {path} is damaged ({error}); copy or download it again"

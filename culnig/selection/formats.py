@@ -1,4 +1,4 @@
-"""Neuron sets of other programs: the released code's JSON, LAPE's `.pth`, CSV.
+"""Neuron sets of other programs: the released code's JSON, LAPE's `.pth`, CSV, hook names and module paths.
 
 The released code (github ynklab/CULNIG) writes `model_name`, `dataset_ids` and `top_neurons`, a list of
 `module_name, layer_idx, neuron_idx, attribute_score` and, for culture-specific neurons, `scores` by culture.
@@ -24,25 +24,40 @@ from culnig.core.neurons import MLP_GATE, Layout, Neuron
 from culnig.core.text import csv_row
 from culnig.errors import InputError, MismatchError, StoreError, argument, option
 from culnig.selection.algebra import check_one_model
+from culnig.selection.hook_names import (
+    HOOKS_FORMAT,
+    PATHS_FORMAT,
+    hooks_document,
+    paths_document,
+    read_hooks,
+    read_paths,
+)
 from culnig.selection.neuron_set import NEURONS_FORMAT, NeuronSet, read_neuron_set
-from culnig.store.files import read_json, write_text, write_with
+from culnig.store.files import read_json, write_json, write_text, write_with
 from culnig.store.output_folder import owned_file
 
 if TYPE_CHECKING:
     import torch
 
-Format = Literal["culnig", "paper-json", "lape", "csv"]
+    from culnig.models.base import BoundModel
+
+Format = Literal["culnig", "paper-json", "lape", "csv", "transformer-lens", "nnsight"]
 
 _SCORE_OF = "score of "
 """Prefix of the columns that hold the score of one culture."""
 
 
 def read_any(
-    path: Path, layout: Layout | None = None, model: str = "", module: str = MLP_GATE
+    path: Path,
+    layout: Layout | None = None,
+    model: str = "",
+    module: str = MLP_GATE,
+    bound: BoundModel | None = None,
 ) -> list[NeuronSet]:
-    """Read a neuron-set file of ours, the released code's JSON, or all groups of a LAPE file.
+    """Read a neuron-set file of ours in any form, the released code's JSON, or all groups of a LAPE file.
 
-    Files of other programs need the model's `layout`; `model` names the model if the file does not.
+    Files of other programs need the model's `layout`; `model` names the model if the file does not. Module
+    paths need the model itself, `bound`, which may be without weights.
     StoreError if the file is missing or damaged, MismatchError if it does not fit the layout.
     """
     if not path.is_file():
@@ -50,6 +65,10 @@ def read_any(
     if zipfile.is_zipfile(path) or path.suffix in (".pth", ".pt"):
         return _read_lape(path, _required(path, layout), model, module)
     document = read_json(path, "a neuron set")
+    if document.get("format") in (HOOKS_FORMAT, PATHS_FORMAT):
+        is_hooks = document["format"] == HOOKS_FORMAT
+        chosen = read_hooks(path, document) if is_hooks else read_paths(path, document, bound)
+        return [chosen if layout is None else _fitting(path, chosen, layout)]
     if document.get("format") == NEURONS_FORMAT or "top_neurons" not in document:
         return [read_neuron_set(path)]
     return [_read_released(path, document, _required(path, layout))]
@@ -224,10 +243,11 @@ def write_as(
     *,
     n_layers: int | None = None,
     module: str = MLP_GATE,
+    bound: BoundModel | None = None,
     overwrite: bool = False,
     inputs: Iterable[Any] = (),
 ) -> None:
-    """Write sets in a format; only LAPE's holds several.
+    """Write sets in a format; only LAPE's holds several, and only module paths need the model.
 
     OutputExistsError if the path is taken, InputError if it is one of the `inputs`.
     """
@@ -246,11 +266,22 @@ def write_as(
                 f"{argument('run')} or the model with {argument('model')}"
             )
         groups = lape_groups(sets, n_layers, module)
+    if form == "transformer-lens":
+        document = hooks_document(sets[0])
+    elif form == "nnsight":
+        if bound is None:
+            raise InputError(
+                f"nnsight's format names modules of the model; name it with {argument('model')} (its weights "
+                "are not read)"
+            )
+        document = paths_document(sets[0], bound)
     with owned_file(path, overwrite=overwrite, inputs=inputs):
         if form == "lape":
             import torch
 
             write_with(path, lambda file: torch.save(groups, file))  # by name, it would store the name
+        elif form in ("transformer-lens", "nnsight"):
+            write_json(path, document)
         elif form == "csv":
             write_text(path, csv_text(sets[0]))
         else:

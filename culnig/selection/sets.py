@@ -82,13 +82,15 @@ def neurons_convert(
     """Convert neuron sets (culnig's files, the released code's JSON, LAPE's .pth) to the format `to`.
 
     Files of other programs do not record the layout of the model: give it with `run` or `model`. `module` is
-    the module of a LAPE file, `group` picks one of its groups. Returns the sets that were written.
+    the module of a LAPE file, `group` picks one of its groups. `transformer-lens` names hooks, `nnsight`
+    modules and columns, which needs the `model`; either is read again too. Returns the sets that were
+    written.
     """
     paths = [files] if isinstance(files, str | Path) else files
     inputs = (*paths, model, run)
     check_file(Path(out), overwrite=overwrite, inputs=inputs)
-    layout, name = _layout(model, run, loading)
-    sets = [chosen for path in paths for chosen in read_any(Path(path), layout, name, module)]
+    layout, name, bound = _layout(model, run, loading)
+    sets = [chosen for path in paths for chosen in read_any(Path(path), layout, name, module, bound)]
     if group is not None:
         if not 0 <= group < len(sets):
             raise InputError(f"{argument('group')} is {group}; the {len(sets)} groups are numbered from 0")
@@ -98,25 +100,28 @@ def neurons_convert(
             f"{len(sets)} sets were read, but a {to} file holds one; choose one with {argument('group')}"
         )
     n_layers = None if layout is None else layout.n_layers
-    write_as(sets, Path(out), to, n_layers=n_layers, module=module, overwrite=overwrite, inputs=inputs)
+    write_as(
+        *(sets, Path(out), to),
+        n_layers=n_layers, module=module, bound=bound, overwrite=overwrite, inputs=inputs,
+    )  # fmt: skip
     return sets
 
 
 def _layout(
     model: str | Path | BoundModel | None, run: Run | Path | str | None, loading: LoadOptions
-) -> tuple[Layout | None, str]:
-    """Layout and name of the model that `run` or `model` gives."""
+) -> tuple[Layout | None, str, BoundModel | None]:
+    """Layout and name of the model that `run` or `model` gives, and what `model` names, without weights."""
     if model is not None and run is not None:
         raise InputError(
             f"{argument('run')} and {argument('model')} both give a layout; use only one of them"
         )
     if run is not None:
         stored = opened(run)
-        return stored.layout, stored.model
+        return stored.layout, stored.model, None
     if model is not None:
         bound = model_without_weights(model, **loading)
-        return bound.layout, bound.source
-    return None, ""
+        return bound.layout, bound.source, bound
+    return None, "", None
 
 
 def distinctly_named(sets: Sequence[NeuronSetOrPath]) -> list[NeuronSet]:

@@ -139,14 +139,19 @@ def copy_file(source: Path, target: Path) -> None:
     try:
         os.link(source, temporary)
     except OSError:
-        with whole_file(target) as copy:
-            shutil.copyfile(source, copy)
+        copy_contents(source, target)
         return
     with disk_errors(target):
         try:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def copy_contents(source: Path, target: Path) -> None:
+    """Copy a file's bytes, so that changes of the copy leave the file alone. Errors as for `whole_file`."""
+    with whole_file(target) as copy:
+        shutil.copyfile(source, copy)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ _MARKS: dict[str, tuple[str, ...]] = {
         "*.safetensors",
         "*config.json",
     ),
+    "export.json": ("export.json", "*.safetensors", "*config.json", "*.index.json", "tokenizer*", "*.gguf"),
     "arms.json": ("arms.json", "arms.csv", "before"),
 }
 """Files by which a folder is known as an output of culnig, and names that belong to it then."""

@@ -24,8 +24,11 @@ from culnig.provenance import file_hash
 from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store import schema, tables
 from culnig.store.data_parts import Part, belongs_to, check_items, data_files, read_part, rows_of
+from culnig.store.files import write_with
+from culnig.store.frames import as_xarray, write_parquet
 from culnig.store.hdf5 import open_hdf5
 from culnig.store.item_scores import ItemScores
+from culnig.store.output_folder import owned_file
 from culnig.store.output_kind import REPLACES
 from culnig.store.record import check_owner, one_of, open_scores, read_run_record, run_id
 from culnig.store.tensors import Tensors
@@ -274,23 +277,21 @@ class Run:
 
         Neurons carry module, layer and index. EnvironmentProblem if xarray is not installed.
         """
-        xarray = optional_package("xarray")
+        return as_xarray(self.moments(name), self.layout, self._facts(name))
+
+    def to_parquet(self, name: str, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the score tables of a benchmark as a Parquet file, a row for each culture and neuron.
+
+        OutputExistsError if the file exists, EnvironmentProblem if pyarrow is not installed.
+        """
+        optional_package("pyarrow")
         moments = self.moments(name)
-        neurons = self.layout.neurons(np.arange(self.layout.n_neurons))
-        return xarray.Dataset(
-            {table: (("culture", "neuron"), getattr(moments, table)) for table in schema.TABLES}
-            | {
-                "n_items": ("culture", moments.n_items),
-                "p_gold_sum": ("culture", moments.p_gold_sum),
-            },
-            coords={
-                "culture": list(moments.cultures),
-                "module": ("neuron", [neuron.module for neuron in neurons]),
-                "layer": ("neuron", [neuron.layer for neuron in neurons]),
-                "index": ("neuron", [neuron.index for neuron in neurons]),
-            },
-            attrs={"benchmark": name, "role": self.benchmarks[name].role, "model": self.model},
-        )
+        with owned_file(Path(path), overwrite=overwrite, inputs=(self.folder,)):
+            write_with(Path(path), lambda file: write_parquet(file, moments, self.layout, self._facts(name)))
+        return Path(path)
+
+    def _facts(self, name: str) -> dict[str, str]:
+        return {"benchmark": name, "role": self.benchmarks[name].role, "model": self.model}
 
     def plot(self, name: str) -> Figure:
         """A matplotlib figure of a benchmark: the sum of positive scores, by module and layer."""

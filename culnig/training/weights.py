@@ -208,6 +208,19 @@ class Weights:
                 rows += [NeuronRows(part, chosen) for part in self._rows(linear, columns, output=output)]
         return rows
 
+    def computing(self, flat: NDArray[np.int64]) -> list[NeuronRows]:
+        """The weights that compute neurons at these flat positions: a row and a bias of each, no more."""
+        layout = self._bound.layout
+        numbers = layout.segment_of(flat)
+        rows: list[NeuronRows] = []
+        for number in np.unique(numbers):
+            segment = layout.segments[number]
+            (chosen,) = np.nonzero(numbers == number)
+            linear, piece = self._slices[segment.module, segment.layer]
+            columns = piece.columns(flat[chosen] - segment.start)
+            rows += [NeuronRows(part, chosen) for part in self._rows(linear, columns, output=True)]
+        return rows
+
     def _linears_of(
         self, module: str, layer: int, index: NDArray[np.int64]
     ) -> list[tuple[nn.Module, NDArray[np.int64], bool]]:

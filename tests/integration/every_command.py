@@ -31,6 +31,7 @@ sys.meta_path.insert(0, _NoCommandLine())
 import culnig  # noqa: E402 - the hook comes first
 from culnig import api  # noqa: E402
 from culnig.validation import training  # noqa: E402
+from tests.exchange.logs import choice_line, probabilities, write_log  # noqa: E402
 from tests.reanalysis.released import document, written  # noqa: E402
 from tests.tiny_gguf import write_gguf  # noqa: E402
 from tests.tiny_models import tiny_model  # noqa: E402
@@ -133,6 +134,8 @@ def merge() -> None:
 def import_scores() -> None:
     file = written(FOLDER / "blend_max_scores.json", document("blend", 0, 10))
     assert culnig.import_scores([file], FOLDER / "imported", model_name="theirs").model == "theirs"
+    log = write_log(FOLDER / "log", {"drinks": [choice_line(0, probabilities(0.5, 0.2, 0.1), 0)]})
+    assert culnig.import_evaluation(log, FOLDER / "imported-log").benchmarks == ["drinks"]
 
 
 @command("select general")
@@ -256,6 +259,18 @@ def benchmarks_new() -> None:
     (FOLDER / "tea.csv").write_text("question,a,b,answer\nTea?,yes,no,B\n", encoding="utf-8")
     culnig.benchmarks_new(FOLDER / "tea.csv", FOLDER / "tea.yaml", culture="Spain")
     assert culnig.check_benchmark(FOLDER / "tea.yaml")["n"] == 1
+
+
+@command("ask")
+def ask() -> None:
+    result = culnig.ask(MODEL, "What is eaten there?", FOLDER / "general.json", max_new_tokens=2)
+    assert result.conditions[0] == "unmasked"
+
+
+@command("export")
+def export_model() -> None:
+    culnig.export_model(MODEL, FOLDER / "general.json", FOLDER / "exported")
+    assert culnig.load_model(FOLDER / "exported").layout.n_layers == 3
 
 
 @command("modules")

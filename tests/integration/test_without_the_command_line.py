@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 FUNCTIONS = {
     "cache list": ("list_cache",),
     "cache clear": ("clear_cache",),
-    "import": ("import_scores",),
+    "export": ("export_model",),
+    "import": ("import_scores", "import_evaluation"),
     "list benchmarks": ("list_benchmarks", "check_benchmark"),
     "modules": ("plan_training",),
     "select specific": ("select_specific", "select_specific_sets"),
