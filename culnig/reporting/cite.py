@@ -166,7 +166,7 @@ def _names(sources: Sources) -> _Names:
         benchmarks += [str(document["task"]), *(str(row["benchmark"]) for row in document["changes"])]
         versions |= document.get("versions", {})
     methods += [str(neurons.method.get("name", "")) for neurons in sources.neuron_sets]
-    return _Names(*(list(dict.fromkeys(each)) for each in (sources.models, methods, benchmarks)), versions)
+    return _Names(sources.models, list(dict.fromkeys(methods)), list(dict.fromkeys(benchmarks)), versions)
 
 
 def _entries(names: _Names) -> dict[str, Entry]:

@@ -9,6 +9,7 @@ import ast
 import errno
 import os
 import re
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,6 +53,7 @@ def windows(monkeypatch):
     monkeypatch.setattr(files, "OPENS_FOLDERS", False)
     monkeypatch.setattr(os, "open", opened)
     monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(shutil, "_use_fd_functions", False)
     for name in ("preadv", "pwritev", "pread", "pwrite", "O_DIRECT", "O_NOFOLLOW"):
         monkeypatch.delattr(os, name)
 
