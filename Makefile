@@ -82,10 +82,11 @@ test-oldest: build/oldest/$(SCRIPTS)/python$(EXE)
 test-newest: build/newest/$(SCRIPTS)/python$(EXE)
 	$(call with_versions,build/newest,--upgrade)
 
-audit: $(VENV)/.release
-	$(BIN)/python -m pip_audit --local --skip-editable
+audit: $(VENV)/.audit
+	mkdir -p build && $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > build/installed.txt
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip --requirement build/installed.txt
 
-sbom: $(VENV)/.release
+sbom: $(VENV)/.audit
 	mkdir -p build && $(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
 
 site: $(VENV)/.site
@@ -122,6 +123,10 @@ $(VENV)/.mutants: $(VENV)/.test
 
 $(VENV)/.release: $(VENV)/.installed
 	$(PIP) --group release
+	touch $@
+
+$(VENV)/.audit: $(VENV)/.installed
+	$(PIP) --group audit
 	touch $@
 
 $(VENV)/.site: $(BIN)/python$(EXE) pyproject.toml
