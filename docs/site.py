@@ -114,8 +114,11 @@ def configuration() -> str:
         f'  {{ "{section}" = [{", ".join(f"{chr(34)}{page}{chr(34)}" for page in own)}] }}'
         for section, own in sections.items()
     )
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    version = re.search(r'^version = "(.*)"$', project, flags=re.MULTILINE)
+    assert version is not None
     return f"""[project]
-site_name = "culnig-engine"
+site_name = "culnig-engine {version[1]}"
 site_description = "The neurons of a language model that carry cultural understanding"
 docs_dir = "docs"
 site_dir = "site"
