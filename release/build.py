@@ -4,8 +4,9 @@
 
 Only files that git knows are taken, in a folder of their own, so that nothing stale gets into a release.
 The wheel is built offline from the unpacked source distribution. On Linux auditwheel gives it the oldest tag
-of glibc that its symbols allow. `--twice` builds everything a second time elsewhere and compares the bytes:
-times come from the last commit (SOURCE_DATE_EPOCH), owners and the order of files are fixed here.
+of glibc that its symbols allow. `--twice` builds everything a second time and compares the bytes: times come
+from the last commit (SOURCE_DATE_EPOCH), owners and the order of files are fixed here, and so is the folder,
+because nvcc names kernels after the path of their source.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = [sys.executable, "-m"]
+FOLDER = Path(tempfile.gettempdir()) / "culnig-engine-build"
+"""Everything is built here."""
 
 
 def main() -> None:
@@ -33,20 +36,32 @@ def main() -> None:
     parser.add_argument("--twice", action="store_true", help="build twice and compare")
     options = parser.parse_args()
     os.environ.setdefault("SOURCE_DATE_EPOCH", _git("log", "-1", "--format=%ct").strip())
-    options.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="culnig-build-") as first:
-        made = _build(Path(first), wheel=options.wheel)
-        if options.twice:
-            with tempfile.TemporaryDirectory(prefix="culnig-again-") as second:
-                compare(made, _build(Path(second) / "deeper", wheel=options.wheel))
-        run(*PYTHON, "twine", "check", "--strict", *map(str, made))
-        for path in made:
-            shutil.copy(path, options.output)
-            print(f"{options.output / path.name}  {path.stat().st_size:,} bytes  SHA-256 {sha256(path)}")
+    made = _build(options.output, wheel=options.wheel)
+    if options.twice:
+        with tempfile.TemporaryDirectory(prefix="culnig-again-") as again:
+            compare(made, _build(Path(again), wheel=options.wheel))
+    run(*PYTHON, "twine", "check", "--strict", *map(str, made))
+    for path in made:
+        print(f"{path}  {path.stat().st_size:,} bytes  SHA-256 {sha256(path)}")
 
 
-def _build(folder: Path, *, wheel: bool) -> list[Path]:
-    """The files of a release, built in a folder that is empty or missing."""
+def _build(output: Path, *, wheel: bool) -> list[Path]:
+    """The files of a release, built in the folder for it and moved to another."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        FOLDER.mkdir(mode=0o700)
+    except FileExistsError:
+        raise SystemExit(
+            f"{FOLDER} exists: another build is at work, or was killed; remove it then"
+        ) from None
+    try:
+        made = _built_in(FOLDER, wheel=wheel)
+        return [Path(shutil.move(path, output / path.name)) for path in made]
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def _built_in(folder: Path, *, wheel: bool) -> list[Path]:
     source = folder / "source"
     copy_tracked(ROOT, source)
     run(*PYTHON, "build", "--sdist", "--no-isolation", "--outdir", str(folder), str(source))
@@ -57,10 +72,13 @@ def _build(folder: Path, *, wheel: bool) -> list[Path]:
 
 def _wheel(archive: Path, folder: Path) -> Path:
     """The wheel of a source distribution; on Linux with the tag that its symbols allow."""
-    plain = folder / "plain"
+    plain, unpacked = folder / "plain", folder / "unpacked"
+    with tarfile.open(archive) as file:
+        file.extractall(unpacked, filter="data")
+    (source,) = unpacked.iterdir()
     run(
         *(*PYTHON, "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir"),
-        *("--wheel-dir", str(plain), str(archive)),
+        *("--wheel-dir", str(plain), str(source)),
     )
     (wheel,) = plain.glob("*.whl")
     if sys.platform != "linux":
