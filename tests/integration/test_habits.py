@@ -121,13 +121,23 @@ def triggers(workflow: dict[Any, Any]) -> dict[str, Any]:
     return dict(workflow.get("on", workflow.get(True)))
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_fit_their_schema(path):
-    """The schema comes with check-jsonschema, so nothing is fetched."""
+SCHEMAS = {
+    **dict.fromkeys(WORKFLOWS, "github-workflows"),
+    **dict.fromkeys(FORMS, "github-issue-forms"),
+    GITHUB / "ISSUE_TEMPLATE" / "config.yml": "github-issue-config",
+    GITHUB / "dependabot.yml": "dependabot",
+    ROOT / "CITATION.cff": "citation-file-format",
+}
+"""Files that other programs read, and the schema of each."""
+
+
+@pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.name)
+def test_files_of_other_programs_fit_their_schemas(path):
+    """The schemas come with check-jsonschema, so nothing is fetched."""
     reason = "check-jsonschema is not installed; `make test` installs it"
     checker = pytest.importorskip("check_jsonschema", reason=reason)
     with pytest.raises(SystemExit) as stopped:
-        checker.main(["--builtin-schema", "vendor.github-workflows", str(path)])
+        checker.main(["--builtin-schema", f"vendor.{SCHEMAS[path]}", str(path)])
     assert stopped.value.code in (0, None)
 
 
