@@ -46,7 +46,7 @@ NAVIGATION: dict[str, list[str]] = {
         *("contributing.md", "releasing.md", "conduct.md", "license.md"),
     ],
 }
-"""Pages by section; a page that is missing here goes into the last one."""
+"""Pages by section; pages that are missing here go into a section of their own, at the end."""
 
 _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?(\))")
 _COMMENT = re.compile(r"<!-- run -->\n+")
@@ -109,7 +109,8 @@ def configuration() -> str:
     pages = {page.name for page in DOCS.glob("*.md")} | set(TOP.values())
     sections = {section: list(own) for section, own in NAVIGATION.items()}
     listed = {page for own in sections.values() for page in own}
-    sections["Trust"] += sorted(pages - listed)
+    if unlisted := sorted(pages - listed):
+        sections["More"] = unlisted
     navigation = ",\n".join(
         f'  {{ "{section}" = [{", ".join(f"{chr(34)}{page}{chr(34)}" for page in own)}] }}'
         for section, own in sections.items()

@@ -32,9 +32,11 @@ def staged(site, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_page_has_its_section(site, staged):
-    listed = [page for own in site.NAVIGATION.values() for page in own]
-    assert sorted(listed) == sorted(path.name for path in staged.glob("*.md"))
+def test_every_page_is_in_the_navigation_once(site, staged):
+    pages = {path.name for path in staged.glob("*.md")}
+    assert {page for own in site.NAVIGATION.values() for page in own} <= pages
+    (navigation,) = re.findall(r"^nav = \[\n(.*?)^\]", site.configuration(), flags=re.MULTILINE | re.DOTALL)
+    assert sorted(re.findall(r'"([\w-]+\.md)"', navigation)) == sorted(pages)
 
 
 def anchors(page: Path) -> set[str]:
