@@ -120,9 +120,9 @@ def test_a_set_of_the_gallery_names_the_paper_of_its_declaration():
 
 def test_the_folder_of_a_study_stands_for_what_is_in_it(sample, tmp_path):
     study = tmp_path / "study"
-    (study / "evaluations").mkdir(parents=True)
+    (study / "evaluations" / "model").mkdir(parents=True)
     shutil.copytree(sample.run, study / "run")
-    shutil.copytree(sample.evaluation, study / "evaluations" / "zero")
+    shutil.copytree(sample.evaluation, study / "evaluations" / "model" / "zero")
     (study / "notes.txt").write_text("mine")
     whole, listed = cite(study), cite([sample.run, sample.evaluation])
     assert (whole.methods, whole.used) == (listed.methods, listed.used)
