@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from culnig.planning.request import plan
     from culnig.reanalysis.offline import reduce
     from culnig.reanalysis.score_files import import_scores
+    from culnig.reporting.cite import cite
     from culnig.reporting.drafted import benchmarks_new
     from culnig.reporting.inspect import inspect
     from culnig.reporting.make import figures, report
@@ -100,6 +101,7 @@ _NAMES = {
     "culnig.planning.request": ("plan",),
     "culnig.reanalysis.offline": ("reduce",),
     "culnig.reanalysis.score_files": ("import_scores",),
+    "culnig.reporting.cite": ("cite",),
     "culnig.reporting.drafted": ("benchmarks_new",),
     "culnig.reporting.inspect": ("inspect",),
     "culnig.reporting.make": ("figures", "report"),
@@ -163,6 +165,7 @@ __all__ = [
     "audit",
     "benchmarks_new",
     "check_benchmark",
+    "cite",
     "clear_cache",
     "compare",
     "compare_arms",

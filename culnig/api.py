@@ -303,10 +303,12 @@ def demo(
     `quick` uses few items: it shows that everything works, but finds little.
     """
     from culnig.evaluation.folder import prepare_evaluation_folder
+    from culnig.models.embedded import LICENCE, NAME, embedded_model_file
     from culnig.reporting.figures import overview_figure
     from culnig.reporting.make import report
     from culnig.store.output_folder import check_file, owned_file
 
+    embedded_model_file()  # says what is missing before anything is made
     size, out = _QUICK if quick else _FULL, Path(out)
     files = {
         "scores": out / "run",
@@ -318,7 +320,7 @@ def demo(
     prepare_evaluation_folder(files["evaluation"], overwrite=overwrite, inputs=())
     for name in ("neurons", "picture", "report"):
         check_file(files[name], overwrite=overwrite, inputs=())
-    say("loading the embedded model (SmolLM2-135M-Instruct)")
+    say(f"loading the embedded model ({NAME}, {LICENCE}); the questions are ours (MIT)")
     model = load_model("embedded", dtype="float32", device="cpu")
     items = read_benchmarks(("everyday", "everyday-control"), split="identify", per_culture=size.identify)
     items |= read_benchmarks("country-rc", split="identify", per_culture=size.country_items)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from culnig.core.items import Item
     from culnig.models.base import BoundModel
 
-_RECORDED_PACKAGES = ("culnig-engine", "torch", "transformers", "numpy", "h5py")
+RECORDED_PACKAGES = ("culnig-engine", "torch", "transformers", "numpy", "h5py")
 
 
 def describe_model(bound: BoundModel) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def describe_model(bound: BoundModel) -> dict[str, Any]:
 def versions(computation: Mapping[str, str] | None = None) -> dict[str, str]:
     """Versions of the packages, and what the numbers were computed with (`computation_of`)."""
     recorded = {"python": platform.python_version()}
-    recorded |= {package: metadata.version(package) for package in _RECORDED_PACKAGES}
+    recorded |= {package: metadata.version(package) for package in RECORDED_PACKAGES}
     return recorded | dict(computation or {})
 
 

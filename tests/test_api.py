@@ -60,6 +60,7 @@ COMMANDS = {
     ("compare",): culnig.compare,
     ("report",): culnig.report,
     ("figures",): culnig.figures,
+    ("cite",): culnig.cite,
     ("demo",): culnig.demo,
 }
 SWITCHED_OFF = {"no_control": "control", "no_exclusion": "exclusion"}

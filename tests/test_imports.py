@@ -247,6 +247,7 @@ LIGHT = tuple(
         "instances --help",
         "report --help",
         "figures --help",
+        "cite --help",
         "plan --help",
         "verify --help",
         "validate --help",
@@ -283,5 +284,6 @@ def test_a_real_selection_starts_light(tmp_path):
         ["inspect", run],
         ["inspect", chosen],
         ["report", run, chosen, "-o", tmp_path / "report.html"],
+        ["cite", run, chosen],
     ]
     assert loaded_by(*commands) == [[]] * len(commands)

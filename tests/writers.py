@@ -272,6 +272,12 @@ WRITERS: dict[str, Writer] = {
         "out/tables",
         beside_others=True,
     ),
+    "cite": Writer(
+        lambda i, out, **o: culnig.cite([i / "run", i / SET], out, **o),
+        ("cite --output",),
+        ("run", SET),
+        beside_others=True,
+    ),
     "figures": Writer(
         draw,
         ("figures --output",),

@@ -40,6 +40,7 @@ COMMANDS = {
     "instances": "culnig.cli.instances",
     "report": "culnig.cli.report",
     "figures": "culnig.cli.figures",
+    "cite": "culnig.cli.cite",
     "inspect": "culnig.cli.inspect",
     "list": "culnig.cli.list",
     "benchmarks": "culnig.cli.benchmarks",

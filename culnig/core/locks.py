@@ -1,17 +1,21 @@
-"""Locks that keep an output to one process at a time."""
+"""Locks that keep an output to one process at a time; where the system has no flock, there are none."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 class NoLocks(OSError):
-    """The file system has no locks."""
+    """The file system, or the system, has no locks."""
 
 
 def lock(path: Path, *, wait: bool = False) -> Callable[[], None] | None:
@@ -21,6 +25,7 @@ def lock(path: Path, *, wait: bool = False) -> Callable[[], None] | None:
     is left behind, and it ends with the process. OSError if the folder cannot be opened, NoLocks if it cannot
     be locked.
     """
+    _require_locks()
     descriptor = os.open(path, os.O_RDONLY)
     if not _locked(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
         return None
@@ -33,6 +38,7 @@ def lock_name(path: Path) -> Callable[[], None] | None:
     The lock is on a hidden file beside it, which is removed at the end; the next lock removes what a killed
     process left.
     """
+    _require_locks()
     hidden = path.with_name(f".culnig-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.lock")
     while True:
         descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -59,6 +65,7 @@ def lock_shared(descriptor: int) -> bool:
 
     NoLocks if the file system has none.
     """
+    _require_locks()
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -66,6 +73,11 @@ def lock_shared(descriptor: int) -> bool:
     except OSError as error:
         raise NoLocks(*error.args) from error
     return True
+
+
+def _require_locks() -> None:
+    if fcntl is None:
+        raise NoLocks("this system has no locks of files")
 
 
 def _locked(descriptor: int, operation: int) -> bool:

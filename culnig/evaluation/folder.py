@@ -19,6 +19,7 @@ from culnig.evaluation.conditions import Condition, current_name
 from culnig.provenance import file_hash
 from culnig.store import tables
 from culnig.store.files import make_folder, read_json, write_json
+from culnig.store.formats import check_format
 from culnig.store.hdf5 import open_hdf5, whole_hdf5
 from culnig.store.output_folder import check_folder
 from culnig.store.output_kind import OutputKind
@@ -199,11 +200,6 @@ def _answered(folder: Path, results: dict[str, Any]) -> set[tuple[str, str]]:
 
 def _read_document(path: Path, kind: str) -> dict[str, Any]:
     document = read_json(path, kind)
-    if document.get("format") != EVALUATION_FORMAT:
-        raise StoreError(f"{path}: format is {document.get('format')!r}, expected {EVALUATION_FORMAT!r}")
-    if document.get("format_version") != EVALUATION_FORMAT_VERSION:
-        raise StoreError(
-            f"{path}: format version {document.get('format_version')}, this culnig reads "
-            f"{EVALUATION_FORMAT_VERSION}"
-        )
+    named = (document.get("format"), document.get("format_version"))
+    check_format(path, *named, EVALUATION_FORMAT, EVALUATION_FORMAT_VERSION)
     return document

@@ -72,7 +72,11 @@ def pays() -> bool:
 def _processor() -> str:
     """The system's description of the processor, with its maker."""
     described = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the maker
-    return described.read_text() if described.exists() else platform.processor()
+    return (
+        described.read_text(encoding="utf-8", errors="replace")
+        if described.exists()
+        else platform.processor()
+    )
 
 
 def processor() -> str:

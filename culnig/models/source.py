@@ -20,11 +20,10 @@ from culnig.errors import (
     option,
 )
 from culnig.models.cache import cached_folder
+from culnig.models.embedded import EMBEDDED as EMBEDDED
 from culnig.models.embedded import embedded_model_file
 from culnig.models.gguf import parsed_once
 from culnig.models.settings import LoadSettings
-
-EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,12 @@ def read_sources(sources: Source | Sequence[Source]) -> Sources:
     return opened
 
 
+def is_source(path: Path) -> bool:
+    """Whether a path is named like an input of a report; whether it can be read turns out on opening."""
+    marks = (schema.RUN_FILE, RESULTS_FILE, REQUEST_FILE, ARMS_FILE)
+    return any((path / mark).is_file() for mark in marks) or path.name.endswith(".neurons.json")
+
+
 def _open(path: Path) -> Run | Evaluation | NeuronSet | StoredInstances | dict[str, Any]:
     if not path.exists():
         raise StoreError(

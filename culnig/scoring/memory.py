@@ -1,11 +1,15 @@
-"""Peak memory of the process and its devices."""
+"""Peak memory of the process and its devices; 0 where the system does not tell."""
 
 from __future__ import annotations
 
-import resource
 import sys
 
 import torch
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 def peak_bytes() -> int:
@@ -28,5 +32,7 @@ def _peak_of_this_program() -> int:
 
 
 def _peak_of_this_process() -> int:
+    if resource is None:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -19,6 +19,7 @@ from culnig.core.neurons import FORWARD_ORDER, MOST_LAYERS, Layout, Neuron
 from culnig.core.notebook import html_table
 from culnig.errors import MismatchError, StoreError
 from culnig.store.files import read_json, write_json
+from culnig.store.formats import check_format
 from culnig.store.output_folder import owned_file
 
 if TYPE_CHECKING:
@@ -156,13 +157,8 @@ def read_neuron_set(path: Path | str) -> NeuronSet:
     """Read a neuron-set file; StoreError if it is missing or damaged."""
     path = Path(path)
     document = read_json(path, "a neuron set")
-    if document.get("format") != NEURONS_FORMAT:
-        raise StoreError(f"{path}: format is {document.get('format')!r}, expected {NEURONS_FORMAT!r}")
-    if document.get("format_version") != NEURONS_FORMAT_VERSION:
-        raise StoreError(
-            f"{path}: format version {document.get('format_version')}, but this culnig reads version "
-            f"{NEURONS_FORMAT_VERSION}"
-        )
+    named = (document.get("format"), document.get("format_version"))
+    check_format(path, *named, NEURONS_FORMAT, NEURONS_FORMAT_VERSION)
     for key, kind in _FIELDS.items():
         if key in document and not isinstance(document[key], kind):
             raise StoreError(f"{path}: {key!r} is {document[key]!r}; the file is damaged")

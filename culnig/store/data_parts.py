@@ -17,6 +17,7 @@ from culnig.core.text import file_name
 from culnig.errors import StoreError
 from culnig.store import schema, tables
 from culnig.store.compression import write_column
+from culnig.store.formats import check_format
 from culnig.store.hdf5 import NewFile, open_hdf5, whole_hdf5
 
 PART_VERSIONS = {
@@ -163,14 +164,8 @@ def read_part(path: Path, kind: str, n_items: int) -> Part:
 
 
 def _read_name(file: h5py.File, kind: str) -> PartName:
-    stored = file.attrs.get(schema.FORMAT)
-    if not isinstance(stored, str) or stored != kind:
-        raise StoreError(f"{file.filename}: format is {stored!r}, expected {kind!r}")
-    version = file.attrs.get(schema.FORMAT_VERSION)
-    if np.ndim(version) or version != PART_VERSIONS[kind]:
-        raise StoreError(
-            f"{file.filename}: format version {version}, this culnig reads {PART_VERSIONS[kind]}"
-        )
+    named = (file.attrs.get(schema.FORMAT), file.attrs.get(schema.FORMAT_VERSION))
+    check_format(Path(file.filename), *named, kind, PART_VERSIONS[kind])
     texts = [file.attrs.get(key) for key in (schema.RUN_ID, schema.BENCHMARK)]
     if not all(isinstance(text, str) for text in texts):
         raise StoreError(f"{file.filename}: attributes {schema.RUN_ID} and {schema.BENCHMARK} are not text")

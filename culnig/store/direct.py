@@ -2,7 +2,8 @@
 
 HDF5 admits one thread at a time and copies what it is given; the operating system serves any thread, from and
 into the caller's memory. The file stays an ordinary HDF5 file. Reading also bypasses the system's file
-cache, because filling it takes a core about 0.3 s per GB (docs/store.md).
+cache, because filling it takes a core about 0.3 s per GB (docs/store.md). Windows reads and writes only where
+an open file stands, so threads take turns there, through its cache.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ctypes
 import errno
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +25,9 @@ from numpy.typing import NDArray
 _BLOCK = 4096
 """Bytes; reads that bypass the cache begin and end at a multiple of this, in the file and in memory."""
 _LARGE_PAGE = 2 << 20
+
+_at_offsets = threading.Lock()
+"""Held from moving an open file to an offset until it is read or written there."""
 
 
 def contiguous() -> h5py.h5p.PropDCID:
@@ -45,7 +50,8 @@ def offset_in_file(dataset: h5py.Dataset) -> int | None:
 def new_buffer(n_bytes: int) -> NDArray[np.uint8]:
     """Memory for `DirectReader.read` of `n_bytes`: whole blocks, in large pages if the system has them."""
     size = (n_bytes // _BLOCK + 2) * _BLOCK
-    memory = mmap.mmap(-1, size + _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    memory = mmap.mmap(-1, size + _LARGE_PAGE, **private)
     if hasattr(mmap, "MADV_HUGEPAGE"):  # Linux
         with contextlib.suppress(OSError):
             memory.madvise(mmap.MADV_HUGEPAGE)
@@ -72,7 +78,7 @@ class DirectReader:
         n_read = 0
         if self._uncached is not None:
             with contextlib.suppress(OSError, OverflowError):  # no such offset, or no blocks of this size
-                n_read = os.preadv(self._uncached, [blocks.data], offset - before)
+                n_read = _read_into(self._uncached, blocks.data, offset - before)
         if n_read < before + n_bytes:
             read_at(self._descriptor, offset, buffer[:n_bytes])
         elif before:  # HDF5 aligns nothing, and unaligned numbers would be copied again by every user
@@ -88,7 +94,7 @@ def read_at(descriptor: int, offset: int, values: NDArray[np.uint8]) -> None:
     view = values.data
     while view:
         try:
-            n_read = os.preadv(descriptor, [view], offset)
+            n_read = _read_into(descriptor, view, offset)
         except OverflowError:  # an offset that no file has
             n_read = 0
         except OSError as error:
@@ -109,6 +115,33 @@ def write_at(descriptor: int, offset: int, arrays: Iterable[NDArray[Any]]) -> No
     for array in arrays:
         view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         while view:
-            n_written = os.pwritev(descriptor, [view], offset)
+            n_written = _write_from(descriptor, view, offset)
             offset += n_written
             view = view[n_written:]
+
+
+def bytes_at(descriptor: int, n_bytes: int, offset: int) -> bytes:
+    """At most so many bytes from an offset on; fewer at the end of the file."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, n_bytes, offset)
+    with _at_offsets:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, n_bytes)
+
+
+def _read_into(descriptor: int, view: memoryview, offset: int) -> int:
+    """Read into memory once; returns how many bytes the system gave."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [view], offset)
+    content = bytes_at(descriptor, len(view), offset)
+    view[: len(content)] = content
+    return len(content)
+
+
+def _write_from(descriptor: int, view: memoryview, offset: int) -> int:
+    """Write from memory once; returns how many bytes the system took."""
+    if hasattr(os, "pwritev"):
+        return os.pwritev(descriptor, [view], offset)
+    with _at_offsets:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, view)

@@ -21,6 +21,8 @@ from culnig.core.locks import NoLocks, lock, lock_shared
 from culnig.errors import EnvironmentProblem, StoreError, argument, option
 
 _TEMPORARY = re.compile(r"\.culnig-[0-9a-f]{16}\.tmp")
+OPENS_FOLDERS = os.name != "nt"
+"""Whether the system opens folders like files, to lock and to sync them."""
 CHECKSUM = "checksum"
 """Key of a JSON document's SHA-256, over everything else in it; the last one."""
 _DIGITS = 64
@@ -41,7 +43,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = _temporary_path(path.parent)
     try:
         with disk_errors(path):
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             with _in_use(temporary):
                 yield temporary
                 sync(temporary)
@@ -77,6 +79,9 @@ def whole_files(folder: Path, before_moving: Callable[[list[str]], object] = len
 @contextlib.contextmanager
 def _in_use(temporary: Path) -> Iterator[None]:
     """Tell `remove_leftovers` of other processes that a temporary file or folder is being written."""
+    if not OPENS_FOLDERS:
+        yield
+        return
     descriptor = os.open(temporary, os.O_RDONLY)
     try:
         with contextlib.suppress(NoLocks):
@@ -189,8 +194,10 @@ def foreign_disk_errors() -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Wait until a file, or the names in a folder where the system can do that, are on the disk."""
+    if not OPENS_FOLDERS and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY if OPENS_FOLDERS else os.O_RDWR)  # Windows syncs what it may write
     try:
         os.fsync(descriptor)
     finally:

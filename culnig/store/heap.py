@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 
 from culnig.errors import StoreError
+from culnig.store.direct import bytes_at
 
 HEAPS = "heaps"
 """Attribute of the root: offset, size and hash (XXH3) of each heap, (heap, 3)."""
@@ -34,10 +35,10 @@ def record_heaps(file: h5py.File, descriptor: int, offsets: Iterable[int]) -> No
 
 
 def _heap_at(descriptor: int, offset: int) -> Iterator[tuple[int, int, int]]:
-    header = os.pread(descriptor, _HEADER, offset)
+    header = bytes_at(descriptor, _HEADER, offset)
     size = int.from_bytes(header[8:], "little")
     if header.startswith(_BEGIN) and offset + size <= os.fstat(descriptor).st_size:
-        yield offset, size, xxhash.xxh3_64_intdigest(os.pread(descriptor, size, offset))
+        yield offset, size, xxhash.xxh3_64_intdigest(bytes_at(descriptor, size, offset))
 
 
 def recorded_heaps(file: h5py.File) -> list[tuple[int, int, int]]:
@@ -50,10 +51,10 @@ def check_heaps(file: h5py.File) -> None:
     """StoreError if the text of attributes differs from what was written, or cannot be read to an end."""
     descriptor = file.id.get_vfd_handle()
     if HEAPS not in file.attrs and os.fstat(descriptor).st_size <= _SEARCHED:
-        _check_old(file.filename, os.pread(descriptor, _SEARCHED, 0))
+        _check_old(file.filename, bytes_at(descriptor, _SEARCHED, 0))
         return
     for offset, size, expected in recorded_heaps(file):
-        if xxhash.xxh3_64_intdigest(os.pread(descriptor, size, offset)) != expected:
+        if xxhash.xxh3_64_intdigest(bytes_at(descriptor, size, offset)) != expected:
             raise StoreError(
                 f"{file.filename}: the text of its attributes differs from what was written: it is damaged, "
                 "or was edited. Put the right file back; if you edited it yourself, remove its attribute "

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from culnig.errors import StoreError, option
 from culnig.store import schema
 from culnig.store.files import read_json
+from culnig.store.formats import check_format
 from culnig.store.hdf5 import open_hdf5
 from culnig.store.output_kind import REPLACES, OutputKind
 from culnig.store.prompts import without_prompts
@@ -36,7 +36,7 @@ def read_run_record(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{folder}: not a folder; a run is a folder with {schema.RUN_FILE} in it")
     path = folder / schema.RUN_FILE
     record = read_json(path, "the record of a run")
-    _check_format(path, record.get(schema.FORMAT), record.get(schema.FORMAT_VERSION))
+    _check_run(path, record)
     for section in RECORD_SECTIONS:
         if not isinstance(record.get(section), dict):
             raise StoreError(f"{path}: {section!r} is {record.get(section)!r}, expected an object")
@@ -95,8 +95,13 @@ def check_of_all(checks: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
 def open_scores(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file of a run for reading and check its format attributes."""
     with open_hdf5(path) as file:
-        _check_format(path, file.attrs.get(schema.FORMAT), file.attrs.get(schema.FORMAT_VERSION))
+        _check_run(path, file.attrs)
         yield file
+
+
+def _check_run(path: Path, said: Mapping[str, Any]) -> None:
+    named = (said.get(schema.FORMAT), said.get(schema.FORMAT_VERSION))
+    check_format(path, *named, schema.RUN_FORMAT, schema.RUN_FORMAT_VERSION)
 
 
 def check_owner(file: h5py.File, expected: str, *, optional: bool = False) -> None:
@@ -106,16 +111,6 @@ def check_owner(file: h5py.File, expected: str, *, optional: bool = False) -> No
         raise StoreError(
             f"{file.filename}: belongs to another run ({str(owner)[:12]}…, expected {expected[:12]}…); "
             f"put the right file back, or remove it and repeat the same scoring with {option('resume')}"
-        )
-
-
-def _check_format(path: Path, name: Any, version: Any) -> None:
-    if not isinstance(name, str) or name != schema.RUN_FORMAT:
-        raise StoreError(f"{path}: format is {name!r}, expected {schema.RUN_FORMAT!r}; not a run of culnig")
-    if np.ndim(version) or version != schema.RUN_FORMAT_VERSION:
-        raise StoreError(
-            f"{path}: format version {version}, this culnig reads {schema.RUN_FORMAT_VERSION}; "
-            f"use the version of culnig-engine that {schema.RUN_FILE} names"
         )
 
 

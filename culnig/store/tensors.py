@@ -59,7 +59,7 @@ class TensorsWriter:
         self._stack = contextlib.ExitStack()
         file = self._stack.enter_context(new_part(path, schema.TENSORS_FORMAT, name, prompts))
         self._path = path
-        self._descriptor = os.open(file.temporary, os.O_WRONLY)
+        self._descriptor = os.open(file.temporary, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         self._stack.callback(os.close, self._descriptor)
         formats = {schema.ACTIVATION: number_format, schema.GRADIENT: gradient_format(number_format)}
         self._file = file

@@ -22,10 +22,10 @@ from culnig.core.items import NO_CULTURE
 from culnig.core.outcomes import Outcomes
 from culnig.core.statistics import ROUNDING, holm, paired_differences, t_quantile
 from culnig.core.text import csv_row
-from culnig.errors import StoreError
 from culnig.evaluation.folder import with_todays_names
 from culnig.evaluation.results import as_json, metrics_of, values_of
 from culnig.store.files import read_json, write_text
+from culnig.store.formats import check_format
 from culnig.training.folder import ARMS_FORMAT
 
 FORMAT_VERSION = 1
@@ -162,9 +162,6 @@ def read_arms(folder: Path) -> dict[str, Any]:
     """`arms.json` of a comparison of arms; StoreError if it is missing, unfinished or foreign."""
     stored = read_json(folder / ARMS_FILE, "a comparison of arms (`train --arms`)")
     document: dict[str, Any] = with_todays_names(stored)
-    if document.get("format") != ARMS_FORMAT or document.get("format_version") != FORMAT_VERSION:
-        raise StoreError(
-            f"{folder / ARMS_FILE}: format {document.get('format')!r} version "
-            f"{document.get('format_version')}; this culnig reads {ARMS_FORMAT!r} version {FORMAT_VERSION}"
-        )
+    named = (document.get("format"), document.get("format_version"))
+    check_format(folder / ARMS_FILE, *named, ARMS_FORMAT, FORMAT_VERSION)
     return document

@@ -31,6 +31,7 @@ from culnig.store.files import (
     write_json,
     write_text,
 )
+from culnig.store.formats import check_format
 from culnig.store.output_folder import OutputFolder, check_folder
 from culnig.store.output_kind import OutputKind
 from culnig.store.record import RUN_CONTENTS
@@ -258,8 +259,8 @@ def _recorded_files(folder: Path) -> list[str]:
 def read_training(folder: Path) -> dict[str, Any]:
     """`training.json` of a finished training; StoreError if it is missing or foreign."""
     document = read_json(folder / TRAINING_FILE, "a finished training")
-    if document.get("format") != FORMAT:
-        raise StoreError(f"{folder}: format is {document.get('format')!r}, expected {FORMAT!r}")
+    named = (document.get("format"), document.get("format_version"))
+    check_format(folder / TRAINING_FILE, *named, FORMAT, FORMAT_VERSION)
     return document
 
 

@@ -15,6 +15,7 @@ from culnig.core.neurons import Neuron
 from culnig.errors import StoreError, argument, command
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.files import CHECKSUM
+from culnig.store.formats import check_format
 from culnig.training.plan import FORMAT, FORMAT_VERSION, Plan, PlanSettings
 from culnig.training.weights import Part
 
@@ -25,12 +26,7 @@ _MOST_VALUES = 20_000_000
 def read_plan(path: Path) -> Plan:
     """Read a plan; StoreError if it is missing, foreign, damaged or empty."""
     document = _read_yaml(path)
-    if document.get("format") != FORMAT:
-        raise StoreError(f"{path}: format is {document.get('format')!r}, expected {FORMAT!r}")
-    if document.get("format_version") != FORMAT_VERSION:
-        raise StoreError(
-            f"{path}: format version {document.get('format_version')}, this culnig reads {FORMAT_VERSION}"
-        )
+    check_format(path, document.get("format"), document.get("format_version"), FORMAT, FORMAT_VERSION)
     try:
         plan = _plan(document)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 from culnig.errors import StoreError
 from culnig.evaluation import folder as evaluation_folder
 from culnig.store.files import read_json
+from culnig.store.formats import check_format
 from culnig.store.output_kind import OutputKind
 from culnig.store.record import RUN_CONTENTS
 
@@ -31,6 +32,8 @@ def read_validation(folder: Path) -> dict[str, Any]:
     if not (folder / RESULTS_FILE).is_file() or (folder / REQUEST_FILE).exists():
         raise StoreError(f"{folder}: no finished validation; make one with `validate --output {folder}`")
     document = read_results(folder)
+    version = document.get("format_version")
+    check_format(folder / RESULTS_FILE, document.get("format"), version, FORMAT, FORMAT_VERSION)
     if missing := [key for key in _KEYS if key not in document]:
         raise StoreError(
             f"{folder}: {RESULTS_FILE} has no {missing[0]!r}, so it is damaged or of an older version; make "

@@ -298,6 +298,12 @@ def report() -> None:
     assert "<html" in (FOLDER / "report.html").read_text()[:200]
 
 
+@command("cite")
+def cite() -> None:
+    citation = culnig.cite([FOLDER / "run", FOLDER / "general.json"])
+    assert "culnig_engine" in citation.bibtex
+
+
 @command("figures")
 def figures() -> None:
     made = culnig.figures([FOLDER / "general.json"], FOLDER / "figures", figures=("layers",), format="png")

@@ -19,7 +19,7 @@ from culnig.cli.main import run
 from tests.cli.conftest import model_folder  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"<!-- run -->\n+```(\w+)\n(.*?)```", re.DOTALL)
 
 

@@ -136,7 +136,7 @@ def test_a_missing_file_is_reported(tmp_path):
     [
         ({"format": "culnig-run"}, "format is 'culnig-run', expected 'culnig-neurons'"),
         ({"format": None}, "format is None"),
-        ({"format_version": 2}, "format version 2, but this culnig reads version 1"),
+        ({"format_version": 2}, "format version 2, this culnig reads 1"),
         ({"format_version": "1"}, "format version"),
         ({"name": None}, "name"),
         ({"layout_hash": 3}, "layout_hash"),

@@ -207,7 +207,7 @@ def test_scores_cut_short_anywhere(folder):
 def test_scores_of_another_program(folder):
     with h5py.File(folder / "scores.h5", "w") as file:
         file["weights"] = np.zeros(3)
-    with pytest.raises(StoreError, match="format is None, expected 'culnig-run'; not a run of culnig"):
+    with pytest.raises(StoreError, match="format is None, expected 'culnig-run'"):
         Run(folder)
 
 

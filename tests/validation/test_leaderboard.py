@@ -31,6 +31,7 @@ def document(seed, methods, world="hard", **settings):
     cost = {"passes": 3, "seconds": 1.0 + seed, "n_timed": 64, "memory": 1000 * (1 + seed)}
     return {
         "format": "culnig-validation",
+        "format_version": 2,
         "world": world,
         "settings": {"seed": seed, **settings},
         "methods": methods,

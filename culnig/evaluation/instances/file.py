@@ -23,6 +23,7 @@ from culnig.errors import StoreError
 from culnig.store import tables
 from culnig.store.compression import packed, tall_chunks, write_column
 from culnig.store.files import make_folder
+from culnig.store.formats import check_format
 from culnig.store.hdf5 import open_hdf5, whole_hdf5
 
 if TYPE_CHECKING:
@@ -83,14 +84,8 @@ class StoredInstances:
 def read_instances(path: Path) -> StoredInstances:
     """Read the file; StoreError if it is foreign, of another version or damaged."""
     with open_hdf5(path) as file:
-        kind, version = file.attrs.get("format"), file.attrs.get("format_version")
-        kind = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else kind
-        if not isinstance(kind, str) or kind != INSTANCES_FORMAT:
-            raise StoreError(f"{path}: format is {kind!r}, expected {INSTANCES_FORMAT!r}")
-        if np.ndim(version) or version != INSTANCES_FORMAT_VERSION:
-            raise StoreError(
-                f"{path}: format version {version}, this culnig reads {INSTANCES_FORMAT_VERSION}"
-            )
+        named = (file.attrs.get("format"), file.attrs.get("format_version"))
+        check_format(path, *named, INSTANCES_FORMAT, INSTANCES_FORMAT_VERSION)
         record = _record(path, _record_text(file))
         items, chosen = tables.group_at(file, "items"), tables.group_at(file, "neurons")
         culture, topic = (
