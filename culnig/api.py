@@ -303,8 +303,8 @@ def demo(
     `quick` uses few items: it shows that everything works, but finds little.
     """
     from culnig.evaluation.folder import prepare_evaluation_folder
-    from culnig.reporting.figures import overview_figure
     from culnig.reporting.make import report
+    from culnig.reporting.overview import overview_figure
     from culnig.store.output_folder import check_file, owned_file
 
     size, out = _QUICK if quick else _FULL, Path(out)

@@ -11,6 +11,11 @@ from culnig.core.items import Item, Role
 from culnig.provenance import items_hash
 
 
+def licensed(name: str, *, non_commercial: bool = False) -> Mapping[str, object]:
+    """A licence that allows training, as `Benchmark.licence` has it."""
+    return {"name": name, "training": "allowed", "non_commercial": non_commercial}
+
+
 class Benchmark(ABC):
     """Reads items. One subclass per benchmark, registered in the entry-point group `culnig.benchmarks`."""
 
