@@ -24,7 +24,7 @@ Cell = str | int | float | None
 GAP = "  "
 PROSE = 30
 """Width from which a text is broken into lines before columns are given up."""
-NARROW = 14
+NARROW = 9
 """Least width of a column of broken texts."""
 _NUMBER = re.compile(r"(< ?|> ?|[≥≤×] ?)?[-+−]?\d[\d,.]*(e[-+]?\d+)?( ?(%|×|s|min|h|[kMGT]?B))?")
 _LIKE_NUMBER = re.compile(rf"{_NUMBER.pattern}(( …| to| of| /| →) {_NUMBER.pattern})*")

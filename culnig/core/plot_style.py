@@ -204,3 +204,18 @@ def interval(axes: Axes, y: float, change: Mapping[str, Any], color: str, mark: 
 def once(axes: Axes, name: str) -> str:
     """The name for the legend, hidden if the legend already has it."""
     return f"_{name}" if name in axes.get_legend_handles_labels()[1] else name
+
+
+def legend_below(figure: Figure, n: int) -> None:
+    """The legend below the axes, in up to n columns that fit the width."""
+    fitting = max(1, int(figure.get_figwidth() / _size.get().relative(1.7)))
+    figure.legend(frameon=False, loc="outside lower left", ncols=min(n, fitting))
+
+
+def columns_that_fit(n: int) -> int:
+    """At most n columns of a heat map with a label of its own for each, in the width of figures."""
+    size = _size.get()
+    if size.width is None:
+        return n
+    points = size.width / MILLIMETRES * 72 - size.relative(95)
+    return max(4, min(n, int(points / (1.1 * size.relative(6)))))

@@ -22,6 +22,7 @@ from culnig.core.plot_style import (
     SEQUENTIAL,
     cell_numbers,
     interval,
+    legend_below,
     mesh,
     new_figure,
     once,
@@ -81,13 +82,15 @@ def matrix_figure(
 def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
     """Change of a metric under each mask, with interval and random masks; `rows` of `results.json`.
 
-    Shares change in points. Labels say how many questions there are, and the level that changes start from.
+    Shares change in points. Above the masks of each benchmark is said how many questions it has, and the
+    level that changes start from.
     """
     masked = [row for row in rows if row["change"] and row.get("like") is None and metric in row["change"]]
     unit = 100.0 if metric in IN_PERCENT else 1.0
-    figure = new_figure(7.0, 1.3 + 0.42 * len(masked))
+    ys, headings = _with_headings([row["benchmark"] for row in masked])
+    figure = new_figure(7.0, 1.2 + 0.28 * (1 + max(ys, default=0)))
     axes = figure.subplots()
-    for y, row in enumerate(masked):
+    for y, row in zip(ys, masked, strict=True):
         random = [
             unit * other["change"][metric]["effect"]
             for other in rows
@@ -100,17 +103,40 @@ def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
         if random:
             label = once(axes, "random against unmasked")
             axes.plot(random, [y - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
-    labels = [f"{row['benchmark']}: {row['condition']}\n{_level(row, rows, metric)}" for row in masked]
     suffix = ", points" if unit == 100 else ""
-    _finish_effects(axes, labels, f"change of {metric_text(metric)}{suffix}")
-    for y, row in enumerate(masked):
+    _finish_effects(
+        axes, ys, [row["condition"] for row in masked], f"change of {metric_text(metric)}{suffix}"
+    )
+    for y, row in zip(ys, masked, strict=True):
         start = _start(row, rows, metric)
         if metric in _WITH_CHANCE and start is not None and row.get("chance") is not None:
             x, (low, high) = unit * (row["chance"] - start), axes.get_xlim()
             if low <= x <= high:  # chance does not widen the axis
                 axes.plot([x, x], [y - 0.4, y + 0.4], ":", color=INK, label=once(axes, "chance"))
-    _legend_above(axes, 4)
+                axes.set_xlim(low, high)
+    for benchmark, y in headings.items():
+        first = next(row for row in masked if row["benchmark"] == benchmark)
+        above = f"{visible(benchmark)}: {_level(first, rows, metric)}".removesuffix(": ")
+        text = axes.text(0.0, y, above, transform=axes.get_yaxis_transform())
+        text.set(
+            fontsize=small(6.5), va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        )
+    legend_below(figure, 4)
     return figure
+
+
+def _with_headings(names: Sequence[str]) -> tuple[list[float], dict[str, float]]:
+    """Positions of rows that come by name, and of a heading above the rows of each name."""
+    ys: list[float] = []
+    headings: dict[str, float] = {}
+    y = 0.0
+    for name in names:
+        if name not in headings:
+            headings[name] = y
+            y += 1
+        ys.append(y)
+        y += 1
+    return ys, headings
 
 
 _WITH_CHANCE = ("accuracy", "option_accuracy")
@@ -153,8 +179,8 @@ def training_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
         seeds = [100 * value for value in row["by_seed"]]
         axes.plot(seeds, [y + 0.22] * len(seeds), "|", color=RANDOM, markersize=6, label=label)
     labels = [f"{row['arm']}: {row['benchmark']}" for row in rows]
-    _finish_effects(axes, labels, f"change of {metric_text(metric)}, points")
-    _legend_above(axes, 4)
+    _finish_effects(axes, list(range(len(rows))), labels, f"change of {metric_text(metric)}, points")
+    legend_below(figure, 4)
     return figure
 
 
@@ -176,20 +202,13 @@ def shares_figure(panels: Sequence[tuple[str, Sequence[str], Sequence[float]]]) 
     return figure
 
 
-def _finish_effects(axes: Axes, labels: Sequence[str], x_label: str) -> None:
+def _finish_effects(axes: Axes, ys: Sequence[float], labels: Sequence[str], x_label: str) -> None:
     """Label the axes of a figure with one effect and its interval per row."""
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(labels)), [visible(label) for label in labels])
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xlabel(f"{x_label} (95 % interval over questions)")
+    axes.set_yticks(list(ys), [visible(label) for label in labels])
+    axes.set_ylim(max(ys, default=0) + 0.5, -0.5)
+    axes.set_xlabel(f"{x_label}\n(95 % interval over questions)")
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _legend_above(axes: Axes, n: int) -> None:
-    """The legend above the axes, in up to n columns that fit the width."""
-    inches = float(axes.figure.get_figwidth())  # type: ignore[union-attr]
-    fitting = max(1, int(inches / small(1.9)))
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(n, fitting))
 
 
 @styled
@@ -211,6 +230,8 @@ def lines_figure(panels: Sequence[tuple[str, str, str, Sequence[Any]]]) -> Figur
                 if ends is not None:
                     axes.plot([x, x], [100 * ends[0], 100 * ends[1]], color=color, linewidth=0.9)
         axes.axhline(0, color=INK, linewidth=0.8)
+        if all(float(x).is_integer() for line in drawn for x in line.x):  # there is no layer 0.5
+            axes.xaxis.get_major_locator().set_params(integer=True)
         low, high = axes.get_ylim()
         if high - low < _LEAST_POINTS:  # no change does not look like one
             middle = (low + high) / 2
@@ -282,5 +303,5 @@ def leaderboard_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xlim(0, 1.02)
     axes.set_xlabel("average precision (lowest to highest over seeds)")
     axes.spines[["top", "right"]].set_visible(False)
-    _legend_above(axes, 3)
+    legend_below(figure, 3)
     return figure

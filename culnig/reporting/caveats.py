@@ -16,7 +16,7 @@ from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.stored import Evaluation
 from culnig.evaluation.verdicts import LEVEL
 from culnig.reporting.sources import Sources, masked_rows, rows_of
-from culnig.reporting.summary import MOST_SENTENCES, by_method, names_of
+from culnig.reporting.summary import AGAINST, MOST_SENTENCES, by_method, names_of
 from culnig.selection.neuron_set import NeuronSet
 from culnig.store.warnings import NumberWarning, run_warnings
 
@@ -61,9 +61,11 @@ def _of_survivors(sets: Sequence[NeuronSet]) -> Iterator[Caveat]:
             if not test["is_rule"] and 2 * survive < selected:
                 yield Caveat(
                     "survivors",
-                    f"{survive:,} of {selected:,} selected neurons of {neurons.name} survive a false "
-                    "discovery "
-                    f"rate of {test['fdr']:g}; the others may be selected by chance.",
+                    f"{survive:,} of {selected:,} selected neurons of {neurons.name} survive the test "
+                    "against "
+                    f"{AGAINST[test['against']]} at a false discovery rate of {test['fdr']:g}; the rest may "
+                    "be "
+                    "selected by chance.",
                 )
 
 

@@ -30,6 +30,7 @@ from culnig.reporting.drawing import (
     tick_text,
     tooltip_of,
 )
+from culnig.reporting.legible import text_classes
 
 _SCALE_WIDTH = 260
 """Width that the colour scale of a heat map needs."""
@@ -97,7 +98,7 @@ def heat_map(
     finite = np.abs(values[np.isfinite(values)])
     most = (limit if limit is not None else float(finite.max(initial=0.0))) or 1.0
     longest = max(map(len, columns), default=0)
-    left, top = margin(14, rows), 12 + (LETTER * 0.8 * longest if longest > 3 else 14)
+    left, top = margin(14, rows), 12 + (8 + LETTER * 0.85 * longest if longest > 3 else 14)
     parts = []
     for row in range(0, len(rows), row_step):
         parts.append(text_at("label", left - 8, top + row * height + height / 2 + 4, rows[row], END))
@@ -115,8 +116,14 @@ def heat_map(
             color = _color(value, most, diverging)
             parts.append(rectangle(color, x, y, width - 1, height - 1, f"{label}, {name}: {text}"))
             if numbers and math.isfinite(value) and (value or diverging):
-                kind = "value strong" if abs(value) > 0.6 * most else "value"
-                parts.append(text_at(kind, x + width / 2 - 0.5, y + height / 2 + 4, text))
+                parts.append(
+                    text_at(
+                        "value" + text_classes(*_scale(value, most, diverging)),
+                        x + width / 2 - 0.5,
+                        y + height / 2 + 4,
+                        text,
+                    )
+                )
     bottom, right = top + len(rows) * height + 12, left + len(columns) * width
     if axis:
         parts.append(text_at("label", left, bottom + 4, axis))
@@ -166,15 +173,19 @@ def _signed(form: Callable[[float], str], value: float) -> str:
 
 def _color(value: float, most: float, diverging: bool) -> str:
     """Class and style of a cell with this value."""
-    share = min(1.0, abs(value) / most) if math.isfinite(value) else 0.0
-    if not math.isfinite(value):
-        kind = "none"
-    elif diverging:
-        kind = "negative" if value < 0 else "positive"
-    else:  # the sequential scale has two halves, each with its own end colours
-        kind = "q1" if share >= 0.5 else "q0"
-        share = share * 2 % 1 if share < 1 else 1.0
+    kind, share = _scale(value, most, diverging)
     return f'class="{kind}" style="--t:{share:.3g}"'
+
+
+def _scale(value: float, most: float, diverging: bool) -> tuple[str, float]:
+    """Class of a cell with this value, and how far along the scale of that class it is."""
+    if not math.isfinite(value):
+        return "none", 0.0
+    share = min(1.0, abs(value) / most)
+    if diverging:
+        return ("negative" if value < 0 else "positive"), share
+    # the sequential scale has two halves, each with its own end colours
+    return ("q1" if share >= 0.5 else "q0"), (share * 2 % 1 if share < 1 else 1.0)
 
 
 def _color_scale(right: float, y: float, most: float, form: Callable[[float], str], diverging: bool) -> str:
@@ -256,6 +267,8 @@ def lines(
     ys = [y for line in drawn for y in line.y] + [0.0]
     ys += [end for line in drawn for ends in line.intervals for end in ends or ()]
     x_ticks = nice_ticks(min(xs), max(xs), 8)
+    if all(float(x).is_integer() for x in xs):  # there is no layer 0.5
+        x_ticks = [tick for tick in x_ticks if abs(tick - round(tick)) < 1e-9]
     y_ticks = nice_ticks(min(ys), max(ys), 5, LEAST_RANGE if percent else 0.0)
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from culnig.core import plots
-from culnig.core.plot_style import titled
+from culnig.core.plot_style import columns_that_fit, titled
 from culnig.core.text import METRIC_NAMES, counted, span
 from culnig.errors import InputError
 from culnig.evaluation.dose import dose_questions
 from culnig.evaluation.matrix import matrix_questions
 from culnig.reporting.charts import Line
-from culnig.reporting.profiles import profiles_of, short_names
+from culnig.reporting.profiles import TOP_NEURONS, profiles_of, short_names
 from culnig.reporting.sections.cultures import cultures_section, ordered_scores, similarity_section
 from culnig.reporting.sections.depth import depth_section
 from culnig.reporting.sections.instances import BY, instances_section, positive_shares
@@ -88,7 +89,8 @@ def _culture_by_neuron(sources: Sources) -> Figures:
     figures: Figures = {}
     for run, of_target in profiles_of(sources):
         if len(of_target.cultures) > 1 and len(of_target.best):
-            names, cultures, scores = ordered_scores(of_target, short_names(run, of_target.best))
+            best = of_target.best[: columns_that_fit(TOP_NEURONS)]
+            names, cultures, scores = ordered_scores(replace(of_target, best=best), short_names(run, best))
             name = _name(figures, "culture-by-neuron", of_target.target)
             figure = plots.scores_figure("", cultures, names, scores)
             figures[name] = titled(

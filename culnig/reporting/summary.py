@@ -14,6 +14,7 @@ from culnig.selection.neuron_set import NeuronSet
 MOST_SENTENCES = 8
 """Sentences about one evaluation; more are only counted."""
 _METRIC = "p_gold"
+AGAINST = {"control": "their control", "others": "the other cultures"}
 
 
 def findings(sources: Sources) -> list[str]:
@@ -81,10 +82,10 @@ def _survivors(sets: Sequence[NeuronSet]) -> Iterator[str]:
         selected = [test["selected"] for _, test in own]
         questions = [test["n_questions"] for _, test in own if test.get("n_questions")]
         over = f", {span(min(questions), max(questions))} questions" if questions else ""
-        against = "their control" if kind[0] == "control" else "the other cultures"
         yield (
             f"{names_of([neurons for neurons, _ in own])}: {span(min(survive), max(survive))} of "
-            f"{span(min(selected), max(selected))} selected neurons survive the test against {against} at a "
+            f"{span(min(selected), max(selected))} selected neurons survive the test against "
+            f"{AGAINST[kind[0]]} at a "
             f"false discovery rate of {kind[2]:g} ({kind[1]}{over})."
         )
 

@@ -23,8 +23,15 @@
 
   // what is wider than its room says that it can be scrolled
   const rooms = new Map();
+  const showZero = (room) => {  // a chart of changes begins where its zero can be seen
+    const zero = [...room.querySelectorAll("line.zero")].find((line) => line.getAttribute("x1") === line.getAttribute("x2"));
+    if (!zero) return;
+    const offset = zero.getBoundingClientRect().left - room.getBoundingClientRect().left + room.scrollLeft;
+    room.scrollLeft = Math.max(0, offset - 0.75 * room.clientWidth);
+  };
   const look = new ResizeObserver(() => rooms.forEach((hint, room) => {
     const wider = room.scrollWidth > room.clientWidth + 1;
+    if (wider && !room.classList.contains("overflows")) showZero(room);
     room.classList.toggle("overflows", wider);
     hint.hidden = !wider;
   }));
