@@ -26,6 +26,7 @@ from culnig.reporting.drawing import (
     margin,
     nice_ticks,
     rectangle,
+    spread,
     text_at,
     tick_text,
     tooltip_of,
@@ -300,7 +301,7 @@ def lines(
             value = shown_percent(y) if percent else shown_number(y)
             tooltip = tooltip_of(f"{line.label}, {x_axis} {x:g}: {value}")
             parts.append(f'<circle class="dot {color}" cx="{cx:.1f}" cy="{cy:.1f}" r="3">{tooltip}</circle>')
-    label_ys = _spread([up(line.y[-1]) for line in drawn], 15, top + 6, top + height)
+    label_ys = spread([up(line.y[-1]) for line in drawn], 15, top + 6, top + height)
     for number, (line, y) in enumerate(zip(drawn, label_ys, strict=True)):
         x = left + width + 12
         parts.append(line_at(f"line c{number % 7}", x, x + 18, y, y))
@@ -339,14 +340,3 @@ def bars(
         x = left + plot * reference
         parts.append(line_at("chance", x, x, 2, 6 + len(labels) * height, shown_percent(reference)))
     return drawing(left + plot + 70, 10 + len(labels) * height, parts, title, description)
-
-
-def _spread(ys: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels as little as possible, from the top down, so that they are `gap` apart."""
-    order = np.argsort(ys, kind="stable").tolist()
-    moved = [0.0] * len(ys)
-    last = low - gap
-    for number in order:
-        moved[number] = last = max(ys[number], last + gap)
-    excess = max(0.0, last - high) if order else 0.0
-    return [y - excess for y in moved]

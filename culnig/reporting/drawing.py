@@ -9,6 +9,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
 from markupsafe import Markup, escape
 
 from culnig.core.text import visible
@@ -84,3 +85,14 @@ def drawing(width: float, height: float, parts: Sequence[str], title: str, descr
         f'<svg role="img" viewBox="0 0 {width:.0f} {height:.0f}" style="--w:{width:.0f}" '
         f'aria-label="{escape(visible(title))}. {escape(visible(description))}">{"".join(parts)}</svg>'
     )
+
+
+def spread(ys: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move labels as little as possible, from the top down, so that they are `gap` apart."""
+    order = np.argsort(ys, kind="stable").tolist()
+    moved = [0.0] * len(ys)
+    last = low - gap
+    for number in order:
+        moved[number] = last = max(ys[number], last + gap)
+    excess = max(0.0, last - high) if order else 0.0
+    return [y - excess for y in moved]

@@ -1,7 +1,7 @@
 """Figures beside stored ones, and as files that a publisher takes.
 
-`CULNIG_NEW_REFERENCES=1 pytest tests/core/test_plots.py` draws the stored ones anew; look at them before you keep
-them.
+`CULNIG_NEW_REFERENCES=1 pytest tests/core/test_plots.py` draws the stored ones anew; look at them before you
+keep them.
 """
 
 from __future__ import annotations
