@@ -232,7 +232,7 @@ def _records(columns: Sequence[Column], width: int) -> Iterator[str]:
 def wrapped(text: str, width: int) -> list[str]:
     """The text in lines of at most this width, broken at spaces, and inside a word only if it is longer."""
     lines, line = [], ""
-    for word in text.split(" "):
+    for word in text.replace(" × ", " ×\xa0").split(" "):
         for piece in chop_cells(word, width) if cell_len(word) > width else [word]:
             joined = f"{line} {piece}" if line else piece
             if cell_len(joined) > width:

@@ -86,6 +86,7 @@ def test_long_texts_are_broken_between_words():
         ("abcdef g", 4, ["abcd", "ef g"]),
         ("日本語", 4, ["日本", "語"]),
         ("1:\xa02 3:\xa04", 5, ["1: 2", "3: 4"]),
+        ("general × 0.5", 10, ["general", "× 0.5"]),
         ("", 5, [""]),
     ],
 )
