@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from culnig.benchmarks.base import Benchmark, ChosenItems
     from culnig.core.items import Item
     from culnig.core.neurons import Layout, Neuron
+    from culnig.core.notebook import NotebookProgress
     from culnig.cultures.records import Culture
     from culnig.cultures.spellings import use_cultures
     from culnig.errors import CulnigError
@@ -84,6 +85,7 @@ _NAMES = {
     "culnig.benchmarks.base": ("Benchmark", "ChosenItems"),
     "culnig.core.items": ("Item",),
     "culnig.core.neurons": ("Layout", "Neuron"),
+    "culnig.core.notebook": ("NotebookProgress",),
     "culnig.cultures.records": ("Culture",),
     "culnig.cultures.spellings": ("use_cultures",),
     "culnig.errors": ("CulnigError",),
@@ -154,6 +156,7 @@ __all__ = [
     "ModuleSlice",
     "Neuron",
     "NeuronSet",
+    "NotebookProgress",
     "Pair",
     "Resample",
     "Run",

@@ -304,8 +304,8 @@ def demo(
     """
     from culnig.evaluation.folder import prepare_evaluation_folder
     from culnig.models.embedded import LICENCE, NAME, embedded_model_file
-    from culnig.reporting.figures import overview_figure
     from culnig.reporting.make import report
+    from culnig.reporting.overview import overview_figure
     from culnig.store.output_folder import check_file, owned_file
 
     embedded_model_file()  # says what is missing before anything is made

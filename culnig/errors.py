@@ -108,6 +108,10 @@ def check_at_least(name: str, value: float | None, least: float) -> None:
         raise InputError(f"{argument(name)} is {value}; at least {least} is allowed")
 
 
+MOST_LISTED = 24
+"""Most known names that a message lists in place of the near ones."""
+
+
 class CulnigError(Exception):
     """Base class of all errors that culnig raises on purpose. The message gives advice in Python terms."""
 
@@ -136,7 +140,10 @@ class UnknownNameError(InputError):
         parts = [f"unknown {kind} {name!r}"]
         if near_names:
             parts.append(f"did you mean {' or '.join(repr(n) for n in near_names)}?")
-        parts.append(f"known: {', '.join(known) or 'none'}")
+        if len(known) <= MOST_LISTED or not near_names:
+            parts.append(f"known: {', '.join(known) or 'none'}")
+        else:
+            parts.append(f"{len(known)} are known")
         if next_step:
             parts.append(next_step)
         super().__init__("; ".join(parts))

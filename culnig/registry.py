@@ -214,6 +214,11 @@ def lemmatizers() -> dict[str, type[Lemmatizer]]:
     return _load_all(LEMMATIZERS)
 
 
+def scorer_names() -> list[str]:
+    """Names of all registered scorers; nothing is loaded."""
+    return sorted(_entries(SCORERS))
+
+
 def scorer(name: str) -> Scorer:
     """A scorer by name; UnknownNameError lists what exists."""
     entries = _entries(SCORERS)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +24,16 @@ Generated from the commands by `make docs`; do not edit.
 
 Exit codes: 0 success, 1 a check failed (`verify`, `validate`), 2 wrong usage or input, 3 the
 machine lacks something (a device, disk space, a package), 130 interrupted. `--json` prints one JSON document
-on standard output and nothing else there.
+on standard output and nothing else there. On a terminal, tables fit its width; elsewhere they are as wide as
+they are, and `--plain` separates their cells by tabs. `COLUMNS` sets the width, `NO_COLOR` switches bold text
+off.
+
+Commands, options, benchmarks, cultures, scorers and neuron-set files are completed with the tab key after
+this line in `~/.bashrc` (bash 4.4 or newer; for zsh, `zsh_source` in `~/.zshrc`):
+
+```
+eval "$(_CULNIG_ENGINE_COMPLETE=bash_source culnig-engine)"
+```
 """
 
 API_HEAD = """# The Python interface
@@ -41,7 +49,6 @@ call that needs it. Options of a command are keyword arguments of the same name.
 
 def command_line() -> str:
     """The text of docs/cli.md."""
-    os.environ["COLUMNS"] = str(WIDTH)
     pages = [CLI_HEAD]
     for names, command in commands(cli, ("culnig-engine",)):
         context = click.Context(

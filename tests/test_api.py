@@ -94,7 +94,7 @@ def command_at(path):
 def test_every_option_of_a_command_is_a_keyword_argument_with_the_same_default(path):
     known = keywords(COMMANDS[path])
     for option in command_at(path).params:
-        if option.name in ("as_json", "help") or getattr(option, "hidden", False):
+        if option.name in ("as_json", "help", "plain") or getattr(option, "hidden", False):
             continue
         if option.name == "culture_records":  # for all of a process: culnig.use_cultures
             assert not option.expose_value

@@ -164,8 +164,7 @@ SAVERS: dict[str, str] = {
     "training/train.py": "save_pretrained, into the folder that `whole_files` moves",
     "validation/planted.py": "save_pretrained, into the folder that `whole_files` moves",
     "training/trainer.py": "save_file, into a checkpoint that counts once it is marked",
-    "core/plots.py": "savefig, to the path of `whole_file`",
-    "reporting/figures.py": "savefig, to the path of `whole_file`",
+    "core/plot_style.py": "savefig, to the path of `whole_file`",
     "selection/formats.py": "torch.save, to the file of `write_with`",
 }
 """Libraries write by themselves; they get a temporary path of `store.files`."""

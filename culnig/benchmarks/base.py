@@ -26,6 +26,11 @@ def by_likelihood(normalization: Normalization) -> dict[str, object]:
     }
 
 
+def licensed(name: str, *, non_commercial: bool = False) -> Mapping[str, object]:
+    """A licence that allows training, as `Benchmark.licence` has it."""
+    return {"name": name, "training": "allowed", "non_commercial": non_commercial}
+
+
 class Benchmark(ABC):
     """Reads items. One subclass per benchmark, registered in the entry-point group `culnig.benchmarks`."""
 

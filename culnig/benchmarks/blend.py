@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from culnig.benchmarks.base import Benchmark
+from culnig.benchmarks.base import Benchmark, licensed
 from culnig.benchmarks.published import CultureNames
 from culnig.benchmarks.rows import Row, csv_rows, unique
 from culnig.benchmarks.source import Source, hub_rows
@@ -52,6 +52,7 @@ class Blend(Benchmark):
     name = "blend"
     role: Role = "target"
     summary = "BLEnD multiple choice, 16 cultures; first 5 per (culture, question)"
+    licence = licensed("CC BY-SA 4.0")
     needs_data_dir = True
     control: str | None = "blend-control"
 

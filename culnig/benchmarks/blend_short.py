@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig import registry
-from culnig.benchmarks.base import Benchmark
+from culnig.benchmarks.base import Benchmark, licensed
 from culnig.benchmarks.blend import SPLIT_OF_TOPIC, read_topics, topic_file
 from culnig.benchmarks.rows import csv_rows, read_json
 from culnig.benchmarks.wordings import shuffled
@@ -36,6 +36,7 @@ class BlendShort(Benchmark):
     name = "blend-short"
     role = "target"
     summary = "BLEnD short answers, written in 13 languages, matched by lemma; 16 cultures (evaluate only)"
+    licence = licensed("CC BY-SA 4.0")
     needs_data_dir = True
 
     def __init__(self, seed: int = 0) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from culnig.benchmarks.base import licensed
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row
 from culnig.benchmarks.source import Source
@@ -26,6 +27,7 @@ class CommonsenseQA(PublishedBenchmark):
     name = "commonsenseqa"
     role = "target"
     summary = "CommonsenseQA validation: general knowledge, no culture; 4 wordings"
+    licence = licensed("MIT")
     id_column = "id"
     source = Source(
         "CommonsenseQA",

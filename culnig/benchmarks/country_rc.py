@@ -23,7 +23,7 @@ from pathlib import Path
 
 from culnig import registry
 from culnig.benchmarks import wordings as wordings_file
-from culnig.benchmarks.base import Benchmark
+from culnig.benchmarks.base import Benchmark, licensed
 from culnig.benchmarks.wordings import Wording, check_placeholders, fill, read_tables
 from culnig.core.data_files import own_data
 from culnig.core.items import Item
@@ -57,6 +57,7 @@ class CountryRC(Benchmark):
     name = "country-rc"
     role = "exclusion"
     summary = "which country a short passage names; needs reading, no cultural knowledge"
+    licence = licensed("MIT, ours")
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:
         """All items: passage by passage, then culture by culture, then wording by wording."""

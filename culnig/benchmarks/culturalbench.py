@@ -10,6 +10,7 @@ Masking and evaluation.
 
 from __future__ import annotations
 
+from culnig.benchmarks.base import licensed
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row
 from culnig.benchmarks.source import Source
@@ -23,6 +24,7 @@ class CulturalBench(PublishedBenchmark):
     name = "culturalbench"
     role = "target"
     summary = "CulturalBench-Easy, 45 countries, options shuffled; 4 wordings"
+    licence = licensed("CC BY 4.0")
     id_column = "data_idx"
     source = Source(
         "CulturalBench",

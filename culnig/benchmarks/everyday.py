@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from culnig.benchmarks.base import Benchmark
+from culnig.benchmarks.base import Benchmark, licensed
 from culnig.benchmarks.templates import (
     LEAST_WRONG,
     PLACEHOLDER,
@@ -86,6 +86,7 @@ class Everyday(Benchmark):
     name = "everyday"
     role: Role = "target"
     summary = "our own everyday-culture questions, 48 on 6 topics, 16 cultures (needs no data)"
+    licence = licensed("MIT, ours")
     control: str | None = "everyday-control"
 
     def read(self, data_dir: Path | None) -> Iterator[Item]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from culnig.benchmarks.base import licensed
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row
 from culnig.benchmarks.source import Source
@@ -25,6 +26,7 @@ class MRPC(PublishedBenchmark):
     name = "mrpc"
     role = "target"
     summary = "GLUE MRPC test: do two sentences mean the same? no culture; 4 wordings"
+    licence = licensed("Microsoft's research licence", non_commercial=True)
     id_column = "idx"
     source = Source(
         "GLUE",

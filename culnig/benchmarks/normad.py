@@ -10,6 +10,7 @@ Checked against: the published columns; the yes and no rows (1,818 of 2,633 stor
 
 from __future__ import annotations
 
+from culnig.benchmarks.base import licensed
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row
 from culnig.benchmarks.source import Source
@@ -24,6 +25,7 @@ class NormAd(PublishedBenchmark):
     name = "normad"
     role = "target"
     summary = "NormAd stories: acceptable in this country? yes, no or neutral; 75 countries, 4 wordings"
+    licence = licensed("CC BY 4.0")
     id_column = "ID"
     source = Source(
         "NormAd",

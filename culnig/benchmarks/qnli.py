@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from culnig.benchmarks.base import licensed
 from culnig.benchmarks.published import CultureNames, PublishedBenchmark, Question
 from culnig.benchmarks.rows import Row
 from culnig.benchmarks.source import Source
@@ -26,6 +27,7 @@ class QNLI(PublishedBenchmark):
     name = "qnli"
     role = "target"
     summary = "GLUE QNLI validation: does the sentence answer the question? no culture; 4 wordings"
+    licence = licensed("CC BY-SA 4.0, questions from SQuAD")
     id_column = "idx"
     source = Source(
         "GLUE",

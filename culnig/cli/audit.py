@@ -11,6 +11,7 @@ from culnig.cli.options import PATH, ModelChoice, item_options, json_option, mod
 from culnig.cli.output import print_json, print_line, print_table, print_warning
 from culnig.cli.progress import progress_view
 from culnig.core.processes import disconnect
+from culnig.core.quantities import number
 from culnig.core.text import counted
 
 _SHOWN = 10
@@ -67,7 +68,7 @@ def command(neurons: Path, model: ModelChoice, as_json: bool, **options: Any) ->
     if document["low"]:
         rho = document["correlations"]["score, all"]["rho"]
         print_warning(
-            f"scores and exact effects have a rank correlation of {_text(rho)}, below {LOW:g}: "
+            f"scores and exact effects have a rank correlation of {number(rho)}, below {LOW:g}: "
             "for this model and benchmark the ranking says little about what zeroing a neuron does"
         )
     if as_json:
@@ -86,7 +87,7 @@ def _print(document: dict[str, Any]) -> None:
         [
             (
                 *(row[key] for key in ("module", "layer", "index", "group")),
-                *(f"{row[key]:.3e}" for key in ("score", "linear_estimate", "effect")),
+                *(f"{row[key]:.2e}" for key in ("score", "linear_estimate", "effect")),
             )
             for row in shown
         ],
@@ -95,7 +96,7 @@ def _print(document: dict[str, Any]) -> None:
         "Rank correlation with the exact effect (Spearman, 95 % interval)",
         ("what", "neurons", "rho", "interval"),
         [
-            (name, row["n"], _text(row["rho"]), f"{_text(row['low'])} to {_text(row['high'])}")
+            (name, row["n"], number(row["rho"]), f"{number(row['low'])} to {number(row['high'])}")
             for name, row in document["correlations"].items()
         ],
     )
@@ -108,7 +109,7 @@ def _print_missed(missed: dict[str, Any]) -> None:
         f"Not in the set: {missed['n_neurons']:,} neurons, {missed['n_zeroed']} of them zeroed, by score",
         ("neurons", "zeroed", "largest |effect|", "bound"),
         [
-            (row["n_neurons"], row["n_zeroed"], f"{row['largest']:.3e}", _effect(row["bound"]))
+            (row["n_neurons"], row["n_zeroed"], f"{row['largest']:.2e}", number(row["bound"]))
             for row in missed["strata"]
         ],
     )
@@ -119,18 +120,10 @@ def _print_missed(missed: dict[str, Any]) -> None:
     else:
         print_line(
             f"With {missed['level']:.0%} confidence no neuron outside the set has an effect above "
-            f"{missed['bound']:.3e}, if the effects of similar scores have no heavier tail than "
+            f"{missed['bound']:.2e}, if the effects of similar scores have no heavier tail than "
             "docs/selection.md says."
         )
     print_line(
         f"Whatever their tail, at most {counted(missed['n_above'], 'neuron')} of them has an effect above "
-        f"{missed['largest']:.3e}, the largest measured."
+        f"{missed['largest']:.2e}, the largest measured."
     )
-
-
-def _effect(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3e}"
-
-
-def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"

@@ -32,7 +32,7 @@ def command() -> None:
 @click.option("--answer-starts-at", type=click.IntRange(0, 1), help="Number of the first option.")
 @click.option("--culture", help="Column with the culture, or the culture of all rows.")
 @culture_records_option()
-@out_options("Declaration to write (YAML).")
+@out_options("Declaration to write (YAML).", tables=False)
 def new(source: Path, out: Path, as_json: bool, **choice: Any) -> None:
     """Write a first declaration of a data file.
 

@@ -34,7 +34,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command("clear")
-@json_option()
+@json_option(tables=False)
 def clear(as_json: bool) -> None:
     """Remove all cached models."""
     removed = clear_cache()

@@ -10,9 +10,11 @@ import click
 from culnig import api
 from culnig.cli.evaluation_tables import print_changes, print_losses
 from culnig.cli.options import defaults_of, out_options
-from culnig.cli.output import p_text, percent, print_json, print_line, print_table
+from culnig.cli.output import print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 from culnig.cli.selected import print_counts
+from culnig.core.quantities import p_text, percent, points
+from culnig.core.text import counted
 from culnig.evaluation.verdicts import beyond_random
 from culnig.selection.neuron_set import NeuronSet
 
@@ -48,17 +50,13 @@ def _print_result(chosen: NeuronSet, rows: list[dict[str, Any]]) -> None:
     print_counts(chosen)
     unmasked, masked = rows[0], rows[1]
     random = [row for row in rows if row["like"] == chosen.name]
+    metrics = ("accuracy", "option_accuracy", "p_gold", "option_mass")
     print_table(
-        f"Masking them on {unmasked['n']} test items (chance {percent(unmasked['chance'])})",
+        f"Masking them on {unmasked['n']:,} test items of {counted(unmasked['n_questions'], 'question')} "
+        f"(chance {percent(unmasked['chance'])})",
         ("", "accuracy", "option acc.", "P(gold)", "option mass"),
         [
-            (
-                label,
-                percent(_mean(own, "accuracy")),
-                percent(_mean(own, "option_accuracy")),
-                _mean(own, "p_gold"),
-                _mean(own, "option_mass"),
-            )
+            (label, *(percent(_mean(own, metric)) for metric in metrics))
             for label, own in (
                 ("unmasked", [unmasked]),
                 ("general masked", [masked]),
@@ -91,8 +89,9 @@ def _in_words(masked: dict[str, Any]) -> str:
     elif not beyond_random(mass):
         lost = "neither clearly the format nor clearly knowledge"
     return (
-        f"Masking the general neurons lowers P(gold) by {-p_gold['effect']:.4f} more than masking random "
-        f"neurons (p {p_text(p_gold['p_value'])}). What is lost: {lost}. A model of this size answers "
+        f"Masking the general neurons lowers P(gold) by {points(-p_gold['effect']).lstrip('+')} points more "
+        "than masking "
+        f"random neurons (p {p_text(p_gold['p_value'])}). What is lost: {lost}. A model of this size answers "
         "near chance, so this shows how the pipeline works, not a finding about culture."
     )
 

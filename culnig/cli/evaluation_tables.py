@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from culnig.cli.output import p_text, percent, print_line, print_table
+from culnig.cli.output import percent, print_line, print_table
+from culnig.core.quantities import metric_change, metric_interval, metric_value, number, p_text, points
 from culnig.core.text import metric_text
 from culnig.evaluation.dose import dose_questions
 from culnig.evaluation.matrix import matrix_questions
@@ -40,10 +41,11 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
                     row["condition"],
                     _mask_text(row),
                     row["n_neurons"],
-                    *(percent(row[m]) if "accuracy" in m else row[m] for m in shown),
+                    *(metric_value(metric, row[metric]) for metric in shown),
                 )
                 for row in here
             ],
+            optional=("calibration err.", "log P", "together acc.", "mask"),
         )
         sets = [row for row in here if row["change"] and row["like"] is None]
         print_changes(sets)
@@ -57,37 +59,38 @@ def _mask_text(row: Mapping[str, Any]) -> str:
 
 def print_changes(rows: Sequence[dict[str, Any]], title: str = "Change") -> None:
     """Print each row's changes with intervals: against what it is compared with and against random masks."""
-    lines: list[tuple[str, ...]] = []
-    for row in rows:
+    lines = [
+        _change_cells(row, against, metric, change)
+        for row in rows
         for against, changes in (
             (row.get("against", "unmasked"), row["change"]),
             ("random", row["against_random"]),
-        ):
-            for metric, change in (changes or {}).items():
-                lines.append(
-                    (
-                        row["condition"],
-                        against,
-                        metric_text(metric),
-                        f"{change['n_questions']:,}",
-                        f"{change['effect']:+.4f}",
-                        _interval_text(change["interval"]),
-                        *(_p(change.get(p)) for p in ("p_value", "p_holm", "empirical_p")),
-                        _signed(change.get("effect_size"), 2),
-                        _signed(change.get("detectable"), 4).lstrip("+"),
-                    )
-                )
+        )
+        for metric, change in (changes or {}).items()
+    ]
     if lines:
         print_table(
-            f"{title} (95 % interval; against unmasked: over questions, p two-sided; against random: over "
-            "random sets, p one-sided, lower than another random set)",
+            f"{title} (shares in points; 95 % interval; against unmasked: over questions, p two-sided; "
+            "against "
+            "random: over random sets, p one-sided, lower than another random set)",
             (
                 *("condition", "against", "metric", "questions", "change", "interval", "p", "p (Holm)"),
                 *("rank p", "effect size", "detectable"),
             ),
             lines,
+            optional=("effect size", "detectable", "rank p"),
         )
         _print_least_rank(rows)
+
+
+def _change_cells(row: Mapping[str, Any], against: str, metric: str, change: Mapping[str, Any]) -> list[str]:
+    return [
+        *(row["condition"], against, metric_text(metric), f"{change['n_questions']:,}"),
+        *(metric_change(metric, change["effect"]), metric_interval(metric, change["interval"])),
+        *(p_text(change.get(p)) for p in ("p_value", "p_holm", "empirical_p")),
+        number(change.get("effect_size"), signed=True),
+        metric_change(metric, change.get("detectable")).lstrip("+"),
+    ]
 
 
 def _print_least_rank(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -103,11 +106,6 @@ def _print_least_rank(rows: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _interval_text(interval: Sequence[float | None]) -> str:
-    low, high = interval
-    return "–" if low is None or high is None else f"{low:+.4f} … {high:+.4f}"
-
-
 def print_losses(rows: Sequence[dict[str, Any]]) -> None:
     """Print where the accuracy of each set went: to the answer format or to knowledge."""
     lines = []
@@ -120,12 +118,12 @@ def print_losses(rows: Sequence[dict[str, Any]]) -> None:
             (
                 row["condition"],
                 row["n_questions"],
-                *(f"{100 * loss[part]['effect']:+.1f}" for part in ("accuracy", "format", "knowledge")),
-                _points_interval(loss["knowledge"]["interval"]),
+                *(points(loss[part]["effect"]) for part in ("accuracy", "format", "knowledge")),
+                metric_interval("accuracy", loss["knowledge"]["interval"]),
                 p_text(loss["knowledge"]["p_value"]),
                 f"{test['lost']} / {test['won']}",
                 f"{p_text(test['exact_p'])} / {p_text(test['mid_p'])}",
-                _p(row["p_holm"]),
+                p_text(row["p_holm"]),
             )
         )
     if lines:
@@ -136,6 +134,7 @@ def print_losses(rows: Sequence[dict[str, Any]]) -> None:
                 *("questions lost / won", "McNemar exact / mid p", "accuracy p (Holm)"),
             ),
             lines,
+            optional=("McNemar exact / mid p", "questions lost / won", "knowledge p"),
         )
         for row in rows:
             print_verdict(row)
@@ -164,8 +163,8 @@ def print_matrix(matrix: Mapping[str, Any]) -> None:
         [
             (
                 culture,
-                *("–" if value is None else f"{100 * value:+.1f}" for value in row),
-                f"{rank:.2f}",
+                *map(points, row),
+                number(rank),
                 p_text(p),
             )
             for culture, row, rank, p in zip(
@@ -174,14 +173,14 @@ def print_matrix(matrix: Mapping[str, Any]) -> None:
         ],
     )
     print_line(
-        f"Own culture falls by {100 * matrix['dominance']:+.2f} points more than the others "
+        f"Own culture falls by {points(matrix['dominance'])} points more than the others "
         f"(p {p_text(matrix['dominance_p'])} over all assignments of masks to cultures); mean rank of the "
         "own culture "
-        f"{sum(matrix['own_rank']) / len(masked):.2f} of {len(evaluated)}."
+        f"{number(sum(matrix['own_rank']) / len(masked))} of {len(evaluated)}."
     )
     if matrix["related"] is not None:
         print_line(
-            f"Related cultures change by {100 * matrix['related']:+.2f} points against unrelated ones "
+            f"Related cultures change by {points(matrix['related'])} points against unrelated ones "
             f"(p {p_text(matrix['related_p'])} that they fall more)."
         )
 
@@ -199,30 +198,13 @@ def print_doses(doses: Sequence[Mapping[str, Any]]) -> None:
                     f"{dose['factor']:g}",
                     percent(dose["share"]),
                     dose["n_neurons"],
-                    *(_points(dose[part]) for part in ("effect", "damage", "specificity")),
+                    *(points(dose[part]) for part in ("effect", "damage", "specificity")),
                     "best" if dose["best"] else "",
                 )
                 for dose in doses
                 if dose["metric"] == metric
             ],
         )
-
-
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.2f}"
-
-
-def _points_interval(interval: Sequence[float | None]) -> str:
-    low, high = interval
-    return "–" if low is None or high is None else f"{100 * low:+.1f} … {100 * high:+.1f}"
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else p_text(value)
-
-
-def _signed(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:+.{digits}f}"
 
 
 def print_results(results: dict[str, Any]) -> None:

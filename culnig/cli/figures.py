@@ -17,11 +17,33 @@ from culnig.cli.output import print_json, print_line
     "--figure",
     "figures",
     multiple=True,
-    type=click.Choice(["layers", "matrix", "masking", "training", "instances"]),
+    type=click.Choice(
+        [
+            *("layers", "depth", "culture-by-neuron", "similarity", "matrix", "masking", "dose", "training"),
+            *("instances", "leaderboard"),
+        ]
+    ),
     help="Only this figure; may be given several times. By default all that have data.",
 )
-@click.option("--format", type=click.Choice(["pdf", "svg", "png"]), default="pdf", show_default=True)
-@out_options("Folder to write to.")
+@click.option(
+    "--format",
+    type=click.Choice(["pdf", "svg", "png"]),
+    default="pdf",
+    show_default=True,
+    help="Type of the files; PDF embeds its fonts.",
+)
+@click.option("--width", help="Width of each figure, such as 84mm or 3.3in; by default what it needs.")
+@click.option(
+    "--columns", type=click.IntRange(1, 2), help="As wide as one column of a page (84 mm) or two (174 mm)."
+)
+@click.option(
+    "--font-size",
+    type=click.FloatRange(4, 24),
+    default=8.0,
+    show_default=True,
+    help="Size of text, in points.",
+)
+@out_options("Folder to write to.", tables=False)
 def command(paths: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
     """Draw runs, evaluations, neuron sets, instances and arms of a training (PATHS), one file each."""
     from culnig.reporting.make import figures

@@ -78,7 +78,7 @@ def _scores(
         return
     print_table(
         f"{run.layout.n_neurons:,} neurons of {run.model}",
-        tuple(rows[0]),
+        ("benchmark", "role", "cultures", "items"),
         [tuple(row.values()) for row in rows],
     )
     print_line(f"Written to {out}")

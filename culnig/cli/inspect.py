@@ -10,6 +10,7 @@ import click
 from culnig.cli.evaluate import print_results
 from culnig.cli.options import PATH, json_option
 from culnig.cli.output import print_json, print_line, print_table, size_text
+from culnig.cli.score import print_benchmarks
 from culnig.cli.selected import print_counts
 from culnig.reporting.inspect import inspect
 from culnig.selection.neuron_set import read_neuron_set
@@ -63,7 +64,7 @@ def _print_top(document: dict[str, Any]) -> None:
                 row["module"],
                 row["layer"],
                 row["index"],
-                f"{row['score']:.3e}",
+                f"{row['score']:.2e}",
                 "; ".join(f"{item['culture']} {item['id']} {item['text']!r}" for item in row["items"]),
             )
             for row in document["neurons"]
@@ -82,7 +83,7 @@ def _print_run(path: Path, document: dict[str, Any]) -> None:
         next_step = "merge it with the other shards" if is_shard else "run the same `score` with --resume"
         print_line(f"Not finished; {next_step}")
         return
-    print_table("Benchmarks", tuple(rows[0]) if rows else ("none",), [tuple(row.values()) for row in rows])
+    print_benchmarks("Benchmarks", rows)
     for warning in document["warnings"]:
         print_line(f"Warning: {warning['text']} {warning['advice']}")
 
@@ -94,7 +95,7 @@ def _print_neurons(path: Path) -> None:
         "Best neurons",
         ("rank", "module", "layer", "index", "score"),
         [
-            (rank, *neuron, f"{score:.3e}")
+            (rank, *neuron, f"{score:.2e}")
             for rank, (neuron, score) in enumerate(
                 zip(chosen.neurons[:_SHOWN], chosen.scores, strict=False), start=1
             )

@@ -82,12 +82,13 @@ def _print(document: dict[str, Any]) -> None:
                     group["group"],
                     group["n"],
                     group["n_questions"],
-                    f"{group['mean_sum']:+.3e}",
+                    f"{group['mean_sum']:+.2e}",
                     percent(group["positive"]),
                     percent(group["neuron_positive"]),
                 )
                 for group in groups
             ],
+            optional=("neurons positive",),
         )
     measure = next(iter(document["measures"]))
     neurons = sorted(document["measures"][measure]["neurons"], key=lambda row: -row["mean"])

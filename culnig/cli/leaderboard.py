@@ -9,6 +9,7 @@ import click
 
 from culnig.cli.options import PATH, json_option
 from culnig.cli.output import print_json, print_table
+from culnig.core.quantities import number
 from culnig.core.text import size_text
 
 
@@ -33,14 +34,16 @@ def command(validations: tuple[Path, ...], as_json: bool) -> None:
                     row["method"],
                     *(_spread(row[key]) for key in ("general", "specific", "all_modules")),
                     row["passes"],
-                    f"{row['seconds']:.1f}",
+                    number(row["seconds"]),
                     size_text(row["memory"]),
                     "flattered" if row["flattered"] else "",
                 )
                 for row in rows
             ],
+            optional=("memory", "passes", "specific, all modules"),
         )
 
 
 def _spread(figure: dict[str, Any]) -> str:
-    return f"{figure['mean']:.3f}, {figure['low']:.3f} to {figure['high']:.3f} ({figure['chance']:.3f})"
+    mean, low, high, chance = (number(figure[key]) for key in ("mean", "low", "high", "chance"))
+    return f"{mean}, {low} to {high} ({chance})"

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import importlib
 import io
+import shlex
 import sys
+from collections.abc import Sequence
 
 import click
 
 from culnig import __version__
 from culnig.cli import interruption, streams
-from culnig.core.processes import says_why_it_stops
+from culnig.cli.help import helped
+from culnig.core.processes import launched, says_why_it_stops
 from culnig.core.text import visible
 from culnig.errors import AnotherStopped, CulnigError, EnvironmentProblem
 from culnig.inference.memory import keep_freed_memory
@@ -65,10 +68,12 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
-        return command
+        return helped(command)
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="culnig-engine")
 def cli() -> None:
     """Find the neurons of a language model that carry cultural understanding.
@@ -109,8 +114,20 @@ def run(arguments: list[str]) -> int:
             reason = f": {error}" if str(error) else ""
             return _failed(f"error: this machine has too little memory for it{reason}", EXIT_ENVIRONMENT)
         except (KeyboardInterrupt, click.Abort):
-            return _failed("interrupted; finished parts are kept", EXIT_INTERRUPTED)
+            return _failed(f"interrupted; finished parts are kept{_resuming(arguments)}", EXIT_INTERRUPTED)
         return code if isinstance(code, int) else 0
+
+
+def _resuming(arguments: Sequence[str]) -> str:
+    """The command that continues this one, if there is one."""
+    command = cli.get_command(click.Context(cli), arguments[0]) if arguments else None
+    if command is None or not any(parameter.name == "resume" for parameter in command.params):
+        return ""
+    words = [word for word in arguments if word != "--overwrite"]
+    if "--resume" not in words:
+        words.append("--resume")
+    before = "; continue with the same torchrun and: " if launched().of > 1 else "; continue with: "
+    return f"{before}culnig-engine {shlex.join(words)}"
 
 
 def _failed(message: str, code: int) -> int:

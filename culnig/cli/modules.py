@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from culnig.cli.options import PATH, ModelChoice, model_options, out_options
-from culnig.cli.output import Cell, print_json, print_line, print_table
+from culnig.cli.output import Cell, percent, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from culnig.training.plan import Plan
@@ -53,7 +53,7 @@ _SHOWN = 20
     help="Train the chosen modules but not the weights of the neurons themselves (row masks).",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of --direction random.")
-@model_options(required=False)
+@model_options(required=False, reads_weights=False)
 @out_options("Plan to write (YAML).")
 def command(neurons: Path, model: ModelChoice | None, out: Path, as_json: bool, **settings: Any) -> None:
     """Rank modules by the culture neurons in them (NEURONS, a neuron-set file) and plan what to train.
@@ -84,7 +84,7 @@ def _print_plan(plan: Plan) -> None:
             unit["neurons"],
             unit["score"],
             unit["parameters"],
-            f"{100 * unit['parameters'] / plan.n_parameters:.2f} %",
+            percent(unit["parameters"] / plan.n_parameters),
             "trained" if unit["chosen"] else "",
         )
         for rank, unit in enumerate(plan.ranking, start=1)
@@ -94,12 +94,13 @@ def _print_plan(plan: Plan) -> None:
         f"{settings.direction} by {settings.rank_by} of {plan.neurons.name!r}{more}",
         ("rank", "unit", "layer", "neurons", "score", "parameters", "share", "plan"),
         rows[:_SHOWN],
+        optional=("rank", "share"),
     )
     kept = ", all but the neurons' own weights" if settings.keep_neurons else ""
     print_line(
         f"{len(plan.chosen)} of {len(plan.ranking)} units with {plan.n_neurons:,} of "
         f"{len(plan.neurons.neurons):,} neurons{kept}: {plan.n_trainable:,} of {plan.n_parameters:,} "
-        f"parameters ({100 * plan.share:.2f} %)"
+        f"parameters ({percent(plan.share)})"
     )
     if settings.direction == "bottom" and plan.n_neurons:
         print_line(

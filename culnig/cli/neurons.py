@@ -87,7 +87,7 @@ def diff(sets: Sequence[Path], as_json: bool) -> None:
     type=PATH,
     help="A run of the model, so that chance keeps each set's counts per module and layer.",
 )
-@click.option("--figure", type=PATH, help="PNG file to draw the matrix and the tree to.")
+@click.option("--figure", type=PATH, help="File to draw the matrix and the tree to: .pdf, .svg or .png.")
 @overwrite_option()
 @json_option()
 def overlap(sets: Sequence[Path], as_json: bool, **options: Any) -> None:
@@ -126,7 +126,7 @@ def _print_pairs(pairs: list[dict[str, Any]], measure: str) -> None:
     ]
     more = f", the {_SHOWN} most similar of {len(pairs)} pairs" if len(pairs) > _SHOWN else ""
     heading = ("sets", "shared", "by chance", "jaccard", "by chance", "overlap", "by chance")
-    print_table(f"Overlap{more}", heading, rows)
+    print_table(f"Overlap{more}", heading, rows, optional=("overlap",))
     if any(pair["expected_shared"] is None for pair in pairs):
         print_line("By chance: unknown, because a file does not say its pools; add --run RUN")
 
@@ -145,7 +145,7 @@ def _labels(branch: dict[str, Any]) -> tuple[str, list[Any]]:
     help="paper-json: the released code's. lape: a .pth file of index tensors, one group per set. "
     "transformer-lens: names of hooks. nnsight: modules and columns (with --model).",
 )
-@model_options(required=False)
+@model_options(required=False, reads_weights=False)
 @click.option("--run", type=PATH, help="A run of the model, for its layout.")
 @click.option(
     "--module",
@@ -154,7 +154,7 @@ def _labels(branch: dict[str, Any]) -> tuple[str, list[Any]]:
     help="The module of a LAPE file.",
 )
 @click.option("--group", type=click.IntRange(min=0), help="Only this group of a LAPE file.")
-@out_options("File to write.")
+@out_options("File to write.", tables=False)
 def convert(
     files: tuple[Path, ...],
     to: Any,

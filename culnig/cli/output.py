@@ -1,25 +1,32 @@
 """Printing on standard output: tables for people, a JSON document for scripts.
 
-Names from files are text here: no markup, no control characters (`visible`).
+On a terminal a table is laid out in its width (`culnig.cli.tables`); elsewhere it is as wide as it is, and
+with --plain its cells are separated by tabs. Names from files are text here: no markup, no control
+characters (`visible`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from culnig.cli.tables import Cell as Cell
+from culnig.cli.tables import cell_text, laid_out, tab_separated, wrapped
+from culnig.core.quantities import p_text as p_text
+from culnig.core.quantities import percent as percent
 from culnig.core.text import harmless_json, visible
 from culnig.core.text import size_text as size_text
 
-Cell = str | int | float | None
+PLAIN = "culnig.plain"
+"""Key of --plain in the context of a command."""
 
 
 def print_json(document: Any) -> None:
@@ -29,15 +36,39 @@ def print_json(document: Any) -> None:
     click.echo(harmless_json(json.dumps(document, indent=1, ensure_ascii=plain)))
 
 
-def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print a table; numbers are aligned right."""
-    table = Table(title=_plain(title), title_justify="left", title_style="bold")
-    for column, heading in enumerate(headings):
-        numeric = any(isinstance(row[column], int | float) for row in rows)
-        table.add_column(_plain(heading), justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*(_plain(_text(cell)) for cell in row))
-    standard_console().print(table)
+def print_table(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, optional: Sequence[str] = ()
+) -> None:
+    """Print a table; `optional` are columns that a narrow terminal may lack, the first of them first."""
+    headings = [visible(heading) for heading in headings]
+    cells = [[visible(cell_text(cell)) for cell in row] for row in rows]
+    context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get(PLAIN):
+        print_line("\n".join(tab_separated(visible(title), headings, cells)))
+        return
+    console, width = standard_console(), _width()
+    layout = laid_out(headings, cells, width, optional)
+    lines = [visible(title)] if width is None else wrapped(visible(title), width)
+    above = [] if not layout.above else [layout.above] if width is None else wrapped(layout.above, width)
+    for line, style in (
+        *((line, _BOLD) for line in lines),
+        *((line, "") for line in above),
+        *((line, _BOLD) for line in layout.headings),
+        *((line, "") for line in (*layout.body, *filter(None, [layout.below]), "")),
+    ):
+        console.print(Text(line, style="" if os.environ.get("NO_COLOR") else style), soft_wrap=True)
+
+
+_BOLD = "bold"
+
+
+def _width() -> int | None:
+    """Width of the terminal; elsewhere that which COLUMNS gives, or None."""
+    console = standard_console()
+    if console.is_terminal:
+        return console.width
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else None
 
 
 def print_tree(title: str, root: tuple[str, list[Any]]) -> None:
@@ -47,7 +78,7 @@ def print_tree(title: str, root: tuple[str, list[Any]]) -> None:
         for branch in node[1]:
             grow(tree.add(_plain(branch[0])), branch)
 
-    console = standard_console()
+    console = standardstandard_console()
     console.print(Text(visible(title), style="bold"))
     trunk = Tree(_plain(root[0]))
     grow(trunk, root)
@@ -69,27 +100,9 @@ def _plain(text: str) -> Text:
     return Text(visible(text))
 
 
-def standard_console() -> Console:
+def standardstandard_console() -> Console:
     """Standard output for tables: as wide as the terminal, and of one width elsewhere."""
     console = Console(file=sys.stdout, highlight=False)  # named, so that rich knows its encoding
     if not console.is_terminal:
         console.width = 160  # a file or pipe has no width to wrap at
     return console
-
-
-def _text(cell: Cell) -> str:
-    if cell is None:
-        return "–"
-    if isinstance(cell, float):
-        return f"{cell:.4f}"
-    return f"{cell:,}" if isinstance(cell, int) else cell
-
-
-def percent(share: float | None) -> str:
-    """A share as a percentage with one decimal; a dash for None."""
-    return "–" if share is None else f"{100 * share:.1f} %"
-
-
-def p_text(p: float) -> str:
-    """A p-value, three decimals or a bound."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

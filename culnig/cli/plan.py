@@ -14,6 +14,8 @@ from culnig.cli.options import (
     model_options,
 )
 from culnig.cli.output import print_json, print_line, print_table, size_text
+from culnig.cli.progress import duration, progress_view
+from culnig.core.quantities import number
 
 
 @click.command("plan")
@@ -43,7 +45,8 @@ def command(model: ModelChoice, as_json: bool, **options: Any) -> None:
     """Estimate what scoring needs (memory, disk, time) and which settings fit. No weights are read."""
     from culnig.planning.request import plan
 
-    document = plan(model.source, **options, **model.options)
+    with progress_view() as view:
+        document = plan(model.source, say=view.say, **options, **model.options)
     if as_json:
         print_json(document)
     else:
@@ -71,7 +74,7 @@ def _print(plan: dict[str, Any]) -> None:
     if plan["spread"]:
         _print_spread(plan["spread"])
     seconds = work["seconds"]
-    at = "" if seconds is None else f", {_time(seconds)} at {machine['tflops']:g} TFLOP/s"
+    at = "" if seconds is None else f", {duration(seconds)} at {machine['tflops']:g} TFLOP/s"
     print_line(
         f"{work['n_items']:,} items, {work['n_tokens']:,} tokens: {work['flops'] / 1e12:,.1f} TFLOP{at}"
     )
@@ -104,16 +107,16 @@ def _print_spread(spread: dict[str, Any]) -> None:
         ("gather_seconds", "gathers of a batch"),
     ):
         if spread[key] is not None:
-            rows.append((shown, f"{spread[key]:.2f} s"))
+            rows.append((shown, f"{number(spread[key])} s"))
     if spread["items_per_second"] is not None:
-        rows.append(("items per second, all GPUs", f"{spread['items_per_second']:.1f}"))
+        rows.append(("items per second, all GPUs", number(spread["items_per_second"])))
     print_table(f"Spread over {spread['n_processes']} GPUs (--fsdp), each of them", ("part", ""), rows)
 
 
 def _option_row(option: dict[str, Any]) -> tuple[str, int, int | None, str | None]:
     """Time in seconds where the speed is known, else relative to two passes on one device."""
     time, seconds = option["time"], option["seconds"]
-    shown = None if time is None else f"{time:.2f} ×" if seconds is None else _time(seconds)
+    shown = None if time is None else f"{number(time)} ×" if seconds is None else duration(seconds)
     settings = " ".join(option["settings"]) or "none"
     return settings, option["n_processes"], option["token_budget"] or None, shown
 
@@ -135,9 +138,3 @@ def _memory_rows(memory: dict[str, Any]) -> list[tuple[str, str, str]]:
     if memory["on_device"]:
         rows.append(("all on a device", "device", size_text(memory["device_peak"])))
     return [*rows, ("all on the host", "host", size_text(memory["host_peak"]))]
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -128,33 +128,26 @@ def _report(run: Run, as_json: bool) -> None:
 
 def print_run(run: Run) -> None:
     """Print what a run holds, one row per benchmark."""
+    print_benchmarks(
+        f"Run {run.folder}: {run.layout.n_neurons:,} neurons of {run.model}", benchmark_rows(run)
+    )
+
+
+def print_benchmarks(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print the benchmarks of a run, with how many items and questions they have and how well it answers."""
+    metrics = ("accuracy", "option_accuracy", "p_gold", "option_mass")
     print_table(
-        f"Run {run.folder}: {run.layout.n_neurons:,} neurons of {run.model}",
+        title,
         (
-            "benchmark",
-            "role",
-            "split",
-            "cultures",
-            "items",
-            "questions",
-            "accuracy",
-            "option acc.",
-            "P(gold)",
-            "option mass",
+            *("benchmark", "role", "split", "cultures", "items", "questions"),
+            *("accuracy", "option acc.", "P(gold)", "option mass"),
         ),
         [
             (
-                row["benchmark"],
-                row["role"],
-                row["split"],
-                row["n_cultures"],
-                row["n"],
-                row["n_questions"],
-                percent(row["accuracy"]),
-                percent(row["option_accuracy"]),
-                row["p_gold"],
-                row["option_mass"],
+                *(row[key] for key in ("benchmark", "role", "split", "n_cultures", "n", "n_questions")),
+                *(percent(row[metric]) for metric in metrics),
             )
-            for row in benchmark_rows(run)
+            for row in rows
         ],
+        optional=("option mass", "option acc."),
     )

@@ -171,7 +171,7 @@ def specific(
 @command.command("random")
 @click.argument("run", type=PATH)
 @click.option("--like", type=PATH, required=True, help="Neuron set whose counts are matched.")
-@click.option("--seed", type=click.IntRange(min=0))
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the random neurons.")
 @click.option(
     "--match",
     type=click.Choice(get_args(Match)),

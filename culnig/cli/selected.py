@@ -106,7 +106,7 @@ def print_counts(chosen: NeuronSet) -> None:
             (
                 module,
                 sum(layers.values()),
-                "  ".join(f"{layer}: {n}" for layer, n in layers.items()),
+                " ".join(f"{layer}:\xa0{n}" for layer, n in layers.items()),
             )
             for module, layers in by_module.items()
         ],

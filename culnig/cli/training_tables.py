@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from culnig.cli.output import p_text, percent, print_table
+from culnig.cli.output import print_table
+from culnig.core.quantities import metric_interval, number, p_text, percent, points
+from culnig.core.text import metric_text
 
 
 def print_arms(document: dict[str, Any]) -> None:
@@ -35,11 +37,12 @@ def print_arms(document: dict[str, Any]) -> None:
                 *(row["arm"], row["benchmark"], row["kind"], row["change"]["n_questions"]),
                 *(percent(row["before"]), percent(row["after"])),
                 *_change(row),
-                f"{100 * min(row['by_seed']):+.1f} … {100 * max(row['by_seed']):+.1f}",
+                f"{points(min(row['by_seed']))} … {points(max(row['by_seed']))}",
             )
             for row in changes
             if row["metric"] == "accuracy"
         ],
+        optional=("seeds", "kind"),
     )
     print_table(
         f"P(gold) against the untrained model, and every arm against {first} (all pairs are in the files)",
@@ -47,7 +50,7 @@ def print_arms(document: dict[str, Any]) -> None:
         [
             (
                 *(row["arm"], row.get("against", "untrained"), row["benchmark"]),
-                row["metric"].replace("p_gold", "P(gold)").replace("_", " "),
+                metric_text(row["metric"]),
                 row["change"]["n_questions"],
                 *_change(row),
             )
@@ -74,16 +77,15 @@ def _print_drift(document: dict[str, Any]) -> None:
             "found again",
         ),
         [_drift(arm) for arm in document["arms"]],
+        optional=("others by", "loss", "share"),
     )
 
 
 def _change(row: dict[str, Any]) -> tuple[str, str, str, str]:
     change = row["change"]
-    low, high = change["interval"]
-    interval = "–" if low is None else f"{100 * low:+.1f} … {100 * high:+.1f}"
     return (
-        f"{100 * change['effect']:+.1f}",
-        interval,
+        points(change["effect"]),
+        metric_interval("accuracy", change["interval"]),
         p_text(change["p_value"]),
         p_text(row["p_holm"]),
     )
@@ -98,7 +100,7 @@ def _drift(arm: dict[str, Any]) -> Sequence[Any]:
         arm["n_trainable"],
         percent(arm["planned"]["share"]),
         arm["planned"]["neurons"],
-        f"{losses[0]:.3f} → {losses[-1]:.3f}" if losses else "–",
+        f"{number(losses[0])} → {number(losses[-1])}" if losses else "–",
         f"{moved['n_moved']} of {moved['n_neurons']}",
         percent(moved["mean"]),
         percent(moved["others_mean"]),

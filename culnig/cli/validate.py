@@ -11,6 +11,7 @@ from culnig.cli.evaluation_tables import print_rows
 from culnig.cli.options import out_options
 from culnig.cli.output import percent, print_json, print_line, print_table, print_warning
 from culnig.cli.progress import progress_view
+from culnig.core.quantities import number
 from culnig.core.text import size_text
 from culnig.validation.worlds import INVENTED, WORLDS
 
@@ -96,17 +97,19 @@ def _print_methods(validation: Validation) -> None:
         f"Finding all {len(validation.planted.flat())} planted neurons (general)",
         ("method", *_HEADINGS),
         [(result.method.name, *_figures(result.general)) for result in results if result.method.is_general],
+        optional=_OPTIONAL,
     )
     print_table(
         f"Finding the neurons of one culture (specific), mean over {len(validation.effects.cultures)}",
         ("method", *_HEADINGS),
         [(result.method.name, *_figures(result.specific)) for result in results],
+        optional=_OPTIONAL,
     )
     print_table(
         "What a scorer costs",
         ("scorer", "passes", "seconds", "items", "memory"),
         [
-            (name, cost.passes, f"{cost.seconds:.1f}", cost.n_timed, size_text(cost.memory))
+            (name, cost.passes, cost.seconds, cost.n_timed, size_text(cost.memory))
             for name, cost in validation.costs.items()
         ],
     )
@@ -136,7 +139,7 @@ def _print_targets(validation: Validation) -> None:
             (
                 target.name,
                 target.value,
-                f"{'≥' if target.at_least else '≤'} {target.limit:.4f}",
+                f"{'≥' if target.at_least else '≤'} {number(target.limit)}",
                 "yes" if target.holds else "NO",
             )
             for target in validation.targets
@@ -145,6 +148,7 @@ def _print_targets(validation: Validation) -> None:
 
 
 _HEADINGS = ("AP", "chance", "AP, all modules", "chance", "precision at k", "selected", "precision", "recall")
+_OPTIONAL = ("AP, all modules", "precision at k", "selected")
 
 
 def _figures(recovery: Recovery) -> tuple[Any, ...]:
@@ -154,7 +158,7 @@ def _figures(recovery: Recovery) -> tuple[Any, ...]:
         recovery.average_precision_all,
         recovery.chance_average_precision_all,
         recovery.precision_at_k,
-        f"{recovery.selected:.1f}",
+        recovery.selected,
         recovery.selected_precision,
         recovery.selected_recall,
     )

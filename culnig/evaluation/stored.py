@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from culnig.core.notebook import html_table
+from culnig.core.quantities import number, p_text, percent
+from culnig.core.text import metric_text
 from culnig.errors import UnknownNameError
 from culnig.evaluation.agreement import check_rows
 from culnig.evaluation.conditions import UNMASKED, current_name
 from culnig.evaluation.folder import HASHES, RESULTS_FILE, read_answers, read_results
+from culnig.evaluation.matrix import matrix_questions
 from culnig.store.warnings import NumberWarning, answer_warnings, check_warnings
 
 if TYPE_CHECKING:
@@ -87,6 +92,18 @@ class Evaluation:
             raise UnknownNameError(f"metric of {self.folder}:", metric, known)
         return masking_figure(self.rows, metric)
 
+    def plot_matrix(self, metric: str = "accuracy") -> Figure:
+        """A matplotlib figure of the selectivity matrix in a metric; UnknownNameError where there is none."""
+        from culnig.core.plots import matrix_figure
+
+        matrices = {matrix["metric"]: matrix for matrix in self.results.get("matrix", ())}
+        if metric not in matrices:
+            raise UnknownNameError(f"selectivity matrix of {self.folder}:", metric, matrices)
+        matrix = matrices[metric]
+        title = f"change of {metric_text(metric)}, points{matrix_questions(matrix)}"
+        change = np.array(matrix["change"], dtype=float)
+        return matrix_figure(title, matrix["masked"], matrix["evaluated"], change)
+
     def __repr__(self) -> str:
         model = self.results.get("model", {}).get("source", "?")
         n_items = sum(len(self.answers[benchmark, self.conditions[0]].id) for benchmark in self.benchmarks)
@@ -97,9 +114,20 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """For notebooks: accuracy and P(gold) of every condition."""
-        shown = ("benchmark", "condition", "factor", "n", "accuracy", "p_gold", "p_value")
-        rows = [[row.get(name) for name in shown] for row in self.rows]
-        return html_table(f"evaluation {self.folder.name}", shown, rows)
+        return html_table(
+            f"evaluation {self.folder.name}",
+            ("benchmark", "condition", "factor", "items", "questions", "accuracy", "P(gold)", "p"),
+            [
+                (
+                    *(row.get(key) for key in ("benchmark", "condition")),
+                    number(row.get("factor")),
+                    *(row.get(key) for key in ("n", "n_questions")),
+                    *(percent(row.get(key)) for key in ("accuracy", "p_gold")),
+                    p_text(row.get("p_value")),
+                )
+                for row in self.rows
+            ],
+        )
 
     def check(self, condition: str) -> str:
         """The current name of a condition; UnknownNameError if the evaluation does not have it."""

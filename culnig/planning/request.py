@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from culnig.benchmarks.base import ChosenItems
 from culnig.benchmarks.choosing import read_benchmarks
 from culnig.core.items import SplitChoice
+from culnig.core.progress import Say, say_nothing
 from culnig.core.questions import count_questions
 from culnig.core.sizes import parse_size
 from culnig.errors import ModelLoadError
@@ -52,6 +53,7 @@ def plan(
     link: float | None = None,
     gradient_checkpointing: bool = False,
     tokens_per_item: int = 256,
+    say: Say = say_nothing,
     **loading: Unpack[LoadOptions],
 ) -> dict[str, Any]:
     """Estimate what scoring needs (memory, disk, time) and which settings fit.
@@ -62,18 +64,21 @@ def plan(
     sustained TFLOP/s, for an estimate of the time. With several `gpus` all numbers are those of one. With
     `fsdp` the plan has one more option, the model spread over all GPUs, and `spread`: what each holds and
     receives; `link` is the GB/s that a GPU receives from the others. `note` in the result lists the
-    assumptions.
+    assumptions. `say` is told what is done.
     """
     names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
     chosen: Mapping[str, ChosenItems] = {}
     notes: list[str] = []
     if names:
+        say(f"reading {', '.join(names)}")
         chosen = read_benchmarks(
             names, data_dir, split, cultures, limit, per_culture, sample=sample, seed=seed, say=notes.append
         )
     machine = replace(_machine(device_memory, gpus, tflops), link=link)
+    say("reading the model's configuration")
     bound = model_without_weights(model, **loading)
     if chosen:
+        say("measuring the prompts")
         sizes, note = _sizes(bound, model, loading, chosen)
     else:
         default = LARGEST_USEFUL_BUDGET if machine.on_device else DEFAULT_TOKEN_BUDGET
@@ -83,6 +88,7 @@ def plan(
             f"No benchmark was given: the plan is for {n_items} prompts of {tokens_per_item} tokens and "
             f"{_N_CULTURES} cultures."
         )
+    say("tracing a batch of the longest prompt")
     document = plan_run(
         bound,
         sizes,

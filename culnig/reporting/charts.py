@@ -12,18 +12,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from culnig.core.text import visible
+from culnig.core.quantities import number as shown_number
+from culnig.core.quantities import percent as shown_percent
+from culnig.reporting.drawing import (
+    END,
+    LETTER,
+    MIDDLE,
+    drawing,
+    line_at,
+    margin,
+    nice_ticks,
+    rectangle,
+    spread,
+    text_at,
+    tick_text,
+    tooltip_of,
+)
+from culnig.reporting.legible import text_classes
 
-_LETTER = 6.6
-"""Average width of a letter of 12 px."""
 _SCALE_WIDTH = 260
 """Width that the colour scale of a heat map needs."""
 MOST_CELLS = 1500
 """Largest heat map whose cells are drawn one by one."""
-_START, _MIDDLE, _END = "", ' text-anchor="middle"', ' text-anchor="end"'
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class Mark:
     """A value with an interval."""
 
     kind: str
-    """Class of the style sheet: `effect`, `against` or `random`."""
+    """Class of the style sheet: `effect`, `against`, `random` or `chance`."""
     value: float
     interval: tuple[float, float] | None
     tooltip: str
@@ -54,6 +67,8 @@ class Line:
     label: str
     x: Sequence[float]
     y: Sequence[float]
+    intervals: Sequence[tuple[float, float] | None] = ()
+    """The ends of an interval of each point; empty if there are none."""
 
 
 def heat_map(
@@ -84,14 +99,14 @@ def heat_map(
     finite = np.abs(values[np.isfinite(values)])
     most = (limit if limit is not None else float(finite.max(initial=0.0))) or 1.0
     longest = max(map(len, columns), default=0)
-    left, top = _margin(14, rows), 12 + (_LETTER * 0.8 * longest if longest > 3 else 14)
+    left, top = margin(14, rows), 12 + (8 + LETTER * 0.85 * longest if longest > 3 else 14)
     parts = []
     for row in range(0, len(rows), row_step):
-        parts.append(_text("label", left - 8, top + row * height + height / 2 + 4, rows[row], _END))
+        parts.append(text_at("label", left - 8, top + row * height + height / 2 + 4, rows[row], END))
     for column in range(0, len(columns), column_step):
         x = left + column * width + width / 2
-        rotated = f' transform="rotate(-55 {x:.1f} {top - 6:.1f})"' if longest > 3 else _MIDDLE
-        parts.append(_text("label", x, top - 6, columns[column], rotated))
+        rotated = f' transform="rotate(-55 {x:.1f} {top - 6:.1f})"' if longest > 3 else MIDDLE
+        parts.append(text_at("label", x, top - 6, columns[column], rotated))
     many = values.size > MOST_CELLS
     if many:
         parts += _steps(values, most, diverging, left, top, cell)
@@ -100,16 +115,22 @@ def heat_map(
             value, x, y = float(values[row, column]), left + column * width, top + row * height
             text = _signed(form, value) if math.isfinite(value) else "no data"
             color = _color(value, most, diverging)
-            parts.append(_rect(color, x, y, width - 1, height - 1, f"{label}, {name}: {text}"))
+            parts.append(rectangle(color, x, y, width - 1, height - 1, f"{label}, {name}: {text}"))
             if numbers and math.isfinite(value) and (value or diverging):
-                kind = "value strong" if abs(value) > 0.6 * most else "value"
-                parts.append(_text(kind, x + width / 2 - 0.5, y + height / 2 + 4, text))
+                parts.append(
+                    text_at(
+                        "value" + text_classes(*_scale(value, most, diverging)),
+                        x + width / 2 - 0.5,
+                        y + height / 2 + 4,
+                        text,
+                    )
+                )
     bottom, right = top + len(rows) * height + 12, left + len(columns) * width
     if axis:
-        parts.append(_text("label", left, bottom + 4, axis))
+        parts.append(text_at("label", left, bottom + 4, axis))
     parts.append(_color_scale(right, bottom + 18, most, form, diverging))
-    overhang = _LETTER * 0.6 * longest if longest > 3 else 0
-    return _svg(max(right + overhang, _SCALE_WIDTH + 20) + 8, bottom + 44, parts, title, description)
+    overhang = LETTER * 0.6 * longest if longest > 3 else 0
+    return drawing(max(right + overhang, _SCALE_WIDTH + 20) + 8, bottom + 44, parts, title, description)
 
 
 def layer_map(
@@ -153,15 +174,19 @@ def _signed(form: Callable[[float], str], value: float) -> str:
 
 def _color(value: float, most: float, diverging: bool) -> str:
     """Class and style of a cell with this value."""
-    share = min(1.0, abs(value) / most) if math.isfinite(value) else 0.0
-    if not math.isfinite(value):
-        kind = "none"
-    elif diverging:
-        kind = "negative" if value < 0 else "positive"
-    else:  # the sequential scale has two halves, each with its own end colours
-        kind = "q1" if share >= 0.5 else "q0"
-        share = share * 2 % 1 if share < 1 else 1.0
+    kind, share = _scale(value, most, diverging)
     return f'class="{kind}" style="--t:{share:.3g}"'
+
+
+def _scale(value: float, most: float, diverging: bool) -> tuple[str, float]:
+    """Class of a cell with this value, and how far along the scale of that class it is."""
+    if not math.isfinite(value):
+        return "none", 0.0
+    share = min(1.0, abs(value) / most)
+    if diverging:
+        return ("negative" if value < 0 else "positive"), share
+    # the sequential scale has two halves, each with its own end colours
+    return ("q1" if share >= 0.5 else "q0"), (share * 2 % 1 if share < 1 else 1.0)
 
 
 def _color_scale(right: float, y: float, most: float, form: Callable[[float], str], diverging: bool) -> str:
@@ -170,20 +195,27 @@ def _color_scale(right: float, y: float, most: float, form: Callable[[float], st
     start = max(60.0, right - 56 - steps * width)
     low = -1.0 if diverging else 0.0
     parts = [
-        _rect(_color(value, 1.0, diverging), start + step * width, y, width, 10)
+        rectangle(_color(value, 1.0, diverging), start + step * width, y, width, 10)
         for step, value in enumerate(np.linspace(low, 1.0, steps).tolist())
     ]
-    parts.append(_text("tick", start - 6, y + 9, _signed(form, low * most), _END))
-    parts.append(_text("tick", start + steps * width + 6, y + 9, form(most)))
+    parts.append(text_at("tick", start - 6, y + 9, _signed(form, low * most), END))
+    parts.append(text_at("tick", start + steps * width + 6, y + 9, form(most)))
     return "".join(parts)
 
 
+LEAST_RANGE = 0.04
+"""Range of an axis of changes of shares, so that no change does not look like one."""
+
+
 def intervals(rows: Sequence[MarkRow], *, title: str, description: str, axis: str, percent: bool) -> Markup:
-    """Marks with intervals on an axis that includes zero, one row each."""
-    left, plot, height = _margin(24, [row.label for row in rows]), 560.0, 24
-    marks = [mark for row in rows for mark in row.marks]
+    """Marks with intervals on an axis that includes zero, one row each.
+
+    Marks of chance do not widen the axis: those beyond its ends are left out.
+    """
+    left, plot, height = margin(24, [row.label for row in rows]), 560.0, 24
+    marks = [mark for row in rows for mark in row.marks if mark.kind != "chance"]
     ends = [0.0, *(end for mark in marks for end in (mark.value, *(mark.interval or ())))]
-    ticks = nice_ticks(min(ends), max(ends))
+    ticks = nice_ticks(min(ends), max(ends), least=LEAST_RANGE if percent else 0.0)
 
     def across(value: float) -> float:
         return left + plot * (value - ticks[0]) / (ticks[-1] - ticks[0])
@@ -193,44 +225,52 @@ def intervals(rows: Sequence[MarkRow], *, title: str, description: str, axis: st
         if row.group != group:
             group = row.group
             y += 20
-            body.append(_text("heading", 4, y - 4, group))
+            body.append(text_at("heading", 4, y - 4, group))
         middle = y + height / 2
-        body.append(_text("label", left - 10, middle + 4, row.label, _END))
-        body.append(_line("rule", left, left + plot, middle, middle))
-        body += [_mark(mark, across, middle) for mark in row.marks]
+        body.append(text_at("label", left - 10, middle + 4, row.label, END))
+        body.append(line_at("rule", left, left + plot, middle, middle))
+        shown = (mark for mark in row.marks if mark.kind != "chance" or ticks[0] <= mark.value <= ticks[-1])
+        body += [_mark(mark, across, middle) for mark in shown]
         y += height
     parts = []
     for tick in ticks:
         x = across(tick)
-        parts.append(_line("zero" if abs(tick) < 1e-12 else "grid", x, x, 8, y + 2))
-        parts.append(_text("tick", x, y + 18, _tick_text(tick, ticks, percent), _MIDDLE))
-    parts += [*body, _text("label", left + plot / 2, y + 38, axis, _MIDDLE)]
-    return _svg(left + plot + 30, y + 48, parts, title, description)
+        parts.append(line_at("zero" if abs(tick) < 1e-12 else "grid", x, x, 8, y + 2))
+        parts.append(text_at("tick", x, y + 18, tick_text(tick, ticks, percent), MIDDLE))
+    parts += [*body, text_at("label", left + plot / 2, y + 38, axis, MIDDLE)]
+    return drawing(left + plot + 30, y + 48, parts, title, description)
 
 
-_OFFSET = {"effect": -3.5, "against": 4.5, "random": -3.5}
+_OFFSET = {"effect": -3.5, "against": 4.5, "random": -3.5, "chance": 0.0}
 """Vertical offset of a mark from the middle of its row."""
 
 
 def _mark(mark: Mark, across: Callable[[float], float], middle: float) -> str:
     x, y = across(mark.value), middle + _OFFSET[mark.kind]
-    if mark.kind == "random":
-        return _line("random", x, x, y - 4, y + 4, mark.tooltip)
+    if mark.kind in ("random", "chance"):
+        half = 4 if mark.kind == "random" else 11
+        return line_at(mark.kind, x, x, y - half, y + half, mark.tooltip)
     line = ""
     if mark.interval is not None:
-        line = _line(mark.kind, across(mark.interval[0]), across(mark.interval[1]), y, y)
+        line = line_at(mark.kind, across(mark.interval[0]), across(mark.interval[1]), y, y)
     circle = f'<circle class="{mark.kind}" cx="{x:.1f}" cy="{y}" r="4"/>'
-    return f"<g>{_tooltip(mark.tooltip)}{line}{circle}</g>"
+    return f"<g>{tooltip_of(mark.tooltip)}{line}{circle}</g>"
 
 
 def lines(
     drawn: Sequence[Line], *, title: str, description: str, x_axis: str, y_axis: str, percent: bool = False
 ) -> Markup:
-    """Lines over a common x, labelled on the right; colour and dash tell up to seven apart."""
+    """Lines over a common x, with the intervals of their points, labelled on the right; colour and dash tell
+    up to seven apart.
+    """
     left, top, width, height = 64.0, 16.0, 640.0, 260.0
     xs = [x for line in drawn for x in line.x]
     ys = [y for line in drawn for y in line.y] + [0.0]
-    x_ticks, y_ticks = nice_ticks(min(xs), max(xs), 8), nice_ticks(min(ys), max(ys), 5)
+    ys += [end for line in drawn for ends in line.intervals for end in ends or ()]
+    x_ticks = nice_ticks(min(xs), max(xs), 8)
+    if all(float(x).is_integer() for x in xs):  # there is no layer 0.5
+        x_ticks = [tick for tick in x_ticks if abs(tick - round(tick)) < 1e-9]
+    y_ticks = nice_ticks(min(ys), max(ys), 5, LEAST_RANGE if percent else 0.0)
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
 
     def across(x: float) -> float:
@@ -242,109 +282,61 @@ def lines(
     parts = []
     for tick in y_ticks:
         y = up(tick)
-        parts.append(_line("zero" if abs(tick) < 1e-12 else "grid", left, left + width, y, y))
-        parts.append(_text("tick", left - 8, y + 4, _tick_text(tick, y_ticks, percent), _END))
+        parts.append(line_at("zero" if abs(tick) < 1e-12 else "grid", left, left + width, y, y))
+        parts.append(text_at("tick", left - 8, y + 4, tick_text(tick, y_ticks, percent), END))
     for tick in x_ticks:
         if x_low - 1e-12 <= tick <= x_high + 1e-12:
-            text = _tick_text(tick, x_ticks, False)
-            parts.append(_text("tick", across(tick), top + height + 18, text, _MIDDLE))
+            text = tick_text(tick, x_ticks, False)
+            parts.append(text_at("tick", across(tick), top + height + 18, text, MIDDLE))
     for number, line in enumerate(drawn):
         color = f"c{number % 7}"
         points = [(across(x), up(y)) for x, y in zip(line.x, line.y, strict=True)]
         joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline class="line {color}" points="{joined}"/>')
+        for (cx, _), ends in zip(points, line.intervals, strict=bool(line.intervals)):
+            if ends is not None:
+                beside = cx + 2.0 * (number - len(drawn) / 2)  # not on that of another line
+                parts.append(line_at(f"line {color} solid", beside, beside, up(ends[0]), up(ends[1])))
         for (cx, cy), x, y in zip(points, line.x, line.y, strict=True):
-            value = f"{y:+.2%}" if percent else f"{y:.4g}"
-            tooltip = _tooltip(f"{line.label}, {x_axis} {x:g}: {value}")
+            value = shown_percent(y) if percent else shown_number(y)
+            tooltip = tooltip_of(f"{line.label}, {x_axis} {x:g}: {value}")
             parts.append(f'<circle class="dot {color}" cx="{cx:.1f}" cy="{cy:.1f}" r="3">{tooltip}</circle>')
-    label_ys = _spread([up(line.y[-1]) for line in drawn], 15, top + 6, top + height)
+    label_ys = spread([up(line.y[-1]) for line in drawn], 15, top + 6, top + height)
     for number, (line, y) in enumerate(zip(drawn, label_ys, strict=True)):
         x = left + width + 12
-        parts.append(_line(f"line c{number % 7}", x, x + 18, y, y))
-        parts.append(_text("label", x + 24, y + 4, line.label))
+        parts.append(line_at(f"line c{number % 7}", x, x + 18, y, y))
+        parts.append(text_at("label", x + 24, y + 4, line.label))
     middle = top + height / 2
-    parts.append(_text("label", left + width / 2, top + height + 38, x_axis, _MIDDLE))
-    parts.append(_text("label", 14, middle, y_axis, f'{_MIDDLE} transform="rotate(-90 14 {middle})"'))
-    right = _margin(left + width + 46, [line.label for line in drawn])
-    return _svg(right, top + height + 48, parts, title, description)
+    parts.append(text_at("label", left + width / 2, top + height + 38, x_axis, MIDDLE))
+    parts.append(text_at("label", 14, middle, y_axis, f'{MIDDLE} transform="rotate(-90 14 {middle})"'))
+    right = margin(left + width + 46, [line.label for line in drawn])
+    return drawing(right, top + height + 48, parts, title, description)
 
 
 def bars(
-    labels: Sequence[str], shares: Sequence[float], tooltips: Sequence[str], *, title: str, description: str
+    labels: Sequence[str],
+    shares: Sequence[float],
+    tooltips: Sequence[str],
+    *,
+    title: str,
+    description: str,
+    ranges: Sequence[tuple[float, float] | None] = (),
+    reference: float | None = None,
 ) -> Markup:
-    """Shares of 1, one bar each."""
-    left, plot, height = _margin(16, labels), 420.0, 22
+    """Shares of 1, one bar each, with the ends of an interval; `reference` is a line through all."""
+    left, plot, height = margin(16, labels), 420.0, 22
     parts = []
     for row, (label, share, tooltip) in enumerate(zip(labels, shares, tooltips, strict=True)):
         y = 4 + row * height
-        parts.append(_text("label", left - 8, y + 15, label, _END))
-        parts.append(_rect('class="track" rx="2"', left, y + 3, plot, height - 7))
-        parts.append(_rect('class="bar" rx="2"', left, y + 3, plot * share, height - 7, tooltip))
-        parts.append(_text("tick", left + plot + 8, y + 15, f"{share:.1%}"))
-    return _svg(left + plot + 70, 10 + len(labels) * height, parts, title, description)
-
-
-def nice_ticks(low: float, high: float, n: int = 6) -> list[float]:
-    """About n round numbers that enclose low and high."""
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
-    raw = (high - low) / n
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [number * step for number in range(first, last + 1)]
-
-
-def _tick_text(value: float, ticks: Sequence[float], percent: bool) -> str:
-    scaled = 100 if percent else 1
-    step = abs(ticks[1] - ticks[0]) * scaled
-    if not percent and (step < 1e-4 or step >= 1e6):
-        return f"{value:.1e}".replace("-", "−") if abs(value) > 1e-15 else "0"
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    if round(step, digits) != round(step, digits + 2):
-        digits += 1
-    text = f"{value * scaled + 0.0:.{digits}f}".replace("-", "−")
-    text = text.lstrip("−") if float(text.replace("−", "-")) == 0 else text
-    return text + (" %" if percent else "")
-
-
-def _spread(ys: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels as little as possible, from the top down, so that they are `gap` apart."""
-    order = np.argsort(ys, kind="stable").tolist()
-    moved = [0.0] * len(ys)
-    last = low - gap
-    for number in order:
-        moved[number] = last = max(ys[number], last + gap)
-    excess = max(0.0, last - high) if order else 0.0
-    return [y - excess for y in moved]
-
-
-def _margin(least: float, labels: Sequence[str]) -> float:
-    """Width of the longest label, plus `least`."""
-    return least + _LETTER * max(map(len, labels), default=0)
-
-
-def _text(kind: str, x: float, y: float, text: str, attributes: str = _START) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{attributes}>{escape(visible(text))}</text>'
-
-
-def _line(kind: str, x1: float, x2: float, y1: float, y2: float, tooltip: str = "") -> str:
-    ends = f'x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"'
-    return f'<line class="{kind}" {ends}>{_tooltip(tooltip)}</line>'
-
-
-def _rect(attributes: str, x: float, y: float, width: float, height: float, tooltip: str = "") -> str:
-    kind, _, more = attributes.partition(" ")
-    size = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f"<rect {kind} {size} {more}>{_tooltip(tooltip)}</rect>"
-
-
-def _tooltip(text: str) -> str:
-    return f"<title>{escape(visible(text))}</title>" if text else ""
-
-
-def _svg(width: float, height: float, parts: Sequence[str], title: str, description: str) -> Markup:
-    return Markup(  # all text inside was escaped above
-        f'<svg role="img" viewBox="0 0 {width:.0f} {height:.0f}" style="--w:{width:.0f}" '
-        f'aria-label="{escape(visible(title))}. {escape(visible(description))}">{"".join(parts)}</svg>'
-    )
+        parts.append(text_at("label", left - 8, y + 15, label, END))
+        parts.append(rectangle('class="track" rx="2"', left, y + 3, plot, height - 7))
+        parts.append(rectangle('class="bar" rx="2"', left, y + 3, plot * share, height - 7, tooltip))
+        parts.append(text_at("tick", left + plot + 8, y + 15, shown_percent(share)))
+    for row, ends in enumerate(ranges):
+        if ends is not None:
+            middle = 4 + row * height + height / 2
+            parts.append(line_at("whisker", left + plot * ends[0], left + plot * ends[1], middle, middle))
+    if reference is not None:
+        x = left + plot * reference
+        parts.append(line_at("chance", x, x, 2, 6 + len(labels) * height, shown_percent(reference)))
+    return drawing(left + plot + 70, 10 + len(labels) * height, parts, title, description)

@@ -1,38 +1,38 @@
-"""Static figures drawn with matplotlib: figures for papers, the demo's overview, similar neuron sets."""
+"""Figures for papers: every picture of the report, drawn with matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from culnig.core import plots
-from culnig.core.neurons import Layout
-from culnig.core.text import METRIC_NAMES
+from culnig.core.plot_style import columns_that_fit, titled
+from culnig.core.text import METRIC_NAMES, counted, span
 from culnig.errors import InputError
-from culnig.evaluation.conditions import UNMASKED
+from culnig.evaluation.dose import dose_questions
+from culnig.evaluation.matrix import matrix_questions
+from culnig.reporting.charts import Line
+from culnig.reporting.profiles import TOP_NEURONS, profiles_of, short_names
+from culnig.reporting.sections.cultures import cultures_section, ordered_scores, similarity_section
+from culnig.reporting.sections.depth import depth_section
 from culnig.reporting.sections.instances import BY, instances_section, positive_shares
+from culnig.reporting.sections.leaderboard import leaderboard_section
 from culnig.reporting.sections.masking import masking_section
 from culnig.reporting.sections.panels import Section, own_name, slug
-from culnig.reporting.sections.specificity import matrix_section
+from culnig.reporting.sections.specificity import dose_lines, dose_section, matrix_section
 from culnig.reporting.sections.training import training_section
 from culnig.reporting.sections.where import by_culture, culture_specific, where_section
 from culnig.reporting.sources import Sources, changes_of, masked_rows, rows_of
-from culnig.selection.neuron_set import NeuronSet
-from culnig.selection.similarity import linkage
-from culnig.store.files import whole_file
+from culnig.validation.leaderboard import leaderboard_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Figures = dict[str, "Figure"]
 """Figures by file name, without suffix."""
-
-_COLORS = {"unmasked": "#20242c", "set": "#b5462b", "random": "#8a8f98"}
 
 
 def make_figures(sources: Sources, names: Sequence[str] = ()) -> Figures:
@@ -52,7 +52,7 @@ def make_figures(sources: Sources, names: Sequence[str] = ()) -> Figures:
         figures |= drawn
     if not figures:
         raise InputError(
-            "the inputs have no data for any figure; give neuron sets, evaluations, instances or arms"
+            "the inputs have no data for any figure; give runs, neuron sets, evaluations, instances or arms"
         )
     return figures
 
@@ -60,14 +60,55 @@ def make_figures(sources: Sources, names: Sequence[str] = ()) -> Figures:
 def _layers(sources: Sources) -> Figures:
     specific = culture_specific(sources.neuron_sets)
     panels = [
-        (neurons.name, *neurons.table(sources.layout_of(neurons)))
+        (f"{neurons.name}, n = {len(neurons.neurons):,}", *neurons.table(sources.layout_of(neurons)))
         for neurons in sources.neuron_sets
         if neurons not in specific or len(specific) == 1
     ]
     if len(specific) > 1:
         names, rows = by_culture(specific, sources.layout_of(specific[0]))
-        panels.append(("culture-specific neurons, all modules", names, rows))
-    return {"layers": plots.layers_figure(panels)} if panels else {}
+        panels.append((f"culture-specific neurons, all modules, n = {int(rows.sum()):,}", names, rows))
+    title = "Neurons by layer and module"
+    return {"layers": _with_title(plots.layers_figure(panels), sources, title)} if panels else {}
+
+
+def _depth(sources: Sources) -> Figures:
+    figures: Figures = {}
+    for run, of_target in profiles_of(sources):
+        total = of_target.layers.sum(axis=0) / (of_target.layers.sum() or 1.0)
+        layers = list(range(total.shape[1]))
+        drawn = [
+            Line(module, layers, row.tolist()) for module, row in zip(of_target.modules, total, strict=True)
+        ]
+        name = _name(figures, "depth", of_target.target)
+        figure = plots.lines_figure([("", "layer", "share of positive score, %", drawn)])
+        figures[name] = titled(figure, f"{run.model}: scores over depth, {of_target.basis}")
+    return figures
+
+
+def _culture_by_neuron(sources: Sources) -> Figures:
+    figures: Figures = {}
+    for run, of_target in profiles_of(sources):
+        if len(of_target.cultures) > 1 and len(of_target.best):
+            best = of_target.best[: columns_that_fit(TOP_NEURONS)]
+            names, cultures, scores = ordered_scores(replace(of_target, best=best), short_names(run, best))
+            name = _name(figures, "culture-by-neuron", of_target.target)
+            figure = plots.scores_figure("", cultures, names, scores)
+            figures[name] = titled(
+                figure, f"{run.model}: scores of the {len(names)} best neurons, {of_target.basis}"
+            )
+    return figures
+
+
+def _similarity(sources: Sources) -> Figures:
+    figures: Figures = {}
+    for panel in similarity_section([p for _, p in profiles_of(sources)], sources.neuron_sets).panels:
+        if panel.table is not None:
+            names = [str(row[0]) for row in panel.table.rows]
+            cells = [[np.nan if cell is None else cell for cell in row[1:]] for row in panel.table.rows]
+            name = _name(figures, panel.table.name)
+            figure = plots.similarity_matrix_figure("", names, np.array(cells, dtype=float))
+            figures[name] = _with_title(figure, sources, f"Similarity, {panel.title}")
+    return figures
 
 
 def _matrix(sources: Sources) -> Figures:
@@ -75,10 +116,11 @@ def _matrix(sources: Sources) -> Figures:
     for evaluation in sources.evaluations:
         for matrix in evaluation.results.get("matrix", ()):
             metric, change = matrix["metric"], np.array(matrix["change"], dtype=float)
-            title = f"change of {METRIC_NAMES.get(metric, metric)}, points"
+            title = f"change of {METRIC_NAMES.get(metric, metric)}, points{matrix_questions(matrix)}"
             own = _if_several(evaluation.folder.name, sources.evaluations)
             name = _name(figures, "matrix", *own, metric)
-            figures[name] = plots.matrix_figure(title, matrix["masked"], matrix["evaluated"], change)
+            figure = plots.matrix_figure("", matrix["masked"], matrix["evaluated"], change)
+            figures[name] = titled(figure, f"{_model_of(evaluation.results)}: {title}")
     return figures
 
 
@@ -90,7 +132,26 @@ def _masking(sources: Sources) -> Figures:
             if any(metric in row["change"] for row in masked_rows(rows)):
                 own = _if_several(evaluation.folder.name, sources.evaluations)
                 name = _name(figures, "masking", *own, metric)
-                figures[name] = plots.masking_figure(rows, metric)
+                title = f"{_model_of(evaluation.results)}: {METRIC_NAMES[metric]} with neurons masked"
+                figures[name] = titled(plots.masking_figure(rows, metric), title)
+    return figures
+
+
+def _dose(sources: Sources) -> Figures:
+    figures: Figures = {}
+    for evaluation in sources.evaluations:
+        doses = evaluation.results.get("dose") or []
+        for metric in dict.fromkeys(dose["metric"] for dose in doses):
+            of_metric = [dose for dose in doses if dose["metric"] == metric]
+            by_share = len({dose["factor"] for dose in of_metric}) == 1
+            drawn = dose_lines(of_metric, rows_of(evaluation), by_share)
+            if drawn:
+                name = METRIC_NAMES.get(metric, metric)
+                own = _if_several(evaluation.folder.name, sources.evaluations)
+                x_axis = "share of the set" if by_share else "factor (1: unmasked)"
+                figure = plots.lines_figure([("", x_axis, f"{name}, points", drawn)])
+                title = f"{_model_of(evaluation.results)}: dose and response{dose_questions(of_metric)}"
+                figures[_name(figures, "dose", *own, metric)] = titled(figure, title)
     return figures
 
 
@@ -98,9 +159,10 @@ def _instances(sources: Sources) -> Figures:
     figures: Figures = {}
     for number, stored in enumerate(sources.instances, start=1):
         name = str(stored.record.get("neuron_set", {}).get("name", "neurons"))
-        panels = [(f"{name}, by {by}", *positive_shares(stored, by)) for by in BY]
+        panels = [(f"by {by}", *positive_shares(stored, by)) for by in BY]
         file_name = _name(figures, "instances", *_if_several(str(number), sources.instances))
-        figures[file_name] = plots.shares_figure(panels)
+        title = f"{_model_of(stored.record)}: {name} on {len(stored.culture):,} problems"
+        figures[file_name] = titled(plots.shares_figure(panels), title)
     return figures
 
 
@@ -109,8 +171,30 @@ def _training(sources: Sources) -> Figures:
     for number, document in enumerate(sources.arms, start=1):
         for metric in dict.fromkeys(row["metric"] for row in document["changes"]):
             name = _name(figures, "training", *_if_several(str(number), sources.arms), metric)
-            figures[name] = plots.training_figure(changes_of(document, metric), metric)
+            rows = changes_of(document, metric)
+            questions = [row["change"]["n_questions"] for row in rows if "n_questions" in row["change"]]
+            n = f", {span(min(questions), max(questions))} questions" if questions else ""
+            title = f"{_model_of(document)}: trained on {document.get('task', '?')}{n}"
+            figures[name] = titled(plots.training_figure(rows, metric), title)
     return figures
+
+
+def _leaderboard(sources: Sources) -> Figures:
+    figures: Figures = {}
+    rows = leaderboard_of(sources.validations)["rows"] if sources.validations else []
+    for world in dict.fromkeys(row["world"] for row in rows):
+        own = [row for row in rows if row["world"] == world]
+        title = f"World {world}, {counted(len(own[0]['seeds']), 'seed')}"
+        figures[_name(figures, "leaderboard", world)] = titled(plots.leaderboard_figure(own), title)
+    return figures
+
+
+def _model_of(record: Mapping[str, Any]) -> str:
+    return str(record.get("model", {}).get("source", "a model"))
+
+
+def _with_title(figure: Figure, sources: Sources, title: str) -> Figure:
+    return titled(figure, f"{' and '.join(sources.models) or 'a model'}: {title}")
 
 
 def _name(taken: Figures, *words: str) -> str:
@@ -124,106 +208,14 @@ def _if_several(name: str, inputs: Sequence[object]) -> list[str]:
 
 FIGURES: dict[str, tuple[Callable[[Sources], Figures], Callable[[Sources], Section]]] = {
     "layers": (_layers, where_section),
+    "depth": (_depth, lambda sources: depth_section([])),
+    "culture-by-neuron": (_culture_by_neuron, lambda sources: cultures_section([], {})),
+    "similarity": (_similarity, lambda sources: similarity_section([], [])),
     "matrix": (_matrix, lambda sources: matrix_section(sources.evaluations)),
     "masking": (_masking, lambda sources: masking_section(sources.evaluations)),
+    "dose": (_dose, lambda sources: dose_section(sources.evaluations)),
     "training": (_training, lambda sources: training_section(sources.arms)),
     "instances": (_instances, lambda sources: instances_section(sources.instances)),
+    "leaderboard": (_leaderboard, lambda sources: leaderboard_section(sources.validations)),
 }
 """Each figure with the section of the report that shows the same data."""
-
-
-def overview_figure(
-    path: Path, neurons: NeuronSet, layout: Layout, rows: Sequence[dict[str, Any]], benchmark: str
-) -> None:
-    """Write a PNG with two panels: where the neurons are, and the effect of masking them or random ones."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 7.2), layout="constrained")
-    layers, masking = figure.subplots(2, 1, height_ratios=(1, 1.15))
-    figure.suptitle(
-        f"{neurons.name} neurons of {neurons.model}: {len(neurons.neurons):,} of {layout.n_neurons:,}"
-    )
-    _layers_panel(layers, neurons, layout)
-    of_benchmark = [row for row in rows if row["benchmark"] == benchmark]
-    _masking_panel(masking, neurons.name, of_benchmark, benchmark)
-    _write_png(figure, path)
-
-
-def _layers_panel(axes: Axes, neurons: NeuronSet, layout: Layout) -> None:
-    modules, table = neurons.table(layout)
-    counts = table.astype(int)
-    image = axes.imshow(counts, aspect="auto", cmap="viridis", interpolation="nearest")
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        color = "black" if counts[row, column] > 0.6 * counts.max() else "white"
-        text = axes.text(column, row, str(counts[row, column]), color=color)
-        text.set(ha="center", va="center", fontsize=8)
-    axes.set_yticks(range(len(modules)), modules)
-    axes.set_xticks(range(0, layout.n_layers, max(1, layout.n_layers // 15)))
-    axes.set_xlabel("layer")
-    axes.set_title("Neurons per layer and module", loc="left", fontsize=10)
-    axes.figure.colorbar(image, ax=axes, label="neurons", pad=0.01)
-
-
-def _masking_panel(axes: Axes, name: str, rows: Sequence[dict[str, Any]], benchmark: str) -> None:
-    metrics = {
-        "accuracy": "accuracy\n(whole vocabulary)",
-        "option_accuracy": "option accuracy\n(among the labels)",
-        "p_gold": "P(gold)",
-        "option_mass": "option mass",
-    }
-    unmasked = next(row for row in rows if row["condition"] == UNMASKED)
-    masked = next(row for row in rows if row["condition"] == name)
-    metrics = {metric: text for metric, text in metrics.items() if unmasked[metric] is not None}
-    random = [row for row in rows if row["like"] == name]
-    labels = ("unmasked", f"{name} masked", f"random masked (mean of {len(random)})")
-    for x, metric in enumerate(metrics):
-        drawn = [(unmasked[metric], "unmasked"), (masked[metric], "set")]
-        values = [row[metric] for row in random]
-        if values:
-            drawn.append((np.mean(values), "random"))
-            axes.plot([x + 0.22] * len(values), values, ".", color="black", markersize=4)
-        for shift, (height, kind), label in zip((-0.22, 0.0, 0.22), drawn, labels, strict=False):
-            axes.bar(x + shift, height, width=0.2, color=_COLORS[kind], label=None if x else label)
-    axes.axhline(rows[0]["chance"], color="black", linewidth=0.8, linestyle=":", label="chance")
-    axes.set_xticks(range(len(metrics)), list(metrics.values()))
-    axes.set_ylim(0, 1)
-    axes.set_title(f"{benchmark}, test items (n = {rows[0]['n']})", loc="left", fontsize=10)
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def similarity_figure(path: Path, names: Sequence[str], matrix: NDArray[np.float64], measure: str) -> None:
-    """Write a PNG of the dendrogram (average linkage of 1 − similarity) and the matrix in its order."""
-    from matplotlib.figure import Figure
-    from scipy.cluster import hierarchy
-
-    side = 3.0 + 0.4 * len(names)
-    figure = Figure(figsize=(side + 3.0, side), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 2.2))
-    dendrogram = hierarchy.dendrogram(
-        linkage(matrix),
-        labels=list(names),
-        orientation="left",
-        ax=left,
-        color_threshold=0,
-        above_threshold_color="#20242c",
-    )
-    left.set_xlabel(f"1 − {measure}")
-    left.spines[["top", "right", "left"]].set_visible(False)
-    order = dendrogram["leaves"][::-1]
-    ordered = matrix[np.ix_(order, order)]
-    # aspect "auto" keeps the rows next to their leaves
-    image = right.imshow(ordered, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.ndindex(*ordered.shape):
-        value = ordered[row, column]
-        text = right.text(column, row, f"{value:.2f}", color="black" if value > 0.6 else "white")
-        text.set(ha="center", va="center", fontsize=7)
-    right.set_xticks(range(len(names)), [names[number] for number in order], rotation=90)
-    right.set_yticks([])
-    figure.colorbar(image, ax=right, label=measure)
-    _write_png(figure, path)
-
-
-def _write_png(figure: Figure, path: Path) -> None:
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=140, format="png", metadata={"Software": None})

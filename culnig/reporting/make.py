@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from culnig.core.plots import save
-from culnig.errors import InputError, check_at_least, check_choice
+from culnig.core.plot_style import COLUMNS, FONT_SIZE, FORMATS, Size, millimetres, save, sized
+from culnig.errors import InputError, argument, check_at_least, check_choice
 from culnig.reporting.figures import FIGURES, make_figures
 from culnig.reporting.page import LISTED, Report
 from culnig.reporting.sources import Source, read_sources
 from culnig.store.files import whole_file
 from culnig.store.output_folder import check_file, check_free, owned_file, owned_files
-
-FORMATS = ("pdf", "svg", "png")
 
 
 def report(
@@ -59,17 +57,32 @@ def figures(
     *,
     figures: Sequence[str] = (),
     format: Literal["pdf", "svg", "png"] = "pdf",
+    width: str | float | None = None,
+    columns: Literal[1, 2] | None = None,
+    font_size: float = FONT_SIZE,
     overwrite: bool = False,
 ) -> Mapping[str, Path]:
-    """Draw the figures of a paper into the folder `out`; returns the file of each figure.
+    """Draw the pictures of the report for a paper into the folder `out`; returns the file of each figure.
 
-    `sources` are opened objects or their paths; `figures` names some of layers, matrix, masking, training and
-    instances, by default all that have data. OutputExistsError if a file exists already.
+    `sources` are opened objects or their paths; `figures` names some of layers, depth, culture-by-neuron,
+    similarity, matrix, masking, dose, training, instances and leaderboard, by default all that have data.
+    `width` is a length such as "84mm"; `columns` is the width of one or two columns of a page (84 and
+    174 mm); without both, a figure is as wide as its contents need. `font_size` is in points.
+    OutputExistsError if a file exists already.
     """
     check_choice("format", format, FORMATS)
+    check_choice("columns", columns, (None, *COLUMNS))
+    if not 4 <= font_size <= 24:
+        raise InputError(f"{argument('font_size')} is {font_size:g}; give 4 to 24 points")
+    if width is not None and columns is not None:
+        raise InputError(
+            f"{argument('width')} and {argument('columns')} both set the width; give one of them"
+        )
+    chosen = millimetres(width) if width is not None else COLUMNS[columns] if columns is not None else None
     for name in figures:
         check_choice("figures", name, FIGURES)
-    drawn = make_figures(read_sources(sources), tuple(figures))
+    with sized(Size(chosen, font_size)):
+        drawn = make_figures(read_sources(sources), tuple(figures))
     names = [f"{name}.{format}" for name in drawn]
     with owned_files(Path(out), names, overwrite=overwrite, inputs=(sources,)) as paths:
         files = dict(zip(drawn, paths, strict=True))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from culnig import registry
 from culnig.core.questions import count_questions
 from culnig.core.text import counted, span
+from culnig.errors import CulnigError
 from culnig.evaluation.stored import Evaluation
 from culnig.reporting.sources import Sources
 from culnig.reporting.tables import Table
@@ -14,21 +16,6 @@ from culnig.store.run import Run
 
 CITATION = "Yamamoto et al. 2026, arXiv 2510.08284"
 
-LICENCES = {
-    "everyday": "ours, MIT",
-    "everyday-control": "ours, MIT",
-    "country-rc": "ours, MIT",
-    "country-rc-all": "ours, MIT",
-    "blend": "CC BY-SA 4.0",
-    "blend-control": "CC BY-SA 4.0",
-    "blend-short": "CC BY-SA 4.0",
-    "culturalbench": "CC BY 4.0",
-    "normad": "CC BY 4.0",
-    "commonsenseqa": "MIT",
-    "qnli": "questions from SQuAD, CC BY-SA 4.0",
-    "mrpc": "Microsoft's research licence",
-}
-"""Licences of the data of the built-in benchmarks."""
 UNKNOWN = "unknown; see the source of the data"
 
 
@@ -206,6 +193,14 @@ def _flattened(of: str, values: dict[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _licence_of(benchmark: str) -> Mapping[str, Any] | None:
+    """The licence that a registered benchmark names, for records that hold none."""
+    try:
+        return registry.benchmark(benchmark).licence
+    except CulnigError:  # not registered here, or a broken plugin
+        return None
+
+
 def data_table(sources: Sources) -> Table:
     """Benchmarks, their files and licences."""
     files: dict[str, set[str]] = {}
@@ -213,8 +208,8 @@ def data_table(sources: Sources) -> Table:
 
     def note(name: str, about: Mapping[str, Any]) -> None:
         files.setdefault(name, set()).update(about.get("files", {}))
-        if licence := about.get("licence"):
-            terms = [licence["name"], "no training" if licence["training"] == "forbidden" else ""]
+        if licence := about.get("licence") or _licence_of(name):
+            terms = [str(licence["name"]), "no training" if licence["training"] == "forbidden" else ""]
             terms.append("non-commercial" if licence["non_commercial"] else "")
             licences[name] = "; ".join(filter(None, terms))
 
@@ -233,7 +228,7 @@ def data_table(sources: Sources) -> Table:
         "Data and licences",
         ("benchmark", "files", "licence of the data"),
         [
-            (name, ", ".join(sorted(names)) or "–", licences.get(name, LICENCES.get(name, UNKNOWN)))
+            (name, ", ".join(sorted(names)) or "–", licences.get(name, UNKNOWN))
             for name, names in sorted(files.items())
         ],
     )

@@ -17,6 +17,8 @@ from markupsafe import Markup
 
 from culnig import __version__
 from culnig.core.text import harmless_json, visible
+from culnig.reporting.caveats import caveats
+from culnig.reporting.headline import headline
 from culnig.reporting.methods import data_table, methods_text, provenance_table, settings_table
 from culnig.reporting.neuron_list import (
     Listed,
@@ -28,8 +30,9 @@ from culnig.reporting.neuron_list import (
     listed_of_set,
     table,
 )
-from culnig.reporting.profiles import Profile, profile, target_roles
-from culnig.reporting.sections.cultures import TOP_NEURONS, cultures_section, similarity_section
+from culnig.reporting.next_steps import next_steps, with_names
+from culnig.reporting.profiles import TOP_NEURONS, Profile, profile, short_names, target_roles
+from culnig.reporting.sections.cultures import cultures_section, similarity_section
 from culnig.reporting.sections.depth import depth_section
 from culnig.reporting.sections.instances import instances_section
 from culnig.reporting.sections.leaderboard import leaderboard_section
@@ -39,7 +42,7 @@ from culnig.reporting.sections.specificity import dose_section, matrix_section
 from culnig.reporting.sections.training import training_section
 from culnig.reporting.sections.where import where_section
 from culnig.reporting.sources import Sources
-from culnig.reporting.summary import caveats, findings
+from culnig.reporting.summary import findings
 from culnig.reporting.tables import Table
 from culnig.store.files import write_text
 from culnig.store.run import Run
@@ -90,9 +93,11 @@ class Report:
         )
         return environment.get_template("page.html").render(
             report=self,
+            headline=headline(self.sources),
+            steps=next_steps(self.sources, self.sections),
             findings=findings(self.sources),
             caveats=caveats(self.sources),
-            missing_drivers=bool(self.listed) and not any(each.drivers for each in self.listed),
+            drivers_step=self._drivers_step(),
             version=__version__,
             style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
             script=Markup((TEMPLATES / "behaviour.js").read_text(encoding="utf-8")),
@@ -113,6 +118,13 @@ class Report:
             for suffix, text in (("csv", each.csv()), ("tex", each.latex())):
                 write_text(folder / f"{each.name}.{suffix}", text)
 
+    def _drivers_step(self) -> str:
+        """The command that stores what raises neurons; empty if the inputs say it, or list no neuron."""
+        if not self.listed or any(each.drivers for each in self.listed):
+            return ""
+        command = "culnig-engine score --model MODEL --benchmark BENCHMARK --level item -o RUN"
+        return with_names(command, self.sources)
+
     def _gather(self) -> None:
         """Read each run once, and list neurons."""
         by_set = [(neurons, listed_of_set(neurons, self._most)) for neurons in self.sources.neuron_sets]
@@ -131,8 +143,7 @@ class Report:
         for number, roles in enumerate(target_roles(run)):
             of_target = profile(run, roles, flat, n_best)
             self.profiles.append(of_target)
-            for index, neuron in zip(of_target.best, run.layout.neurons(of_target.best), strict=True):
-                self._names[int(index)] = f"{neuron.module.rpartition('.')[2]} {neuron.layer}·{neuron.index}"
+            self._names |= short_names(run, of_target.best)
             listed = list(of_sets)
             if not self.sources.neuron_sets:
                 listed = listed_of_profile(run, of_target, self._most)

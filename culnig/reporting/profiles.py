@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 from culnig.core.questions import count_questions
 from culnig.core.text import counted
-from culnig.errors import SelectionError
+from culnig.errors import SelectionError, StoreError
+from culnig.reporting.sources import Sources
+from culnig.selection.halves import half_tables
 from culnig.selection.tables import Roles, choose_roles
 from culnig.store import schema
 from culnig.store.run import Run, TableRows
+
+TOP_NEURONS = 40
+"""Columns of the heat map of cultures × neurons."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class Profile:
     """Σ of the positive scores, shape (culture, module, layer)."""
     correlation: NDArray[np.float64]
     """Pearson correlation of the scores over neurons, (culture, culture); NaN if a culture's are equal."""
+    between_halves: NDArray[np.float64] | None
+    """The same between the scores of one half of the questions (rows) and of the other (columns); None if the
+    run keeps no halves."""
     best: NDArray[np.int64]
     """Flat indices of the neurons with the highest sum over cultures, best first."""
     columns: dict[int, NDArray[np.float64]]
@@ -86,9 +94,38 @@ def profile(run: Run, roles: Roles, listed: NDArray[np.int64], n_best: int) -> P
         modules=layout.modules,
         layers=layers,
         correlation=_correlation(sums, products, layout.n_neurons),
+        between_halves=_between_halves(run, roles),
         best=np.array([flat for _, flat, _ in best], dtype=np.int64),
         columns=kept | {flat: column for _, flat, column in best},
     )
+
+
+def _between_halves(run: Run, roles: Roles) -> NDArray[np.float64] | None:
+    try:
+        first, second = (tables.difference for tables in half_tables(run, roles))
+    except (StoreError, SelectionError):  # no halves, or a culture with a single question
+        return None
+    first, second = (
+        half - half.mean(axis=1, keepdims=True) for half in (np.asarray(first), np.asarray(second))
+    )
+    lengths = np.outer(np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation: NDArray[np.float64] = first @ second.T / lengths
+    return correlation
+
+
+def profiles_of(sources: Sources, n_best: int = TOP_NEURONS) -> list[tuple[Run, Profile]]:
+    """Each target of each run with its profile."""
+    nobody = np.empty(0, dtype=np.int64)
+    return [(run, profile(run, roles, nobody, n_best)) for run in sources.runs for roles in target_roles(run)]
+
+
+def short_names(run: Run, flat: NDArray[np.int64]) -> dict[int, str]:
+    """Names of neurons for the columns of a chart: module, layer and index, by flat index."""
+    return {
+        int(index): f"{neuron.module.rpartition('.')[2]} {neuron.layer}·{neuron.index}"
+        for index, neuron in zip(flat, run.layout.neurons(flat), strict=True)
+    }
 
 
 def target_roles(run: Run) -> list[Roles]:

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from culnig.reporting.figures import similarity_figure
+from culnig.core.plot_style import format_of
+from culnig.reporting.overview import similarity_figure
 from culnig.selection.neuron_set import NeuronSetOrPath
 from culnig.selection.select import opened
 from culnig.selection.sets import distinctly_named
@@ -28,10 +29,11 @@ def neurons_overlap(
 
     `measure` is jaccard (shared / in either) or overlap (shared / size of the smaller set). With a `run` of
     the model, chance keeps each set's counts per module and layer. The result has `sets`, `matrix`, shape
-    (set, set), `pairs` and `tree` (average linkage). `figure` is a PNG file to draw the matrix and the tree
-    to.
+    (set, set), `pairs` and `tree` (average linkage). `figure` is a .pdf, .svg or .png file to draw the matrix
+    and the tree to.
     """
     if figure is not None:
+        format_of(Path(figure))
         check_file(Path(figure), overwrite=overwrite, inputs=(sets, run))
     named = distinctly_named(sets)
     layout = None if run is None else opened(run).layout

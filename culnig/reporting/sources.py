@@ -33,6 +33,8 @@ class Sources:
     """Comparisons of trained arms, the contents of `arms.json`."""
     validations: list[dict[str, Any]] = field(default_factory=list)
     """Validations on known neurons, the contents of their `results.json`."""
+    set_paths: list[Path] = field(default_factory=list)
+    """Files of the neuron sets that were given as files."""
 
     @property
     def models(self) -> list[str]:
@@ -113,7 +115,9 @@ def read_sources(sources: Source | Sequence[Source]) -> Sources:
             opened.add(source)
         elif (path := Path(source)) not in paths:
             paths.add(path)
-            opened.add(_open(path))
+            opened.add(read := _open(path))
+            if isinstance(read, NeuronSet):
+                opened.set_paths.append(path)
     return opened
 
 

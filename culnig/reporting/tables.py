@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from culnig.core.quantities import number, p_text, percent, points
 from culnig.core.text import csv_row, visible
 
 Cell = str | int | float | None
@@ -38,7 +40,7 @@ class Table:
     headings: tuple[str, ...]
     rows: Sequence[Sequence[Cell]]
     formats: tuple[str, ...] = ()
-    """Number format of each column, such as `+.3f`, `.1%` or `p`; text is shown unchanged."""
+    """Number format of each column, such as `+.3f`, `%` or `p` (`number_text`); text is shown unchanged."""
 
     def is_number(self, column: int) -> bool:
         """Whether a column holds numbers, which are right-aligned."""
@@ -81,14 +83,27 @@ class Table:
         )
 
 
+_FORMS: dict[str, Callable[[float], str]] = {
+    "%": percent,
+    "+%": points,
+    "3": number,
+    "+3": partial(number, signed=True),
+}
+
+
 def number_text(cell: Cell, form: str) -> str:
-    """Format a value: `p` is for p-values, `%` formats are for shares, all others are Python's."""
+    """Format a value: `p` is for p-values, `%` for shares, `+%` for their changes in points, `3` and `+3` for
+    three digits of any number; all others are Python's.
+    """
     if cell is None:
         return "–"
     if isinstance(cell, str):
         return cell
     if form == "p":
-        return "< 0.001" if cell < 0.001 else f"{cell:.3f}"
+        return p_text(cell)
+    if form in _FORMS:
+        text = _FORMS[form](cell)
+        return "−" + text[1:] if text.startswith("-") else text
     if form.endswith("%"):
         return format(cell, form).replace("%", " %").replace("-", "−")
     if form:

@@ -19,6 +19,7 @@ from culnig.core.moments import CultureMoments
 from culnig.core.neurons import Layout, Segment
 from culnig.core.notebook import html_table, optional_package
 from culnig.core.outcomes import Outcomes
+from culnig.core.questions import count_questions
 from culnig.errors import StoreError, UnknownNameError, argument, command, option
 from culnig.provenance import file_hash
 from culnig.scorers.base import GRADIENT_ACTIVATION
@@ -318,9 +319,13 @@ class Run:
         """For notebooks: what was scored."""
         return html_table(
             f"{self.model}: {self.layout.n_neurons:,} neurons scored, level {self.level}",
-            ("benchmark", "role", "split", "items", "cultures"),
+            ("benchmark", "role", "split", "items", "questions", "cultures"),
             [
-                (stored.name, stored.role, stored.split, stored.n_items, ", ".join(stored.cultures))
+                (
+                    *(stored.name, stored.role, stored.split, stored.n_items),
+                    count_questions(self.outcomes(stored.name)) or None,
+                    ", ".join(stored.cultures),
+                )
                 for stored in self.benchmarks.values()
             ],
         )

@@ -146,7 +146,8 @@ def test_runs_record_the_licence(tmp_path):
         "training": "unknown",
         "non_commercial": True,
     }
-    assert "licence" not in next(iter(read_benchmarks("everyday", limit=1).values())).record()
+    (everyday,) = read_benchmarks("everyday", limit=1).values()
+    assert everyday.record()["licence"]["name"] == "MIT, ours"
 
 
 def test_the_gallery_is_listed_with_languages_licence_and_cultures():

@@ -18,7 +18,7 @@ def test_validations_become_a_table(culnig, tmp_path):
     assert [row["method"] for row in told.json["rows"]] == ["log-odds + z", "log-odds"]
     printed = culnig("leaderboard", *folders)
     assert "World hard, 2 seeds" in printed.out
-    assert "0.700, 0.600 to 0.800 (0.050)" in printed.out
+    assert "0.700, 0.600 to 0.800 (0.0500)" in printed.out
     assert "flattered" in printed.out
 
 

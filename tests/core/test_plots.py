@@ -1,7 +1,7 @@
 """Figures beside stored ones, and as files that a publisher takes.
 
-`CULNIG_NEW_REFERENCES=1 pytest tests/test_plots.py` draws the stored ones anew; look at them before you keep
-them.
+`CULNIG_NEW_REFERENCES=1 pytest tests/core/test_plots.py` draws the stored ones anew; look at them before you
+keep them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 from matplotlib.testing.compare import compare_images
 
 from culnig.core import plots
+from culnig.reporting.charts import Line
 from tests.reporting.test_summary import compared, row, unmasked
 
 REFERENCES = Path(__file__).parent / "references"
@@ -46,11 +47,17 @@ ARMS = [
     )
 ]
 
+DOSES = [
+    Line("effect", [0, 1, 2], [0.1, 0.0, 0.02], [(0.05, 0.15), None, (-0.01, 0.05)]),
+    Line("damage", [0, 1, 2], [0.02, 0.0, 0.3]),
+]
 FIGURES = {
     "layers": lambda: plots.layers_figure([("set $x", ["a", "b", "c"], TABLE), ("set y", ["d"], TABLE[:1])]),
     "matrix": lambda: plots.matrix_figure("change", ["China", "Iran"], ["China", "Iran", "UK"], CHANGE),
     "masking": lambda: plots.masking_figure(ROWS, "accuracy"),
     "training": lambda: plots.training_figure(ARMS, "accuracy"),
+    "lines": lambda: plots.lines_figure([("", "factor", "accuracy, points", DOSES)]),
+    "scores": lambda: plots.scores_figure("scores", ["China", "Iran"], ["a", "b", "c"], CHANGE),
     "instances": lambda: plots.shares_figure([("by topic", ["Food", "Sport"], [0.25, 1.0])]),
 }
 
@@ -119,8 +126,8 @@ def test_the_matrix_is_centred_at_zero():
 
 def test_the_masks_are_drawn_where_their_numbers_are():
     lines = {line.get_label(): line for line in FIGURES["masking"]().axes[0].lines}
-    assert lines["against unmasked"].get_xdata() == [-0.1]
-    assert lines["against random"].get_xdata() == [-0.06]
-    assert lines["random against unmasked"].get_xdata() == [-0.1]
+    assert lines["against unmasked"].get_xdata() == [-10]
+    assert lines["against random"].get_xdata() == [-6]
+    assert lines["random against unmasked"].get_xdata() == [-10]
     intervals = [list(line.get_xdata()) for line in lines.values() if len(line.get_xdata()) == 2]
-    assert [-0.15, -0.02] in intervals or [-0.12, 0.01] in intervals
+    assert [-15, -2] in intervals or [-12, 1] in intervals

@@ -48,6 +48,7 @@ KEYWORDS = {
 ONLY_OPTIONS = {
     "json": "functions return what is printed",
     "help": "functions have docstrings",
+    "plain": "functions return what is printed",
     "cultures": "`culnig.use_cultures` adds the records of a folder",
 }
 """Options that are no keyword arguments, and why."""

@@ -49,7 +49,7 @@ TARGETS = {
     "training": ("training/ranking.py", "training/arms_table.py"),
 }
 """Files and folders of the package that decide numbers or keep data, by the name under which they count."""
-DRAWINGS = ("core/plots.py", "core/progress.py", "core/notebook.py")
+DRAWINGS = ("core/plots.py", "core/plot_style.py", "core/progress.py", "core/notebook.py")
 """Left out: what only draws or shows."""
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 LEAST = {"all": 0.9, "folder": 0.85}

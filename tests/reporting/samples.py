@@ -44,6 +44,29 @@ HOSTILE = [
 """Tokens of the first question: markup, quotes, emoji, Arabic, Chinese, template syntax, 2,100 letters."""
 PLAIN = ["What", " do", " people", " eat", " at", " noon", "?"]
 QUESTIONS = 6
+STABILITY = {
+    "n_questions": 6,
+    "agreement": [
+        {"kind": "bootstrap", "n_pairs": 9, "jaccard": 0.4, "lowest": 0.2, "highest": 0.6, "by_chance": 0.1}
+    ],
+    "selected": 5,
+    "selected_stable": 2,
+    "level": 0.8,
+    "is_rule": False,
+}
+SIGNIFICANCE = {
+    "test": "permutation of questions",
+    "against": "control",
+    "null": "target and control are exchangeable",
+    "fdr": 0.05,
+    "selected": 5,
+    "selected_significant": 0,
+    "tested": 100,
+    "tested_significant": 0,
+    "is_rule": False,
+    "n_questions": 6,
+    "least_p": 0.03,
+}
 
 
 class Sample(NamedTuple):
@@ -71,12 +94,17 @@ def write_sample(folder: Path) -> Sample:
     sets = []
     for number, culture in enumerate(CULTURES):
         own = neuron_set(layout, range(8 + number, 14 + number), f"specific {culture}")
-        own = replace(own, method={"name": "specific", "culture": culture, "z": 0.5})
+        own = replace(own, method={"name": "specific", "culture": culture, "z": 0.5, "stability": STABILITY})
         own.write(folder / f"specific-{number}.json")
         sets.append(folder / f"specific-{number}.json")
     general = replace(
         neuron_set(layout, [8, 0, 40, 5, 70], "general <i>"),
-        method={"name": "general", "top_mlp": 0.01},
+        method={
+            "name": "general",
+            "top_mlp": 0.01,
+            "stability": STABILITY,
+            "significance": [SIGNIFICANCE],
+        },
         sources=[{"benchmarks": {"target": "toy-target", "exclusion": "toy-exclusion"}}],
         columns={"q_value": np.linspace(0.001, 0.2, 5)},
     )

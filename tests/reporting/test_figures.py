@@ -11,7 +11,8 @@ from tests.toy import write_toy_run
 
 def test_all_figures_that_have_data_are_made(sample):
     assert set(make_figures(sample.sources())) == {
-        *("layers", "matrix-accuracy", "matrix-p-gold", "instances"),
+        *("layers", "depth-toy-target", "culture-by-neuron-toy-target", "leaderboard-hard"),
+        *("matrix-accuracy", "matrix-p-gold", "instances", "dose-accuracy", "dose-p-gold"),
         *("masking-accuracy", "masking-option-accuracy", "masking-p-gold", "masking-option-mass"),
         *("training-accuracy", "training-option-accuracy", "training-p-gold"),
     }
@@ -20,7 +21,7 @@ def test_all_figures_that_have_data_are_made(sample):
 def test_the_sets_of_cultures_share_a_panel(sample):
     axes = make_figures(sample.sources(), ("layers",))["layers"].axes
     titles = [one.get_title(loc="left") for one in axes if one.get_title(loc="left")]
-    assert titles == ["general <i>", "culture-specific neurons, all modules"]
+    assert titles == ["general <i>, n = 5", "culture-specific neurons, all modules, n = 24"]
     drawn = axes[1].collections[0].get_array()
     assert drawn.tolist() == [[6.0, 0.0, 0.0]] * 4
 
@@ -30,7 +31,8 @@ def test_a_figure_without_data_says_which_command_makes_it(tmp_path):
     with pytest.raises(InputError, match=r"no data for figure 'matrix'.*culnig-engine evaluate .*--matrix"):
         make_figures(sources, ("matrix",))
     with pytest.raises(InputError, match="no data for any figure"):
-        make_figures(sources)
+        make_figures(Sources())
+    assert set(make_figures(sources)) == {"depth-toy-target", "culture-by-neuron-toy-target"}
 
 
 def test_arms_of_a_training_are_drawn_metric_by_metric_task_first(tmp_path):
@@ -55,7 +57,7 @@ def test_arms_of_a_training_are_drawn_metric_by_metric_task_first(tmp_path):
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         *("top: qnli", "bottom: qnli", "top: blend", "bottom: blend")
     ]
-    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in "os"]
     assert points == pytest.approx([-50, 0, -50, 0])
     with pytest.raises(InputError, match=r"no data for figure 'training'.*culnig-engine train .*--arms"):
         make_figures(Sources(), ("training",))

@@ -19,7 +19,7 @@ from tests.toy import moments, neuron_set, write_run, write_toy_run
 
 SECTIONS = (
     *("summary", "where", "depth", "cultures", "similarity", "masking", "matrix", "dose", "instances"),
-    *("training", "neurons", "methods"),
+    *("training", "leaderboard", "neurons", "methods"),
 )
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -135,10 +135,14 @@ def test_parts_without_data_say_which_command_makes_them(tmp_path):
     page = Page(report.html())
     text = " ".join(page.text)
     for section in report.sections:
-        assert section.filled == (section.key in ("depth", "cultures", "similarity"))
-        if not section.filled:
-            assert section.missing.startswith("culnig-engine ")
-            assert section.missing in text
+        assert section.filled == (section.key in ("depth", "cultures"))
+        assert (f"h-{section.key}" in page.ids()) == section.filled
+    assert f"culnig-engine select general {run.folder} -o general.neurons.json" in text
+    assert (
+        "evaluate --model toy --benchmark toy-target --neurons FILE --random-baseline 10 -o evaluation"
+        in text
+    )
+    assert text.index("Not run") < text.index("culnig-engine train --model toy")
     assert "--level item" in text
     data = json.loads(page.scripts["neuron-data"])
     difference = sum(

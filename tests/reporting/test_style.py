@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from culnig.reporting.legible import text_classes
 from culnig.reporting.page import TEMPLATES
 
 STYLE = (TEMPLATES / "style.css").read_text(encoding="utf-8")
@@ -38,9 +39,27 @@ def test_texts_can_be_read(theme):
     for text, behind in (
         *(("ink", "page"), ("ink", "surface"), ("ink", "warn"), ("ink", "mark"), ("soft", "page")),
         *(("soft", "surface"), ("accent", "page"), ("page", "accent")),
-        *(("value", "seq-0"), ("value", "mid"), ("strong", "seq-2")),
     ):
         assert contrast(theme[text], theme[behind]) >= 4.5, (text, behind)
+
+
+CELLS = {
+    ("q0", 0.0): "seq-0",
+    ("q0", 1.0): "seq-1",
+    ("q1", 0.0): "seq-1",
+    ("q1", 1.0): "seq-2",
+    ("positive", 0.0): "mid",
+    ("positive", 1.0): "pos",
+    ("negative", 1.0): "neg",
+}
+
+
+@pytest.mark.parametrize(("cell", "name"), CELLS.items())
+def test_a_number_in_a_cell_is_black_or_white_and_can_be_read(cell, name):
+    classes = text_classes(*cell).split()
+    for theme, colors in (("light", LIGHT), ("dark", DARK)):
+        text = "#ffffff" if f"white-in-{theme}" in classes else "#000000"
+        assert contrast(text, colors[name]) >= 4.5, theme
 
 
 @THEMES

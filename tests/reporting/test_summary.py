@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from culnig.evaluation.stored import Evaluation
+from culnig.reporting.caveats import caveats
 from culnig.reporting.sections.specificity import matrix_section
 from culnig.reporting.sources import Sources
-from culnig.reporting.summary import caveats, findings
+from culnig.reporting.summary import findings
 from tests.answered import answers
 from tests.toy import moments, neuron_set, random_moments, toy_layout, write_run
 
@@ -56,9 +57,10 @@ def evaluation(*rows, split="test", **more):
 
 def test_an_effect_beyond_random_neurons_is_reported_as_such():
     (said,) = findings(evaluation(unmasked(), row()))
-    assert "changes P(gold) on blend by −0.0200 (95 % interval −0.0300 to −0.0100)" in said
+    assert "changes P(gold) on blend by −2.00 points (95 % interval −3.00 to −1.00 points)" in said
     assert (
-        "Compared with 10 random sets, the difference is −0.0150 (p 0.002; rank p 0.091 of 10 random sets, "
+        "Compared with 10 random sets, the difference is −1.50 points (p 0.00200; rank p 0.091 of 10 random "
+        "sets, "
         "which cannot be below 0.091): more than the effect of masking any neurons" in said
     )
 
@@ -94,7 +96,7 @@ def test_a_sound_evaluation_has_no_caveat():
         ([unmasked(), row(p_value=0.04, p_holm=0.08)], "1 change of accuracy in EVAL is significant alone"),
         (
             [unmasked(), row(loss={"format": compared(0.12, 0), "knowledge": compared(-0.02, 1)})],
-            "Format loss: with general masked, 12.0% of accuracy on blend",
+            "Format loss: with general masked, 12.0 points of accuracy on blend",
         ),
     ],
 )
@@ -204,7 +206,8 @@ def trained(*rows, seeds=(42, 43), seeds_p={"seeds_p": 0.01}):  # noqa: B006
 def test_gains_and_costs_of_an_arm_are_reported_task_first():
     sources = trained(("blend", "culture", -0.05), ("qnli", "task", 0.25))
     assert findings(sources) == [
-        "Training top on qnli changes accuracy by +25.0 % on qnli (p 0.030), −5.0 % on blend (p 0.030); p "
+        "Training top on qnli changes accuracy by +25.0 points on qnli (p 0.0300), −5.00 points on blend (p "
+        "0.0300); p "
         "is corrected for all arms and benchmarks (Holm)."
     ]
     assert caveats(sources) == []
@@ -244,10 +247,12 @@ def matrix(dominance, p=0.001):
 def test_masks_are_specific_where_their_own_culture_falls_more():
     (said,) = (one for one in findings(evaluation(unmasked(), matrix=[matrix(0.3)])) if "own culture" in one)
     assert "are specific to their own cultures" in said
-    assert "changes by −0.3000 compared with the other cultures (p 0.001" in said
+    assert "changes by −30.0 points compared with the other cultures (p 0.001" in said
 
 
-@pytest.mark.parametrize(("dominance", "p", "signed"), [(-0.3, 0.001, "+0.3000"), (0.3, 0.2, "−0.3000")])
+@pytest.mark.parametrize(
+    ("dominance", "p", "signed"), [(-0.3, 0.001, "+30.0 points"), (0.3, 0.2, "−30.0 points")]
+)
 def test_masks_are_not_specific_where_others_fall_more_or_chance_does_as_much(dominance, p, signed):
     results = evaluation(unmasked(), matrix=[matrix(dominance, p)])
     (said,) = (one for one in findings(results) if "own culture" in one)

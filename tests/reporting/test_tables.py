@@ -11,7 +11,7 @@ TABLE = Table(
     "t",
     "50 % of A & B_1",
     ("name", "share", "p", "score"),
-    [('a,"b"\n{x}', -0.1234, 0.0001, -1.5e-7), ("é$", None, 0.25, 2.0)],
+    [('a,"b"\n{x}', -0.1234, 0.00005, -1.5e-7), ("é$", None, 0.25, 2.0)],
     ("", "+.1%", "p", ".2e"),
 )
 
@@ -19,7 +19,7 @@ TABLE = Table(
 def test_csv_gives_the_values_back_in_full():
     rows = list(csv.reader(io.StringIO(TABLE.csv())))
     assert rows[0] == ["name", "share", "p", "score"]
-    assert rows[1] == ['a,"b"\n{x}', "-0.1234", "0.0001", "-1.5e-07"]
+    assert rows[1] == ['a,"b"\n{x}', "-0.1234", "5e-05", "-1.5e-07"]
     assert rows[2] == ["é$", "", "0.25", "2.0"]
 
 
@@ -33,7 +33,7 @@ def test_latex_equals_hand_written_latex():
         r"\toprule",
         r"name & share & p & score \\",
         r"\midrule",
-        r"a,\"b\" \{x\} & $-$12.3 \% & \textless{} 0.001 & $-$1.50e-07 \\".replace('\\"', '"'),
+        r"a,\"b\" \{x\} & $-$12.3 \% & \textless{} 0.0001 & $-$1.50e-07 \\".replace('\\"', '"'),
         r"é\$ & -- & 0.250 & 2.00e+00 \\",
         r"\bottomrule",
         r"\end{tabular}",
@@ -50,8 +50,11 @@ def test_latex_equals_hand_written_latex():
         (-0.5, ".1%", "−50.0 %"),
         (1234567, ",", "1,234,567"),
         (3, "", "3"),
-        (0.00099, "p", "< 0.001"),
-        (0.001, "p", "0.001"),
+        (0.00009, "p", "< 0.0001"),
+        (0.001, "p", "0.00100"),
+        (0.001, "%", "0.100 %"),
+        (-0.01, "+%", "−1.00"),
+        (1234.5, "+3", "+1,230"),
         ("<b>", ".2f", "<b>"),
     ],
 )

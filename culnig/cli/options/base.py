@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from culnig.cli.output import PLAIN
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH: Any = click.Path(path_type=Path)
@@ -45,9 +47,27 @@ def defaults_of(function: Callable[..., Any]) -> Callable[[click.Command], click
     return fill
 
 
-def json_option() -> Callable[[Command], Command]:
-    """--json."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def json_option(*, tables: bool = True) -> Callable[[Command], Command]:
+    """--json, and for commands that print `tables` --plain."""
+    as_json = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+    )
+    return together(as_json, plain_option()) if tables else as_json
+
+
+def plain_option() -> Callable[[Command], Command]:
+    """--plain."""
+
+    def use(context: click.Context, parameter: click.Parameter, plain: bool) -> None:
+        context.meta[PLAIN] = plain
+
+    return click.option(
+        "--plain",
+        is_flag=True,
+        expose_value=False,
+        callback=use,
+        help="Print tables with all columns, cells separated by tabs.",
+    )
 
 
 def overwrite_option() -> Callable[[Command], Command]:
@@ -60,10 +80,12 @@ def resume_option(work: str) -> Callable[[Command], Command]:
     return click.option("--resume", is_flag=True, help=f"Continue an interrupted {work}.")
 
 
-def out_options(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:
-    """-o, --overwrite and --json."""
+def out_options(
+    help_text: str, *, required: bool = True, tables: bool = True
+) -> Callable[[Command], Command]:
+    """-o, --overwrite and --json; --plain for commands that print `tables`."""
     return together(
         click.option("-o", "--output", "out", type=PATH, required=required, help=help_text),
         overwrite_option(),
-        json_option(),
+        json_option(tables=tables),
     )

@@ -54,5 +54,11 @@ evidence_options = together(
         help="Kind of group to leave out, one group at a time; by default the first kind with at least two "
         "groups.",
     ),
-    click.option("--seed", type=click.IntRange(min=0), default=Evidence.seed, show_default=True),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=Evidence.seed,
+        show_default=True,
+        help="Seed of permutations and resamples.",
+    ),
 )

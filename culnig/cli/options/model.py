@@ -28,39 +28,56 @@ class ModelChoice:
         return not self.options.get("fsdp") or launched().is_first
 
 
-_LOADING = (
+_STRUCTURE = (
     click.option("--revision", help="Branch, tag or commit on the hub."),
-    click.option(
-        "--dtype",
-        type=click.Choice(DTYPES),
-        default=LoadSettings.dtype,
-        show_default=True,
-        help="Number format of the weights; auto is the checkpoint's own.",
-    ),
-    click.option(
-        "--device", default=LoadSettings.device, show_default=True, help="auto, cpu, cuda or cuda:N."
-    ),
-    click.option(
-        "--device-map",
-        type=click.Choice(DEVICE_MAPS),
-        help="Spread the layers over all devices (accelerate).",
-    ),
-    click.option(
-        "--attention",
-        type=click.Choice(ATTENTIONS),
-        default=LoadSettings.attention,
-        show_default=True,
-        help="Attention implementation; auto is eager for models that cap their attention scores (Gemma 2), "
-        "and transformers' choice for others.",
-    ),
-    click.option(
-        "--quantize",
-        type=click.Choice(QUANTIZATIONS),
-        help="Load the linear modules in 4 or 8 bits (bitsandbytes).",
-    ),
-    click.option("--adapter", type=PATH, help="Folder of a PEFT adapter to merge into the weights."),
     click.option("--trust-remote-code", is_flag=True, help="Run code that ships with the model."),
 )
+
+
+def _weights(*, hidden: bool) -> tuple[Callable[[Command], Command], ...]:
+    """How to load the weights; `hidden` for commands that read none and take these options without effect."""
+    return (
+        click.option(
+            "--dtype",
+            type=click.Choice(DTYPES),
+            default=LoadSettings.dtype,
+            show_default=True,
+            hidden=hidden,
+            help="Number format of the weights; auto is the checkpoint's own.",
+        ),
+        click.option(
+            "--device",
+            default=LoadSettings.device,
+            show_default=True,
+            hidden=hidden,
+            help="auto, cpu, cuda or cuda:N.",
+        ),
+        click.option(
+            "--device-map",
+            type=click.Choice(DEVICE_MAPS),
+            hidden=hidden,
+            help="Spread the layers over all devices (accelerate).",
+        ),
+        click.option(
+            "--attention",
+            type=click.Choice(ATTENTIONS),
+            default=LoadSettings.attention,
+            show_default=True,
+            hidden=hidden,
+            help="Attention implementation; auto is eager for models that cap their attention scores (Gemma "
+            "2), and transformers' choice for others.",
+        ),
+        click.option(
+            "--quantize",
+            type=click.Choice(QUANTIZATIONS),
+            hidden=hidden,
+            help="Load the linear modules in 4 or 8 bits (bitsandbytes).",
+        ),
+        click.option(
+            "--adapter", type=PATH, hidden=hidden, help="Folder of a PEFT adapter to merge into the weights."
+        ),
+    )
+
 
 _SPREADING = (
     click.option(
@@ -72,10 +89,13 @@ _SPREADING = (
 )
 
 
-def model_options(*, required: bool = True, spreads: bool = False) -> Callable[[Command], Command]:
+def model_options(
+    *, required: bool = True, spreads: bool = False, reads_weights: bool = True
+) -> Callable[[Command], Command]:
     """--model and how to load it; the command gets one `model: ModelChoice`, or None if none is named.
 
-    `spreads` says that the command works with a model that is spread over processes.
+    `spreads` says that the command works with a model that is spread over processes, `reads_weights` that it
+    needs more than the configuration.
     """
 
     def decorate(command: Command) -> Command:
@@ -89,6 +109,9 @@ def model_options(*, required: bool = True, spreads: bool = False) -> Callable[[
             "--model", required=required, help="Hub name, model folder, .gguf file, or `embedded`."
         )
         spreading = _SPREADING if spreads else ()
-        return cast(Command, together(model_option, *_LOADING, *spreading)(with_choice))
+        return cast(
+            Command,
+            together(model_option, *_STRUCTURE, *_weights(hidden=not reads_weights), *spreading)(with_choice),
+        )
 
     return decorate

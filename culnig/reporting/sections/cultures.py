@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.reporting.charts import heat_map
-from culnig.reporting.profiles import Profile
+from culnig.reporting.profiles import TOP_NEURONS, Profile
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.tables import Table
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.similarity import linkage, similarity_matrix
 
-TOP_NEURONS = 40
-"""Columns of the heat map of cultures × neurons."""
 SCALE_QUANTILE = 0.98
 """Quantile of the scores where its colours end, so that a few large scores do not hide all others."""
 
@@ -37,13 +35,19 @@ def cultures_section(profiles: Sequence[Profile], names: dict[int, str]) -> Sect
     )
 
 
-def _top_neurons_panel(profile: Profile, names: dict[int, str]) -> Panel:
+def ordered_scores(
+    profile: Profile, names: dict[int, str]
+) -> tuple[list[str], list[str], NDArray[np.float64]]:
+    """Names of the top neurons, cultures, and their scores (culture, neuron); similar ones are neighbours."""
     top = profile.best[:TOP_NEURONS].tolist()
     scores = np.stack([profile.columns[flat] for flat in top], axis=1)
     rows, columns = leaf_order(scores), leaf_order(scores.T)
-    ordered = scores[np.ix_(rows, columns)]
     cultures = [profile.cultures[row] for row in rows]
-    neurons = [names[top[column]] for column in columns]
+    return [names[top[column]] for column in columns], cultures, scores[np.ix_(rows, columns)]
+
+
+def _top_neurons_panel(profile: Profile, names: dict[int, str]) -> Panel:
+    neurons, cultures, ordered = ordered_scores(profile, names)
     title = f"Scores of the top neurons by culture, {profile.difference}"
     return Panel(
         profile.target,
@@ -52,14 +56,14 @@ def _top_neurons_panel(profile: Profile, names: dict[int, str]) -> Panel:
             cultures,
             neurons,
             title=title,
-            description=f"The {len(top)} neurons with the highest sum over cultures; similar rows and "
+            description=f"The {len(neurons)} neurons with the highest sum over cultures; similar rows and "
             "columns are next to each other.",
             form="{:.2e}".format,
             diverging=True,
             cell=(22, 24),
-            limit=float(np.quantile(np.abs(scores), SCALE_QUANTILE)),
+            limit=float(np.quantile(np.abs(ordered), SCALE_QUANTILE)),
         ),
-        f"The {len(top)} neurons with the highest {profile.difference} over all cultures, labelled "
+        f"The {len(neurons)} neurons with the highest {profile.difference} over all cultures, labelled "
         "module layer·index. Average linkage orders rows and columns, so that similar ones are next to each "
         f"other. The colours end at the {SCALE_QUANTILE:.0%} quantile; larger scores have the same colour.",
         Table(
@@ -73,19 +77,25 @@ def _top_neurons_panel(profile: Profile, names: dict[int, str]) -> Panel:
 
 
 def similarity_section(profiles: Sequence[Profile], sets: Sequence[NeuronSet]) -> Section:
-    """Correlation of cultures over neurons, and Jaccard index of neuron sets."""
-    panels = [_correlation_panel(profile) for profile in profiles if len(profile.cultures) > 1]
+    """Correlation of cultures and Jaccard index of neuron sets, where their stability is known."""
+    panels = [panel for profile in profiles if (panel := _halves_panel(profile)) is not None]
     for layout_hash in dict.fromkeys(neurons.layout_hash for neurons in sets):
         of_model = [neurons for neurons in sets if neurons.layout_hash == layout_hash]
-        if len(of_model) > 1:
+        stabilities = [_stability(neurons) for neurons in of_model]
+        if len(of_model) > 1 and None not in stabilities:
             matrix, _ = similarity_matrix(of_model, "jaccard")
             order = leaf_order(matrix)
+            np.fill_diagonal(matrix, stabilities)
             panels.append(
                 _matrix_panel(
                     "neuron sets",
-                    [of_model[number].name for number in order],
+                    [of_model[index].name for index in order],
                     matrix[np.ix_(order, order)],
-                    "Jaccard index: shared neurons as a share of all neurons of the two sets.",
+                    "Jaccard index: shared neurons as a share of all neurons of the two sets. The diagonal "
+                    "is "
+                    "that of a set and the same selection from other questions: no two sets can be expected "
+                    "to "
+                    "share more.",
                     slug("similarity-sets", *([layout_hash[:6]] if len(panels) > 1 else [])),
                     diverging=False,
                 )
@@ -93,21 +103,36 @@ def similarity_section(profiles: Sequence[Profile], sets: Sequence[NeuronSet]) -
     return Section(
         "similarity",
         "Similarity of cultures",
-        "Similar cultures are next to each other (average linkage).",
+        "Similar cultures are next to each other (average linkage). The diagonal says how much stays the "
+        "same "
+        "with other questions; a similarity means something as far as it comes near.",
         panels,
-        "culnig-engine select specific RUN --culture A -o a.neurons.json   (and the same for B)",
+        "culnig-engine score --model MODEL --benchmark BENCHMARK --halves -o RUN",
     )
 
 
-def _correlation_panel(profile: Profile) -> Panel:
+def _stability(neurons: NeuronSet) -> float | None:
+    """Jaccard index of a set and its selections from other questions; None if it was not tested."""
+    agreements = (neurons.method.get("stability") or {}).get("agreement", ())
+    by_kind = {agreement["kind"]: float(agreement["jaccard"]) for agreement in agreements}
+    return by_kind.get("bootstrap", next(iter(by_kind.values()), None))
+
+
+def _halves_panel(profile: Profile) -> Panel | None:
+    between = profile.between_halves
+    if between is None or len(profile.cultures) < 2:
+        return None
     order = leaf_order(np.nan_to_num(profile.correlation))
-    names = [profile.cultures[number] for number in order]
-    matrix = profile.correlation[np.ix_(order, order)]
-    off_diagonal = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
-    note = f"Pearson correlation of the scores ({profile.basis}) over all neurons."
-    if np.isfinite(off_diagonal).any():
-        first, second = divmod(int(np.nanargmax(off_diagonal)), len(matrix))
-        note += f" Most similar: {names[first]} and {names[second]} ({matrix[first, second]:.2f})."
+    names = [profile.cultures[index] for index in order]
+    matrix = between[np.ix_(order, order)]
+    stable = np.diagonal(matrix)
+    note = (
+        f"Pearson correlation over all neurons of the scores ({profile.basis}) from one half of the "
+        "questions "
+        "(rows) with those from the other half (columns). "
+    )
+    if np.isfinite(stable).any():
+        note += f"A culture's own two halves correlate at {np.nanmin(stable):.2f} to {np.nanmax(stable):.2f}."
     title, name = f"{profile.target}: scores", slug("similarity", profile.target)
     return _matrix_panel(title, names, matrix, note, name, diverging=True)
 

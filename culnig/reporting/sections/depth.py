@@ -48,7 +48,7 @@ def _modules_panel(profile: Profile) -> Panel:
             f"Share of the positive score by layer and module, {profile.basis}",
             ("layer", *profile.modules),
             [(layer, *shares[:, layer].tolist()) for layer in range(n_layers)],
-            ("", *[".2%"] * len(profile.modules)),
+            ("", *["%"] * len(profile.modules)),
         ),
     )
 
@@ -71,8 +71,8 @@ def _cultures_panel(profile: Profile) -> Panel:
         Table(
             slug("depth-cultures", profile.target),
             f"Share of each culture's positive score by layer, {profile.basis}",
-            ("culture", *(str(layer) for layer in range(n_layers))),
-            [(name, *row) for name, row in zip(profile.cultures, shares.tolist(), strict=True)],
-            ("", *[".2%"] * n_layers),
+            ("layer", *profile.cultures),
+            [(layer, *shares[:, layer].tolist()) for layer in range(n_layers)],
+            ("", *["%"] * len(profile.cultures)),
         ),
     )

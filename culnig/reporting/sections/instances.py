@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from culnig.core.statistics import paired_difference
 from culnig.evaluation.instances.file import StoredInstances
 from culnig.reporting.charts import bars
 from culnig.reporting.sections.panels import Panel, Section, slug
-from culnig.reporting.tables import Cell, Table
+from culnig.reporting.tables import Cell, Table, number_text
 
 By = Literal["topic", "culture"]
 BY: tuple[By, ...] = ("topic", "culture")
@@ -24,9 +25,36 @@ def positive_shares(stored: StoredInstances, by: By) -> tuple[list[str], list[fl
     return names, [float((sums[groups == name] > 0).mean()) for name in names]
 
 
+REFERENCE = 0.5
+"""Share of problems with a positive sum if signs were those of a coin."""
+
+
+def positive_interval(stored: StoredInstances, own: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """95 % interval, over questions, of the share of items with a positive summed score.
+
+    None if the file does not say which items share a question, or nothing varies.
+    """
+    if stored.question is None:
+        return None
+    positive = stored.difference.sum(axis=1)[own] > 0
+    low, high = paired_difference(np.zeros(len(positive)), positive, stored.question[own]).interval
+    return None if np.isnan(low) else (max(0.0, low), min(1.0, high))
+
+
+def members(stored: StoredInstances, by: By) -> list[NDArray[np.bool_]]:
+    """Which items are of each topic or culture."""
+    groups = getattr(stored, by)
+    return [groups == name for name in dict.fromkeys(groups.tolist())]
+
+
 def _n_questions(stored: StoredInstances, own: NDArray[np.bool_]) -> int | None:
     """Questions of some of the items; None where the file does not say which items share one."""
     return None if stored.question is None else len(set(stored.question[own].tolist()))
+
+
+def _with_n(cell: Sequence[Cell]) -> str:
+    """A group with its questions, or its problems where questions are unknown."""
+    return f"{cell[0]} (n = {cell[1] if cell[2] is None else cell[2]:,})"
 
 
 def instances_section(instances: Sequence[StoredInstances]) -> Section:
@@ -44,10 +72,11 @@ def _panel(stored: StoredInstances, by: By, *, several: bool) -> Panel:
     name = str(stored.record.get("neuron_set", {}).get("name", "neurons"))
     benchmark = next(iter(stored.record.get("benchmarks", {})), "")
     kind = "raw scores" if stored.control is None else "target − control"
-    groups, sums = getattr(stored, by), stored.difference.sum(axis=1)
+    sums = stored.difference.sum(axis=1)
     positive = (stored.difference > 0).mean(axis=1)
     names, shares = positive_shares(stored, by)
-    members = [groups == group for group in names]
+    groups = members(stored, by)
+    ranges = [positive_interval(stored, own) for own in groups]
     labels = [group or "–" for group in names]
     cells: list[tuple[Cell, ...]] = [
         (
@@ -56,26 +85,31 @@ def _panel(stored: StoredInstances, by: By, *, several: bool) -> Panel:
             _n_questions(stored, own),
             float(sums[own].mean()),
             share,
+            *(ends or (None, None)),
             float(positive[own].mean()),
         )
-        for label, own, share in zip(labels, members, shares, strict=True)
+        for label, own, share, ends in zip(labels, groups, shares, ranges, strict=True)
     ]
     return Panel(
         f"{name} on {benchmark}, by {by}" if several else f"by {by}",
         bars(
-            labels,
+            [_with_n(cell) for cell in cells],
             shares,
-            [f"{cell[0]}: {cell[4]:.1%} of {cell[1]:,} problems" for cell in cells],
+            [f"{_with_n(cell)}: {number_text(cell[4], '%')} of {cell[1]:,} problems" for cell in cells],
             title=f"Share of problems with a positive score, by {by}",
             description=f"{name} on {benchmark}, {kind}.",
+            ranges=ranges,
+            reference=REFERENCE,
         ),
         f"Share of the problems on which the {len(stored.neurons):,} neurons of {name} have a positive sum "
-        f"of scores ({benchmark}, {kind}).",
+        f"of scores ({benchmark}, {kind}), with 95 % intervals over questions. The line is at 50 %, where as "
+        "many "
+        "problems have a positive sum as a negative one.",
         Table(
             slug("instances", name, by),
             f"Instance level: {name} on {benchmark}, {kind}",
-            (by, "problems", "questions", "mean sum", "sum positive", "neurons positive"),
+            (by, "problems", "questions", "mean sum", "sum positive", "low", "high", "neurons positive"),
             cells,
-            ("", ",", ",", "+.2e", ".1%", ".1%"),
+            ("", ",", ",", "+3", "%", "%", "%", "%"),
         ),
     )

@@ -36,13 +36,18 @@ def _world(world: str, rows: Sequence[dict[str, Any]]) -> Panel:
         MarkRow(
             row["method"],
             [
-                Mark("random", row["specific"]["chance"], None, f"chance {row['specific']['chance']:.3f}"),
+                Mark(
+                    "random",
+                    row["specific"]["chance"],
+                    None,
+                    f"chance {number_text(row['specific']['chance'], '3')}",
+                ),
                 *(
                     Mark(
                         kind,
                         row[which]["mean"],
                         (row[which]["low"], row[which]["high"]),
-                        f"{row['method']}, {which}: {number_text(row[which]['mean'], '.3f')}",
+                        f"{row['method']}, {which}: {number_text(row[which]['mean'], '3')}",
                     )
                     for kind, which in (("against", "general"), ("effect", "specific"))
                 ),
@@ -82,7 +87,7 @@ def _world(world: str, rows: Sequence[dict[str, Any]]) -> Panel:
                 )
                 for row in rows
             ],
-            ("", *[".3f"] * 12, ",", ".1f", ",", ",", ","),
+            ("", *["3"] * 12, ",", "3", ",", ",", ","),
         ),
         legend=_LEGEND,
     )

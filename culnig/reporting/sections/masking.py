@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from culnig.core.text import METRIC_NAMES
+from culnig.core.quantities import IN_PERCENT, metric_value
+from culnig.core.text import METRIC_NAMES, counted
+from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.stored import Evaluation
 from culnig.reporting.charts import Mark, MarkRow, intervals
 from culnig.reporting.sections.panels import Panel, Section, slug
@@ -16,7 +19,10 @@ _LEGEND = (
     ("effect", "change against the unmasked model, 95 % interval"),
     ("against", "against the random baselines, 95 % interval of another random set"),
     ("random", "one random baseline against the unmasked model"),
+    ("chance", "where the model would be at chance"),
 )
+_WITH_CHANCE = ("accuracy", "option_accuracy")
+"""Metrics that answering at random has a value of."""
 
 
 def masking_section(evaluations: Sequence[Evaluation]) -> Section:
@@ -24,11 +30,13 @@ def masking_section(evaluations: Sequence[Evaluation]) -> Section:
     panels = []
     for evaluation in evaluations:
         rows, name = rows_of(evaluation), evaluation.folder.name
-        prefix = f"{name}: " if len(evaluations) > 1 else ""
-        for metric in METRIC_NAMES:
-            if any(metric in row["change"] for row in masked_rows(rows)):
-                panels.append(_metric_panel(rows, metric, f"{prefix}{METRIC_NAMES[metric]}", name))
-        panels.append(_results_panel(rows, f"{prefix}all metrics", name))
+        own = [
+            _metric_panel(rows, metric, METRIC_NAMES[metric], name)
+            for metric in METRIC_NAMES
+            if any(metric in row["change"] for row in masked_rows(rows))
+        ]
+        own.append(_results_panel(rows, "all metrics", name))
+        panels += [replace(panel, group=name if len(evaluations) > 1 else "") for panel in own]
     return Section(
         "masking",
         "What masking the neurons does",
@@ -43,13 +51,13 @@ def masking_section(evaluations: Sequence[Evaluation]) -> Section:
 
 
 def _metric_panel(rows: Sequence[dict[str, Any]], metric: str, title: str, name: str) -> Panel:
-    percent = metric != "alignment"
-    form = "+.2%" if percent else "+.2f"
+    percent = metric in IN_PERCENT
+    form = "+%" if percent else "+3"
     drawn, cells = [], []
     for row in masked_rows(rows):
         if metric in row["change"]:
-            label = f"{row['benchmark']} (n = {row['n']:,})"
-            drawn.append(MarkRow(row["condition"], _marks(row, rows, metric, form), label))
+            marks = [*_chance_mark(row, rows, metric), *_marks(row, rows, metric, form)]
+            drawn.append(MarkRow(row["condition"], marks, _level_text(row, rows, metric)))
             cells += _cells(row, metric)
     kinds = {mark.kind for row in drawn for mark in row.marks}
     metric_name = METRIC_NAMES[metric]
@@ -65,7 +73,9 @@ def _metric_panel(rows: Sequence[dict[str, Any]], metric: str, title: str, name:
         "",
         Table(
             slug("masking", name, metric),
-            f"Change of {metric_name} when neurons are masked; 95 % intervals and two-sided p over questions "
+            f"Change of {metric_name}{' in points' if percent else ''} when neurons are masked; 95 % "
+            "intervals "
+            "and two-sided p over questions "
             "against the unmasked model; prediction intervals and one-sided p (lower) over random sets "
             "against random neurons",
             (
@@ -77,6 +87,31 @@ def _metric_panel(rows: Sequence[dict[str, Any]], metric: str, title: str, name:
         ),
         legend=[entry for entry in _LEGEND if entry[0] in kinds],
     )
+
+
+def _unmasked(row: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The unmasked model on the benchmark of a row."""
+    own = (other for other in rows if other["benchmark"] == row["benchmark"])
+    return next((other for other in own if other["condition"] == UNMASKED), None)
+
+
+def _level_text(row: Mapping[str, Any], rows: Sequence[dict[str, Any]], metric: str) -> str:
+    """A benchmark with its questions, and the level that changes start from."""
+    parts = [counted(row["n_questions"], "question")]
+    start = _unmasked(row, rows)
+    if start is not None and start.get(metric) is not None:
+        parts.append(f"unmasked {metric_value(metric, start[metric])}")
+    if metric in _WITH_CHANCE and row["chance"] is not None:
+        parts.append(f"chance {metric_value(metric, row['chance'])}")
+    return f"{row['benchmark']} ({', '.join(parts)})"
+
+
+def _chance_mark(row: Mapping[str, Any], rows: Sequence[dict[str, Any]], metric: str) -> list[Mark]:
+    start = _unmasked(row, rows)
+    if metric not in _WITH_CHANCE or row["chance"] is None or start is None or start.get(metric) is None:
+        return []
+    change = float(row["chance"] - start[metric])
+    return [Mark("chance", change, None, f"at chance: {number_text(change, '+%')}")]
 
 
 def _comparisons(row: Mapping[str, Any], metric: str) -> list[tuple[str, str, dict[str, Any]]]:
@@ -127,7 +162,8 @@ def _results_panel(rows: Sequence[dict[str, Any]], title: str, name: str) -> Pan
         "another label wins.",
         Table(
             slug("results", name),
-            "Metrics of every condition; lost accuracy split into answer format and knowledge",
+            "Metrics of every condition; accuracy that is lost, in points, split into answer format and "
+            "knowledge",
             (
                 *("benchmark", "condition", "factor", "neurons", "items", "questions"),
                 *(
@@ -156,7 +192,7 @@ def _results_panel(rows: Sequence[dict[str, Any]], title: str, name: str) -> Pan
                 )
                 for row in rows
             ],
-            ("", "", "g", ",", ",", ",", ".1%", ".1%", ".4f", ".4f", ".1%", "+.1%", "+.1%", "+.1%"),
+            ("", "", "g", ",", ",", ",", "%", "%", "%", "%", "%", "+%", "+%", "+%"),
         ),
         open_table=True,
     )

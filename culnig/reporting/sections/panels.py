@@ -22,6 +22,8 @@ class Panel:
     table: Table | None = None
     open_table: bool = False
     """Whether the table is visible from the start."""
+    group: str = ""
+    """What the panel belongs to, such as its evaluation; readers choose the group, then the panel in it."""
     legend: Sequence[tuple[str, str]] = ()
     """Pairs of class and text, one for each kind of mark in the chart."""
 

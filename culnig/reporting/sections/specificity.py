@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from culnig.core.quantities import points
 from culnig.core.text import METRIC_NAMES
 from culnig.evaluation.dose import dose_questions
 from culnig.evaluation.matrix import matrix_questions
 from culnig.evaluation.stored import Evaluation
 from culnig.reporting.charts import Line, heat_map, lines
 from culnig.reporting.sections.panels import Panel, Section, slug
+from culnig.reporting.sources import rows_of
 from culnig.reporting.tables import Table, number_text
 
 
@@ -47,14 +49,14 @@ def _matrix_panel(matrix: Mapping[str, Any], folder: str, *, several: bool) -> P
         )
     note = f"Rows: culture whose neurons are masked. Columns: culture that is evaluated. {note}"
     return Panel(
-        f"{folder}: {name}" if several else name,
+        name,
         heat_map(
             np.array(matrix["change"], dtype=float),
             masked,
             evaluated,
             title=f"Selectivity: change of {name}",
             description=note,
-            form="{:+.1%}".format,
+            form=points,
             diverging=True,
             numbers=True,
             cell=(54, 28),
@@ -62,8 +64,8 @@ def _matrix_panel(matrix: Mapping[str, Any], folder: str, *, several: bool) -> P
         note,
         Table(
             slug("selectivity", folder, matrix["metric"]),
-            f"Change of {name} when the neurons of a culture (row) are masked and a culture (column) is "
-            f"evaluated; own rank 1 is perfect{matrix_questions(matrix)}",
+            f"Change of {name}, in points, when the neurons of a culture (row) are masked and a culture "
+            f"(column) is evaluated; own rank 1 is perfect{matrix_questions(matrix)}",
             ("masked", *evaluated, "own rank", "own p (Holm)"),
             [
                 (culture, *row, rank, p)
@@ -71,8 +73,9 @@ def _matrix_panel(matrix: Mapping[str, Any], folder: str, *, several: bool) -> P
                     masked, matrix["change"], matrix["own_rank"], matrix["own_p"], strict=True
                 )
             ],
-            ("", *["+.1%"] * len(evaluated), ".1f", "p"),
+            ("", *["+%"] * len(evaluated), "3", "p"),
         ),
+        group=folder if several else "",
     )
 
 
@@ -83,7 +86,7 @@ def dose_section(evaluations: Sequence[Evaluation]) -> Section:
         doses = evaluation.results.get("dose") or []
         for metric in dict.fromkeys(dose["metric"] for dose in doses):
             of_metric = [dose for dose in doses if dose["metric"] == metric]
-            panels.append(_dose_panel(of_metric, evaluation.folder.name, several=len(evaluations) > 1))
+            panels.append(_dose_panel(of_metric, evaluation, several=len(evaluations) > 1))
     return Section(
         "dose",
         "Dose and response",
@@ -94,12 +97,13 @@ def dose_section(evaluations: Sequence[Evaluation]) -> Section:
     )
 
 
-def _dose_panel(doses: Sequence[Mapping[str, Any]], folder: str, *, several: bool) -> Panel:
+def _dose_panel(doses: Sequence[Mapping[str, Any]], evaluation: Evaluation, *, several: bool) -> Panel:
     """Doses of one metric."""
+    folder = evaluation.folder.name
     metric = doses[0]["metric"]
     name = METRIC_NAMES.get(metric, metric)
     by_share = len({dose["factor"] for dose in doses}) == 1
-    drawn = _dose_lines(doses, by_share)
+    drawn = dose_lines(doses, rows_of(evaluation), by_share)
     title = f"Dose and response: {name}{dose_questions(doses)}"
     chart = None
     if drawn:
@@ -112,10 +116,12 @@ def _dose_panel(doses: Sequence[Mapping[str, Any]], folder: str, *, several: boo
             percent=True,
         )
     return Panel(
-        f"{folder}: {name}" if several else name,
+        name,
         chart,
         "Effect: change of the cultural benchmarks in the intended direction. Damage: loss on the others. "
-        "“Best” marks a dose that no other dose beats in both.",
+        "Bars are 95 % intervals over questions, where one benchmark gives them. At factor 1, or at no "
+        "neurons, the model is unmasked and nothing changes. “Best” marks a dose that no other dose beats in "
+        "both.",
         Table(
             slug("dose", folder, metric),
             title,
@@ -127,29 +133,56 @@ def _dose_panel(doses: Sequence[Mapping[str, Any]], folder: str, *, several: boo
                 )
                 for dose in doses
             ],
-            ("", "g", ".0%", ",", "+.2%", "+.2%", "+.2%"),
+            ("", "g", "%", ",", "+%", "+%", "+%"),
         ),
+        group=folder if several else "",
     )
 
 
-def _dose_lines(doses: Sequence[Mapping[str, Any]], by_share: bool) -> list[Line]:
-    """Effect and damage of each set, over shares or, separately for each share, over factors."""
+def dose_lines(
+    doses: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], by_share: bool
+) -> list[Line]:
+    """Effect and damage of each set, over shares or, separately for each share, over factors.
+
+    Every line goes through the unmasked model: factor 1, or a share of 0, where nothing changes.
+    """
     drawn = []
     for name in dict.fromkeys(dose["of_set"] for dose in doses):
         of_set = [dose for dose in doses if dose["of_set"] == name]
         shares = {dose["share"] for dose in of_set}
         for share in [None] if by_share else sorted(shares):
             label = f"{name}, {share:.0%}" if share is not None and len(shares) > 1 else name
+            own = [dose for dose in of_set if share in (None, dose["share"])]
             for kind in ("effect", "damage"):
-                points = sorted(
-                    (dose["share" if by_share else "factor"], dose[kind])
-                    for dose in of_set
-                    if dose[kind] is not None and share in (None, dose["share"])
-                )
-                if points:
-                    drawn.append(Line(f"{label}: {kind}", *zip(*points, strict=True)))
-    return [line for line in drawn if len(line.x) > 1] or drawn
+                points_of = {
+                    dose["share" if by_share else "factor"]: (dose[kind], _dose_interval(dose, rows, kind))
+                    for dose in own
+                    if dose[kind] is not None
+                }
+                if points_of:
+                    points_of.setdefault(0.0 if by_share else 1.0, (0.0, None))
+                    at = sorted(points_of)
+                    values, ends = zip(*(points_of[x] for x in at), strict=True)
+                    drawn.append(Line(f"{label}: {kind}", at, values, ends))
+    return drawn
+
+
+def _dose_interval(
+    dose: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], kind: str
+) -> tuple[float, float] | None:
+    """The interval of a dose's effect or damage, if it is that of a single benchmark; else None."""
+    sign = 1 if kind == "effect" and dose["factor"] > 1 else -1
+    own = [
+        row["change"][dose["metric"]]
+        for row in rows
+        if row["condition"] == dose["condition"] and dose["metric"] in (row["change"] or {})
+    ]
+    matching = [change for change in own if np.isclose(sign * change["effect"], dose[kind], atol=1e-12)]
+    if len(matching) != 1 or None in matching[0]["interval"]:
+        return None
+    low, high = sorted(sign * end for end in matching[0]["interval"])
+    return low, high
 
 
 def _in_points(value: float) -> str:
-    return number_text(100 * value, "+.2f") + " points"
+    return number_text(value, "+%") + " points"

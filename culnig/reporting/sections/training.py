@@ -49,14 +49,15 @@ def _changes(document: dict[str, Any], metric: str, title: str, name: str) -> Pa
             "effect",
             change["effect"],
             None if low is None else (low, high),
-            f"{arm} on {benchmark}: {number_text(change['effect'], '+.2%')}, "
+            f"{arm} on {benchmark}: {number_text(change['effect'], '+%')}, "
             f"p {number_text(change['p_value'], 'p')}",
         )
         seeds = [
-            Mark("random", value, None, f"seed {seed}: {number_text(value, '+.2%')}")
+            Mark("random", value, None, f"seed {seed}: {number_text(value, '+%')}")
             for seed, value in zip(document["seeds"], row["by_seed"], strict=True)
         ]
-        drawn.append(MarkRow(arm, [*seeds, effect], f"{benchmark} ({kind})"))
+        level = f"{counted(change['n_questions'], 'question')}, untrained {number_text(row['before'], '%')}"
+        drawn.append(MarkRow(arm, [*seeds, effect], f"{benchmark} ({kind}; {level})"))
         cells.append(
             (
                 *(
@@ -86,14 +87,15 @@ def _changes(document: dict[str, Any], metric: str, title: str, name: str) -> Pa
         "",
         Table(
             slug("training", name, metric),
-            f"Change of {metric_name} by training on {_task(document)}; 95 % intervals over questions and "
+            f"Change of {metric_name}, in points, by training on {_task(document)}; 95 % intervals over "
+            "questions and "
             "seeds; p two-sided against the untrained model, Holm over arms and benchmarks",
             (
                 *("arm", "benchmark", "kind", "questions", "before", "after", "change", "low", "high", "p"),
                 *("p (Holm)", "lowest seed", "highest seed"),
             ),
             cells,
-            (*("", "", "", ",", ".1%", ".1%", "+.2%", "+.2%", "+.2%", "p", "p"), *("+.2%", "+.2%")),
+            (*("", "", "", ",", "%", "%", "+%", "+%", "+%", "p", "p"), *("+%", "+%")),
         ),
         legend=_LEGEND,
     )
@@ -129,7 +131,7 @@ def _contrasts(document: dict[str, Any], title: str, name: str) -> Panel:
                 )
                 for row in document["contrasts"]
             ],
-            ("", "", "", "", ",", "+.2%", "+.2%", "+.2%", "p", "p"),
+            ("", "", "", "", ",", "+%", "+%", "+%", "p", "p"),
         ),
         open_table=True,
     )
@@ -150,7 +152,7 @@ def _trained(document: dict[str, Any], title: str, name: str) -> Panel:
                 *("neurons", "moved", "by", "others by", "found again", "of"),
             ),
             [_arm(arm) for arm in document["arms"]],
-            ("", "", ",", ".1%", ",", ".3f", ".3f", ",", ",", ".2%", ".2%", ",", ","),
+            ("", "", ",", "%", ",", "3", "3", ",", ",", "%", "%", ",", ","),
         ),
         open_table=True,
     )

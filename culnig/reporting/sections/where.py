@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def by_culture(sets: Sequence[NeuronSet], layout: Layout | None) -> tuple[list[s
 def _set_panel(neurons: NeuronSet, layout: Layout | None) -> Panel:
     counts = neurons.count_by_module_and_layer()
     modules, table = neurons.table(layout)
-    note = f"{len(neurons.neurons):,} neurons."
+    note = f"{len(neurons.neurons):,} neurons.{''.join(map(_survivors, tests_of(neurons)))}"
     if counts:
         module, layer = max(counts, key=counts.__getitem__)
         note += f" Most of them ({counts[module, layer]}) are in {module} of layer {layer}."
@@ -68,6 +69,18 @@ def _set_panel(neurons: NeuronSet, layout: Layout | None) -> Panel:
             ("layer", *modules),
             [(layer, *map(int, column)) for layer, column in enumerate(table.T)],
         ),
+    )
+
+
+def tests_of(neurons: NeuronSet) -> list[dict[str, Any]]:
+    """The tests of significance that a set was given."""
+    return list(neurons.method.get("significance", ()))
+
+
+def _survivors(test: Mapping[str, Any]) -> str:
+    return (
+        f" {test['selected_significant']:,} of {test['selected']:,} survive a false discovery rate of "
+        f"{test['fdr']:g}."
     )
 
 
@@ -122,7 +135,7 @@ def _experts_panel(neurons: NeuronSet, layout: Layout) -> Panel:
         f"Experts with most neurons of {neurons.name}",
         ("layer", "expert", "neurons", "share of the set"),
         [(layer, expert, int(counts[expert, layer]), float(share[expert, layer])) for layer, expert in cells],
-        ("", "", "", ".2%"),
+        ("", "", "", "%"),
     )
     return Panel(f"{neurons.name}, experts", chart, note, table)
 
@@ -140,7 +153,7 @@ def _cultures_panel(sets: Sequence[NeuronSet], layout: Layout | None) -> Panel:
         Table(
             "layers-by-culture",
             title,
-            ("culture", *(str(layer) for layer in range(table.shape[1]))),
-            [(name, *map(int, row)) for name, row in zip(names, table, strict=True)],
+            ("layer", *names),
+            [(layer, *map(int, column)) for layer, column in enumerate(table.T)],
         ),
     )

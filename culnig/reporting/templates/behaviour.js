@@ -21,7 +21,34 @@
   system.addEventListener("change", () => { if (!chosen) show(system.matches); });
   theme.addEventListener("click", () => { chosen = true; show(root.dataset.theme !== "dark"); });
 
-  // panels of a section become tabs; arrow keys move between them
+  // what is wider than its room says that it can be scrolled
+  const rooms = new Map();
+  const showZero = (room) => {  // a chart of changes begins where its zero can be seen
+    const zero = [...room.querySelectorAll("line.zero")].find((line) => line.getAttribute("x1") === line.getAttribute("x2"));
+    if (!zero) return;
+    const offset = zero.getBoundingClientRect().left - room.getBoundingClientRect().left + room.scrollLeft;
+    room.scrollLeft = Math.max(0, offset - 0.75 * room.clientWidth);
+  };
+  const look = new ResizeObserver(() => rooms.forEach((hint, room) => {
+    const wider = room.scrollWidth > room.clientWidth + 1;
+    if (wider && !room.classList.contains("overflows")) showZero(room);
+    room.classList.toggle("overflows", wider);
+    hint.hidden = !wider;
+  }));
+  for (const room of document.querySelectorAll(".scroll")) {
+    const hint = make("p", { className: "hint", textContent: "Wider than the page: scroll sideways →", hidden: true });
+    rooms.set(room, hint);
+    room.before(hint);
+    look.observe(room);
+    if (room.firstElementChild) look.observe(room.firstElementChild);
+  }
+
+  // on a wide screen tables stand beside their charts
+  if (matchMedia("(min-width: 110rem)").matches) {
+    document.querySelectorAll(".panel > details.table").forEach((table) => { table.open = true; });
+  }
+
+  // panels of a section become tabs, of the chosen group if there are several; arrow keys move between them
   let numbered = 0;
   for (const box of document.querySelectorAll("[data-tabs]")) {
     const panels = [...box.children];
@@ -36,24 +63,38 @@
       tab.setAttribute("aria-controls", panel.id);
       return tab;
     });
+    let now = 0;
     const select = (number, focus) => {
+      now = number;
       tabs.forEach((tab, index) => {
         tab.setAttribute("aria-selected", String(index === number));
         tab.tabIndex = index === number ? 0 : -1;
+        tab.hidden = panels[index].dataset.group !== panels[number].dataset.group;
         panels[index].hidden = index !== number;
       });
       if (focus) tabs[number].focus();
     };
+    const groups = [...new Set(panels.map((panel) => panel.dataset.group))];
+    if (groups.length > 1) {
+      const choice = make("select", {}, ...groups.map((value) => make("option", { value, textContent: value })));
+      choice.addEventListener("change", () => {
+        const own = panels.filter((panel) => panel.dataset.group === choice.value);
+        const same = own.find((panel) => panel.dataset.title === panels[now].dataset.title);
+        select(panels.indexOf(same ?? own[0]));
+      });
+      box.prepend(make("label", { className: "groups" }, "Evaluation", choice));
+    }
     tabs.forEach((tab, number) => tab.addEventListener("click", () => select(number)));
     list.addEventListener("keydown", (event) => {
-      const now = tabs.indexOf(document.activeElement);
-      const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: tabs.length - 1 }[event.key];
-      if (to === undefined || now < 0) return;
+      const shown = tabs.filter((tab) => !tab.hidden);
+      const at = shown.indexOf(document.activeElement);
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: shown.length - 1 }[event.key];
+      if (to === undefined || at < 0) return;
       event.preventDefault();
-      select((to + tabs.length) % tabs.length, true);
+      select(tabs.indexOf(shown[(to + shown.length) % shown.length]), true);
     });
     list.append(...tabs);
-    box.prepend(list);
+    (box.querySelector(".groups") ?? box).insertAdjacentElement(groups.length > 1 ? "afterend" : "afterbegin", list);
     select(0);
   }
 

@@ -1,0 +1,169 @@
+"""What a report says first: the strongest statement of its inputs, how sure it is, what would change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from culnig.core.quantities import change_in_words, interval_in_words, p_text
+from culnig.core.text import counted, metric_text
+from culnig.evaluation.verdicts import adjusted_p, beyond_random
+from culnig.reporting.sources import Sources, masked_rows, rows_of
+from culnig.reporting.summary import metric_of, training_effect
+
+MOSTLY = 0.5
+"""Share of the lost accuracy from which it is mostly lost format."""
+
+
+class Headline(NamedTuple):
+    """Three sentences."""
+
+    claim: str
+    certainty: str
+    change: str
+    """What would change the claim."""
+    is_finding: bool = False
+
+
+def headline(sources: Sources) -> Headline:
+    """The effect of a mask if one was measured, else what was selected, trained, validated or scored."""
+    return next(
+        (made for part in (_of_masks, _of_arms, _of_sets, _of_validations) for made in part(sources)),
+        _of_runs(sources),
+    )
+
+
+def _of_masks(sources: Sources) -> Iterator[Headline]:
+    """The mask that does most beyond random masks; without one, that nothing was found."""
+    compared = [
+        (row, metric_of(row), (row["against_random"] or {}).get(metric_of(row)))
+        for evaluation in sources.evaluations
+        for row in masked_rows(rows_of(evaluation))
+        if row["factor"] != 1
+    ]
+    tested = [(row, metric, test) for row, metric, test in compared if test is not None]
+    beyond = [entry for entry in tested if beyond_random(entry[2])]
+    if beyond:
+        yield _effect(*min(beyond, key=lambda entry: (adjusted_p(entry[2]), entry[2]["effect"])))
+    elif tested:
+        yield _no_effect(*min(tested, key=lambda entry: adjusted_p(entry[2])))
+    elif compared:
+        row, metric, _ = compared[0]
+        change = row["change"][metric]
+        yield Headline(
+            f"Masking {row['condition']} changes {metric_text(metric)} on {row['benchmark']} by "
+            f"{change_in_words(metric, change['effect'])}. Whether that is because of these neurons is "
+            "unknown: "
+            "no random neurons were masked.",
+            f"p {p_text(change['p_value'])} over {counted(change['n_questions'], 'question')}, against the "
+            "unmasked model only.",
+            "Random neurons of the same modules and layers, masked in the same way (--random-baseline 10).",
+        )
+
+
+def _effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any]) -> Headline:
+    change = row["change"][metric]
+    claim = (
+        f"Masking {row['condition']} ({counted(row['n_neurons'], 'neuron')}) lowers {metric_text(metric)} on "
+        f"{row['benchmark']} by {change_in_words(metric, test['effect'], signed=False)} more than masking "
+        "random neurons does."
+    )
+    if _is_format(row):
+        claim += " Most of the accuracy that is lost is lost answer format, not knowledge."
+    return Headline(
+        claim,
+        f"{_ps(test)}; the whole change is {change_in_words(metric, change['effect'])}"
+        f"{_interval(metric, change)}.",
+        "The same on other questions, wordings or models: this rests on "
+        f"{counted(change['n_questions'], 'question')} of {row['benchmark']}.",
+        is_finding=True,
+    )
+
+
+def _no_effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any]) -> Headline:
+    change = row["change"][metric]
+    seen = change.get("detectable")
+    could = (
+        "More questions and more random sets."
+        if seen is None
+        else f"More questions: with {counted(change['n_questions'], 'question')}, only a change of "
+        f"{change_in_words(metric, seen, signed=False)} or more would be seen in four of five studies."
+    )
+    return Headline(
+        f"Nothing found: masking {row['condition']} ({counted(row['n_neurons'], 'neuron')}) does not clearly "
+        "lower "
+        f"{metric_text(metric)} on {row['benchmark']} more than masking random neurons does.",
+        f"{_ps(test)}; the difference is {change_in_words(metric, test['effect'])}{_interval(metric, test)}.",
+        could,
+    )
+
+
+def _ps(test: Mapping[str, Any]) -> str:
+    """Both tests: over random sets, and over questions."""
+    over = f"p {p_text(adjusted_p(test))} over {counted(test['n_random'], 'random set')}"
+    questions = test.get("questions_p")
+    return over if questions is None else f"{over}, p {p_text(questions)} over questions"
+
+
+def _interval(metric: str, change: Mapping[str, Any]) -> str:
+    ends = interval_in_words(metric, change["interval"])
+    return f" (95 % interval {ends})" if ends else ""
+
+
+def _is_format(row: Mapping[str, Any]) -> bool:
+    loss = row["loss"]
+    return bool(loss) and loss["format"]["effect"] > max(0.0, MOSTLY * loss["accuracy"]["effect"])
+
+
+def _of_arms(sources: Sources) -> Iterator[Headline]:
+    for document in sources.arms:
+        yield Headline(
+            training_effect(document, document["arms"][0]["arm"]),
+            f"Intervals and p-values are over questions and {counted(len(document['seeds']), 'seed')}.",
+            "Other seeds, other tasks, and benchmarks of other cultures.",
+        )
+
+
+def _of_sets(sources: Sources) -> Iterator[Headline]:
+    for neurons in sources.neuron_sets:
+        n = counted(len(neurons.neurons), "neuron")
+        change = "Mask these neurons, and as many random ones, on questions that they were not selected with."
+        for test in neurons.method.get("significance", ()):
+            survive, selected = test["selected_significant"], test["selected"]
+            questions = f", {counted(test['n_questions'], 'question')}" if test.get("n_questions") else ""
+            yield Headline(
+                f"{survive:,} of {selected:,} selected neurons of {neurons.name} survive a false discovery "
+                "rate "
+                f"of {test['fdr']:g}. What the model loses without them has not been measured.",
+                f"{test['test']}{questions}.",
+                change,
+                is_finding=survive > 0,
+            )
+        yield Headline(
+            f"{neurons.name} has {n} of {neurons.model}. Nothing shows yet that they matter: no test of them "
+            "and no "
+            "mask is among the inputs.",
+            "Unknown: a selection always selects something.",
+            change,
+        )
+
+
+def _of_validations(sources: Sources) -> Iterator[Headline]:
+    for document in sources.validations:
+        yield Headline(
+            f"Methods were compared on known neurons in the world {document.get('world', '?')}.",
+            "The section below shows lowest and highest over the seeds.",
+            "More seeds and other worlds.",
+        )
+
+
+def _of_runs(sources: Sources) -> Headline:
+    scored = "; ".join(
+        f"{run.model} on {', '.join(run.benchmarks)}: {run.layout.n_neurons:,} neurons"
+        for run in sources.runs
+    )
+    return Headline(
+        f"Neurons were scored, none is selected yet ({scored})." if scored else "Nothing was measured yet.",
+        "A score is no evidence: the highest of many scores is always high.",
+        "Select neurons, test them, and mask them next to random ones.",
+    )

@@ -1,0 +1,104 @@
+"""What a report says first, from numbers by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from culnig.reporting.caveats import WEIGHTS, caveats
+from culnig.reporting.headline import headline
+from culnig.reporting.next_steps import with_names
+from culnig.reporting.sources import Sources
+from tests.reporting.samples import SIGNIFICANCE, STABILITY
+from tests.reporting.test_summary import against, compared, evaluation, row, unmasked
+from tests.toy import neuron_set, toy_layout, write_toy_run
+
+LAYOUT = toy_layout()
+
+
+def test_the_strongest_effect_beyond_random_masks_is_said_with_what_it_rests_on():
+    weaker = row("weaker", against_random={"p_gold": against(-0.01, 0.04)})
+    said = headline(evaluation(unmasked(), weaker, row()))
+    assert said.is_finding
+    assert said.claim == (
+        "Masking general (9 neurons) lowers P(gold) on blend by 1.50 points more than masking random neurons "
+        "does."
+    )
+    assert said.certainty == (
+        "p 0.00200 over 10 random sets, p 0.00100 over questions; the whole change is −2.00 points (95 % "
+        "interval −3.00 to −1.00 points)."
+    )
+    assert "400 questions of blend" in said.change
+
+
+def test_lost_format_is_said_in_the_same_breath():
+    loss = {"format": compared(0.09, 0), "knowledge": compared(0.01, 1), "accuracy": compared(0.1, 0)}
+    said = headline(evaluation(unmasked(), row(loss=loss)))
+    assert said.claim.endswith("Most of the accuracy that is lost is lost answer format, not knowledge.")
+
+
+def test_an_effect_of_random_masks_is_no_finding_and_what_could_be_seen_is_said():
+    change = {"p_gold": compared(-0.02, 0.4, -0.05, 0.01) | {"detectable": 0.06}}
+    said = headline(
+        evaluation(unmasked(), row(change=change, against_random={"p_gold": against(-0.001, 0.4)}))
+    )
+    assert not said.is_finding
+    assert said.claim.startswith("Nothing found: masking general (9 neurons) does not clearly lower P(gold)")
+    assert "with 400 questions, only a change of 6.00 points or more would be seen" in said.change
+
+
+def test_without_random_masks_nothing_is_claimed_of_the_neurons():
+    said = headline(evaluation(unmasked(), row(against_random=None)))
+    assert not said.is_finding
+    assert "no random neurons were masked" in said.claim
+
+
+def test_survivors_of_the_test_are_said_where_nothing_was_masked():
+    chosen = replace(
+        neuron_set(LAYOUT, range(8, 13), "general"),
+        method={"name": "general", "significance": [SIGNIFICANCE]},
+    )
+    said = headline(Sources(neuron_sets=[chosen]))
+    assert not said.is_finding
+    assert said.claim.startswith("0 of 5 selected neurons of general survive a false discovery rate of 0.05.")
+    assert "6 questions" in said.certainty
+    untested = headline(Sources(neuron_sets=[neuron_set(LAYOUT, [8], "general")]))
+    assert "Nothing shows yet that they matter" in untested.claim
+
+
+def test_a_run_alone_claims_nothing(tmp_path):
+    said = headline(Sources([write_toy_run(tmp_path / "run")]))
+    assert said.claim.startswith("Neurons were scored, none is selected yet (toy on toy-target")
+    assert not said.is_finding
+
+
+def test_caveats_come_by_weight():
+    chosen = replace(
+        neuron_set(LAYOUT, range(8, 13), "general"),
+        method={"name": "general", "significance": [SIGNIFICANCE], "stability": STABILITY},
+        sources=[{"benchmarks": {"target": "t"}}],
+    )
+    loss = {"format": compared(0.12, 0), "knowledge": compared(-0.02, 1), "accuracy": compared(0.1, 0)}
+    sources = evaluation(unmasked(n_questions=9), row(loss=loss), split="all")
+    said = caveats(replace(sources, neuron_sets=[chosen]))
+    begins = [
+        *("0 of 5 selected", "Small sample", "Format loss", "Low stability", "Low stability"),
+        *("Selected without an exclusion", "blend in EVAL includes items"),
+    ]
+    assert [line[: len(begin)] for line, begin in zip(said, begins, strict=True)] == begins
+    assert WEIGHTS[0] == "stops"
+
+
+def test_commands_get_the_names_of_the_inputs(tmp_path):
+    run = write_toy_run(tmp_path / "a run")
+    sources = Sources([run], set_paths=[tmp_path / "x.json"])
+    command = "culnig-engine evaluate --model MODEL --benchmark BENCHMARK --neurons FILE --matrix -o EVAL"
+    assert with_names(command, sources) == (
+        f"culnig-engine evaluate --model toy --benchmark toy-target --neurons '{tmp_path}/x.json' --matrix "
+        "-o "
+        "evaluation"
+    ).replace("'", "" if " " not in str(tmp_path) else "'")
+    assert with_names("culnig-engine select general RUN -o g.json", sources) == (
+        f"culnig-engine select general '{run.folder}' -o g.json"
+    )
+    scored = with_names("culnig-engine score --model MODEL --benchmark BENCHMARK -o RUN", sources)
+    assert scored == "culnig-engine score --model toy --benchmark toy-target --benchmark toy-control -o run"
