@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from culnig.reporting.drafted import benchmarks_new
     from culnig.reporting.inspect import inspect
     from culnig.reporting.make import figures, report
+    from culnig.reporting.model_comparison import neurons_compare
     from culnig.reporting.registered import (
         check_benchmark,
         list_benchmarks,
@@ -67,6 +68,10 @@ if TYPE_CHECKING:
     )
     from culnig.store.merge import merge
     from culnig.store.run import Run
+    from culnig.studies.examples import study_example
+    from culnig.studies.file import study_schema
+    from culnig.studies.planning import plan_study
+    from culnig.studies.running import study
     from culnig.training.comparison import compare_arms
     from culnig.training.plan import plan_training
     from culnig.training.train import train
@@ -97,6 +102,7 @@ _NAMES = {
     "culnig.reporting.drafted": ("benchmarks_new",),
     "culnig.reporting.inspect": ("inspect",),
     "culnig.reporting.make": ("figures", "report"),
+    "culnig.reporting.model_comparison": ("neurons_compare",),
     "culnig.reporting.registered": (
         *(
             "check_benchmark",
@@ -122,6 +128,10 @@ _NAMES = {
     ),
     "culnig.store.merge": ("merge",),
     "culnig.store.run": ("Run",),
+    "culnig.studies.examples": ("study_example",),
+    "culnig.studies.file": ("study_schema",),
+    "culnig.studies.planning": ("plan_study",),
+    "culnig.studies.running": ("study",),
     "culnig.training.comparison": ("compare_arms",),
     "culnig.training.plan": ("plan_training",),
     "culnig.training.train": ("train",),
@@ -176,6 +186,7 @@ __all__ = [
     "list_scorers",
     "load_model",
     "merge",
+    "neurons_compare",
     "neurons_convert",
     "neurons_diff",
     "neurons_intersect",
@@ -185,6 +196,7 @@ __all__ = [
     "open_evaluation",
     "open_run",
     "plan",
+    "plan_study",
     "plan_training",
     "read_neuron_set",
     "reduce",
@@ -199,6 +211,9 @@ __all__ = [
     "select_random",
     "select_specific",
     "select_specific_sets",
+    "study",
+    "study_example",
+    "study_schema",
     "train",
     "use_cultures",
     "validate",

@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("selection", "scoring", "reanalysis"),
     ("training", "evaluation", "reporting", "planning", "verification", "validation"),
     ("api",),
+    ("studies",),
     ("cli",),
     ("__main__",),
 )

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StrictFloat,
@@ -18,6 +16,7 @@ from pydantic import (
 
 from culnig.benchmarks.cells import MISSING, AnswerKind
 from culnig.benchmarks.wordings import PLACEHOLDER
+from culnig.core.checked_documents import Strict
 from culnig.core.items import Role, Split
 
 COUNTRY = "{country}"
@@ -28,14 +27,10 @@ _PARTS = {"question", "options", "labels", "country"}
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat | None
 
 
-class Hub(_Strict):
+class Hub(Strict):
     """A data set on the Hugging Face hub."""
 
     id: Text
@@ -52,7 +47,7 @@ class Hub(_Strict):
         return [self.config] if isinstance(self.config, str | None) else list(self.config)
 
 
-class About(_Strict):
+class About(Strict):
     """Where a set comes from and what its licence allows."""
 
     paper: Text
@@ -72,7 +67,7 @@ class About(_Strict):
         return {"name": self.licence, "training": self.training, "non_commercial": self.non_commercial}
 
 
-class Columns(_Strict):
+class Columns(Strict):
     """The columns of the data, by content; `a.b` is the key `b` inside the column `a`."""
 
     question: Text
@@ -123,7 +118,7 @@ class Columns(_Strict):
         return list(dict.fromkeys(name for several in names for name in several))
 
 
-class DeclaredWording(_Strict):
+class DeclaredWording(Strict):
     """One wording; `control` is the prompt without the question, by default the template without it."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -167,7 +162,7 @@ class DeclaredWording(_Strict):
         return any(COUNTRY in text for text in (self.template, self.control or "", self.system))
 
 
-class FewShot(_Strict):
+class FewShot(Strict):
     """Worked examples in front of every prompt, from the split `identify`."""
 
     n: Annotated[int, Field(strict=True, ge=1, le=20)]
@@ -175,7 +170,7 @@ class FewShot(_Strict):
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
 
 
-class Declaration(_Strict):
+class Declaration(Strict):
     """The contents of a declaration file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]

@@ -20,6 +20,7 @@ from culnig.inference.memory import keep_freed_memory
 
 COMMANDS = {
     "demo": "culnig.cli.demo",
+    "study": "culnig.cli.study",
     "plan": "culnig.cli.plan",
     "verify": "culnig.cli.verify",
     "validate": "culnig.cli.validate",

@@ -14,6 +14,7 @@ from culnig.cli.options import (
     model_options,
 )
 from culnig.cli.output import print_json, print_line, print_table, size_text
+from culnig.core.text import time_text
 
 
 @click.command("plan")
@@ -71,7 +72,7 @@ def _print(plan: dict[str, Any]) -> None:
     if plan["spread"]:
         _print_spread(plan["spread"])
     seconds = work["seconds"]
-    at = "" if seconds is None else f", {_time(seconds)} at {machine['tflops']:g} TFLOP/s"
+    at = "" if seconds is None else f", {time_text(seconds)} at {machine['tflops']:g} TFLOP/s"
     print_line(
         f"{work['n_items']:,} items, {work['n_tokens']:,} tokens: {work['flops'] / 1e12:,.1f} TFLOP{at}"
     )
@@ -113,7 +114,7 @@ def _print_spread(spread: dict[str, Any]) -> None:
 def _option_row(option: dict[str, Any]) -> tuple[str, int, int | None, str | None]:
     """Time in seconds where the speed is known, else relative to two passes on one device."""
     time, seconds = option["time"], option["seconds"]
-    shown = None if time is None else f"{time:.2f} ×" if seconds is None else _time(seconds)
+    shown = None if time is None else f"{time:.2f} ×" if seconds is None else time_text(seconds)
     settings = " ".join(option["settings"]) or "none"
     return settings, option["n_processes"], option["token_budget"] or None, shown
 
@@ -135,9 +136,3 @@ def _memory_rows(memory: dict[str, Any]) -> list[tuple[str, str, str]]:
     if memory["on_device"]:
         rows.append(("all on a device", "device", size_text(memory["device_peak"])))
     return [*rows, ("all on the host", "host", size_text(memory["host_peak"]))]
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -29,12 +29,15 @@ from culnig.reporting.neuron_list import (
     table,
 )
 from culnig.reporting.profiles import Profile, profile, target_roles
+from culnig.reporting.published import Published
 from culnig.reporting.sections.cultures import TOP_NEURONS, cultures_section, similarity_section
 from culnig.reporting.sections.depth import depth_section
 from culnig.reporting.sections.instances import instances_section
 from culnig.reporting.sections.leaderboard import leaderboard_section
 from culnig.reporting.sections.masking import masking_section
+from culnig.reporting.sections.models import models_section
 from culnig.reporting.sections.panels import Section, with_own_names
+from culnig.reporting.sections.published import published_section
 from culnig.reporting.sections.specificity import dose_section, matrix_section
 from culnig.reporting.sections.training import training_section
 from culnig.reporting.sections.where import where_section
@@ -54,9 +57,20 @@ MOST_LISTED = 2000
 class Report:
     """The contents of the page, computed once."""
 
-    def __init__(self, sources: Sources, *, title: str | None = None, listed: int = LISTED) -> None:
-        """`listed` is the number of neurons listed of each set, at most MOST_LISTED over all sets."""
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        title: str | None = None,
+        listed: int = LISTED,
+        published: Published | None = None,
+    ) -> None:
+        """`listed` is the number of neurons listed of each set, at most MOST_LISTED over all sets.
+
+        `published` are numbers that are set beside those of the inputs.
+        """
         self.sources = sources
+        self._published = published
         self.title = title or "Culture neurons of " + (" and ".join(sources.models) or "a model")
         if sources.neuron_sets:
             listed = min(listed, max(1, MOST_LISTED // len(sources.neuron_sets)))
@@ -144,7 +158,9 @@ class Report:
     def _sections(self) -> list[Section]:
         sources = self.sources
         return [
+            published_section(sources, self._published),
             where_section(sources),
+            models_section(sources),
             depth_section(self.profiles),
             cultures_section(self.profiles, self._names),
             similarity_section(self.profiles, sources.neuron_sets),

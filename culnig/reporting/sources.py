@@ -15,6 +15,7 @@ from culnig.evaluation.instances.file import StoredInstances, read_instances
 from culnig.evaluation.stored import Evaluation, open_evaluation
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store import schema
+from culnig.store.files import read_json
 from culnig.store.run import Run
 from culnig.training.arms_table import ARMS_FILE, read_arms
 from culnig.validation.stored import FORMAT as VALIDATION_FORMAT
@@ -33,6 +34,8 @@ class Sources:
     """Comparisons of trained arms, the contents of `arms.json`."""
     validations: list[dict[str, Any]] = field(default_factory=list)
     """Validations on known neurons, the contents of their `results.json`."""
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    """Comparisons of two models' neuron sets, the documents of `neurons_compare`."""
 
     @property
     def models(self) -> list[str]:
@@ -57,6 +60,8 @@ class Sources:
             self.instances.append(source)
         elif source.get("format") == VALIDATION_FORMAT:
             self.validations.append(source)
+        elif source.get("format") == COMPARISON_FORMAT:
+            self.comparisons.append(source)
         else:
             self.arms.append(source)
 
@@ -84,6 +89,17 @@ def rows_of(evaluation: Evaluation) -> list[dict[str, Any]]:
 def masked_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of masked sets, without the unmasked model and the random baselines."""
     return [row for row in rows if row["change"] and row["like"] is None]
+
+
+COMPARISON_FORMAT = "culnig-neurons-compare"
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether a file is what `neurons_compare` gives; one that cannot be read is not."""
+    try:
+        return read_json(path, "a comparison").get("format") == COMPARISON_FORMAT
+    except StoreError:
+        return False
 
 
 _KINDS = ("task", "culture", "other")
@@ -123,7 +139,9 @@ def _open(path: Path) -> Run | Evaluation | NeuronSet | StoredInstances | dict[s
             f"{path}: no such file or folder; give a run, an evaluation, a neuron set, instances or arms"
         )
     if not path.is_dir():
-        return read_instances(path) if path.suffix in (".h5", ".hdf5") else read_neuron_set(path)
+        if path.suffix in (".h5", ".hdf5"):
+            return read_instances(path)
+        return read_json(path, "a comparison") if is_comparison(path) else read_neuron_set(path)
     if (path / schema.RUN_FILE).exists():
         return Run(path)
     if is_validation(path):
