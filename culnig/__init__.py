@@ -70,8 +70,11 @@ if TYPE_CHECKING:
     from culnig.store.run import Run
     from culnig.studies.examples import study_example
     from culnig.studies.file import study_schema
+    from culnig.studies.packing import pack_study, unpack_study
     from culnig.studies.planning import plan_study
     from culnig.studies.running import study
+    from culnig.studies.sharing import hub_pull, hub_push
+    from culnig.studies.snakemake import export_study
     from culnig.training.comparison import compare_arms
     from culnig.training.plan import plan_training
     from culnig.training.train import train
@@ -131,7 +134,10 @@ _NAMES = {
     "culnig.studies.examples": ("study_example",),
     "culnig.studies.file": ("study_schema",),
     "culnig.studies.planning": ("plan_study",),
+    "culnig.studies.packing": ("pack_study", "unpack_study"),
     "culnig.studies.running": ("study",),
+    "culnig.studies.sharing": ("hub_pull", "hub_push"),
+    "culnig.studies.snakemake": ("export_study",),
     "culnig.training.comparison": ("compare_arms",),
     "culnig.training.plan": ("plan_training",),
     "culnig.training.train": ("train",),
@@ -171,7 +177,10 @@ __all__ = [
     "compare_arms",
     "demo",
     "evaluate",
+    "export_study",
     "figures",
+    "hub_pull",
+    "hub_push",
     "import_scores",
     "inspect",
     "instances",
@@ -195,6 +204,7 @@ __all__ = [
     "neurons_union",
     "open_evaluation",
     "open_run",
+    "pack_study",
     "plan",
     "plan_study",
     "plan_training",
@@ -215,6 +225,7 @@ __all__ = [
     "study_example",
     "study_schema",
     "train",
+    "unpack_study",
     "use_cultures",
     "validate",
     "verify",

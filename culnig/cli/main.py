@@ -40,6 +40,7 @@ COMMANDS = {
     "report": "culnig.cli.report",
     "figures": "culnig.cli.figures",
     "inspect": "culnig.cli.inspect",
+    "hub": "culnig.cli.hub",
     "list": "culnig.cli.list",
     "benchmarks": "culnig.cli.benchmarks",
     "cache": "culnig.cli.cache",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from culnig.cli.options import PATH, json_option
+from culnig.cli.options import PATH, json_option, overwrite_option
 from culnig.cli.output import print_json, print_line, print_table, print_warning, size_text
 from culnig.cli.progress import progress_view
 from culnig.core.text import time_text
@@ -56,6 +56,12 @@ def command() -> None:
     help="With --dry-run: sustained TFLOP/s of a GPU, for an estimate of the time.",
 )
 @click.option("--init", type=click.Choice(["small", "paper"]), help="Print a study to begin with.")
+@click.option(
+    "--export",
+    type=click.Choice(["snakemake"]),
+    help="Write the study as a file of this engine, which then runs its steps.",
+)
+@click.option("--overwrite", is_flag=True, help="With --export: replace the file.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the file, for editors.")
 @json_option()
 def run(
@@ -63,6 +69,8 @@ def run(
     out: Path | None,
     init: Any,
     schema: bool,
+    export: Any,
+    overwrite: bool,
     dry_run: bool,
     as_json: bool,
     **options: Any,
@@ -80,6 +88,18 @@ def run(
     if out is None:
         raise click.UsageError("give the folder of the study with -o")
     machine = {name: options.pop(name) for name in ("device_memory", "gpus", "tflops")}
+    if export:
+        from culnig.studies.snakemake import export_study
+
+        export_study(
+            *(file, out),
+            to=export,
+            device_memory=machine["device_memory"],
+            tflops=machine["tflops"],
+            overwrite=overwrite,
+        )
+        print_line(f"Written to {out}")
+        return None
     if dry_run:
         _plan(file, out, as_json, **options, **machine)
         return None
@@ -163,9 +183,45 @@ def _run(file: Path, out: Path, as_json: bool, **options: Any) -> int:
             reason = error.for_command_line() if isinstance(error, CulnigError) else each.reason
             print_warning(f"{each.step} {each.state}: {reason}")
     if not result.failed:
-        return 0
+        return EXIT_INPUT if any(each.state == "waits" for each in result.steps) else 0
     return EXIT_ENVIRONMENT if all(map(is_environment, result.failed)) else EXIT_INPUT
 
 
 def _time(seconds: float | None) -> str | None:
     return None if seconds is None else time_text(seconds)
+
+
+@command.command("pack")
+@click.argument("folder", type=PATH)
+@click.option("-o", "--output", "out", type=PATH, required=True, help="File to write, NAME.culnig.zip.")
+@overwrite_option()
+@json_option()
+def pack(folder: Path, out: Path, overwrite: bool, as_json: bool) -> None:
+    """Pack a study's settings, neuron sets, answers and report into one file, without weights and scores.
+
+    `report` reads it, and `study unpack` gives the folder back.
+    """
+    from culnig.studies.packing import pack_study
+
+    files = pack_study(folder, out, overwrite=overwrite)
+    if as_json:
+        print_json({"pack": str(out), "bytes": out.stat().st_size, "files": files})
+    else:
+        print_line(f"{len(files)} files packed into {out} ({size_text(out.stat().st_size)})")
+
+
+@command.command("unpack")
+@click.argument("archive", type=PATH)
+@click.option("-o", "--output", "out", type=PATH, help="Folder to create.")
+@click.option("--verify", is_flag=True, help="Compare all checksums first; without -o, do only that.")
+@json_option()
+def unpack(archive: Path, out: Path | None, verify: bool, as_json: bool) -> None:
+    """Unpack a study into a folder, and compare every file with its checksum."""
+    from culnig.studies.packing import unpack_study
+
+    document = unpack_study(archive, out, verify=verify)
+    if as_json:
+        print_json(document)
+    else:
+        where = f"unpacked into {out}" if out is not None else "are what was packed"
+        print_line(f"{len(document['files'])} files {where}")

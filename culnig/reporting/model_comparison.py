@@ -24,7 +24,7 @@ from culnig.reporting.depths import BINS, depth_bin, depth_table, modules_of
 from culnig.reporting.profiles import Profile, profile, target_roles
 from culnig.reporting.sources import COMPARISON_FORMAT
 from culnig.selection.algebra import difference
-from culnig.selection.neuron_set import NeuronSet, NeuronSetOrPath
+from culnig.selection.neuron_set import NeuronSet, NeuronSetOrPath, as_neuron_set
 from culnig.selection.select import opened
 from culnig.selection.sets import distinctly_named
 from culnig.selection.similarity import compare
@@ -55,7 +55,9 @@ def neurons_compare(
     for name, given in (("runs", runs), ("evaluations", evaluations)):
         if len(given) not in (0, 2):
             raise InputError(f"{argument(name)}: {len(given)} given; give two, one of each model, or none")
-    sets = distinctly_named([first, second])
+    sets = [as_neuron_set(own) for own in (first, second)]
+    if sets[0].model == sets[1].model:
+        sets = distinctly_named([first, second])
     both = [opened(run) for run in runs]
     for chosen, run in zip(sets, both, strict=False):
         if chosen.layout_hash != run.layout.hash:

@@ -50,6 +50,8 @@ from culnig.store.run import Run
 TEMPLATES = Path(__file__).parent / "templates"
 LISTED = 100
 """Number of neurons listed of each set."""
+ASKED_FOR = ("published", "models")
+"""Sections that most reports have no inputs for: they are left out where they are empty."""
 MOST_LISTED = 2000
 """Most neurons listed in total."""
 
@@ -157,7 +159,7 @@ class Report:
 
     def _sections(self) -> list[Section]:
         sources = self.sources
-        return [
+        sections = [
             published_section(sources, self._published),
             where_section(sources),
             models_section(sources),
@@ -171,6 +173,7 @@ class Report:
             training_section(sources.arms),
             leaderboard_section(sources.validations),
         ]
+        return [section for section in sections if section.filled or section.key not in ASKED_FOR]
 
 
 def _shown(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from culnig.evaluation.instances.file import StoredInstances, read_instances
 from culnig.evaluation.stored import Evaluation, open_evaluation
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store import schema
+from culnig.store.archive import is_archive, read_archive
 from culnig.store.files import read_json
 from culnig.store.run import Run
 from culnig.training.arms_table import ARMS_FILE, read_arms
@@ -116,7 +118,7 @@ Source = Path | str | Run | Evaluation | NeuronSet | StoredInstances
 
 
 def read_sources(sources: Source | Sequence[Source]) -> Sources:
-    """Open folders of runs, evaluations, validations and arms, neuron-set files and files of `instances`.
+    """Open folders of runs, evaluations, validations and arms, neuron sets, files of `instances`, and packs.
 
     InputError without inputs, StoreError if one is missing, damaged or of an unknown kind.
     """
@@ -129,8 +131,35 @@ def read_sources(sources: Source | Sequence[Source]) -> Sources:
             opened.add(source)
         elif (path := Path(source)) not in paths:
             paths.add(path)
-            opened.add(_open(path))
+            for own in _open_archive(path) if is_archive(path) else [_open(path)]:
+                opened.add(own)
     return opened
+
+
+_ARCHIVED = (
+    "neurons/**/*.neurons.json",
+    "evaluations/*/*",
+    "instances/*/*.h5",
+    "trainings/*/*",
+    "comparisons/*",
+)
+"""Where a pack of a study has its inputs."""
+
+
+def _open_archive(path: Path) -> list[Run | Evaluation | NeuronSet | StoredInstances | dict[str, Any]]:
+    """The inputs in a pack of a study; StoreError if it is damaged."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        read_archive(path, folder)
+        inner = [own for pattern in _ARCHIVED for own in sorted(folder.glob(pattern))]
+        return [_open(own) for own in inner if _is_input(own)]
+
+
+def _is_input(path: Path) -> bool:
+    """Whether a path of a pack is something that a report shows."""
+    if path.is_dir():
+        return (path / RESULTS_FILE).exists() or (path / ARMS_FILE).exists()
+    return path.suffix != ".json" or path.name.endswith(".neurons.json") or is_comparison(path)
 
 
 def _open(path: Path) -> Run | Evaluation | NeuronSet | StoredInstances | dict[str, Any]:

@@ -14,6 +14,7 @@ from culnig.core.progress import Progress, Say
 from culnig.core.text import file_names
 from culnig.errors import MismatchError, OutputExistsError, StoreError
 from culnig.store.files import make_folder, write_json
+from culnig.store.output_folder import owned_file
 from culnig.studies.keys import keywords_of
 from culnig.studies.outside import Outside
 from culnig.studies.steps import SETS, Source, Step
@@ -72,7 +73,9 @@ def call_of(step: Step, call: Call, *, resume: bool) -> None:
         evaluations = arguments.pop("evaluations", ()) if step.function == "compare" else ()
         document = function(*evaluations, **arguments)
         rows = {"rows": document} if isinstance(document, list) else document
-        write_json(out, {"format": f"culnig-{step.function.replace('_', '-')}", **rows})
+        kind = f"culnig-{step.function.replace('_', '-')}"
+        with owned_file(out, overwrite=True, inputs=()) as path:
+            write_json(path, {"format": kind, **rows})
         return
     if resume and "resume" in known:
         with contextlib.suppress(MismatchError, OutputExistsError):

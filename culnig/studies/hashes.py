@@ -14,7 +14,7 @@ from typing import Any
 
 from culnig.errors import StoreError
 from culnig.provenance import file_hash
-from culnig.store.files import is_leftover, make_folder, read_json, write_json
+from culnig.store.files import is_leftover, make_folder, read_json, remove_leftovers, write_json
 
 _MEASURED = ("run.json",)
 """Files with measured seconds or memory and versions; what they describe is in the files beside them."""
@@ -54,6 +54,7 @@ class ContentHashes:
         """Remember the hashes for the next time."""
         if self._changed:
             make_folder(self._memory.parent)
+            remove_leftovers(self._memory.parent)
             write_json(self._memory, {"format": "culnig-hashes", "files": self._known})
             self._changed = False
 

@@ -38,6 +38,8 @@ class Need:
 
     memory: int = 0
     """Peak bytes on a device, or on the host where there is none."""
+    host_memory: int = 0
+    """Peak bytes on the host."""
     disk: int = 0
     flops: int = 0
     seconds: float | None = None
@@ -77,6 +79,7 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
     memory = document["memory"]
     return Need(
         memory=memory["device_peak" if memory["on_device"] else "host_peak"],
+        host_memory=memory["host_peak"],
         disk=_disk(step, arguments, document, passes),
         flops=flops,
         seconds=None if machine.tflops is None else flops / (machine.tflops * 1e12),

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from culnig.errors import OutputExistsError, StoreError
-from culnig.store.files import make_folder, read_json, write_json, write_text
+from culnig.store.files import make_folder, read_json, remove_leftovers, write_json, write_text
+from culnig.store.inside import check_no_owner
 
 FORMAT, FORMAT_VERSION = "culnig-study", 1
 STEP_FORMAT = "culnig-step"
@@ -55,6 +56,7 @@ def write_record(folder: Path, record: StepRecord) -> None:
     """Write the record of a step."""
     path = record_path(folder, record.step)
     make_folder(path.parent)
+    remove_leftovers(path.parent)
     write_json(path, {"format": STEP_FORMAT, "format_version": FORMAT_VERSION, **asdict(record)})
 
 
@@ -71,6 +73,8 @@ def open_folder(folder: Path, text: str, prompt_date: str) -> None:
     OutputExistsError if the folder holds something else.
     """
     mark = folder / STUDY_FILE
+    check_no_owner(folder)
+    remove_leftovers(folder)
     if not mark.exists() and folder.is_dir() and any(folder.iterdir()):
         raise OutputExistsError(
             f"{folder} is not empty and holds no study (no {STUDY_FILE}); give another folder with -o"
