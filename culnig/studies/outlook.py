@@ -83,7 +83,7 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
         disk=_disk(step, arguments, document, passes),
         flops=flops,
         seconds=None if machine.tflops is None else flops / (machine.tflops * 1e12),
-        fits=bool(document["recommended"]),
+        fits=_fits(document),
         note=_too_large(document),
     )
 
@@ -163,8 +163,13 @@ def _disk(step: Step, arguments: Mapping[str, Any], document: Mapping[str, Any],
     return 0
 
 
+def _fits(document: Mapping[str, Any]) -> bool:
+    """Whether the model fits as it is asked for: quantized, it would be another one."""
+    return any(option["time"] is not None and option["is_exact"] for option in document["options"])
+
+
 def _too_large(document: Mapping[str, Any]) -> str:
-    if document["recommended"]:
+    if _fits(document):
         return ""
     machine, owner = document["machine"], "device" if document["machine"]["on_device"] else "host"
     return (

@@ -91,6 +91,11 @@ class Outside:
         items = self.items(step)
         if items:
             read["items"] = self._digest_of(items)
+        if step.settings.get("rescore"):
+            arguments = self.arguments(step)
+            asked = {key: arguments.get(key, keywords_of(step.function)[key][1]) for key in _ITEMS}
+            rescored = read_benchmarks(arguments["rescore"], **{**asked, "split": "identify"})
+            read["rescored"] = {name: items_hash(own.items) for name, own in rescored.items()}
         if step.settings.get("published"):
             published = self.arguments(step)["published"]
             own = own_data("paper.toml") if published == PAPER else published

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,3 +158,10 @@ def test_the_examples_are_studies(tmp_path, example):
     assert {"score", "select_general", "select_specific_sets", "evaluate", "instances", "audit"} <= functions
     assert {"compare_arms", "neurons_compare", "report"} <= functions
     assert set(yaml.safe_load(text)) <= set(sections.Study.model_fields)
+
+
+def test_the_study_of_the_documentation_is_one(tmp_path):
+    page = (Path(culnig.__file__).parents[1] / "docs" / "studies.md").read_text(encoding="utf-8")
+    path = tmp_path / "study.yaml"
+    path.write_text(page.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    assert [step.name for step in steps_of(read_study(path))][-2:] == ["evaluations/small/masks", "report"]

@@ -162,7 +162,7 @@ def test_a_model_that_does_not_fit_is_told_before_and_the_rest_goes_on(tmp_path,
 
     def too_small(source: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         document = real(source, *arguments, **options)
-        return document | ({"recommended": []} if str(source).endswith("two") else {})
+        return document | ({"options": []} if str(source).endswith("two") else {})
 
     monkeypatch.setattr(outlook, "plan", too_small)
     text = SMALL.replace(MODEL_ONE, "models:\n  one: {model: one}\n  two: {model: two}\n")
