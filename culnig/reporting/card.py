@@ -27,8 +27,7 @@ def card(source: Path, title: str) -> str:
     sources = read_sources(source)
     parts = [
         f"# {_line(title)}",
-        "Made with [culnig-engine](https://pypi.org/project/culnig-engine/), and written from what its files "
-        "record.",
+        "Made with culnig-engine, and written from what its files record.",
         "## Model",
         "\n".join(f"- {_line(model)}" for model in sources.models) or "Unknown.",
         "## Data and licences",

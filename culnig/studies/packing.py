@@ -16,8 +16,7 @@ from culnig.store.archive import SUFFIX, is_archive, read_archive, write_archive
 from culnig.store.files import is_leftover
 from culnig.store.inside import check_no_owner
 from culnig.store.output_folder import check_file, owned_file
-from culnig.studies.records import STEPS, STUDY_COPY, STUDY_FILE
-from culnig.studies.running import HASHES
+from culnig.studies.records import HASHES, STEPS, STUDY_COPY, STUDY_FILE
 
 PACKED = (
     STUDY_FILE,

@@ -18,7 +18,7 @@ from culnig.store.inside import check_no_owner
 
 FORMAT, FORMAT_VERSION = "culnig-study", 1
 STEP_FORMAT = "culnig-step"
-STUDY_FILE, STUDY_COPY, STEPS = "study.json", "study.yaml", "steps"
+STUDY_FILE, STUDY_COPY, STEPS, HASHES = "study.json", "study.yaml", "steps", "hashes.json"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from culnig.studies.hashes import ContentHashes, content_of, digest
 from culnig.studies.keys import keywords_of
 from culnig.studies.outside import Outside
 from culnig.studies.records import (
+    HASHES,
     STEPS,
     StepRecord,
     StepResult,
@@ -38,8 +39,6 @@ from culnig.studies.records import (
     write_record,
 )
 from culnig.studies.steps import SETS, Source, Step, chosen_steps, steps_of
-
-HASHES = "hashes.json"
 
 
 @dataclass(frozen=True)
