@@ -22,8 +22,9 @@ from culnig.planning.request import plan
 from culnig.planning.work import ITEM_ROW_BYTES
 from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store.files import free_space
+from culnig.studies.hashes import digest
 from culnig.studies.keys import keywords_of
-from culnig.studies.outside import Outside
+from culnig.studies.outside import ITEMS, Outside
 from culnig.studies.steps import SETS, Step
 from culnig.training.tasks import read_task
 from culnig.verification.missed import MOST_ZEROED
@@ -69,13 +70,21 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
     arguments = outside.arguments(step)
     items = _asked(step, outside, arguments)
     options = {key: arguments[key] for key in ("token_budget", "gradient_checkpointing") if key in arguments}
-    document = plan(source, items, **options, **asdict(machine), **loading)
+
+    def planned(chosen: Mapping[str, ChosenItems]) -> Mapping[str, Any]:
+        texts = {name: [own.items[0].id, len(own.items), own.items[-1].id] for name, own in chosen.items()}
+        asked = [arguments.get(key) for key in (*ITEMS, "benchmarks", "task", "examples", "control")]
+        key = digest([step.model, texts, asked, options, asdict(machine)])
+        if key not in outside.plans:
+            outside.plans[key] = plan(source, chosen, **options, **asdict(machine), **loading)
+        return outside.plans[key]
+
+    document = planned(items)
     passes = _passes(step, outside, steps, arguments, document["work"]["n_items"])
     flops = int(document["work"]["flops"] * passes)
     if step.function == "compare_arms" and (evaluated := outside.items(step)):
         n_trained = _n_trainings(arguments)
-        judged = plan(source, evaluated, **options, **asdict(machine), **loading)
-        flops += int(judged["work"]["flops"] * FORWARD * (1 + n_trained))
+        flops += int(planned(evaluated)["work"]["flops"] * FORWARD * (1 + n_trained))
     memory = document["memory"]
     return Need(
         memory=memory["device_peak" if memory["on_device"] else "host_peak"],

@@ -23,7 +23,8 @@ from culnig.studies.hashes import ContentHashes, digest
 from culnig.studies.keys import keywords_of
 from culnig.studies.steps import Step
 
-_ITEMS = ("data_dir", "split", "cultures", "limit", "per_culture", "sample", "seed")
+ITEMS = ("data_dir", "split", "cultures", "limit", "per_culture", "sample", "seed")
+"""Arguments that choose items."""
 
 
 class Outside:
@@ -34,6 +35,8 @@ class Outside:
         self._hashes = hashes
         self._items: dict[str, dict[str, ChosenItems]] = {}
         self._digests: dict[str, dict[str, str]] = {}
+        self.plans: dict[str, Mapping[str, Any]] = {}
+        """What `culnig.plan` said, by what it was asked (`culnig.studies.outlook`)."""
 
     def model(self, name: str) -> tuple[str, dict[str, Any]]:
         """Name or path of a model, and how it is loaded; paths are from the study's folder."""
@@ -71,7 +74,7 @@ class Outside:
         if "benchmarks" not in arguments:
             return {}
         known = keywords_of(step.function)
-        asked = {key: arguments.get(key, known[key][1]) for key in _ITEMS}
+        asked = {key: arguments.get(key, known[key][1]) for key in ITEMS}
         names = arguments["benchmarks"]
         if step.function == "instances":
             names = [names] if isinstance(names, str) else list(names)
@@ -93,7 +96,7 @@ class Outside:
             read["items"] = self._digest_of(items)
         if step.settings.get("rescore"):
             arguments = self.arguments(step)
-            asked = {key: arguments.get(key, keywords_of(step.function)[key][1]) for key in _ITEMS}
+            asked = {key: arguments.get(key, keywords_of(step.function)[key][1]) for key in ITEMS}
             rescored = read_benchmarks(arguments["rescore"], **{**asked, "split": "identify"})
             read["rescored"] = {name: items_hash(own.items) for name, own in rescored.items()}
         if step.settings.get("published"):

@@ -139,7 +139,8 @@ def test_a_step_alone_waits_for_what_it_needs(tmp_path):
 
 
 def test_a_failing_step_stops_only_what_needs_it(tmp_path, monkeypatch):
-    """A model that does not fit is told before; data that is missing, too; the others run."""
+    """A model that cannot be read and data that is missing are told before; the others run."""
+    monkeypatch.delenv("CULNIG_DATA", raising=False)
     text = SMALL.replace(MODEL_ONE, "models:\n  one: {model: one}\n  lost: {model: nobody/nothing}\n")
     text = text.replace(
         "evaluations:\n", "evaluations:\n  far: {benchmarks: [blend], neuron_sets: [general]}\n"

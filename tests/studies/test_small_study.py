@@ -1,4 +1,4 @@
-"""The study of `study --init small`, on the real embedded model: every step, and a report with every section."""
+"""The study of `study --init small`, on the real embedded model: every step, and what the report shows."""
 
 from __future__ import annotations
 
