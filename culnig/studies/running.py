@@ -144,7 +144,9 @@ class StudyWork:
 
     def _is_done(self, step: Step) -> bool:
         record = read_record(self.folder, step.name)
-        if record is None or record.state != "done" or record.files != self._files(step):
+        if record is None or record.state != "done" or not record.files:
+            return False
+        if record.files != self._files(step):
             return False
         if not all(self.is_done(self._steps[name]) for name in step.needs):
             return False
