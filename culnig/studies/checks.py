@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.cultures.spellings import culture_keys
-from culnig.errors import CulnigError, DataFileError, did_you_mean
+from culnig.errors import CulnigError, DataFileError, EnvironmentProblem, did_you_mean
 from culnig.selection.select import ALL
 from culnig.studies.file import StudyFile
 from culnig.studies.outside import Outside
@@ -34,7 +34,7 @@ def check_study(file: StudyFile, steps: Sequence[Step], outside: Outside) -> Non
 def _items(file: StudyFile, step: Step, outside: Outside) -> Mapping[str, ChosenItems]:
     try:
         return outside.items(step)
-    except DataFileError:
+    except (DataFileError, EnvironmentProblem):
         return {}
     except CulnigError as error:
         raise file.problem(step.keys, error.args[0]) from None
