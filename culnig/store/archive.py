@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from culnig.errors import StoreError
-from culnig.store.files import free_space, make_folder, remove_leftovers, whole_file
+from culnig.store.files import free_space, make_folder, remove_leftovers, whole_file, write_with
 
 FORMAT, FORMAT_VERSION = "culnig-pack", 1
 MANIFEST = "manifest.json"
@@ -62,8 +62,7 @@ def read_archive(path: Path, folder: Path | None = None) -> dict[str, str]:
                     target = folder / name
                     make_folder(target.parent)
                     remove_leftovers(target.parent)
-                    with whole_file(target) as temporary:
-                        _check_file(path, archive, name, expected, temporary)
+                    write_with(target, partial(_check_file, path, archive, name, expected))
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; expected a pack of a study") from None
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
@@ -107,13 +106,14 @@ def _check_room(path: Path, archive: zipfile.ZipFile, names: Mapping[str, str], 
 
 
 def _check_file(
-    path: Path, archive: zipfile.ZipFile, name: str, expected: str, target: Path | None = None
+    path: Path, archive: zipfile.ZipFile, name: str, expected: str, target: BinaryIO | None = None
 ) -> None:
     """StoreError unless a file has its checksum; it is written to `target`."""
     digest = hashlib.sha256()
-    with archive.open(name) as file, open(target or os.devnull, "wb") as written:  # noqa: PTH123 - either
+    with archive.open(name) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
-            written.write(block)
+            if target is not None:
+                target.write(block)
     if digest.hexdigest() != expected:
         raise StoreError(f"{path}: {name} differs from what was packed; the archive is damaged")
