@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from culnig.reporting.drafted import benchmarks_new
     from culnig.reporting.inspect import inspect
     from culnig.reporting.make import figures, report
+    from culnig.reporting.model_comparison import neurons_compare
     from culnig.reporting.registered import (
         check_benchmark,
         list_benchmarks,
@@ -72,6 +73,13 @@ if TYPE_CHECKING:
     )
     from culnig.store.merge import merge
     from culnig.store.run import Run
+    from culnig.studies.examples import study_example
+    from culnig.studies.file import study_schema
+    from culnig.studies.packing import pack_study, unpack_study
+    from culnig.studies.planning import plan_study
+    from culnig.studies.running import study
+    from culnig.studies.sharing import hub_pull, hub_push
+    from culnig.studies.snakemake import export_study
     from culnig.training.comparison import compare_arms
     from culnig.training.plan import plan_training
     from culnig.training.train import train
@@ -107,6 +115,7 @@ _NAMES = {
     "culnig.reporting.drafted": ("benchmarks_new",),
     "culnig.reporting.inspect": ("inspect",),
     "culnig.reporting.make": ("figures", "report"),
+    "culnig.reporting.model_comparison": ("neurons_compare",),
     "culnig.reporting.registered": (
         *(
             "check_benchmark",
@@ -132,6 +141,13 @@ _NAMES = {
     ),
     "culnig.store.merge": ("merge",),
     "culnig.store.run": ("Run",),
+    "culnig.studies.examples": ("study_example",),
+    "culnig.studies.file": ("study_schema",),
+    "culnig.studies.planning": ("plan_study",),
+    "culnig.studies.packing": ("pack_study", "unpack_study"),
+    "culnig.studies.running": ("study",),
+    "culnig.studies.sharing": ("hub_pull", "hub_push"),
+    "culnig.studies.snakemake": ("export_study",),
     "culnig.training.comparison": ("compare_arms",),
     "culnig.training.plan": ("plan_training",),
     "culnig.training.train": ("train",),
@@ -175,7 +191,10 @@ __all__ = [
     "demo",
     "evaluate",
     "export_model",
+    "export_study",
     "figures",
+    "hub_pull",
+    "hub_push",
     "import_evaluation",
     "import_scores",
     "inspect",
@@ -191,6 +210,7 @@ __all__ = [
     "list_scorers",
     "load_model",
     "merge",
+    "neurons_compare",
     "neurons_convert",
     "neurons_diff",
     "neurons_intersect",
@@ -199,7 +219,9 @@ __all__ = [
     "neurons_union",
     "open_evaluation",
     "open_run",
+    "pack_study",
     "plan",
+    "plan_study",
     "plan_training",
     "read_neuron_set",
     "reduce",
@@ -214,7 +236,11 @@ __all__ = [
     "select_random",
     "select_specific",
     "select_specific_sets",
+    "study",
+    "study_example",
+    "study_schema",
     "train",
+    "unpack_study",
     "use_cultures",
     "validate",
     "verify",

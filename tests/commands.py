@@ -26,6 +26,7 @@ COMMANDS = dict(commands())
 INPUTS = {
     *("adapter", "data_dir", "evaluations", "files", "like", "means", "neurons", "path", "paths", "plan"),
     *("run", "runs", "sets", "source", "culture_records", "validations", "questions"),
+    *("archive", "file", "first", "folder", "second"),
 }
 """Paths that commands read; any other is one that they write."""
 

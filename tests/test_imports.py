@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("selection", "scoring", "reanalysis"),
     ("training", "evaluation", "reporting", "planning", "verification", "validation", "exchange"),
     ("api",),
+    ("studies",),
     ("cli",),
     ("__main__",),
 )
@@ -255,6 +256,10 @@ LIGHT = tuple(
         "inspect --help",
         "neurons --help",
         "neurons convert --help",
+        "study --help",
+        "study run --help",
+        "study --init small",
+        "hub push --help",
         "import --help",
         "audit --help",
         "ask --help",

@@ -157,6 +157,7 @@ EXEMPT: dict[str, str] = {
     "core/locks.py": "the hidden file of a lock",
     "models/cache.py": "the cache of GGUF files, which is no output: entries are renamed whole into it",
     "models/cache_entry.py": "an entry of the cache, in a folder that nobody else knows yet",
+    "store/archive.py": "a zip file and its entries, in the file of `whole_file`",
     "store/tensors.py": "opens a file of `whole_hdf5` a second time, to write beside HDF5",
     "cli/streams.py": "opens the null device where a stream is closed",
 }

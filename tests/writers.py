@@ -6,12 +6,14 @@ they run in forked processes only.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import huggingface_hub
 import torch
 from matplotlib.figure import Figure
 
@@ -147,6 +149,30 @@ def overlap(inputs: Path, out: Path, **options: Any) -> None:
     culnig.neurons_overlap([inputs / SET, inputs / OTHER], run=inputs / "run", figure=out, **options)
 
 
+def study(inputs: Path, out: Path, **options: Any) -> None:
+    """Continues by itself, whatever `options` say; a step that fails raises its error."""
+    result = culnig.study(inputs / "study.yaml", out)
+    for step in result.failed:
+        raise step.error or AssertionError(step.reason)
+
+
+def unpack(inputs: Path, out: Path, **options: Any) -> None:
+    """Never replaces other files, and writes its own again, whatever `options` say."""
+    culnig.unpack_study(inputs / "study.culnig.zip", out)
+
+
+def pull(inputs: Path, out: Path, **options: Any) -> None:
+    class Hub:
+        def list_repo_files(self, *arguments: Any, **named: Any) -> list[str]:
+            return [SET]
+
+        def hf_hub_download(self, *arguments: Any, local_dir: str, **named: Any) -> str:
+            return str(shutil.copy(inputs / SET, local_dir))
+
+    huggingface_hub.HfApi = Hub
+    culnig.hub_pull("owner/name", out, **options)
+
+
 def draw(inputs: Path, out: Path, **options: Any) -> None:
     draw_nothing()
     figures(inputs / SET, out, figures=("layers",), format="svg", **options)
@@ -259,6 +285,20 @@ WRITERS: dict[str, Writer] = {
         "out/tea.yaml",
     ),
     "instances": Writer(instances, ("instances --output",), (SET,), "out/instances.h5"),
+    "study": Writer(study, ("study run --output",), resumes=True, locked="out/scores/tiny/identify"),
+    "study export": Writer(
+        lambda i, out, **o: culnig.export_study(i / "study.yaml", out, **o),
+        ("study run --output",),
+        ("study.yaml",),
+        "out/Snakefile",
+    ),
+    "study pack": Writer(
+        lambda i, out, **o: culnig.pack_study(i / "studied", out, **o),
+        ("study pack --output",),
+        out="out/study.culnig.zip",
+    ),
+    "study unpack": Writer(unpack, ("study unpack --output",), ("study.culnig.zip",)),
+    "hub pull": Writer(pull, ("hub pull --output",), out="out/a.neurons.json"),
     "report": Writer(
         lambda i, out, **o: report([i / "run", i / SET], out, **o),
         ("report --output",),
@@ -285,6 +325,26 @@ WRITERS: dict[str, Writer] = {
         beside_others=True,
     ),
 }
+
+
+STUDY = """\
+prompt_date: 2026-01-02
+models:
+  tiny: {model: model}
+scoring:
+  identify: {benchmarks: everyday, cultures: [Iran], per_culture: 1}
+selections:
+  general: {method: general, top_mlp: 0.2}
+"""
+
+
+def _make_study(folder: Path) -> None:
+    bound = tiny_model()
+    bound.model.save_pretrained(folder / "model")
+    bound.tokenizer.save_pretrained(folder / "model")
+    (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
+    study(folder, folder / "studied")
+    culnig.pack_study(folder / "studied", folder / "study.culnig.zip")
 
 
 def _gates() -> NeuronSet:
@@ -321,3 +381,4 @@ def _make(folder: Path) -> None:
     _score(folder / "run")
     _score(folder / "run2", 4, 7)
     _score(folder / "scorers", scorers=SCORERS)
+    _make_study(folder)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from culnig.benchmarks.cells import MISSING, AnswerKind
-from culnig.benchmarks.declared_wordings import PARTS, STRICT, DeclaredWording, Text
+from culnig.benchmarks.declared_wordings import PARTS, DeclaredWording, Text
+from culnig.core.checked_documents import Strict
 from culnig.core.items import Normalization, Role, Split
 
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat | None
 
 
-class _Strict(BaseModel):
-    model_config = STRICT
-
-
-class Hub(_Strict):
+class Hub(Strict):
     """A data set on the Hugging Face hub."""
 
     id: Text
@@ -34,7 +31,7 @@ class Hub(_Strict):
         return [self.config] if isinstance(self.config, str | None) else list(self.config)
 
 
-class About(_Strict):
+class About(Strict):
     """Where a set comes from and what its licence allows."""
 
     paper: Text
@@ -54,7 +51,7 @@ class About(_Strict):
         return {"name": self.licence, "training": self.training, "non_commercial": self.non_commercial}
 
 
-class Columns(_Strict):
+class Columns(Strict):
     """The columns of the data, by content; `a.b` is the key `b` inside the column `a`."""
 
     question: Text
@@ -105,7 +102,7 @@ class Columns(_Strict):
         return list(dict.fromkeys(name for several in names for name in several))
 
 
-class FewShot(_Strict):
+class FewShot(Strict):
     """Worked examples in front of every prompt, from the split `identify`."""
 
     n: Annotated[int, Field(strict=True, ge=1, le=20)]
@@ -113,7 +110,7 @@ class FewShot(_Strict):
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
 
 
-class Declaration(_Strict):
+class Declaration(Strict):
     """The contents of a declaration file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from culnig.benchmarks.wordings import PLACEHOLDER
+from culnig.core.checked_documents import Strict
 
 COUNTRY = "{country}"
 """Placeholder in questions, options and templates for the name of the row's culture in a sentence."""
@@ -18,14 +19,8 @@ PARTS = {"question", *_OF_OPTIONS, "country"}
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
-STRICT = ConfigDict(extra="forbid", frozen=True)
-"""No unknown fields."""
-
-
-class DeclaredWording(BaseModel):
+class DeclaredWording(Strict):
     """One wording; `control` is the prompt without the question, by default the template without it."""
-
-    model_config = STRICT
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     template: Text

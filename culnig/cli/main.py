@@ -23,6 +23,7 @@ from culnig.inference.memory import keep_freed_memory
 
 COMMANDS = {
     "demo": "culnig.cli.demo",
+    "study": "culnig.cli.study",
     "plan": "culnig.cli.plan",
     "verify": "culnig.cli.verify",
     "validate": "culnig.cli.validate",
@@ -45,6 +46,7 @@ COMMANDS = {
     "figures": "culnig.cli.figures",
     "cite": "culnig.cli.cite",
     "inspect": "culnig.cli.inspect",
+    "hub": "culnig.cli.hub",
     "list": "culnig.cli.list",
     "benchmarks": "culnig.cli.benchmarks",
     "cache": "culnig.cli.cache",

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from culnig.cli.model_comparison import print_comparison
 from culnig.cli.options import PATH, ModelChoice, json_option, model_options, out_options, overwrite_option
 from culnig.cli.output import print_json, print_line, print_table, print_tree
 from culnig.cli.selected import print_counts
@@ -134,6 +135,42 @@ def _print_pairs(pairs: list[dict[str, Any]], measure: str) -> None:
 def _labels(branch: dict[str, Any]) -> tuple[str, list[Any]]:
     label = branch.get("name") or f"similarity {branch['similarity']:.3f}"
     return label, [_labels(inner) for inner in branch.get("branches", ())]
+
+
+@command.command("compare")
+@click.argument("first", type=PATH)
+@click.argument("second", type=PATH)
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    type=PATH,
+    help="The run of each set, in their order: how deep the models are, and where cultures' scores lie.",
+)
+@click.option(
+    "--evaluation",
+    "evaluations",
+    multiple=True,
+    type=PATH,
+    help="An evaluation with --matrix of each model, in their order.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of permutations."
+)
+@json_option()
+def compare(first: Path, second: Path, as_json: bool, **options: Any) -> None:
+    """Compare sets of two models: where they are by relative depth, and whether cultures look alike in both.
+
+    For two versions of one model, such as before and after a training, also the overlap and the neurons that
+    only one of them has.
+    """
+    from culnig.reporting.model_comparison import neurons_compare
+
+    document = neurons_compare(first, second, **options)
+    if as_json:
+        print_json(document)
+        return
+    print_comparison(document)
 
 
 @command.command("convert")

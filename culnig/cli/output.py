@@ -78,7 +78,7 @@ def print_tree(title: str, root: tuple[str, list[Any]]) -> None:
         for branch in node[1]:
             grow(tree.add(_plain(branch[0])), branch)
 
-    console = standardstandard_console()
+    console = standard_console()
     console.print(Text(visible(title), style="bold"))
     trunk = Tree(_plain(root[0]))
     grow(trunk, root)
@@ -100,7 +100,7 @@ def _plain(text: str) -> Text:
     return Text(visible(text))
 
 
-def standardstandard_console() -> Console:
+def standard_console() -> Console:
     """Standard output for tables: as wide as the terminal, and of one width elsewhere."""
     console = Console(file=sys.stdout, highlight=False)  # named, so that rich knows its encoding
     if not console.is_terminal:

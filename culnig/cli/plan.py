@@ -14,8 +14,9 @@ from culnig.cli.options import (
     model_options,
 )
 from culnig.cli.output import print_json, print_line, print_table, size_text
-from culnig.cli.progress import duration, progress_view
+from culnig.cli.progress import progress_view
 from culnig.core.quantities import number
+from culnig.core.text import time_text
 
 
 @click.command("plan")
@@ -74,7 +75,7 @@ def _print(plan: dict[str, Any]) -> None:
     if plan["spread"]:
         _print_spread(plan["spread"])
     seconds = work["seconds"]
-    at = "" if seconds is None else f", {duration(seconds)} at {machine['tflops']:g} TFLOP/s"
+    at = "" if seconds is None else f", {time_text(seconds)} at {machine['tflops']:g} TFLOP/s"
     print_line(
         f"{work['n_items']:,} items, {work['n_tokens']:,} tokens: {work['flops'] / 1e12:,.1f} TFLOP{at}"
     )
@@ -116,7 +117,7 @@ def _print_spread(spread: dict[str, Any]) -> None:
 def _option_row(option: dict[str, Any]) -> tuple[str, int, int | None, str | None]:
     """Time in seconds where the speed is known, else relative to two passes on one device."""
     time, seconds = option["time"], option["seconds"]
-    shown = None if time is None else f"{number(time)} ×" if seconds is None else duration(seconds)
+    shown = None if time is None else f"{number(time)} ×" if seconds is None else time_text(seconds)
     settings = " ".join(option["settings"]) or "none"
     return settings, option["n_processes"], option["token_budget"] or None, shown
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from culnig.cli import interruption
 from culnig.core.quantities import number
-from culnig.core.text import visible
+from culnig.core.text import time_text, visible
 
 LINE_SECONDS = 15.0
 """Minimum time between two lines of one task, if the output is not a terminal."""
@@ -49,16 +49,8 @@ class Timed:
         if made <= 0 or seconds <= 0:
             return steps
         speed = made / seconds
-        left = "" if self.done >= self.total else f", {duration((self.total - self.done) / speed)} left"
+        left = "" if self.done >= self.total else f", {time_text((self.total - self.done) / speed)} left"
         return f"{steps}, {number(speed)} a second{left}"
-
-
-def duration(seconds: float) -> str:
-    """A time for people."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{seconds / 3600:.1f} h"
 
 
 class ProgressView:

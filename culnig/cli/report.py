@@ -22,6 +22,11 @@ from culnig.cli.output import print_json, print_line, size_text
     help="Number of best neurons of each set to list, with what raises them.",
 )
 @click.option("--tables", type=PATH, help="Folder to write every table to, as CSV and LaTeX.")
+@click.option(
+    "--published",
+    help="Set published numbers beside yours, with a verdict on each: paper, or a TOML file like "
+    "data/paper.toml.",
+)
 @out_options("HTML file to write.", tables=False)
 def command(paths: tuple[Path, ...], out: Path, tables: Path | None, as_json: bool, **options: Any) -> None:
     """Show runs, evaluations, neuron sets, instances, arms of a training and validations (PATHS) in one HTML

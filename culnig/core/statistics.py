@@ -126,6 +126,17 @@ def paired_differences(
     return results
 
 
+def mean_interval(values: NDArray[Any], units: NDArray[np.object_]) -> tuple[float, tuple[float, float]]:
+    """Mean over items and its 95 % interval over units, as in `PairedDifference`; NaN for a single unit.
+
+    Where all items have the same value, nothing tells how another sample would differ: it is NaN too.
+    """
+    (sums,), sizes = _unit_sums(np.asarray(values, dtype=np.float64)[np.newaxis], units)
+    mean, error = float(sums.sum() / sizes.sum()), _standard_error(sums, sizes)
+    half = t_quantile(0.975, len(sizes) - 1) * error if error > ROUNDING else float("nan")
+    return mean, (mean - half, mean + half)
+
+
 @functools.lru_cache(1024)
 def t_quantile(probability: float, degrees: int) -> float:
     """Quantile of Student's t; NaN without a degree of freedom."""

@@ -35,6 +35,13 @@ def size_text(n_bytes: int) -> str:
     return f"{n_bytes / 1000:.0f} kB"
 
 
+def time_text(seconds: float) -> str:
+    """Seconds for people, as seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 or seconds == 0 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def metric_text(metric: str) -> str:
     """A metric's name for people."""
     return METRIC_NAMES.get(metric, metric.replace("_", " "))

@@ -154,7 +154,7 @@ def selectivity(
     units = [_units(answers, benchmarks, culture) for culture in evaluated]
     relation = np.array([[other in kin.get(culture, ()) for other in masked] for culture in masked])
     dominance_p = _share_as_low(
-        np.array([square[np.arange(len(masked)), list(deal)].mean() for deal in _deals(len(masked), seed)])
+        np.array([square[np.arange(len(masked)), list(deal)].mean() for deal in deals(len(masked), seed)])
     )
     difference, related_p = _related_effect(square, relation, seed)
     return Selectivity(
@@ -230,7 +230,7 @@ def _own_p(
     ).p_value
 
 
-def _deals(n: int, seed: int) -> Iterator[tuple[int, ...]]:
+def deals(n: int, seed: int) -> Iterator[tuple[int, ...]]:
     """Orders of n things, the given order first: all of them if they are few, else random orders."""
     if factorial(n) <= DEALINGS:
         yield from islice(permutations(range(n)), DEALINGS)
@@ -253,7 +253,7 @@ def _related_effect(
     if not (relation & off).any() or not (~relation & off).any():
         return None, None
     differences = []
-    for deal in _deals(len(square), seed):
+    for deal in deals(len(square), seed):
         relabelled = relation[np.ix_(deal, deal)]
         differences.append(square[relabelled & off].mean() - square[~relabelled & off].mean())
     return float(differences[0]), _share_as_low(np.array(differences))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from culnig.benchmarks.base import ChosenItems
-from culnig.benchmarks.choosing import read_benchmarks
+from culnig.benchmarks.choosing import BenchmarkChoice, read_benchmarks
 from culnig.core.items import SplitChoice
 from culnig.core.progress import Say, say_nothing
 from culnig.core.questions import count_questions
@@ -37,7 +37,7 @@ _N_CULTURES = 16
 
 def plan(
     model: str | Path | BoundModel,
-    benchmarks: Sequence[str] | str = (),
+    benchmarks: BenchmarkChoice = (),
     *,
     data_dir: Path | str | None = None,
     split: SplitChoice = "identify",
@@ -66,13 +66,20 @@ def plan(
     receives; `link` is the GB/s that a GPU receives from the others. `note` in the result lists the
     assumptions. `say` is told what is done.
     """
-    names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
     chosen: Mapping[str, ChosenItems] = {}
     notes: list[str] = []
-    if names:
-        say(f"reading {', '.join(names)}")
+    if not isinstance(benchmarks, Sequence | Mapping) or benchmarks:
+        say("reading the benchmarks")
         chosen = read_benchmarks(
-            names, data_dir, split, cultures, limit, per_culture, sample=sample, seed=seed, say=notes.append
+            benchmarks,
+            data_dir,
+            split,
+            cultures,
+            limit,
+            per_culture,
+            sample=sample,
+            seed=seed,
+            say=notes.append,
         )
     machine = replace(_machine(device_memory, gpus, tflops), link=link)
     say("reading the model's configuration")

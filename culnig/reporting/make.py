@@ -11,6 +11,7 @@ from culnig.core.plot_style import COLUMNS, FONT_SIZE, FORMATS, Size, millimetre
 from culnig.errors import InputError, argument, check_at_least, check_choice
 from culnig.reporting.figures import FIGURES, make_figures
 from culnig.reporting.page import LISTED, Report
+from culnig.reporting.published import read_published
 from culnig.reporting.sources import Source, read_sources
 from culnig.store.files import whole_file
 from culnig.store.output_folder import check_file, check_free, owned_file, owned_files
@@ -23,14 +24,16 @@ def report(
     title: str | None = None,
     neurons_listed: int = LISTED,
     tables: Path | str | None = None,
+    published: Path | str | None = None,
     overwrite: bool = False,
 ) -> Report:
     """Show runs, evaluations, neuron sets, instances, trained arms and validations in one HTML file.
 
     `sources` are opened objects or their paths. The page needs no server and no network; `title` names the
     model by default. The best `neurons_listed` neurons of each set are listed with what raises them.
-    `tables` is a folder to write every table to, as CSV and LaTeX. OutputExistsError if a file exists
-    already.
+    `tables` is a folder to write every table to, as CSV and LaTeX. `published` sets numbers of a publication
+    beside those of the inputs, with a verdict on each: "paper", or a TOML file of the same form as
+    data/paper.toml. OutputExistsError if a file exists already.
     """
     check_at_least("neurons_listed", neurons_listed, 1)
     out, tables = Path(out), None if tables is None else Path(tables)
@@ -39,9 +42,10 @@ def report(
         check_free(tables, overwrite=overwrite)
         if tables.resolve() == out.resolve():
             raise InputError(f"{out} cannot be the report and the folder of its tables; give another folder")
+    numbers = None if published is None else read_published(published)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(owned_file(out, overwrite=overwrite, inputs=(sources,)))
-        page = Report(read_sources(sources), title=title, listed=neurons_listed)
+        stack.enter_context(owned_file(out, overwrite=overwrite, inputs=(sources, published)))
+        page = Report(read_sources(sources), title=title, listed=neurons_listed, published=numbers)
         if tables is not None:
             names = [f"{each.name}.{suffix}" for each in page.tables for suffix in ("csv", "tex")]
             stack.enter_context(owned_files(tables, names, overwrite=overwrite, inputs=(sources,)))

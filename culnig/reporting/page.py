@@ -32,12 +32,15 @@ from culnig.reporting.neuron_list import (
 )
 from culnig.reporting.next_steps import next_steps, with_names
 from culnig.reporting.profiles import TOP_NEURONS, Profile, profile, short_names, target_roles
+from culnig.reporting.published import Published
 from culnig.reporting.sections.cultures import cultures_section, similarity_section
 from culnig.reporting.sections.depth import depth_section
 from culnig.reporting.sections.instances import instances_section
 from culnig.reporting.sections.leaderboard import leaderboard_section
 from culnig.reporting.sections.masking import masking_section
+from culnig.reporting.sections.models import models_section
 from culnig.reporting.sections.panels import Section, with_own_names
+from culnig.reporting.sections.published import published_section
 from culnig.reporting.sections.specificity import dose_section, matrix_section
 from culnig.reporting.sections.training import training_section
 from culnig.reporting.sections.where import where_section
@@ -50,6 +53,8 @@ from culnig.store.run import Run
 TEMPLATES = Path(__file__).parent / "templates"
 LISTED = 100
 """Number of neurons listed of each set."""
+ASKED_FOR = ("published", "models")
+"""Sections that most reports have no inputs for: they are left out where they are empty."""
 MOST_LISTED = 2000
 """Most neurons listed in total."""
 
@@ -57,9 +62,20 @@ MOST_LISTED = 2000
 class Report:
     """The contents of the page, computed once."""
 
-    def __init__(self, sources: Sources, *, title: str | None = None, listed: int = LISTED) -> None:
-        """`listed` is the number of neurons listed of each set, at most MOST_LISTED over all sets."""
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        title: str | None = None,
+        listed: int = LISTED,
+        published: Published | None = None,
+    ) -> None:
+        """`listed` is the number of neurons listed of each set, at most MOST_LISTED over all sets.
+
+        `published` are numbers that are set beside those of the inputs.
+        """
         self.sources = sources
+        self._published = published
         self.title = title or "Culture neurons of " + (" and ".join(sources.models) or "a model")
         if sources.neuron_sets:
             listed = min(listed, max(1, MOST_LISTED // len(sources.neuron_sets)))
@@ -154,8 +170,10 @@ class Report:
 
     def _sections(self) -> list[Section]:
         sources = self.sources
-        return [
+        sections = [
+            published_section(sources, self._published),
             where_section(sources),
+            models_section(sources),
             depth_section(self.profiles),
             cultures_section(self.profiles, self._names),
             similarity_section(self.profiles, sources.neuron_sets),
@@ -166,6 +184,7 @@ class Report:
             training_section(sources.arms),
             leaderboard_section(sources.validations),
         ]
+        return [section for section in sections if section.filled or section.key not in ASKED_FOR]
 
 
 def _shown(value: Any) -> Any:

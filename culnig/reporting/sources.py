@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from culnig.evaluation.instances.file import StoredInstances, read_instances
 from culnig.evaluation.stored import Evaluation, open_evaluation
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store import schema
+from culnig.store.archive import is_archive, read_archive
+from culnig.store.files import read_json
 from culnig.store.run import Run
 from culnig.training.arms_table import ARMS_FILE, read_arms
 from culnig.validation.stored import FORMAT as VALIDATION_FORMAT
@@ -35,6 +38,8 @@ class Sources:
     """Validations on known neurons, the contents of their `results.json`."""
     set_paths: list[Path] = field(default_factory=list)
     """Files of the neuron sets that were given as files."""
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    """Comparisons of two models' neuron sets, the documents of `neurons_compare`."""
 
     @property
     def models(self) -> list[str]:
@@ -59,6 +64,8 @@ class Sources:
             self.instances.append(source)
         elif source.get("format") == VALIDATION_FORMAT:
             self.validations.append(source)
+        elif source.get("format") == COMPARISON_FORMAT:
+            self.comparisons.append(source)
         else:
             self.arms.append(source)
 
@@ -88,6 +95,17 @@ def masked_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["change"] and row["like"] is None]
 
 
+COMPARISON_FORMAT = "culnig-neurons-compare"
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether a file is what `neurons_compare` gives; one that cannot be read is not."""
+    try:
+        return read_json(path, "a comparison").get("format") == COMPARISON_FORMAT
+    except StoreError:
+        return False
+
+
 _KINDS = ("task", "culture", "other")
 
 
@@ -102,7 +120,7 @@ Source = Path | str | Run | Evaluation | NeuronSet | StoredInstances
 
 
 def read_sources(sources: Source | Sequence[Source]) -> Sources:
-    """Open folders of runs, evaluations, validations and arms, neuron-set files and files of `instances`.
+    """Open folders of runs, evaluations, validations and arms, neuron sets, files of `instances`, and packs.
 
     InputError without inputs, StoreError if one is missing, damaged or of an unknown kind.
     """
@@ -115,16 +133,38 @@ def read_sources(sources: Source | Sequence[Source]) -> Sources:
             opened.add(source)
         elif (path := Path(source)) not in paths:
             paths.add(path)
-            opened.add(read := _open(path))
-            if isinstance(read, NeuronSet):
-                opened.set_paths.append(path)
+            for read in _open_archive(path) if is_archive(path) else [_open(path)]:
+                opened.add(read)
+                if isinstance(read, NeuronSet) and path.suffix == ".json":
+                    opened.set_paths.append(path)
     return opened
 
 
 def is_source(path: Path) -> bool:
-    """Whether a path is named like an input of a report; whether it can be read turns out on opening."""
+    """Whether a path is an input of a report by its name or mark; whether it can be read turns out on opening."""
     marks = (schema.RUN_FILE, RESULTS_FILE, REQUEST_FILE, ARMS_FILE)
-    return any((path / mark).is_file() for mark in marks) or path.name.endswith(".neurons.json")
+    if path.name.endswith(".neurons.json") or any((path / mark).is_file() for mark in marks):
+        return True
+    return path.suffix == ".json" and path.is_file() and is_comparison(path)
+
+
+_ARCHIVED = (
+    "neurons/**/*.neurons.json",
+    "evaluations/*/*",
+    "instances/*/*.h5",
+    "trainings/*/*",
+    "comparisons/*",
+)
+"""Where a pack of a study has its inputs."""
+
+
+def _open_archive(path: Path) -> list[Run | Evaluation | NeuronSet | StoredInstances | dict[str, Any]]:
+    """The inputs in a pack of a study; StoreError if it is damaged."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        read_archive(path, folder)
+        inner = [own for pattern in _ARCHIVED for own in sorted(folder.glob(pattern))]
+        return [_open(own) for own in inner if own.suffix == ".h5" or is_source(own)]
 
 
 def _open(path: Path) -> Run | Evaluation | NeuronSet | StoredInstances | dict[str, Any]:
@@ -133,7 +173,9 @@ def _open(path: Path) -> Run | Evaluation | NeuronSet | StoredInstances | dict[s
             f"{path}: no such file or folder; give a run, an evaluation, a neuron set, instances or arms"
         )
     if not path.is_dir():
-        return read_instances(path) if path.suffix in (".h5", ".hdf5") else read_neuron_set(path)
+        if path.suffix in (".h5", ".hdf5"):
+            return read_instances(path)
+        return read_json(path, "a comparison") if is_comparison(path) else read_neuron_set(path)
     if (path / schema.RUN_FILE).exists():
         return Run(path)
     if is_validation(path):

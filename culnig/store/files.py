@@ -206,16 +206,21 @@ def sync(path: Path) -> None:
 
 def require_space(folder: Path, n_bytes: int) -> None:
     """EnvironmentProblem if the disk of `folder` has less than `n_bytes` free."""
-    parent = folder.absolute()
-    while not parent.exists():
-        parent = parent.parent
-    free = shutil.disk_usage(parent).free
+    free = free_space(folder)
     if n_bytes > free:
         raise EnvironmentProblem(
             f"{folder} needs about {n_bytes / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free; free "
             f"some, store less ({argument('level')}, {argument('modules')}, {argument('layers')}, "
             f"{argument('items')}), or write all the same with {option('force')}"
         )
+
+
+def free_space(folder: Path) -> int:
+    """Free bytes on the disk that holds a folder, which need not exist yet."""
+    parent = folder.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    return shutil.disk_usage(parent).free
 
 
 def make_folder(folder: Path) -> None:

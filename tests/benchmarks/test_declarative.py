@@ -174,7 +174,7 @@ def test_line_ends_and_byte_order_mark_of_the_declaration(tmp_path, end):
     [
         ("name: tea\n", "", "line 1: name: Field required"),
         ("name: tea", "name: Tea Time", "line 1: name: String should match"),
-        ("control: true", "contrl: true", "line 13: contrl: Extra inputs are not permitted"),
+        ("control: true", "contrl: true", "line 13: contrl: unknown key; did you mean 'control'?"),
         ("  answer: right\n", "", "line 4: columns: give either answer, the"),
         ("answer_is: text", "answer_is: word", "line 11: answer_is: Input should be 'letter', 'number', "),
         ("{question} Answer", "Answer", "line 15: wordings.0: template lacks the placeholder {question}"),

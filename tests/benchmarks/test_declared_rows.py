@@ -198,7 +198,7 @@ def test_a_folder_with_the_set_is_read_in_place_of_the_hub(tmp_path, monkeypatch
     [
         ({}, "give either data, the path of a file, or hub"),
         ({"data": "t.csv", "hub": {"id": "a/b"}}, "give either data, the path of a file, or hub"),
-        ({"hub": {"id": "a/b", "revison": "x"}}, "hub.revison: Extra inputs are not permitted"),
+        ({"hub": {"id": "a/b", "revison": "x"}}, "hub.revison: unknown key; did you mean 'revision'?"),
         ({"data": "t.csv", "columns": {**COLUMNS, "options": ["a", "b"]}, "options_split": ","}, "needs one"),
         ({"data": "t.csv", "where": {"a": []}}, "where.a"),
     ],

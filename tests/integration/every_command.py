@@ -141,6 +141,7 @@ def import_scores() -> None:
 @command("select general")
 def select_general() -> None:
     chosen = culnig.select_general(FOLDER / "run", top_mlp=0.1, out=FOLDER / "general.json")
+    chosen.write(FOLDER / "general.neurons.json")
     assert len(chosen.neurons) > 2
 
 
@@ -212,6 +213,14 @@ def neurons_overlap() -> None:
     found = culnig.neurons_overlap(_two_sets(), run=FOLDER / "run", figure=FOLDER / "overlap.png")
     assert found["pairs"][0]["shared"] == 0
     assert (FOLDER / "overlap.png").exists()
+
+
+@command("neurons compare")
+def neurons_compare() -> None:
+    runs = (FOLDER / "run", FOLDER / "run")
+    compared = culnig.neurons_compare(*_two_sets(), runs=runs)
+    assert compared["same_layout"]["shared"] == 0
+    assert compared["depth"]["n_layers"] == [3, 3]
 
 
 @command("neurons convert")
@@ -321,6 +330,49 @@ def validate() -> None:
 def leaderboard() -> None:
     worlds = {row["world"] for row in culnig.leaderboard(FOLDER / "validation")["rows"]}
     assert worlds == {"invented"}
+
+
+@command("study run")
+def study() -> None:
+    text = (
+        "models: {tiny: {model: model}}\nscoring: {a: {benchmarks: everyday, cultures: [Iran], limit: 2}}\n"
+    )
+    (FOLDER / "study.yaml").write_text(text, encoding="utf-8")
+    rows = culnig.plan_study(FOLDER / "study.yaml", FOLDER / "study")["steps"]
+    assert [row["step"] for row in rows] == ["scores/tiny/a", "report"]
+    culnig.export_study(FOLDER / "study.yaml", FOLDER / "Snakefile")
+    assert culnig.study(FOLDER / "study.yaml", FOLDER / "study").complete
+    assert culnig.study_example("small").startswith("#")
+    assert "models" in culnig.study_schema()["properties"]
+
+
+@command("study pack")
+def pack_study() -> None:
+    assert "report.html" in culnig.pack_study(FOLDER / "study", FOLDER / "study.culnig.zip")
+
+
+@command("study unpack")
+def unpack_study() -> None:
+    culnig.unpack_study(FOLDER / "study.culnig.zip", FOLDER / "unpacked")
+    assert (FOLDER / "unpacked" / "report.html").exists()
+
+
+@command("hub push")
+def hub_push() -> None:
+    client = mock.Mock()
+    with mock.patch("huggingface_hub.HfApi", return_value=client):
+        pushed = culnig.hub_push(FOLDER / "general.neurons.json", "owner/name")
+    assert "## Limits" in pushed["card"]
+    client.create_commit.assert_called_once()
+
+
+@command("hub pull")
+def hub_pull() -> None:
+    client = mock.Mock()
+    client.list_repo_files.return_value = ["general.neurons.json"]
+    client.hf_hub_download.return_value = str(FOLDER / "general.neurons.json")
+    with mock.patch("huggingface_hub.HfApi", return_value=client):
+        assert culnig.hub_pull("owner/name", FOLDER / "pulled.neurons.json").exists()
 
 
 @command("demo")

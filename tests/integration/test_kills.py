@@ -115,12 +115,15 @@ def result(folder: Path) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
         if not path.is_file() or path.suffix == ".h5" or name.removeprefix("out/") in FOREIGN:
             continue
+        if name.startswith("out/steps/"):  # when a study did its steps, and for how long
+            continue
         found[name] = path.read_bytes()
         if path.suffix == ".json" and name != "tokenizer.json":
             own = json.loads(path.read_bytes())
             own.pop("checksum", None)
             own.pop("hashes", None)  # of HDF5 files, whose numbers are compared
             own.pop("costs", None)  # seconds and memory of scorers
+            own.pop("memory", None)  # the peak of a model that was loaded by name
             found[name] = own
     return found
 

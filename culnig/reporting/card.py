@@ -1,0 +1,101 @@
+"""A card in Markdown for what is shared on the hub, written from what the files record about themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from culnig.core.text import visible
+from culnig.reporting.methods import LICENCES, UNKNOWN, data_table, methods_text, settings_table
+from culnig.reporting.sources import Sources, read_sources
+from culnig.reporting.summary import caveats, findings
+from culnig.reporting.tables import Table
+
+_FRONT = """\
+---
+tags:
+- culnig-engine
+- interpretability
+- culture
+---
+"""
+
+
+def card(source: Path, title: str) -> str:
+    """The card of a neuron set or a pack: model, data and licences, settings, results and limits."""
+    sources = read_sources(source)
+    parts = [
+        f"# {_line(title)}",
+        "Made with culnig-engine, and written from what its files record.",
+        "## Model",
+        "\n".join(f"- {_line(model)}" for model in sources.models) or "Unknown.",
+        "## Data and licences",
+        _data(sources),
+        "## How the neurons were found",
+        _line(methods_text(sources)),
+        *_settings(sources),
+        "## How they were tested, and what was found",
+        _tested(sources),
+        "## Limits",
+        _bullets(caveats(sources)) or "None that the files show.",
+    ]
+    return _FRONT + "\n" + "\n\n".join(parts) + "\n"
+
+
+def _data(sources: Sources) -> str:
+    """Benchmarks with their licences: of evaluations, and of the runs that sets were selected from."""
+    lines = [
+        f"- {name}: {LICENCES.get(name, UNKNOWN)} ({role} of the selection)"
+        for role, name in dict.fromkeys(_selected_from(sources))
+    ]
+    table = data_table(sources)
+    return "\n\n".join(filter(None, ["\n".join(map(_line, lines)), markdown(table) if table.rows else ""]))
+
+
+def _selected_from(sources: Sources) -> Iterator[tuple[str, str]]:
+    for neurons in sources.neuron_sets:
+        for source in neurons.sources:
+            for role, name in source.get("benchmarks", {}).items():
+                if name:
+                    yield str(role), str(name)
+
+
+def _settings(sources: Sources) -> Iterator[str]:
+    for neurons in sources.neuron_sets:
+        yield f"### {_line(neurons.name)} of {_line(neurons.model)}: {len(neurons.neurons):,} neurons"
+        yield f"```json\n{json.dumps(neurons.method, indent=1, ensure_ascii=False)}\n```"
+    table = settings_table(sources)
+    if table.rows:
+        yield markdown(table)
+
+
+def _tested(sources: Sources) -> str:
+    tested = sources.evaluations or sources.arms
+    lines = _bullets(findings(sources))
+    return (
+        lines
+        if tested
+        else f"{lines}\n\nNo evaluation is part of this: it says nothing about what masking does."
+    )
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_line(line)}" for line in lines)
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown."""
+    rows = [
+        table.headings,
+        ["---"] * len(table.headings),
+        *([table.text(column, cell) for column, cell in enumerate(row)] for row in table.rows),
+    ]
+    return "\n".join(
+        "| " + " | ".join(_line(cell).replace("|", "\\|") for cell in row) + " |" for row in rows
+    )
+
+
+def _line(text: str) -> str:
+    """Text of the data on one line, in which Markdown finds no tags."""
+    return visible(" ".join(text.split())).replace("<", "&lt;")

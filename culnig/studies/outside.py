@@ -1,0 +1,132 @@
+"""What steps read from outside the study: models and the items of benchmarks, as hashes of their contents.
+
+A model on the hub is known by its name and revision only: name a commit where it must not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from culnig import registry
+from culnig.benchmarks.base import ChosenItems
+from culnig.benchmarks.choosing import read_benchmarks
+from culnig.core.data_files import data_path, own_data
+from culnig.models.embedded import embedded_model_file
+from culnig.models.source import EMBEDDED
+from culnig.provenance import items_hash
+from culnig.registry import CONTROL_OF_DECLARATION, DECLARATION_SUFFIXES
+from culnig.reporting.published import PAPER
+from culnig.studies.file import StudyFile
+from culnig.studies.hashes import ContentHashes, digest
+from culnig.studies.keys import keywords_of
+from culnig.studies.steps import Step
+
+ITEMS = ("data_dir", "split", "cultures", "limit", "per_culture", "sample", "seed")
+"""Arguments that choose items."""
+
+
+class Outside:
+    """Models and benchmarks of a study; each is read once."""
+
+    def __init__(self, file: StudyFile, hashes: ContentHashes) -> None:
+        self._file = file
+        self._hashes = hashes
+        self._items: dict[str, dict[str, ChosenItems]] = {}
+        self._digests: dict[str, dict[str, str]] = {}
+        self.plans: dict[str, Mapping[str, Any]] = {}
+        """What `culnig.plan` said, by what it was asked (`culnig.studies.outlook`)."""
+
+    def model(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Name or path of a model, and how it is loaded; paths are from the study's folder."""
+        entry = self._file.study.models[name]
+        loading = entry.given
+        if loading.get("adapter"):
+            loading["adapter"] = str(data_path(self._file.path.absolute(), loading["adapter"]))
+        own = self._file.folder / entry.model
+        return (str(own) if entry.model != EMBEDDED and own.exists() else entry.model), loading
+
+    def arguments(self, step: Step) -> dict[str, Any]:
+        """The settings of a step, with paths from the study's folder and dates as text."""
+        settings = {key: _plain(value) for key, value in step.settings.items()}
+        for key in ("benchmarks", "rescore", "task"):
+            if key in settings:
+                settings[key] = self._benchmarks(settings[key])
+        if settings.get("data_dir"):
+            settings["data_dir"] = data_path(self._file.path.absolute(), settings["data_dir"])
+        published = settings.get("published")
+        if published and published != PAPER:
+            settings["published"] = data_path(self._file.path.absolute(), published)
+        return settings
+
+    def _benchmarks(self, names: Any) -> Any:
+        if not isinstance(names, str):
+            return [self._benchmarks(name) for name in names]
+        path, mark, _ = names.partition(CONTROL_OF_DECLARATION)
+        if Path(path).suffix.lower() in DECLARATION_SUFFIXES and (self._file.folder / path).exists():
+            return f"{self._file.folder / path}{mark}"
+        return names
+
+    def items(self, step: Step) -> dict[str, ChosenItems]:
+        """The items that a step asks a model; errors as for `read_benchmarks`."""
+        arguments = self.arguments(step)
+        if "benchmarks" not in arguments:
+            return {}
+        known = keywords_of(step.function)
+        asked = {key: arguments.get(key, known[key][1]) for key in ITEMS}
+        names = arguments["benchmarks"]
+        if step.function == "instances":
+            names = [names] if isinstance(names, str) else list(names)
+            control = arguments.get("control", True)
+            own = registry.benchmark(names[0]).control if control is True else control
+            names += [own] if own else []
+        key = digest([names, asked])
+        if key not in self._items:
+            self._items[key] = read_benchmarks(names, **asked)
+        return self._items[key]
+
+    def contents(self, step: Step) -> dict[str, Any]:
+        """Hashes of the model and the items of a step."""
+        read: dict[str, Any] = {}
+        if step.model is not None:
+            read["model"] = self._model_content(step.model)
+        items = self.items(step)
+        if items:
+            read["items"] = self._digest_of(items)
+        if step.settings.get("rescore"):
+            arguments = self.arguments(step)
+            asked = {key: arguments.get(key, keywords_of(step.function)[key][1]) for key in ITEMS}
+            rescored = read_benchmarks(arguments["rescore"], **{**asked, "split": "identify"})
+            read["rescored"] = {name: items_hash(own.items) for name, own in rescored.items()}
+        if step.settings.get("published"):
+            published = self.arguments(step)["published"]
+            own = own_data("paper.toml") if published == PAPER else published
+            read["published"] = self._hashes.of_path(own)
+        if "task" in step.settings:
+            arguments = self.arguments(step)
+            folder = arguments.get("data_dir")
+            benchmark = registry.benchmark(arguments["task"])
+            read["task"] = items_hash(benchmark.read_training(None if folder is None else Path(folder)))
+        return read
+
+    def _digest_of(self, items: Mapping[str, ChosenItems]) -> dict[str, str]:
+        key = str(id(items))
+        if key not in self._digests:
+            self._digests[key] = {name: items_hash(own.items) for name, own in items.items()}
+        return self._digests[key]
+
+    def _model_content(self, name: str) -> Any:
+        source, loading = self.model(name)
+        path = embedded_model_file() if source == EMBEDDED else Path(source)
+        weights = self._hashes.of_path(path) if path.exists() else source
+        adapter = loading.get("adapter")
+        return [
+            weights,
+            loading if adapter is None else {**loading, "adapter": self._hashes.of_path(Path(adapter))},
+        ]
+
+
+def _plain(value: Any) -> Any:
+    """Values of YAML as the functions take them."""
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -1,0 +1,97 @@
+"""A finished study in one file: settings, neuron sets, tables, answers, the report; no weights, no scores.
+
+Scores and trained weights can have gigabytes and are left out; `run.json` and `training.json` say what they
+were. `report` reads a pack as it reads the folders in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from culnig.errors import InputError, OutputExistsError, StoreError, argument, option
+from culnig.store.archive import SUFFIX, is_archive, read_archive, write_archive
+from culnig.store.files import is_leftover
+from culnig.store.inside import check_no_owner
+from culnig.store.output_folder import check_file, owned_file
+from culnig.studies.records import HASHES, STEPS, STUDY_COPY, STUDY_FILE
+
+PACKED = (
+    STUDY_FILE,
+    STUDY_COPY,
+    "report.html",
+    "tables/*",
+    "neurons/*.neurons.json",
+    "scores/*/run.json",
+    "evaluations/*/results.json",
+    "evaluations/*/items.h5",
+    "instances/*.h5",
+    "audits/*.json",
+    "comparisons/*.json",
+    "plans/*.yaml",
+    *(f"trainings/*/{name}" for name in ("arms.json", "arms.csv", "training.json", "log.csv", "plan.yaml")),
+    *("trainings/*/before/results.json", "trainings/*/before/items.h5"),
+    *("trainings/*/evaluation/results.json", "trainings/*/evaluation/items.h5"),
+    f"{STEPS}/*.json",
+)
+"""Patterns of the files of a study's folder that are packed; `*` stands for folders too."""
+_LEFT_OUT = (f"{STEPS}/{HASHES}",)
+
+
+def pack_study(folder: Path | str, out: Path | str, *, overwrite: bool = False) -> dict[str, str]:
+    """Write what is worth sharing of a study's folder into the archive `out` (a name ending in .culnig.zip).
+
+    Returns the SHA-256 of each file by its name. StoreError if the folder holds no study, InputError for
+    another ending, OutputExistsError if the file exists. The same folder gives the same bytes.
+    """
+    folder, out = Path(folder), Path(out)
+    if not (folder / STUDY_FILE).is_file():
+        raise StoreError(f"{folder}: no study (no {STUDY_FILE}); give the folder of a study")
+    check_file(out, overwrite=overwrite, inputs=(folder / STUDY_COPY,))
+    if not is_archive(out):
+        raise InputError(f"{argument('out')} is {str(out)!r}; give a name that ends in {SUFFIX}")
+    names = packed_names(folder)
+    with owned_file(out, overwrite=overwrite, inputs=(folder / STUDY_COPY,)) as path:
+        return write_archive(path, folder, names)
+
+
+def packed_names(folder: Path) -> list[str]:
+    """The files of a study's folder that are packed."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    names = [path.relative_to(folder).as_posix() for path in files if not is_leftover(path)]
+    return [
+        name
+        for name in names
+        if name not in _LEFT_OUT and any(fnmatchcase(name, pattern) for pattern in PACKED)
+    ]
+
+
+def unpack_study(
+    archive: Path | str, out: Path | str | None = None, *, verify: bool = False
+) -> dict[str, Any]:
+    """Unpack a study into the folder `out`; with `verify` and no folder, only compare its checksums.
+
+    Every file is compared with its checksum before any is written. StoreError if the archive is damaged, or
+    names files outside the folder; OutputExistsError if the folder is in use.
+    """
+    path = Path(archive)
+    if out is None:
+        if not verify:
+            raise InputError(f"give a folder with {argument('out')}, or {option('verify')} to check the pack")
+        return {"pack": str(path), "folder": None, "files": read_archive(path)}
+    folder = Path(out)
+    check_no_owner(folder)
+    files = read_archive(path)
+    if folder.exists() and (not folder.is_dir() or _holds_more(folder, files)):
+        problem = "is a file" if folder.is_file() else "exists and holds other files than the pack"
+        raise OutputExistsError(f"{folder} {problem}; give another folder with {argument('out')}")
+    read_archive(path, folder)
+    return {"pack": str(path), "folder": str(folder), "files": files}
+
+
+def _holds_more(folder: Path, files: Mapping[str, str]) -> bool:
+    """Whether a folder holds files that an interrupted unpacking of this pack did not leave."""
+    inner = [path for path in folder.rglob("*") if not path.is_dir() and not is_leftover(path)]
+    return any(path.relative_to(folder).as_posix() not in files for path in inner)

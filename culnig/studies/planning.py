@@ -1,0 +1,88 @@
+"""`--dry-run`: the steps of a study with memory, disk and time, before any of them runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from culnig.errors import CulnigError
+from culnig.store.files import free_space
+from culnig.studies.checks import check_study
+from culnig.studies.file import read_study
+from culnig.studies.outlook import MachineChoice, Need, need_of
+from culnig.studies.running import StudyWork
+from culnig.studies.steps import Step, chosen_steps, steps_of
+
+
+def plan_study(
+    file: Path | str,
+    out: Path | str,
+    *,
+    only: Sequence[str] = (),
+    start: str | None = None,
+    device_memory: int | str | None = None,
+    gpus: int = 1,
+    tflops: float | None = None,
+) -> dict[str, Any]:
+    """The steps of a study with what each needs; nothing is run and no weights are read.
+
+    `only` and `start` choose steps as in `study`; `device_memory`, `gpus` and `tflops` describe the machine
+    as in `plan`. Of each of the `steps` the result has its state, memory, disk, arithmetic and seconds, or in
+    `note` why they cannot be told. `total` has their sums: `seconds` one after the other, and on all GPUs
+    side by side at least `seconds_side_by_side`: the longest chain of steps, or an even share of the work.
+    """
+    opened = read_study(file)
+    steps = steps_of(opened)
+    work = StudyWork(opened, Path(out))
+    check_study(opened, steps, work.outside)
+    by_name, machine = {step.name: step for step in steps}, MachineChoice(device_memory, 1, tflops)
+    rows = []
+    needs: dict[str, Need] = {}
+    for step in chosen_steps(steps, only, start):
+        done = work.is_done(step)
+        try:
+            need = Need() if done else need_of(step, work.outside, by_name, machine)
+        except CulnigError as error:
+            need = Need(note=str(error))
+        needs[step.name] = need
+        rows.append(
+            {
+                "step": step.name,
+                "function": step.function,
+                "state": "done before" if done else "to do",
+                "needs": step.needs,
+                **need.document(),
+            }
+        )
+    return {"steps": rows, "total": _total(rows, steps, needs, gpus, Path(out))}
+
+
+def _total(
+    rows: Sequence[Mapping[str, Any]],
+    steps: Sequence[Step],
+    needs: Mapping[str, Need],
+    gpus: int,
+    folder: Path,
+) -> dict[str, Any]:
+    seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
+    return {
+        "n_steps": len(rows),
+        "n_unknown": sum(bool(row["note"]) for row in rows),
+        "memory": max((row["memory"] for row in rows), default=0),
+        "disk": sum(row["disk"] for row in rows),
+        "free": free_space(folder),
+        "flops": sum(row["flops"] for row in rows),
+        "gpus": gpus,
+        "seconds": sum(seconds) if seconds else None,
+        "seconds_side_by_side": max(_longest_chain(steps, needs), sum(seconds) / gpus) if seconds else None,
+    }
+
+
+def _longest_chain(steps: Sequence[Step], needs: Mapping[str, Need]) -> float:
+    """Seconds of the steps that must follow each other, where that takes longest."""
+    until: dict[str, float] = {}
+    for step in steps:
+        own = needs[step.name].seconds or 0.0 if step.name in needs else 0.0
+        until[step.name] = own + max((until[name] for name in step.needs), default=0.0)
+    return max(until.values(), default=0.0)

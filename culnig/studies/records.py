@@ -1,0 +1,117 @@
+"""What is kept about each step: `steps/NAME.json` in the study's folder.
+
+A record is written before the step begins (`started`) and after it has ended (`done`), so that a step that
+was killed is known, and known to be the same one, when the study is run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from culnig.errors import OutputExistsError, StoreError
+from culnig.store.files import make_folder, read_json, remove_leftovers, write_json, write_text
+from culnig.store.inside import check_no_owner
+
+FORMAT, FORMAT_VERSION = "culnig-study", 1
+STEP_FORMAT = "culnig-step"
+STUDY_FILE, STUDY_COPY, STEPS, HASHES = "study.json", "study.yaml", "steps", "hashes.json"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What is known about a step from earlier."""
+
+    step: str
+    key: str
+    """Hash of everything that decides the output: function, settings, and the contents of what it reads."""
+    state: Literal["started", "done"]
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of the files of the output, of the one before while it is `started`."""
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def record_path(folder: Path, step: str) -> Path:
+    """The file of a step's record."""
+    return folder / STEPS / f"{step}.json"
+
+
+def read_record(folder: Path, step: str) -> StepRecord | None:
+    """The record of a step; None if there is none that can be read."""
+    with contextlib.suppress(StoreError, TypeError):
+        document = read_json(record_path(folder, step), "the record of a step")
+        if (
+            document.pop("format", None) == STEP_FORMAT
+            and document.pop("format_version", None) == FORMAT_VERSION
+        ):
+            return StepRecord(**document)
+    return None
+
+
+def write_record(folder: Path, record: StepRecord) -> None:
+    """Write the record of a step."""
+    path = record_path(folder, record.step)
+    make_folder(path.parent)
+    remove_leftovers(path.parent)
+    write_json(path, {"format": STEP_FORMAT, "format_version": FORMAT_VERSION, **asdict(record)})
+
+
+def recorded_date(folder: Path) -> str | None:
+    """The date of a study's prompts; None before it is started."""
+    if not (folder / STUDY_FILE).exists():
+        return None
+    return str(read_json(folder / STUDY_FILE, "a study").get("prompt_date"))
+
+
+def open_folder(folder: Path, text: str, prompt_date: str) -> None:
+    """Make the folder of a study with its text and the date of its prompts, or continue it.
+
+    OutputExistsError if the folder holds something else.
+    """
+    mark = folder / STUDY_FILE
+    check_no_owner(folder)
+    remove_leftovers(folder)
+    if not mark.exists() and folder.is_dir() and any(folder.iterdir()):
+        raise OutputExistsError(
+            f"{folder} is not empty and holds no study (no {STUDY_FILE}); give another folder with -o"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file; give a folder with -o")
+    make_folder(folder)
+    if not mark.exists():
+        write_json(mark, {"format": FORMAT, "format_version": FORMAT_VERSION, "prompt_date": prompt_date})
+    document = read_json(mark, "a study")
+    if document.get("format") != FORMAT or document.get("format_version") != FORMAT_VERSION:
+        raise StoreError(
+            f"{mark}: format {document.get('format')!r} version {document.get('format_version')!r}, expected "
+            f"{FORMAT!r} version {FORMAT_VERSION}"
+        )
+    if not (folder / STUDY_COPY).exists() or (folder / STUDY_COPY).read_text(encoding="utf-8") != text:
+        write_text(folder / STUDY_COPY, text)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """How a step ended."""
+
+    step: str
+    state: Literal["done", "done before", "failed", "left out", "waits"]
+    """`waits`: a step that it needs has failed, or was not run."""
+    seconds: float | None = None
+    reason: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "step": self.step,
+            "state": self.state,
+            "seconds": self.seconds,
+            "reason": self.reason,
+            "versions": dict(self.versions),
+        }

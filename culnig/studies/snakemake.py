@@ -1,0 +1,132 @@
+"""A study as a Snakefile: Snakemake then runs its steps, on one machine or on a cluster.
+
+Every rule runs one step by `culnig-engine study --only`, which looks at contents as a whole study does. A
+step that is interrupted, or tried again, continues. Its mark is a file of its own: Snakemake removes the
+outputs of a rule before it runs it, so no rule has the step's own files as its output.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from culnig.errors import CulnigError, check_choice
+from culnig.store.files import write_text
+from culnig.store.output_folder import check_file, owned_file
+from culnig.studies.checks import check_study
+from culnig.studies.file import StudyFile, read_study
+from culnig.studies.outlook import MachineChoice, Need, need_of
+from culnig.studies.running import StudyWork
+from culnig.studies.steps import Step, steps_of
+
+LEAST_MB, LEAST_MINUTES = 2_000, 10
+"""What a step gets that needs hardly anything: Python, torch and the start of both take as much."""
+TIMES = 3
+"""How much longer than the estimate a job may take."""
+RETRIES = 2
+MARKS = "steps/marks"
+
+_HEAD = """\
+# Made by `culnig-engine study {file} --export snakemake`. Run it with
+#
+#   snakemake --cores 1 --snakefile THIS_FILE
+#
+# on this machine, or with a profile of your cluster (docs/clusters.md). Results are written to `folder`.
+
+STUDY = config.get("study", {study})
+FOLDER = config.get("folder", {folder})
+COMMAND = config.get("command", "culnig-engine")
+
+
+rule all:
+    input:
+        expand("{{folder}}/{marks}/report", folder=FOLDER),
+"""
+
+_RULE = """
+
+rule {name}:
+    input:
+        STUDY,{inputs}
+    output:
+        touch(f"{{FOLDER}}/{marks}/{step}"),
+    retries: {retries}
+    resources:{resources}
+    params:
+        step={quoted},
+    shell:
+        "{{COMMAND}} study {{STUDY:q}} -o {{FOLDER:q}} --only {{params.step:q}}"
+"""
+
+
+def export_study(
+    file: Path | str,
+    out: Path | str,
+    *,
+    to: Literal["snakemake"] = "snakemake",
+    device_memory: int | str | None = None,
+    tflops: float | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a study as the file of another engine: a Snakefile with one rule for each step.
+
+    Each rule has the memory, disk and, with `tflops`, the time that `plan_study` says; a step that runs a
+    model asks for a GPU where `device_memory` is given. Steps whose needs cannot be told here ask for the
+    least.
+    """
+    check_choice("to", to, ("snakemake",))
+    opened = read_study(file)
+    check_file(Path(out), overwrite=overwrite, inputs=(opened.path,))
+    steps = steps_of(opened)
+    work = StudyWork(opened, Path(out).parent / opened.path.stem)
+    check_study(opened, steps, work.outside)
+    machine = MachineChoice(device_memory, 1, tflops)
+    by_name = {step.name: step for step in steps}
+    needs: dict[str, Need] = {}
+    for step in steps:
+        try:
+            needs[step.name] = need_of(step, work.outside, by_name, machine)
+        except CulnigError:
+            needs[step.name] = Need()
+    text = snakefile(opened, steps, needs, on_device=device_memory is not None)
+    with owned_file(Path(out), overwrite=overwrite, inputs=(opened.path,)) as path:
+        write_text(path, text)
+
+
+def snakefile(file: StudyFile, steps: Sequence[Step], needs: Mapping[str, Need], *, on_device: bool) -> str:
+    """The text of the Snakefile."""
+    head = _HEAD.format(
+        file=file.path.name,
+        study=json.dumps(str(file.path.absolute())),
+        folder=json.dumps(file.path.stem),
+        marks=MARKS,
+    )
+    return head + "".join(
+        _rule(number, step, needs[step.name], on_device=on_device)
+        for number, step in enumerate(steps, start=1)
+    )
+
+
+def _rule(number: int, step: Step, need: Need, *, on_device: bool) -> str:
+    runs_model = step.model is not None and step.function != "plan_training"
+    resources = {
+        "mem_mb": max(LEAST_MB, math.ceil(need.host_memory / 1e6)),
+        "disk_mb": max(1, math.ceil(need.disk / 1e6)),
+    }
+    if need.seconds is not None:
+        resources["runtime"] = max(LEAST_MINUTES, math.ceil(TIMES * need.seconds / 60))
+    if on_device and runs_model:
+        resources["gpu"] = 1
+    return _RULE.format(
+        name=f"step_{number}_{re.sub('[^a-z0-9]+', '_', step.name)}",
+        inputs="".join(f'\n        f"{{FOLDER}}/{MARKS}/{name}",' for name in step.needs),
+        marks=MARKS,
+        step=step.name,
+        retries=RETRIES,
+        resources="".join(f"\n        {key}={value}," for key, value in resources.items()),
+        quoted=json.dumps(step.name),
+    )
