@@ -122,7 +122,7 @@ def score(
     second of eight shards, which `culnig.merge` joins, and returns None. OutputExistsError if the folder is
     in use, MismatchError if it holds another run, EnvironmentProblem if memory or disk is too small.
     """
-    from culnig.planning.budget import default_budget
+    from culnig.planning.budget import run_budget
     from culnig.planning.disk import announce_disk, disk_need
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import score_portions
@@ -152,8 +152,7 @@ def score(
     say(f"{bound.layout.n_neurons:,} neurons in {bound.layout.n_layers} layers ({bound.adapter})")
     encoded = {name: encoder.encode_all(own.items) for name, own in chosen.items()}
     sizes = {name: BenchmarkSize.of(benchmark_items) for name, benchmark_items in encoded.items()}
-    if token_budget is None:
-        token_budget = default_budget(bound, sizes, settings, Path(out), processes, say, resume=resume)
+    token_budget = run_budget(token_budget, bound, sizes, settings, Path(out), processes, say, resume=resume)
     announce_disk(say, Path(out), disk_need(bound, chosen, sizes, settings, token_budget), force=force)
     done = None
     if (processes.is_first or bound.sharding is not None) and not (resume and RUN.is_finished(Path(out))):

@@ -13,7 +13,7 @@ from culnig.cli.options import (
     json_option,
     model_options,
 )
-from culnig.cli.output import print_json, print_line, print_table, size_text
+from culnig.cli.output import percent, print_json, print_line, print_table, size_text
 from culnig.cli.progress import progress_view
 from culnig.core.quantities import number
 from culnig.core.text import time_text
@@ -101,8 +101,10 @@ def _print_spread(spread: dict[str, Any]) -> None:
         ("its share of the weights", size_text(spread["weights"])),
         ("whole weights at once", size_text(spread["gathered"])),
         ("received for each batch", size_text(spread["received"])),
-        ("batches of each process", f"{spread['n_batches']:,}"),
+        (f"batches of up to {spread['used_budget']:,} tokens", f"{spread['n_batches']:,}"),
     ]
+    if spread["busy"] is not None:
+        rows.append(("busy, the rest waiting for the others", percent(spread["busy"])))
     for key, shown in (
         ("compute_seconds", "arithmetic of a batch"),
         ("gather_seconds", "gathers of a batch"),

@@ -82,6 +82,25 @@ class Processes:
             distributed.all_gather_object(values, value)
         return values  # type: ignore[return-value]
 
+    def tell(self, number: int) -> Any:
+        """Begin to tell another process of the launch something that it waits to `hear`; returns at once.
+
+        What is returned must be kept until that process has heard it.
+        """
+        import torch
+        import torch.distributed as distributed
+
+        with another_may_stop(self.of):
+            return distributed.isend(torch.zeros(1), number)
+
+    def hear(self, number: int) -> None:
+        """Wait until another process of the launch tells; AnotherStopped if it has stopped."""
+        import torch
+        import torch.distributed as distributed
+
+        with another_may_stop(self.of):
+            distributed.recv(torch.zeros(1), number)
+
     @property
     def per_node(self) -> int:
         """How many processes of the launch run on this node."""

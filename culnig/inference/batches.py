@@ -130,11 +130,23 @@ def make_batches(encoded: Sequence[EncodedItem], token_budget: int = DEFAULT_TOK
 
 def split_by_budget(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Indices of `lengths`, longest first, cut where the padded size would exceed the budget."""
+    order = sorted(range(len(lengths)), key=lambda number: (-lengths[number], number))
+    groups, begin = [], 0
+    for n_items, _ in batch_shapes(lengths, token_budget):
+        groups.append(order[begin : begin + n_items])
+        begin += n_items
+    return groups
+
+
+def batch_shapes(lengths: Sequence[int], token_budget: int) -> list[tuple[int, int]]:
+    """Items, and tokens of the longest, of each batch that `split_by_budget` makes."""
     if token_budget < 1:
         raise InputError(f"token budget {token_budget} is too small; give at least 1")
-    groups: list[list[int]] = []
-    for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], number)):
-        if not groups or (len(groups[-1]) + 1) * lengths[groups[-1][0]] > token_budget:
-            groups.append([])
-        groups[-1].append(number)
-    return groups
+    longest_first = sorted(lengths, reverse=True)
+    shapes, begin = [], 0
+    while begin < len(longest_first):
+        longest = longest_first[begin]
+        n_items = max(1, token_budget // max(1, longest))
+        shapes.append((min(n_items, len(longest_first) - begin), longest))
+        begin += n_items
+    return shapes

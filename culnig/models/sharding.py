@@ -58,6 +58,10 @@ class Sharding:
         for module in model.modules():
             if isinstance(module, FSDPModule):
                 module.set_custom_all_gather(_Gather(self, module))  # type: ignore[arg-type]
+        # what reads the head's weights is no module, so nothing gathers them for further backward passes
+        for module in (model, model.get_input_embeddings(), model.get_output_embeddings()):
+            if isinstance(module, FSDPModule):
+                module.set_reshard_after_backward(False, recurse=False)
 
     def once(self, name: str, work: Callable[[], T]) -> T:
         """What `work` returned the first time; all processes ask for it first at the same time."""

@@ -19,14 +19,30 @@ from culnig.inference.batches import DEFAULT_TOKEN_BUDGET
 from culnig.models.base import BoundModel
 from culnig.planning.choice import useful_budget
 from culnig.planning.memory import DEVICE_SHARE, batch_bytes, table_bytes, text_bytes
+from culnig.planning.sharing import announce_shares, shared_out
 from culnig.planning.work import BenchmarkSize, max_length
 from culnig.scoring.run import RunSettings
 from culnig.store import schema
 from culnig.store.record import read_run_record
 
-BATCHES_EACH = 10
-"""Batches of each process that a model is spread over: then the last turn, in which some have none, is a
-tenth of the time at most."""
+
+def run_budget(
+    given: int | None,
+    bound: BoundModel,
+    sizes: Mapping[str, BenchmarkSize],
+    settings: RunSettings,
+    folder: Path,
+    processes: Processes,
+    say: Say,
+    *,
+    resume: bool = False,
+) -> int:
+    """The token budget that is given, or `default_budget`; says where processes will wait for each other."""
+    budget = given
+    if budget is None:
+        budget = default_budget(bound, sizes, settings, folder, processes, say, resume=resume)
+    announce_shares(say, bound, list(sizes.values()), budget, settings.level)
+    return budget
 
 
 def default_budget(
@@ -49,7 +65,7 @@ def default_budget(
         recorded = read_run_record(folder).get("settings", {}).get("token_budget")
         if isinstance(recorded, int):
             return recorded
-    devices = {weight.device for weight in bound.model.parameters() if weight.device.type == "cuda"}
+    devices = _cuda_devices(bound)
     if not devices:
         return DEFAULT_TOKEN_BUDGET
     if processes.is_shard or bound.skeleton is None:
@@ -66,16 +82,18 @@ def default_budget(
     batch = batch_bytes(bound.skeleton, longest, [n_devices], on_device=True, checkpointing=checkpointing)
     budget = processes.least(useful_budget(batch[n_devices].items_in(room) * longest, longest))
     if bound.sharding is not None:
-        budget = shared_out(budget, longest, sum(size.n_tokens for size in sizes.values()), processes.of)
+        budget = shared_out(budget, list(sizes.values()), processes.of)
     if processes.is_first:
         each = " on each device" if n_devices > 1 else ""
         say(f"token budget {budget:,}, for {size_text(free)} of free memory{each}")
     return budget
 
 
-def shared_out(budget: int, longest: int, n_tokens: int, n_processes: int) -> int:
-    """The budget, or a smaller one with which each of the processes has some batches of all tokens."""
-    return max(longest, min(budget, n_tokens // (BATCHES_EACH * n_processes)))
+def _cuda_devices(bound: BoundModel) -> set[torch.device]:
+    """The devices that compute: of a model that is spread, this process's, wherever its weights are kept."""
+    if bound.sharding is not None:
+        return {bound.sharding.device} - {torch.device("cpu")}
+    return {weight.device for weight in bound.model.parameters() if weight.device.type == "cuda"}
 
 
 def free_bytes(device: torch.device) -> int:

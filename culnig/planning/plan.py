@@ -8,7 +8,7 @@ from typing import Any
 
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.neurons import POOLS
-from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, split_by_budget
+from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, batch_shapes
 from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.planning.choice import Machine, Option, fastest, find_options, useful_budget
@@ -20,7 +20,7 @@ from culnig.planning.memory import (
     table_bytes,
     text_bytes,
 )
-from culnig.planning.spread import plan_spread
+from culnig.planning.spread import SpreadPlan, plan_spread
 from culnig.planning.work import BenchmarkSize, max_length, plan_disk, run_flops
 
 
@@ -49,7 +49,7 @@ def plan_run(
     spread = None
     if spreads:
         spread, option = plan_spread(
-            *(skeleton, sizes, machine, spent, longest, flops), checkpointing=checkpointing
+            *(skeleton, sizes, machine, spent, longest, flops, token_budget), checkpointing=checkpointing
         )
         options.append(option)
     if token_budget is None:
@@ -78,7 +78,7 @@ def plan_run(
         "spread": None if spread is None else spread.record(),
         "fits": memory.peak <= machine.room,
         "options": [option.record(flops, machine.tflops) for option in options],
-        "recommended": [] if chosen is None else _recommended(chosen, longest),
+        "recommended": [] if chosen is None else _recommended(chosen, longest, spread),
         "launch": "" if chosen is None else chosen.launch,
         "disk": asdict(plan_disk(skeleton, sizes)),
         "work": {
@@ -91,8 +91,11 @@ def plan_run(
     }
 
 
-def _recommended(option: Option, longest: int) -> list[str]:
-    return [*option.settings, f"--token-budget {useful_budget(option.token_budget, longest)}"]
+def _recommended(option: Option, longest: int, spread: SpreadPlan | None) -> list[str]:
+    budget = useful_budget(option.token_budget, longest)
+    if spread is not None and "--fsdp" in option.settings:
+        budget = spread.used_budget
+    return [*option.settings, f"--token-budget {budget}"]
 
 
 def benchmark_sizes(bound: BoundModel, chosen: Mapping[str, ChosenItems]) -> dict[str, BenchmarkSize]:
@@ -118,11 +121,7 @@ def count_neurons(skeleton: BoundModel) -> dict[str, int]:
 
 def largest_batch(sizes: list[BenchmarkSize], token_budget: int) -> tuple[int, int]:
     """Items and tokens per item of the batch with the most tokens."""
-    shapes = [
-        (len(group), max(size.lengths[index] for index in group))
-        for size in sizes
-        for group in split_by_budget(size.lengths, token_budget)
-    ]
+    shapes = [shape for size in sizes for shape in batch_shapes(size.lengths, token_budget)]
     return max(shapes, key=lambda shape: (shape[0] * shape[1], shape[1]), default=(1, 1))
 
 

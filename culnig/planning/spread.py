@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from culnig.errors import InputError, argument, option
-from culnig.inference.batches import split_by_budget
 from culnig.models.base import BoundModel
 from culnig.planning.choice import Machine, Option, relative_time, useful_budget
 from culnig.planning.depth import stack_of
 from culnig.planning.memory import batch_bytes, weight_bytes
+from culnig.planning.sharing import shared_out, shares_of
 from culnig.planning.work import BenchmarkSize
 
 HELD_LAYERS = 3
@@ -88,8 +88,12 @@ class SpreadPlan:
     """Largest that fits; 0 where not even one prompt does."""
     received: int
     """What it receives from the others for a batch."""
+    used_budget: int
+    """The token budget of the run: as given where it fits, else that of `score`, with which few wait."""
     n_batches: int
     """Batches of each process, the last turn included."""
+    busy: float | None
+    """Share of the time in which a process has a batch; None where not even one prompt fits."""
     compute_seconds: float | None
     """For a batch; None where the speed is not given."""
     gather_seconds: float | None
@@ -109,6 +113,7 @@ def plan_spread(
     spent: int,
     longest: int,
     flops: int,
+    token_budget: int | None = None,
     *,
     checkpointing: bool,
 ) -> tuple[SpreadPlan, Option]:
@@ -126,12 +131,13 @@ def plan_spread(
     batch = batch_bytes(skeleton, longest, [1], on_device=True, checkpointing=checkpointing)[1]
     budget = batch.items_in(room) * longest
     received = gathers.per_batch * (of - 1) // of
-    n_batches, time, compute, gather, rate = 0, None, None, None, None
+    used, n_batches, busy, time, compute, gather, rate = 0, 0, None, None, None, None, None
     if budget:
-        used = useful_budget(budget, longest)
-        total = sum(len(split_by_budget(size.lengths, used)) for size in sizes)
-        n_batches = math.ceil(total / of)
-        time = relative_time(budget, checkpointing=checkpointing, on_device=True, n_processes=of)
+        free = shared_out(useful_budget(budget, longest), sizes, of)
+        used = free if token_budget is None else min(token_budget, budget)
+        shares = shares_of(sizes, used, of)
+        n_batches, busy = max(shares.passes), shares.busy
+        time = relative_time(used, checkpointing=checkpointing, on_device=True, n_processes=of) / busy
         if machine.tflops is not None:
             seconds = flops / (machine.tflops * 1e12)  # of one GPU, two passes
             compute = seconds * time / n_batches
@@ -139,5 +145,6 @@ def plan_spread(
             time = max(compute, gather or 0.0) * n_batches / seconds
             rate = sum(len(size.lengths) for size in sizes) / (seconds * time)
     settings = ("--fsdp", *(["--gradient-checkpointing"] if checkpointing else []))
-    plan = SpreadPlan(of, weights, gathers.held, budget, received, n_batches, compute, gather, rate)
+    own = (of, weights, gathers.held, budget, received, used, n_batches, busy)
+    plan = SpreadPlan(*own, compute, gather, rate)
     return plan, Option(settings, budget, 1, of, time)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from culnig.inference.batches import split_by_budget
+from culnig.inference.batches import batch_shapes
 from culnig.inference.encoding import EncodedItem
 from culnig.models.base import BoundModel
 from culnig.planning.tracing import batch_flops
@@ -94,7 +94,7 @@ def parts_bytes(
     in_turns: bool = False,
 ) -> int:
     """Most bytes of the parts that an unfinished run keeps, of processes that run in turns or not."""
-    n_batches = [len(split_by_budget(benchmark.lengths, token_budget)) for benchmark in benchmarks]
+    n_batches = [len(batch_shapes(benchmark.lengths, token_budget)) for benchmark in benchmarks]
     longest = batches_in_turns(sum(n_batches)) if in_turns else None
     cells = sum(
         len(split_batches(n, longest=longest)) * benchmark.n_cultures

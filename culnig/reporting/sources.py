@@ -141,7 +141,7 @@ def read_sources(sources: Source | Sequence[Source]) -> Sources:
 
 
 def is_source(path: Path) -> bool:
-    """Whether a path is an input of a report by its name or mark; whether it can be read turns out on opening."""
+    """Whether a path looks like an input of a report; whether it can be read turns out on opening."""
     marks = (schema.RUN_FILE, RESULTS_FILE, REQUEST_FILE, ARMS_FILE)
     if path.name.endswith(".neurons.json") or any((path / mark).is_file() for mark in marks):
         return True

@@ -3,10 +3,12 @@
 Portions follow from the batches alone, never from the number of processes. Each has sums of its own, which
 are added in order, so one process and many give the same bits.
 
-Where processes run in turns (`culnig.models.sharding`) they must all be busy until the end. Each therefore
-takes an equal stretch of the row of all portions. A portion that lies on a border is handed over from the
-process before it, which works on it first of all, to the process after it, which works on it last: nobody
-waits as long as a portion is no longer than a stretch (the wrap-around rule of McNaughton, 1959).
+Several processes should all be busy until the end. Each therefore takes a stretch of the row of all portions,
+as long as the others'. A portion that lies on a border is handed over from the process before it, which works
+on it first of all, to the process after it, which works on it last: nobody waits, as long as a portion is no
+longer than a stretch (the wrap-around rule of McNaughton, 1959). A longer one would be no faster with more
+processes, so stretches are as long as it is, and some processes may get none. Runs of processes that run in
+turns (`culnig.models.sharding`) have more portions, so that this happens beyond 64 processes only.
 """
 
 from __future__ import annotations
@@ -47,8 +49,10 @@ class Piece(NamedTuple):
 
     portion: int
     begin: int
-    """The first batch, counted within the portion; the batches before it must be done."""
+    """The first batch, counted within the portion."""
     end: int
+    is_rest: bool = False
+    """Whether the process before this one scores batches of the portion first."""
 
 
 def stretches(lengths: Sequence[int], done: Sequence[int], of: int) -> list[list[Piece]]:
@@ -57,15 +61,21 @@ def stretches(lengths: Sequence[int], done: Sequence[int], of: int) -> list[list
     `lengths` are the batches of each portion, of which the first `done` are scored already.
     """
     left = [length - own for length, own in zip(lengths, done, strict=True)]
-    total = sum(left)
-    borders = [total * number // of for number in range(of + 1)]
     pieces: list[list[Piece]] = [[] for _ in range(of)]
-    for number, (begin, end) in enumerate(pairwise(borders)):
+    for number, (begin, end) in enumerate(pairwise(_borders(sum(left), max(left, default=0), of))):
         start = 0
         for portion, n_left in enumerate(left):
             first, last = max(begin - start, 0), min(end - start, n_left)
             if first < last:
-                pieces[number].append(Piece(portion, done[portion] + first, done[portion] + last))
+                pieces[number].append(Piece(portion, done[portion] + first, done[portion] + last, first > 0))
             start += n_left
-        pieces[number].sort(key=lambda own: (own.begin > done[own.portion], own.end == lengths[own.portion]))
+        pieces[number].sort(key=lambda own: (own.is_rest, own.end == lengths[own.portion]))
     return pieces
+
+
+def _borders(total: int, longest: int, of: int) -> list[int]:
+    """Where stretches begin and end in a row of `total` batches, whose longest portion has `longest`."""
+    if longest <= total // of:
+        return [total * number // of for number in range(of + 1)]
+    stretch = max(longest, math.ceil(total / of))
+    return [min(total, stretch * number) for number in range(of + 1)]

@@ -18,7 +18,7 @@ from culnig.models.sharding import check_items
 from culnig.provenance import describe_model, versions
 from culnig.scorers.base import Scorer
 from culnig.scoring.culture_swap import OTHER_CULTURES, Baseline, check_baseline
-from culnig.scoring.division import pieces_of, portion_of
+from culnig.scoring.division import Handover, pieces_of, portion_of
 from culnig.scoring.keepers import ItemScoreKeeper, Keeper, TensorKeeper
 from culnig.scoring.levels import Level, StoredTensors
 from culnig.scoring.memory import peak_bytes
@@ -175,10 +175,10 @@ def score_portions(
             for scoring in scorings.values():
                 scoring.cut(longest)
         portions = {name: len(scoring.portions) for name, scoring in scorings.items()}
-        hands_over = bound.sharding is not None and run_settings.level == "culture"
+        hands_over = run_settings.level == "culture" and processes.of > 1 and not processes.is_shard
         pieces = pieces_of(scorings, writer, processes, hands_over=hands_over)
         with BackgroundWriter() as parts:
-            of_run = _RunParts(writer, parts, run_settings, progress)
+            of_run = _RunParts(writer, parts, Handover(writer, processes), run_settings, progress)
             for name, piece in pieces:
                 _score_portion(of_run, bound, name, benchmarks[name], scorings[name], piece)
             if bound.sharding is not None:
@@ -222,6 +222,7 @@ class _RunParts(NamedTuple):
     writer: RunWriter
     background: BackgroundWriter
     """Writes the parts."""
+    handover: Handover
     settings: RunSettings
     progress: Progress
 
@@ -234,14 +235,12 @@ def _score_portion(
     scoring: Scoring,
     piece: Piece,
 ) -> None:
-    """Score batches of a portion, once another process has scored those before them."""
-    writer, parts, run_settings, progress = run
+    """Score batches of a portion, once those before them are scored."""
+    writer, parts, handover, run_settings, progress = run
     number = piece.portion
     numbers, portion = scoring.portions[number], portion_of(name, scoring, number)
-    if piece.begin > writer.batches_done(portion):
-        with scoring.without_batches() as turns:
-            while piece.begin > writer.batches_done(portion):
-                turns.wait()
+    if piece.is_rest:
+        run.handover.take(portion, piece.begin, scoring.without_batches() if bound.sharding else None)
     indices = scoring.item_indices(number)
     scores = scoring.empty()
     stored = writer.read_part(portion)
@@ -278,6 +277,8 @@ def _score_portion(
         save(scores)
         if piece.end < portion.n_batches:
             parts.drain()
+            if bound.sharding is None:
+                handover.give()
     finally:
         if keeper:
             keeper.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from culnig.benchmarks.base import ChosenItems
 from culnig.cli.main import run
 from culnig.core.processes import ALONE, Processes, disconnect, launched, parse_shard
-from culnig.errors import InputError
+from culnig.errors import AnotherStopped, InputError
 from culnig.scoring.levels import LEVELS
 from culnig.scoring.run import RunSettings, score_portions
 from culnig.scoring.scoring import ScoreSettings
@@ -120,10 +121,60 @@ def test_several_processes_end_with_the_run_of_one(tmp_path, alone, level, n_ran
 
 
 @pytest.mark.slow
-def test_more_processes_than_portions_do_no_harm(tmp_path, alone):
-    for rank in start_ranks(tmp_path / "run", "item", 5):
+@pytest.mark.parametrize("level", ["culture", "item"])
+def test_more_processes_than_portions_do_no_harm(tmp_path, alone, level):
+    for rank in start_ranks(tmp_path / "run", level, 5):
         rank.wait()
-    assert_same(contents(tmp_path / "run"), alone["item"])
+    assert_same(contents(tmp_path / "run"), alone[level])
+
+
+def on_own(folder, progress_of, n_ranks=3):
+    """The items that each process reported, also to `progress_of(rank)`, or that another has stopped."""
+    environment = {"WORLD_SIZE": str(n_ranks), "MASTER_ADDR": HOST, "MASTER_PORT": str(free_port())}
+
+    def work(rank):
+        os.environ.update(environment, RANK=str(rank))
+        reported = []
+        progress = progress_of(rank)
+
+        def report(name, n_items):
+            reported.append(n_items)
+            progress(reported)
+
+        try:
+            score(folder, "culture", launched(), progress=report)
+        except AnotherStopped:
+            return "stopped"
+        disconnect()
+        return reported
+
+    return [child.wait() for child in [Child(lambda rank=rank: work(rank)) for rank in range(n_ranks)]]
+
+
+def test_processes_that_share_portions_have_equally_many_batches(tmp_path, alone):
+    """Of 26 batches in portions of 8, 9 and 9, two processes have 13 each: the second one is handed over."""
+    first, second = on_own(tmp_path / "run", lambda rank: lambda reported: None, 2)
+    assert first == [1] * 13
+    assert second == [1] * 9 + [5] + [1] * 4
+    assert_same(contents(tmp_path / "run"), alone["culture"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_ranks", [2, 4])
+def test_a_process_that_dies_leaves_portions_that_another_number_finishes(tmp_path, alone, n_ranks):
+    """The second of three dies: the first cannot finish without it, and the third may wait for a portion."""
+
+    def dies(reported):
+        if len(reported) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ends = on_own(tmp_path / "run", lambda rank: dies if rank == 1 else lambda reported: None)
+    assert ends == ["stopped", None, "stopped"]
+    assert list((tmp_path / "run" / "parts").glob("*.h5"))
+    for rank in start_ranks(tmp_path / "run", "culture", n_ranks, resume=True):
+        rank.wait()
+    assert_same(contents(tmp_path / "run"), alone["culture"])
+    assert leftovers(tmp_path / "run") == []
 
 
 def test_a_finished_run_is_not_changed(tmp_path):

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as distributed
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule
+from transformers.distributed import fsdp as engine
 
 import culnig
+from culnig import registry
+from culnig.benchmarks.base import ChosenItems
 from culnig.core.outcomes import Outcomes
 from culnig.core.processes import ALONE, Processes
-from culnig.errors import EnvironmentProblem, InputError, ModelLoadError
+from culnig.errors import AnotherStopped, EnvironmentProblem, InputError, ModelLoadError
 from culnig.inference.answers import AnswerReader
 from culnig.inference.batches import make_batches
 from culnig.inference.encoding import Encoder
 from culnig.inference.fitting import Answering
 from culnig.inference.generation import AnswerWriter
+from culnig.models import loading
 from culnig.models.settings import LoadSettings
-from culnig.models.sharding import check_equal, check_experts, check_items, check_sharded
+from culnig.models.sharding import check_equal, check_experts, check_items, check_launch, check_sharded
+from culnig.planning.sharing import shares_of
 from culnig.planning.spread import gathers_of
+from culnig.planning.work import BenchmarkSize
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 from tests.forked import in_child
 from tests.spread import loaded, on_ranks, saved
@@ -118,6 +130,99 @@ def test_a_batch_that_does_not_fit_in_one_process_is_halved_and_the_others_go_on
 
 
 @pytest.mark.slow
+def test_all_scorers_compute_what_they_compute_in_one_process(folders):
+    """Also those by relevance rules, which read the graph that autograd keeps."""
+    families = ("llama", "smollm2", "gemma3", "gpt2")
+
+    def work(rank):
+        sums = {}
+        for family in families:
+            bound = loaded(folders[family], fsdp=rank is not None)
+            settings = ScoreSettings(token_budget=200)
+            scores = score_benchmark(bound, ITEMS, "target", settings, scorers=registry.scorers())
+            sums[family] = {name: moments.sum for name, moments in scores.scorers.items()}
+        return sums
+
+    alone = in_child(lambda: work(None))
+    assert {"relp", "relp-log-odds"} <= set(alone["llama"])
+    for rank in on_ranks(2, work):
+        for family in families:
+            for name, expected in alone[family].items():
+                assert expected.any()
+                np.testing.assert_array_equal(rank[family][name], expected, err_msg=f"{family} {name}")
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_turns_that_are_counted_before(folders, tmp_path):
+    """130 batches in portions of two. One turn more at most, where a half portion is not seen at once."""
+    items = {"toy": ChosenItems("target", "identify", tiny_items(130), {})}
+
+    def work(rank):
+        bound = loaded(folders["llama"], fsdp=True)
+        culnig.score(bound, items, tmp_path / "run", token_budget=1, check=False)
+        sizes = [BenchmarkSize.of(Encoder(bound).encode_all(items["toy"].items))]
+        return bound.sharding.n_turns, bound.sharding.n_spare, shares_of(sizes, 1, 3).passes
+
+    for rank, (n_turns, n_spare, passes) in enumerate(on_ranks(3, work)):
+        assert passes == (43, 43, 44)
+        assert n_turns - n_spare == passes[rank]
+        assert n_turns - 44 in (0, 1)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_within_a_gather_stops_the_others(folders):
+    def work(rank):
+        bound = loaded(folders["llama"], fsdp=True)
+        gather, n_gathers = distributed.all_gather_single, itertools.count()
+
+        def interrupted(*given, **options):
+            if rank == 1 and next(n_gathers) == 7:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return gather(*given, **options)
+
+        distributed.all_gather_single = interrupted
+        with pytest.raises(AnotherStopped, match="another of the 3 processes has stopped"):
+            score_benchmark(bound, ITEMS, "target", ScoreSettings(token_budget=200))
+        return "stopped"
+
+    assert on_ranks(3, work) == ["stopped", None, "stopped"]
+
+
+@pytest.mark.slow
+def test_a_node_with_another_version_stops_all_processes_before_the_model_is_read(tmp_path):
+    (tmp_path / "config.json").write_text("never read")
+
+    def work(rank):
+        loading.versions = lambda: {"torch": f"2.{rank // 2}"}
+        with pytest.raises(
+            EnvironmentProblem, match=r"same torch: 2\.0 in processes 0, 1; 2\.1 in process 2"
+        ):
+            loaded(tmp_path, fsdp=True)
+        return "refused"
+
+    assert on_ranks(3, work) == ["refused"] * 3
+
+
+@pytest.mark.slow
+def test_weights_that_are_kept_on_the_host_give_the_same_numbers(folders, alone, monkeypatch):
+    """torch's own policy, on CPUs, where it moves nothing; memory is pinned on GPUs only."""
+    monkeypatch.setattr(engine, "CPUOffloadPolicy", lambda: CPUOffloadPolicy(pin_memory=False))
+    monkeypatch.setattr(loading, "check_launch", lambda settings, processes, versions: None)
+
+    def work(rank):
+        bound = loaded(folders["llama"], fsdp=True, fsdp_offload=True)
+        spread = [own for own in bound.model.modules() if isinstance(own, FSDPModule)]
+        groups = [own._get_fsdp_state()._fsdp_param_group for own in spread]
+        assert len(spread) >= 1 + bound.layout.n_layers
+        assert {type(group.offload_policy) for group in groups if group} == {CPUOffloadPolicy}
+        return shown(bound)
+
+    for rank in on_ranks(2, work):
+        assert rank[0] == alone["llama"][0]
+        np.testing.assert_array_equal(rank[1], alone["llama"][1])
+
+
+@pytest.mark.slow
 def test_gathers_of_a_pass_are_counted(folders):
     """Forward all weights, backward layers and embedding once more, as the tiny Llama's shapes have them."""
 
@@ -187,6 +292,34 @@ def test_processes_with_other_versions_or_devices_are_named():
 def test_what_cannot_be_combined_is_refused(settings, message):
     with pytest.raises(InputError, match=message):
         LoadSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fsdp_offload": True}, "between a GPU and the host, and there is no GPU; leave it out"),
+        ({"device": "cuda"}, "here of kind cpu, but device='cuda' was asked for; leave it out"),
+    ],
+)
+def test_what_needs_a_gpu_is_refused_without_one(monkeypatch, settings, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=message):
+        check_launch(LoadSettings(fsdp=True, **settings), Processes(0, 2), {})
+
+
+def test_more_processes_than_gpus_of_a_node_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(EnvironmentProblem, match="3 processes on a node with 2 CUDA devices"):
+        check_launch(LoadSettings(fsdp=True), Processes(0, 6), {})
+
+
+def test_a_shard_of_a_model_that_is_spread_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"fsdp and shard exclude each other.*leave out shard"):
+        culnig.score("embedded", "everyday", tmp_path / "run", fsdp=True, shard="1/2")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_process_holds_the_whole_model(folders):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import culnig
 from culnig.core.processes import ALONE, Processes
 from culnig.errors import MismatchError
 from culnig.planning import budget
-from culnig.planning.budget import default_budget, shared_out
+from culnig.planning.budget import default_budget, run_budget
 from culnig.planning.memory import DEVICE_SHARE, plan_memory
 from culnig.planning.work import BenchmarkSize
 from culnig.scorers.builtin import MeanActivation
@@ -121,6 +122,37 @@ def test_a_resumed_run_keeps_its_budget(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["token_budget"] == 500
 
 
+def spread_over(n_processes, *indices):
+    """A model that is spread over processes; this one computes on the first GPU, wherever its weights are."""
+    bound = OnDevices(*indices)
+    bound.sharding = SimpleNamespace(processes=Processes(0, n_processes), device=torch.device("cuda", 0))
+    return bound
+
+
+def test_processes_that_a_model_is_spread_over_get_batches_with_which_few_wait(tmp_path, free, monkeypatch):
+    """Of forty prompts of 100 tokens, eight processes take five each, and two take twenty or so."""
+    free[0], sizes = 10**12, {"toy": BenchmarkSize(1, [100] * 40)}
+    monkeypatch.setattr(Processes, "least", lambda own, number: number)
+
+    def of(n_processes, *indices):
+        bound, processes = spread_over(n_processes, *indices), Processes(0, n_processes)
+        return default_budget(bound, sizes, RunSettings(), tmp_path, processes, lambda line: None)
+
+    assert 500 <= of(8, 0) < 600
+    assert of(8) == of(8, 0)  # weights that are kept on the host
+    assert 2000 <= of(2, 0) < 2200
+
+
+def test_a_budget_that_is_given_is_taken_and_what_it_means_is_said(tmp_path):
+    lines, sizes = [], {"toy": BenchmarkSize(1, [100] * 40)}
+    asked = (spread_over(8), sizes, RunSettings(), tmp_path, Processes(0, 8), lines.append)
+    assert run_budget(400, *asked) == 400
+    assert len(lines) == 1
+    assert lines[0].startswith("Warning: 10 batches for 8 processes, so each is busy 62% of the time")
+    assert run_budget(500, *asked) == 500
+    assert len(lines) == 1
+
+
 def test_a_model_loaded_by_name_has_its_skeleton(tmp_path):
     bound = tiny_model()
     bound.model.save_pretrained(tmp_path)
@@ -129,9 +161,3 @@ def test_a_model_loaded_by_name_has_its_skeleton(tmp_path):
     assert loaded.skeleton.layout == loaded.layout
     assert all(parameter.is_meta for parameter in loaded.skeleton.model.parameters())
     assert replace(loaded, linears=()).skeleton is loaded.skeleton
-
-
-def test_processes_that_a_model_is_spread_over_have_ten_batches_each():
-    assert shared_out(4096, 100, 80_000, 2) == 4000
-    assert shared_out(4096, 100, 10**9, 2) == 4096
-    assert shared_out(4096, 100, 500, 2) == 100  # one prompt at least

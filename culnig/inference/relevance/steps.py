@@ -27,8 +27,9 @@ Detach Expand Flip Fft Gather Index IndexAdd IndexCopy IndexPut IndexSelect Mean
 Pad Permute Repeat RepeatInterleave ReshapeAlias Roll Rsub ScatterAdd Scatter Select Slice Split
 SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose Tril Triu Unbind Unflatten Unfold UnsafeSplit
 UnsafeView Unsqueeze View ViewAsComplex ViewAsReal Linear Movedim Dropout NativeDropout Identity Contiguous
-_Product
+_Product RegisterPost
 """
+"""RegisterPost: where a layer that is spread over processes begins, `RegisterPostBackwardFunction`."""
 _ATTENTION = """
 ScaledDotProduct Softmax SafeSoftmax Bmm Baddbmm MaskedFill MaskedScatter Where Clamp ClampMin ClampMax Tanh
 Maximum Minimum Max Min
