@@ -51,6 +51,11 @@ FIGURES = {
     "matrix": lambda: plots.matrix_figure("change", ["China", "Iran"], ["China", "Iran", "UK"], CHANGE),
     "masking": lambda: plots.masking_figure(ROWS, "accuracy"),
     "training": lambda: plots.training_figure(ARMS, "accuracy"),
+    "finding": lambda: plots.finding_figure(
+        "masked $x",
+        [("general", 0.98, 0.2, [0.9, 0.95, 0.97]), ("China", 1.0, 0.5, [0.9, 1.0])],
+        [("paper", ["China", "Iran"], ["China", "Iran"], CHANGE[:, :2])],
+    ),
     "instances": lambda: plots.shares_figure([("by topic", ["Food", "Sport"], [0.25, 1.0])]),
 }
 
