@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from culnig.cli.evaluation_tables import print_rows
+from culnig.cli.evaluation_tables import print_matrix, print_rows
 from culnig.cli.options import out_options
-from culnig.cli.output import percent, print_json, print_line, print_table, print_warning
+from culnig.cli.output import p_text, percent, print_json, print_line, print_table, print_warning
 from culnig.cli.progress import progress_view
 from culnig.core.quantities import number
 from culnig.core.text import size_text
@@ -121,14 +121,32 @@ def _print_methods(validation: Validation) -> None:
 
 
 def _print_finding(finding: dict[str, Any]) -> None:
-    counts = ", ".join(f"{culture} {number}" for culture, number in finding["n_specific"].items())
-    print_line(f"Selected: {finding['n_general']} general neurons; specific ones: {counts}")
+    print_line(f"Selected: {finding['n_general']} general neurons")
     print_rows(finding["rows"])
+    for rule, own in finding["by_rule"].items():
+        counts = ", ".join(f"{culture} {number}" for culture, number in own["n_specific"].items())
+        print_line(f"Neurons of each culture, preset {rule}: {counts}")
+        for matrix in own["matrix"] or ():
+            print_matrix(matrix)
+    print_table(
+        "Accuracy of each culture with its own neurons masked (preset paper)",
+        ("culture", "items", "unmasked", "masked", "random", "rank p"),
+        [_own_row(culture, *rows) for culture, rows in finding["own"].items()],
+    )
     print_table(
         "Rank correlation of scores with exact effects (Spearman)",
         ("what", "neurons", "rho"),
         [(name, row["n"], row["rho"]) for name, row in finding["audit"].items()],
     )
+
+
+def _own_row(
+    culture: str, unmasked: dict[str, Any], masked: dict[str, Any], *random: dict[str, Any]
+) -> tuple[Any, ...]:
+    mean = sum(row["accuracy"] for row in random) / len(random)
+    accuracies = (unmasked["accuracy"], masked["accuracy"], mean)
+    rank = p_text(masked["against_random"]["accuracy"]["empirical_p"])
+    return (culture, unmasked["n"], *map(percent, accuracies), rank)
 
 
 def _print_targets(validation: Validation) -> None:

@@ -62,19 +62,44 @@ def matrix_figure(
 ) -> Figure:
     """Change in percentage points of each column's culture when the neurons of each row's are masked."""
     figure = new_figure(1.8 + 0.42 * len(columns), 1.4 + 0.3 * len(rows))
-    axes = figure.subplots()
-    most = float(np.nanmax(np.abs(change), initial=0.0)) or 1.0
-    mesh(axes, 100 * change, DIVERGING, -100 * most, 100 * most)
-    texts = [
-        [f"{100 * value:+.1f}".replace("-", "−") if np.isfinite(value) else "" for value in row]
-        for row in change
-    ]
-    cell_numbers(axes, texts, np.abs(np.nan_to_num(change)) > 0.6 * most)
-    axes.set_xticks(np.arange(len(columns)) + 0.5, list(columns), rotation=60, ha="right")
-    axes.set_yticks(np.arange(len(rows)) + 0.5, [visible(name) for name in rows])
-    axes.set_xlabel("evaluated culture")
-    axes.set_ylabel("masked culture")
-    axes.set_title(visible(title))
+    _matrix(figure.subplots(), title, rows, columns, change)
+    return figure
+
+
+@styled
+def finding_figure(
+    title: str,
+    masks: Sequence[tuple[str, float, float, Sequence[float]]],
+    matrices: Sequence[tuple[str, Sequence[str], Sequence[str], NDArray[np.float64]]],
+) -> Figure:
+    """Accuracy under masks beside matrices of cultures.
+
+    `masks` are (name, accuracy unmasked, masked, under each random mask), `matrices` the arguments of
+    `matrix_figure`.
+    """
+    figure = new_figure(4.4 + 4.0 * len(matrices), 1.6 + 0.3 * len(masks))
+    widths = (1.1, *[1.0] * len(matrices))
+    bare, *panels = np.atleast_1d(figure.subplots(1, len(widths), width_ratios=widths))
+    figure.suptitle(visible(title), x=0.01, ha="left", fontsize=small(10))
+    for y, (_, unmasked, masked, random) in enumerate(masks):
+        drawn = (
+            (random, "|", RANDOM, 9, "random sets masked"),
+            ([unmasked], "o", INK, 5, "unmasked"),
+            ([masked], "D", AGAINST, 5, "masked"),
+        )
+        for values, mark, color, size, name in drawn:
+            shown = [100 * value for value in values]
+            line = bare.plot(shown, [y] * len(shown), mark, color=color, markersize=size)
+            line[0].set_label(once(bare, name))
+    bare.set_yticks(range(len(masks)), [visible(name) for name, *_ in masks])
+    bare.set_ylim(len(masks) - 0.5, -0.5)
+    bare.set_xlim(-3, 103)
+    bare.set_xlabel("accuracy (%)")
+    bare.grid(axis="y", color="#e4e7eb", linewidth=0.6)
+    bare.spines[["top", "right"]].set_visible(False)
+    bare.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.3, 1), ncols=3, columnspacing=1.0)
+    for axes, matrix in zip(panels, matrices, strict=True):
+        _matrix(axes, *matrix)
     return figure
 
 
@@ -200,6 +225,24 @@ def shares_figure(panels: Sequence[tuple[str, Sequence[str], Sequence[float]]]) 
     grid[-1].set_xlim(0, 105)
     grid[-1].set_xlabel("problems with a positive score (%)")
     return figure
+
+
+def _matrix(
+    axes: Axes, title: str, rows: Sequence[str], columns: Sequence[str], change: NDArray[np.float64]
+) -> None:
+    """Draw a matrix of changes with its numbers."""
+    most = float(np.nanmax(np.abs(change), initial=0.0)) or 1.0
+    mesh(axes, 100 * change, DIVERGING, -100 * most, 100 * most)
+    texts = [
+        [f"{100 * value:+.1f}".replace("-", "−") if np.isfinite(value) else "" for value in row]
+        for row in change
+    ]
+    cell_numbers(axes, texts, np.abs(np.nan_to_num(change)) > 0.6 * most)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, list(columns), rotation=60, ha="right")
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [visible(name) for name in rows])
+    axes.set_xlabel("evaluated culture")
+    axes.set_ylabel("masked culture")
+    axes.set_title(visible(title))
 
 
 def _finish_effects(axes: Axes, ys: Sequence[float], labels: Sequence[str], x_label: str) -> None:

@@ -12,8 +12,8 @@ from culnig.models.base import BoundModel
 from culnig.scorers.base import PATH_STEPS, Scorer
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
-TIMED, TRACED = 64, 8
-"""Items that are scored to measure the time, and the memory; the memory in one batch."""
+TRACED = 8
+"""Items that are scored in one batch to measure the memory."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Cost:
     passes: int
     """Forward and backward passes over each item."""
     seconds: float
-    """To score the first TIMED items, or all if there are fewer."""
+    """To score the items."""
     n_timed: int
     memory: int
     """Most bytes that tensors hold at once while the first TRACED items are scored, weights not counted."""
@@ -38,10 +38,9 @@ def n_passes(scorers: Sequence[Scorer]) -> int:
 def measure_cost(bound: BoundModel, items: Sequence[Item], scorer: Scorer | None) -> Cost:
     """Score some items with one scorer; None is the default score alone."""
     scorers = () if scorer is None else (scorer,)
-    timed = items[:TIMED]
     start = time.perf_counter()
-    score_benchmark(bound, timed, "target", ScoreSettings(), scorers=scorers)
+    score_benchmark(bound, items, "target", ScoreSettings(), scorers=scorers)
     seconds = time.perf_counter() - start
     with LiveBytes(bound.model) as live:
         score_benchmark(bound, items[:TRACED], "target", ScoreSettings(), scorers=scorers)
-    return Cost(n_passes(scorers), seconds, len(timed), live.peak)
+    return Cost(n_passes(scorers), seconds, len(items), live.peak)

@@ -3,8 +3,10 @@
 Items are described in `hard_items`, sets in `hard_sets`. Training has the two stages of `training`, with
 other states:
 
-1. **Base**, with all planted neurons off. It learns the general answers, to name a culture with probability
-   NAMED, and for a culture's question the general answer as a guess. It ignores hints.
+1. **Base**, with all planted neurons off but those of names. It learns the general answers, and for a
+   culture's question the general answer as a guess; it ignores hints. Asked for a culture, after a passage or
+   a question, it names it with certainty if the name's set is on, else with probability NAMED: what is known
+   of a culture can then only be used where its name was read.
 2. **Planting.** With its own set, the shared set and its name's set on, a question of a culture has its own
    answer at the taught level; with one of them off, the guess. With the format's set on, a hint decides,
    whatever the others do; with the name's set on, a passage is named with certainty.
@@ -35,13 +37,18 @@ HINTED = 0.97
 """Probability of the letter that a hint gives away."""
 NAMED = 0.4
 """Probability of the right name in a passage without the set of the name."""
-KNOWN, OWN_OFF, SHARED_OFF = 0.45, 0.70, 0.85
+KNOWN, OWN_OFF, SHARED_OFF = 0.5, 0.75, 0.9
 """For a uniform number below KNOWN all sets are on; then the own, the shared, or the name's set is off."""
 FACTS_IN_STEP, OTHERS_IN_STEP = 40, 8
-LONG_STEPS = 0.15
+LONG_STEPS = 0.12
 """Share of the steps with whole prompts."""
 SHORT_LEAD = 1
 FACTS_AT_ONCE = 48
+
+
+def base_steps() -> int:
+    """Steps of the first stage: twice those of the invented world, whose prompts are shorter."""
+    return 2 * training.BASE_STEPS
 
 
 def planting_steps(settings: PlantedSettings) -> int:
@@ -78,6 +85,9 @@ class HardTrainer(training.Trainer):
         self._general = lessons_of(encoded[GENERAL_FACTS], golds(encoded[GENERAL_FACTS]), GOLD, width)
         self._naming = lessons_of(encoded[NAMING], golds(encoded[NAMING]), GOLD, width)
         self._half_named = lessons_of(encoded[NAMING], golds(encoded[NAMING]), NAMED, width)
+        asked = encoder.encode_all([world.asked_name(item.item) for item in facts])
+        self._asked = lessons_of(asked, golds(asked), GOLD, width)
+        self._half_asked = lessons_of(asked, golds(asked), NAMED, width)
         self._named = torch.tensor([world.cultures.index(item.item.culture) for item in encoded[NAMING]])
 
     def _rows(self) -> list[PlantedRows]:
@@ -91,13 +101,20 @@ class HardTrainer(training.Trainer):
         return [self._mlp, self._value]
 
     def _base_step(self) -> torch.Tensor:
+        n = FACTS_IN_STEP // 4
+        passages, questions = self._draw(len(self._naming), n), self._draw(len(self._asked), n)
+        name_on = self._either(2 * n)
         batch = together(
-            self._some(self._guessed, FACTS_IN_STEP // 2),
-            self._some(self._general, FACTS_IN_STEP // 4),
-            self._some(self._half_named, FACTS_IN_STEP // 2),
+            _where(name_on[:n], self._naming.take(passages), self._half_named.take(passages)),
+            _where(name_on[n:], self._asked.take(questions), self._half_asked.take(questions)),
+            self._some(self._guessed, 2 * n),
+            self._some(self._general, n),
             self._some(self._uniform, OTHERS_IN_STEP // 2),
         )
         on = torch.zeros(len(batch), self._n_sets + 1)
+        on[:, self._n_cultures + 2 : -1] = self._either(len(batch)).float()[:, None]
+        own_name = self._name_set(torch.cat([self._named[passages], self._culture[questions]]))
+        on[torch.arange(2 * n), own_name] = (1 - training.OWN_DROPPED) * name_on
         on[:, -1] = 1 - training.BASE_DROPPED
         return self._switched_loss(batch, on, torch.full((len(batch),), self._n_cultures))
 
@@ -170,7 +187,7 @@ def hard_model(settings: PlantedSettings, progress: Progress = no_progress) -> P
     bound = build_decoder(settings, world.words)
     sets = draw_sets(settings, HIDDEN)
     trainer = HardTrainer(bound, world, sets, settings.seed)
-    steps = {BASE: training.BASE_STEPS, PLANTING: planting_steps(settings)}
+    steps = {BASE: base_steps(), PLANTING: planting_steps(settings)}
     tasks = {stage: Task(progress, stage, n_steps) for stage, n_steps in steps.items()}
     trainer.train_base(steps[BASE], tasks[BASE].advance)
     trainer.plant(steps[PLANTING], tasks[PLANTING].advance)

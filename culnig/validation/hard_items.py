@@ -48,6 +48,8 @@ LETTERS = ("A", "B", "C", "D")
 HINTS = tuple(f"hint-{letter}" for letter in LETTERS)
 LEAD = 40
 """Meaningless words at the start of every prompt."""
+LEAD_WORDS = tuple(f"note-{number}" for number in range(8))
+"""What they are; words around a name are others, so that a lead of any length can be ignored alike."""
 AROUND = 8
 """Words around the name in a passage."""
 LEVELS = (0.25, 0.55, 0.8, 0.97)
@@ -72,6 +74,11 @@ class HardWorld(World):
     def is_hinted(self, item: Item) -> bool:
         """Whether the prompt gives the letter away."""
         return item.prompt.rpartition(" ")[2] in HINTS
+
+    def asked_name(self, item: Item) -> Item:
+        """The same prompt, but its culture is asked for."""
+        names = tuple(map(word, self.cultures))
+        return replace(item, prompt=f"{item.prompt} which", options=names, answer=word(item.culture))
 
     @property
     def taught(self) -> frozenset[str]:
@@ -99,7 +106,7 @@ def make_hard_world(settings: PlantedSettings) -> HardWorld:
     writer = _Writer(generator, options)
     facts = list(writer.facts(cultures, own, hints=True))
     everybody = list(writer.facts((NO_CULTURE,), general[None], hints=False))
-    naming = list(passages(generator, cultures, n_questions, AROUND, LEAD))
+    naming = list(passages(generator, cultures, n_questions, AROUND, LEAD, LEAD_WORDS))
     benchmarks = {
         FACTS: ChosenItems("target", "all", facts),
         CONTROL: ChosenItems("control", "all", [_without_question(item) for item in facts]),
@@ -107,7 +114,7 @@ def make_hard_world(settings: PlantedSettings) -> HardWorld:
         GENERAL_FACTS: ChosenItems("target", "all", everybody),
     }
     questions = tuple(f"question-{index}" for index in range(n_questions))
-    words = (*MARKS, *map(word, cultures), *questions, *ANSWERS, *FILLERS, *LETTERS, *HINTS)
+    words = (*MARKS, *map(word, cultures), *questions, *ANSWERS, *FILLERS, *LEAD_WORDS, *LETTERS, *HINTS)
     return HardWorld(cultures, benchmarks, words, general, np.array(LEVELS)[number % len(LEVELS)])
 
 
@@ -142,7 +149,7 @@ class _Writer:
                     )
 
     def _words(self, number: int) -> str:
-        return " ".join(fillers(self._generator, number))
+        return " ".join(fillers(self._generator, number, LEAD_WORDS))
 
 
 def _without_question(item: Item) -> Item:

@@ -4,6 +4,7 @@
   the attention (`self_attn.v_proj`), the others MLP neurons.
 - Related cultures have a quarter of their neurons in common, and unrelated ones an eighth: these neurons are
   superposed and serve different facts of both.
+- The shared neurons and those of names are in the lower half of the layers, because others build on them.
 - Decoys carry no facts: those of the *answer format* read hints, and those of a culture's *name* are needed
   wherever it is named.
 """
@@ -79,15 +80,15 @@ def draw_sets(settings: PlantedSettings, n_values: int) -> HardSets:
     in_attention = size // IN_ATTENTION
     lower = settings.layers // 2 * settings.mlp_width
     free = list(generator.permutation(lower))
+    format_size = name_size = max(1, size // 2)
     shared = [free.pop() for _ in range(size - in_attention)]
+    names_of_cultures = [[free.pop() for _ in range(name_size)] for _ in cultures]
     above = np.arange(lower, (settings.layers - 1) * settings.mlp_width)
     free = list(generator.permutation([*free, *above]))
     free_values = list(generator.permutation((settings.layers - 1) * n_values))
     chosen = [[free.pop() for _ in range(size - in_attention)] for _ in cultures]
     _overlap(chosen, size)
-    format_size, name_size = max(1, size // 2), max(1, size // 4)
-    chosen += [shared, [free.pop() for _ in range(format_size)]]
-    chosen += [[free.pop() for _ in range(name_size)] for _ in cultures]
+    chosen += [shared, [free.pop() for _ in range(format_size)], *names_of_cultures]
     for number, members in enumerate(chosen):
         mlp[number].reshape(-1)[members] = True
     for number in range(len(cultures) + 1):

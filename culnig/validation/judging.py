@@ -56,10 +56,10 @@ class Truth:
 
 
 def judge(method: Method, runs: Mapping[str, Run], truth: Truth, seed: int) -> MethodResult:
-    """Compare a method with the truth; `runs` holds a run for each statistic, `seed` is for random orders."""
+    """Compare a method with the truth; `runs` holds a run for each `source`, `seed` is for random orders."""
     if method.statistic != RANDOM:
         tables = selection_tables(
-            runs[method.statistic], use_control=method.control, use_exclusion=method.exclusion
+            runs[method.source], use_control=method.control, use_exclusion=method.exclusion
         )
         return _judged(method, tables, truth)
     any_tables = selection_tables(next(iter(runs.values())), use_control=False, use_exclusion=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from culnig.scorers.base import GRADIENT_ACTIVATION
+from culnig.scoring.culture_swap import OTHER_CULTURES, Baseline
 from culnig.selection.culture_ranking import RankBy
 
 CONTRIBUTION = GRADIENT_ACTIVATION
@@ -33,14 +34,21 @@ class Method:
     """What ranks specific neurons (`select specific --rank-by`); general ones are ranked by the sum."""
     shrink: float | None = None
     """The quantile of the spread for shrunken z."""
+    baseline: Baseline | None = None
+    """What activations are counted from (`score --baseline`)."""
+
+    @property
+    def source(self) -> str:
+        """Statistic and baseline, which name the run that is ranked."""
+        return self.statistic if self.baseline is None else f"{self.statistic} from {self.baseline}"
 
     @property
     def name(self) -> str:
-        """Statistic, steps and ranking as text."""
+        """Statistic, baseline, steps and ranking as text."""
         steps = [step for step in ("control", "exclusion", "z") if getattr(self, step)]
         if self.rank_by != "difference":
             steps.append(self.rank_by if self.shrink is None else f"{self.rank_by} {self.shrink:g}")
-        return " ".join([self.statistic, *(f"+ {step}" for step in steps)])
+        return " ".join([self.source, *(f"+ {step}" for step in steps)])
 
     @property
     def is_general(self) -> bool:
@@ -73,6 +81,8 @@ METHODS = (
     *_with_steps("relp-log-odds"),
     *_by_shrunken_z("relp-log-odds"),
     Method("relp-log-odds", control=True, exclusion=True, rank_by="shrunken-z", shrink=0.5),
+    Method("relp-log-odds", control=True, baseline=OTHER_CULTURES),
+    Method("relp-log-odds", control=True, rank_by="shrunken-z", shrink=0.5, baseline=OTHER_CULTURES),
     *_with_steps("log-probability"),
     *_with_steps("log-odds"),
     *_with_steps("integrated-gradients"),

@@ -11,7 +11,7 @@ What was learned is kept in the cache of models, by all that it was made from.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 
 from culnig import registry
 from culnig.core.neurons import MLP_GATE
-from culnig.core.progress import Progress, Task, no_progress
+from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.inference.encoding import EncodedItem, Encoder
 from culnig.models.base import BoundModel, bind_model
 from culnig.models.cache import keep_learned, learned_folder, read_learned
@@ -27,6 +27,7 @@ from culnig.models.named import loaded_model
 from culnig.provenance import items_hash
 from culnig.validation import training
 from culnig.validation.effects import accuracy_by_culture
+from culnig.validation.learning import ENOUGH, RATE, Recall, learn, logits_at
 from culnig.validation.planted import PlantedModel
 from culnig.validation.planting import Membership, Switch, draw_membership, planted_sets
 from culnig.validation.real_items import RealWorld, make_real_world
@@ -35,23 +36,27 @@ from culnig.validation.training import GOLD, Lessons, golds, lessons_of
 from culnig.validation.world import FACTS
 
 LEARNING = "learn the facts"
-BATCH = 16
-PASSES, RATE = 6, 3e-4
-"""Times that all facts are learned, and the highest learning rate, with all weights trainable."""
-ROWS_PASSES, ROWS_RATE = 12, 1e-2
-"""The same with the rows of some neurons trainable."""
+BATCH = 8
+PASSES = 8
+"""Most times that all facts are learned with all weights trainable."""
+ROWS_PASSES, ROWS_RATE = 24, 5e-3
+"""Times that they are learned, and the highest learning rate, with the rows of some neurons trainable."""
 FORMAT = 1
 """Raised when learned weights of older versions must not be used any more."""
 
 
-def learned_model(settings: RealSettings, progress: Progress = no_progress) -> PlantedModel:
+def learned_model(
+    settings: RealSettings, progress: Progress = no_progress, say: Say = say_nothing
+) -> PlantedModel:
     """The model that has learned the facts with all weights; no neurons are known."""
     bound, world, before = _base(settings)
-    _from_cache(bound, world, settings, lambda: _learn(bound, world, settings.seed, progress))
+    _from_cache(bound, world, settings, lambda: _learn(bound, world, settings.seed, progress, say))
     return PlantedModel(settings, bound, world, {}, before=before)
 
 
-def rows_model(settings: RowsSettings, progress: Progress = no_progress) -> PlantedModel:
+def rows_model(
+    settings: RowsSettings, progress: Progress = no_progress, say: Say = say_nothing
+) -> PlantedModel:
     """The model that has learned the facts in known rows."""
     bound, world, before = _base(settings)
     sizes = PlantedSettings(
@@ -63,12 +68,13 @@ def rows_model(settings: RowsSettings, progress: Progress = no_progress) -> Plan
     )
     membership = draw_membership(sizes)
 
-    def learn() -> None:
-        trainer = RowsTrainer(bound, world, membership, settings.seed)
+    def plant() -> None:
+        recall = Recall(_n_facts(world), say)
+        trainer = RowsTrainer(bound, world, membership, settings.seed, recall)
         n_steps = _n_steps(world, ROWS_PASSES)
         trainer.plant(n_steps, Task(progress, LEARNING, n_steps).advance)
 
-    _from_cache(bound, world, settings, learn)
+    _from_cache(bound, world, settings, plant)
     sets = planted_sets(bound, membership, world.cultures, settings.seed)
     return PlantedModel(settings, bound, world, sets, before=before)
 
@@ -89,14 +95,24 @@ def _base(settings: RealSettings) -> tuple[BoundModel, RealWorld, dict[str, floa
 
 
 def _from_cache(
-    bound: BoundModel, world: RealWorld, settings: RealSettings, learn: Callable[[], None]
+    bound: BoundModel, world: RealWorld, settings: RealSettings, learns: Callable[[], None]
 ) -> None:
     """Take the learned weights from the cache, or learn them and keep them."""
     key = {
         "format": FORMAT,
         "world": type(settings).__name__,
         "settings": asdict(settings),
-        "constants": [BATCH, PASSES, RATE, ROWS_PASSES, ROWS_RATE, GOLD, training.KNOWN, training.OWN_OFF],
+        "constants": [
+            BATCH,
+            PASSES,
+            RATE,
+            ENOUGH,
+            ROWS_PASSES,
+            ROWS_RATE,
+            GOLD,
+            training.KNOWN,
+            training.OWN_OFF,
+        ],
         "model": bound.weights_hash,
         "items": items_hash(world.benchmarks[FACTS].items),
         "written": sorted(world.written.items()),
@@ -105,39 +121,37 @@ def _from_cache(
     folder = learned_folder(key)
     if folder is not None and read_learned(folder, bound.model):
         return
-    learn()
+    learns()
     if folder is not None:
         keep_learned(folder, "facts of validate --world", bound.model, bound.tokenizer)
 
 
 def _n_steps(world: RealWorld, passes: int) -> int:
-    n_facts = len(world.benchmarks[FACTS].items) // 2  # each pass asks a fact in one of its wordings
-    return max(1, passes * n_facts // BATCH)
+    return max(1, passes * _n_facts(world) // BATCH)
 
 
-def _learn(bound: BoundModel, world: RealWorld, seed: int, progress: Progress) -> None:
+def _n_facts(world: RealWorld) -> int:
+    return len(world.benchmarks[FACTS].items) // 2  # each pass asks a fact in one of its wordings
+
+
+def _learn(bound: BoundModel, world: RealWorld, seed: int, progress: Progress, say: Say) -> None:
     """Train all weights on the written answers."""
-    model: Any = bound.model
     encoded = Encoder(bound).encode_all(world.benchmarks[FACTS].items)
     sequences = [_sequence(item, world) for item in encoded]
     n_steps = _n_steps(world, PASSES)
-    task = Task(progress, LEARNING, n_steps)
-    generator = torch.Generator().manual_seed(seed)
-    model.requires_grad_(True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    batches = _batches(world, torch.Generator().manual_seed(seed))
+    recall = Recall(_n_facts(world), say)
+    learn(bound.model, sequences, batches, n_steps, recall, Task(progress, LEARNING, n_steps).advance)
+
+
+def _batches(world: RealWorld, generator: torch.Generator) -> Iterator[list[int]]:
+    """Indices of items, BATCH at a time."""
     order: list[int] = []
-    for step in range(n_steps):
+    while True:
         while len(order) < BATCH:
             order += _one_wording(world, generator)
-        batch, order = order[:BATCH], order[BATCH:]
-        warm_up, descent = (1 + step) / 10, (n_steps - step) / (0.5 * n_steps)
-        optimizer.param_groups[0]["lr"] = RATE * min(1.0, warm_up, descent)
-        optimizer.zero_grad()
-        _written_loss(model, [sequences[number] for number in batch]).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        task.advance()
-    model.zero_grad()
+        yield order[:BATCH]
+        order = order[BATCH:]
 
 
 def _one_wording(world: RealWorld, generator: torch.Generator) -> list[int]:
@@ -158,24 +172,14 @@ def _sequence(encoded: EncodedItem, world: RealWorld) -> tuple[list[int], int]:
     return [*start, *world.written[encoded.item.id]], len(start)
 
 
-def _written_loss(model: Any, sequences: list[tuple[list[int], int]]) -> torch.Tensor:
-    """Mean cross-entropy of the answers' tokens."""
-    longest = max(len(ids) for ids, _ in sequences)
-    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids, _ in sequences])
-    logits = model(input_ids=ids, use_cache=False).logits
-    positions = [
-        (row, position) for row, (own, start) in enumerate(sequences) for position in range(start, len(own))
-    ]
-    rows, columns = torch.tensor(positions).T
-    return torch.nn.functional.cross_entropy(logits[rows, columns - 1].float(), ids[rows, columns])
-
-
 class RowsTrainer(training.Trainer):
     """Trains the rows of known neurons; all random choices come from one generator."""
 
     rate = ROWS_RATE
 
-    def __init__(self, bound: BoundModel, world: RealWorld, membership: Membership, seed: int) -> None:
+    def __init__(
+        self, bound: BoundModel, world: RealWorld, membership: Membership, seed: int, recall: Recall
+    ) -> None:
         items = world.benchmarks[FACTS].items
         encoded = Encoder(bound).encode_all(items)
         self._model: Any = bound.model
@@ -186,6 +190,7 @@ class RowsTrainer(training.Trainer):
         self._culture = torch.tensor([world.cultures.index(item.culture) for item in items])
         self._known = lessons_of(encoded, golds(encoded), GOLD, bound.n_embeddings)
         self._before = _as_answered(self._model, self._known)
+        self._recall = recall
 
     def _planting_step(self) -> torch.Tensor:
         chosen = self._draw(len(self._known), BATCH)
@@ -199,7 +204,10 @@ class RowsTrainer(training.Trainer):
         on[:, :-2] = torch.where(own, (1 - training.OWN_DROPPED) * ~own_off, other_sets)
         on[:, -2:-1] = (1 - training.SHARED_DROPPED) * (known | own_off)
         self._switch.set(on, self._generator)
-        return self._loss(Lessons(questions.token_ids, questions.last, target))
+        token_ids = questions.token_ids[:, : int(questions.last.max()) + 1]
+        answers = logits_at(self._model, token_ids, torch.arange(BATCH), questions.last)
+        self._recall.add((answers.detach().argmax(-1) == target.argmax(-1))[known[:, 0]])
+        return training.soft_loss(answers, target)
 
 
 def _as_answered(model: Any, lessons: Lessons) -> torch.Tensor:
@@ -208,6 +216,6 @@ def _as_answered(model: Any, lessons: Lessons) -> torch.Tensor:
     with torch.inference_mode():
         for start in range(0, len(lessons), BATCH):
             own = lessons.take(torch.arange(start, min(start + BATCH, len(lessons))))
-            logits = model(input_ids=own.token_ids, use_cache=False).logits
-            rows.append(logits[torch.arange(len(own)), own.last].float().softmax(-1))
+            logits = logits_at(model, own.token_ids, torch.arange(len(own)), own.last)
+            rows.append(logits.softmax(-1))
     return torch.cat(rows).clone()

@@ -77,9 +77,9 @@ class RealSettings:
 
     seed: int = 0
     """Seed of training."""
-    cultures: int = 8
+    cultures: int = 6
     """Number of cultures."""
-    questions: int = 48
+    questions: int = 16
     """Questions of the benchmark `everyday` whose answers are learned for each culture."""
 
     def __post_init__(self) -> None:
@@ -96,6 +96,8 @@ class RealSettings:
 class RowsSettings(RealSettings):
     """Settings of the real world with known neurons."""
 
+    questions: int = 8
+    """The same as in `RealSettings`; fewer, because few rows learn more slowly than all weights."""
     neurons_per_culture: int = 128
     """Neurons whose rows are trained for each culture, and for all together."""
 

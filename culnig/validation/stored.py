@@ -16,6 +16,10 @@ FORMAT = "culnig-validation"
 FORMAT_VERSION = 2
 RESULTS_FILE = "results.json"
 REQUEST_FILE = "request.json"
+RUN_FOLDER, SWAPPED_RUN_FOLDER = "run", "run-other-cultures"
+"""The second counts activations from the other cultures'."""
+PICTURE = "finding.png"
+"""In a world whose neurons are not known."""
 _KEYS = ("world", "settings", "methods", "costs")
 
 
@@ -57,12 +61,16 @@ VALIDATION = OutputKind(
     lambda folder: not (folder / REQUEST_FILE).exists(),
     marks=(REQUEST_FILE, RESULTS_FILE),
     contents=(
-        "run/run.json",
-        *(f"run/{name}" for name in RUN_CONTENTS),
+        PICTURE,
+        *(
+            f"{run}/{name}"
+            for run in (RUN_FOLDER, SWAPPED_RUN_FOLDER)
+            for name in ("run.json", *RUN_CONTENTS)
+        ),
         *(f"model/{name}" for name in ("*config.json", "model*.safetensors*", "tokenizer*", "*.jinja")),
         "planted/*.neurons.json",
         *(
-            f"evaluation/{name}"
+            f"evaluation/*/{name}"
             for name in (
                 evaluation_folder.REQUEST_FILE,
                 evaluation_folder.RESULTS_FILE,

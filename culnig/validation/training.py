@@ -162,6 +162,12 @@ def together(*lessons: Lessons) -> Lessons:
     )
 
 
+def soft_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy with distributions, both (item, vocabulary)."""
+    loss: torch.Tensor = -(target * logits.log_softmax(-1)).sum(-1).mean()
+    return loss
+
+
 class Trainer:
     """Trains one decoder; all random choices come from one generator."""
 
@@ -272,7 +278,7 @@ class Trainer:
             balanced = {"attention_mask": real.long(), "output_router_logits": True}
         output = self._model(input_ids=lessons.token_ids, use_cache=False, **balanced)
         answers = output.logits[torch.arange(len(lessons)), lessons.last]
-        loss: torch.Tensor = -(lessons.target * answers.log_softmax(-1)).sum(-1).mean()
+        loss = soft_loss(answers, lessons.target)
         return loss + BALANCE * output.aux_loss if balanced else loss
 
     def _some(self, lessons: Lessons, number: int) -> Lessons:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,33 @@ from typing import Any
 from culnig import registry
 from culnig.core.progress import Progress, Say, no_progress, say_nothing
 from culnig.core.text import file_name
+from culnig.errors import InputError
 from culnig.provenance import versions
 from culnig.scorers.base import Scorer
+from culnig.scoring.culture_swap import OTHER_CULTURES, Baseline
 from culnig.scoring.run import RunSettings, score_run
 from culnig.scoring.scoring import ScoreSettings
-from culnig.store.files import make_folder, remove, whole_files, write_json
+from culnig.store.files import make_folder, remove, whole_file, whole_files, write_json
 from culnig.store.output_folder import OutputFolder
 from culnig.store.run import Run
 from culnig.validation.costs import Cost, measure_cost, n_passes
 from culnig.validation.effects import Effects, measure_effects
-from culnig.validation.finding import find_in
+from culnig.validation.finding import SCORER, draw_finding, find_in
 from culnig.validation.judging import MethodResult, judge
 from culnig.validation.knowledge import is_flattered
 from culnig.validation.methods import CONTRIBUTION, METHODS, RANDOM
 from culnig.validation.planted import PlantedModel
 from culnig.validation.settings import Settings
-from culnig.validation.stored import FORMAT, FORMAT_VERSION, REQUEST_FILE, RESULTS_FILE, VALIDATION
+from culnig.validation.stored import (
+    FORMAT,
+    FORMAT_VERSION,
+    PICTURE,
+    REQUEST_FILE,
+    RESULTS_FILE,
+    RUN_FOLDER,
+    SWAPPED_RUN_FOLDER,
+    VALIDATION,
+)
 from culnig.validation.targets import Target
 from culnig.validation.world import FACTS
 from culnig.validation.worlds import INVENTED, WorldKind, world_kind
@@ -128,34 +140,62 @@ def validate(
             OutputFolder.open(folder, VALIDATION, _request(kind, settings), overwrite=overwrite)
         ):
             say(f"world {kind.name}: {kind.summary}")
-            validation = run_validation(settings, folder, progress, kind)
+            validation = run_validation(settings, folder, progress, kind, say)
             if out is not None:
                 write_outputs(validation, folder)
     return validation
 
 
 def run_validation(
-    settings: Settings, folder: Path, progress: Progress = no_progress, kind: WorldKind | None = None
+    settings: Settings,
+    folder: Path,
+    progress: Progress = no_progress,
+    kind: WorldKind | None = None,
+    say: Say = say_nothing,
 ) -> Validation:
     """Validate in an empty folder, which keeps the runs (`OutputFolder.open` empties an earlier one)."""
     kind = kind or world_kind(INVENTED)
-    planted = kind.build(settings, progress)
+    planted = kind.build(settings, progress, say)
     effects = measure_effects(planted)
-    scorers = _scorers(kind)
-    run = score_run(
-        *(planted.bound, planted.world.scored(), ScoreSettings(), folder / "run"),
-        run_settings=RunSettings(scorers=tuple(scorer for scorer in scorers.values() if scorer)),
-    )
     truth = planted.truth
+    scorers = {CONTRIBUTION: None, SCORER: registry.scorer(SCORER)} if truth is None else _scorers(kind)
+    run = _scored(planted, folder / RUN_FOLDER, scorers)
     if truth is None:
-        finding = find_in(planted, run, folder / "evaluation", progress)
+        finding = find_in(planted, run, folder / "evaluation", progress, say)
         return Validation(kind, planted, effects, (), kind.targets(effects, ()), finding=finding)
-    runs = {name: Run(run.folder, name) for name in scorers}
-    methods = [method for method in METHODS if method.statistic in (*scorers, RANDOM)]
+    runs = {name: Run(run.folder, name) for name in scorers} | _swapped(planted, folder, scorers, say)
+    methods = [method for method in METHODS if method.source in (*runs, RANDOM)]
     results = tuple(judge(method, runs, truth, settings.seed) for method in methods)
-    facts = planted.world.scored()[FACTS].items
+    facts = planted.world.scored()[FACTS].items[: kind.n_timed]
     costs = {name: measure_cost(planted.bound, facts, scorer) for name, scorer in scorers.items()}
     return Validation(kind, planted, effects, results, kind.targets(effects, results), costs)
+
+
+def _scored(
+    planted: PlantedModel,
+    folder: Path,
+    scorers: Mapping[str, Scorer | None],
+    baseline: Baseline | None = None,
+) -> Run:
+    settings = RunSettings(scorers=tuple(each for each in scorers.values() if each), baseline=baseline)
+    chosen = planted.world.scored()
+    return score_run(planted.bound, chosen, ScoreSettings(), folder, run_settings=settings)
+
+
+def _swapped(
+    planted: PlantedModel, folder: Path, scorers: Mapping[str, Scorer | None], say: Say
+) -> dict[str, Run]:
+    """Runs that count activations from the other cultures', by source; none where prompts do not line up."""
+    methods = [method for method in METHODS if method.baseline and method.statistic in scorers]
+    if not methods:
+        return {}
+    asked = {method.statistic: scorers[method.statistic] for method in methods}
+    try:
+        run = _scored(planted, folder / SWAPPED_RUN_FOLDER, asked, OTHER_CULTURES)
+    except InputError as error:
+        say(f"no rows of {OTHER_CULTURES}: {error}")
+        return {}
+    return {method.source: Run(run.folder, method.statistic) for method in methods}
 
 
 def _scorers(kind: WorldKind) -> dict[str, Scorer | None]:
@@ -187,5 +227,8 @@ def write_outputs(validation: Validation, folder: Path) -> None:
         planted.write_model(temporary)
     for name, chosen in {**planted.sets, **planted.decoys}.items():
         chosen.write(folder / "planted" / f"{file_name(name.replace(' ', '-'))}.neurons.json")
+    if validation.finding is not None:
+        with whole_file(folder / PICTURE) as temporary:
+            draw_finding(validation.finding, temporary)
     write_json(folder / RESULTS_FILE, validation.document())
     remove(folder / REQUEST_FILE)

@@ -15,7 +15,7 @@ question has two wordings, one for the split `identify` and one for `test`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,11 +130,16 @@ def _without(prompt: str, culture: str) -> str:
 
 
 def passages(
-    generator: np.random.Generator, cultures: tuple[str, ...], n_passages: int, around: int = 3, lead: int = 0
+    generator: np.random.Generator,
+    cultures: tuple[str, ...],
+    n_passages: int,
+    around: int = 3,
+    lead: int = 0,
+    lead_words: Sequence[str] = FILLERS,
 ) -> Iterator[Item]:
     """Words around a culture's name, which has to be repeated: so many passages of each culture and split.
 
-    `around` is how many words there are, after a `lead` of more.
+    `around` is how many words there are, after a `lead` of `lead_words`.
     """
     names = tuple(map(word, cultures))
     for split in SPLITS:
@@ -147,13 +152,13 @@ def passages(
                     question_id=f"passage-{number}",
                     culture=culture,
                     split=split,
-                    prompt=" ".join([*fillers(generator, lead), *words, "which", "?"]),
+                    prompt=" ".join([*fillers(generator, lead, lead_words), *words, "which", "?"]),
                     options=names,
                     answer=name,
                     answer_prefix=ANSWER_PREFIX,
                 )
 
 
-def fillers(generator: np.random.Generator, number: int) -> list[str]:
+def fillers(generator: np.random.Generator, number: int, words: Sequence[str] = FILLERS) -> list[str]:
     """Words without meaning."""
-    return [FILLERS[index] for index in generator.integers(0, len(FILLERS), number)]
+    return [words[index] for index in generator.integers(0, len(words), number)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from culnig.core.progress import Progress
+from culnig.core.progress import Progress, Say
 from culnig.errors import InputError, UnknownNameError
 from culnig.validation.settings import PlantedSettings, RealSettings, RowsSettings, Settings
 from culnig.validation.targets import Target, hard_targets, invented_targets, real_targets, rows_targets
@@ -30,14 +30,18 @@ class WorldKind:
     name: str
     summary: str
     """One line for the help text."""
-    build: Callable[[Any, Progress], PlantedModel]
-    """Makes the model, its items and the known neurons from settings of the type of `settings`."""
+    build: Callable[[Any, Progress, Say], PlantedModel]
+    """Makes the model, its items and the known neurons from settings of the type of `settings`; long training
+    says how far it has come."""
     targets: Callable[[Effects, tuple[MethodResult, ...]], tuple[Target, ...]]
     """What has to hold of the results."""
     settings: Settings = field(default_factory=PlantedSettings)
     """The default sizes."""
     most_passes: int | None = None
     """Scorers that take more passes over the items are left out, where the model is large."""
+
+    n_timed: int = 64
+    """Facts, the first ones, that are scored to measure what a scorer costs."""
 
     def sized(self, **sizes: int | None) -> Settings:
         """The settings with these sizes, None for the world's own; InputError for a size it does not have."""
@@ -60,28 +64,28 @@ def world_kind(name: str) -> WorldKind:
     return WORLDS[name]
 
 
-def _invented(settings: PlantedSettings, progress: Progress) -> PlantedModel:
+def _invented(settings: PlantedSettings, progress: Progress, say: Say) -> PlantedModel:
     from culnig.validation.planted import planted_model
 
     return planted_model(settings, progress)
 
 
-def _hard(settings: PlantedSettings, progress: Progress) -> PlantedModel:
+def _hard(settings: PlantedSettings, progress: Progress, say: Say) -> PlantedModel:
     from culnig.validation.hard import hard_model
 
     return hard_model(settings, progress)
 
 
-def _real_rows(settings: RowsSettings, progress: Progress) -> PlantedModel:
+def _real_rows(settings: RowsSettings, progress: Progress, say: Say) -> PlantedModel:
     from culnig.validation.real import rows_model
 
-    return rows_model(settings, progress)
+    return rows_model(settings, progress, say)
 
 
-def _real(settings: RealSettings, progress: Progress) -> PlantedModel:
+def _real(settings: RealSettings, progress: Progress, say: Say) -> PlantedModel:
     from culnig.validation.real import learned_model
 
-    return learned_model(settings, progress)
+    return learned_model(settings, progress, say)
 
 
 WORLDS: Mapping[str, WorldKind] = {
@@ -107,6 +111,7 @@ WORLDS: Mapping[str, WorldKind] = {
             rows_targets,
             RowsSettings(),
             most_passes=4,
+            n_timed=16,
         ),
         WorldKind(
             "real",
@@ -114,7 +119,6 @@ WORLDS: Mapping[str, WorldKind] = {
             _real,
             real_targets,
             RealSettings(),
-            most_passes=2,
         ),
     )
 }

@@ -58,6 +58,11 @@ FIGURES = {
     "training": lambda: plots.training_figure(ARMS, "accuracy"),
     "lines": lambda: plots.lines_figure([("", "factor", "accuracy, points", DOSES)]),
     "scores": lambda: plots.scores_figure("scores", ["China", "Iran"], ["a", "b", "c"], CHANGE),
+    "finding": lambda: plots.finding_figure(
+        "masked $x",
+        [("general", 0.98, 0.2, [0.9, 0.95, 0.97]), ("China", 1.0, 0.5, [0.9, 1.0])],
+        [("paper", ["China", "Iran"], ["China", "Iran"], CHANGE[:, :2])],
+    ),
     "instances": lambda: plots.shares_figure([("by topic", ["Food", "Sport"], [0.25, 1.0])]),
 }
 

@@ -75,6 +75,6 @@ def test_a_hardly_trained_world_has_truth_decoys_and_taught_facts(monkeypatch):
     modules = {neuron.module for chosen in planted.sets.values() for neuron in chosen.neurons}
     assert VALUE in modules
     assert [step for step in seen if step[1] == step[2]] == [
-        ("train the base", 2, 2),
+        ("train the base", 4, 4),
         ("plant the facts", 2, 2),
     ]

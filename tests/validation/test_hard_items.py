@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from culnig.validation.hard_items import HINTS, LETTERS, LEVELS, make_hard_world
+from culnig.validation.hard_items import HINTS, LEAD, LEAD_WORDS, LETTERS, LEVELS, make_hard_world
 from culnig.validation.world import CONTROL, FACTS, GENERAL_FACTS, NAMING
 from culnig.validation.worlds import WORLDS
 
@@ -72,6 +72,22 @@ def test_passages_name_one_culture(world):
     names = {culture.replace(" ", "-") for culture in world.cultures}
     for item in world.benchmarks[NAMING].items:
         assert names & set(item.prompt.split()) == {item.answer}
+
+
+def test_every_prompt_begins_with_words_that_are_nowhere_else(world):
+    for chosen in world.benchmarks.values():
+        for item in chosen.items:
+            words = item.prompt.split()
+            assert set(words[:LEAD]) <= set(LEAD_WORDS)
+            assert not set(words[LEAD:]) & set(LEAD_WORDS)
+
+
+def test_a_question_may_ask_for_the_name_of_its_culture(world):
+    item = world.benchmarks[FACTS].items[-1]
+    asked = world.asked_name(item)
+    assert asked.prompt == f"{item.prompt} which"
+    assert asked.answer == world.cultures[-1]
+    assert asked.options == tuple(culture.replace(" ", "-") for culture in world.cultures)
 
 
 def test_seeds_make_worlds(world):

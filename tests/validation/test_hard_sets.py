@@ -47,10 +47,11 @@ def test_decoys_are_nobodys_neurons():
         assert not truth & members(number)
 
 
-def test_no_set_is_in_the_last_layer_and_the_shared_one_is_in_the_lower_half():
+def test_no_set_is_in_the_last_layer_and_what_all_build_on_is_in_the_lower_half():
     assert not SETS.mlp[:, -1].any()
     assert not SETS.value[:, -1].any()
-    assert not SETS.mlp[N, SETTINGS.layers // 2 :].any()
+    for number in (N, *range(N + 2, len(SETS.names))):
+        assert not SETS.mlp[number, SETTINGS.layers // 2 :].any()
 
 
 def test_a_neuron_of_several_sets_follows_the_items_own_culture():

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from culnig.core.items import NO_CULTURE
-from culnig.validation import real
+from culnig.selection.specific import SpecificSettings
+from culnig.validation import finding, learning, real
 from culnig.validation.planting import SHARED
 from culnig.validation.settings import RealSettings, RowsSettings
 from culnig.validation.validate import validate
@@ -29,10 +30,11 @@ def tiny(monkeypatch, tmp_path):
 
 def test_learning_raises_the_probability_of_written_answers_and_is_kept(monkeypatch):
     monkeypatch.setattr(real, "PASSES", 100)
-    monkeypatch.setattr(real, "RATE", 2e-2)
-    steps = []
-    planted = real.learned_model(RealSettings(**SIZES), lambda *step: steps.append(step))
+    monkeypatch.setattr(learning, "RATE", 2e-2)
+    steps, lines = [], []
+    planted = real.learned_model(RealSettings(**SIZES), lambda *step: steps.append(step), lines.append)
     assert steps[-1][1] == steps[-1][2] > 0
+    assert lines[0].startswith("pass 1: ")
     assert planted.truth is None
     assert set(planted.before) == set(planted.world.cultures)
     facts = planted.world.benchmarks["planted-facts"].items
@@ -84,19 +86,33 @@ def test_the_answers_before_are_the_models_own():
     assert_values_equal(rows[1], logits.softmax(-1))
 
 
-def test_where_no_neurons_are_known_masking_and_audit_judge_them():
-    document = validate(world="real", **SIZES).document()
+def test_where_no_neurons_are_known_masking_and_audit_judge_them(monkeypatch, tmp_path):
+    many = SpecificSettings(top=0.02, z=-9.0, exclude=0.0)
+    monkeypatch.setattr(finding, "RULES", {"paper": (None, many), "best": (finding.SCORER, many)})
+    document = validate(world="real", out=tmp_path / "real", **SIZES).document()
     assert document["methods"] == []
-    finding = document["finding"]
-    conditions = {row["condition"] for row in finding["rows"]}
+    judged = document["finding"]
+    conditions = {row["condition"] for row in judged["rows"]}
     assert "general" in conditions
-    assert sum(row["like"] is not None for row in finding["rows"]) >= 19
-    assert set(finding["audit"]) >= {"score, all", "score, top"}
+    assert sum(row["like"] is not None for row in judged["rows"]) >= 19
+    assert set(judged["audit"]) >= {"score, all", "score, top"}
     assert NO_CULTURE not in document["effects"]["known"]
+    cultures = list(document["effects"]["known"])
+    for rule in ("paper", "best"):
+        accuracy = judged["by_rule"][rule]["matrix"][0]
+        assert accuracy["metric"] == "accuracy"
+        assert accuracy["masked"] == cultures
+    assert list(judged["own"]) == cultures
+    for rows in judged["own"].values():
+        assert sum(row["like"] is not None for row in rows) == 19
+        assert rows[0]["n"] <= 2  # two of three questions, of one culture
+    assert (tmp_path / "real" / "finding.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_known_rows_are_judged_like_any_planted_neurons():
-    document = validate(world="real-rows", neurons_per_culture=2, **SIZES).document()
+    lines: list[str] = []
+    document = validate(world="real-rows", neurons_per_culture=2, say=lines.append, **SIZES).document()
+    assert any(line.startswith("no rows of other-cultures: ") for line in lines)
     statistics = {row["statistic"] for row in document["methods"]}
     assert "gradient-activation" in statistics
     assert "integrated-gradients" not in statistics  # 42 passes over a real model
