@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from culnig.core.text import visible
-from culnig.reporting.methods import LICENCES, UNKNOWN, data_table, methods_text, settings_table
+from culnig.reporting.caveats import caveats
+from culnig.reporting.methods import data_table, licence_text, methods_text, settings_table
 from culnig.reporting.sources import Sources, read_sources
-from culnig.reporting.summary import caveats, findings
+from culnig.reporting.summary import findings
 from culnig.reporting.tables import Table
 
 _FRONT = """\
@@ -46,7 +47,7 @@ def card(source: Path, title: str) -> str:
 def _data(sources: Sources) -> str:
     """Benchmarks with their licences: of evaluations, and of the runs that sets were selected from."""
     lines = [
-        f"- {name}: {LICENCES.get(name, UNKNOWN)} ({role} of the selection)"
+        f"- {name}: {licence_text(name)} ({role} of the selection)"
         for role, name in dict.fromkeys(_selected_from(sources))
     ]
     table = data_table(sources)

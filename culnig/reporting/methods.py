@@ -193,12 +193,18 @@ def _flattened(of: str, values: dict[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _licence_of(benchmark: str) -> Mapping[str, Any] | None:
-    """The licence that a registered benchmark names, for records that hold none."""
-    try:
-        return registry.benchmark(benchmark).licence
-    except CulnigError:  # not registered here, or a broken plugin
-        return None
+def licence_text(benchmark: str, recorded: Mapping[str, Any] | None = None) -> str:
+    """The licence of a benchmark's data: as recorded, else as the registered benchmark has it."""
+    if not recorded:
+        try:
+            recorded = registry.benchmark(benchmark).licence
+        except CulnigError:  # not registered here, or a broken plugin
+            recorded = None
+    if not recorded:
+        return UNKNOWN
+    terms = [str(recorded["name"]), "no training" if recorded["training"] == "forbidden" else ""]
+    terms.append("non-commercial" if recorded["non_commercial"] else "")
+    return "; ".join(filter(None, terms))
 
 
 def data_table(sources: Sources) -> Table:
@@ -208,10 +214,8 @@ def data_table(sources: Sources) -> Table:
 
     def note(name: str, about: Mapping[str, Any]) -> None:
         files.setdefault(name, set()).update(about.get("files", {}))
-        if licence := about.get("licence") or _licence_of(name):
-            terms = [str(licence["name"]), "no training" if licence["training"] == "forbidden" else ""]
-            terms.append("non-commercial" if licence["non_commercial"] else "")
-            licences[name] = "; ".join(filter(None, terms))
+        if name not in licences or about.get("licence"):
+            licences[name] = licence_text(name, about.get("licence"))
 
     for run in sources.runs:
         for name in run.benchmarks:
@@ -227,8 +231,5 @@ def data_table(sources: Sources) -> Table:
         "data",
         "Data and licences",
         ("benchmark", "files", "licence of the data"),
-        [
-            (name, ", ".join(sorted(names)) or "–", licences.get(name, UNKNOWN))
-            for name, names in sorted(files.items())
-        ],
+        [(name, ", ".join(sorted(names)) or "–", licences[name]) for name, names in sorted(files.items())],
     )
