@@ -286,7 +286,7 @@ class _DemoSize:
 
 
 _FULL = _DemoSize(identify=10, test=8, country_items=8, n_random=4)
-_QUICK = _DemoSize(identify=2, test=1, country_items=1, n_random=2)
+_QUICK = _DemoSize(identify=1, test=1, country_items=1, n_random=2)
 
 
 def demo(
