@@ -43,7 +43,7 @@ class BenchmarkSize:
         return cls(
             len({each.item.culture for each in encoded}),
             [len(each.token_ids) for each in encoded],
-            [len(row.token_ids) for own, row in texts if row.read != own.read],
+            tuple(len(row.token_ids) for own, row in texts if row.read != own.read),
             sum(len(row.targets) for _, row in texts),
         )
 

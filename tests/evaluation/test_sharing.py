@@ -40,8 +40,9 @@ class Clock:
     def __init__(self, tree, whole):
         self.now, self.tree, self.whole = 0.0, tree, whole
 
-    def read(self, reader, batch, probabilities):
+    def logits(self, logits, reader, batch):
         self.now += self.tree if hasattr(batch, "trees") else self.whole
+        return logits(reader, batch)
 
 
 @pytest.fixture
@@ -51,7 +52,8 @@ def takes(monkeypatch):
     def install(tree, whole):
         clock = Clock(tree, whole)
         monkeypatch.setattr(sharing, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-        monkeypatch.setattr(sharing.AnswerReader, "read", lambda *batch: clock.read(*batch))
+        logits = sharing.AnswerReader.logits
+        monkeypatch.setattr(sharing.AnswerReader, "logits", lambda *read: clock.logits(logits, *read))
 
     return install
 
