@@ -109,6 +109,11 @@ class HardTrainer(training.Trainer):
     def _switches(self) -> list[Switch]:
         return [self._mlp, self._value]
 
+    def train_base(self, n_steps: int, progress: training.Progress) -> None:
+        """Stage 1: as in other worlds, but rows of names are no longer than other rows from the beginning."""
+        weights = list(self._model.parameters())
+        self._train(weights, self._base_step, n_steps, training.BASE_RATE, progress, self._rows())
+
     def _base_step(self) -> torch.Tensor:
         self._asked_facts = None
         n = FACTS_IN_STEP // 4
