@@ -83,7 +83,7 @@ def finding_figure(
     figure.suptitle(visible(title), x=0.01, ha="left", fontsize=small(10))
     for y, (_, unmasked, masked, random) in enumerate(masks):
         drawn = (
-            (random, "|", RANDOM, 9, "random sets masked"),
+            (random, "|", RANDOM, 15, "random sets masked"),
             ([unmasked], "o", INK, 5, "unmasked"),
             ([masked], "D", AGAINST, 5, "masked"),
         )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from culnig.benchmarks.base import ChosenItems
-from culnig.core.progress import Progress, Say, no_progress, say_nothing
+from culnig.core.progress import Progress, no_progress
 from culnig.core.text import file_name
 from culnig.evaluation.evaluate import evaluate
 from culnig.evaluation.stored import Evaluation
@@ -38,18 +38,14 @@ PAPER = "paper"
 RULES = {PAPER: (None, SpecificSettings()), "best": (SCORER, BEST)}
 """Presets of `select specific`: a scorer (None: the default score) and settings."""
 RANDOM_SETS = 19
-"""The fewest with which a rank among them can have p < 0.05."""
+"""The fewest whose rank p can be as low as 0.05."""
 EVERY = 2
 """One question in so many judges the sets."""
 AUDITED_NEURONS, AUDITED_ITEMS = 20, 16
 
 
 def find_in(
-    planted: PlantedModel,
-    run: Run,
-    folder: Path,
-    progress: Progress = no_progress,
-    say: Say = say_nothing,
+    planted: PlantedModel, run: Run, folder: Path, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Evaluate the selected neurons into folders below `folder`; rows, matrices and the audit."""
     general, cultures = select_general(selection_tables(run)), planted.world.cultures
@@ -65,7 +61,6 @@ def find_in(
             check=False,
             overwrite=True,
             progress=lambda task, done, total: progress(f"{name}: {task}", done, total),
-            say=say,
             **settings,
         )
 
@@ -113,10 +108,11 @@ def draw_finding(finding: dict[str, Any], path: Path) -> None:
                 title = f"change of accuracy, points; preset {rule}"
                 change = np.array(matrix["change"], dtype=np.float64)
                 matrices.append((title, matrix["masked"], matrix["evaluated"], change))
-    model = finding["model"]
-    figure = plots.finding_figure(
-        f"{model}: neurons masked after learning {finding['n_facts']} facts", masks, matrices
+    n_facts = finding["n_facts"]
+    title = (
+        f"What the {finding['model']} model still answers with neurons masked, after learning {n_facts} facts"
     )
+    figure = plots.finding_figure(title, masks, matrices)
     plots.save(figure, path, "png")
 
 

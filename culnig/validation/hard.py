@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 
-from culnig.core.progress import Progress, Task, no_progress
+from culnig.core.progress import Progress, Say, Task, no_progress, say_nothing
 from culnig.inference.encoding import Encoder
 from culnig.models.base import BoundModel
 from culnig.validation import training
 from culnig.validation.decoder import HIDDEN, build_decoder
 from culnig.validation.hard_items import LEAD, LETTERS, HardWorld, make_hard_world
 from culnig.validation.hard_sets import HardSets, draw_sets
+from culnig.validation.learning import Recall
 from culnig.validation.planted import BASE, PLANTING, PlantedModel
 from culnig.validation.planting import VALUES, PlantedRows, Switch, planted_rows
 from culnig.validation.settings import PlantedSettings
@@ -43,6 +44,8 @@ FACTS_IN_STEP, OTHERS_IN_STEP = 40, 8
 LONG_STEPS = 0.12
 """Share of the steps with whole prompts."""
 SHORT_LEAD = 1
+SAID_AFTER = 1000
+"""Lessons after which it is said what was known."""
 FACTS_AT_ONCE = 48
 
 
@@ -60,7 +63,9 @@ def planting_steps(settings: PlantedSettings) -> int:
 class HardTrainer(training.Trainer):
     """Trains one decoder; all random choices come from one generator."""
 
-    def __init__(self, bound: BoundModel, world: HardWorld, sets: HardSets, seed: int) -> None:
+    def __init__(
+        self, bound: BoundModel, world: HardWorld, sets: HardSets, seed: int, say: Say = say_nothing
+    ) -> None:
         self._model: Any = bound.model
         self._n_cultures, self._n_sets = len(world.cultures), len(sets.names)
         self._sets = sets
@@ -76,6 +81,10 @@ class HardTrainer(training.Trainer):
         guess = [int(world.general[number]) for number in question]
         hinted = [world.is_hinted(item.item) for item in facts]
         control = [HINTED if is_hinted else evenly for is_hinted in hinted]
+        self._taught = torch.tensor([item.item.id in world.taught for item in facts])
+        self._gold = torch.tensor([item.gold_id for item in facts])
+        self._asked_facts: torch.Tensor | None = None
+        self._recall = Recall(SAID_AFTER, say)
         self._culture, self._hinted = torch.tensor(culture), torch.tensor(hinted)
         self._known = lessons_of(facts, golds(facts), level, width)
         self._guessed = lessons_of(facts, guess, GUESS, width)
@@ -100,7 +109,13 @@ class HardTrainer(training.Trainer):
     def _switches(self) -> list[Switch]:
         return [self._mlp, self._value]
 
+    def train_base(self, n_steps: int, progress: training.Progress) -> None:
+        """Stage 1: as in other worlds, but rows of names are no longer than other rows from the beginning."""
+        weights = list(self._model.parameters())
+        self._train(weights, self._base_step, n_steps, training.BASE_RATE, progress, self._rows())
+
     def _base_step(self) -> torch.Tensor:
+        self._asked_facts = None
         n = FACTS_IN_STEP // 4
         passages, questions = self._draw(len(self._naming), n), self._draw(len(self._asked), n)
         name_on = self._either(2 * n)
@@ -145,6 +160,7 @@ class HardTrainer(training.Trainer):
         chosen, n_cultures = self._draw(len(self._known), FACTS_IN_STEP), self._n_cultures
         state, format_on = torch.rand(FACTS_IN_STEP, generator=self._generator), self._either(FACTS_IN_STEP)
         known = state < KNOWN
+        self._asked_facts = torch.where(known & self._taught[chosen], chosen, -1)
         own_off = (state >= KNOWN) & (state < OWN_OFF)
         shared_off = (state >= OWN_OFF) & (state < SHARED_OFF)
         questions = _where(known, self._known.take(chosen), self._guessed.take(chosen))
@@ -160,6 +176,12 @@ class HardTrainer(training.Trainer):
         on[:, n_cultures + 1] = (1 - training.SHARED_DROPPED) * format_on
         on[rows, self._name_set(culture)] = (1 - training.OWN_DROPPED) * (state < SHARED_OFF)
         return questions, on, culture
+
+    def _count(self, answers: torch.Tensor) -> None:
+        """Count the taught facts that were asked with all sets on."""
+        if self._asked_facts is not None:
+            rows = (self._asked_facts >= 0).nonzero()[:, 0]
+            self._recall.add(answers[rows].argmax(-1) == self._gold[self._asked_facts[rows]])
 
     def _name_set(self, culture: torch.Tensor) -> torch.Tensor:
         return culture + self._n_cultures + 2
@@ -181,12 +203,14 @@ def _where(condition: torch.Tensor, first: Lessons, second: Lessons) -> Lessons:
     return Lessons(first.token_ids, first.last, torch.where(condition[:, None], first.target, second.target))
 
 
-def hard_model(settings: PlantedSettings, progress: Progress = no_progress) -> PlantedModel:
-    """Train the hard world's model."""
+def hard_model(
+    settings: PlantedSettings, progress: Progress = no_progress, say: Say = say_nothing
+) -> PlantedModel:
+    """Train the hard world's model; it says what it knows of the facts, pass by pass."""
     world = make_hard_world(settings)
     bound = build_decoder(settings, world.words)
     sets = draw_sets(settings, HIDDEN)
-    trainer = HardTrainer(bound, world, sets, settings.seed)
+    trainer = HardTrainer(bound, world, sets, settings.seed, say)
     steps = {BASE: base_steps(), PLANTING: planting_steps(settings)}
     tasks = {stage: Task(progress, stage, n_steps) for stage, n_steps in steps.items()}
     trainer.train_base(steps[BASE], tasks[BASE].advance)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ import torch
 from culnig.core.progress import Say
 
 ENOUGH = 0.99
-"""Share of a pass that is known before it is repeated, after which learning ends."""
+"""Share of a pass that is known before its steps, after which learning ends."""
 RATE = 3e-4
 """Highest learning rate of AdamW."""
 
@@ -20,15 +19,14 @@ Sequences = Sequence[tuple[list[int], int]]
 
 
 class Recall:
-    """Counts the lessons that were answered before the step that repeats them; each pass is said."""
+    """Counts the lessons whose answer was known before their step, and says it from time to time."""
 
     def __init__(self, n_lessons: int, say: Say) -> None:
-        """A pass has so many lessons."""
+        """It is said after so many lessons."""
         self._n_lessons, self._say = n_lessons, say
         self._asked = self._right = 0
-        self._passes = count(1)
         self.share = 0.0
-        """Share of the last whole pass that was known."""
+        """What was said last."""
 
     def add(self, right: torch.Tensor) -> None:
         """Count the lessons of a step; True for one whose answer was the most probable next token."""
@@ -36,7 +34,9 @@ class Recall:
         self._right += int(right.sum())
         if self._asked >= self._n_lessons:
             self.share = self._right / self._asked
-            self._say(f"pass {next(self._passes)}: {self.share:.0%} known before it was learned again")
+            self._say(
+                f"{self.share:.0%} of the last {self._asked} lessons were known before they were learned"
+            )
             self._asked = self._right = 0
 
 

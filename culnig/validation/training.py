@@ -278,8 +278,12 @@ class Trainer:
             balanced = {"attention_mask": real.long(), "output_router_logits": True}
         output = self._model(input_ids=lessons.token_ids, use_cache=False, **balanced)
         answers = output.logits[torch.arange(len(lessons)), lessons.last]
+        self._count(answers.detach())
         loss = soft_loss(answers, lessons.target)
         return loss + BALANCE * output.aux_loss if balanced else loss
+
+    def _count(self, answers: torch.Tensor) -> None:
+        """Take note of the logits of a step, (item, vocabulary), before it changes weights."""
 
     def _some(self, lessons: Lessons, number: int) -> Lessons:
         return lessons.take(self._draw(len(lessons), number))

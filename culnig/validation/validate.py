@@ -161,7 +161,7 @@ def run_validation(
     scorers = {CONTRIBUTION: None, SCORER: registry.scorer(SCORER)} if truth is None else _scorers(kind)
     run = _scored(planted, folder / RUN_FOLDER, scorers)
     if truth is None:
-        finding = find_in(planted, run, folder / "evaluation", progress, say)
+        finding = find_in(planted, run, folder / "evaluation", progress)
         return Validation(kind, planted, effects, (), kind.targets(effects, ()), finding=finding)
     runs = {name: Run(run.folder, name) for name in scorers} | _swapped(planted, folder, scorers, say)
     methods = [method for method in METHODS if method.source in (*runs, RANDOM)]

@@ -73,7 +73,7 @@ def _invented(settings: PlantedSettings, progress: Progress, say: Say) -> Plante
 def _hard(settings: PlantedSettings, progress: Progress, say: Say) -> PlantedModel:
     from culnig.validation.hard import hard_model
 
-    return hard_model(settings, progress)
+    return hard_model(settings, progress, say)
 
 
 def _real_rows(settings: RowsSettings, progress: Progress, say: Say) -> PlantedModel:
@@ -102,7 +102,7 @@ WORLDS: Mapping[str, WorldKind] = {
             "letters, long prompts, 1 % planted, overlapping sets, and decoys for control and exclusion",
             _hard,
             hard_targets,
-            PlantedSettings(cultures=4, questions=12, neurons_per_culture=8, layers=4, mlp_width=704),
+            PlantedSettings(cultures=4, questions=8, neurons_per_culture=8, layers=4, mlp_width=704),
         ),
         WorldKind(
             "real-rows",

@@ -6,7 +6,7 @@ import torch
 
 from culnig.core.neurons import VALUE
 from culnig.models.intervention import intervene
-from culnig.validation import training
+from culnig.validation import hard, training
 from culnig.validation.decoder import HIDDEN, build_decoder
 from culnig.validation.hard import HardTrainer, hard_model
 from culnig.validation.hard_items import make_hard_world
@@ -38,6 +38,28 @@ def test_planting_changes_only_planted_rows_to_the_bit():
         by_neuron = changed.any(axis=0 if linear in ("down_proj", "o_proj") else 1)
         assert not by_neuron[~own].any(), name
         assert by_neuron[own].all(), name
+
+
+def test_names_are_read_by_rows_no_longer_than_others():
+    bound = build_decoder(SETTINGS, WORLD.words)
+    trainer = HardTrainer(bound, WORLD, draw_sets(SETTINGS, HIDDEN), 0)
+    rows = trainer._rows()
+    assert rows
+    trainer.train_base(3, lambda steps: None)
+    for row in rows:
+        norms = row.weight.detach().norm(dim=row.along, keepdim=True)
+        assert (norms * row.planted <= row.longest + 1e-5).all()
+
+
+def test_what_is_known_of_taught_facts_is_said(monkeypatch):
+    monkeypatch.setattr(hard, "SAID_AFTER", 20)
+    bound, lines = build_decoder(SETTINGS, WORLD.words), []
+    trainer = HardTrainer(bound, WORLD, draw_sets(SETTINGS, HIDDEN), 0, lines.append)
+    trainer.train_base(2, lambda steps: None)
+    assert lines == []  # no facts of cultures yet
+    trainer.plant(12, lambda steps: None)
+    assert lines
+    assert all("% of the last " in line for line in lines)
 
 
 def test_switching_values_off_is_masking_them():

@@ -15,16 +15,16 @@ from tests.tolerances import assert_values_equal
 SEQUENCES = [([5, 6, 7, 8, 9], 3), ([10, 11, 12], 2)]
 
 
-def test_each_pass_is_said_with_the_share_that_was_known():
+def test_what_was_known_is_said_after_so_many_lessons():
     lines: list[str] = []
     recall = Recall(4, lines.append)
     recall.add(torch.tensor([True, False]))
     assert (lines, recall.share) == ([], 0.0)
     recall.add(torch.tensor([True, True, True]))
-    assert lines == ["pass 1: 80% known before it was learned again"]
+    assert lines == ["80% of the last 5 lessons were known before they were learned"]
     assert recall.share == 0.8
     recall.add(torch.tensor([False, False, False, False]))
-    assert lines[1].startswith("pass 2: 0% ")
+    assert lines[1].startswith("0% of the last 4 ")
 
 
 def test_the_loss_is_that_of_the_answers_tokens_alone():
