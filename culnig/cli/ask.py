@@ -33,7 +33,7 @@ _NARROWEST = 16
     "factors",
     type=float,
     multiple=True,
-    help="0 suppresses, 2 enhances; may be given several times.  [default: 0 and 2]",
+    help="0 suppresses, 2 enhances; may be given several times.",
 )
 @click.option(
     "--random-baseline",
@@ -59,8 +59,6 @@ def command(
     """
     if (questions is None) == (not asked):
         raise InputError("give questions as words on the command line, or a file of them with --questions")
-    if not options["factors"]:
-        del options["factors"]
     with progress_view(quiet=as_json) as view:
         result = ask(model.source, questions or asked, say=view.say, **options, **model.options)
     if as_json:

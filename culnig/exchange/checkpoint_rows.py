@@ -115,8 +115,18 @@ class CheckpointRows:
 
     @cached_property
     def plain(self) -> dict[str, str]:
-        """Parameters that are one tensor of the checkpoint, with its name there."""
-        return {target: key for key, (target, converter) in self._targets.items() if converter is None}
+        """Parameters that are one tensor of the checkpoint, with its name there.
+
+        InputError where two tensors load into one parameter: it is not known which of them counts.
+        """
+        plain: dict[str, str] = {}
+        for key, (target, converter) in self._targets.items():
+            if converter is None and plain.setdefault(target, key) != key:
+                raise InputError(
+                    f"the checkpoint of {self._skeleton.source!r} has {plain[target]} and {key}, which both "
+                    f"load into {target}; remove one of them"
+                )
+        return plain
 
     def _repacked(self, packed: Sequence[NeuronRows]) -> list[Rows]:
         """Rows in tensors that transformers makes several parameters of, or several tensors one parameter.

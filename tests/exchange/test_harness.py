@@ -49,15 +49,27 @@ metadata:
 """
 
 
-def harness(folder: Path, out: str, **model_args: Any) -> None:
-    """Run the harness on a local task."""
-    given = ",".join(f"{name}={value}" for name, value in model_args.items())
-    done = subprocess.run(
+SEVERAL = """
+import json, runpy, sys
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["lm_eval", *arguments]
+    runpy.run_module("culnig.exchange.harness", run_name="__main__")
+"""
+"""Runs of the harness's command line in one process: it takes long to import."""
+
+
+def harness(folder: Path, runs: dict[str, dict[str, Any]]) -> None:
+    """Run the harness on a local task with some model_args each, by the folder of the logs."""
+    runs_arguments = [
         [
-            *(sys.executable, "-m", "culnig.exchange.harness", "run", "--model", "culnig"),
-            *("--model_args", given, "--tasks", "drinks", "--include_path", str(folder / "tasks")),
+            *("run", "--model", "culnig", "--tasks", "drinks", "--include_path", str(folder / "tasks")),
+            *("--model_args", ",".join(f"{name}={value}" for name, value in given.items())),
             *("--output_path", str(folder / out), "--log_samples", "--batch_size", "4", "--device", "cpu"),
-        ],
+        ]
+        for out, given in runs.items()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL, json.dumps(runs_arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -84,12 +96,10 @@ def test_a_local_task_is_run_masked_imported_compared_and_reported(tmp_path):
     data.write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
     (tmp_path / "tasks" / "drinks.yaml").write_text(TASK.format(data=data), encoding="utf-8")
     model, neurons = tmp_path / "model", tmp_path / "set.json"
-    harness(tmp_path, "plain", pretrained=model)
-    harness(tmp_path, "masked", pretrained=model, neurons=neurons, factor=0)
-    harness(tmp_path, "random", pretrained=model, neurons=neurons, factor=0, random=5)
-    evaluation = culnig.import_evaluation(
-        [tmp_path / name for name in ("plain", "masked", "random")], tmp_path / "evaluation"
-    )
+    masked = {"pretrained": model, "neurons": neurons, "factor": 0}
+    runs = {"plain": {"pretrained": model}, "masked": masked, "random": masked | {"random": 5}}
+    harness(tmp_path, runs)
+    evaluation = culnig.import_evaluation([tmp_path / name for name in runs], tmp_path / "evaluation")
     assert evaluation.conditions == ["unmasked", "by hand", "random 5 like by hand"]
     assert evaluation.baselines("by hand") == ["random 5 like by hand"]
     for condition, mask in (("unmasked", None), ("by hand", chosen)):
