@@ -93,7 +93,8 @@ def _check_names(file: StudyFile, step: Step, steps: Mapping[str, Step]) -> None
     for source in step.reads["neuron_sets"]:
         selected = steps[source.step]
         culture = selected.settings.get("culture")
-        cultures = [source.culture] if source.culture else selected.settings.get("cultures", [culture])
+        several = selected.settings.get("cultures", [culture])
+        cultures = [source.culture] if source.culture else several
         for named in cultures:
             name = (selected.function, named, selected.settings.get("seed", 0), selected.reads.get("sets"))
             if (other := owners.setdefault(name, source.step)) != source.step:
