@@ -100,7 +100,7 @@ def _check_names(file: StudyFile, step: Step, steps: Mapping[str, Step]) -> None
             if (other := owners.setdefault(name, source.step)) != source.step:
                 raise file.problem(
                     step.keys,
-                    f"the sets of {other} and {source.step} have the same name, because they were selected by "
+                    f"the sets of {other} and {source.step} have the same name, being selected by "
                     "the same method; evaluate them in two evaluations, and compare those",
                 )
 
