@@ -52,6 +52,8 @@ SLOWEST = (
     "cli/test_store_options.py",
     "integration/test_outputs.py",
     "planning/test_depth.py",
+    "studies/test_running.py",
+    "studies/test_small_study.py",
     "core/test_calibration.py",
     "models/test_cache.py",
     "scoring/test_keepers.py",

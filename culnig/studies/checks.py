@@ -27,6 +27,8 @@ def check_study(file: StudyFile, steps: Sequence[Step], outside: Outside) -> Non
             for source in sources:
                 if source.culture is not None:
                     _check_culture(file, step, source, by_name, outside)
+        if step.function == "evaluate":
+            _check_names(file, step, by_name)
         if step.settings.get("matrix") and items:
             _check_matrix(file, step, by_name, items)
 
@@ -83,6 +85,24 @@ def _check_culture(
             f"{source.step} has no set of {source.culture!r}{did_you_mean(str(source.culture), known)}; it "
             f"has sets of {', '.join(known)}",
         )
+
+
+def _check_names(file: StudyFile, step: Step, steps: Mapping[str, Step]) -> None:
+    """Sets of one evaluation need different names, which come from how they were selected."""
+    owners: dict[tuple[object, ...], str] = {}
+    for source in step.reads["neuron_sets"]:
+        selected = steps[source.step]
+        culture = selected.settings.get("culture")
+        several = selected.settings.get("cultures", [culture])
+        cultures = [source.culture] if source.culture else several
+        for named in cultures:
+            name = (selected.function, named, selected.settings.get("seed", 0), selected.reads.get("sets"))
+            if (other := owners.setdefault(name, source.step)) != source.step:
+                raise file.problem(
+                    step.keys,
+                    f"the sets of {other} and {source.step} have the same name, being selected by "
+                    "the same method; evaluate them in two evaluations, and compare those",
+                )
 
 
 def _check_matrix(

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-import culnig
-from tests.studies.tiny_studies import write_study
-
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """A folder with `study.yaml`, its models, and what came out in `out`."""
+    from culnig.studies.running import study
+    from tests.studies.tiny_studies import write_study
+
     folder = tmp_path_factory.mktemp("study")
-    result = culnig.study(write_study(folder), folder / "out")
+    result = study(write_study(folder), folder / "out")
     assert result.complete, [(step.step, step.reason) for step in result.steps]
     return folder
 

@@ -213,6 +213,12 @@ def test_a_study_that_is_changed_while_it_runs_stops_and_keeps_what_is_done(tmp_
         ("cultures: [Iran, Spain, China]", "cultures: [Iran, Atlantis]", "'Atlantis'"),
         ("neuron_sets: [general]", "neuron_sets: [specific/China]", "has no set of 'China'"),
         (
+            "evaluations:\n  general: {benchmarks: [everyday], neuron_sets: [general]",
+            "  wide: {method: general, top_mlp: 0.4}\nevaluations:\n"
+            "  general: {benchmarks: [everyday], neuron_sets: [general, wide]",
+            "the sets of neurons/one/general and neurons/one/wide have the same name",
+        ),
+        (
             "cultures: [Iran, Spain], per_culture: 1}",
             "cultures: [Iran], per_culture: 1, matrix: true}",
             "has a set of 'Spain', but everyday has no items of it; its items are of Iran",

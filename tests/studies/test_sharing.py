@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +12,10 @@ import huggingface_hub
 import pytest
 
 from culnig.errors import EnvironmentProblem, InputError, StoreError
-from culnig.selection.neuron_set import read_neuron_set
 from culnig.studies.packing import pack_study
 from culnig.studies.sharing import hub_pull, hub_push
+from tests.reporting.samples import Sample, write_sample
+from tests.toy import neuron_set, toy_layout
 
 
 class HubStandIn:
@@ -69,16 +72,53 @@ def hub(monkeypatch) -> type[HubStandIn]:
     return HubStandIn
 
 
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Sample:
+    return write_sample(tmp_path_factory.mktemp("sample"))
+
+
 @pytest.fixture
-def chosen(finished) -> Path:
-    return finished / "out/neurons/one/general.neurons.json"
+def chosen(tmp_path) -> Path:
+    """A general set of five neurons that names the benchmarks it was selected with."""
+    layout = toy_layout()
+    benchmarks = {"target": "everyday", "exclusion": "country-rc"}
+    general = replace(
+        neuron_set(layout, [8, 0, 40, 5, 70], "general"),
+        method={"name": "general", "top_mlp": 0.1},
+        sources=[{"benchmarks": benchmarks}],
+    )
+    general.write(tmp_path / "general.neurons.json")
+    return tmp_path / "general.neurons.json"
+
+
+@pytest.fixture
+def other(chosen) -> Path:
+    """Another set beside it."""
+    neuron_set(toy_layout(), [1, 2], "other").write(chosen.with_name("other.neurons.json"))
+    return chosen.with_name("other.neurons.json")
+
+
+@pytest.fixture
+def pack(sample, tmp_path) -> Path:
+    """A pack of a study with a set and an evaluation."""
+    folder = tmp_path / "study"
+    for source, target in (
+        (sample.sets[0], "neurons/toy/general.neurons.json"),
+        (sample.evaluation / "results.json", "evaluations/toy/masks/results.json"),
+        (sample.evaluation / "items.h5", "evaluations/toy/masks/items.h5"),
+    ):
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / target)
+    (folder / "study.json").write_text("{}")
+    pack_study(folder, tmp_path / "toy.culnig.zip")
+    return tmp_path / "toy.culnig.zip"
 
 
 def test_a_set_comes_back_with_the_same_bytes(chosen, hub, tmp_path):
     document = hub_push(chosen, "us/culture")
     assert document["url"] == "https://hub/datasets/us/culture/commit/1"
     assert hub.private == {"us/culture": True}
-    out = hub_pull("us/culture", tmp_path / "general.neurons.json")
+    out = hub_pull("us/culture", tmp_path / "pulled.neurons.json")
     assert out.read_bytes() == chosen.read_bytes()
 
 
@@ -87,45 +127,44 @@ def test_the_card_says_where_a_set_comes_from_and_what_it_does_not_show(chosen, 
     assert hub.repositories["dataset", "us/culture"][0]["README.md"].decode() == card
     assert card.startswith("---\ntags:\n- culnig-engine\n")
     for part in (
-        *("# Culture", str(read_neuron_set(chosen).model), "everyday: ours, MIT (target of the selection)"),
-        *("country-rc: ours, MIT (exclusion of the selection)", '"top_mlp": 0.1', "24 neurons"),
+        *("# Culture", "- toy", "everyday: ours, MIT (target of the selection)"),
+        *("country-rc: ours, MIT (exclusion of the selection)", '"top_mlp": 0.1', "5 neurons"),
         *("No evaluation is part of this", "The stability of general was not tested"),
     ):
         assert part in card
 
 
-def test_the_card_of_a_pack_has_its_results(finished, tmp_path):
-    pack = tmp_path / "tiny.culnig.zip"
-    pack_study(finished / "out", pack)
+def test_the_card_of_a_pack_has_its_results(pack, hub, tmp_path):
     card = hub_push(pack, "us/study")["card"]
     assert "Masking general" in card
     assert "No evaluation is part of this" not in card
-    assert "Small sample: everyday" in card
+    assert "Small sample" in card
+    assert "<i>" not in card  # of the set's name
     out = hub_pull("us/study", tmp_path / "back.culnig.zip")
     assert out.read_bytes() == pack.read_bytes()
 
 
-def test_an_earlier_commit_can_be_pulled(chosen, finished, tmp_path):
-    other = finished / "out/neurons/two/general.neurons.json"
+def test_an_earlier_commit_can_be_pulled(chosen, tmp_path):
+    first = chosen.read_bytes()
+    hub_push(chosen, "us/culture")
+    neuron_set(toy_layout(), [3], "general").write(chosen, overwrite=True)
+    hub_push(chosen, "us/culture")
+    out = hub_pull("us/culture", tmp_path / "a.neurons.json", revision="1")
+    assert out.read_bytes() == first
+    assert hub_pull("us/culture", out, overwrite=True).read_bytes() == chosen.read_bytes() != first
+
+
+def test_a_repository_with_several_sets_needs_the_name_of_one(chosen, other, tmp_path):
     hub_push(chosen, "us/culture")
     hub_push(other, "us/culture")
-    out = hub_pull("us/culture", tmp_path / "a.neurons.json", revision="1")
-    assert out.read_bytes() == chosen.read_bytes()
-    assert hub_pull("us/culture", out, overwrite=True).read_bytes() == other.read_bytes()
-
-
-def test_a_repository_with_several_sets_needs_the_name_of_one(chosen, finished, tmp_path):
-    random = finished / "out/neurons/one/random.neurons.json"
-    hub_push(chosen, "us/culture")
-    hub_push(random, "us/culture")
     with pytest.raises(InputError, match=r"holds 2 neuron sets and packs \(general.*name one of them"):
         hub_pull("us/culture", tmp_path / "x.neurons.json")
     with pytest.raises(InputError, match="has no 'x'; neuron sets and packs there: general"):
         hub_pull("us/culture", tmp_path / "x.neurons.json", file="x")
-    out = hub_pull("us/culture", tmp_path / "x.neurons.json", file=random.name)
-    assert out.read_bytes() == random.read_bytes()
+    out = hub_pull("us/culture", tmp_path / "x.neurons.json", file=other.name)
+    assert out.read_bytes() == other.read_bytes()
     with pytest.raises(InputError, match=r"end it in \.neurons\.json"):
-        hub_pull("us/culture", tmp_path / "x.culnig.zip", file=random.name)
+        hub_pull("us/culture", tmp_path / "x.culnig.zip", file=other.name)
 
 
 def test_what_the_hub_refuses_is_told(chosen, hub, tmp_path):
