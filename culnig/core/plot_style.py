@@ -7,11 +7,12 @@ user's own matplotlib settings are left alone.
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -112,12 +113,26 @@ def new_figure(width: float, height: float) -> Figure:
 
     A chosen width stays; the height follows the size of the text, so that rows have room for it.
     """
-    from matplotlib.figure import Figure
-
     size = _size.get()
     scale = size.relative(1.0)
     chosen = width * scale if size.width is None else size.width / MILLIMETRES
-    return Figure(figsize=(chosen, height * scale), layout="constrained")
+    return _shown_figure()(figsize=(chosen, height * scale), layout="constrained")
+
+
+@cache
+def _shown_figure() -> type[Figure]:
+    """Figures that notebooks show without pyplot."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        """A figure that shows itself below its cell."""
+
+        def _repr_png_(self) -> bytes:
+            drawn = io.BytesIO()
+            self.savefig(drawn, format="png", dpi=110, metadata=_METADATA["png"])
+            return drawn.getvalue()
+
+    return ShownFigure
 
 
 def titled(figure: Figure, title: str) -> Figure:

@@ -156,7 +156,7 @@ class BoundLinear:
         return np.concatenate(matches), np.concatenate(columns)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BoundModel:
     """A loaded model with tokenizer, layout and the linear modules that hold its neurons."""
 
@@ -172,6 +172,10 @@ class BoundModel:
     """The model without its weights, where it was loaded by name: what `plan` reads."""
     sharding: Sharding | None = None
     """How the weights are spread over the processes of a launch, if they are."""
+
+    def __repr__(self) -> str:
+        neurons = f"{self.layout.n_neurons:,} neurons in {self.layout.n_layers} layers"
+        return f"<BoundModel {self.source}: {neurons} ({self.adapter})>"
 
     @property
     def is_first(self) -> bool:

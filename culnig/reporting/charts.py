@@ -22,6 +22,7 @@ from culnig.reporting.drawing import (
     LETTER,
     MIDDLE,
     drawing,
+    letters,
     line_at,
     margin,
     nice_ticks,
@@ -98,7 +99,7 @@ def heat_map(
     width, height = cell
     finite = np.abs(values[np.isfinite(values)])
     most = (limit if limit is not None else float(finite.max(initial=0.0))) or 1.0
-    longest = max(map(len, columns), default=0)
+    longest = max(map(letters, columns), default=0)
     left, top = margin(14, rows), 12 + (8 + LETTER * 0.85 * longest if longest > 3 else 14)
     parts = []
     for row in range(0, len(rows), row_step):
@@ -215,10 +216,12 @@ def intervals(rows: Sequence[MarkRow], *, title: str, description: str, axis: st
     left, plot, height = margin(24, [row.label for row in rows]), 560.0, 24
     marks = [mark for row in rows for mark in row.marks if mark.kind != "chance"]
     ends = [0.0, *(end for mark in marks for end in (mark.value, *(mark.interval or ())))]
+    if percent:  # no share changes by more than 1, even where an interval of few values says so
+        ends = [max(-1.0, min(1.0, end)) for end in ends]
     ticks = nice_ticks(min(ends), max(ends), least=LEAST_RANGE if percent else 0.0)
 
     def across(value: float) -> float:
-        return left + plot * (value - ticks[0]) / (ticks[-1] - ticks[0])
+        return left + plot * (min(max(value, ticks[0]), ticks[-1]) - ticks[0]) / (ticks[-1] - ticks[0])
 
     y, group, body = 10.0, "", []
     for row in rows:

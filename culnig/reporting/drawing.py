@@ -35,7 +35,7 @@ def nice_ticks(low: float, high: float, n: int = 6, least: float = 0.0) -> list[
 def tick_text(value: float, ticks: Sequence[float], percent: bool) -> str:
     """The number at a tick, with as many digits as the step between ticks needs."""
     scaled = 100 if percent else 1
-    step = abs(ticks[1] - ticks[0]) * scaled
+    step = abs(ticks[1] - ticks[0]) * scaled if len(ticks) > 1 else 1.0
     if not percent and (step < 1e-4 or step >= 1e6):
         return f"{value:.1e}".replace("-", "−") if abs(value) > 1e-15 else "0"
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -48,12 +48,18 @@ def tick_text(value: float, ticks: Sequence[float], percent: bool) -> str:
 
 def margin(least: float, labels: Sequence[str]) -> float:
     """Width of the longest label, plus `least`."""
-    return least + LETTER * max(map(_letters, labels), default=0)
+    return least + LETTER * max(map(letters, labels), default=0)
 
 
-def _letters(text: str) -> int:
-    """Width of a text in Latin letters: those of East Asia are twice as wide."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in visible(text))
+def letters(text: str) -> float:
+    """Width of a text in average Latin letters: some are wider, those of East Asia twice as wide."""
+    return sum(
+        2.0 if unicodedata.east_asian_width(letter) in "WF" else 1.5 if letter in _WIDE else 1.0
+        for letter in visible(text)
+    )
+
+
+_WIDE = frozenset("MWmw@%<>+−=~&")
 
 
 def text_at(kind: str, x: float, y: float, text: str, attributes: str = START) -> str:

@@ -72,6 +72,9 @@ def _layers_panel(axes: Axes, neurons: NeuronSet, layout: Layout) -> None:
 
 
 def _masking_panel(axes: Axes, name: str, rows: Sequence[dict[str, Any]], benchmark: str) -> None:
+    from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import PercentFormatter
+
     metrics = {
         "accuracy": "accuracy\n(whole vocabulary)",
         "option_accuracy": "option accuracy\n(among the labels)",
@@ -98,14 +101,17 @@ def _masking_panel(axes: Axes, name: str, rows: Sequence[dict[str, Any]], benchm
         if (
             metric == "option_accuracy" and rows[0]["chance"] is not None
         ):  # among the labels, chance is 1 / labels
-            axes.plot([x - 0.4, x + 0.4], [rows[0]["chance"]] * 2, ":", color="black", label="chance")
+            outline = [withStroke(linewidth=4, foreground="white")]  # so that it is seen on a bar
+            ends = [x - 0.4, x + 0.4]
+            axes.plot(ends, [rows[0]["chance"]] * 2, ":", color="black", label="chance", path_effects=outline)
     axes.set_xticks(range(len(metrics)), list(metrics.values()))
     axes.set_ylim(0, 1)
     n_items, n_questions = rows[0]["n"], rows[0]["n_questions"]
     axes.set_title(
         f"{benchmark}: {n_items:,} test items, {counted(n_questions, 'question')}", loc="left", fontsize=10
     )
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=5)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -60,7 +60,7 @@ def test_an_evaluation_says_it_in_every_table(sample, capsys):
     assert {"matrix", "dose"} <= results.keys()
     assert len(tables) >= 6
     for table in tables:
-        assert re.search(r"\b[68] (independent )?questions\b| metric questions ", table), table
+        assert re.search(r"\b[68] (independent )?questions\b| (metric|condition) questions ", table), table
     expected = {"toy-target": 6, "toy-damage": 8}
     for row in results["rows"]:
         assert row["n_questions"] == expected[row["benchmark"]]

@@ -88,3 +88,8 @@ def test_a_matrix_is_drawn_and_a_missing_one_is_named():
     assert drawn[0, 0] == pytest.approx(-30)
     with pytest.raises(UnknownNameError, match="'accuracy'; known: p_gold"):
         evaluation.plot_matrix()
+
+
+def test_a_figure_shows_itself():
+    layout = toy_layout()
+    assert neuron_set(layout, range(8, 20), "set").plot(layout)._repr_png_().startswith(b"\x89PNG")

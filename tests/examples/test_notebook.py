@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ def test_it_is_stored_with_the_outputs_of_one_run():
     assert {"image/png", "text/html"} <= kinds
     assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
     assert len(NOTEBOOK.read_bytes()) < 500_000
+    assert not {"/work/", "/home/", "/tmp/", "site-packages"} & set(
+        re.findall(r"/\w+/|site-packages", str(cells))
+    )
 
 
 @pytest.mark.slow
@@ -35,6 +39,7 @@ def test_it_runs_with_a_tiny_model(model_folder, monkeypatch):  # noqa: F811
     text = NOTEBOOK.read_text(encoding="utf-8").replace(
         '\\"embedded\\"', json.dumps(str(model_folder)).replace('"', '\\"')
     )
+    text = text.replace("top=0.002", "top=0.1")  # a share of its few hundred neurons
     notebook = nbformat.reads(text, as_version=4)
     assert str(model_folder) in "".join(code_of(notebook))
     done = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()

@@ -11,7 +11,13 @@ from tests.toy import write_toy_run
 
 def test_all_figures_that_have_data_are_made(sample):
     assert set(make_figures(sample.sources())) == {
-        *("layers", "depth-toy-target", "culture-by-neuron-toy-target", "leaderboard-hard"),
+        *(
+            "layers",
+            "depth-toy-target",
+            "culture-by-neuron-toy-target",
+            "leaderboard-hard",
+            "similarity-sets",
+        ),
         *("matrix-accuracy", "matrix-p-gold", "instances", "dose-accuracy", "dose-p-gold"),
         *("masking-accuracy", "masking-option-accuracy", "masking-p-gold", "masking-option-mass"),
         *("training-accuracy", "training-option-accuracy", "training-p-gold"),

@@ -67,7 +67,7 @@ def test_survivors_of_the_test_are_said_where_nothing_was_masked():
 
 def test_a_run_alone_claims_nothing(tmp_path):
     said = headline(Sources([write_toy_run(tmp_path / "run")]))
-    assert said.claim.startswith("Neurons were scored, none is selected yet (toy on toy-target")
+    assert said.claim.startswith("Neurons were scored, none is selected yet (toy on toy-control, ")
     assert not said.is_finding
 
 
@@ -101,4 +101,7 @@ def test_commands_get_the_names_of_the_inputs(tmp_path):
         f"culnig-engine select general '{run.folder}' -o g.json"
     )
     scored = with_names("culnig-engine score --model MODEL --benchmark BENCHMARK -o RUN", sources)
-    assert scored == "culnig-engine score --model toy --benchmark toy-target --benchmark toy-control -o run"
+    assert scored == (
+        "culnig-engine score --model toy --benchmark toy-target --benchmark toy-control --benchmark "
+        "toy-exclusion -o run"
+    )

@@ -28,7 +28,10 @@ SAID = {"title": "T", "description": "D"}
 def test_changes_say_the_level_that_they_start_from_and_chance():
     start = unmasked(accuracy=0.27, chance=0.25)
     own = row(chance=0.25, change={"accuracy": compared(-0.1, 0.01, -0.15, -0.05)}, n_questions=400)
-    evaluation = Evaluation(Path("EVAL"), {"rows": [start, own]}, {})
+    start, own = (
+        {"option_accuracy": 0.5, "p_gold": 0.5, "option_mass": 0.9, **each} for each in (start, own)
+    )
+    evaluation = Evaluation(Path("EVAL"), {"rows": [start, {"accuracy": 0.17, **own}]}, {})
     panel = masking_section([evaluation]).panels[0]
     assert "blend (400 questions, unmasked 27.0 %, chance 25.0 %)" in panel.chart
     assert "at chance: −2.00" in panel.chart

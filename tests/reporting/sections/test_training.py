@@ -45,7 +45,9 @@ def test_a_chart_has_a_mark_for_each_seed_and_one_interval_for_their_mean(sample
     drawing = training_section([json.loads((sample.arms / "arms.json").read_text())]).panels[0].chart
     assert drawing.count('<line class="random"') == 2 * 4
     assert drawing.count('<circle class="effect"') == 4
-    assert drawing.index("qnli (task)") < drawing.index("toy &lt;i&gt;target (culture)")
+    assert drawing.index("qnli (task; 40 questions") < drawing.index(
+        "toy &lt;i&gt;target (culture; 6 questions"
+    )
 
 
 def test_several_comparisons_have_different_names(sample, tmp_path):
