@@ -202,7 +202,11 @@ def mesh(axes: Axes, values: NDArray[np.float64], colors: Sequence[str], low: fl
 
 
 def cell_numbers(axes: Axes, texts: Sequence[Sequence[str]], is_dark: NDArray[np.bool_]) -> None:
-    """A number in each cell of a heat map, light where the cell is dark."""
+    """A number in each cell of a heat map, light where the cell is dark; none where cells are too narrow."""
+    size, n_columns = _size.get(), is_dark.shape[1]
+    room = (float(axes.figure.bbox.width / axes.figure.dpi) * 72 - size.relative(90)) / max(1, n_columns)
+    if room < size.relative(6) * 3:
+        return
     for row, column in np.ndindex(*is_dark.shape):
         text = axes.text(column + 0.5, row + 0.5, texts[row][column])
         text.set(ha="center", va="center", fontsize=small(6), color="white" if is_dark[row, column] else INK)

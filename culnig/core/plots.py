@@ -129,6 +129,8 @@ def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
             label = once(axes, "random against unmasked")
             axes.plot(random, [y - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
     suffix = ", points" if unit == 100 else ""
+    if unit == 100:
+        _at_least(axes, _LEAST_POINTS)
     _finish_effects(
         axes, ys, [row["condition"] for row in masked], f"change of {metric_text(metric)}{suffix}"
     )
@@ -275,10 +277,7 @@ def lines_figure(panels: Sequence[tuple[str, str, str, Sequence[Any]]]) -> Figur
         axes.axhline(0, color=INK, linewidth=0.8)
         if all(float(x).is_integer() for line in drawn for x in line.x):  # there is no layer 0.5
             axes.xaxis.get_major_locator().set_params(integer=True)
-        low, high = axes.get_ylim()
-        if high - low < _LEAST_POINTS:  # no change does not look like one
-            middle = (low + high) / 2
-            axes.set_ylim(middle - _LEAST_POINTS / 2, middle + _LEAST_POINTS / 2)
+        _at_least(axes, _LEAST_POINTS, of_y=True)
         axes.set_title(visible(title))
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -288,6 +287,14 @@ def lines_figure(panels: Sequence[tuple[str, str, str, Sequence[Any]]]) -> Figur
 
 
 _LEAST_POINTS = 4.0
+
+
+def _at_least(axes: Axes, least: float, *, of_y: bool = False) -> None:
+    """Widen an axis to a range of `least`, so that no change does not look like one."""
+    low, high = axes.get_ylim() if of_y else axes.get_xlim()
+    if high - low < least:
+        middle = (low + high) / 2
+        (axes.set_ylim if of_y else axes.set_xlim)(middle - least / 2, middle + least / 2)
 
 
 @styled

@@ -106,3 +106,10 @@ def test_no_change_does_not_look_like_one():
     flat = Line("effect", [0, 1], [0.0, 0.0001], [None, None])
     low, high = plots.lines_figure([("", "x", "y", [flat])]).axes[0].get_ylim()
     assert high - low >= 4
+
+
+def test_numbers_are_left_out_of_cells_that_are_too_narrow():
+    matrix, names = np.eye(16), [f"culture {n}" for n in range(16)]
+    assert len(plots.similarity_matrix_figure("t", names, matrix).axes[0].texts) == 256
+    with sized(Size(84, 7)):
+        assert len(plots.similarity_matrix_figure("t", names, matrix).axes[0].texts) == 0
