@@ -9,6 +9,7 @@
 # make models-table  write docs/models-table.md: what is bound of every family, with all its checks
 # make sdist      dist/*.tar.gz from the files that git knows
 # make wheel      dist/*.whl from nothing but the sdist, repaired, checked, and tried where no compiler is
+#                 (TRIAL=--without-demo: in less time)
 # make reproducible   both, twice, with the same bytes
 # make test-oldest    the tests with the oldest versions that pyproject.toml allows (PINS="torch==2.13.0": but this one)
 # make test-newest    the tests with the newest versions that install (TESTS=tests/store: some of them)
@@ -69,7 +70,7 @@ sdist: $(VENV)/.release
 
 wheel: $(VENV)/.release
 	rm -rf build/wheel && PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python release/build.py --wheel --output build/wheel
-	$(BIN)/python release/try_wheel.py build/wheel/*.whl
+	$(BIN)/python release/try_wheel.py build/wheel/*.whl $(TRIAL)
 	mkdir -p dist && cp build/wheel/* dist/
 
 reproducible: $(VENV)/.release

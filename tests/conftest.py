@@ -56,6 +56,10 @@ SLOWEST = (
     "studies/test_small_study.py",
     "core/test_calibration.py",
     "models/test_cache.py",
+    "reporting/test_browser_layout.py",
+    "integration/test_fsdp.py",
+    "validation/test_planted_experts.py",
+    "models/test_sharding.py",
     "scoring/test_keepers.py",
 )
 """Files that take twenty seconds or more, longest first: no worker is left alone with one in the end."""
