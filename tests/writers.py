@@ -334,7 +334,7 @@ models:
 scoring:
   identify: {benchmarks: everyday, cultures: [Iran], per_culture: 1}
 selections:
-  general: {method: general, top_mlp: 0.2}
+  general: {method: general, control: false, exclusion: false, top_mlp: 0.2}
 """
 
 

@@ -165,7 +165,7 @@ class StudyWork:
     def _content(self, source: Source) -> str:
         step = self._steps[source.step]
         files = {
-            inner: own
+            f"{path.name}/{inner}": own
             for path in paths_of(self.folder, step, source)
             for inner, own in self._hashes.of_path(path).items()
         }

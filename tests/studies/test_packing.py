@@ -51,7 +51,7 @@ def test_wrong_folders_and_names_are_told(finished, pack, tmp_path):
     with pytest.raises(InputError, match="give a folder"):
         unpack_study(pack)
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(OutputExistsError, match="not empty"):
+    with pytest.raises(OutputExistsError, match="holds other files than the pack"):
         unpack_study(pack, tmp_path)
 
 

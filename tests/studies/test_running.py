@@ -25,8 +25,8 @@ SMALL = (
 scoring:
   identify: {benchmarks: [everyday], cultures: [Iran, Spain, China], per_culture: 2}
 selections:
-  general: {method: general, top_mlp: 0.2}
-  specific: {method: specific, cultures: [Iran, Spain], top: 0.4, z: 0.0}
+  general: {method: general, control: false, exclusion: false, top_mlp: 0.2}
+  specific: {method: specific, control: false, exclusion: false, cultures: [Iran, Spain], top: 0.4, z: 0.0}
 evaluations:
   general: {benchmarks: [everyday], neuron_sets: [general], cultures: [Iran], per_culture: 1}
   specific: {benchmarks: [everyday], neuron_sets: [specific], cultures: [Iran, Spain], per_culture: 1}
@@ -214,7 +214,7 @@ def test_a_study_that_is_changed_while_it_runs_stops_and_keeps_what_is_done(tmp_
         ("neuron_sets: [general]", "neuron_sets: [specific/China]", "has no set of 'China'"),
         (
             "evaluations:\n  general: {benchmarks: [everyday], neuron_sets: [general]",
-            "  wide: {method: general, top_mlp: 0.4}\nevaluations:\n"
+            "  wide: {method: general, control: false, exclusion: false}\nevaluations:\n"
             "  general: {benchmarks: [everyday], neuron_sets: [general, wide]",
             "the sets of neurons/one/general and neurons/one/wide have the same name",
         ),
