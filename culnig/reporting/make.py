@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +46,8 @@ def report(
     numbers = None if published is None else read_published(published)
     with contextlib.ExitStack() as stack:
         stack.enter_context(owned_file(out, overwrite=overwrite, inputs=(sources, published)))
-        page = Report(read_sources(sources), title=title, listed=neurons_listed, published=numbers)
+        opened = replace(read_sources(sources), shown_in=out.parent)
+        page = Report(opened, title=title, listed=neurons_listed, published=numbers)
         if tables is not None:
             names = [f"{each.name}.{suffix}" for each in page.tables for suffix in ("csv", "tex")]
             stack.enter_context(owned_files(tables, names, overwrite=overwrite, inputs=(sources,)))

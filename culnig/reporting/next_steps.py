@@ -35,7 +35,7 @@ def with_names(command: str, sources: Sources) -> str:
 def _words(command: str, sources: Sources) -> list[str]:
     words: list[str] = []
     benchmarks = _benchmarks(sources)
-    sets = [str(path) for path in sources.set_paths]
+    sets = [sources.shown(path) for path in sources.set_paths]
     is_of_sets = command.split()[1:2] == ["evaluate"] or "instances" in command
     for word in command.split(" "):
         if word == "BENCHMARK" and benchmarks:
@@ -45,7 +45,7 @@ def _words(command: str, sources: Sources) -> list[str]:
         elif word == "MODEL" and sources.models:
             words.append(shlex.quote(sources.models[0]))
         elif word == "RUN" and words[-1:] != ["-o"] and sources.runs:
-            words.append(shlex.quote(str(sources.runs[0].folder)))
+            words.append(shlex.quote(sources.shown(sources.runs[0].folder)))
         elif word in ("FILE", "A.json") and sets:
             words.append(shlex.quote(sets[0]))
         elif word == "B.json" and len(sets) > 1:

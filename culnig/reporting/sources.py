@@ -40,6 +40,17 @@ class Sources:
     """Files of the neuron sets that were given as files."""
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     """Comparisons of two models' neuron sets, the documents of `neurons_compare`."""
+    shown_in: Path | None = None
+    """Folder of the file that shows them."""
+
+    def shown(self, path: Path) -> str:
+        """A path in the commands of a report: from the report's folder if it is inside, else as given.
+
+        So a folder with its report can be moved, and does not tell where it was made.
+        """
+        if self.shown_in is not None and path.resolve().is_relative_to(self.shown_in.resolve()):
+            return str(path.resolve().relative_to(self.shown_in.resolve()))
+        return str(path)
 
     @property
     def models(self) -> list[str]:

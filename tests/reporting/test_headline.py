@@ -100,6 +100,10 @@ def test_commands_get_the_names_of_the_inputs(tmp_path):
     assert with_names("culnig-engine select general RUN -o g.json", sources) == (
         f"culnig-engine select general '{run.folder}' -o g.json"
     )
+    beside = replace(sources, shown_in=tmp_path)
+    assert with_names("culnig-engine select general RUN -o g.json", beside) == (
+        "culnig-engine select general 'a run' -o g.json"
+    )
     scored = with_names("culnig-engine score --model MODEL --benchmark BENCHMARK -o RUN", sources)
     assert scored == (
         "culnig-engine score --model toy --benchmark toy-target --benchmark toy-control --benchmark "

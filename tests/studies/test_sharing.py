@@ -127,8 +127,8 @@ def test_the_card_says_where_a_set_comes_from_and_what_it_does_not_show(chosen, 
     assert hub.repositories["dataset", "us/culture"][0]["README.md"].decode() == card
     assert card.startswith("---\ntags:\n- culnig-engine\n")
     for part in (
-        *("# Culture", "- toy", "everyday: ours, MIT (target of the selection)"),
-        *("country-rc: ours, MIT (exclusion of the selection)", '"top_mlp": 0.1', "5 neurons"),
+        *("# Culture", "- toy", "everyday: MIT, ours (target of the selection)"),
+        *("country-rc: MIT, ours (exclusion of the selection)", '"top_mlp": 0.1', "5 neurons"),
         *("No evaluation is part of this", "The stability of general was not tested"),
     ):
         assert part in card
