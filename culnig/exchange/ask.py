@@ -250,6 +250,8 @@ class _Writer:
         import torch
 
         ids: list[int] = self._bound.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:  # the product of no probabilities is 1
+            raise InputError(f"answer {text!r} has no tokens for this model, so it has no probability")
         self._bound.check_token_ids(ids, f"answer {text!r}")
         tokens = torch.tensor([[*prompt, *ids]], device=self._bound.input_device)
         model: Any = self._bound.model

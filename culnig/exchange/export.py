@@ -27,7 +27,7 @@ from culnig.exchange.added_biases import biases_for, empty_biases, write_biases
 from culnig.exchange.checkpoint_rows import CheckpointRows, Rows
 from culnig.exchange.gguf_file import convert, find_converter
 from culnig.exchange.model_card import model_card
-from culnig.exchange.patching import Change, change_rows
+from culnig.exchange.patching import Change, change_rows, rounded
 from culnig.exchange.sources import ExportSource, export_source
 from culnig.models.checkpoint import StoredTensor, stored_tensors
 from culnig.models.named import loaded_model
@@ -215,8 +215,9 @@ class _Changes:
             changes = [self._change(own, stored[name]) for own in rows if own.tensor == name]
             worst = max(worst, change_rows(stored[name].path, stored[name], changes))
         if self._values is not None and (added := self._biases(tensors, stored, rows)) is not None:
-            biases, settings = added
+            biases, settings, error = added
             write_biases(folder, biases, settings, stored)
+            worst = max(worst, error)
         return worst
 
     def _change(self, rows: Rows, stored: StoredTensor) -> Change:
@@ -226,8 +227,13 @@ class _Changes:
 
     def _biases(
         self, tensors: CheckpointRows, stored: dict[str, StoredTensor], rows: Sequence[Rows]
-    ) -> tuple[dict[str, Any], tuple[str, ...]] | None:
-        """Biases to add for neurons whose module has none, with their means; None where all have one."""
+    ) -> tuple[dict[str, Any], tuple[str, ...], float] | None:
+        """Biases to add for neurons whose module has none, with their means; None where all have one.
+
+        And the settings that they need, and the largest relative error that rounding the means makes.
+        """
+        import torch
+
         assert self._values is not None
         has_bias = {
             int(neuron)
@@ -245,11 +251,14 @@ class _Changes:
         paths = {own.part.parameter.removesuffix(".weight") for own in without}
         added = biases_for(self._source.structure, registry.adapters(), paths)
         biases = empty_biases(added, tensors.plain, stored)
+        worst = 0.0
         for own in without:
             weight = tensors.plain[own.part.parameter]
-            bias = biases[f"{weight.removesuffix('.weight')}.bias"]
-            bias[own.part.indices] = bias.new_tensor(self._values[own.neurons])
-        return biases, added.settings
+            name = f"{weight.removesuffix('.weight')}.bias"
+            means = torch.from_numpy(self._values[own.neurons])
+            biases[name][own.part.indices], error = rounded(means, stored[weight].number_format, name)
+            worst = max(worst, error)
+        return biases, added.settings, worst
 
 
 def _record(

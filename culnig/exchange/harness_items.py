@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ class LoggedItem:
     is_right: bool
 
     @classmethod
-    def read(cls, path: Path, task: str, line: Mapping[str, Any]) -> LoggedItem:
-        """DataFileError where the line says too little."""
+    def read(cls, path: Path, task: str, line: Mapping[str, Any], *, by_index: bool = False) -> LoggedItem:
+        """DataFileError where the line says too little; `by_index` is what `means_indices` says."""
         doc = line["doc"]
         number = int(line["doc_id"])
         common: dict[str, Any] = {
@@ -47,7 +48,7 @@ class LoggedItem:
             "topic": str(doc.get("topic", doc.get("subject", ""))),
         }
         try:
-            choices = _choices(line)
+            choices = _choices(line, by_index=by_index)
             if choices is None:
                 return cls(**common, options=(), probabilities=(), **_free(line))
             return cls(**common, **choices)
@@ -79,22 +80,65 @@ def _culture(name: Any) -> str:
         return NO_CULTURE
 
 
-def _choices(line: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Choices of an item with their probabilities; None where the answer is free."""
+def means_indices(path: Path, task: str, lines: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a target that is the text of one choice and the index of another is meant as an index.
+
+    With labels 1 to 3 a target of 2 may be either, and the harness logs both as text. `acc` of the items
+    tells; DataFileError where it does not.
+    """
+    fits = {False: True, True: True}
+    is_open = False
+    for line in lines:
+        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):  # `read` says what is wrong
+            if not _has_choices(line):
+                continue
+            texts, right = _texts(line), {}
+            for by_index in fits:
+                right[by_index] = _right(str(line["target"]), texts, by_index=by_index)
+            if right[False] != right[True]:
+                is_open = True
+                for by_index in fits:
+                    fits[by_index] &= _agrees(line, right[by_index])
+    if is_open and fits[False] == fits[True]:
+        raise DataFileError(
+            path,
+            f"the targets of {task!r} may be texts or indices of its choices, and acc does not tell which; "
+            "log more items, or use labels that are no numbers",
+        )
+    return is_open and fits[True]
+
+
+def _has_choices(line: Mapping[str, Any]) -> bool:
     answers = line["filtered_resps"]
-    if len(answers) < 2 or not all(isinstance(own, list) and len(own) == 2 for own in answers):
+    return len(answers) > 1 and all(isinstance(own, list) and len(own) == 2 for own in answers)
+
+
+def _texts(line: Mapping[str, Any]) -> list[str]:
+    numbers = range(len(line["filtered_resps"]))
+    return [_continuation(line, number).strip().replace(LABEL_SEPARATOR, " ") for number in numbers]
+
+
+def _agrees(line: Mapping[str, Any], right: Sequence[int]) -> bool:
+    """Whether `acc` says of the most probable choice what follows from the right ones."""
+    if "acc" not in line or len(right) != 1:
+        return True
+    best = int(np.argmax([float(own[0]) for own in line["filtered_resps"]]))
+    return bool(float(line["acc"])) == (best in right)
+
+
+def _choices(line: Mapping[str, Any], *, by_index: bool) -> dict[str, Any] | None:
+    """Choices of an item with their probabilities; None where the answer is free."""
+    if not _has_choices(line):
         return None
+    answers = line["filtered_resps"]
     logs = [float(own[0]) for own in answers]
     written = [str(own[1]) == "True" for own in answers]
-    texts = [
-        _continuation(line, number).strip().replace(LABEL_SEPARATOR, " ") for number in range(len(answers))
-    ]
+    texts = _texts(line)
     options = (
         tuple(texts) if len(set(texts)) == len(texts) and all(texts) else tuple(map(str, range(len(texts))))
     )
-    right = _right(str(line["target"]), texts)
-    best = int(np.argmax(logs))
-    if "acc" in line and len(right) == 1 and bool(float(line["acc"])) != (best in right):
+    right = _right(str(line["target"]), texts, by_index=by_index)
+    if not _agrees(line, right):
         raise ValueError(f"target {line['target']!r} is not the choice that acc {line['acc']} means")
     return {
         "options": options,
@@ -112,9 +156,13 @@ def _continuation(line: Mapping[str, Any], number: int) -> str:
     return str(pair["arg_1"] if isinstance(pair, dict) else pair[1])
 
 
-def _right(target: str, texts: Sequence[str]) -> list[int]:
-    """Indices of the right choices: the target is one of the texts, an index, or a list of indices."""
-    if target.strip() in texts:
+def _right(target: str, texts: Sequence[str], *, by_index: bool) -> list[int]:
+    """Indices of the right choices: the target is one of the texts, an index, or a list of indices.
+
+    With `by_index` an index comes first.
+    """
+    is_index = by_index and target.strip().isdecimal() and int(target) < len(texts)
+    if target.strip() in texts and not is_index:
         return [texts.index(target.strip())]
     listed = json.loads(target)
     right = [int(own) for own in (listed if isinstance(listed, list) else [listed])]

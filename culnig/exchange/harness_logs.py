@@ -29,7 +29,7 @@ from culnig.evaluation.conditions import UNMASKED, Condition
 from culnig.evaluation.folder import EVALUATION, REQUEST_FILE, document_of, write_evaluation
 from culnig.evaluation.results import result_rows
 from culnig.evaluation.stored import Evaluation, open_evaluation
-from culnig.exchange.harness_items import LoggedItem
+from culnig.exchange.harness_items import LoggedItem, means_indices
 from culnig.provenance import versions
 from culnig.store.files import remove
 from culnig.store.output_folder import OutputFolder, check_folder
@@ -70,7 +70,9 @@ def import_evaluation(
     _check_conditions(read)
     benchmarks = _benchmarks(read)
     answers = {
-        (name, log.condition.name): _outcomes(log, task) for name, task in benchmarks.items() for log in read
+        (name, log.condition.name): outcomes
+        for name, task in benchmarks.items()
+        for log, outcomes in zip(read, _outcomes(read, task), strict=True)
     }
     conditions = [log.condition for log in read]
     record = _record(read, benchmarks, answers)
@@ -194,8 +196,19 @@ def _asked(lines: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
     return [(line["doc_id"], line.get("doc_hash"), line.get("prompt_hash")) for line in lines]
 
 
-def _outcomes(log: _Log, task: str) -> Outcomes:
-    read = [LoggedItem.read(log.path, task, line) for line in log.tasks[task]]
+def _outcomes(logs: Sequence[_Log], task: str) -> list[Outcomes]:
+    """The answers to a task in each of the runs."""
+    lines = [line for log in logs for line in log.tasks[task]]
+    by_index = means_indices(logs[0].path, task, lines)
+    return [
+        _outcomes_of(
+            [LoggedItem.read(log.path, task, line, by_index=by_index) for line in log.tasks[task]], task
+        )
+        for log in logs
+    ]
+
+
+def _outcomes_of(read: Sequence[LoggedItem], task: str) -> Outcomes:
     outcomes = Outcomes.empty([own.item(task) for own in read])
     widest = max((len(own.options) for own in read), default=0)
     outcomes.option_probabilities = np.full((len(read), widest), np.nan)

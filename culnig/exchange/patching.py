@@ -36,6 +36,8 @@ def change_rows(path: Path, stored: StoredTensor, changes: Iterable[Change]) -> 
 
     InputError where a product is too large for the tensor's number format.
     """
+    import torch
+
     numbers = np.memmap(path, _BITS[stored.number_format], "r+", stored.offset, stored.shape)
     worst = 0.0
     for change in changes:
@@ -52,7 +54,8 @@ def change_rows(path: Path, stored: StoredTensor, changes: Iterable[Change]) -> 
                 exact = before.new_zeros(before.shape)  # also where a weight is no number
             else:
                 exact = before * change.factor
-            along[indices], error = _rounded(exact, stored.number_format, rows.tensor)
+            kept, error = rounded(exact, stored.number_format, rows.tensor)
+            along[indices] = kept.view(getattr(torch, f"int{8 * kept.element_size()}")).numpy()
             worst = max(worst, error)
     numbers.flush()
     return worst
@@ -66,16 +69,18 @@ def _as_floats(bits: NDArray[np.signedinteger], number_format: str) -> torch.Ten
     return torch.from_numpy(np.ascontiguousarray(bits)).view(kind).double()
 
 
-def _rounded(exact: torch.Tensor, number_format: str, name: str) -> tuple[NDArray[np.signedinteger], float]:
-    """Numbers as they are stored, and the largest relative error of one."""
+def rounded(exact: torch.Tensor, number_format: str, name: str) -> tuple[torch.Tensor, float]:
+    """Numbers as they are stored, and the largest relative error of one.
+
+    InputError where one is too large for the number format.
+    """
     import torch
 
-    rounded = exact.to(getattr(torch, FLOATS[number_format]))
-    if bool((rounded.isinf() & exact.isfinite()).any()):
+    kept = exact.to(getattr(torch, FLOATS[number_format]))
+    if bool((kept.isinf() & exact.isfinite()).any()):
         raise InputError(
             f"{name}: a weight times the factor, or a mean, is too large for {FLOATS[number_format]}; give a "
             "smaller factor, or export from the model in float32"
         )
-    error = (rounded.double() - exact).abs() / exact.abs()
-    bits = rounded.view(getattr(torch, f"int{8 * rounded.element_size()}"))
-    return bits.numpy(), float(error.nan_to_num(0.0, posinf=0.0).max()) if error.numel() else 0.0
+    error = (kept.double() - exact).abs() / exact.abs()
+    return kept, float(error.nan_to_num(0.0, posinf=0.0).max()) if error.numel() else 0.0

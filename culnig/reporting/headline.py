@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from culnig.core.quantities import change_in_words, interval_in_words, p_text
+from culnig.core.statistics import holm
 from culnig.core.text import counted, metric_text
-from culnig.evaluation.verdicts import adjusted_p, beyond_random
+from culnig.evaluation.verdicts import LEVEL, adjusted_p, beyond_random
 from culnig.reporting.sources import Sources, masked_rows, rows_of
 from culnig.reporting.summary import metric_of, training_effect
 
@@ -34,7 +35,7 @@ def headline(sources: Sources) -> Headline:
 
 
 def _of_masks(sources: Sources) -> Iterator[Headline]:
-    """The mask that does most beyond random masks; without one, that nothing was found."""
+    """The mask that does most beyond random masks, corrected for all masks; without one, that none does."""
     compared = [
         (row, metric_of(row), (row["against_random"] or {}).get(metric_of(row)))
         for evaluation in sources.evaluations
@@ -42,11 +43,17 @@ def _of_masks(sources: Sources) -> Iterator[Headline]:
         if row["factor"] != 1
     ]
     tested = [(row, metric, test) for row, metric, test in compared if test is not None]
-    beyond = [entry for entry in tested if beyond_random(entry[2])]
-    if beyond:
-        yield _effect(*min(beyond, key=lambda entry: (adjusted_p(entry[2]), entry[2]["effect"])))
-    elif tested:
-        yield _no_effect(*min(tested, key=lambda entry: adjusted_p(entry[2])))
+    if tested:
+        # the best of many masks is always good: its p counts all of them
+        larger = [max(float(test["p_value"]), test.get("questions_p", 0.0)) for _, _, test in tested]
+        ranked = sorted(
+            zip(holm(larger), tested, strict=True),
+            key=lambda entry: (entry[0], adjusted_p(entry[1][2]), entry[1][2]["effect"]),
+        )
+        of_all, (row, metric, test) = ranked[0]
+        as_best = f"; p {p_text(of_all)} as the best of {len(tested)} comparisons (Holm)"
+        make = _effect if of_all < LEVEL and beyond_random(test) else _no_effect
+        yield make(row, metric, test, as_best if len(tested) > 1 else "")
     elif compared:
         row, metric, _ = compared[0]
         change = row["change"][metric]
@@ -61,7 +68,7 @@ def _of_masks(sources: Sources) -> Iterator[Headline]:
         )
 
 
-def _effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any]) -> Headline:
+def _effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any], as_best: str) -> Headline:
     change = row["change"][metric]
     claim = (
         f"Masking {row['condition']} ({counted(row['n_neurons'], 'neuron')}) lowers {metric_text(metric)} on "
@@ -72,7 +79,7 @@ def _effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any]) -> Hea
         claim += " Most of the accuracy that is lost is lost answer format, not knowledge."
     return Headline(
         claim,
-        f"{_ps(test)}; the whole change is {change_in_words(metric, change['effect'])}"
+        f"{_ps(test)}{as_best}; the whole change is {change_in_words(metric, change['effect'])}"
         f"{_interval(metric, change)}.",
         "The same on other questions, wordings or models: this rests on "
         f"{counted(change['n_questions'], 'question')} of {row['benchmark']}.",
@@ -80,7 +87,7 @@ def _effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any]) -> Hea
     )
 
 
-def _no_effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any]) -> Headline:
+def _no_effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any], as_best: str) -> Headline:
     change = row["change"][metric]
     seen = change.get("detectable")
     could = (
@@ -93,7 +100,8 @@ def _no_effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any]) -> 
         f"Nothing found: masking {row['condition']} ({counted(row['n_neurons'], 'neuron')}) does not clearly "
         "lower "
         f"{metric_text(metric)} on {row['benchmark']} more than masking random neurons does.",
-        f"{_ps(test)}; the difference is {change_in_words(metric, test['effect'])}{_interval(metric, test)}.",
+        f"{_ps(test)}{as_best}; the difference is {change_in_words(metric, test['effect'])}"
+        f"{_interval(metric, test)}.",
         could,
     )
 

@@ -264,7 +264,7 @@ def _of_rank(
     ranks: dict[str, float] = {}
     for evaluation in evaluations:
         for matrix in evaluation.results.get("matrix", ()):
-            if matrix["metric"] == "accuracy" and own.benchmark in evaluation.benchmarks:
+            if matrix["metric"] == "accuracy" and _in_matrix(evaluation) == {own.benchmark}:
                 rank = _cell(matrix, own)
                 if rank is not None:
                     ranks.setdefault(_model(evaluation), rank)
@@ -286,6 +286,12 @@ def _of_rank(
         ),
         *(interval, None, verdict(own.rank, ours, interval, RANK, base), _source(published, own.source), ""),
     )
+
+
+def _in_matrix(evaluation: Evaluation) -> set[str]:
+    """The benchmarks whose items a matrix pools: those with cultures."""
+    recorded = evaluation.results.get("benchmarks", {})
+    return {name for name in evaluation.benchmarks if recorded.get(name, {}).get("cultural", True)}
 
 
 def _cell(matrix: Mapping[str, Any], own: PublishedRank) -> float | None:

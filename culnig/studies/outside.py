@@ -98,7 +98,7 @@ class Outside:
             arguments = self.arguments(step)
             asked = {key: arguments.get(key, keywords_of(step.function)[key][1]) for key in ITEMS}
             rescored = read_benchmarks(arguments["rescore"], **{**asked, "split": "identify"})
-            read["rescored"] = {name: items_hash(own.items) for name, own in rescored.items()}
+            read["rescored"] = {name: _content_of(own) for name, own in rescored.items()}
         if step.settings.get("published"):
             published = self.arguments(step)["published"]
             own = own_data("paper.toml") if published == PAPER else published
@@ -113,7 +113,7 @@ class Outside:
     def _digest_of(self, items: Mapping[str, ChosenItems]) -> dict[str, str]:
         key = str(id(items))
         if key not in self._digests:
-            self._digests[key] = {name: items_hash(own.items) for name, own in items.items()}
+            self._digests[key] = {name: _content_of(own) for name, own in items.items()}
         return self._digests[key]
 
     def _model_content(self, name: str) -> Any:
@@ -125,6 +125,12 @@ class Outside:
             weights,
             loading if adapter is None else {**loading, "adapter": self._hashes.of_path(Path(adapter))},
         ]
+
+
+def _content_of(chosen: ChosenItems) -> str:
+    """Hash of everything about chosen items that decides results: `items_hash` leaves some of it out."""
+    units = [item.unit for item in chosen.items]
+    return digest([items_hash(chosen.items), units, chosen.role, chosen.split, chosen.sample])
 
 
 def _plain(value: Any) -> Any:

@@ -165,7 +165,7 @@ class StudyWork:
     def _content(self, source: Source) -> str:
         step = self._steps[source.step]
         files = {
-            f"{path.name}/{inner}": own
+            f"{path.name}/{inner}": own  # several sets of a folder are several files
             for path in paths_of(self.folder, step, source)
             for inner, own in self._hashes.of_path(path).items()
         }
@@ -225,7 +225,8 @@ class StudyWork:
         previous = {} if before is None else before.files
         write_record(self.folder, StepRecord(step.name, key, "started", previous))
         if step.function in SETS:
-            for name in previous:  # sets of cultures that are not asked for any more
+            own = self._files(step)  # a record may come from someone else's pack, and name any file
+            for name in previous.keys() & own.keys():  # sets of cultures that are not asked for any more
                 remove(self.folder / name)
         began = time.monotonic()
         call = Call(self.folder, self.outside, self._steps, self._date, progress, say)

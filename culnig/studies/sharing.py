@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from culnig.errors import EnvironmentProblem, InputError, StoreError, argument
+from culnig.errors import EnvironmentProblem, InputError, StoreError, argument, option
 from culnig.reporting.card import card
 from culnig.selection.neuron_set import read_neuron_set
 from culnig.store.archive import SUFFIX, is_archive, read_archive
@@ -32,8 +32,8 @@ def hub_push(
     """Push a neuron set or a pack of a study to a data set on the hub, with a card from what it records.
 
     `repository` is owner/name; it is made where it does not exist, private unless `public`. Returns its
-    address, the commit and the card. StoreError if the file is damaged, EnvironmentProblem if the hub
-    refuses.
+    address, the commit and the card. StoreError if the file is damaged, InputError if the repository is
+    there and public and `public` does not say so, EnvironmentProblem if the hub refuses.
     """
     path = Path(source)
     _check(path)
@@ -47,9 +47,16 @@ def hub_push(
     try:
         client = hub.HfApi()
         client.create_repo(repository, repo_type=_KIND, private=not public, exist_ok=True)
+        if not public and not client.repo_info(repository, repo_type=_KIND).private:
+            raise InputError(
+                f"{repository} exists and is public, so everyone could read {path.name}; give "
+                f"{option('public')} if that is meant, or another name"
+            )
         commit = client.create_commit(
             repository, operations, commit_message=message or f"Add {path.name}", repo_type=_KIND
         )
+    except InputError:
+        raise
     except Exception as error:  # of the network, the login or the hub: it has its own many kinds
         raise _refused(f"push to {repository}", error) from error
     return {"repository": repository, "url": str(commit.commit_url), "file": path.name, "card": text}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,18 @@ def test_probabilities_of_chosen_answers(bound, chosen):
             written.append(token)
         assert own.probabilities["ab"] == pytest.approx(expected, rel=1e-4)
         assert list(own.probabilities) == ["ab", "C"]
+
+
+def test_an_answer_without_tokens_is_refused(bound):
+    class Tokenizer:
+        def __getattr__(self, name):
+            return getattr(bound.tokenizer, name)
+
+        def __call__(self, text, **options):
+            return {"input_ids": []} if text == " " else bound.tokenizer(text, **options)
+
+    with pytest.raises(InputError, match="answer ' ' has no tokens for this model"):
+        culnig.ask(replace(bound, tokenizer=Tokenizer()), "Where?", answers=(" ",), max_new_tokens=1)
 
 
 def test_a_seed_draws_the_same_answers_and_leaves_torchs_own_state(bound, chosen):

@@ -177,6 +177,20 @@ def test_means_are_those_of_a_run(tmp_path):
         torch.testing.assert_close(bias.detach(), torch.cat(values).mean(), rtol=1e-4, atol=1e-5)
 
 
+def test_means_in_added_biases_are_rounded_once_and_said(tmp_path, monkeypatch):
+    bound = tiny_model(dtype=torch.float16)
+    chosen = neuron_set(bound, [Neuron(QUERY, 0, 1)])
+    folder = save(bound, tmp_path / "model")
+    give_means(monkeypatch, np.array([0.1]))
+    out = culnig.export_model(folder, chosen, tmp_path / "out", mask="mean", means="run")
+    error = abs(float(np.float16(0.1)) - 0.1) / 0.1
+    assert json.loads((out / "export.json").read_text())["largest_rounding"] == pytest.approx(error)
+    give_means(monkeypatch, np.array([1e5]))
+    with pytest.raises(InputError, match=r"q_proj\.bias: .* a mean, is too large for float16"):
+        culnig.export_model(folder, chosen, tmp_path / "large", mask="mean", means="run")
+    assert not (tmp_path / "large").exists()
+
+
 def test_a_mean_is_refused_where_no_bias_can_be(tmp_path, monkeypatch):
     bound = tiny_model("phi3")
     give_means(monkeypatch, np.ones(1))

@@ -58,6 +58,30 @@ def test_the_right_choice_may_be_named_by_its_text(tmp_path):
     assert evaluation.answers["drinks", "unmasked"].gold.tolist() == ["cola"]
 
 
+def digits(number, logs, target, acc):
+    """An item whose choices are shuffled labels 1 to 3."""
+    line = {**choice_line(number, logs, 0), "target": target, "acc": acc}
+    labels = {f"gen_args_{n}": {"arg_0": "", "arg_1": f" {label}"} for n, label in enumerate("123")}
+    return {**line, "arguments": labels}
+
+
+@pytest.mark.parametrize(("acc", "golds"), [(0.0, ["2", "3"]), (1.0, ["1", "2"])])
+def test_a_number_as_target_is_a_label_or_an_index_as_acc_says(tmp_path, acc, golds):
+    """Of the second item alone nobody could tell; the first shows how the task names its targets."""
+    lines = [
+        digits(0, probabilities(0.6, 0.2, 0.1), "1", acc),
+        digits(1, probabilities(0.6, 0.2, 0.1), "2", 0.0),
+    ]
+    evaluation = culnig.import_evaluation(write_log(tmp_path / "log", {"drinks": lines}), tmp_path / "out")
+    assert evaluation.answers["drinks", "unmasked"].gold.tolist() == golds
+
+
+def test_a_number_as_target_that_acc_does_not_explain_is_refused(tmp_path):
+    lines = [digits(0, probabilities(0.6, 0.2, 0.1), "2", 0.0)]
+    with pytest.raises(DataFileError, match="may be texts or indices of its choices, and acc does not tell"):
+        culnig.import_evaluation(write_log(tmp_path / "log", {"drinks": lines}), tmp_path / "out")
+
+
 def test_several_choices_may_be_right(tmp_path):
     lines = [{**choice_line(0, probabilities(0.1, 0.6, 0.1), 1), "target": "[1, 2]"}]
     evaluation = culnig.import_evaluation(write_log(tmp_path / "log", {"drinks": lines}), tmp_path / "out")

@@ -24,10 +24,22 @@ def test_the_strongest_effect_beyond_random_masks_is_said_with_what_it_rests_on(
         "does."
     )
     assert said.certainty == (
-        "p 0.00200 over 10 random sets, p 0.00100 over questions; the whole change is −2.00 points (95 % "
+        "p 0.00200 over 10 random sets, p 0.00100 over questions; p 0.00200 as the best of 2 comparisons "
+        "(Holm); the whole change is −2.00 points (95 % "
         "interval −3.00 to −1.00 points)."
     )
     assert "400 questions of blend" in said.change
+
+
+def test_the_best_of_many_masks_is_no_finding_if_chance_finds_one_in_so_many():
+    """Each p counts the benchmarks of one mask; sixteen cultures at three doses are 48 masks."""
+    masks = [row(f"mask {n}", against_random={"p_gold": against(-0.01, 0.9)}) for n in range(47)]
+    best = row("best", against_random={"p_gold": against(-0.02, 0.02)})
+    assert headline(evaluation(unmasked(), best)).is_finding
+    said = headline(evaluation(unmasked(), *masks, best))
+    assert not said.is_finding
+    assert said.claim.startswith("Nothing found: masking best (9 neurons) does not clearly lower")
+    assert "p 0.480 as the best of 48 comparisons (Holm)" in said.certainty
 
 
 def test_lost_format_is_said_in_the_same_breath():

@@ -164,6 +164,11 @@ def test_mean_ranks_are_over_models(tmp_path):
     assert (found.ours, found.model) == (4.0, "3 models")
     np.testing.assert_allclose(found.interval, (4 - half, 4 + half))
     assert found.verdict == f"cannot tell with 3 models: the interval is {2 * half:.1f} wide"
+    pooled = with_matrix("a", 3.0)
+    pooled.answers["normad", UNMASKED] = pooled.answers["blend", UNMASKED]
+    assert name not in rows(tmp_path, ranks, pooled)  # the ranks of two benchmarks together
+    general = replace(pooled, results=pooled.results | {"benchmarks": {"normad": {"cultural": False}}})
+    assert name in rows(tmp_path, ranks, general)
     assert (
         rows(tmp_path, ranks, with_matrix("a", 3.0))[name].verdict == "cannot tell with 1 model: no interval"
     )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import culnig
+from culnig.benchmarks.choosing import read_benchmarks
 from culnig.errors import DataFileError, EnvironmentProblem, InputError, OutputExistsError, UnknownNameError
-from culnig.studies import outlook, running
-from culnig.studies.running import study
+from culnig.studies import outlook, outside, running
+from culnig.studies.file import read_study
+from culnig.studies.running import StudyWork, study
+from culnig.studies.steps import steps_of
 from tests.forked import Child, import_what, in_child
 from tests.stored import assert_same, contents
 from tests.studies.tiny_studies import STUDY, write_study
@@ -96,6 +100,29 @@ def test_a_change_that_changes_no_output_ends_where_it_is_made(copied):
     assert again == {"evaluations/one/general", "evaluations/two/general"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda own: replace(own, role="control"),
+        lambda own: replace(own, items=[replace(item, unit="one question") for item in own.items]),
+        lambda own: replace(own, items=own.items[1:]),
+    ],
+    ids=["role", "questions", "items"],
+)
+def test_whatever_a_declaration_says_about_items_is_part_of_the_key(tmp_path, monkeypatch, change):
+    """Its text, what is one question, and whether it is target or control."""
+    file = read_study(write_study(tmp_path, SMALL))
+    (step,) = [step for step in steps_of(file) if step.name == "scores/one/identify"]
+    before = StudyWork(file, tmp_path / "out").key(step)
+    assert StudyWork(file, tmp_path / "out").key(step) == before
+
+    def read(*arguments: Any, **options: Any) -> dict[str, Any]:
+        return {name: change(own) for name, own in read_benchmarks(*arguments, **options).items()}
+
+    monkeypatch.setattr(outside, "read_benchmarks", read)
+    assert StudyWork(file, tmp_path / "out").key(step) != before
+
+
 def test_cultures_that_are_not_asked_for_any_more_leave_no_sets(copied):
     file = copied / "study.yaml"
     all_four, two = "specific, cultures: [China, Iran, Mexico, Spain]", "specific, cultures: [Iran, Spain]"
@@ -105,6 +132,20 @@ def test_cultures_that_are_not_asked_for_any_more_leave_no_sets(copied):
     assert done_again(result) == {"neurons/one/specific", "evaluations/one/specific"}
     sets = sorted(path.name for path in (copied / "out/neurons/one/specific").iterdir())
     assert sets == ["Iran.neurons.json", "Spain.neurons.json"]
+
+
+def test_a_record_of_someone_else_removes_nothing_outside_its_step(copied):
+    """Records come in packs too."""
+    record = copied / "out/steps/neurons/one/specific.json"
+    mine = copied / "mine.txt"
+    mine.write_text("mine", encoding="utf-8")
+    document = json.loads(record.read_text(encoding="utf-8"))
+    document.pop("checksum", None)
+    files = {"../mine.txt": "", str(mine): "", "neurons/one/specific/../../../../mine.txt": ""}
+    record.write_text(json.dumps(document | {"key": "", "files": files | document["files"]}), "utf-8")
+    result = study(copied / "study.yaml", copied / "out", only=["neurons/one/specific"])
+    assert done_again(result) == {"neurons/one/specific"}
+    assert mine.read_text(encoding="utf-8") == "mine"
 
 
 def test_a_damaged_or_missing_output_is_made_again(copied):

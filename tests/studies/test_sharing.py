@@ -32,6 +32,10 @@ class HubStandIn:
             self.repositories[repo_type, name] = []
             self.private[name] = private
 
+    def repo_info(self, name: str, *, repo_type: str) -> Any:
+        assert (repo_type, name) in self.repositories
+        return SimpleNamespace(private=self.private[name])
+
     def create_commit(self, name: str, operations: Any, *, commit_message: str, repo_type: str) -> Any:
         self._check()
         commits = self.repositories[repo_type, name]
@@ -120,6 +124,15 @@ def test_a_set_comes_back_with_the_same_bytes(chosen, hub, tmp_path):
     assert hub.private == {"us/culture": True}
     out = hub_pull("us/culture", tmp_path / "pulled.neurons.json")
     assert out.read_bytes() == chosen.read_bytes()
+
+
+def test_a_public_repository_is_pushed_to_only_if_that_is_said(chosen, hub):
+    hub_push(chosen, "us/open", public=True)
+    with pytest.raises(InputError, match=r"us/open exists and is public.*public=True"):
+        hub_push(chosen, "us/open")
+    assert len(hub.repositories["dataset", "us/open"]) == 1
+    hub_push(chosen, "us/open", public=True)
+    assert len(hub.repositories["dataset", "us/open"]) == 2
 
 
 def test_the_card_says_where_a_set_comes_from_and_what_it_does_not_show(chosen, hub):
