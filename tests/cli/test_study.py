@@ -20,7 +20,7 @@ def test_a_study_to_begin_with_and_its_schema_are_printed(capsys):
 
 def test_what_is_missing_is_asked_for(capsys, tmp_path):
     assert run(["study", "--only", "scores"]) == 2
-    assert "name the file of a study, or print one with --init small" in capsys.readouterr().err
+    assert "give the file of a study, or print one with --init small" in capsys.readouterr().err
     assert run(["study", str(tmp_path / "none.yaml")]) == 2
     assert "give the folder of the study with -o" in capsys.readouterr().err
     assert run(["study", str(tmp_path / "none.yaml"), "-o", str(tmp_path / "out")]) == 2
