@@ -14,9 +14,7 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     if document["depth"] is not None:
         _print_depth(document["depth"], names)
     else:
-        print_line(
-            "Depth: unknown, because a set does not say how many layers its model has; add both --run"
-        )
+        print_line("Depth: unknown, because a set does not say how many layers its model has; add both --run")
     if document["profiles"] is not None:
         _print_profiles(document["profiles"])
     if document["matrices"] is not None:

@@ -35,7 +35,7 @@ def test_steps_are_shown_before_they_run_then_done_and_packed(capsys, tmp_path):
     shown = capsys.readouterr().out
     assert "scores/one/identify" in shown
     assert "2 steps; at most" in shown
-    assert "side by side on 2 GPUs" in shown
+    assert "in parallel on 2 GPUs" in shown
     assert not out.exists()
     assert run([*command, "--json"]) == 0
     steps = {step["step"]: step["state"] for step in json.loads(capsys.readouterr().out)["steps"]}
@@ -47,7 +47,7 @@ def test_steps_are_shown_before_they_run_then_done_and_packed(capsys, tmp_path):
     pack = tmp_path / "study.culnig.zip"
     assert run(["study", "pack", str(out), "-o", str(pack)]) == 0
     assert run(["study", "unpack", str(pack), "--verify"]) == 0
-    assert "files are what was packed" in capsys.readouterr().out
+    assert "files match their checksums" in capsys.readouterr().out
     sets = [str(out / "neurons/one/general.neurons.json")] * 2
     runs = ["--run", str(out / "scores/one/identify")] * 2
     assert run(["neurons", "compare", *sets, *runs]) == 0
