@@ -70,7 +70,7 @@ class LoggedItem:
 
 
 def _culture(name: Any) -> str:
-    """The culture's key where the item names one that is known."""
+    """The culture's key if the item names a known culture."""
     if not isinstance(name, str):
         return NO_CULTURE
     try:
@@ -80,7 +80,7 @@ def _culture(name: Any) -> str:
 
 
 def _choices(line: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Choices of an item with their probabilities; None where the answer is free."""
+    """Choices of an item with their probabilities; None for a free answer."""
     answers = line["filtered_resps"]
     if len(answers) < 2 or not all(isinstance(own, list) and len(own) == 2 for own in answers):
         return None

@@ -1,13 +1,13 @@
-"""Logs of lm-evaluation-harness as an evaluation, so that paired tests, baselines and reports work on them.
+"""Turns logs of lm-evaluation-harness into an evaluation, for paired tests, baselines and reports.
 
 `lm_eval --output_path FOLDER --log_samples` writes `results_TIME.json` and, for every task,
-`samples_TASK_TIME.jsonl`, a line for each item. One run of the harness is one condition; runs over the same
+`samples_TASK_TIME.jsonl`, with one line per item. One run of the harness is one condition; runs over the same
 items make an evaluation.
 
-Of a multiple-choice item the harness keeps the log-likelihood of each choice, and whether the model would
+For a multiple-choice item, the harness logs the log-likelihood of each choice, and whether the model would
 have written it. So P(gold) is the probability of the right choice's text, `accuracy` counts items whose right
-choice the model would have written, and `option_accuracy` is the harness's own `acc`. A free answer is right
-or wrong, as the task's metric says, and has no probabilities.
+choice the model would have written, and `option_accuracy` is the harness's own `acc`. A free answer has no
+probabilities; the task's metric says whether it is right.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class _Log:
 def import_evaluation(
     logs: Sequence[Path | str] | Path | str, out: Path | str, *, overwrite: bool = False
 ) -> Evaluation:
-    """Make an evaluation folder of logs of lm-evaluation-harness, each run a condition, and open it.
+    """Make an evaluation folder from logs of lm-evaluation-harness, one condition per run, and open it.
 
-    `logs` are its `results_….json`, or folders that hold some. One of the runs must be unmasked.
-    DataFileError for damaged logs, MismatchError where the runs are of different models or items.
+    `logs` are `results_….json` files, or folders that hold some. One of the runs must be unmasked.
+    DataFileError for damaged logs, MismatchError if the runs are of different models or items.
     """
-    paths = [Path(own) for own in ([logs] if isinstance(logs, str | Path) else logs)]
+    paths = [Path(log) for log in ([logs] if isinstance(logs, str | Path) else logs)]
     folder = Path(out)
     check_folder(folder, EVALUATION, overwrite=overwrite, inputs=paths)
     read = [_read_log(path) for path in _results(paths)]
@@ -103,7 +103,7 @@ def _read_log(path: Path) -> _Log:
         tasks = list(document["results"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataFileError(
-            path, f"no results of lm-evaluation-harness ({type(error).__name__} {error})"
+            path, f"these are no results of lm-evaluation-harness ({type(error).__name__} {error})"
         ) from None
     time = path.stem.removeprefix("results_")
     samples = {task: path.with_name(f"samples_{task}_{time}.jsonl") for task in tasks}
@@ -124,7 +124,7 @@ def _read_log(path: Path) -> _Log:
 
 
 def _condition(path: Path, masked: Mapping[str, Any]) -> Condition:
-    """The condition as the plugin recorded it; a run without it is unmasked."""
+    """The condition as the plugin recorded it; a run without a record is unmasked."""
     if not masked:
         return Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))
     try:
@@ -166,8 +166,8 @@ def _check_conditions(logs: Sequence[_Log]) -> None:
             raise InputError(f"{log.path} and {other.path} are both {log.condition.name!r}; give each once")
     if names[0] != UNMASKED:
         raise InputError(
-            f"the logs are of {', '.join(names)}; give those of the unmasked model as well (run the harness "
-            "without neurons=…), to compare with"
+            f"the logs are of {', '.join(names)}; for the comparison, also give those of the unmasked model "
+            "(run the harness without neurons=…)"
         )
     hashes = {log.layout_hash for log in logs if log.layout_hash is not None}
     if len(hashes) > 1:

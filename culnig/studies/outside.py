@@ -1,6 +1,6 @@
 """What steps read from outside the study: models and the items of benchmarks, as hashes of their contents.
 
-A model on the hub is known by its name and revision only: name a commit where it must not change.
+A model on the hub is identified only by its name and revision: give a commit if it must not change.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Outside:
         loading = entry.given
         if loading.get("adapter"):
             loading["adapter"] = str(data_path(self._file.path.absolute(), loading["adapter"]))
-        own = self._file.folder / entry.model
-        return (str(own) if entry.model != EMBEDDED and own.exists() else entry.model), loading
+        path = self._file.folder / entry.model
+        return (str(path) if entry.model != EMBEDDED and path.exists() else entry.model), loading
 
     def arguments(self, step: Step) -> dict[str, Any]:
         """The settings of a step, with paths from the study's folder and dates as text."""
@@ -69,7 +69,7 @@ class Outside:
         return names
 
     def items(self, step: Step) -> dict[str, ChosenItems]:
-        """The items that a step asks a model; errors as for `read_benchmarks`."""
+        """The items that a step gives to the model; errors as for `read_benchmarks`."""
         arguments = self.arguments(step)
         if "benchmarks" not in arguments:
             return {}

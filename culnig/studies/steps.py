@@ -1,7 +1,7 @@
-"""The steps of a study: each is one call of a public function, with files in and one output.
+"""The steps of a study: each is one call of a public function, with input files and one output.
 
 A step is named after its output: `scores/MODEL/NAME`, `neurons/MODEL/NAME`, `evaluations/MODEL/NAME` and so
-on, at last `report`.
+on, and finally `report`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SELECTIONS = {
 
 @dataclass(frozen=True)
 class Source:
-    """What a step reads of another one's output."""
+    """What a step reads from another step's output."""
 
     step: str
     culture: str | None = None
@@ -227,7 +227,7 @@ class _Steps:
         if name is None:
             if len(names) != 1:
                 raise self._file.problem(
-                    keys[:-1], f"say with `run` which run of {model!r} to use; there are: {_listed(names)}"
+                    keys[:-1], f"name the run of {model!r} to use (`run`); there are: {_listed(names)}"
                 )
             name = names[0]
         if name not in names:
@@ -243,7 +243,7 @@ class _Steps:
             raise self._file.unknown(keys, f"selection of {model!r} named", name, names)
         source = Source(f"neurons/{model}/{name}", culture or None)
         if culture and not self._has_cultures(name):
-            raise self._file.problem(keys, f"{name!r} is one set, without cultures; write {name!r}")
+            raise self._file.problem(keys, f"{name!r} is one set for all cultures; write only {name!r}")
         return source
 
     def _single_set(self, keys: KeyPath, model: str, reference: str) -> Source:
@@ -255,7 +255,7 @@ class _Steps:
         name = source.step.rpartition("/")[2]
         if source.culture is None and self._has_cultures(name):
             raise self._file.problem(
-                keys, f"{name!r} has a set for each culture and one is needed: write {name}/CULTURE"
+                keys, f"{name!r} has a set for each culture, but one set is needed; write {name}/CULTURE"
             )
 
     def _has_cultures(self, name: str) -> bool:
@@ -321,7 +321,7 @@ def _in_order(file: StudyFile, steps: Sequence[Step]) -> list[Step]:
     def add(step: Step, above: tuple[str, ...]) -> None:
         if step.name in above:
             cycle = [*above[above.index(step.name) :], step.name]
-            raise file.problem(step.keys, f"it needs itself: {' needs '.join(cycle)}; break this circle")
+            raise file.problem(step.keys, f"it needs itself: {' needs '.join(cycle)}; break this cycle")
         if step.name not in ordered:
             for name in step.needs:
                 add(by_name[name], (*above, step.name))

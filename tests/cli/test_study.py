@@ -60,7 +60,7 @@ def test_a_step_that_fails_or_waits_sets_the_exit_code(capsys, tmp_path):
     file = write_study(tmp_path, SMALL.replace("model: one", "model: nobody/nothing"))
     command = ["study", str(file), "-o", str(tmp_path / "out")]
     assert run([*command, "--only", "neurons/one/general"]) == 2
-    assert "waits: scores/one/identify is not done or out of date; run it too" in capsys.readouterr().err
+    assert "waits: scores/one/identify is missing or out of date; run it too" in capsys.readouterr().err
     assert run([*command, "--only", "scores"]) == 2
     assert "scores/one/identify failed: cannot load model 'nobody/nothing'" in capsys.readouterr().err
 
