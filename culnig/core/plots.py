@@ -167,7 +167,7 @@ def _with_headings(names: Sequence[str]) -> tuple[list[float], dict[str, float]]
 
 
 _WITH_CHANCE = ("accuracy", "option_accuracy")
-"""Metrics that answering at random has a value of."""
+"""Metrics with a chance level."""
 
 
 def _scaled(change: Mapping[str, Any], unit: float) -> dict[str, Any]:
@@ -290,7 +290,7 @@ _LEAST_POINTS = 4.0
 
 
 def _at_least(axes: Axes, least: float, *, of_y: bool = False) -> None:
-    """Widen an axis to a range of `least`, so that no change does not look like one."""
+    """Widen an axis to a range of `least`, so that a negligible change does not look large."""
     low, high = axes.get_ylim() if of_y else axes.get_xlim()
     if high - low < least:
         middle = (low + high) / 2

@@ -1,9 +1,9 @@
 """Published numbers beside ours, row by row, with an interval and a verdict in words.
 
-A published number has no interval: it comes from the same questions, so it is compared with our mean and its
+A published number has no interval. It comes from the same questions, so it is compared with our mean and its
 95 % interval over questions. The verdict says whether they agree within a margin, by default five points:
-`agrees` where the whole interval is within the margin, `differs` where the interval leaves the published
-number out, else `cannot tell`.
+`agrees` if the whole interval is within the margin, `differs` if the interval does not contain the published
+number, otherwise `cannot tell`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PublishedSource(Strict):
 
     text: str
     second_hand: bool = False
-    """Whether they were read somewhere else than in the publication."""
+    """Whether they were not read in the publication itself."""
 
 
 class PublishedRow(Strict):
@@ -108,7 +108,7 @@ class Compared:
 
 
 def read_published(publication: Path | str) -> Published:
-    """The numbers of the paper, or of a TOML file of the same form; DataFileError names the mistake."""
+    """The numbers of the paper, or of a TOML file in the same format; DataFileError names the mistake."""
     path = own_data("paper.toml") if publication == PAPER else Path(publication)
     published, _ = read_checked(path, Published)
     named = [row.source for row in published.rows]
@@ -135,7 +135,7 @@ def verdict(
 
 
 def compared(published: Published, sources: Sources) -> list[Compared]:
-    """Every published number that the inputs have one of their own for."""
+    """Every published number that the inputs have a counterpart for."""
     rows = [
         row
         for evaluation in sources.evaluations

@@ -180,7 +180,7 @@ def test_a_disk_that_cannot_hold_the_runs_is_told_before(tmp_path, monkeypatch):
     monkeypatch.setattr(outlook, "free_space", lambda folder: 1000)
     file = write_study(tmp_path, SMALL)
     with pytest.raises(
-        EnvironmentProblem, match=r"the runs of this study need about .* the disk has 1 kB free"
+        EnvironmentProblem, match=r"the runs of this study need about .* the disk has only 1 kB free"
     ):
         study(file, tmp_path / "out")
     assert not (tmp_path / "out" / "scores").exists()
