@@ -239,4 +239,4 @@ def wrapped(text: str, width: int) -> list[str]:
                 lines.append(line)
                 joined = piece
             line = joined
-    return [each.replace("\xa0", " ") for each in (*lines, line)]
+    return [line.replace("\xa0", " ") for line in (*lines, line)]

@@ -87,10 +87,10 @@ def export_model(
     check_folder(folder, EXPORT, overwrite=overwrite, inputs=(model, neurons, means))
     run = run_with_prompts(means)
     sets = SetChoice(neurons).read()
-    if not any(own.neurons for own in sets):
+    if not any(chosen.neurons for chosen in sets):
         raise InputError("there is no neuron to mask; give a neuron set that is not empty")
     source = export_source(model, loading, say)
-    flat = np.unique(np.concatenate([own.flat(source.structure.layout) for own in sets]))
+    flat = np.unique(np.concatenate([chosen.flat(source.structure.layout) for chosen in sets]))
     _check_unpacked(source)
     values = None if run is None else _means(model, source, run, flat, loading, say)
     stored = None if source.folder is None else stored_tensors(source.name, source.folder)
@@ -212,8 +212,8 @@ class _Changes:
         stored = stored_tensors(self._source.name, folder)
         tensors, rows = self.plan(stored)
         worst = 0.0
-        for name in dict.fromkeys(own.tensor for own in rows):
-            changes = [self._change(own, stored[name]) for own in rows if own.tensor == name]
+        for name in dict.fromkeys(entry.tensor for entry in rows):
+            changes = [self._change(entry, stored[name]) for entry in rows if entry.tensor == name]
             worst = max(worst, change_rows(stored[name].path, stored[name], changes))
         if self._values is not None and (added := self._biases(tensors, stored, rows)) is not None:
             biases, settings = added
@@ -232,24 +232,24 @@ class _Changes:
         assert self._values is not None
         has_bias = {
             int(neuron)
-            for own in rows
-            if len(stored[own.tensor].shape) == 1 + (own.expert is not None)
-            for neuron in own.neurons
+            for entry in rows
+            if len(stored[entry.tensor].shape) == 1 + (entry.expert is not None)
+            for neuron in entry.neurons
         }
         without = [
-            own
-            for own in Weights(self._source.structure).computing(self._flat)
-            if not has_bias.issuperset(own.neurons.tolist())
+            entry
+            for entry in Weights(self._source.structure).computing(self._flat)
+            if not has_bias.issuperset(entry.neurons.tolist())
         ]
         if not without:
             return None
-        paths = {own.part.parameter.removesuffix(".weight") for own in without}
+        paths = {entry.part.parameter.removesuffix(".weight") for entry in without}
         added = biases_for(self._source.structure, registry.adapters(), paths)
         biases = empty_biases(added, tensors.plain, stored)
-        for own in without:
-            weight = tensors.plain[own.part.parameter]
+        for entry in without:
+            weight = tensors.plain[entry.part.parameter]
             bias = biases[f"{weight.removesuffix('.weight')}.bias"]
-            bias[own.part.indices] = bias.new_tensor(self._values[own.neurons])
+            bias[entry.part.indices] = bias.new_tensor(self._values[entry.neurons])
         return biases, added.settings
 
 
@@ -275,13 +275,13 @@ def _record(
         },
         "neuron_sets": [
             {
-                "name": own.name,
-                "n_neurons": len(own.neurons),
-                "neurons_hash": sha256(own.flat(bound.layout).tobytes()).hexdigest(),
-                "method": own.method,
-                "sources": own.sources,
+                "name": chosen.name,
+                "n_neurons": len(chosen.neurons),
+                "neurons_hash": sha256(chosen.flat(bound.layout).tobytes()).hexdigest(),
+                "method": chosen.method,
+                "sources": chosen.sources,
             }
-            for own in sets
+            for chosen in sets
         ],
         "n_neurons": len(flat),
         "mask": mask,

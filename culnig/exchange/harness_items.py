@@ -82,10 +82,10 @@ def _culture(name: Any) -> str:
 def _choices(line: Mapping[str, Any]) -> dict[str, Any] | None:
     """Choices of an item with their probabilities; None for a free answer."""
     answers = line["filtered_resps"]
-    if len(answers) < 2 or not all(isinstance(own, list) and len(own) == 2 for own in answers):
+    if len(answers) < 2 or not all(isinstance(answer, list) and len(answer) == 2 for answer in answers):
         return None
-    logs = [float(own[0]) for own in answers]
-    written = [str(own[1]) == "True" for own in answers]
+    logs = [float(answer[0]) for answer in answers]
+    written = [str(answer[1]) == "True" for answer in answers]
     texts = [
         _continuation(line, number).strip().replace(LABEL_SEPARATOR, " ") for number in range(len(answers))
     ]
@@ -98,11 +98,11 @@ def _choices(line: Mapping[str, Any]) -> dict[str, Any] | None:
         raise ValueError(f"target {line['target']!r} is not the choice that acc {line['acc']} means")
     return {
         "options": options,
-        "probabilities": tuple(math.exp(own) for own in logs),
+        "probabilities": tuple(math.exp(log) for log in logs),
         "gold": options[right[0]],
-        "also_right": tuple(options[own] for own in right[1:]),
-        "predicted": next((options[number] for number, own in enumerate(written) if own), ""),
-        "is_right": any(written[own] for own in right),
+        "also_right": tuple(options[index] for index in right[1:]),
+        "predicted": next((options[number] for number, is_written in enumerate(written) if is_written), ""),
+        "is_right": any(written[index] for index in right),
     }
 
 
@@ -117,8 +117,8 @@ def _right(target: str, texts: Sequence[str]) -> list[int]:
     if target.strip() in texts:
         return [texts.index(target.strip())]
     listed = json.loads(target)
-    right = [int(own) for own in (listed if isinstance(listed, list) else [listed])]
-    if not right or not all(0 <= own < len(texts) for own in right):
+    right = [int(index) for index in (listed if isinstance(listed, list) else [listed])]
+    if not right or not all(0 <= index < len(texts) for index in right):
         raise ValueError(f"target {target!r} is none of the {len(texts)} choices")
     return right
 

@@ -88,7 +88,7 @@ def _results(paths: Sequence[Path]) -> list[Path]:
     results: dict[Path, None] = {}
     for path in paths:
         inner = sorted(path.rglob("results_*.json")) if path.is_dir() else [path]
-        if not inner or not all(own.is_file() for own in inner):
+        if not inner or not all(file.is_file() for file in inner):
             raise DataFileError(
                 path, "no results_….json; run the harness with --output_path FOLDER --log_samples"
             )
@@ -107,7 +107,7 @@ def _read_log(path: Path) -> _Log:
         ) from None
     time = path.stem.removeprefix("results_")
     samples = {task: path.with_name(f"samples_{task}_{time}.jsonl") for task in tasks}
-    read = {task: _read_samples(own) for task, own in samples.items() if own.is_file()}
+    read = {task: _read_samples(file) for task, file in samples.items() if file.is_file()}
     if not read:
         raise DataFileError(path, "no samples_….jsonl beside it; run the harness with --log_samples")
     masked = config.get("culnig") if isinstance(config, dict) else None
@@ -162,7 +162,9 @@ def _check_conditions(logs: Sequence[_Log]) -> None:
     names = [log.condition.name for log in logs]
     for log in logs:
         if names.count(log.condition.name) > 1:
-            other = next(own for own in logs if own.condition.name == log.condition.name and own is not log)
+            other = next(
+                second for second in logs if second.condition.name == log.condition.name and second is not log
+            )
             raise InputError(f"{log.path} and {other.path} are both {log.condition.name!r}; give each once")
     if names[0] != UNMASKED:
         raise InputError(
@@ -181,10 +183,10 @@ def _benchmarks(logs: Sequence[_Log]) -> dict[str, str]:
         raise MismatchError(f"no task is in all of the {len(logs)} runs; run the same tasks in each")
     for task in shared:
         asked = [_asked(log.tasks[task]) for log in logs]
-        for log, own in zip(logs, asked, strict=True):
-            if own != asked[0]:
+        for log, items in zip(logs, asked, strict=True):
+            if items != asked[0]:
                 raise MismatchError(
-                    f"{log.path} and {logs[0].path} did not ask the same in {task!r} ({len(own)} and "
+                    f"{log.path} and {logs[0].path} did not ask the same in {task!r} ({len(items)} and "
                     f"{len(asked[0])} items); use the same --limit, --num_fewshot, chat template and seeds"
                 )
     return {file_name(task): task for task in shared}
@@ -196,15 +198,15 @@ def _asked(lines: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
 
 def _outcomes(log: _Log, task: str) -> Outcomes:
     read = [LoggedItem.read(log.path, task, line) for line in log.tasks[task]]
-    outcomes = Outcomes.empty([own.item(task) for own in read])
-    widest = max((len(own.options) for own in read), default=0)
+    outcomes = Outcomes.empty([item.item(task) for item in read])
+    widest = max((len(item.options) for item in read), default=0)
     outcomes.option_probabilities = np.full((len(read), widest), np.nan)
-    for row, own in enumerate(read):
-        outcomes.correct[row] = own.is_right
-        outcomes.predicted[row] = own.predicted
-        if own.options:
-            outcomes.option_probabilities[row, : len(own.options)] = own.probabilities
-            outcomes.p_gold[row] = own.probabilities[own.options.index(own.gold)]
+    for row, item in enumerate(read):
+        outcomes.correct[row] = item.is_right
+        outcomes.predicted[row] = item.predicted
+        if item.options:
+            outcomes.option_probabilities[row, : len(item.options)] = item.probabilities
+            outcomes.p_gold[row] = item.probabilities[item.options.index(item.gold)]
     return outcomes
 
 
@@ -212,13 +214,13 @@ def _record(
     logs: Sequence[_Log], benchmarks: Mapping[str, str], answers: Mapping[tuple[str, str], Outcomes]
 ) -> dict[str, Any]:
     first = logs[0]
-    own = {"source": first.model}
+    model = {"source": first.model}
     layout_hash = next((log.layout_hash for log in logs if log.layout_hash is not None), None)
     if layout_hash is not None:
-        own["layout_hash"] = layout_hash
+        model["layout_hash"] = layout_hash
     baselines = Counter(log.condition.like for log in logs if log.condition.like)
     return {
-        "model": own,
+        "model": model,
         "neuron_sets": [
             {"name": name} for name in dict.fromkeys(log.condition.of_set for log in logs) if name is not None
         ],

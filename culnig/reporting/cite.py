@@ -105,8 +105,8 @@ def cite(
     opened = read_sources([path for source in several for path in _outputs(source)])
     names = _names(opened)
     used = [Used("program", _versioned(PROGRAM, names.versions), "MIT")]
-    used += [Used("library", _versioned(each, names.versions), _licence_of(each)) for each in names.libraries]
-    used += [Used("model", each, licence_of_model(each)) for each in names.models]
+    used += [Used("library", _versioned(name, names.versions), _licence_of(name)) for name in names.libraries]
+    used += [Used("model", name, licence_of_model(name)) for name in names.models]
     used += [Used("data", str(row[0]), str(row[2])) for row in data_table(opened).rows]
     citation = Citation(methods_text(opened), _entries(names), used)
     if out is not None:
@@ -124,7 +124,7 @@ def _outputs(source: Source) -> Iterator[Source]:
     if not isinstance(source, Path | str) or not Path(source).is_dir() or is_source(Path(source)):
         yield source
         return
-    paths = [each for each in _below(Path(source), _DEPTH) if is_source(each)]
+    paths = [path for path in _below(Path(source), _DEPTH) if is_source(path)]
     if not paths:
         raise StoreError(
             f"{source}: neither a run, an evaluation or a comparison of arms, nor a folder that holds any"

@@ -111,7 +111,7 @@ def _check_matrix(
     file: StudyFile, step: Step, steps: Mapping[str, Step], items: Mapping[str, ChosenItems]
 ) -> None:
     """A matrix needs items of every culture whose neurons are masked."""
-    present = {item.culture for own in items.values() for item in own.items}
+    present = {item.culture for choice in items.values() for item in choice.items}
     for source in step.reads["neuron_sets"]:
         selected = steps[source.step]
         named = [name for name in selected.settings.get("cultures", ()) if name != ALL]

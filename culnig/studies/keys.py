@@ -93,22 +93,22 @@ def keywords_of(function: str) -> dict[str, tuple[Any, Any]]:
 
 
 def settings_of(
-    name: str, functions: Sequence[str], own: type[Section], without: Collection[str] = ()
+    name: str, functions: Sequence[str], base: type[Section], without: Collection[str] = ()
 ) -> type[Section]:
-    """The settings of a section: the fields of `own`, and the keyword arguments of the functions.
+    """The settings of a section: the fields of `base`, and the keyword arguments of the functions.
 
     `without` are arguments that the study fills in.
     """
     keywords: dict[str, tuple[Any, Any]] = {}
     for function in reversed(functions):
         keywords |= keywords_of(function)
-    left_out = {*LEFT_OUT, *without, *own.model_fields}
+    left_out = {*LEFT_OUT, *without, *base.model_fields}
     members: dict[str, Any] = {
         key: (kind, Field(default, description=f"As in `culnig.{functions[0]}`."))
         for key, (kind, default) in keywords.items()
         if key not in left_out
     }
-    made: type[Section] = create_model(name, __base__=own, __doc__=own.__doc__, **members)
+    made: type[Section] = create_model(name, __base__=base, __doc__=base.__doc__, **members)
     made.arguments = frozenset(members)
     return made
 

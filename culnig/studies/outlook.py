@@ -72,7 +72,10 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
     options = {key: arguments[key] for key in ("token_budget", "gradient_checkpointing") if key in arguments}
 
     def planned(chosen: Mapping[str, ChosenItems]) -> Mapping[str, Any]:
-        texts = {name: [own.items[0].id, len(own.items), own.items[-1].id] for name, own in chosen.items()}
+        texts = {
+            name: [choice.items[0].id, len(choice.items), choice.items[-1].id]
+            for name, choice in chosen.items()
+        }
         asked = [arguments.get(key) for key in (*ITEMS, "benchmarks", "task", "examples", "control")]
         key = digest([step.model, texts, asked, options, asdict(machine)])
         if key not in outside.plans:
@@ -158,7 +161,9 @@ def _n_sets(step: Step, culture: str | None, outside: Outside, steps: Mapping[st
         return len(named)
     (run,) = step.reads["run"]
     items = outside.items(steps[run.step])
-    return len({item.culture for own in items.values() if own.role == "target" for item in own.items})
+    return len(
+        {item.culture for choice in items.values() if choice.role == "target" for item in choice.items}
+    )
 
 
 def _disk(step: Step, arguments: Mapping[str, Any], document: Mapping[str, Any], passes: float) -> int:

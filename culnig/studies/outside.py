@@ -79,8 +79,8 @@ class Outside:
         if step.function == "instances":
             names = [names] if isinstance(names, str) else list(names)
             control = arguments.get("control", True)
-            own = registry.benchmark(names[0]).control if control is True else control
-            names += [own] if own else []
+            control_name = registry.benchmark(names[0]).control if control is True else control
+            names += [control_name] if control_name else []
         key = digest([names, asked])
         if key not in self._items:
             self._items[key] = read_benchmarks(names, **asked)
@@ -98,11 +98,11 @@ class Outside:
             arguments = self.arguments(step)
             asked = {key: arguments.get(key, keywords_of(step.function)[key][1]) for key in ITEMS}
             rescored = read_benchmarks(arguments["rescore"], **{**asked, "split": "identify"})
-            read["rescored"] = {name: items_hash(own.items) for name, own in rescored.items()}
+            read["rescored"] = {name: items_hash(choice.items) for name, choice in rescored.items()}
         if step.settings.get("published"):
             published = self.arguments(step)["published"]
-            own = own_data("paper.toml") if published == PAPER else published
-            read["published"] = self._hashes.of_path(own)
+            path = own_data("paper.toml") if published == PAPER else published
+            read["published"] = self._hashes.of_path(path)
         if "task" in step.settings:
             arguments = self.arguments(step)
             folder = arguments.get("data_dir")
@@ -113,7 +113,7 @@ class Outside:
     def _digest_of(self, items: Mapping[str, ChosenItems]) -> dict[str, str]:
         key = str(id(items))
         if key not in self._digests:
-            self._digests[key] = {name: items_hash(own.items) for name, own in items.items()}
+            self._digests[key] = {name: items_hash(choice.items) for name, choice in items.items()}
         return self._digests[key]
 
     def _model_content(self, name: str) -> Any:

@@ -157,17 +157,17 @@ class StudyWork:
 
     def _files(self, step: Step) -> dict[str, str]:
         return {
-            f"{name}/{inner}": own
+            f"{name}/{inner}": value
             for name in outputs_of(step)
-            for inner, own in self._hashes.of_path(self.folder / name).items()
+            for inner, value in self._hashes.of_path(self.folder / name).items()
         }
 
     def _content(self, source: Source) -> str:
         step = self._steps[source.step]
         files = {
-            inner: own
+            inner: value
             for path in paths_of(self.folder, step, source)
-            for inner, own in self._hashes.of_path(path).items()
+            for inner, value in self._hashes.of_path(path).items()
         }
         return content_of(files) if source.culture is None else digest([source.culture, content_of(files)])
 

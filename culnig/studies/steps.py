@@ -63,7 +63,7 @@ class Step:
     @property
     def needs(self) -> list[str]:
         """The steps that come before it."""
-        return list(dict.fromkeys(source.step for own in self.reads.values() for source in own))
+        return list(dict.fromkeys(source.step for sources in self.reads.values() for source in sources))
 
 
 def steps_of(file: StudyFile) -> list[Step]:
@@ -94,14 +94,14 @@ def chosen_steps(steps: Sequence[Step], only: Sequence[str], start: str | None) 
 
 
 def _matching(steps: Sequence[Step], pattern: str) -> list[str]:
-    own = [
+    matching = [
         step.name
         for step in steps
         if fnmatchcase(step.name, pattern) or step.name.startswith(f"{pattern.rstrip('/')}/")
     ]
-    if not own:
+    if not matching:
         raise UnknownNameError("step", pattern, [step.name for step in steps])
-    return own
+    return matching
 
 
 class _Steps:
@@ -149,7 +149,7 @@ class _Steps:
         output = path if function in SETS else f"{path}.neurons.json"
         reads: dict[str, tuple[Source, ...]] = {}
         if entry.method in ("union", "intersect", "minus"):
-            reads["sets"] = tuple(self._set((*keys, "of"), model, own) for own in entry.of)
+            reads["sets"] = tuple(self._set((*keys, "of"), model, reference) for reference in entry.of)
         else:
             reads["run"] = (self._run((*keys, "run"), model, entry.run),)
         if entry.method == "random":
@@ -159,7 +159,9 @@ class _Steps:
     def _evaluation(self, keys: KeyPath, model: str, name: str, entry: Any) -> Iterator[Step]:
         path = f"evaluations/{model}/{name}"
         names = [entry.neuron_sets] if isinstance(entry.neuron_sets, str) else entry.neuron_sets
-        reads = {"neuron_sets": tuple(self._set((*keys, "neuron_sets"), model, own) for own in names)}
+        reads = {
+            "neuron_sets": tuple(self._set((*keys, "neuron_sets"), model, reference) for reference in names)
+        }
         if entry.means is not None:
             reads["means"] = (self._run((*keys, "means"), model, entry.means),)
         settings = {"benchmarks": entry.benchmarks, **entry.given}
@@ -202,15 +204,18 @@ class _Steps:
         path, of = f"comparisons/{name}", (*keys, "of")
         output = f"{path}.json"
         if entry.method == "evaluations":
-            reads = {"evaluations": tuple(self._of_model(of, "evaluations", own) for own in entry.of)}
+            reads = {
+                "evaluations": tuple(self._of_model(of, "evaluations", reference) for reference in entry.of)
+            }
             return Step(path, "compare", output, keys, entry.given, None, reads)
-        sets = [self._of_model(of, "selections", own) for own in entry.of]
+        sets = [self._of_model(of, "selections", reference) for reference in entry.of]
         for source in sets:
             self._check_single(of, source)
         runs = tuple(run for source in sets for run in self._runs_of(source.step))
         reads = {"first": (sets[0],), "second": (sets[1],), "runs": runs}
         reads["evaluations"] = tuple(
-            self._of_model((*keys, "evaluations"), "evaluations", own) for own in entry.evaluations
+            self._of_model((*keys, "evaluations"), "evaluations", reference)
+            for reference in entry.evaluations
         )
         return Step(path, "neurons_compare", output, keys, entry.given, None, reads)
 
@@ -218,11 +223,11 @@ class _Steps:
 
     def _names_for(self, model: str, entries: Mapping[str, Any]) -> list[str]:
         """The entries that are done for a model."""
-        return [name for name, own in entries.items() if model in (own.models or self._study.models)]
+        return [name for name, entry in entries.items() if model in (entry.models or self._study.models)]
 
     def _run(self, keys: KeyPath, model: str, name: str | None) -> Source:
         names = [
-            key for key, own in self._study.scoring.items() if model in (own.models or self._study.models)
+            key for key, entry in self._study.scoring.items() if model in (entry.models or self._study.models)
         ]
         if name is None:
             if len(names) != 1:
@@ -237,7 +242,9 @@ class _Steps:
     def _set(self, keys: KeyPath, model: str, reference: str) -> Source:
         name, _, culture = reference.partition("/")
         names = [
-            key for key, own in self._study.selections.items() if model in (own.models or self._study.models)
+            key
+            for key, entry in self._study.selections.items()
+            if model in (entry.models or self._study.models)
         ]
         if name not in names:
             raise self._file.unknown(keys, f"selection of {model!r} named", name, names)
