@@ -1,8 +1,8 @@
 """Neuron sets of two models side by side: where they are, and whether cultures look alike in both.
 
 Layers of different models are compared by relative depth: layer l of n is at (l + ½)/n, in up to ten bins.
-Every p comes from a permutation that leaves each model as it is: neurons exchanged between the two sets
-(where they are), or cultures of the second model renamed (whether cultures look alike).
+Every p-value comes from permutations that leave the models unchanged: neurons are exchanged between the two
+sets (where they are), or cultures of the second model are renamed (whether cultures look alike).
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ def neurons_compare(
 ) -> dict[str, Any]:
     """Compare neuron sets of two models, or of two versions of one.
 
-    `runs` are the runs that the two sets were selected from, which tell how many layers the models have;
-    `evaluations` one of each model with a `matrix`. The result has `sets`; `depth`: neurons by relative depth
-    and module, the total variation distance of the two, and the p of so large a distance; `profiles`: for
-    each culture the rank correlation of where its scores lie, and whether cultures resemble themselves more
-    than others; `matrices`: the rank correlation of the selectivity matrices; `same_layout`, for models of
-    one layout: the overlap, and the neurons that only one has. What an input is missing for is None.
+    `runs` are the runs that the two sets were selected from; they also give the number of layers of each
+    model. `evaluations` are one evaluation with a `matrix` for each model. The result has `sets`; `depth`:
+    neurons by relative depth and module, the total variation distance between the two, and its p-value;
+    `profiles`: for each culture the rank correlation of where its scores lie, and whether cultures resemble
+    themselves more than others; `matrices`: the rank correlation of the selectivity matrices; `same_layout`,
+    for models with the same layout: the overlap, and the neurons that only one has. Parts whose inputs are
+    missing are None.
     """
     for name, given in (("runs", runs), ("evaluations", evaluations)):
         if len(given) not in (0, 2):
