@@ -25,11 +25,11 @@ Generated from the commands by `make docs`; do not edit.
 Exit codes: 0 success, 1 a check failed (`verify`, `validate`), 2 wrong usage or input, 3 the
 machine lacks something (a device, disk space, a package), 130 interrupted. `--json` prints one JSON document
 on standard output and nothing else there. On a terminal, tables fit its width; elsewhere they are as wide as
-they are, and `--plain` separates their cells by tabs. `COLUMNS` sets the width, `NO_COLOR` switches bold text
+needed, and `--plain` separates their cells by tabs. `COLUMNS` sets the width, `NO_COLOR` switches bold text
 off.
 
-Commands, options, benchmarks, cultures, scorers and neuron-set files are completed with the tab key after
-this line in `~/.bashrc` (bash 4.4 or newer; for zsh, `zsh_source` in `~/.zshrc`):
+The tab key completes commands, options, benchmarks, cultures, scorers and neuron-set files if you add
+this line to `~/.bashrc` (bash 4.4 or newer; for zsh, use `zsh_source` in `~/.zshrc`):
 
 ```
 eval "$(_CULNIG_ENGINE_COMPLETE=bash_source culnig-engine)"

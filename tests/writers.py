@@ -63,6 +63,8 @@ class Writer(NamedTuple):
     """Whether the output is files in a folder that may hold others."""
     locked: str = ""
     """What is locked, if it is not the output itself."""
+    refuses_others: bool = False
+    """Whether it refuses a folder that holds files of others, whatever its options."""
 
 
 def _items(first: int, last: int) -> dict[str, ChosenItems]:
@@ -297,7 +299,7 @@ WRITERS: dict[str, Writer] = {
         ("study pack --output",),
         out="out/study.culnig.zip",
     ),
-    "study unpack": Writer(unpack, ("study unpack --output",), ("study.culnig.zip",)),
+    "study unpack": Writer(unpack, ("study unpack --output",), ("study.culnig.zip",), refuses_others=True),
     "hub pull": Writer(pull, ("hub pull --output",), out="out/a.neurons.json"),
     "report": Writer(
         lambda i, out, **o: report([i / "run", i / SET], out, **o),

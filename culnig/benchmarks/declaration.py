@@ -119,7 +119,7 @@ class Declaration(Strict):
     hub: Hub | None = None
     """A data set on the hub, in place of `data`."""
     quoted: bool = True
-    """Whether cells of CSV and TSV files may stand in quotation marks, which are then no part of them."""
+    """Whether cells of CSV and TSV files may be quoted; the quotation marks are then not part of the cell."""
     where: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
     """Rows to keep: the value of each column, or its allowed values; null is an empty cell."""
     where_not: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
@@ -155,14 +155,14 @@ class Declaration(Strict):
     cultures: dict[Text, Text | None] = {}
     """The culture that each value of columns.culture means; null leaves its rows out."""
     culture_is: Literal["named", "mentioned"] = "named"
-    """Whether columns.culture holds the culture's name or a text in which one of `cultures` is mentioned."""
+    """Whether columns.culture holds the culture's name, or a text that mentions one of `cultures`."""
     country_names: dict[Text, Text] = {}
     """What `{country}` becomes, by culture; by default the record's name in a sentence."""
     answer_is: AnswerKind = "letter"
     """Content of the answer column: the option's letter, its number, its text, the name of its column, or
     true for the first option and false for the second."""
     answer_split: Annotated[str, Field(min_length=1)] | None = None
-    """What stands between several right answers that are one text."""
+    """The separator of several right answers in one text."""
     answer_starts_at: Annotated[int, Field(strict=True, ge=0, le=1)] | None = None
     """Number of the first option, 0 or 1; by default the answers must show it."""
     answer_by: Literal["label", "likelihood"] = "label"
@@ -171,7 +171,7 @@ class Declaration(Strict):
     normalize: Normalization = "none"
     """Whether log-probabilities are compared as sums, or per byte of the option's text; for `likelihood`."""
     delimiter: str = " "
-    """What stands between prompt and option, for `likelihood` and models without a chat template."""
+    """Text between prompt and option, for `likelihood` and models without a chat template."""
     missing: list[str] = list(MISSING)
     """Texts that mark a missing value, as programs write them; cells that hold one are refused.
 

@@ -37,12 +37,12 @@ class DeclaredWording(Strict):
             raise ValueError("option must contain {label} and {name} and no other placeholder")
         return self
 
-    def check_placeholders(self, own: Iterable[str], *, by_likelihood: bool) -> None:
+    def check_placeholders(self, placeholders: Iterable[str], *, by_likelihood: bool) -> None:
         """ValueError for a placeholder that is neither of every declaration nor among its own.
 
         Options are listed in every prompt, or with `likelihood` in none.
         """
-        allowed = {*PARTS, *own} - (_OF_OPTIONS if by_likelihood else set())
+        allowed = {*PARTS, *placeholders} - (_OF_OPTIONS if by_likelihood else set())
         texts = {"template": self.template, "control": self.control, "system": self.system}
         for name, text in texts.items():
             used = set(PLACEHOLDER.findall(text or ""))

@@ -17,8 +17,8 @@ from culnig.cli.output import print_json, print_line, print_table
 def command(paths: tuple[Path, ...], out: Path | None, overwrite: bool, as_json: bool) -> None:
     """List what to cite for runs, evaluations, neuron sets or the folder of a study (PATHS), with licences.
 
-    Prints a paragraph on the methods, BibTeX entries of the program, methods, data sets, models and
-    libraries, and the licences of all of them. Entries that you have to complete are named at the end.
+    Prints a paragraph on the methods, BibTeX entries for the program, methods, data sets, models and
+    libraries, and the licences of all of them. The entries that you have to complete are listed at the end.
     """
     from culnig.reporting.cite import cite
 
@@ -28,7 +28,7 @@ def command(paths: tuple[Path, ...], out: Path | None, overwrite: bool, as_json:
             {
                 "methods": citation.methods,
                 "bibtex": citation.bibtex,
-                "used": [asdict(each) for each in citation.used],
+                "used": [asdict(work) for work in citation.used],
                 "incomplete": citation.incomplete,
             }
         )
@@ -36,7 +36,7 @@ def command(paths: tuple[Path, ...], out: Path | None, overwrite: bool, as_json:
     if out is None:
         for text in filter(None, (citation.methods, citation.bibtex)):
             print_line(text.rstrip("\n") + "\n")
-        rows = [(each.kind, each.name, each.licence) for each in citation.used]
+        rows = [(work.kind, work.name, work.licence) for work in citation.used]
         print_table("Licences", ("", "name", "licence"), rows)
     else:
         print_line(f"Methods, references and licences: {out}")

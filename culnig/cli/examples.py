@@ -1,4 +1,4 @@
-"""Two examples for the help of each command, and the page of the documentation that says more."""
+"""Two examples for the help of each command, and the page of the documentation with more."""
 
 from __future__ import annotations
 

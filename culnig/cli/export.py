@@ -27,10 +27,10 @@ from culnig.exchange.export import export_model, read_export
 @click.option("--gguf", is_flag=True, help="Also write a GGUF file, with the converter of llama.cpp.")
 @out_options("Model folder to create.")
 def command(neurons: tuple[Path, ...], model: ModelChoice, out: Path, as_json: bool, **options: Any) -> None:
-    """Write a model with neurons masked in its weights, as a normal folder of transformers.
+    """Write a model with neurons masked in its weights, as a normal transformers folder.
 
-    Neurons of several sets are masked together. The files of weights are copied and changed in place, so a
-    large model needs disk and little memory.
+    Neurons of several sets are masked together. The weight files are copied and changed in place, so a large
+    model needs disk space but little memory.
     """
     with progress_view(quiet=False) as view:
         export_model(model.source, neurons, out, say=view.say, **options, **model.options)

@@ -30,11 +30,11 @@ from culnig.cli.output import print_json, print_line
     type=click.Choice(["pdf", "svg", "png"]),
     default="pdf",
     show_default=True,
-    help="Type of the files; PDF embeds its fonts.",
+    help="File format; PDF embeds its fonts.",
 )
-@click.option("--width", help="Width of each figure, such as 84mm or 3.3in; by default what it needs.")
+@click.option("--width", help="Width of each figure, such as 84mm or 3.3in; by default as wide as needed.")
 @click.option(
-    "--columns", type=click.IntRange(1, 2), help="As wide as one column of a page (84 mm) or two (174 mm)."
+    "--columns", type=click.IntRange(1, 2), help="Width of one column of a page (84 mm) or two (174 mm)."
 )
 @click.option(
     "--font-size",

@@ -1,6 +1,6 @@
-"""The help and the completion of every command: options in groups, two examples, names that exist.
+"""Help and tab completion of every command: grouped options, two examples, known names.
 
-`helped` is applied where commands are loaded, so that it reaches each of them however it is declared.
+`helped` is applied where commands are loaded, so it covers every command however it is declared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AnyCommand = TypeVar("AnyCommand", bound=click.Command)
 
 
 def helped(command: AnyCommand) -> AnyCommand:
-    """The command, and those below it, with this help and completion."""
+    """The command and its subcommands with this help and completion."""
     if isinstance(command, click.Group):
         for below in command.commands.values():
             helped(below)
@@ -61,7 +61,7 @@ def _format_epilog(command: click.Command, context: click.Context, formatter: cl
 
 
 class Names(click.types.StringParamType):
-    """A text that is completed with names that exist."""
+    """A text that is completed with known names."""
 
     def __init__(self, names: Callable[[str], Iterator[str]]) -> None:
         self._names = names
@@ -69,7 +69,7 @@ class Names(click.types.StringParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """The names that begin with what is there."""
+        """The names that begin with what was typed."""
         return [CompletionItem(name) for name in self._names(incomplete) if name.startswith(incomplete)]
 
 
@@ -94,7 +94,7 @@ def _sets(incomplete: str) -> Iterator[str]:
 
 
 def _files(incomplete: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Files of these kinds, and folders, that begin with what is there."""
+    """Files of these kinds, and folders, that begin with what was typed."""
     above, slash, _ = incomplete.rpartition("/")
     folder = Path(f"{above}{slash}" or ".")
     if folder.is_dir():

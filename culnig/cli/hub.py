@@ -20,14 +20,14 @@ def command() -> None:
 @click.argument("source", type=PATH)
 @click.argument("repository")
 @click.option("--title", help="Title of the card; by default the name of the file.")
-@click.option("--public", is_flag=True, help="Let everybody see a repository that is made.")
-@click.option("--message", help="Message of the commit.")
+@click.option("--public", is_flag=True, help="Make a new repository public; by default it is private.")
+@click.option("--message", help="Commit message.")
 @json_option()
 def push(source: Path, repository: str, as_json: bool, **options: Any) -> None:
-    """Push a neuron set or a pack (SOURCE) to the data set OWNER/NAME, with a card from what it records.
+    """Push a neuron set or a pack (SOURCE) to the data set OWNER/NAME, with a card made from its records.
 
-    The card names the model, the data with its licences, the settings, what was found, how it was tested, and
-    its limits.
+    The card gives the model, the data with its licences, the settings, what was found, how it was tested, and
+    the limits.
     """
     from culnig.studies.sharing import hub_push
 
@@ -41,7 +41,7 @@ def push(source: Path, repository: str, as_json: bool, **options: Any) -> None:
 @command.command("pull")
 @click.argument("repository")
 @click.option("-o", "--output", "out", type=PATH, required=True, help="File to write.")
-@click.option("--file", help="The neuron set or pack, where the repository holds several.")
+@click.option("--file", help="Name of the neuron set or pack, if the repository holds several.")
 @click.option("--revision", help="Branch, tag or commit.")
 @overwrite_option()
 @json_option()

@@ -1,4 +1,4 @@
-"""`culnig-engine import`: what other programs have measured, as a run or an evaluation."""
+"""`culnig-engine import`: results of other programs, as a run or an evaluation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def command(
 ) -> None:
     """Turn score files of the released code into a run, or logs of lm-evaluation-harness into an evaluation.
 
-    Score files (…_max_scores.json) become a run, to select from. Names of data sets give the roles: …control
-    is the control, countryrc the exclusion, any other a target.
+    Score files (…_max_scores.json) become a run that you can select from. Names of data sets give the roles:
+    …control is the control, countryrc the exclusion, any other a target.
 
-    Logs (folders of --output_path, or results_….json, written with --log_samples) become an evaluation, each
-    run a condition, to compare and report.
+    Logs (folders of --output_path, or results_….json, written with --log_samples) become an evaluation that
+    you can compare and report. Each run of the harness is a condition.
     """
     from culnig.exchange.harness_logs import is_harness_log
 
@@ -34,8 +34,8 @@ def command(
     if any(are_logs) and not all(are_logs):
         log, other = files[are_logs.index(True)], files[are_logs.index(False)]
         raise InputError(
-            f"{log} is a log of lm-evaluation-harness and {other} is none; import score files and logs into "
-            "outputs of their own"
+            f"{log} is a log of lm-evaluation-harness and {other} is not; import score files and logs into "
+            "separate outputs"
         )
     if all(are_logs):
         _logs(files, model_name, out, overwrite, as_json)
@@ -47,7 +47,7 @@ def _logs(files: tuple[Path, ...], model_name: str | None, out: Path, overwrite:
     from culnig.exchange.harness_logs import import_evaluation
 
     if model_name is not None:
-        raise InputError(f"{argument('model_name')} is for score files; logs name their model")
+        raise InputError(f"{argument('model_name')} is only for score files; logs name their model")
     evaluation = import_evaluation(files, out, overwrite=overwrite)
     if as_json:
         print_json({"evaluation": str(out), "rows": evaluation.rows})

@@ -121,7 +121,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _resuming(arguments: Sequence[str]) -> str:
-    """The command that continues this one, if there is one."""
+    """How to continue the interrupted command, if it can be continued."""
     command = cli.get_command(click.Context(cli), arguments[0]) if arguments else None
     if command is None or not any(parameter.name == "resume" for parameter in command.params):
         return ""

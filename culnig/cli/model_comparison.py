@@ -9,14 +9,12 @@ from culnig.cli.output import p_text, print_line, print_table
 
 
 def print_comparison(document: Mapping[str, Any]) -> None:
-    """Print what `neurons_compare` gives, part by part."""
-    names = [f"{own['name']} of {own['model']}" for own in document["sets"]]
+    """Print the result of `neurons_compare`, part by part."""
+    names = [f"{chosen['name']} of {chosen['model']}" for chosen in document["sets"]]
     if document["depth"] is not None:
         _print_depth(document["depth"], names)
     else:
-        print_line(
-            "Depth: unknown, because a set does not say how many layers its model has; add --run twice"
-        )
+        print_line("Depth: unknown, because a set does not say how many layers its model has; add both --run")
     if document["profiles"] is not None:
         _print_profiles(document["profiles"])
     if document["matrices"] is not None:
@@ -43,7 +41,7 @@ def _print_depth(depth: Mapping[str, Any], names: list[str]) -> None:
     if depth["distance"] is not None:
         print_line(
             f"{depth['distance']:.0%} of the neurons would have to move for both to be distributed alike "
-            f"(p {p_text(depth['p_value'])}, neurons exchanged between the sets)"
+            f"(p {p_text(depth['p_value'])}, by permuting neurons between the sets)"
         )
 
 
@@ -55,16 +53,16 @@ def _print_profiles(profiles: Mapping[str, Any]) -> None:
     )
     if profiles["p_value"] is not None:
         print_line(
-            f"Without what all cultures share: {profiles['own']:.2f} with the same culture of the other "
-            f"model, {profiles['other']:.2f} with other cultures (p {p_text(profiles['p_value'])}, cultures "
-            "renamed)"
+            f"After subtracting what all cultures share: {profiles['own']:.2f} with the same culture in the "
+            f"other model, {profiles['other']:.2f} with other cultures (p {p_text(profiles['p_value'])}, by "
+            "permuting the cultures)"
         )
 
 
 def _print_overlap(same: Mapping[str, Any]) -> None:
     chance = "" if same["expected_shared"] is None else f", by chance {same['expected_shared']:.1f}"
     print_table(
-        f"Models of one layout: {same['shared']:,} shared neurons{chance}",
+        f"Models with the same layout: {same['shared']:,} shared neurons{chance}",
         ("module", "both", "only first", "only second"),
         [(row["module"], row["both"], row["only_first"], row["only_second"]) for row in same["by_module"]],
     )

@@ -145,24 +145,24 @@ def _labels(branch: dict[str, Any]) -> tuple[str, list[Any]]:
     "runs",
     multiple=True,
     type=PATH,
-    help="The run of each set, in their order: how deep the models are, and where cultures' scores lie.",
+    help="Run of each set, in the same order; gives the depth of each model and where cultures' scores lie.",
 )
 @click.option(
     "--evaluation",
     "evaluations",
     multiple=True,
     type=PATH,
-    help="An evaluation with --matrix of each model, in their order.",
+    help="Evaluation with --matrix of each model, in the same order.",
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of permutations."
 )
 @json_option()
 def compare(first: Path, second: Path, as_json: bool, **options: Any) -> None:
-    """Compare sets of two models: where they are by relative depth, and whether cultures look alike in both.
+    """Compare sets of two models: their relative depth, and whether each culture looks alike in both.
 
-    For two versions of one model, such as before and after a training, also the overlap and the neurons that
-    only one of them has.
+    For two versions of one model, such as before and after training, also shows the overlap and the neurons
+    that only one version has.
     """
     from culnig.reporting.model_comparison import neurons_compare
 
@@ -179,8 +179,8 @@ def compare(first: Path, second: Path, as_json: bool, **options: Any) -> None:
     "--to",
     type=click.Choice(["culnig", "paper-json", "lape", "csv", "transformer-lens", "nnsight"]),
     required=True,
-    help="paper-json: the released code's. lape: a .pth file of index tensors, one group per set. "
-    "transformer-lens: names of hooks. nnsight: modules and columns (with --model).",
+    help="paper-json: that of the released code. lape: a .pth file of index tensors, one group per set. "
+    "transformer-lens: names of hooks. nnsight: modules and columns (needs --model).",
 )
 @model_options(required=False, reads_weights=False)
 @click.option("--run", type=PATH, help="A run of the model, for its layout.")

@@ -1,7 +1,7 @@
 """Printing on standard output: tables for people, a JSON document for scripts.
 
-On a terminal a table is laid out in its width (`culnig.cli.tables`); elsewhere it is as wide as it is, and
-with --plain its cells are separated by tabs. Names from files are text here: no markup, no control
+On a terminal a table is fitted to its width (`culnig.cli.tables`), elsewhere it is as wide as it needs to be,
+and with --plain its cells are separated by tabs. Names from files are printed as text: no markup, no control
 characters (`visible`).
 """
 
@@ -39,7 +39,7 @@ def print_json(document: Any) -> None:
 def print_table(
     title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, optional: Sequence[str] = ()
 ) -> None:
-    """Print a table; `optional` are columns that a narrow terminal may lack, the first of them first."""
+    """Print a table; `optional` columns are left out on a narrow terminal, in this order."""
     headings = [visible(heading) for heading in headings]
     cells = [[visible(cell_text(cell)) for cell in row] for row in rows]
     context = click.get_current_context(silent=True)
@@ -63,7 +63,7 @@ _BOLD = "bold"
 
 
 def _width() -> int | None:
-    """Width of the terminal; elsewhere that which COLUMNS gives, or None."""
+    """Width of the terminal; elsewhere the value of COLUMNS, or None."""
     console = standard_console()
     if console.is_terminal:
         return console.width

@@ -104,7 +104,7 @@ def _print_spread(spread: dict[str, Any]) -> None:
         (f"batches of up to {spread['used_budget']:,} tokens", f"{spread['n_batches']:,}"),
     ]
     if spread["busy"] is not None:
-        rows.append(("busy, the rest waiting for the others", percent(spread["busy"])))
+        rows.append(("busy (the rest is waiting for others)", percent(spread["busy"])))
     for key, shown in (
         ("compute_seconds", "arithmetic of a batch"),
         ("gather_seconds", "gathers of a batch"),

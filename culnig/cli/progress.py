@@ -1,8 +1,7 @@
 """Progress of long work, on standard error: bars on a terminal, plain lines elsewhere.
 
-On a terminal a line with a spinner says from the first moment what the command does, until there is a task.
-The time of a task counts from when the task before it ended, so that tasks that wait cost none, and its speed
-is that of all its steps so far.
+On a terminal, a line with a spinner says what the command does until the first task starts. The clock of a
+task starts when the task before it ends, so waiting is not counted; its speed is the average so far.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Timed:
     """None as long as the task waits."""
     done: int = 0
     done_at_first: int = 0
-    """Steps that an earlier command had done: those of a movement that comes at once."""
+    """Steps that an earlier command had done; they are reported at once."""
     ended: float | None = None
 
     def state(self, now: float) -> str:
@@ -96,7 +95,7 @@ class ProgressView:
         self._line(name, task, now)
 
     def _start_next(self, now: float) -> None:
-        """Let the first task that waits begin, if no other is under way."""
+        """Start the clock of the first task that waits, if no other is running."""
         if any(task.began is not None and task.ended is None for task in self._tasks.values()):
             return
         waiting = ((name, task) for name, task in self._tasks.items() if task.began is None)

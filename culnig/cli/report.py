@@ -24,7 +24,7 @@ from culnig.cli.output import print_json, print_line, size_text
 @click.option("--tables", type=PATH, help="Folder to write every table to, as CSV and LaTeX.")
 @click.option(
     "--published",
-    help="Set published numbers beside yours, with a verdict on each: paper, or a TOML file like "
+    help="Compare your numbers with published ones, with a verdict on each: paper, or a TOML file like "
     "data/paper.toml.",
 )
 @out_options("HTML file to write.", tables=False)

@@ -1,4 +1,4 @@
-"""`culnig-engine study`: everything that one file asks for, and packs of what came out."""
+"""`culnig-engine study`: run everything that one file asks for, and pack the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StudyCommands(click.Group):
 
 @click.group("study", cls=StudyCommands)
 def command() -> None:
-    """Do everything that one file asks for: models, runs, selections, masks, trainings, one report.
+    """Run everything that one file asks for: models, runs, selections, masks, trainings, one report.
 
     `study FILE -o FOLDER` is `study run FILE -o FOLDER`.
     """
@@ -42,9 +42,9 @@ def command() -> None:
 @click.option(
     "--only",
     multiple=True,
-    help="Do only this step, such as scores/MODEL/NAME or neurons/*; may be given several times.",
+    help="Run only this step, such as scores/MODEL/NAME or neurons/*; may be given several times.",
 )
-@click.option("--from", "start", help="Do only this step and those that need it.")
+@click.option("--from", "start", help="Run only this step and those that need it.")
 @click.option("--dry-run", is_flag=True, help="Show the steps with memory, time and disk; run nothing.")
 @click.option(
     "--device-memory", help="With --dry-run: memory of each GPU, such as 80G; default: this machine's."
@@ -55,14 +55,14 @@ def command() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="With --dry-run: sustained TFLOP/s of a GPU, for an estimate of the time.",
 )
-@click.option("--init", type=click.Choice(["small", "paper"]), help="Print a study to begin with.")
+@click.option("--init", type=click.Choice(["small", "paper"]), help="Print a study to start from.")
 @click.option(
     "--export",
     type=click.Choice(["snakemake"]),
-    help="Write the study as a file of this engine, which then runs its steps.",
+    help="Write the study as a file for this workflow engine, which then runs its steps.",
 )
 @click.option("--overwrite", is_flag=True, help="With --export: replace the file.")
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of the file, for editors.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of a study file, for editors.")
 @json_option()
 def run(
     file: Path | None,
@@ -75,16 +75,16 @@ def run(
     as_json: bool,
     **options: Any,
 ) -> int | None:
-    """Do the steps of a study, in the folder -o; those that are done already are left alone.
+    """Run the steps of a study in the folder -o, except those that are done already.
 
-    The same command continues a study that was interrupted, and does what a change in FILE asks for. A step
-    that fails does not stop those that do not need it. docs/studies.md describes the file.
+    The same command continues an interrupted study, and repeats the steps that a change in FILE affects. A
+    step that fails does not stop those that do not need it. docs/studies.md describes the file.
     """
     if init or schema:
         _print_to_begin_with(init)
         return None
     if file is None:
-        raise click.UsageError("name the file of a study, or print one with --init small")
+        raise click.UsageError("give the file of a study, or print one with --init small")
     if out is None:
         raise click.UsageError("give the folder of the study with -o")
     machine = {name: options.pop(name) for name in ("device_memory", "gpus", "tflops")}
@@ -150,11 +150,11 @@ def _plan(file: Path, out: Path, as_json: bool, **options: Any) -> None:
         line = f"{time_text(total['seconds'])} one after the other"
         if total["gpus"] > 1:
             line += (
-                f"; at least {time_text(total['seconds_side_by_side'])} side by side on {total['gpus']} GPUs"
+                f"; at least {time_text(total['seconds_side_by_side'])} in parallel on {total['gpus']} GPUs"
             )
         print_line(line)
     if total["n_unknown"]:
-        print_line(f"Not counted: {total['n_unknown']} steps, whose needs are unknown (see above)")
+        print_line(f"Not counted: {total['n_unknown']} steps with unknown needs (see above)")
 
 
 def _run(file: Path, out: Path, as_json: bool, **options: Any) -> int:
@@ -171,19 +171,19 @@ def _run(file: Path, out: Path, as_json: bool, **options: Any) -> int:
             ("step", "state", "time", "culnig-engine", "torch"),
             [
                 (
-                    *(each.step, each.state, _time(each.seconds)),
-                    *(each.versions.get(name, "–") for name in ("culnig-engine", "torch")),
+                    *(step.step, step.state, _time(step.seconds)),
+                    *(step.versions.get(name, "–") for name in ("culnig-engine", "torch")),
                 )
-                for each in result.steps
+                for step in result.steps
             ],
         )
-    for each in result.steps:
-        if each.reason:
-            error = each.error
-            reason = error.for_command_line() if isinstance(error, CulnigError) else each.reason
-            print_warning(f"{each.step} {each.state}: {reason}")
+    for step in result.steps:
+        if step.reason:
+            error = step.error
+            reason = error.for_command_line() if isinstance(error, CulnigError) else step.reason
+            print_warning(f"{step.step} {step.state}: {reason}")
     if not result.failed:
-        return EXIT_INPUT if any(each.state == "waits" for each in result.steps) else 0
+        return EXIT_INPUT if any(step.state == "waits" for step in result.steps) else 0
     return EXIT_ENVIRONMENT if all(map(is_environment, result.failed)) else EXIT_INPUT
 
 
@@ -199,7 +199,7 @@ def _time(seconds: float | None) -> str | None:
 def pack(folder: Path, out: Path, overwrite: bool, as_json: bool) -> None:
     """Pack a study's settings, neuron sets, answers and report into one file, without weights and scores.
 
-    `report` reads it, and `study unpack` gives the folder back.
+    `report` reads the file, and `study unpack` unpacks it.
     """
     from culnig.studies.packing import pack_study
 
@@ -213,15 +213,15 @@ def pack(folder: Path, out: Path, overwrite: bool, as_json: bool) -> None:
 @command.command("unpack")
 @click.argument("archive", type=PATH)
 @click.option("-o", "--output", "out", type=PATH, help="Folder to create.")
-@click.option("--verify", is_flag=True, help="Compare all checksums first; without -o, do only that.")
+@click.option("--verify", is_flag=True, help="Check all checksums; without -o, unpack nothing.")
 @json_option()
 def unpack(archive: Path, out: Path | None, verify: bool, as_json: bool) -> None:
-    """Unpack a study into a folder, and compare every file with its checksum."""
+    """Unpack a study into a folder, and check every file against its checksum."""
     from culnig.studies.packing import unpack_study
 
     document = unpack_study(archive, out, verify=verify)
     if as_json:
         print_json(document)
     else:
-        where = f"unpacked into {out}" if out is not None else "are what was packed"
+        where = f"unpacked into {out}" if out is not None else "match their checksums"
         print_line(f"{len(document['files'])} files {where}")

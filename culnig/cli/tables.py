@@ -1,11 +1,11 @@
-"""How a table is laid out in the width of a terminal, without ever cutting a cell.
+"""Fits a table to the width of a terminal, without ever cutting a cell.
 
-A table that is too wide gives up, in this order: headings in one line; columns that say the same in every
-row, which move into a line above; long texts in one line; the columns that its caller names as optional,
-which a line below names. A table of numbers that is still too wide goes on below itself, with the first
-column again. Any other becomes one record per row, one value per line.
+If a table is too wide, these steps are taken until it fits: headings are wrapped; columns that are the same
+in every row move into a line above; long texts are wrapped; columns that the caller marked as optional are
+left out, and a line below names them. A table of numbers that is still too wide is split into tables below
+each other, each with the first column. Any other table becomes one record per row, one value per line.
 
-Where output is no terminal there is no width, unless COLUMNS gives one.
+Output that is not a terminal has no width, unless COLUMNS gives one.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Column:
     cells: tuple[str, ...]
     is_number: bool
     optional: int | None = None
-    """Its rank among the columns that may be left out, the first first; None if it stays."""
+    """Its position in the order in which columns are left out; None if it stays."""
     width: int | None = None
-    """Width at which its texts are broken into lines; None if none is."""
+    """Width at which its texts are wrapped; None if they are not."""
 
     @property
     def natural(self) -> int:
@@ -60,13 +60,13 @@ class Column:
 
     @property
     def least(self) -> int:
-        """Width below which words would be broken, or NARROW."""
+        """Width below which words would be split, or NARROW."""
         words = [word for text in (*self.cells, *self.heading_lines) for word in text.split(" ")]
         return min(self.natural, max(NARROW, min(24, max(map(cell_len, words), default=0))))
 
     @property
     def is_same(self) -> bool:
-        """Whether every row says the same, which is something."""
+        """Whether every row has the same value, and not an empty one."""
         return len(set(self.cells)) == 1 and self.cells[0] not in ("", MISSING)
 
 
@@ -89,7 +89,7 @@ class Layout:
     """A table laid out."""
 
     above: str
-    """What every row says."""
+    """Values that are the same in every row."""
     headings: list[str]
     body: list[str]
     below: str
@@ -102,7 +102,7 @@ def laid_out(
     width: int | None,
     optional: Sequence[str] = (),
 ) -> Layout:
-    """The table in this width, or in its own where there is none."""
+    """The table fitted to this width, or as wide as it is if there is none."""
     columns = _columns(headings, rows, optional)
     if width is None or _fits(columns, width):
         return _table(columns)
@@ -155,7 +155,7 @@ def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]], optional: S
 
 
 def _with_short_heading(column: Column) -> Column:
-    """The heading in lines no wider than the cells, but for its longest word."""
+    """The heading in lines no wider than the cells or its longest word."""
     heading = column.heading.replace(" %", "\xa0%")
     least = max(map(cell_len, [*column.cells, *heading.split(" ")]), default=0)
     return replace(column, heading="\n".join(wrapped(heading, max(1, least))))
@@ -239,4 +239,4 @@ def wrapped(text: str, width: int) -> list[str]:
                 lines.append(line)
                 joined = piece
             line = joined
-    return [each.replace("\xa0", " ") for each in (*lines, line)]
+    return [line.replace("\xa0", " ") for line in (*lines, line)]

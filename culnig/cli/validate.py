@@ -25,8 +25,8 @@ EXIT_FAILED = 1
 def _size(text: str, field: str) -> str:
     """A help text with each world's own size."""
     sizes = {name: getattr(kind.settings, field, None) for name, kind in WORLDS.items()}
-    own = ", ".join(f"{name} {size}" for name, size in sizes.items() if size is not None)
-    return f"{text}.  [default: {own}]"
+    sizes_text = ", ".join(f"{name} {size}" for name, size in sizes.items() if size is not None)
+    return f"{text}.  [default: {sizes_text}]"
 
 
 @click.command("validate")
@@ -123,10 +123,10 @@ def _print_methods(validation: Validation) -> None:
 def _print_finding(finding: dict[str, Any]) -> None:
     print_line(f"Selected: {finding['n_general']} general neurons")
     print_rows(finding["rows"])
-    for rule, own in finding["by_rule"].items():
-        counts = ", ".join(f"{culture} {number}" for culture, number in own["n_specific"].items())
+    for rule, result in finding["by_rule"].items():
+        counts = ", ".join(f"{culture} {number}" for culture, number in result["n_specific"].items())
         print_line(f"Neurons of each culture, preset {rule}: {counts}")
-        for matrix in own["matrix"] or ():
+        for matrix in result["matrix"] or ():
             print_matrix(matrix)
     print_table(
         "Accuracy of each culture with its own neurons masked (preset paper)",

@@ -66,7 +66,7 @@ def _known_part(lines: Lines, keys: KeyPath) -> KeyPath:
 
 
 def _keys_beside(kind: type[BaseModel], keys: KeyPath) -> list[str]:
-    """The keys that are known where an unknown one stands."""
+    """The keys that are known in the place of an unknown one."""
     kinds = [kind]
     for key in keys[:-1]:
         inner = [

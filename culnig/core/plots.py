@@ -78,23 +78,18 @@ def finding_figure(
     `matrix_figure`.
     """
     figure = new_figure(4.4 + 4.0 * len(matrices), 1.6 + 0.3 * len(masks))
-    widths = (1.1, *[1.0] * len(matrices))
-    bare, *panels = np.atleast_1d(figure.subplots(1, len(widths), width_ratios=widths))
+    bare, *panels = np.atleast_1d(figure.subplots(1, 1 + len(matrices)))
     figure.suptitle(visible(title), x=0.01, ha="left", fontsize=small(10))
     for y, (_, unmasked, masked, random) in enumerate(masks):
-        drawn = (
+        for values, mark, color, size, name in (
             (random, "|", RANDOM, 15, "random sets masked"),
             ([unmasked], "o", INK, 5, "unmasked"),
             ([masked], "D", AGAINST, 5, "masked"),
-        )
-        for values, mark, color, size, name in drawn:
-            shown = [100 * value for value in values]
-            line = bare.plot(shown, [y] * len(shown), mark, color=color, markersize=size)
-            line[0].set_label(once(bare, name))
+        ):
+            label = once(bare, name)
+            bare.plot(100 * np.array(values), [y] * len(values), mark, color=color, ms=size, label=label)
     bare.set_yticks(range(len(masks)), [visible(name) for name, *_ in masks])
-    bare.set_ylim(len(masks) - 0.5, -0.5)
-    bare.set_xlim(-3, 103)
-    bare.set_xlabel("accuracy (%)")
+    bare.set(xlim=(-3, 103), ylim=(len(masks) - 0.5, -0.5), xlabel="accuracy (%)")
     bare.grid(axis="y", color="#e4e7eb", linewidth=0.6)
     bare.spines[["top", "right"]].set_visible(False)
     bare.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.3, 1), ncols=3, columnspacing=1.0)
@@ -167,7 +162,7 @@ def _with_headings(names: Sequence[str]) -> tuple[list[float], dict[str, float]]
 
 
 _WITH_CHANCE = ("accuracy", "option_accuracy")
-"""Metrics that answering at random has a value of."""
+"""Metrics with a chance level."""
 
 
 def _scaled(change: Mapping[str, Any], unit: float) -> dict[str, Any]:
@@ -290,7 +285,7 @@ _LEAST_POINTS = 4.0
 
 
 def _at_least(axes: Axes, least: float, *, of_y: bool = False) -> None:
-    """Widen an axis to a range of `least`, so that no change does not look like one."""
+    """Widen an axis to a range of `least`, so that a negligible change does not look large."""
     low, high = axes.get_ylim() if of_y else axes.get_xlim()
     if high - low < least:
         middle = (low + high) / 2

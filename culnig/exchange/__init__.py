@@ -1,1 +1,1 @@
-"""Ways out of culnig and into it: exported models, answers side by side, other programs."""
+"""Exchange with other programs: exported models, answers side by side, lm-evaluation-harness."""

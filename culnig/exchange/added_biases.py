@@ -1,8 +1,8 @@
 """Biases for modules that have none, so that a neuron can be given a mean in the weights.
 
-Whether a family's modules may have biases is a setting of its configuration (`attention_bias`, `mlp_bias` …).
-A setting is taken if switching it on adds biases to the model and changes nothing else; those that are not
-set to a mean are zero.
+Whether a family's modules have biases is a setting of its configuration (`attention_bias`, `mlp_bias` …). A
+setting is used if switching it on adds biases to the model and changes nothing else; biases that are not set
+to a mean are zero.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class AddedBiases(NamedTuple):
 def biases_for(skeleton: BoundModel, adapters: Sequence[ModelAdapter], missing: set[str]) -> AddedBiases:
     """Settings with which the modules in `missing` (paths in the model) have biases.
 
-    InputError where the family has no such setting, which names the modules.
+    InputError, which names the modules, if the family has no such setting.
     """
     model: Any = skeleton.model
     before = {name: tuple(own.shape) for name, own in model.state_dict().items()}
@@ -57,7 +57,7 @@ def biases_for(skeleton: BoundModel, adapters: Sequence[ModelAdapter], missing: 
     if without:
         raise InputError(
             f"{listed(without)} cannot have a bias in a {type(model).__name__}, so a mean cannot be written "
-            "into its weights; export with a factor, or mask the mean with culnig.intervene"
+            "into its weights; export with a factor, or mask with the mean through culnig.intervene"
         )
     return AddedBiases(tuple(settings), shapes)
 

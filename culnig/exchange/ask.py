@@ -38,12 +38,12 @@ class Answer:
     condition: str
     text: str
     differs: tuple[int, int] | None
-    """Where its first token that differs from the unmasked model's is, as a range of the text: empty at the
-    end if the answer ends there. None where the answers are the same."""
+    """Range in the text of the first token that differs from the unmasked answer; empty and at the end if
+    the answer ends there. None if the answers are the same."""
     probabilities: dict[str, float]
     """Probability that the model writes a chosen answer next, by answer."""
     is_cut: bool
-    """Whether it reached the most tokens allowed."""
+    """Whether it was cut at the maximum number of tokens."""
 
     @property
     def marked(self) -> str:
@@ -56,7 +56,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers to some questions, of each under all conditions."""
+    """Answers to some questions, each under all conditions."""
 
     model: str
     conditions: tuple[str, ...]
@@ -65,7 +65,7 @@ class Answers:
     answers: tuple[tuple[Answer, ...], ...]
     """By question, in the order of the conditions."""
     sampling: Sampling | None = None
-    """None where every token is the most probable one."""
+    """None if every token is the most probable one."""
 
     def document(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -74,7 +74,7 @@ class Answers:
             "temperature": 0.0 if self.sampling is None else self.sampling.temperature,
             "seed": None if self.sampling is None else self.sampling.seed,
             "questions": [
-                {"question": question, "answers": [_document(own) for own in answers]}
+                {"question": question, "answers": [_document(answer) for answer in answers]}
                 for question, answers in zip(self.questions, self.answers, strict=True)
             ],
         }
@@ -83,16 +83,16 @@ class Answers:
         lines = [f"<Answers of {self.model}>"]
         for question, answers in zip(self.questions, self.answers, strict=True):
             lines.append(question)
-            lines += [f"  {own.condition}: {own.marked}" for own in answers]
+            lines += [f"  {answer.condition}: {answer.marked}" for answer in answers]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """For notebooks: a table of each question."""
         tables = []
         for question, answers in zip(self.questions, self.answers, strict=True):
-            rows: list[tuple[str, ...]] = [tuple(own.marked for own in answers)]
+            rows: list[tuple[str, ...]] = [tuple(answer.marked for answer in answers)]
             for chosen in answers[0].probabilities:
-                rows.append(tuple(f"P({chosen}) {own.probabilities[chosen]:.3g}" for own in answers))
+                rows.append(tuple(f"P({chosen}) {answer.probabilities[chosen]:.3g}" for answer in answers))
             tables.append(html_table(question, self.conditions, rows))
         return "".join(tables)
 
@@ -124,22 +124,22 @@ def ask(
     say: Say = say_nothing,
     **loading: Unpack[LoadOptions],
 ) -> Answers:
-    """Ask a question, or each of several or of a text file (a `Path`; a question a line), side by side.
+    """Ask one or several questions, or those in a text file (a `Path`, one per line), side by side.
 
     The model answers unmasked, with each set of `neurons` at each of `factors`, and with `random_baseline`
-    random sets that match it at the first of them. At `temperature` 0 every token is the most probable one;
-    above, tokens are drawn with `seed`, which is also that of the random sets. `answers` are texts whose
-    probability of being written next is given under each condition.
+    random sets that match it, at the first factor. At `temperature` 0 every token is the most probable one;
+    above 0, tokens are sampled with `seed`, which is also the seed of the random sets. `answers` are texts:
+    under each condition, the result has the probability that each is written next.
 
-    A question goes through the chat template, with a `system` turn if there is one; `raw` continues the text
-    as it stands. `loading` holds the options of `load_model` for a model given by name.
+    A question goes through the chat template, after the `system` message if there is one; `raw` continues the
+    text as it stands. `loading` holds the options of `load_model` for a model given by name.
 
     MismatchError if a set is of another model, InputError for empty questions and for values that are not
     allowed.
     """
     asked = _questions(questions)
     given = [factors] if isinstance(factors, int | float) else list(factors)
-    if not given or not all(isinstance(own, int | float) and math.isfinite(own) for own in given):
+    if not given or not all(isinstance(factor, int | float) and math.isfinite(factor) for factor in given):
         raise InputError(f"{argument('factors')} is {factors!r}; give finite numbers, such as 0 and 2")
     if not math.isfinite(temperature) or temperature < 0:
         raise InputError(f"{argument('temperature')} is {temperature}; give 0 (greedy) or more")
@@ -187,12 +187,12 @@ def _questions(questions: str | Path | Sequence[str]) -> list[str]:
         try:
             text = questions.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{questions} cannot be read as questions, a line each: {error}") from None
+            raise InputError(f"{questions} cannot be read as questions, one per line: {error}") from None
         asked = [line.strip() for line in text.splitlines() if line.strip()]
     else:
         asked = [questions] if isinstance(questions, str) else list(questions)
     if not asked or any(not question.strip() for question in asked):
-        raise InputError("no question, or one that is empty; give a text, several, or a file of them")
+        raise InputError("no question, or an empty one; give one or several texts, or a file of them")
     return asked
 
 
@@ -205,9 +205,9 @@ def _item(question: str, number: int, system: str | None) -> Item:
 
 
 def _as_columns(conditions: Sequence[Condition], first: float) -> list[Condition]:
-    """The conditions with random sets last, and only those of the first factor: columns are dear."""
-    random = [own for own in conditions if own.like is not None and own.factor == first]
-    return [own for own in conditions if own.like is None] + random
+    """The conditions with random sets last, and only at the first factor, because space is scarce."""
+    random = [c for c in conditions if c.like is not None and c.factor == first]
+    return [c for c in conditions if c.like is None] + random
 
 
 @dataclass(frozen=True)
@@ -239,14 +239,14 @@ class _Writer:
         self._ends = end_tokens(bound)
 
     def write(self, condition: str, prompt: Sequence[int]) -> _Written:
-        """The answer to one prompt, which is a batch of its own, so it depends on no other."""
+        """The answer to one prompt, in a batch by itself, so that it does not depend on other prompts."""
         (written,) = write_tokens(self._bound, [prompt], self._ends, self._max_new_tokens, self._sampling)
         end = end_of(written, self._ends)
         probabilities = {text: self._probability(prompt, text) for text in self._answers}
         return _Written(condition, tuple(written[:end]), end is None, probabilities)
 
     def _probability(self, prompt: Sequence[int], text: str) -> float:
-        """Probability that the model writes a text next: the product of those of its tokens."""
+        """Probability that the model writes a text next: the product over its tokens."""
         import torch
 
         ids: list[int] = self._bound.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -261,8 +261,8 @@ class _Writer:
         return float(chosen.sum().exp())
 
     def compared(self, row: Sequence[_Written]) -> tuple[Answer, ...]:
-        """The answers to one question as text, with where each leaves the first."""
-        return tuple(self._answer(own, row[0]) for own in row)
+        """The answers to one question as text, with where each starts to differ from the first."""
+        return tuple(self._answer(written, row[0]) for written in row)
 
     def _answer(self, own: _Written, first: _Written) -> Answer:
         text = self._text(own.ids)

@@ -238,9 +238,9 @@ def _marked(mark: torch.Tensor, own: NeuronRows) -> torch.Tensor:
 def _rows_marked(tensor: str, mark: torch.Tensor) -> Iterator[Rows]:
     """The marked slices of a tensor, which are whole along one axis."""
     if mark.ndim == 3:
-        for expert, own in enumerate(mark):
-            if bool(own.any()):
-                yield from (rows._replace(expert=expert) for rows in _rows_marked(tensor, own))
+        for expert, part_mark in enumerate(mark):
+            if bool(part_mark.any()):
+                yield from (rows._replace(expert=expert) for rows in _rows_marked(tensor, part_mark))
         return
     for axis in range(mark.ndim):
         across = tuple(other for other in range(mark.ndim) if other != axis)

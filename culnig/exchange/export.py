@@ -1,11 +1,12 @@
-"""Export a model with a mask in its weights, as a folder that any program reads.
+"""Export a model with a mask in its weights, as a folder that any program can read.
 
 OUT/export.json      what was masked and where it comes from; written first, complete at the end
 OUT/…                the checkpoint's own files, with the rows and biases of the neurons changed
 OUT/README.md        the model card
 
-A neuron is one output of a linear module, `w·x + b`, so multiplying row and bias multiplies the neuron,
-whatever the layer does with it afterwards. Files are copied and changed in place, a few rows at a time.
+A neuron is one output of a linear module, `w·x + b`, so multiplying the row and the bias multiplies the
+neuron, whatever the layer does with it afterwards. Files are copied and changed in place, a few rows at a
+time.
 """
 
 from __future__ import annotations
@@ -65,19 +66,19 @@ def export_model(
     say: Say = say_nothing,
     **loading: Unpack[LoadOptions],
 ) -> Path:
-    """Write a model whose weights hold a mask, as a normal model folder of transformers, and return its path.
+    """Write a model with a mask in its weights, as a normal transformers folder, and return its path.
 
-    The weights that compute the neurons (`neurons`: a set, its file, or several; a neuron in several counts
-    once) are multiplied by `factor`. With `mask="mean"` the neurons get their mean activation in the prompts
-    of the run `means` in place of a factor. That goes into the bias, and is refused where a module cannot
-    have one.
+    `neurons` is a set, its file, or several of them; a neuron in several sets counts once. The weights that
+    compute the neurons are multiplied by `factor`. With `mask="mean"`, the neurons are instead set to their
+    mean activation in the prompts of the run `means`. The mean goes into the bias; the export is refused if a
+    module cannot have one.
 
-    Files of weights are copied and a few rows changed at a time; the model is loaded only to compute means,
-    to merge an adapter, and to unpack a GGUF file for the first time. Weights keep the checkpoint's number
-    format. `gguf` adds a GGUF file, where the converter of llama.cpp is installed. Options of `load_model`
-    go with a model given by name.
+    Weight files are copied, and a few rows changed at a time; the model is loaded only to compute means, to
+    merge an adapter, and to unpack a GGUF file for the first time. Weights keep the checkpoint's number
+    format. `gguf` adds a GGUF file, if the converter of llama.cpp is installed. A model given by name takes
+    the options of `load_model`.
 
-    MismatchError for a set of another model, InputError where a factor cannot be exact in the weights (packed
+    MismatchError for a set of another model, InputError if a factor cannot be exact in the weights (packed
     numbers), OutputExistsError if the folder is in use.
     """
     _check(factor, mask, means)
@@ -86,10 +87,10 @@ def export_model(
     check_folder(folder, EXPORT, overwrite=overwrite, inputs=(model, neurons, means))
     run = run_with_prompts(means)
     sets = SetChoice(neurons).read()
-    if not any(own.neurons for own in sets):
-        raise InputError("no neuron to mask; give a neuron set that is not empty")
+    if not any(chosen.neurons for chosen in sets):
+        raise InputError("there is no neuron to mask; give a neuron set that is not empty")
     source = export_source(model, loading, say)
-    flat = np.unique(np.concatenate([own.flat(source.structure.layout) for own in sets]))
+    flat = np.unique(np.concatenate([chosen.flat(source.structure.layout) for chosen in sets]))
     _check_unpacked(source)
     values = None if run is None else _means(model, source, run, flat, loading, say)
     stored = None if source.folder is None else stored_tensors(source.name, source.folder)
@@ -115,7 +116,7 @@ def _write(
     sets: Sequence[NeuronSet],
     converter: Path | None,
 ) -> dict[str, Any]:
-    """Write all files; returns the finished record. Where one is refused, the folder is left as it was."""
+    """Write all files and return the finished record. If one is refused, the folder is left as it was."""
     facts: dict[str, Any] = {}
 
     def note_files(names: list[str]) -> None:
@@ -147,17 +148,17 @@ def _check(factor: float, mask: str, means: object) -> None:
         )
     if (mask == "mean") != (means is not None):
         raise InputError(
-            f"{option('mask', 'mean')} and {option('means', 'RUN')} go together: the means are those in the "
-            "run's prompts"
+            f"give {option('mask', 'mean')} and {option('means', 'RUN')} together: the means are those in "
+            "the run's prompts"
         )
     if mask == "mean" and factor != 0:
         raise InputError(
-            f"{option('mask', 'mean')} replaces activations, so it takes no {argument('factor')}"
+            f"{option('mask', 'mean')} replaces activations, so it does not take {argument('factor')}"
         )
 
 
 def _check_unpacked(source: ExportSource) -> None:
-    """InputError for a model whose weights are packed, or become so when they are loaded."""
+    """InputError for a model whose weights are packed, or are packed when they are loaded."""
     quantization = getattr(source.structure.model.config, "quantization_config", None)
     if quantization is not None:
         method = getattr(quantization, "quant_method", None) or dict(quantization).get("quant_method", "?")
@@ -211,8 +212,8 @@ class _Changes:
         stored = stored_tensors(self._source.name, folder)
         tensors, rows = self.plan(stored)
         worst = 0.0
-        for name in dict.fromkeys(own.tensor for own in rows):
-            changes = [self._change(own, stored[name]) for own in rows if own.tensor == name]
+        for name in dict.fromkeys(entry.tensor for entry in rows):
+            changes = [self._change(entry, stored[name]) for entry in rows if entry.tensor == name]
             worst = max(worst, change_rows(stored[name].path, stored[name], changes))
         if self._values is not None and (added := self._biases(tensors, stored, rows)) is not None:
             biases, settings, error = added
@@ -237,18 +238,18 @@ class _Changes:
         assert self._values is not None
         has_bias = {
             int(neuron)
-            for own in rows
-            if len(stored[own.tensor].shape) == 1 + (own.expert is not None)
-            for neuron in own.neurons
+            for entry in rows
+            if len(stored[entry.tensor].shape) == 1 + (entry.expert is not None)
+            for neuron in entry.neurons
         }
         without = [
-            own
-            for own in Weights(self._source.structure).computing(self._flat)
-            if not has_bias.issuperset(own.neurons.tolist())
+            entry
+            for entry in Weights(self._source.structure).computing(self._flat)
+            if not has_bias.issuperset(entry.neurons.tolist())
         ]
         if not without:
             return None
-        paths = {own.part.parameter.removesuffix(".weight") for own in without}
+        paths = {entry.part.parameter.removesuffix(".weight") for entry in without}
         added = biases_for(self._source.structure, registry.adapters(), paths)
         biases = empty_biases(added, tensors.plain, stored)
         worst = 0.0
@@ -283,13 +284,13 @@ def _record(
         },
         "neuron_sets": [
             {
-                "name": own.name,
-                "n_neurons": len(own.neurons),
-                "neurons_hash": sha256(own.flat(bound.layout).tobytes()).hexdigest(),
-                "method": own.method,
-                "sources": own.sources,
+                "name": chosen.name,
+                "n_neurons": len(chosen.neurons),
+                "neurons_hash": sha256(chosen.flat(bound.layout).tobytes()).hexdigest(),
+                "method": chosen.method,
+                "sources": chosen.sources,
             }
-            for own in sets
+            for chosen in sets
         ],
         "n_neurons": len(flat),
         "mask": mask,

@@ -38,7 +38,7 @@ class MaskedModel(HFLM):  # type: ignore[misc]  # lm_eval has no types
         max_batch_size: int | None = 64,
         **options: Any,
     ) -> None:
-        """`random` masks a random set that matches `neurons`, drawn with this seed, in their place.
+        """`random` is the seed of a random set that matches `neurons` and is masked in their place.
 
         Other arguments are those of `culnig.load_model` (`dtype`, `device`, `revision` …), and `max_length`.
         """
@@ -66,19 +66,19 @@ class MaskedModel(HFLM):  # type: ignore[misc]  # lm_eval has no types
 
     def get_model_info(self) -> dict[str, Any]:
         """What the results record about the model and its mask."""
-        own = self._condition
+        condition = self._condition
         return {
             "model_num_parameters": self._model.num_parameters(),
             "model_dtype": self._model.dtype,
             RECORD: {
                 "source": self._source,
                 "layout_hash": self._layout_hash,
-                "condition": own.name,
-                "factor": own.factor,
-                "n_neurons": len(own.flat),
-                "set": own.of_set,
-                "like": own.like,
-                "culture": own.culture,
+                "condition": condition.name,
+                "factor": condition.factor,
+                "n_neurons": len(condition.flat),
+                "set": condition.of_set,
+                "like": condition.like,
+                "culture": condition.culture,
             },
         }
 

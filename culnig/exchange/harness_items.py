@@ -71,7 +71,7 @@ class LoggedItem:
 
 
 def _culture(name: Any) -> str:
-    """The culture's key where the item names one that is known."""
+    """The culture's key if the item names a known culture."""
     if not isinstance(name, str):
         return NO_CULTURE
     try:
@@ -142,11 +142,11 @@ def _choices(line: Mapping[str, Any], *, by_index: bool) -> dict[str, Any] | Non
         raise ValueError(f"target {line['target']!r} is not the choice that acc {line['acc']} means")
     return {
         "options": options,
-        "probabilities": tuple(math.exp(own) for own in logs),
+        "probabilities": tuple(math.exp(log) for log in logs),
         "gold": options[right[0]],
-        "also_right": tuple(options[own] for own in right[1:]),
-        "predicted": next((options[number] for number, own in enumerate(written) if own), ""),
-        "is_right": any(written[own] for own in right),
+        "also_right": tuple(options[index] for index in right[1:]),
+        "predicted": next((options[number] for number, is_written in enumerate(written) if is_written), ""),
+        "is_right": any(written[index] for index in right),
     }
 
 
@@ -165,8 +165,8 @@ def _right(target: str, texts: Sequence[str], *, by_index: bool) -> list[int]:
     if target.strip() in texts and not is_index:
         return [texts.index(target.strip())]
     listed = json.loads(target)
-    right = [int(own) for own in (listed if isinstance(listed, list) else [listed])]
-    if not right or not all(0 <= own < len(texts) for own in right):
+    right = [int(index) for index in (listed if isinstance(listed, list) else [listed])]
+    if not right or not all(0 <= index < len(texts) for index in right):
         raise ValueError(f"target {target!r} is none of the {len(texts)} choices")
     return right
 

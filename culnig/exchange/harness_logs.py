@@ -1,13 +1,13 @@
-"""Logs of lm-evaluation-harness as an evaluation, so that paired tests, baselines and reports work on them.
+"""Turns logs of lm-evaluation-harness into an evaluation, for paired tests, baselines and reports.
 
 `lm_eval --output_path FOLDER --log_samples` writes `results_TIME.json` and, for every task,
-`samples_TASK_TIME.jsonl`, a line for each item. One run of the harness is one condition; runs over the same
+`samples_TASK_TIME.jsonl`, with one line per item. One run of the harness is one condition; runs over the same
 items make an evaluation.
 
-Of a multiple-choice item the harness keeps the log-likelihood of each choice, and whether the model would
+For a multiple-choice item, the harness logs the log-likelihood of each choice, and whether the model would
 have written it. So P(gold) is the probability of the right choice's text, `accuracy` counts items whose right
-choice the model would have written, and `option_accuracy` is the harness's own `acc`. A free answer is right
-or wrong, as the task's metric says, and has no probabilities.
+choice the model would have written, and `option_accuracy` is the harness's own `acc`. A free answer has no
+probabilities; the task's metric says whether it is right.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class _Log:
 def import_evaluation(
     logs: Sequence[Path | str] | Path | str, out: Path | str, *, overwrite: bool = False
 ) -> Evaluation:
-    """Make an evaluation folder of logs of lm-evaluation-harness, each run a condition, and open it.
+    """Make an evaluation folder from logs of lm-evaluation-harness, one condition per run, and open it.
 
-    `logs` are its `results_….json`, or folders that hold some. One of the runs must be unmasked.
-    DataFileError for damaged logs, MismatchError where the runs are of different models or items.
+    `logs` are `results_….json` files, or folders that hold some. One of the runs must be unmasked.
+    DataFileError for damaged logs, MismatchError if the runs are of different models or items.
     """
-    paths = [Path(own) for own in ([logs] if isinstance(logs, str | Path) else logs)]
+    paths = [Path(log) for log in ([logs] if isinstance(logs, str | Path) else logs)]
     folder = Path(out)
     check_folder(folder, EVALUATION, overwrite=overwrite, inputs=paths)
     read = [_read_log(path) for path in _results(paths)]
@@ -90,7 +90,7 @@ def _results(paths: Sequence[Path]) -> list[Path]:
     results: dict[Path, None] = {}
     for path in paths:
         inner = sorted(path.rglob("results_*.json")) if path.is_dir() else [path]
-        if not inner or not all(own.is_file() for own in inner):
+        if not inner or not all(file.is_file() for file in inner):
             raise DataFileError(
                 path, "no results_….json; run the harness with --output_path FOLDER --log_samples"
             )
@@ -105,11 +105,11 @@ def _read_log(path: Path) -> _Log:
         tasks = list(document["results"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataFileError(
-            path, f"no results of lm-evaluation-harness ({type(error).__name__} {error})"
+            path, f"these are no results of lm-evaluation-harness ({type(error).__name__} {error})"
         ) from None
     time = path.stem.removeprefix("results_")
     samples = {task: path.with_name(f"samples_{task}_{time}.jsonl") for task in tasks}
-    read = {task: _read_samples(own) for task, own in samples.items() if own.is_file()}
+    read = {task: _read_samples(file) for task, file in samples.items() if file.is_file()}
     if not read:
         raise DataFileError(path, "no samples_….jsonl beside it; run the harness with --log_samples")
     masked = config.get("culnig") if isinstance(config, dict) else None
@@ -126,7 +126,7 @@ def _read_log(path: Path) -> _Log:
 
 
 def _condition(path: Path, masked: Mapping[str, Any]) -> Condition:
-    """The condition as the plugin recorded it; a run without it is unmasked."""
+    """The condition as the plugin recorded it; a run without a record is unmasked."""
     if not masked:
         return Condition(UNMASKED, 1.0, np.empty(0, dtype=np.int64))
     try:
@@ -164,12 +164,14 @@ def _check_conditions(logs: Sequence[_Log]) -> None:
     names = [log.condition.name for log in logs]
     for log in logs:
         if names.count(log.condition.name) > 1:
-            other = next(own for own in logs if own.condition.name == log.condition.name and own is not log)
+            other = next(
+                second for second in logs if second.condition.name == log.condition.name and second is not log
+            )
             raise InputError(f"{log.path} and {other.path} are both {log.condition.name!r}; give each once")
     if names[0] != UNMASKED:
         raise InputError(
-            f"the logs are of {', '.join(names)}; give those of the unmasked model as well (run the harness "
-            "without neurons=…), to compare with"
+            f"the logs are of {', '.join(names)}; for the comparison, also give those of the unmasked model "
+            "(run the harness without neurons=…)"
         )
     hashes = {log.layout_hash for log in logs if log.layout_hash is not None}
     if len(hashes) > 1:
@@ -183,10 +185,10 @@ def _benchmarks(logs: Sequence[_Log]) -> dict[str, str]:
         raise MismatchError(f"no task is in all of the {len(logs)} runs; run the same tasks in each")
     for task in shared:
         asked = [_asked(log.tasks[task]) for log in logs]
-        for log, own in zip(logs, asked, strict=True):
-            if own != asked[0]:
+        for log, items in zip(logs, asked, strict=True):
+            if items != asked[0]:
                 raise MismatchError(
-                    f"{log.path} and {logs[0].path} did not ask the same in {task!r} ({len(own)} and "
+                    f"{log.path} and {logs[0].path} did not ask the same in {task!r} ({len(items)} and "
                     f"{len(asked[0])} items); use the same --limit, --num_fewshot, chat template and seeds"
                 )
     return {file_name(task): task for task in shared}
@@ -212,12 +214,12 @@ def _outcomes_of(read: Sequence[LoggedItem], task: str) -> Outcomes:
     outcomes = Outcomes.empty([own.item(task) for own in read])
     widest = max((len(own.options) for own in read), default=0)
     outcomes.option_probabilities = np.full((len(read), widest), np.nan)
-    for row, own in enumerate(read):
-        outcomes.correct[row] = own.is_right
-        outcomes.predicted[row] = own.predicted
-        if own.options:
-            outcomes.option_probabilities[row, : len(own.options)] = own.probabilities
-            outcomes.p_gold[row] = own.probabilities[own.options.index(own.gold)]
+    for row, item in enumerate(read):
+        outcomes.correct[row] = item.is_right
+        outcomes.predicted[row] = item.predicted
+        if item.options:
+            outcomes.option_probabilities[row, : len(item.options)] = item.probabilities
+            outcomes.p_gold[row] = item.probabilities[item.options.index(item.gold)]
     return outcomes
 
 
@@ -225,13 +227,13 @@ def _record(
     logs: Sequence[_Log], benchmarks: Mapping[str, str], answers: Mapping[tuple[str, str], Outcomes]
 ) -> dict[str, Any]:
     first = logs[0]
-    own = {"source": first.model}
+    model = {"source": first.model}
     layout_hash = next((log.layout_hash for log in logs if log.layout_hash is not None), None)
     if layout_hash is not None:
-        own["layout_hash"] = layout_hash
+        model["layout_hash"] = layout_hash
     baselines = Counter(log.condition.like for log in logs if log.condition.like)
     return {
-        "model": own,
+        "model": model,
         "neuron_sets": [
             {"name": name} for name in dict.fromkeys(log.condition.of_set for log in logs) if name is not None
         ],

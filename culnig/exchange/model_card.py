@@ -35,8 +35,8 @@ def model_card(
         "| neuron set | neurons | selected by |",
         "|---|---|---|",
         *(
-            f"| {_cell(own.name)} | {len(own.neurons):,} | {_cell(str(own.method.get('name', '?')))} |"
-            for own in sets
+            f"| {_cell(entry.name)} | {len(entry.neurons):,} | {_cell(str(entry.method.get('name', '?')))} |"
+            for entry in sets
         ),
         "",
         "| module | layers | neurons |",
@@ -79,13 +79,13 @@ def _cell(text: str) -> str:
 def _modules(sets: Sequence[NeuronSet]) -> list[str]:
     layers: dict[str, set[int]] = {}
     neurons: dict[str, set[tuple[int, int]]] = {}
-    for own in sets:
-        for neuron in own.neurons:
+    for chosen in sets:
+        for neuron in chosen.neurons:
             layers.setdefault(neuron.module, set()).add(neuron.layer)
             neurons.setdefault(neuron.module, set()).add((neuron.layer, neuron.index))
     return [
-        f"| {_cell(module)} | {_span(own)} | {len(neurons[module]):,} |"
-        for module, own in sorted(layers.items())
+        f"| {_cell(module)} | {_span(used)} | {len(neurons[module]):,} |"
+        for module, used in sorted(layers.items())
     ]
 
 

@@ -1,8 +1,8 @@
 """Where the weights of an exported model come from: the files of a checkpoint, or a loaded model.
 
-A folder or a model of the hub is copied file by file, and never loaded. A GGUF file is exported from its
-entry in the cache, which is such a folder. What has no files in safetensors is loaded and saved: a GGUF file
-without the cache, a model with an adapter merged in, a model that Python has loaded.
+A folder or a model from the hub is copied file by file and never loaded. A GGUF file is exported from its
+entry in the cache, which is such a folder. Models without safetensors files are loaded and saved: a GGUF file
+that is not in the cache, a model with a merged adapter, a model that was loaded in Python.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BESIDE = (
     *("vocab*", "merges.txt", "spiece.model", "*.tiktoken", "chat_template*"),
     *("preprocessor_config.json", "processor_config.json", "*.py", "LICENSE*", "NOTICE*", "USE_POLICY*"),
 )
-"""Files beside the weights that belong to a model; others are left behind."""
+"""Files beside the weights that belong to a model; others are not copied."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,21 @@ class ExportSource:
 def export_source(model: str | Path | BoundModel, loading: LoadOptions, say: Say) -> ExportSource:
     """What to export `model` from; errors as for `load_model`.
 
-    InputError where weights would be written in another form than they are stored in.
+    InputError if weights would be written in another form than they are stored in.
     """
     from culnig.models.loading import load_model, load_skeleton, load_tokenizer
 
     if not isinstance(model, str | Path):
-        return _loaded(loaded_model(model, say, **loading))  # says what does not go with a loaded model
+        return _loaded(loaded_model(model, say, **loading))  # refuses options that need a name
     settings = LoadSettings(**loading)
     if settings.quantize is not None:
         raise InputError(
-            f"{argument('quantize')} packs weights, and a factor cannot be exact in packed weights; leave it "
-            "out"
+            f"{argument('quantize')} packs weights, in which a factor cannot be exact; leave it out"
         )
     source, settings = with_base(str(model), settings)
     files = locate(source, settings, weights=True)
     if settings.adapter is not None or (files.gguf is not None and files.cached is None):
-        say(f"loading {model}: its weights are not in safetensors as they will be written")
+        say(f"loading {model}, because its weights are not in safetensors files yet")
         bound = load_model(str(model), registry.adapters(), LoadSettings(**loading))
         files = locate(source, settings, weights=True)  # the cache may hold them now
         if settings.adapter is not None or files.cached is None:
@@ -83,7 +82,7 @@ def export_source(model: str | Path | BoundModel, loading: LoadOptions, say: Say
             f"{settings.dtype!r} would have no effect; leave it out"
         )
     structure = load_skeleton(source, registry.adapters(), settings).bound
-    load_tokenizer(source, settings)  # says what is missing before anything is copied
+    load_tokenizer(source, settings)  # reports missing files before anything is copied
     folder = _folder(source, files, settings)
     return ExportSource(_public(str(model)), structure, folder, lambda out: _copy(source, folder, out))
 

@@ -1,4 +1,4 @@
-"""A card in Markdown for what is shared on the hub, written from what the files record about themselves."""
+"""A Markdown card for files shared on the hub, written from what the files record about themselves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def card(source: Path, title: str) -> str:
     sources = read_sources(source)
     parts = [
         f"# {_line(title)}",
-        "Made with culnig-engine, and written from what its files record.",
+        "Made with culnig-engine. This card was written from the records in the files.",
         "## Model",
         "\n".join(f"- {_line(model)}" for model in sources.models) or "Unknown.",
         "## Data and licences",
@@ -39,13 +39,13 @@ def card(source: Path, title: str) -> str:
         "## How they were tested, and what was found",
         _tested(sources),
         "## Limits",
-        _bullets(caveats(sources)) or "None that the files show.",
+        _bullets(caveats(sources)) or "The files show none.",
     ]
     return _FRONT + "\n" + "\n\n".join(parts) + "\n"
 
 
 def _data(sources: Sources) -> str:
-    """Benchmarks with their licences: of evaluations, and of the runs that sets were selected from."""
+    """Benchmarks, with licences, of evaluations and of the runs that sets were selected from."""
     lines = [
         f"- {name}: {licence_text(name)} ({role} of the selection)"
         for role, name in dict.fromkeys(_selected_from(sources))
@@ -77,7 +77,7 @@ def _tested(sources: Sources) -> str:
     return (
         lines
         if tested
-        else f"{lines}\n\nNo evaluation is part of this: it says nothing about what masking does."
+        else f"{lines}\n\nThere is no evaluation, so nothing is known about the effect of masking."
     )
 
 
@@ -98,5 +98,5 @@ def markdown(table: Table) -> str:
 
 
 def _line(text: str) -> str:
-    """Text of the data on one line, in which Markdown finds no tags."""
+    """Text from data on one line, with tags escaped for Markdown."""
     return visible(" ".join(text.split())).replace("<", "&lt;")

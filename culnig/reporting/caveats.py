@@ -1,7 +1,7 @@
-"""Reasons for caution with the results of a report, computed from its inputs and sorted by weight.
+"""Reasons for caution with the results of a report, computed from its inputs, the most serious first.
 
-First what leaves nothing to report (no neuron survives, few questions, answers at chance), then what the
-numbers may mean instead (lost format, unstable selections), then everything else.
+First what leaves nothing to report (no significant neurons, few questions, answers at chance), then other
+explanations of the numbers (lost format, unstable selections), then everything else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FEW_QUESTIONS = 100
 LOW_AGREEMENT = 0.5
 
 WEIGHTS = ("stops", "survivors", "questions", "chance", "format", "stability", "baselines", "rest")
-"""Kinds of caveats, the heaviest first."""
+"""Kinds of caveats, the most serious first."""
 
 
 class Caveat(NamedTuple):
@@ -36,7 +36,7 @@ class Caveat(NamedTuple):
 
 
 def caveats(sources: Sources) -> list[str]:
-    """Reasons for caution with their figures, each stated once, the heaviest first."""
+    """Reasons for caution with their figures, each stated once, the most serious first."""
     raised = [*_of_inputs(sources)]
     for sets in by_method(sources.neuron_sets):
         raised += _of_sets(sets)
@@ -54,7 +54,7 @@ def _of_warning(warning: NumberWarning) -> Caveat:
 
 
 def _of_survivors(sets: Sequence[NeuronSet]) -> Iterator[Caveat]:
-    """Selections of which hardly any neuron would be selected for its significance."""
+    """Selections of which fewer than half of the neurons are significant."""
     for neurons in sets:
         for test in neurons.method.get("significance", ()):
             survive, selected = test["selected_significant"], test["selected"]
@@ -181,7 +181,7 @@ def _of_evaluation(evaluation: Evaluation) -> Iterator[Caveat]:
         yield Caveat(
             "rest",
             f"{', '.join(shared)} in {name} includes items of the identify split: neurons may have been "
-            "evaluated on the questions that they were selected with.",
+            "evaluated on the questions that were used to select them.",
         )
 
 

@@ -205,7 +205,7 @@ def _color_scale(right: float, y: float, most: float, form: Callable[[float], st
 
 
 LEAST_RANGE = 0.04
-"""Range of an axis of changes of shares, so that no change does not look like one."""
+"""Least range of an axis of changes of shares, so that a negligible change does not look large."""
 
 
 def intervals(rows: Sequence[MarkRow], *, title: str, description: str, axis: str, percent: bool) -> Markup:

@@ -1,7 +1,7 @@
-"""What a study must name: program, methods, data sets and models as BibTeX, with the licences of all.
+"""What a study must cite: program, methods, data sets and models as BibTeX, with the licences of all.
 
-Runs, evaluations, sets and trainings record what they used; `data/references.toml` has the publications. What
-it does not know, a declared benchmark or a model of the hub, gets an entry that says what to complete.
+Runs, evaluations, sets and trainings record what they used; `data/references.toml` has the publications. A
+declared benchmark or hub model that it does not have gets an entry that says what to complete.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Used:
 
 @dataclass(frozen=True)
 class Citation:
-    """What to cite, and under which licences it is."""
+    """What to cite, with licences."""
 
     methods: str
     """A paragraph on what was computed; empty where no scores, sets or evaluations are among the sources."""
@@ -58,7 +58,7 @@ class Citation:
 
     @property
     def incomplete(self) -> list[str]:
-        """Keys of the entries that need a hand."""
+        """Keys of the entries that must be completed by hand."""
         return [key for key, entry in self.entries.items() if entry.get("note", "").endswith(_COMPLETE)]
 
     @property
@@ -69,11 +69,11 @@ class Citation:
     @property
     def licences(self) -> str:
         """The licences as a Markdown page."""
-        rows = [f"| {each.kind} | {_cell(each.name)} | {_cell(each.licence)} |" for each in self.used]
+        rows = [f"| {work.kind} | {_cell(work.name)} | {_cell(work.licence)} |" for work in self.used]
         head = [
             "# Licences of what this study used",
             "",
-            "Read the terms before you pass on data or weights: this page repeats what was recorded.",
+            "Read the terms before you redistribute data or weights: this page repeats what was recorded.",
             "",
             "| | name | licence |",
             "|---|---|---|",
@@ -97,16 +97,16 @@ def cite(
 ) -> Citation:
     """List what a study must cite: the program, its methods, data sets, models and libraries.
 
-    `sources` are runs, evaluations, neuron sets, instances and arms, opened or as paths, or folders of a
-    study that hold them. With `out`, writes methods.txt, references.bib and LICENCES.md into that folder.
-    StoreError for a folder without any of these.
+    `sources` are runs, evaluations, neuron sets, instances and arms, opened or as paths, or folders of
+    studies. With `out`, writes methods.txt, references.bib and LICENCES.md into that folder. StoreError for a
+    folder without any of these.
     """
     several = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     opened = read_sources([path for source in several for path in _outputs(source)])
     names = _names(opened)
     used = [Used("program", _versioned(PROGRAM, names.versions), "MIT")]
-    used += [Used("library", _versioned(each, names.versions), _licence_of(each)) for each in names.libraries]
-    used += [Used("model", each, licence_of_model(each)) for each in names.models]
+    used += [Used("library", _versioned(name, names.versions), _licence_of(name)) for name in names.libraries]
+    used += [Used("model", name, licence_of_model(name)) for name in names.models]
     used += [Used("data", str(row[0]), str(row[2])) for row in data_table(opened).rows]
     citation = Citation(methods_text(opened), _entries(names), used)
     if out is not None:
@@ -115,7 +115,7 @@ def cite(
 
 
 def licence_of_model(name: str) -> str:
-    """The licence of a model as far as it is known."""
+    """The licence of a model, if it is known."""
     return LICENCE_OF_EMBEDDED if name == EMBEDDED else _CARD
 
 
@@ -124,7 +124,7 @@ def _outputs(source: Source) -> Iterator[Source]:
     if not isinstance(source, Path | str) or not Path(source).is_dir() or is_source(Path(source)):
         yield source
         return
-    paths = [each for each in _below(Path(source), _DEPTH) if is_source(each)]
+    paths = [path for path in _below(Path(source), _DEPTH) if is_source(path)]
     if not paths:
         raise StoreError(
             f"{source}: neither a run, an evaluation or a comparison of arms, nor a folder that holds any"

@@ -1,4 +1,4 @@
-"""What a report says first: the strongest statement of its inputs, how sure it is, what would change it."""
+"""A report's first words: the strongest statement its inputs allow, how sure it is, what could change it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from culnig.reporting.sources import Sources, masked_rows, rows_of
 from culnig.reporting.summary import metric_of, training_effect
 
 MOSTLY = 0.5
-"""Share of the lost accuracy from which it is mostly lost format."""
+"""Share of the lost accuracy from which the loss counts as mostly format."""
 
 
 class Headline(NamedTuple):
@@ -59,8 +59,7 @@ def _of_masks(sources: Sources) -> Iterator[Headline]:
         change = row["change"][metric]
         yield Headline(
             f"Masking {row['condition']} changes {metric_text(metric)} on {row['benchmark']} by "
-            f"{change_in_words(metric, change['effect'])}. Whether that is because of these neurons is "
-            "unknown: "
+            f"{change_in_words(metric, change['effect'])}. Whether these neurons are the reason is unknown: "
             "no random neurons were masked.",
             f"p {p_text(change['p_value'])} over {counted(change['n_questions'], 'question')}, against the "
             "unmasked model only.",
@@ -76,12 +75,12 @@ def _effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any], as_bes
         "random neurons does."
     )
     if _is_format(row):
-        claim += " Most of the accuracy that is lost is lost answer format, not knowledge."
+        claim += " Most of the lost accuracy is lost answer format, not knowledge."
     return Headline(
         claim,
         f"{_ps(test)}{as_best}; the whole change is {change_in_words(metric, change['effect'])}"
         f"{_interval(metric, change)}.",
-        "The same on other questions, wordings or models: this rests on "
+        "Repeating this with other questions, wordings or models: it rests on "
         f"{counted(change['n_questions'], 'question')} of {row['benchmark']}.",
         is_finding=True,
     )
@@ -94,7 +93,7 @@ def _no_effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any], as_
         "More questions and more random sets."
         if seen is None
         else f"More questions: with {counted(change['n_questions'], 'question')}, only a change of "
-        f"{change_in_words(metric, seen, signed=False)} or more would be seen in four of five studies."
+        f"{change_in_words(metric, seen, signed=False)} or more would be detected in four of five studies."
     )
     return Headline(
         f"Nothing found: masking {row['condition']} ({counted(row['n_neurons'], 'neuron')}) does not clearly "
@@ -135,7 +134,7 @@ def _of_arms(sources: Sources) -> Iterator[Headline]:
 def _of_sets(sources: Sources) -> Iterator[Headline]:
     for neurons in sources.neuron_sets:
         n = counted(len(neurons.neurons), "neuron")
-        change = "Mask these neurons, and as many random ones, on questions that they were not selected with."
+        change = "Mask these neurons, and as many random ones, on questions not used to select them."
         for test in neurons.method.get("significance", ()):
             survive, selected = test["selected_significant"], test["selected"]
             questions = f", {counted(test['n_questions'], 'question')}" if test.get("n_questions") else ""
@@ -148,9 +147,8 @@ def _of_sets(sources: Sources) -> Iterator[Headline]:
                 is_finding=survive > 0,
             )
         yield Headline(
-            f"{neurons.name} has {n} of {neurons.model}. Nothing shows yet that they matter: no test of them "
-            "and no "
-            "mask is among the inputs.",
+            f"{neurons.name} has {n} of {neurons.model}. There is no evidence yet that they matter: the "
+            "inputs have no test and no mask of them.",
             "Unknown: a selection always selects something.",
             change,
         )
@@ -160,7 +158,7 @@ def _of_validations(sources: Sources) -> Iterator[Headline]:
     for document in sources.validations:
         yield Headline(
             f"Methods were compared on known neurons in the world {document.get('world', '?')}.",
-            "The section below shows lowest and highest over the seeds.",
+            "The section below shows the lowest and the highest value over the seeds.",
             "More seeds and other worlds.",
         )
 
@@ -171,7 +169,9 @@ def _of_runs(sources: Sources) -> Headline:
         for run in sources.runs
     )
     return Headline(
-        f"Neurons were scored, none is selected yet ({scored})." if scored else "Nothing was measured yet.",
-        "A score is no evidence: the highest of many scores is always high.",
-        "Select neurons, test them, and mask them next to random ones.",
+        f"Neurons were scored, but none are selected yet ({scored})."
+        if scored
+        else "Nothing was measured yet.",
+        "A score is not evidence: the highest of many scores is always high.",
+        "Select neurons, test them, and compare masking them with masking random ones.",
     )

@@ -1,8 +1,8 @@
 """Neuron sets of two models side by side: where they are, and whether cultures look alike in both.
 
 Layers of different models are compared by relative depth: layer l of n is at (l + ½)/n, in up to ten bins.
-Every p comes from a permutation that leaves each model as it is: neurons exchanged between the two sets
-(where they are), or cultures of the second model renamed (whether cultures look alike).
+Every p-value comes from permutations that leave the models unchanged: neurons are exchanged between the two
+sets (where they are), or cultures of the second model are renamed (whether cultures look alike).
 """
 
 from __future__ import annotations
@@ -45,17 +45,18 @@ def neurons_compare(
 ) -> dict[str, Any]:
     """Compare neuron sets of two models, or of two versions of one.
 
-    `runs` are the runs that the two sets were selected from, which tell how many layers the models have;
-    `evaluations` one of each model with a `matrix`. The result has `sets`; `depth`: neurons by relative depth
-    and module, the total variation distance of the two, and the p of so large a distance; `profiles`: for
-    each culture the rank correlation of where its scores lie, and whether cultures resemble themselves more
-    than others; `matrices`: the rank correlation of the selectivity matrices; `same_layout`, for models of
-    one layout: the overlap, and the neurons that only one has. What an input is missing for is None.
+    `runs` are the runs that the two sets were selected from; they also give the number of layers of each
+    model. `evaluations` are one evaluation with a `matrix` for each model. The result has `sets`; `depth`:
+    neurons by relative depth and module, the total variation distance between the two, and its p-value;
+    `profiles`: for each culture the rank correlation of where its scores lie, and whether cultures resemble
+    themselves more than others; `matrices`: the rank correlation of the selectivity matrices; `same_layout`,
+    for models with the same layout: the overlap, and the neurons that only one has. Parts whose inputs are
+    missing are None.
     """
     for name, given in (("runs", runs), ("evaluations", evaluations)):
         if len(given) not in (0, 2):
             raise InputError(f"{argument(name)}: {len(given)} given; give two, one of each model, or none")
-    sets = [as_neuron_set(own) for own in (first, second)]
+    sets = [as_neuron_set(chosen) for chosen in (first, second)]
     if sets[0].model == sets[1].model:
         sets = distinctly_named([first, second])
     both = [opened(run) for run in runs]
@@ -67,7 +68,9 @@ def neurons_compare(
             )
     return {
         "format": COMPARISON_FORMAT,
-        "sets": [{"name": own.name, "model": own.model, "n_neurons": len(own.neurons)} for own in sets],
+        "sets": [
+            {"name": chosen.name, "model": chosen.model, "n_neurons": len(chosen.neurons)} for chosen in sets
+        ],
         "depth": _depth(sets, [run.layout.n_layers for run in both], seed) if both else None,
         "profiles": _profiles(both, seed) if both else None,
         "matrices": _matrices(evaluations, seed) if evaluations else None,
@@ -80,7 +83,7 @@ def neurons_compare(
 
 def _depth(sets: Sequence[NeuronSet], n_layers: Sequence[int], seed: int) -> dict[str, Any]:
     modules, n_bins = modules_of(sets), min(BINS, *n_layers)
-    tables = [depth_table(own, n, modules, n_bins) for own, n in zip(sets, n_layers, strict=True)]
+    tables = [depth_table(chosen, n, modules, n_bins) for chosen, n in zip(sets, n_layers, strict=True)]
     sizes = [int(table.sum()) for table in tables]
     distance = p_value = None
     if all(sizes):
@@ -111,13 +114,13 @@ def _profiles(runs: Sequence[Run], seed: int) -> dict[str, Any] | None:
     profiles = [_profile(run) for run in runs]
     if None in profiles:
         return None
-    first, second = (own for own in profiles if own is not None)
+    first, second = (depth_profile for depth_profile in profiles if depth_profile is not None)
     cultures = [name for name in first.cultures if name in second.cultures]
     modules = [name for name in first.modules if name in second.modules]
     if not cultures or not modules:
         return None
     n_bins = min(BINS, first.layers.shape[2], second.layers.shape[2])
-    tables = [_shares(own, cultures, modules, n_bins) for own in (first, second)]
+    tables = [_shares(depth_profile, cultures, modules, n_bins) for depth_profile in (first, second)]
     own_rho = [_rho(row, same) for row, same in zip(*tables, strict=True)]
     centred = [table - table.mean(axis=0) for table in tables]
     cross = np.array([[_rho(row, column) for column in centred[1]] for row in centred[0]])
@@ -135,15 +138,17 @@ def _profile(run: Run) -> Profile | None:
 
 
 def _shares(
-    own: Profile, cultures: Sequence[str], modules: Sequence[str], n_bins: int
+    depth_profile: Profile, cultures: Sequence[str], modules: Sequence[str], n_bins: int
 ) -> NDArray[np.float64]:
     """Share of each culture's positive score by module and relative depth, shape (culture, module · bin)."""
-    n_layers = own.layers.shape[2]
-    rows = [own.cultures.index(name) for name in cultures]
-    columns = [own.modules.index(name) for name in modules]
+    n_layers = depth_profile.layers.shape[2]
+    rows = [depth_profile.cultures.index(name) for name in cultures]
+    columns = [depth_profile.modules.index(name) for name in modules]
     table = np.zeros((len(cultures), len(modules), n_bins))
     for layer in range(n_layers):
-        table[:, :, depth_bin(layer, n_layers, n_bins)] += own.layers[np.ix_(rows, columns, [layer])][:, :, 0]
+        table[:, :, depth_bin(layer, n_layers, n_bins)] += depth_profile.layers[
+            np.ix_(rows, columns, [layer])
+        ][:, :, 0]
     flat = table.reshape(len(cultures), -1)
     shares: NDArray[np.float64] = flat / np.maximum(flat.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     return shares
@@ -163,19 +168,23 @@ def _own_against_others(cross: NDArray[np.float64], seed: int) -> dict[str, Any]
 
 
 def _matrices(evaluations: Sequence[Evaluation | Path | str], seed: int) -> dict[str, Any]:
-    read = [own if isinstance(own, Evaluation) else open_evaluation(own) for own in evaluations]
-    by_metric = [{own["metric"]: own for own in each.results.get("matrix", ())} for each in read]
-    for each, matrices in zip(read, by_metric, strict=True):
+    read = [opened if isinstance(opened, Evaluation) else open_evaluation(opened) for opened in evaluations]
+    by_metric = [
+        {matrix["metric"]: matrix for matrix in evaluation.results.get("matrix", ())} for evaluation in read
+    ]
+    for evaluation, matrices in zip(read, by_metric, strict=True):
         if not matrices:
-            raise InputError(f"{each.folder} has no matrix; evaluate with {argument('matrix')}")
-    metric = next((name for name in ("p_gold", "accuracy") if all(name in own for own in by_metric)), None)
+            raise InputError(f"{evaluation.folder} has no matrix; evaluate with {argument('matrix')}")
+    metric = next(
+        (name for name in ("p_gold", "accuracy") if all(name in matrices for matrices in by_metric)), None
+    )
     if metric is None:
         raise InputError("the matrices of the two evaluations have no metric in common")
-    first, second = (own[metric] for own in by_metric)
+    first, second = (matrices[metric] for matrices in by_metric)
     cultures = [name for name in first["masked"] if name in second["masked"]]
     rho = p_value = None
     if len(cultures) >= LEAST_CULTURES:
-        squares = [_square(own, cultures) for own in (first, second)]
+        squares = [_square(matrix, cultures) for matrix in (first, second)]
         rhos = np.array(
             [
                 _rho(squares[0].ravel(), squares[1][np.ix_(deal, deal)].ravel())
@@ -213,11 +222,11 @@ def _same_layout(sets: Sequence[NeuronSet], runs: Sequence[Run]) -> dict[str, An
     first, second = sets
     if first.layout_hash != second.layout_hash:
         return None
-    own = difference(first, second)
+    overlap = difference(first, second)
     return {
         **asdict(compare(first, second, runs[0].layout if runs else None)),
         "by_module": [
             {"module": module, "both": both, "only_first": only_first, "only_second": only_second}
-            for module, both, only_first, only_second in own.by_module()
+            for module, both, only_first, only_second in overlap.by_module()
         ],
     }

@@ -1,4 +1,4 @@
-"""What was not run: the commands that would fill the sections without data, with the inputs' own names."""
+"""What was not run: the commands that would fill the sections without data, with the names of the inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Step(NamedTuple):
 
     title: str
     command: str
-    """Complete, but for what no input names; that is in capitals."""
+    """Complete, except for names that no input gives; these are in capitals."""
 
 
 def next_steps(sources: Sources, sections: Sequence[Section]) -> list[Step]:

@@ -1,4 +1,4 @@
-"""Figures that commands draw beside their tables: the overview of the demo, and similar neuron sets."""
+"""Figures that commands draw in addition to tables: the overview of the demo, and similar neuron sets."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Published numbers beside ours, row by row, with an interval and a verdict in words.
 
-A published number has no interval: it comes from the same questions, so it is compared with our mean and its
+A published number has no interval. It comes from the same questions, so it is compared with our mean and its
 95 % interval over questions. The verdict says whether they agree within a margin, by default five points:
-`agrees` where the whole interval is within the margin, `differs` where the interval leaves the published
-number out, else `cannot tell`.
+`agrees` if the whole interval is within the margin, `differs` if the interval does not contain the published
+number, otherwise `cannot tell`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PublishedSource(Strict):
 
     text: str
     second_hand: bool = False
-    """Whether they were read somewhere else than in the publication."""
+    """Whether they were not read in the publication itself."""
 
 
 class PublishedRow(Strict):
@@ -108,7 +108,7 @@ class Compared:
 
 
 def read_published(publication: Path | str) -> Published:
-    """The numbers of the paper, or of a TOML file of the same form; DataFileError names the mistake."""
+    """The numbers of the paper, or of a TOML file in the same format; DataFileError names the mistake."""
     path = own_data("paper.toml") if publication == PAPER else Path(publication)
     published, _ = read_checked(path, Published)
     named = [row.source for row in published.rows]
@@ -135,16 +135,16 @@ def verdict(
 
 
 def compared(published: Published, sources: Sources) -> list[Compared]:
-    """Every published number that the inputs have one of their own for."""
+    """Every published number that the inputs have a counterpart for."""
     rows = [
         row
         for evaluation in sources.evaluations
-        for own in published.rows
-        if _same_model(own.model, _model(evaluation))
-        for row in _of_row(published, own, evaluation)
+        for entry in published.rows
+        if _same_model(entry.model, _model(evaluation))
+        for row in _of_row(published, entry, evaluation)
     ]
-    rows += [row for own in published.ranks for row in _of_rank(published, own, sources.evaluations)]
-    rows += [row for own in published.shares for row in _of_share(published, own, sources)]
+    rows += [row for entry in published.ranks for row in _of_rank(published, entry, sources.evaluations)]
+    rows += [row for entry in published.shares for row in _of_share(published, entry, sources)]
     return rows
 
 
@@ -156,44 +156,53 @@ def _same_model(published: str, source: str) -> bool:
     return Path(source).name.casefold() == published.casefold()
 
 
-def _of_row(published: Published, own: PublishedRow, evaluation: Evaluation) -> Iterator[Compared]:
+def _of_row(published: Published, entry: PublishedRow, evaluation: Evaluation) -> Iterator[Compared]:
     """Levels under a condition, changes from the unmasked model, and numbers of neurons."""
     general = _general(evaluation)
     names = {
         "unmasked": [UNMASKED],
         "general": general,
         "random": [name for set_name in general for name in evaluation.baselines(set_name)],
-    }[own.condition]
+    }[entry.condition]
     if not names:
         return
-    inputs, source = evaluation.folder.name, _source(published, own.source)
+    inputs, source = evaluation.folder.name, _source(published, entry.source)
     before = next(
-        (row for row in published.rows if row.model == own.model and row.condition == "unmasked"), None
+        (row for row in published.rows if row.model == entry.model and row.condition == "unmasked"), None
     )
-    for metric, numbers in (("accuracy", own.accuracy), ("alignment", own.alignment)):
+    for metric, numbers in (("accuracy", entry.accuracy), ("alignment", entry.alignment)):
         for benchmark, number in numbers.items():
             values = _values(evaluation, benchmark, names, metric)
             if values is None:
                 continue
             yield _row(
-                published, own.model, f"{metric}, {own.condition}", benchmark, number, values, source, inputs
+                published,
+                entry.model,
+                f"{metric}, {entry.condition}",
+                benchmark,
+                number,
+                values,
+                source,
+                inputs,
             )
             first = {} if before is None else getattr(before, metric)
-            if own.condition == "general" and benchmark in first:
+            if entry.condition == "general" and benchmark in first:
                 unmasked = _values(evaluation, benchmark, [UNMASKED], metric)
                 assert unmasked is not None
                 yield _row(
-                    *(published, own.model, f"change of {metric}", benchmark, number - first[benchmark]),
+                    *(published, entry.model, f"change of {metric}", benchmark, number - first[benchmark]),
                     (values[0] - unmasked[0], values[1]),
                     *(source, inputs),
                 )
-    if own.neurons is not None and own.condition == "general":
-        yield from _neurons(own, evaluation, general, source)
+    if entry.neurons is not None and entry.condition == "general":
+        yield from _neurons(entry, evaluation, general, source)
 
 
 def _general(evaluation: Evaluation) -> list[str]:
     """Conditions in which a general set is set to zero."""
-    methods = {own["name"]: own.get("method", {}) for own in evaluation.results.get("neuron_sets", ())}
+    methods = {
+        chosen["name"]: chosen.get("method", {}) for chosen in evaluation.results.get("neuron_sets", ())
+    }
     return [
         row["condition"]
         for row in evaluation.rows
@@ -211,10 +220,10 @@ def _values(
 ) -> tuple[NDArray[np.float64], NDArray[np.object_]] | None:
     """Values of the items in percent, mean over conditions, and their questions; None without any."""
     outcomes = [evaluation.answers.get((benchmark, name)) for name in names]
-    known = [own for own in outcomes if own is not None]
+    known = [answers for answers in outcomes if answers is not None]
     if not known or (metric == "alignment" and not known[0].is_ordinal):
         return None
-    values = np.mean([np.asarray(METRICS[metric](own), dtype=np.float64) for own in known], axis=0)
+    values = np.mean([np.asarray(METRICS[metric](answers), dtype=np.float64) for answers in known], axis=0)
     return (values if metric == "alignment" else values / POINT), known[0].units
 
 
@@ -241,11 +250,11 @@ def _mean(
 
 
 def _neurons(
-    own: PublishedRow, evaluation: Evaluation, general: Sequence[str], source: str
+    entry: PublishedRow, evaluation: Evaluation, general: Sequence[str], source: str
 ) -> Iterator[Compared]:
     counts = {row["condition"]: row["n_neurons"] for row in evaluation.rows}
     for name in general:
-        ours, number = counts[name], own.neurons or 0
+        ours, number = counts[name], entry.neurons or 0
         if ours == number:
             words = "agrees: the same number"
         elif abs(ours - number) <= NEURONS * number:
@@ -253,19 +262,19 @@ def _neurons(
         else:
             words = f"differs by {ours - number:+,}".replace("-", "−")
         yield Compared(
-            own.model, "neurons", "", number, ours, None, None, words, source, evaluation.folder.name
+            entry.model, "neurons", "", number, ours, None, None, words, source, evaluation.folder.name
         )
 
 
 def _of_rank(
-    published: Published, own: PublishedRank, evaluations: Sequence[Evaluation]
+    published: Published, entry: PublishedRank, evaluations: Sequence[Evaluation]
 ) -> Iterator[Compared]:
     """The mean over models of a rank, with a t interval over models."""
     ranks: dict[str, float] = {}
     for evaluation in evaluations:
         for matrix in evaluation.results.get("matrix", ()):
-            if matrix["metric"] == "accuracy" and _in_matrix(evaluation) == {own.benchmark}:
-                rank = _cell(matrix, own)
+            if matrix["metric"] == "accuracy" and _in_matrix(evaluation) == {entry.benchmark}:
+                rank = _cell(matrix, entry)
                 if rank is not None:
                     ranks.setdefault(_model(evaluation), rank)
     if not ranks:
@@ -279,12 +288,18 @@ def _of_rank(
     yield Compared(
         *(
             base,
-            f"mean rank of {own.evaluated}, {own.masked}'s neurons masked",
-            own.benchmark,
-            own.rank,
+            f"mean rank of {entry.evaluated}, {entry.masked}'s neurons masked",
+            entry.benchmark,
+            entry.rank,
             ours,
         ),
-        *(interval, None, verdict(own.rank, ours, interval, RANK, base), _source(published, own.source), ""),
+        *(
+            interval,
+            None,
+            verdict(entry.rank, ours, interval, RANK, base),
+            _source(published, entry.source),
+            "",
+        ),
     )
 
 
@@ -294,17 +309,17 @@ def _in_matrix(evaluation: Evaluation) -> set[str]:
     return {name for name in evaluation.benchmarks if recorded.get(name, {}).get("cultural", True)}
 
 
-def _cell(matrix: Mapping[str, Any], own: PublishedRank) -> float | None:
-    if own.masked not in matrix["masked"] or own.evaluated not in matrix["evaluated"]:
+def _cell(matrix: Mapping[str, Any], entry: PublishedRank) -> float | None:
+    if entry.masked not in matrix["masked"] or entry.evaluated not in matrix["evaluated"]:
         return None
-    rank = matrix["rank"][matrix["masked"].index(own.masked)][matrix["evaluated"].index(own.evaluated)]
+    rank = matrix["rank"][matrix["masked"].index(entry.masked)][matrix["evaluated"].index(entry.evaluated)]
     return None if rank is None else float(rank)
 
 
-def _of_share(published: Published, own: PublishedShare, sources: Sources) -> Iterator[Compared]:
+def _of_share(published: Published, entry: PublishedShare, sources: Sources) -> Iterator[Compared]:
     for stored in sources.instances:
         method = stored.record.get("neuron_set", {}).get("method", {})
-        if method.get("name") != "general" or own.benchmark not in stored.record.get("benchmarks", {}):
+        if method.get("name") != "general" or entry.benchmark not in stored.record.get("benchmarks", {}):
             continue
         values = (stored.difference > 0).mean(axis=1) / POINT
         if stored.question is None:
@@ -314,9 +329,15 @@ def _of_share(published: Published, own: PublishedShare, sources: Sources) -> It
             base = counted(n_questions, "question")
         yield Compared(
             str(stored.record.get("model", {}).get("source", "")),
-            *("share of positive scores of neurons and problems", own.benchmark, own.share, ours, interval),
-            *(n_questions, verdict(own.share, ours, interval, published.margin, base)),
-            *(_source(published, own.source), ""),
+            *(
+                "share of positive scores of neurons and problems",
+                entry.benchmark,
+                entry.share,
+                ours,
+                interval,
+            ),
+            *(n_questions, verdict(entry.share, ours, interval, published.margin, base)),
+            *(_source(published, entry.source), ""),
         )
 
 

@@ -1,1 +1,1 @@
-"""Studies: one file with models, benchmarks, selections, masks and trainings, and one report from it."""
+"""Studies: models, benchmarks, selections, masks and trainings in one file, and one report of them."""

@@ -1,4 +1,4 @@
-"""The call of a step: its function with the settings, the files that it reads, and the file it writes."""
+"""The call of a step: its function with its settings, the files it reads and the file it writes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def paths_of(folder: Path, step: Step, source: Source) -> list[Path]:
 
 
 def call_of(step: Step, call: Call, *, resume: bool) -> None:
-    """Call the function of a step; with `resume` an interrupted output is continued, else replaced."""
+    """Call the function of a step; an interrupted output is continued with `resume`, otherwise replaced."""
     function, known = getattr(culnig, step.function), keywords_of(step.function)
     out = call.folder / step.output
     arguments = {**call.outside.arguments(step), **_read(step, call)}
@@ -81,7 +81,7 @@ def call_of(step: Step, call: Call, *, resume: bool) -> None:
         with contextlib.suppress(MismatchError, OutputExistsError):
             function(**arguments, out=out, resume=True)
             return
-        # it was killed before it had begun to replace what was there
+        # it was killed before it had begun to replace an earlier output
     replaces = {"overwrite": True} if os.path.lexists(out) or step.function == "report" else {}
     function(**arguments, out=out, **replaces)
 

@@ -1,4 +1,4 @@
-"""What cannot be meant in a study, found before anything runs: benchmarks, cultures, missing sets."""
+"""Checks of a study before anything runs: benchmarks, cultures, missing sets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from culnig.studies.steps import SETS, Source, Step
 
 
 def check_study(file: StudyFile, steps: Sequence[Step], outside: Outside) -> None:
-    """DataFileError with the line of an entry that its benchmarks do not fit.
+    """DataFileError, with its line, for an entry that its benchmarks do not fit.
 
-    Data that is not here is no mistake of the study: the steps that need it fail, and the others run.
+    Missing data is not a mistake in the study: the steps that need it fail, and the others run.
     """
     by_name = {step.name: step for step in steps}
     for step in steps:
@@ -43,15 +43,17 @@ def _items(file: StudyFile, step: Step, outside: Outside) -> Mapping[str, Chosen
 
 
 def _cultures(items: Mapping[str, ChosenItems], role: str, name: object = None) -> list[str]:
-    """Cultures of the benchmarks of a role, in order; with `name`, of that one."""
-    chosen = [
-        own for key, own in items.items() if (key == name if isinstance(name, str) else own.role == role)
+    """Cultures of the benchmarks with a role, in order, or of the benchmark `name`."""
+    read = [
+        chosen
+        for key, chosen in items.items()
+        if (key == name if isinstance(name, str) else chosen.role == role)
     ]
-    return list(dict.fromkeys(item.culture for own in chosen for item in own.items))
+    return list(dict.fromkeys(item.culture for chosen in read for item in chosen.items))
 
 
 def _check_selected(file: StudyFile, step: Step, steps: Mapping[str, Step], outside: Outside) -> None:
-    """The cultures of a selection must be in the target of its run, and in what is excluded."""
+    """The cultures of a selection must be in the target and the exclusion of its run."""
     named = [name for name in step.settings.get("cultures", ()) if name != ALL]
     (run,) = step.reads["run"]
     items = _items(file, steps[run.step], outside)
@@ -100,8 +102,8 @@ def _check_names(file: StudyFile, step: Step, steps: Mapping[str, Step]) -> None
             if (other := owners.setdefault(name, source.step)) != source.step:
                 raise file.problem(
                     step.keys,
-                    f"the sets of {other} and {source.step} have the same name, being selected by "
-                    "the same method; evaluate them in two evaluations, and compare those",
+                    f"the sets of {other} and {source.step} have the same name, because they are selected by "
+                    "the same method; evaluate them in two evaluations and compare these",
                 )
 
 
@@ -109,7 +111,7 @@ def _check_matrix(
     file: StudyFile, step: Step, steps: Mapping[str, Step], items: Mapping[str, ChosenItems]
 ) -> None:
     """A matrix needs items of every culture whose neurons are masked."""
-    present = {item.culture for own in items.values() for item in own.items}
+    present = {item.culture for choice in items.values() for item in choice.items}
     for source in step.reads["neuron_sets"]:
         selected = steps[source.step]
         named = [name for name in selected.settings.get("cultures", ()) if name != ALL]

@@ -1,4 +1,4 @@
-"""Studies that come with the program: `small`, which takes minutes, and `paper`, the original one."""
+"""Studies that come with the program: `small`, which takes minutes, and `paper`, that of the paper."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ EXAMPLES = ("small", "paper")
 
 
 def study_example(name: Literal["small", "paper"]) -> str:
-    """The text of a study to begin with.
+    """The text of a study to start from.
 
-    `small` has every part of a study, on the embedded model and our own questions. `paper` is the study of
+    `small` has every part of a study, with the embedded model and our own questions. `paper` is the study of
     the paper that culnig-engine implements, with its six models; it needs the benchmarks' data and large
     GPUs.
     """

@@ -38,10 +38,10 @@ class ModelKeys(Section):
 
 
 class OnModels(Section):
-    """Something that is done for models."""
+    """Something that is run for models."""
 
     models: Texts = ()
-    """Names of the models that it is done for; by default all."""
+    """Names of the models that it is run for; by default all."""
 
 
 class ScoringKeys(OnModels):
@@ -85,7 +85,7 @@ class LapeKeys(SelectionKeys):
 
 
 class CapeKeys(SelectionKeys):
-    """The same under its name for cultures (CAPE)."""
+    """The same method for cultures (CAPE)."""
 
     method: Literal["cape"]
 
@@ -113,7 +113,7 @@ class CombinationKeys(OnModels):
 
     method: Literal["union", "intersect", "minus"]
     of: Annotated[Sequence[Text], Field(min_length=2)]
-    """Names in `selections`; NAME/CULTURE is one of several sets."""
+    """Names in `selections`; NAME/CULTURE is the set of one culture."""
 
 
 class EvaluationKeys(OnModels):
@@ -136,7 +136,7 @@ class InstancesKeys(OnModels):
 
 
 class AuditKeys(OnModels):
-    """Scores of a set's best neurons beside the exact effect of zeroing each."""
+    """Scores of a set's best neurons, compared with the exact effect of zeroing each."""
 
     benchmarks: Texts | str
     neurons: Text
@@ -144,7 +144,7 @@ class AuditKeys(OnModels):
 
 
 class TrainingKeys(OnModels):
-    """Fine-tuning of what a set of neurons chooses; with arms, a comparison."""
+    """Fine-tuning of the weights that a neuron set chooses; with arms, a comparison."""
 
     neurons: Text
     """Name in `selections`, or NAME/CULTURE, of the set that the plan is made from."""
@@ -240,7 +240,7 @@ class Study(Section):
     """A study: models, what is measured on them, and the report."""
 
     prompt_date: date | Text | None = None
-    """Date in prompts of chat templates that write one; by default the day on which the study was started."""
+    """Date that chat templates may write into prompts; by default the day on which the study was started."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     """Models by a short name."""
     scoring: dict[Name, Scoring] = {}
@@ -263,7 +263,7 @@ class Study(Section):
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study as it was read."""
+    """A study that was read from a file."""
 
     path: Path
     study: Study
@@ -288,7 +288,7 @@ class StudyFile:
         return self.path.absolute().parent
 
     def changed(self) -> bool:
-        """Whether the file is another one now."""
+        """Whether the file has changed since it was read."""
         return not self.path.is_file() or file_hash(self.path) != self.hash
 
 

@@ -1,6 +1,6 @@
 """Hashes of what steps read and write.
 
-Each file is read once; from then on its size and time of change stand for it.
+Each file is read once, and again only if its size or modification time changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from culnig.provenance import file_hash
 from culnig.store.files import is_leftover, make_folder, read_json, remove_leftovers, write_json
 
 _MEASURED = ("run.json",)
-"""Files with measured seconds or memory and versions; what they describe is in the files beside them."""
+"""Files that are left out: they hold measured times, memory and versions, and the data are in other files."""
 
 
 class ContentHashes:
@@ -51,7 +51,7 @@ class ContentHashes:
         }
 
     def save(self) -> None:
-        """Remember the hashes for the next time."""
+        """Save the hashes for the next time."""
         if self._changed:
             make_folder(self._memory.parent)
             remove_leftovers(self._memory.parent)
@@ -60,8 +60,8 @@ class ContentHashes:
 
 
 def content_of(files: Mapping[str, str]) -> str:
-    """One hash for files that a step reads, without what changes from run to run."""
-    kept = {name: own for name, own in files.items() if name.rpartition("/")[2] not in _MEASURED}
+    """One hash for files that a step reads, without those that differ from run to run."""
+    kept = {name: value for name, value in files.items() if name.rpartition("/")[2] not in _MEASURED}
     return digest(kept)
 
 

@@ -1,7 +1,7 @@
 """Keys of a study that are keyword arguments of the public functions, with their types and defaults.
 
-A section's settings are made from the signature of the function that its steps call, so that a new option is
-a key at once and every default is written once, in the library.
+A section's settings are made from the signature of the function that its steps call, so that a new option
+becomes a key automatically and every default is written only once, in the library.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LEFT_OUT = {
     "fsdp_offload": "steps run in one process each",
     "force": "the study looks at the disk before it starts",
 }
-"""Keyword arguments of the functions that are no keys, and why."""
+"""Keyword arguments of the functions that are not keys, and why."""
 
 OPTIONS: Mapping[type, type] = {
     LoadOptions: LoadSettings,
@@ -55,7 +55,7 @@ _TYPES: Mapping[str, Any] = {
     "published": str | None,
     "task": str,
 }
-"""Types of keys whose arguments may also be objects of Python."""
+"""Types of keys whose arguments may also be Python objects."""
 
 Signature = Mapping[str, tuple[Any, Any]]
 
@@ -75,9 +75,9 @@ class Section(Strict):
 
 
 def keywords_of(function: str) -> dict[str, tuple[Any, Any]]:
-    """Type and default of every keyword argument of a public function (`...` for one that it needs).
+    """Type and default of every keyword argument of a public function (`...` if it is required).
 
-    Those of `**options` are among them.
+    Includes those of `**options`.
     """
     called: Callable[..., Any] = getattr(culnig, function)
     hints = typing.get_type_hints(called, localns=_names())
@@ -93,22 +93,22 @@ def keywords_of(function: str) -> dict[str, tuple[Any, Any]]:
 
 
 def settings_of(
-    name: str, functions: Sequence[str], own: type[Section], without: Collection[str] = ()
+    name: str, functions: Sequence[str], base: type[Section], without: Collection[str] = ()
 ) -> type[Section]:
-    """The settings of a section: the fields of `own`, and the keyword arguments of the functions.
+    """The settings of a section: the fields of `base`, and the keyword arguments of the functions.
 
     `without` are arguments that the study fills in.
     """
     keywords: dict[str, tuple[Any, Any]] = {}
     for function in reversed(functions):
         keywords |= keywords_of(function)
-    left_out = {*LEFT_OUT, *without, *own.model_fields}
+    left_out = {*LEFT_OUT, *without, *base.model_fields}
     members: dict[str, Any] = {
         key: (kind, Field(default, description=f"As in `culnig.{functions[0]}`."))
         for key, (kind, default) in keywords.items()
         if key not in left_out
     }
-    made: type[Section] = create_model(name, __base__=own, __doc__=own.__doc__, **members)
+    made: type[Section] = create_model(name, __base__=base, __doc__=base.__doc__, **members)
     made.arguments = frozenset(members)
     return made
 
@@ -128,7 +128,7 @@ def _default(options: type, name: str) -> Any:
 
 
 def _names() -> dict[str, Any]:
-    """Names that annotations use and that their modules import for type checkers only."""
+    """Names that annotations use but that their modules import only for type checkers."""
     from typing_extensions import Unpack
 
     from culnig.selection.random import Match

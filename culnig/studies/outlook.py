@@ -1,8 +1,8 @@
 """What steps will need: memory, disk and arithmetic, from configurations alone (`culnig.plan`).
 
-`plan` counts a forward and a backward pass over the items. A forward pass is half of that, and one that also
-computes gradients of weights one and a half times as much. From this follow the passes of each function, at
-most: prompts that share a beginning take less.
+`plan` counts a forward and a backward pass over the items. A forward pass costs half of that, and passes that
+also compute gradients of weights one and a half times as much. The passes of each function follow from this.
+They are an upper bound: prompts that share a beginning take less.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Need:
 
 @dataclass(frozen=True)
 class MachineChoice:
-    """The machine that is planned for; by default this one."""
+    """The machine to plan for; by default this one."""
 
     device_memory: int | str | None = None
     gpus: int = 1
@@ -63,7 +63,7 @@ class MachineChoice:
 
 
 def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: MachineChoice) -> Need:
-    """What a step needs; all zero for those that run no model. CulnigError where it cannot be told."""
+    """What a step needs; all zero for those that run no model. CulnigError if it is not known."""
     if step.model is None or step.function == "plan_training":
         return Need()
     source, loading = outside.model(step.model)
@@ -72,7 +72,10 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
     options = {key: arguments[key] for key in ("token_budget", "gradient_checkpointing") if key in arguments}
 
     def planned(chosen: Mapping[str, ChosenItems]) -> Mapping[str, Any]:
-        texts = {name: [own.items[0].id, len(own.items), own.items[-1].id] for name, own in chosen.items()}
+        texts = {
+            name: [choice.items[0].id, len(choice.items), choice.items[-1].id]
+            for name, choice in chosen.items()
+        }
         asked = [arguments.get(key) for key in (*ITEMS, "benchmarks", "task", "examples", "control")]
         key = digest([step.model, texts, asked, options, asdict(machine)])
         if key not in outside.plans:
@@ -98,7 +101,7 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
 
 
 def _asked(step: Step, outside: Outside, arguments: Mapping[str, Any]) -> Mapping[str, ChosenItems]:
-    """The items that the model reads, of a training its examples."""
+    """The items that the model reads; for a training, its examples."""
     if "task" not in arguments:
         return outside.items(step)
     folder = arguments.get("data_dir")
@@ -158,7 +161,9 @@ def _n_sets(step: Step, culture: str | None, outside: Outside, steps: Mapping[st
         return len(named)
     (run,) = step.reads["run"]
     items = outside.items(steps[run.step])
-    return len({item.culture for own in items.values() if own.role == "target" for item in own.items})
+    return len(
+        {item.culture for choice in items.values() if choice.role == "target" for item in choice.items}
+    )
 
 
 def _disk(step: Step, arguments: Mapping[str, Any], document: Mapping[str, Any], passes: float) -> int:
@@ -173,7 +178,7 @@ def _disk(step: Step, arguments: Mapping[str, Any], document: Mapping[str, Any],
 
 
 def _fits(document: Mapping[str, Any]) -> bool:
-    """Whether the model fits as it is asked for: quantized, it would be another one."""
+    """Whether the model fits as requested; a quantized one would be a different model."""
     return any(option["time"] is not None and option["is_exact"] for option in document["options"])
 
 
@@ -182,17 +187,17 @@ def _too_large(document: Mapping[str, Any]) -> str:
         return ""
     machine, owner = document["machine"], "device" if document["machine"]["on_device"] else "host"
     return (
-        f"{document['model']} does not fit: not even one prompt does, with any settings, on "
-        f"{counted(machine['n_devices'], owner)} of {size_text(machine['memory'])}; use a larger one"
+        f"{document['model']} does not fit on {counted(machine['n_devices'], owner)} of "
+        f"{size_text(machine['memory'])}, not even with one prompt at a time; use a larger one"
     )
 
 
 def outlook(
     todo: Sequence[Step], outside: Outside, steps: Mapping[str, Step], folder: Path, say: Say
 ) -> dict[str, Exception]:
-    """Say what runs need before they begin; the steps that cannot run, with the reason.
+    """Say what runs need before they begin; returns the steps that cannot run, with the reason.
 
-    EnvironmentProblem if the disk cannot hold what is to be made.
+    EnvironmentProblem if the disk cannot hold the runs.
     """
     refused: dict[str, Exception] = {}
     disk = 0
@@ -215,7 +220,7 @@ def outlook(
     free = free_space(folder)
     if disk > free:
         raise EnvironmentProblem(
-            f"{folder}: the runs of this study need about {size_text(disk)} and the disk has "
-            f"{size_text(free)} free; free some, store less (level), or do fewer of the steps"
+            f"{folder}: the runs of this study need about {size_text(disk)}, but the disk has only "
+            f"{size_text(free)} free; free some space, store less (level), or run fewer steps"
         )
     return refused

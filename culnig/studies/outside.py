@@ -1,6 +1,6 @@
 """What steps read from outside the study: models and the items of benchmarks, as hashes of their contents.
 
-A model on the hub is known by its name and revision only: name a commit where it must not change.
+A model on the hub is identified only by its name and revision: give a commit if it must not change.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Outside:
         loading = entry.given
         if loading.get("adapter"):
             loading["adapter"] = str(data_path(self._file.path.absolute(), loading["adapter"]))
-        own = self._file.folder / entry.model
-        return (str(own) if entry.model != EMBEDDED and own.exists() else entry.model), loading
+        path = self._file.folder / entry.model
+        return (str(path) if entry.model != EMBEDDED and path.exists() else entry.model), loading
 
     def arguments(self, step: Step) -> dict[str, Any]:
         """The settings of a step, with paths from the study's folder and dates as text."""
@@ -69,7 +69,7 @@ class Outside:
         return names
 
     def items(self, step: Step) -> dict[str, ChosenItems]:
-        """The items that a step asks a model; errors as for `read_benchmarks`."""
+        """The items that a step gives to the model; errors as for `read_benchmarks`."""
         arguments = self.arguments(step)
         if "benchmarks" not in arguments:
             return {}
@@ -79,8 +79,8 @@ class Outside:
         if step.function == "instances":
             names = [names] if isinstance(names, str) else list(names)
             control = arguments.get("control", True)
-            own = registry.benchmark(names[0]).control if control is True else control
-            names += [own] if own else []
+            control_name = registry.benchmark(names[0]).control if control is True else control
+            names += [control_name] if control_name else []
         key = digest([names, asked])
         if key not in self._items:
             self._items[key] = read_benchmarks(names, **asked)
@@ -101,8 +101,8 @@ class Outside:
             read["rescored"] = {name: _content_of(own) for name, own in rescored.items()}
         if step.settings.get("published"):
             published = self.arguments(step)["published"]
-            own = own_data("paper.toml") if published == PAPER else published
-            read["published"] = self._hashes.of_path(own)
+            path = own_data("paper.toml") if published == PAPER else published
+            read["published"] = self._hashes.of_path(path)
         if "task" in step.settings:
             arguments = self.arguments(step)
             folder = arguments.get("data_dir")

@@ -1,7 +1,7 @@
-"""A finished study in one file: settings, neuron sets, tables, answers, the report; no weights, no scores.
+"""A finished study in one file: settings, neuron sets, tables, answers, the report; not weights or scores.
 
-Scores and trained weights can have gigabytes and are left out; `run.json` and `training.json` say what they
-were. `report` reads a pack as it reads the folders in it.
+Scores and trained weights can take gigabytes and are left out; `run.json` and `training.json` describe them.
+`report` reads a pack just like the folders in it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _LEFT_OUT = (f"{STEPS}/{HASHES}",)
 
 
 def pack_study(folder: Path | str, out: Path | str, *, overwrite: bool = False) -> dict[str, str]:
-    """Write what is worth sharing of a study's folder into the archive `out` (a name ending in .culnig.zip).
+    """Pack a study's folder, without scores and weights, into the archive `out` (NAME.culnig.zip).
 
     Returns the SHA-256 of each file by its name. StoreError if the folder holds no study, InputError for
-    another ending, OutputExistsError if the file exists. The same folder gives the same bytes.
+    another ending of the name, OutputExistsError if the file exists. The same folder gives the same bytes.
     """
     folder, out = Path(folder), Path(out)
     if not (folder / STUDY_FILE).is_file():
@@ -71,10 +71,10 @@ def packed_names(folder: Path) -> list[str]:
 def unpack_study(
     archive: Path | str, out: Path | str | None = None, *, verify: bool = False
 ) -> dict[str, Any]:
-    """Unpack a study into the folder `out`; with `verify` and no folder, only compare its checksums.
+    """Unpack a study into the folder `out`; with `verify` and no folder, only check its checksums.
 
-    Every file is compared with its checksum before any is written. StoreError if the archive is damaged, or
-    names files outside the folder; OutputExistsError if the folder is in use.
+    Every file is checked before any is written. StoreError if the archive is damaged or names files outside
+    the folder; OutputExistsError if the folder is in use.
     """
     path = Path(archive)
     if out is None:

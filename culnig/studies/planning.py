@@ -28,9 +28,10 @@ def plan_study(
     """The steps of a study with what each needs; nothing is run and no weights are read.
 
     `only` and `start` choose steps as in `study`; `device_memory`, `gpus` and `tflops` describe the machine
-    as in `plan`. Of each of the `steps` the result has its state, memory, disk, arithmetic and seconds, or in
-    `note` why they cannot be told. `total` has their sums: `seconds` one after the other, and on all GPUs
-    side by side at least `seconds_side_by_side`: the longest chain of steps, or an even share of the work.
+    as in `plan`. For each of the `steps`, the result has its state, memory, disk, arithmetic and seconds, or
+    in `note` why they are not known. `total` has their sums: `seconds` if steps run one after the other, and
+    `seconds_side_by_side` as a lower bound if they run in parallel on all GPUs (the longest chain of steps,
+    or an even share of the work).
     """
     opened = read_study(file)
     steps = steps_of(opened)
@@ -80,9 +81,9 @@ def _total(
 
 
 def _longest_chain(steps: Sequence[Step], needs: Mapping[str, Need]) -> float:
-    """Seconds of the steps that must follow each other, where that takes longest."""
+    """Seconds of the longest chain of steps that must follow each other."""
     until: dict[str, float] = {}
     for step in steps:
-        own = needs[step.name].seconds or 0.0 if step.name in needs else 0.0
-        until[step.name] = own + max((until[name] for name in step.needs), default=0.0)
+        seconds = needs[step.name].seconds or 0.0 if step.name in needs else 0.0
+        until[step.name] = seconds + max((until[name] for name in step.needs), default=0.0)
     return max(until.values(), default=0.0)

@@ -1,7 +1,7 @@
-"""What is kept about each step: `steps/NAME.json` in the study's folder.
+"""The record of each step: `steps/NAME.json` in the study's folder.
 
-A record is written before the step begins (`started`) and after it has ended (`done`), so that a step that
-was killed is known, and known to be the same one, when the study is run again.
+A record is written before the step begins (`started`) and after it has ended (`done`). When the study is run
+again, it shows whether a step was killed, and whether that step had the same settings.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ STUDY_FILE, STUDY_COPY, STEPS, HASHES = "study.json", "study.yaml", "steps", "ha
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What is known about a step from earlier."""
+    """What an earlier command recorded about a step."""
 
     step: str
     key: str
     """Hash of everything that decides the output: function, settings, and the contents of what it reads."""
     state: Literal["started", "done"]
     files: Mapping[str, str] = field(default_factory=dict)
-    """Hashes of the files of the output, of the one before while it is `started`."""
+    """Hashes of the output's files; while the step is `started`, those of the previous output."""
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -61,14 +61,14 @@ def write_record(folder: Path, record: StepRecord) -> None:
 
 
 def recorded_date(folder: Path) -> str | None:
-    """The date of a study's prompts; None before it is started."""
+    """The date in a study's prompts; None before the study is started."""
     if not (folder / STUDY_FILE).exists():
         return None
     return str(read_json(folder / STUDY_FILE, "a study").get("prompt_date"))
 
 
 def open_folder(folder: Path, text: str, prompt_date: str) -> None:
-    """Make the folder of a study with its text and the date of its prompts, or continue it.
+    """Create the folder of a study, with its text and the date of its prompts, or continue it.
 
     OutputExistsError if the folder holds something else.
     """

@@ -1,8 +1,8 @@
-"""Run a study: its steps one after the other, those that are done already left alone.
+"""Run a study: its steps one after the other, except those that are done already.
 
-A step is done if its record says so, its key is still the same, and its files are what they were. The key is
-a hash of the function, the settings and the contents of everything that the step reads, so a changed setting
-redoes the step, and the steps behind it only if the output changed.
+A step is done if its record says so, its key is still the same, and its files have not changed. The key is a
+hash of the function, the settings and the contents of everything that the step reads. A changed setting
+therefore repeats the step, and later steps only if its output changed.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def study(
     progress: Progress = no_progress,
     say: Say = say_nothing,
 ) -> StudyResult:
-    """Do the steps of a study, in the folder `out`, and return how each ended.
+    """Run the steps of a study in the folder `out`, and return how each ended.
 
-    Steps that are done are left alone; an interrupted study is continued by the same call, to the same bits.
-    A step that fails does not stop those that do not need it. `only` names steps (`scores/*`), `start` one
-    that is done together with those that need it. InputError for a study that cannot be meant, before
+    Steps that are done already are not repeated; the same call continues an interrupted study, to the same
+    bits. A step that fails does not stop those that do not need it. `only` names steps (`scores/*`); `start`
+    names one that is run together with those that need it. InputError for mistakes in the study, before
     anything runs; EnvironmentProblem if the disk cannot hold it.
     """
     if launched_processes() > 1:
@@ -157,17 +157,17 @@ class StudyWork:
 
     def _files(self, step: Step) -> dict[str, str]:
         return {
-            f"{name}/{inner}": own
+            f"{name}/{inner}": value
             for name in outputs_of(step)
-            for inner, own in self._hashes.of_path(self.folder / name).items()
+            for inner, value in self._hashes.of_path(self.folder / name).items()
         }
 
     def _content(self, source: Source) -> str:
         step = self._steps[source.step]
         files = {
-            f"{path.name}/{inner}": own  # several sets of a folder are several files
+            f"{path.name}/{inner}": value  # several sets of a folder are several files
             for path in paths_of(self.folder, step, source)
-            for inner, own in self._hashes.of_path(path).items()
+            for inner, value in self._hashes.of_path(path).items()
         }
         return content_of(files) if source.culture is None else digest([source.culture, content_of(files)])
 
@@ -190,13 +190,13 @@ class StudyWork:
         """Run a step unless it is done, or cannot be."""
         if self._file.changed():
             raise InputError(
-                f"{self._file.path} has changed while the study ran; what is done is kept. Run the same "
-                "command again: it does what the change asks for"
+                f"{self._file.path} has changed while the study ran; finished steps are kept. Run the same "
+                "command again to apply the change"
             )
         for name in step.needs:
             state = results[name].state
             if state in ("failed", "waits") or (state == "left out" and not self.is_done(self._steps[name])):
-                why = "is not done or out of date; run it too" if state == "left out" else "was not done"
+                why = "is missing or out of date; run it too" if state == "left out" else "was not done"
                 return StepResult(step.name, "waits", reason=f"{name} {why}")
         if self.is_done(step):
             record = read_record(self.folder, step.name)
@@ -210,7 +210,7 @@ class StudyWork:
             self._run(step, progress, say)
         except (CulnigError, MemoryError) as error:
             return _failure(step, error, time.monotonic() - began)
-        except Exception as error:  # the steps of other models go on all the same
+        except Exception as error:  # the steps of other models still run
             say(traceback.format_exc())
             return _failure(step, error, time.monotonic() - began)
         finally:
@@ -242,5 +242,5 @@ def _failure(step: Step, error: BaseException, seconds: float | None) -> StepRes
 
 
 def is_environment(result: StepResult) -> bool:
-    """Whether a step failed for what the machine lacks."""
+    """Whether a step failed because of the machine."""
     return isinstance(result.error, EnvironmentProblem | MemoryError)

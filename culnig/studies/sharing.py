@@ -1,6 +1,6 @@
-"""Neuron sets and packs on the Hugging Face hub, through `huggingface_hub`, which holds the login.
+"""Neuron sets and packs on the Hugging Face hub, through `huggingface_hub`, which manages the login.
 
-They are data sets of the hub: one repository holds a set or a pack and its card.
+They are data sets on the hub: a repository holds a set or a pack and its card.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def hub_push(
     public: bool = False,
     message: str | None = None,
 ) -> dict[str, Any]:
-    """Push a neuron set or a pack of a study to a data set on the hub, with a card from what it records.
+    """Push a neuron set or a pack of a study to a data set on the hub, with a card made from its records.
 
     `repository` is owner/name; it is made where it does not exist, private unless `public`. Returns its
     address, the commit and the card. StoreError if the file is damaged, InputError if the repository is
@@ -72,9 +72,9 @@ def hub_pull(
 ) -> Path:
     """Pull a neuron set or a pack from a data set on the hub, check it, and write it to the file `out`.
 
-    `file` names it where the repository holds several; `revision` is a branch, tag or commit. StoreError if
-    it is damaged or no file of culnig, InputError if there is none or the name is open, EnvironmentProblem if
-    the hub refuses.
+    `file` names it if the repository holds several; `revision` is a branch, tag or commit. StoreError if the
+    file is damaged or not one of culnig's, InputError if there is none, or several and no `file`,
+    EnvironmentProblem if the hub refuses.
     """
     _check_repository(repository)
     hub, target = _hub(), Path(out)
@@ -84,12 +84,12 @@ def hub_pull(
         names = client.list_repo_files(repository, repo_type=_KIND, revision=revision)
     except Exception as error:
         raise _refused(f"read {repository}", error) from error
-    own = [name for name in names if name.endswith((SETS, SUFFIX))]
-    name = _chosen(repository, own, file)
+    shared = [name for name in names if name.endswith((SETS, SUFFIX))]
+    name = _chosen(repository, shared, file)
     if not name.endswith(SUFFIX if is_archive(target) else SETS):
         ending = SUFFIX if name.endswith(SUFFIX) else SETS
         raise InputError(
-            f"{argument('out')} is {str(target)!r}, but {name} is to be written; end it in {ending}"
+            f"{argument('out')} is {str(target)!r}, but the file is {name}; give a name that ends in {ending}"
         )
     with tempfile.TemporaryDirectory() as temporary:
         try:
@@ -118,7 +118,7 @@ def _check(path: Path) -> None:
 def _check_repository(repository: str) -> None:
     owner, slash, name = repository.partition("/")
     if not (owner and slash and name) or "/" in name:
-        raise InputError(f"{repository!r} is no repository of the hub; give owner/name")
+        raise InputError(f"{repository!r} is not a repository on the hub; give owner/name")
 
 
 def _chosen(repository: str, names: list[str], asked: str | None) -> str:

@@ -1,8 +1,8 @@
 """A study as a Snakefile: Snakemake then runs its steps, on one machine or on a cluster.
 
-Every rule runs one step by `culnig-engine study --only`, which looks at contents as a whole study does. A
-step that is interrupted, or tried again, continues. Its mark is a file of its own: Snakemake removes the
-outputs of a rule before it runs it, so no rule has the step's own files as its output.
+Every rule runs one step with `culnig-engine study --only`, which compares contents just like a whole study. A
+step that is interrupted or retried continues. The output of a rule is a separate mark file, not the step's
+own files, because Snakemake removes the outputs of a rule before it runs it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from culnig.studies.running import StudyWork
 from culnig.studies.steps import Step, steps_of
 
 LEAST_MB, LEAST_MINUTES = 2_000, 10
-"""What a step gets that needs hardly anything: Python, torch and the start of both take as much."""
+"""The least that a step gets: Python and torch take as much, and so does starting them."""
 TIMES = 3
 """How much longer than the estimate a job may take."""
 RETRIES = 2
@@ -72,11 +72,10 @@ def export_study(
     tflops: float | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a study as the file of another engine: a Snakefile with one rule for each step.
+    """Write a study for a workflow engine: a Snakefile with one rule for each step.
 
-    Each rule has the memory, disk and, with `tflops`, the time that `plan_study` says; a step that runs a
-    model asks for a GPU where `device_memory` is given. Steps whose needs cannot be told here ask for the
-    least.
+    Each rule asks for the memory, disk and, with `tflops`, the time that `plan_study` gives; with
+    `device_memory`, steps that run a model also ask for a GPU. Steps with unknown needs ask for the minimum.
     """
     check_choice("to", to, ("snakemake",))
     opened = read_study(file)

@@ -1,7 +1,7 @@
-"""The steps of a study: each is one call of a public function, with files in and one output.
+"""The steps of a study: each is one call of a public function, with input files and one output.
 
 A step is named after its output: `scores/MODEL/NAME`, `neurons/MODEL/NAME`, `evaluations/MODEL/NAME` and so
-on, at last `report`.
+on, and finally `report`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SELECTIONS = {
 
 @dataclass(frozen=True)
 class Source:
-    """What a step reads of another one's output."""
+    """What a step reads from another step's output."""
 
     step: str
     culture: str | None = None
@@ -63,7 +63,7 @@ class Step:
     @property
     def needs(self) -> list[str]:
         """The steps that come before it."""
-        return list(dict.fromkeys(source.step for own in self.reads.values() for source in own))
+        return list(dict.fromkeys(source.step for sources in self.reads.values() for source in sources))
 
 
 def steps_of(file: StudyFile) -> list[Step]:
@@ -94,14 +94,14 @@ def chosen_steps(steps: Sequence[Step], only: Sequence[str], start: str | None) 
 
 
 def _matching(steps: Sequence[Step], pattern: str) -> list[str]:
-    own = [
+    matching = [
         step.name
         for step in steps
         if fnmatchcase(step.name, pattern) or step.name.startswith(f"{pattern.rstrip('/')}/")
     ]
-    if not own:
+    if not matching:
         raise UnknownNameError("step", pattern, [step.name for step in steps])
-    return own
+    return matching
 
 
 class _Steps:
@@ -149,7 +149,7 @@ class _Steps:
         output = path if function in SETS else f"{path}.neurons.json"
         reads: dict[str, tuple[Source, ...]] = {}
         if entry.method in ("union", "intersect", "minus"):
-            reads["sets"] = tuple(self._set((*keys, "of"), model, own) for own in entry.of)
+            reads["sets"] = tuple(self._set((*keys, "of"), model, reference) for reference in entry.of)
         else:
             reads["run"] = (self._run((*keys, "run"), model, entry.run),)
         if entry.method == "random":
@@ -159,7 +159,9 @@ class _Steps:
     def _evaluation(self, keys: KeyPath, model: str, name: str, entry: Any) -> Iterator[Step]:
         path = f"evaluations/{model}/{name}"
         names = [entry.neuron_sets] if isinstance(entry.neuron_sets, str) else entry.neuron_sets
-        reads = {"neuron_sets": tuple(self._set((*keys, "neuron_sets"), model, own) for own in names)}
+        reads = {
+            "neuron_sets": tuple(self._set((*keys, "neuron_sets"), model, reference) for reference in names)
+        }
         if entry.means is not None:
             reads["means"] = (self._run((*keys, "means"), model, entry.means),)
         settings = {"benchmarks": entry.benchmarks, **entry.given}
@@ -202,15 +204,18 @@ class _Steps:
         path, of = f"comparisons/{name}", (*keys, "of")
         output = f"{path}.json"
         if entry.method == "evaluations":
-            reads = {"evaluations": tuple(self._of_model(of, "evaluations", own) for own in entry.of)}
+            reads = {
+                "evaluations": tuple(self._of_model(of, "evaluations", reference) for reference in entry.of)
+            }
             return Step(path, "compare", output, keys, entry.given, None, reads)
-        sets = [self._of_model(of, "selections", own) for own in entry.of]
+        sets = [self._of_model(of, "selections", reference) for reference in entry.of]
         for source in sets:
             self._check_single(of, source)
         runs = tuple(run for source in sets for run in self._runs_of(source.step))
         reads = {"first": (sets[0],), "second": (sets[1],), "runs": runs}
         reads["evaluations"] = tuple(
-            self._of_model((*keys, "evaluations"), "evaluations", own) for own in entry.evaluations
+            self._of_model((*keys, "evaluations"), "evaluations", reference)
+            for reference in entry.evaluations
         )
         return Step(path, "neurons_compare", output, keys, entry.given, None, reads)
 
@@ -218,16 +223,16 @@ class _Steps:
 
     def _names_for(self, model: str, entries: Mapping[str, Any]) -> list[str]:
         """The entries that are done for a model."""
-        return [name for name, own in entries.items() if model in (own.models or self._study.models)]
+        return [name for name, entry in entries.items() if model in (entry.models or self._study.models)]
 
     def _run(self, keys: KeyPath, model: str, name: str | None) -> Source:
         names = [
-            key for key, own in self._study.scoring.items() if model in (own.models or self._study.models)
+            key for key, entry in self._study.scoring.items() if model in (entry.models or self._study.models)
         ]
         if name is None:
             if len(names) != 1:
                 raise self._file.problem(
-                    keys[:-1], f"say with `run` which run of {model!r} to use; there are: {_listed(names)}"
+                    keys[:-1], f"name the run of {model!r} to use (`run`); there are: {_listed(names)}"
                 )
             name = names[0]
         if name not in names:
@@ -237,13 +242,15 @@ class _Steps:
     def _set(self, keys: KeyPath, model: str, reference: str) -> Source:
         name, _, culture = reference.partition("/")
         names = [
-            key for key, own in self._study.selections.items() if model in (own.models or self._study.models)
+            key
+            for key, entry in self._study.selections.items()
+            if model in (entry.models or self._study.models)
         ]
         if name not in names:
             raise self._file.unknown(keys, f"selection of {model!r} named", name, names)
         source = Source(f"neurons/{model}/{name}", culture or None)
         if culture and not self._has_cultures(name):
-            raise self._file.problem(keys, f"{name!r} is one set, without cultures; write {name!r}")
+            raise self._file.problem(keys, f"{name!r} is one set for all cultures; write only {name!r}")
         return source
 
     def _single_set(self, keys: KeyPath, model: str, reference: str) -> Source:
@@ -255,7 +262,7 @@ class _Steps:
         name = source.step.rpartition("/")[2]
         if source.culture is None and self._has_cultures(name):
             raise self._file.problem(
-                keys, f"{name!r} has a set for each culture and one is needed: write {name}/CULTURE"
+                keys, f"{name!r} has a set for each culture, but one set is needed; write {name}/CULTURE"
             )
 
     def _has_cultures(self, name: str) -> bool:
@@ -321,7 +328,7 @@ def _in_order(file: StudyFile, steps: Sequence[Step]) -> list[Step]:
     def add(step: Step, above: tuple[str, ...]) -> None:
         if step.name in above:
             cycle = [*above[above.index(step.name) :], step.name]
-            raise file.problem(step.keys, f"it needs itself: {' needs '.join(cycle)}; break this circle")
+            raise file.problem(step.keys, f"it needs itself: {' needs '.join(cycle)}; break this cycle")
         if step.name not in ordered:
             for name in step.needs:
                 add(by_name[name], (*above, step.name))

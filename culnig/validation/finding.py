@@ -66,18 +66,18 @@ def find_in(
         )
 
     evaluation = masked([general], judged, "general", random_baseline=RANDOM_SETS)
-    own = {
+    own_rows = {
         culture: masked([chosen], items, f"own {culture}", random_baseline=RANDOM_SETS).rows
         for culture, chosen in zip(cultures, specific[PAPER], strict=True)
         if chosen.neurons and (items := _of(judged, culture)).items
     }
     by_rule = {}
     for rule, chosen in specific.items():
-        present = [each for each in chosen if each.neurons]
+        present = [neurons for neurons in chosen if neurons.neurons]
         matrix = masked(present, judged, f"matrix {rule}", matrix=True) if len(present) > 1 else None
         by_rule[rule] = {
             "n_specific": {
-                culture: len(each.neurons) for culture, each in zip(cultures, chosen, strict=True)
+                culture: len(neurons.neurons) for culture, neurons in zip(cultures, chosen, strict=True)
             },
             "matrix": matrix and matrix.results["matrix"],
         }
@@ -86,7 +86,7 @@ def find_in(
         "n_facts": len({(item.question_id, item.culture) for item in planted.world.benchmarks[FACTS].items}),
         "n_general": len(general.neurons),
         "rows": evaluation.rows,
-        "own": own,
+        "own": own_rows,
         "by_rule": by_rule,
         "audit": _audited(planted, general),
     }
@@ -103,8 +103,8 @@ def draw_finding(finding: dict[str, Any], path: Path) -> None:
         accuracies = [row["accuracy"] for row in random]
         masks.append((name, unmasked["accuracy"], masked["accuracy"], accuracies))
     matrices = []
-    for rule, own in finding["by_rule"].items():
-        for matrix in own["matrix"] or ():
+    for rule, result in finding["by_rule"].items():
+        for matrix in result["matrix"] or ():
             if matrix["metric"] == "accuracy":
                 title = f"change of accuracy, points; preset {rule}"
                 change = np.array(matrix["change"], dtype=np.float64)

@@ -41,7 +41,7 @@ class Recall:
 
 
 def logits_at(model: Any, token_ids: torch.Tensor, rows: Any, columns: Any) -> torch.Tensor:
-    """Logits of some positions, (position, vocabulary), of a model whose head does nothing but multiply.
+    """Logits of some positions, (position, vocabulary), of a model whose head only multiplies.
 
     The head of a large vocabulary costs about as much as five layers, so it reads no other position.
     """

@@ -20,7 +20,7 @@ def test_a_study_to_begin_with_and_its_schema_are_printed(capsys):
 
 def test_what_is_missing_is_asked_for(capsys, tmp_path):
     assert run(["study", "--only", "scores"]) == 2
-    assert "name the file of a study, or print one with --init small" in capsys.readouterr().err
+    assert "give the file of a study, or print one with --init small" in capsys.readouterr().err
     assert run(["study", str(tmp_path / "none.yaml")]) == 2
     assert "give the folder of the study with -o" in capsys.readouterr().err
     assert run(["study", str(tmp_path / "none.yaml"), "-o", str(tmp_path / "out")]) == 2
@@ -35,7 +35,7 @@ def test_steps_are_shown_before_they_run_then_done_and_packed(capsys, tmp_path):
     shown = capsys.readouterr().out
     assert "scores/one/identify" in shown
     assert "2 steps; at most" in shown
-    assert "side by side on 2 GPUs" in shown
+    assert "in parallel on 2 GPUs" in shown
     assert not out.exists()
     assert run([*command, "--json"]) == 0
     steps = {step["step"]: step["state"] for step in json.loads(capsys.readouterr().out)["steps"]}
@@ -47,7 +47,7 @@ def test_steps_are_shown_before_they_run_then_done_and_packed(capsys, tmp_path):
     pack = tmp_path / "study.culnig.zip"
     assert run(["study", "pack", str(out), "-o", str(pack)]) == 0
     assert run(["study", "unpack", str(pack), "--verify"]) == 0
-    assert "files are what was packed" in capsys.readouterr().out
+    assert "files match their checksums" in capsys.readouterr().out
     sets = [str(out / "neurons/one/general.neurons.json")] * 2
     runs = ["--run", str(out / "scores/one/identify")] * 2
     assert run(["neurons", "compare", *sets, *runs]) == 0
@@ -60,7 +60,7 @@ def test_a_step_that_fails_or_waits_sets_the_exit_code(capsys, tmp_path):
     file = write_study(tmp_path, SMALL.replace("model: one", "model: nobody/nothing"))
     command = ["study", str(file), "-o", str(tmp_path / "out")]
     assert run([*command, "--only", "neurons/one/general"]) == 2
-    assert "waits: scores/one/identify is not done or out of date; run it too" in capsys.readouterr().err
+    assert "waits: scores/one/identify is missing or out of date; run it too" in capsys.readouterr().err
     assert run([*command, "--only", "scores"]) == 2
     assert "scores/one/identify failed: cannot load model 'nobody/nothing'" in capsys.readouterr().err
 

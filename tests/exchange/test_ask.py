@@ -143,8 +143,8 @@ def test_notebooks_show_a_table_of_each_question(bound):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"questions": "  "}, "no question, or one that is empty"),
-        ({"questions": []}, "no question, or one that is empty"),
+        ({"questions": "  "}, "no question, or an empty one"),
+        ({"questions": []}, "no question, or an empty one"),
         ({"factors": float("nan")}, "factors is nan; give finite numbers"),
         ({"factors": "0"}, "factors is '0'; give finite numbers"),
         ({"temperature": -1}, "temperature is -1; give 0"),

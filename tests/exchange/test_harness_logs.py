@@ -181,4 +181,4 @@ def test_the_command_tells_logs_from_score_files(logs, tmp_path, capfd):
     assert "Written to" in capfd.readouterr().out
     scores = written(tmp_path / "max.json", document("blend", 0, 10))
     assert run(["import", str(logs[0]), str(scores), "-o", str(tmp_path / "both")]) == 2
-    assert "import score files and logs into outputs of their own" in capfd.readouterr().err
+    assert "import score files and logs into separate outputs" in capfd.readouterr().err

@@ -45,7 +45,7 @@ def test_the_best_of_many_masks_is_no_finding_if_chance_finds_one_in_so_many():
 def test_lost_format_is_said_in_the_same_breath():
     loss = {"format": compared(0.09, 0), "knowledge": compared(0.01, 1), "accuracy": compared(0.1, 0)}
     said = headline(evaluation(unmasked(), row(loss=loss)))
-    assert said.claim.endswith("Most of the accuracy that is lost is lost answer format, not knowledge.")
+    assert said.claim.endswith("Most of the lost accuracy is lost answer format, not knowledge.")
 
 
 def test_an_effect_of_random_masks_is_no_finding_and_what_could_be_seen_is_said():
@@ -79,7 +79,7 @@ def test_survivors_of_the_test_are_said_where_nothing_was_masked():
 
 def test_a_run_alone_claims_nothing(tmp_path):
     said = headline(Sources([write_toy_run(tmp_path / "run")]))
-    assert said.claim.startswith("Neurons were scored, none is selected yet (toy on toy-control, ")
+    assert said.claim.startswith("Neurons were scored, but none are selected yet (toy on toy-control, ")
     assert not said.is_finding
 
 

@@ -122,7 +122,7 @@ def test_warnings_about_a_run_are_caveats(tmp_path):
 
 def test_evaluating_on_items_used_for_selection_is_reported():
     (said,) = caveats(evaluation(unmasked(), row(), split="all"))
-    assert "neurons may have been evaluated on the questions that they were selected with" in said
+    assert "neurons may have been evaluated on the questions that were used to select them" in said
 
 
 def stable(jaccard, n_stable):

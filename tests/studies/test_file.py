@@ -98,7 +98,7 @@ def problem(tmp_path, old: str, new: str, text: str = STUDY) -> str:
         ("method: random", "method: specific", "unknown key"),
         ("  random: {method", "  general: {method", "line 13: 'general' appears twice"),
         ("neurons: specific/Iran", "neurons: specific", "one is needed: write specific/CULTURE"),
-        ("neurons: specific/Iran", "neurons: general/Iran", "'general' is one set, without cultures"),
+        ("neurons: specific/Iran", "neurons: general/Iran", "'general' is one set for all cultures"),
         ("arms: [top]", "seeds: 2", "seeds needs arms, such as [top, bottom]"),
         ("one/general, two/general]", "one/general]", "line 50: comparisons.models.of"),
         ("  two: {model: two}\n", "", "no model 'two'"),

@@ -175,7 +175,7 @@ def test_a_step_alone_waits_for_what_it_needs(tmp_path):
     file = write_study(tmp_path, SMALL)
     result = study(file, tmp_path / "out", only=["neurons/one/general"])
     (waiting,) = [step for step in result.steps if step.state == "waits"]
-    assert waiting.reason == "scores/one/identify is not done or out of date; run it too"
+    assert waiting.reason == "scores/one/identify is missing or out of date; run it too"
     assert not result.complete
 
 
@@ -213,7 +213,7 @@ def test_a_model_that_does_not_fit_is_told_before_and_the_rest_goes_on(tmp_path,
     assert states(result)["neurons/one/general"] == "done"
     (failed,) = result.failed
     assert failed.step == "scores/two/identify"
-    assert "does not fit: not even one prompt does, with any settings" in failed.reason
+    assert "does not fit on" in failed.reason
     assert isinstance(failed.error, EnvironmentProblem)
 
 
@@ -221,7 +221,7 @@ def test_a_disk_that_cannot_hold_the_runs_is_told_before(tmp_path, monkeypatch):
     monkeypatch.setattr(outlook, "free_space", lambda folder: 1000)
     file = write_study(tmp_path, SMALL)
     with pytest.raises(
-        EnvironmentProblem, match=r"the runs of this study need about .* the disk has 1 kB free"
+        EnvironmentProblem, match=r"the runs of this study need about .* the disk has only 1 kB free"
     ):
         study(file, tmp_path / "out")
     assert not (tmp_path / "out" / "scores").exists()

@@ -1,6 +1,6 @@
 """Which group of the help each option is in: the same in every command.
 
-An option that no group names is listed last, under `UNGROUPED`; a test says which ones are.
+An option without a group is listed last, under `UNGROUPED`; a test lists them.
 """
 
 from __future__ import annotations

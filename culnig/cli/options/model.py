@@ -35,7 +35,7 @@ _STRUCTURE = (
 
 
 def _weights(*, hidden: bool) -> tuple[Callable[[Command], Command], ...]:
-    """How to load the weights; `hidden` for commands that read none and take these options without effect."""
+    """How to load the weights; `hidden` for commands that accept these options but read no weights."""
     return (
         click.option(
             "--dtype",
@@ -94,8 +94,8 @@ def model_options(
 ) -> Callable[[Command], Command]:
     """--model and how to load it; the command gets one `model: ModelChoice`, or None if none is named.
 
-    `spreads` says that the command works with a model that is spread over processes, `reads_weights` that it
-    needs more than the configuration.
+    `spreads`: the command works with a model that is spread over processes. `reads_weights`: it needs more
+    than the configuration.
     """
 
     def decorate(command: Command) -> Command:

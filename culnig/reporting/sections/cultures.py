@@ -92,10 +92,8 @@ def similarity_section(profiles: Sequence[Profile], sets: Sequence[NeuronSet]) -
                     [of_model[index].name for index in order],
                     matrix[np.ix_(order, order)],
                     "Jaccard index: shared neurons as a share of all neurons of the two sets. The diagonal "
-                    "is "
-                    "that of a set and the same selection from other questions: no two sets can be expected "
-                    "to "
-                    "share more.",
+                    "compares a set with the same selection from other questions: no two sets can be "
+                    "expected to share more.",
                     slug("similarity-sets", *([layout_hash[:6]] if len(panels) > 1 else [])),
                     diverging=False,
                 )
@@ -104,8 +102,7 @@ def similarity_section(profiles: Sequence[Profile], sets: Sequence[NeuronSet]) -
         "similarity",
         "Similarity of cultures",
         "Similar cultures are next to each other (average linkage). The diagonal says how much stays the "
-        "same "
-        "with other questions; a similarity means something as far as it comes near.",
+        "same with other questions; compare the similarity of two cultures with it.",
         panels,
         "culnig-engine score --model MODEL --benchmark BENCHMARK --halves -o RUN",
     )

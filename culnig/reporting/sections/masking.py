@@ -22,7 +22,7 @@ _LEGEND = (
     ("chance", "where the model would be at chance"),
 )
 _WITH_CHANCE = ("accuracy", "option_accuracy")
-"""Metrics that answering at random has a value of."""
+"""Metrics with a chance level."""
 
 
 def masking_section(evaluations: Sequence[Evaluation]) -> Section:

@@ -79,10 +79,10 @@ def _pairs_panel(comparisons: Sequence[Mapping[str, Any]]) -> Panel:
         "pairs of models",
         None,
         "Depth: share of the neurons that would have to move for both sets to be distributed alike over "
-        "modules and relative depth. Own and other culture: rank correlation of where a culture's scores "
-        "lie, without what all cultures share, with the same and with other cultures of the second model. "
-        "Matrices: rank correlation of what each culture's mask does to each culture. All p are from "
-        "permutations.",
+        "modules and relative depth. Own and other culture: where a culture's scores lie, after subtracting "
+        "what all cultures share, as rank correlation with the same culture and with other cultures of the "
+        "second model. Matrices: rank correlation of the effects of each culture's mask on each culture. All "
+        "p-values are from permutations.",
         Table(
             "model-pairs",
             "Pairs of models",
@@ -101,7 +101,7 @@ def _pair(own: Mapping[str, Any]) -> tuple[Cell, ...]:
     depth, profiles, matrices, same = (
         own.get(name) or {} for name in ("depth", "profiles", "matrices", "same_layout")
     )
-    first, second = (f"{each['name']} of {each['model']}" for each in own["sets"])
+    first, second = (f"{chosen['name']} of {chosen['model']}" for chosen in own["sets"])
     return (
         *(first, second, depth.get("distance"), depth.get("p_value")),
         *(profiles.get("own"), profiles.get("other"), profiles.get("p_value")),

@@ -15,7 +15,7 @@ _LEGEND = (("effect", "ours, 95 % interval over questions"), ("random", "publish
 
 
 def published_section(sources: Sources, published: Published | None) -> Section:
-    """Every published number that the inputs have one of their own for, with a verdict."""
+    """Every published number that the inputs have a counterpart for, with a verdict."""
     rows = [] if published is None else compared(published, sources)
     panels = []
     if published is not None and rows:
@@ -26,10 +26,10 @@ def published_section(sources: Sources, published: Published | None) -> Section:
                 panels.append(_model_panel(published, model, own))
     return Section(
         "published",
-        "Beside published numbers",
+        "Comparison with published numbers",
         "Agrees: the whole interval is within the margin of the published number. Differs: the interval "
-        "leaves the published number out. Else these questions cannot tell. Intervals are of ours, over "
-        "questions; published numbers come without one.",
+        "does not contain the published number. Otherwise these questions cannot tell. Intervals are those "
+        "of our numbers, over questions; published numbers have none.",
         panels,
         "culnig-engine report RUN FILE EVAL --published paper -o report.html",
     )
@@ -45,7 +45,7 @@ def _table_panel(published: Published, rows: Sequence[Compared]) -> Panel:
     note = (
         f"{counted(len(rows), 'number')} of {published.title}: {counts[0]} agree within "
         f"{published.margin:g} points (ranks within 1, numbers of neurons within 5 %), {counts[1]} differ, "
-        f"of {counts[2]} these questions cannot tell."
+        f"and for {counts[2]} these questions cannot tell."
     )
     return Panel(
         "row by row",
