@@ -35,7 +35,16 @@ TOP = {
 NAVIGATION: dict[str, list[str]] = {
     "Start": ["index.md", "install.md", "first-study.md", "method.md", "glossary.md"],
     "Understand": ["reading-results.md", "publishing.md", "mistakes.md", "gallery.md"],
-    "Use": ["selection.md", "evaluation.md", "training.md", "report.md", "store.md", "clusters.md"],
+    "Use": [
+        "selection.md",
+        "evaluation.md",
+        "training.md",
+        "report.md",
+        "store.md",
+        "clusters.md",
+        "studies.md",
+        "ways-out.md",
+    ],
     "Extend": [
         *("models.md", "models-table.md", "benchmarks.md", "declared-benchmarks.md", "new-culture.md"),
         "scorers.md",

@@ -146,6 +146,45 @@ EXAMPLES: dict[str, Examples] = {
         "figures evaluation --figure masking --columns 1 --font-size 7 -o figures",
         "docs/report.md",
     ),
+    "study run": Examples(
+        "study run small.yaml -o small",
+        "study run paper.yaml -o paper --dry-run --device-memory 80G --gpus 8 --tflops 400",
+        "docs/studies.md",
+    ),
+    "study pack": Examples(
+        "study pack small -o small.culnig.zip",
+        "study pack small -o small.culnig.zip --overwrite",
+        "docs/studies.md",
+    ),
+    "study unpack": Examples(
+        "study unpack small.culnig.zip -o copy", "study unpack small.culnig.zip --verify", "docs/studies.md"
+    ),
+    "hub push": Examples(
+        "hub push general.neurons.json OWNER/NAME",
+        'hub push small.culnig.zip OWNER/NAME --title "A small study"',
+        "docs/studies.md",
+    ),
+    "hub pull": Examples(
+        "hub pull OWNER/NAME -o small.culnig.zip",
+        "hub pull OWNER/NAME --file general.neurons.json -o general.neurons.json",
+        "docs/studies.md",
+    ),
+    "export": Examples(
+        "export general.neurons.json --model embedded -o suppressed",
+        "export general.neurons.json --model embedded --factor 2 -o enhanced",
+        "docs/ways-out.md",
+    ),
+    "ask": Examples(
+        'ask --model embedded --neurons general.neurons.json "What do people eat in Mexico?"',
+        "ask --model embedded --neurons general.neurons.json --factor 0 --questions questions.txt",
+        "docs/ways-out.md",
+    ),
+    "cite": Examples("cite run", "cite run evaluation -o citations", "docs/publishing.md"),
+    "neurons compare": Examples(
+        "neurons compare a.neurons.json b.neurons.json --run run-a --run run-b",
+        "neurons compare base.neurons.json instruct.neurons.json --seed 1 --json",
+        "docs/studies.md",
+    ),
     "inspect": Examples("inspect run", "inspect run --verify", "docs/store.md"),
     "list models": Examples("list models", "list models --json", "docs/models.md"),
     "list benchmarks": Examples("list benchmarks", "list benchmarks --check everyday", "docs/benchmarks.md"),

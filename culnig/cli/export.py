@@ -25,7 +25,7 @@ from culnig.exchange.export import export_model, read_export
 )
 @click.option("--means", type=PATH, help="Run of this model whose prompts give the means.")
 @click.option("--gguf", is_flag=True, help="Also write a GGUF file, with the converter of llama.cpp.")
-@out_options("Model folder to create.")
+@out_options("Model folder to create.", tables=False)
 def command(neurons: tuple[Path, ...], model: ModelChoice, out: Path, as_json: bool, **options: Any) -> None:
     """Write a model with neurons masked in its weights, as a normal transformers folder.
 

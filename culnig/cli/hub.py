@@ -20,9 +20,9 @@ def command() -> None:
 @click.argument("source", type=PATH)
 @click.argument("repository")
 @click.option("--title", help="Title of the card; by default the name of the file.")
-@click.option("--public", is_flag=True, help="Make a new repository public; by default it is private.")
+@click.option("--public", is_flag=True, help="Make a new repository public, or push to one that is public.")
 @click.option("--message", help="Commit message.")
-@json_option()
+@json_option(tables=False)
 def push(source: Path, repository: str, as_json: bool, **options: Any) -> None:
     """Push a neuron set or a pack (SOURCE) to the data set OWNER/NAME, with a card made from its records.
 
@@ -44,7 +44,7 @@ def push(source: Path, repository: str, as_json: bool, **options: Any) -> None:
 @click.option("--file", help="Name of the neuron set or pack, if the repository holds several.")
 @click.option("--revision", help="Branch, tag or commit.")
 @overwrite_option()
-@json_option()
+@json_option(tables=False)
 def pull(repository: str, out: Path, as_json: bool, **options: Any) -> None:
     """Pull a neuron set or a pack from the data set OWNER/NAME, and check it."""
     from culnig.studies.sharing import hub_pull

@@ -195,7 +195,7 @@ def _time(seconds: float | None) -> str | None:
 @click.argument("folder", type=PATH)
 @click.option("-o", "--output", "out", type=PATH, required=True, help="File to write, NAME.culnig.zip.")
 @overwrite_option()
-@json_option()
+@json_option(tables=False)
 def pack(folder: Path, out: Path, overwrite: bool, as_json: bool) -> None:
     """Pack a study's settings, neuron sets, answers and report into one file, without weights and scores.
 
@@ -214,7 +214,7 @@ def pack(folder: Path, out: Path, overwrite: bool, as_json: bool) -> None:
 @click.argument("archive", type=PATH)
 @click.option("-o", "--output", "out", type=PATH, help="Folder to create.")
 @click.option("--verify", is_flag=True, help="Check all checksums; without -o, unpack nothing.")
-@json_option()
+@json_option(tables=False)
 def unpack(archive: Path, out: Path | None, verify: bool, as_json: bool) -> None:
     """Unpack a study into a folder, and check every file against its checksum."""
     from culnig.studies.packing import unpack_study

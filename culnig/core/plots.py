@@ -72,11 +72,7 @@ def finding_figure(
     masks: Sequence[tuple[str, float, float, Sequence[float]]],
     matrices: Sequence[tuple[str, Sequence[str], Sequence[str], NDArray[np.float64]]],
 ) -> Figure:
-    """Accuracy under masks beside matrices of cultures.
-
-    `masks` are (name, accuracy unmasked, masked, under each random mask), `matrices` the arguments of
-    `matrix_figure`.
-    """
+    """Accuracy under masks, as (name, unmasked, masked, under each random mask), beside `matrix_figure`s."""
     figure = new_figure(4.4 + 4.0 * len(matrices), 1.6 + 0.3 * len(masks))
     bare, *panels = np.atleast_1d(figure.subplots(1, 1 + len(matrices)))
     figure.suptitle(visible(title), x=0.01, ha="left", fontsize=small(10))
@@ -86,8 +82,8 @@ def finding_figure(
             ([unmasked], "o", INK, 5, "unmasked"),
             ([masked], "D", AGAINST, 5, "masked"),
         ):
-            label = once(bare, name)
-            bare.plot(100 * np.array(values), [y] * len(values), mark, color=color, ms=size, label=label)
+            at, label = [y] * len(values), once(bare, name)
+            bare.plot(100 * np.array(values), at, mark, color=color, markersize=size, label=label)
     bare.set_yticks(range(len(masks)), [visible(name) for name, *_ in masks])
     bare.set(xlim=(-3, 103), ylim=(len(masks) - 0.5, -0.5), xlabel="accuracy (%)")
     bare.grid(axis="y", color="#e4e7eb", linewidth=0.6)

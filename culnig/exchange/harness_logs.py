@@ -145,7 +145,7 @@ def _condition(path: Path, masked: Mapping[str, Any]) -> Condition:
 def _read_samples(path: Path) -> list[dict[str, Any]]:
     """The lines of one task, of its first filter, by item."""
     lines = []
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
             try:
                 line = json.loads(text)

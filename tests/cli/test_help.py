@@ -30,6 +30,7 @@ OTHER_NAMES = {
     ("validate", "cultures"): "a number; a world is made of as many cultures",
     ("list cultures", "language"): "a language",
     ("figures", "columns"): "columns of a page",
+    ("study run", "start"): "the step to start from",
 }
 """Options whose argument has another name than elsewhere, and why."""
 

@@ -111,7 +111,7 @@ def test_free_answers_have_no_probabilities(tmp_path):
 
 
 def test_the_unmasked_run_is_needed(logs, tmp_path):
-    with pytest.raises(InputError, match="give those of the unmasked model as well"):
+    with pytest.raises(InputError, match="also give those of the unmasked model"):
         culnig.import_evaluation(logs[0], tmp_path / "out")
 
 
@@ -163,6 +163,9 @@ def test_missing_and_damaged_logs_are_refused(logs, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataFileError, match="run the harness with --output_path FOLDER --log_samples"):
         culnig.import_evaluation(tmp_path / "empty", tmp_path / "out")
+    (logs[1] / f"samples_drinks_{TIME}.jsonl").write_bytes(b'{"doc": "\xff"}\n')
+    with pytest.raises(DataFileError, match="line 1: no item of lm-evaluation-harness"):
+        culnig.import_evaluation(logs, tmp_path / "out")
     (logs[1] / f"samples_drinks_{TIME}.jsonl").unlink()
     with pytest.raises(DataFileError, match="run the harness with --log_samples"):
         culnig.import_evaluation(logs, tmp_path / "out")

@@ -8,14 +8,14 @@ from __future__ import annotations
 MODEL = (
     *("--model", "--model-name", "--revision", "--dtype", "--device", "--device-map", "--attention"),
     *("--quantize", "--adapter", "--trust-remote-code", "--fsdp", "--fsdp-offload", "--no-check"),
-    *("--prompt-date", "--max-new-tokens"),
+    *("--prompt-date", "--max-new-tokens", "--temperature", "--system", "--raw"),
 )
 ITEMS = (
     *("--benchmark", "--data-dir", "--split", "--culture", "--without-culture", "--cultures", "--limit"),
     *("--per-culture", "--sample", "--skip-too-long", "--target", "--control", "--no-control"),
     *("--exclusion", "--no-exclusion", "--items", "--without-items", "--modules", "--layers", "--half"),
     *("--bootstrap", "--region", "--language", "--check", "--from", "--question", "--options", "--answer"),
-    *("--answer-is", "--answer-starts-at", "--tokens-per-item", "--condition", "--run"),
+    *("--answer-is", "--answer-starts-at", "--tokens-per-item", "--condition", "--run", "--evaluation"),
 )
 NEURONS = (
     *("--neurons", "--scorer", "--compat", "--aggregator", "--baseline", "--confidence", "--padding"),
@@ -39,12 +39,23 @@ NUMBERS = (
 )
 MACHINE = (
     *("--token-budget", "--gradient-checkpointing", "--no-prefix-sharing", "--shard", "--memory"),
-    *("--device-memory", "--gpus", "--tflops", "--link", "--force"),
+    *("--device-memory", "--gpus", "--tflops", "--link", "--force", "--only", "--dry-run"),
 )
 OUTPUT = (
     *("--output", "--overwrite", "--resume", "--level", "--score-type", "--compression", "--allow-overlap"),
     *("--verify", "--title", "--tables", "--figure", "--format", "--to", "--name", "--width", "--font-size"),
-    *("--columns", "--plain", "--json", "--version", "--help"),
+    *(
+        "--columns",
+        "--published",
+        "--gguf",
+        "--file",
+        "--public",
+        "--message",
+        "--init",
+        "--export",
+        "--schema",
+    ),
+    *("--plain", "--json", "--version", "--help"),
 )
 
 GROUPS: dict[str, tuple[str, ...]] = {
