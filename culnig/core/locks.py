@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ try:
     import fcntl
 except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+
+_HIDDEN = re.compile(r"\.culnig-[0-9a-f]{16}\.lock")
 
 
 class NoLocks(OSError):
@@ -58,6 +62,11 @@ def lock_name(path: Path) -> Callable[[], None] | None:
         os.close(descriptor)
 
     return unlock
+
+
+def is_lock_file(path: Path) -> bool:
+    """Whether a file is the hidden one of `lock_name`, which a killed process leaves."""
+    return _HIDDEN.fullmatch(path.name) is not None
 
 
 def lock_shared(descriptor: int) -> bool:

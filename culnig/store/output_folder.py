@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from culnig.core.locks import NoLocks, lock, lock_name
+from culnig.core.locks import NoLocks, is_lock_file, lock, lock_name
 from culnig.errors import InputError, MismatchError, OutputExistsError, StoreError, argument, option
 from culnig.store.files import (
     disk_errors,
@@ -157,7 +157,9 @@ def _is_free(path: Path, kind: OutputKind) -> bool:
     if not os.path.lexists(path):
         return True
     earlier = [f"{mark}.tmp" for mark in kind.marks]
-    return path.is_dir() and all(is_leftover(inner) or inner.name in earlier for inner in path.iterdir())
+    return path.is_dir() and all(
+        is_leftover(inner) or is_lock_file(inner) or inner.name in earlier for inner in path.iterdir()
+    )
 
 
 def check_same_request(path: Path, kind: OutputKind, request: Request) -> Request:

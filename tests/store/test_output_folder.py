@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from culnig.core.locks import lock_name
 from culnig.errors import MismatchError, OutputExistsError, StoreError
 from culnig.store.files import read_json
 from culnig.store.output_folder import OutputFolder, check_file, check_folder, check_free, owned_files
@@ -49,6 +50,18 @@ def test_a_new_folder_is_made_and_an_empty_one_taken(tmp_path, options):
     for folder in (tmp_path / "deep" / "cake", tmp_path / "empty"):
         assert names(folder) == ["cake.json"]
         assert read_json(folder / "cake.json", "a cake") == json.loads(json.dumps(RECIPE))
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}], ids=str)
+def test_what_a_killed_process_left_takes_no_folder(tmp_path, options):
+    """The lock of a file inside, and a file that was not whole."""
+    folder = tmp_path / "cake"
+    folder.mkdir()
+    (folder / f".culnig-{16 * 'a'}.tmp").touch()
+    in_child(lambda: bool(lock_name(folder / "layers")))  # the process ends without unlocking
+    assert len(names(folder)) == 2
+    OutputFolder.open(folder, KIND, RECIPE, **options).close()
+    assert "cake.json" in names(folder)
 
 
 @pytest.mark.parametrize(
