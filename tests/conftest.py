@@ -30,6 +30,8 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 
+os.environ.pop("COLUMNS", None)  # tables that are not on a terminal are as wide as they need
+
 settings.register_profile("culnig", deadline=None, database=None, derandomize=True)
 settings.load_profile("culnig")
 
