@@ -26,7 +26,7 @@ from tests.forked import begin, import_what, in_child
 from tests.stored import contents
 from tests.writers import WRITERS, make_inputs
 
-N_KILLS = int(os.environ.get("CULNIG_KILLS", "5"))
+N_KILLS = int(os.environ.get("CULNIG_KILLS", "4"))
 WATCHED = ("replace", "rename", "unlink", "mkdir", "rmdir", "fsync", "link")
 KILLED = 9
 FOREIGN = {"notes.txt": "mine", "x.tmp": "mine", ".hidden": "mine", "more/items.dat": "mine"}
