@@ -287,12 +287,12 @@ WRITERS: dict[str, Writer] = {
         "out/tea.yaml",
     ),
     "instances": Writer(instances, ("instances --output",), (SET,), "out/instances.h5"),
-    "study": Writer(study, ("study run --output",), resumes=True, locked="out/scores/tiny/identify"),
+    "study": Writer(study, ("study run --output",), resumes=True),
     "study export": Writer(
         lambda i, out, **o: culnig.export_study(i / "study.yaml", out, **o),
         ("study run --output",),
         ("study.yaml",),
-        "out/Snakefile",
+        "out/study.smk",
     ),
     "study pack": Writer(
         lambda i, out, **o: culnig.pack_study(i / "studied", out, **o),

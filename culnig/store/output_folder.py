@@ -248,6 +248,17 @@ def owned_files(
         unlock()
 
 
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and lock it until the context ends; StoreError if another process writes it."""
+    make_folder(folder)
+    unlock = _locked(folder)
+    try:
+        yield
+    finally:
+        unlock()
+
+
 def _locked(folder: Path) -> Callable[[], None]:
     """Lock a folder; the function that unlocks it. StoreError if another process writes the folder."""
     return _unless_another_writes(folder, lock, "folder")

@@ -15,7 +15,7 @@ from culnig.errors import InputError, OutputExistsError, StoreError, argument, o
 from culnig.store.archive import SUFFIX, is_archive, read_archive, write_archive
 from culnig.store.files import is_leftover
 from culnig.store.inside import check_no_owner
-from culnig.store.output_folder import check_file, owned_file
+from culnig.store.output_folder import check_file, locked_folder, owned_file
 from culnig.studies.records import HASHES, STEPS, STUDY_COPY, STUDY_FILE
 
 PACKED = (
@@ -87,7 +87,8 @@ def unpack_study(
     if folder.exists() and (not folder.is_dir() or _holds_more(folder, files)):
         problem = "is a file" if folder.is_file() else "exists and holds other files than the pack"
         raise OutputExistsError(f"{folder} {problem}; give another folder with {argument('out')}")
-    read_archive(path, folder)
+    with locked_folder(folder):
+        read_archive(path, folder)
     return {"pack": str(path), "folder": str(folder), "files": files}
 
 

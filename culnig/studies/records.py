@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from culnig.errors import OutputExistsError, StoreError
 from culnig.store.files import make_folder, read_json, remove_leftovers, write_json, write_text
+from culnig.store.formats import check_format
 from culnig.store.inside import check_no_owner
 
 FORMAT, FORMAT_VERSION = "culnig-study", 1
@@ -67,29 +68,26 @@ def recorded_date(folder: Path) -> str | None:
     return str(read_json(folder / STUDY_FILE, "a study").get("prompt_date"))
 
 
-def open_folder(folder: Path, text: str, prompt_date: str) -> None:
-    """Create the folder of a study, with its text and the date of its prompts, or continue it.
-
-    OutputExistsError if the folder holds something else.
-    """
-    mark = folder / STUDY_FILE
+def check_study_folder(folder: Path) -> None:
+    """OutputExistsError if a folder holds something else than a study."""
     check_no_owner(folder)
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file; give a folder with -o")
     remove_leftovers(folder)
-    if not mark.exists() and folder.is_dir() and any(folder.iterdir()):
+    if not (folder / STUDY_FILE).exists() and folder.is_dir() and any(folder.iterdir()):
         raise OutputExistsError(
             f"{folder} is not empty and holds no study (no {STUDY_FILE}); give another folder with -o"
         )
-    if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"{folder} is a file; give a folder with -o")
+
+
+def open_folder(folder: Path, text: str, prompt_date: str) -> None:
+    """Create the folder of a study, with its text and the date of its prompts, or continue it."""
+    mark = folder / STUDY_FILE
     make_folder(folder)
     if not mark.exists():
         write_json(mark, {"format": FORMAT, "format_version": FORMAT_VERSION, "prompt_date": prompt_date})
     document = read_json(mark, "a study")
-    if document.get("format") != FORMAT or document.get("format_version") != FORMAT_VERSION:
-        raise StoreError(
-            f"{mark}: format {document.get('format')!r} version {document.get('format_version')!r}, expected "
-            f"{FORMAT!r} version {FORMAT_VERSION}"
-        )
+    check_format(mark, document.get("format"), document.get("format_version"), FORMAT, FORMAT_VERSION)
     if not (folder / STUDY_COPY).exists() or (folder / STUDY_COPY).read_text(encoding="utf-8") != text:
         write_text(folder / STUDY_COPY, text)
 

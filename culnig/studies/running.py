@@ -7,6 +7,7 @@ therefore repeats the step, and later steps only if its output changed.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 import traceback
@@ -22,6 +23,7 @@ from culnig.errors import CulnigError, EnvironmentProblem, InputError
 from culnig.inference.templates import chosen_date
 from culnig.provenance import versions
 from culnig.store.files import remove
+from culnig.store.output_folder import locked_folder
 from culnig.studies.calls import Call, call_of, outputs_of, paths_of
 from culnig.studies.checks import check_study
 from culnig.studies.file import StudyFile, read_study
@@ -33,6 +35,7 @@ from culnig.studies.records import (
     STEPS,
     StepRecord,
     StepResult,
+    check_study_folder,
     open_folder,
     read_record,
     recorded_date,
@@ -81,7 +84,8 @@ def study(
     Steps that are done already are not repeated; the same call continues an interrupted study, to the same
     bits. A step that fails does not stop those that do not need it. `only` names steps (`scores/*`); `start`
     names one that is run together with those that need it. InputError for mistakes in the study, before
-    anything runs; EnvironmentProblem if the disk cannot hold it.
+    anything runs; StoreError if another process runs a whole study in the folder (single steps may run side
+    by side); EnvironmentProblem if the disk cannot hold it.
     """
     if launched_processes() > 1:
         raise InputError("a study runs in one process; start it without torchrun")
@@ -90,16 +94,18 @@ def study(
     chosen = {step.name for step in chosen_steps(steps, only, start)}
     work = StudyWork(opened, Path(out))
     check_study(opened, steps, work.outside)
-    work.open()
-    todo = [step for step in steps if step.name in chosen and not work.is_done(step)]
-    refused = work.outlook(todo, say)
     results: dict[str, StepResult] = {}
-    for step in steps:
-        results[step.name] = (
-            work.result(step, results, refused, progress, say)
-            if step.name in chosen
-            else StepResult(step.name, "left out")
-        )
+    check_study_folder(work.folder)
+    with contextlib.nullcontext() if only else locked_folder(work.folder):
+        work.open()
+        todo = [step for step in steps if step.name in chosen and not work.is_done(step)]
+        refused = work.outlook(todo, say)
+        for step in steps:
+            results[step.name] = (
+                work.result(step, results, refused, progress, say)
+                if step.name in chosen
+                else StepResult(step.name, "left out")
+            )
     return StudyResult(Path(out), list(results.values()))
 
 

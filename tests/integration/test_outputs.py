@@ -86,7 +86,9 @@ def test_the_files_of_another_output_are_refused(inputs, name):
     for inner in ("run/scores.h5", "run/items", "run/items/x.json"):
         work = WRITERS[name].run
         message = refusal(lambda inner=inner, work=work: work(inputs, inputs / inner, overwrite=True))
-        assert re.search(r"belongs to the output in|is a (file|folder); give a", message)
+        assert re.search(
+            r"belongs to the output in|is a (file|folder); give a|is no name of a figure", message
+        )
         assert files(inputs) == before
 
 
