@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from culnig.store.run import Run
 
 EXPORT_FILE = "export.json"
-FORMAT, FORMAT_VERSION = "culnig-export", 1
+FORMAT = "culnig-export"
+FORMAT_VERSION = 1
 FILES = "files"
 """Key of the files of the model, with their sizes and hashes."""
 

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 from culnig.errors import StoreError
 from culnig.store.files import free_space, make_folder, remove_leftovers, whole_file, write_with
 
-FORMAT, FORMAT_VERSION = "culnig-pack", 1
+FORMAT = "culnig-pack"
+FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SUFFIX = ".culnig.zip"
 _TIME = (1980, 1, 1, 0, 0, 0)

@@ -17,8 +17,10 @@ from culnig.store.files import make_folder, read_json, remove_leftovers, write_j
 from culnig.store.formats import check_format
 from culnig.store.inside import check_no_owner
 
-FORMAT, FORMAT_VERSION = "culnig-study", 1
+FORMAT = "culnig-study"
+FORMAT_VERSION = 1
 STEP_FORMAT = "culnig-step"
+STEP_FORMAT_VERSION = 1
 STUDY_FILE, STUDY_COPY, STEPS, HASHES = "study.json", "study.yaml", "steps", "hashes.json"
 
 
@@ -47,7 +49,7 @@ def read_record(folder: Path, step: str) -> StepRecord | None:
         document = read_json(record_path(folder, step), "the record of a step")
         if (
             document.pop("format", None) == STEP_FORMAT
-            and document.pop("format_version", None) == FORMAT_VERSION
+            and document.pop("format_version", None) == STEP_FORMAT_VERSION
         ):
             return StepRecord(**document)
     return None
@@ -58,7 +60,7 @@ def write_record(folder: Path, record: StepRecord) -> None:
     path = record_path(folder, record.step)
     make_folder(path.parent)
     remove_leftovers(path.parent)
-    write_json(path, {"format": STEP_FORMAT, "format_version": FORMAT_VERSION, **asdict(record)})
+    write_json(path, {"format": STEP_FORMAT, "format_version": STEP_FORMAT_VERSION, **asdict(record)})
 
 
 def recorded_date(folder: Path) -> str | None:
