@@ -51,7 +51,7 @@ def rows_of(encoded: Sequence[EncodedItem]) -> tuple[list[EncodedItem], list[int
 
 def vocabulary_size(bound: BoundModel) -> int:
     """Logits of one token."""
-    return int(bound.model.config.get_text_config().vocab_size)
+    return bound.n_embeddings
 
 
 def n_prompts(items: Iterable[Item]) -> int:

@@ -118,8 +118,13 @@ def _differences_of(name: str, before: Any, now: Any) -> list[Difference]:
             for entry in differing_entries(before, now)
         ]
     result = []
-    if without_prompts(before) != without_prompts(now):
-        result.append(Difference(name, _brief(without_prompts(before)), _brief(without_prompts(now))))
+    first, second = without_prompts(before), without_prompts(now)
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in sorted({*first, *second}):
+            if first.get(key) != second.get(key):
+                result.append(Difference(f"{name}.{key}", _brief(first.get(key)), _brief(second.get(key))))
+    elif first != second:
+        result.append(Difference(name, _brief(first), _brief(second)))
     if isinstance(before, dict) and isinstance(now, dict):
         result += _differences_of(f"{name}.{PROMPTS}", before.get(PROMPTS), now.get(PROMPTS))
     return result

@@ -252,6 +252,11 @@ def test_the_example_of_the_documentation_is_valid():
             fields.pop("data")
         if block != blocks[0]:
             fields.pop("identify_topics")
+        if fields.get("answer_by") == "likelihood":  # shows no options
+            fields = {
+                name: value for name, value in fields.items() if name not in ("shuffle", "seed", "wordings")
+            }
+            fields["wordings"] = [{"id": "plain", "template": "{question}"}]
         if "answer" not in fields["columns"]:
             fields.pop("answer_is")
         Declaration.model_validate(fields)

@@ -55,7 +55,7 @@ def test_a_task_that_waits_counts_no_time(clock):
     assert states(view)[0] == "a: 10/10, 0.500 a second"
     clock.now = 21
     view.progress("b", 2, 4)
-    assert states(view)[1] == "b: 2/4, 2.00 a second, 1 s left"
+    assert states(view)[1] == "b: 2/4, 2.00 a second, 1.0 s left"
 
 
 def test_steps_of_an_earlier_command_are_no_speed(clock):

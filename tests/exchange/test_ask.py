@@ -212,8 +212,8 @@ def test_the_command_prints_columns(folder, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give questions as words"),
-        (("Where?", "--questions", "no.txt"), "give questions as words"),
+        ((), "give either questions on the command line"),
+        (("Where?", "--questions", "no.txt"), "give either questions on the command line"),
         (("--questions", "no.txt"), "no.txt cannot be read as questions"),
         (("Where?", "--factor", "much"), "'much' is not a valid float"),
     ],

@@ -290,11 +290,11 @@ def test_a_factor_is_a_finite_number(llama, tmp_path, factor):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask": "mean"}, "go together"),
-        ({"means": "run"}, "go together"),
+        ({"mask": "mean"}, "together: the means"),
+        ({"means": "run"}, "together: the means"),
         ({"mask": "resample"}, "unknown mask 'resample'"),
         ({"dtype": "bfloat16"}, "number format of the checkpoint"),
-        ({"quantize": "4bit"}, "cannot be exact in packed weights"),
+        ({"quantize": "4bit"}, "packs weights, in which a factor cannot be exact"),
     ],
 )
 def test_options_that_do_not_go_together(llama, tmp_path, options: dict[str, Any], message):
