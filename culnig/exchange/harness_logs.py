@@ -102,13 +102,12 @@ def _read_log(path: Path) -> _Log:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         config = document["config"]
-        tasks = list(document["results"])
+        time = path.stem.removeprefix("results_")
+        samples = {task: path.with_name(f"samples_{task}_{time}.jsonl") for task in document["results"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataFileError(
             path, f"these are no results of lm-evaluation-harness ({type(error).__name__} {error})"
         ) from None
-    time = path.stem.removeprefix("results_")
-    samples = {task: path.with_name(f"samples_{task}_{time}.jsonl") for task in tasks}
     read = {task: _read_samples(file) for task, file in samples.items() if file.is_file()}
     if not read:
         raise DataFileError(path, "no samples_….jsonl beside it; run the harness with --log_samples")
