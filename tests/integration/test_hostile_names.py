@@ -273,7 +273,7 @@ NO_NAMES = {
     "culnig/training/comparison.py": {"seed"},
     "culnig/training/trainer.py": {"state.global_step"},
 }
-"""What f-strings make paths of apart from `file_name(…)`: numbers, hashes, names made by file_name or checked."""
+"""What f-strings make paths of apart from `file_name(…)`: numbers, hashes, and names that are checked."""
 
 
 def test_paths_are_made_of_names_by_file_name_only() -> None:

@@ -55,7 +55,7 @@ def test_an_effect_of_random_masks_is_no_finding_and_what_could_be_seen_is_said(
     )
     assert not said.is_finding
     assert said.claim.startswith("Nothing found: masking general (9 neurons) does not clearly lower P(gold)")
-    assert "with 400 questions, only a change of 6.00 points or more would be seen" in said.change
+    assert "with 400 questions, only a change of 6.00 points or more would be detected" in said.change
 
 
 def test_without_random_masks_nothing_is_claimed_of_the_neurons():
@@ -74,7 +74,7 @@ def test_survivors_of_the_test_are_said_where_nothing_was_masked():
     assert said.claim.startswith("0 of 5 selected neurons of general survive a false discovery rate of 0.05.")
     assert "6 questions" in said.certainty
     untested = headline(Sources(neuron_sets=[neuron_set(LAYOUT, [8], "general")]))
-    assert "Nothing shows yet that they matter" in untested.claim
+    assert "There is no evidence yet that they matter" in untested.claim
 
 
 def test_a_run_alone_claims_nothing(tmp_path):

@@ -180,7 +180,7 @@ def test_the_section_counts_the_verdicts(tmp_path):
     section = published_section(Sources(evaluations=[evaluation(20, 10)]), read_published(path))
     table, chart = section.panels
     assert table.note.startswith("5 numbers of A paper: 1 agree within 5 points")
-    assert table.note.endswith("3 differ, of 1 these questions cannot tell.")
+    assert table.note.endswith("3 differ, and for 1 these questions cannot tell.")
     assert [row[8] for row in table.table.rows].count("agrees: the same number") == 1
     assert "published 45.00" in chart.chart
     assert not published_section(Sources(), None).filled
