@@ -97,7 +97,7 @@ def problem(tmp_path, old: str, new: str, text: str = STUDY) -> str:
         ("  general: {method: general,", "  General: {method: general,", "String should match pattern"),
         ("method: random", "method: specific", "unknown key"),
         ("  random: {method", "  general: {method", "line 13: 'general' appears twice"),
-        ("neurons: specific/Iran", "neurons: specific", "one is needed: write specific/CULTURE"),
+        ("neurons: specific/Iran", "neurons: specific", "but one set is needed; write specific/CULTURE"),
         ("neurons: specific/Iran", "neurons: general/Iran", "'general' is one set for all cultures"),
         ("arms: [top]", "seeds: 2", "seeds needs arms, such as [top, bottom]"),
         ("one/general, two/general]", "one/general]", "line 50: comparisons.models.of"),
@@ -124,7 +124,7 @@ def test_two_steps_that_would_write_one_file_are_refused(tmp_path):
 
 def test_the_run_must_be_named_where_there_are_several(tmp_path):
     second = "  second: {benchmarks: everyday}\nselections:"
-    assert "say with `run` which run" in problem(tmp_path, "selections:", second)
+    assert "name the run of 'one' to use (`run`)" in problem(tmp_path, "selections:", second)
 
 
 def test_steps_come_after_those_that_they_need(tmp_path):
