@@ -55,7 +55,6 @@ SLOWEST = (
     "integration/test_outputs.py",
     "planning/test_depth.py",
     "studies/test_running.py",
-    "studies/test_small_study.py",
     "core/test_calibration.py",
     "models/test_cache.py",
     "reporting/test_browser_layout.py",

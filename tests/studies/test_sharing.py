@@ -142,7 +142,7 @@ def test_the_card_says_where_a_set_comes_from_and_what_it_does_not_show(chosen, 
     for part in (
         *("# Culture", "- toy", "everyday: MIT, ours (target of the selection)"),
         *("country-rc: MIT, ours (exclusion of the selection)", '"top_mlp": 0.1', "5 neurons"),
-        *("No evaluation is part of this", "The stability of general was not tested"),
+        *("There is no evaluation", "The stability of general was not tested"),
     ):
         assert part in card
 
@@ -150,7 +150,7 @@ def test_the_card_says_where_a_set_comes_from_and_what_it_does_not_show(chosen, 
 def test_the_card_of_a_pack_has_its_results(pack, hub, tmp_path):
     card = hub_push(pack, "us/study")["card"]
     assert "Masking general" in card
-    assert "No evaluation is part of this" not in card
+    assert "There is no evaluation" not in card
     assert "Small sample" in card
     assert "<i>" not in card  # of the set's name
     out = hub_pull("us/study", tmp_path / "back.culnig.zip")
@@ -176,7 +176,7 @@ def test_a_repository_with_several_sets_needs_the_name_of_one(chosen, other, tmp
         hub_pull("us/culture", tmp_path / "x.neurons.json", file="x")
     out = hub_pull("us/culture", tmp_path / "x.neurons.json", file=other.name)
     assert out.read_bytes() == other.read_bytes()
-    with pytest.raises(InputError, match=r"end it in \.neurons\.json"):
+    with pytest.raises(InputError, match=r"name that ends in \.neurons\.json"):
         hub_pull("us/culture", tmp_path / "x.culnig.zip", file=other.name)
 
 
