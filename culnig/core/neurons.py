@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -208,6 +208,19 @@ class Layout:
     def segment_of(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each flat index, the index of its segment; shape as given."""
         return np.searchsorted(self._starts, flat, side="right") - 1
+
+    def by_segment(
+        self, flat: NDArray[np.int64]
+    ) -> Iterator[tuple[Segment, NDArray[np.int64], NDArray[np.int64]]]:
+        """Each segment that holds some of these flat indices, their positions in `flat`, and their columns.
+
+        Segments come in the layout's order, positions ascending; a column counts from the segment's start.
+        """
+        numbers = self.segment_of(flat)
+        for number in np.unique(numbers).tolist():
+            segment = self.segments[number]
+            (positions,) = np.nonzero(numbers == number)
+            yield segment, positions, flat[positions] - segment.start
 
     def neurons(self, flat: NDArray[np.int64]) -> list[Neuron]:
         """The neurons with these flat indices, in the given order."""

@@ -43,18 +43,14 @@ def drivers(run: Run, benchmark: str, flat: NDArray[np.int64], n_items: int = 3)
         source = StoredScores(run, benchmark)
     p_gold = run.outcomes(benchmark).p_gold
     best: list[list[Driver]] = [[] for _ in flat]
-    numbers = run.layout.segment_of(flat)
     stored = set(run.stored_segments(benchmark)) if run.level == "token" else set(run.layout.segments)
-    for number in np.unique(numbers).tolist():
-        segment = run.layout.segments[number]
+    for segment, positions, index in run.layout.by_segment(flat):
         if segment not in stored:
             continue
-        own = np.flatnonzero(numbers == number)
         for part in source.parts:
             scores, peaks = source.scores(part, [segment])
             weighted = scores * p_gold[part.prompts.item][:, None]
-            for neuron in own.tolist():
-                column = int(flat[neuron]) - segment.start
+            for neuron, column in zip(positions.tolist(), index.tolist(), strict=True):
                 rows = np.argsort(-weighted[:, column], kind="stable")[:n_items]
                 best[neuron] += [
                     _driver(part.prompts, int(row), float(weighted[row, column]), int(peaks[row, column]))

@@ -197,27 +197,18 @@ class Weights:
 
     def of_neurons(self, flat: NDArray[np.int64]) -> list[NeuronRows]:
         """All weights that belong to neurons at these flat positions, parameter by parameter."""
-        layout = self._bound.layout
-        numbers = layout.segment_of(flat)
         rows: list[NeuronRows] = []
-        for number in np.unique(numbers):
-            segment = layout.segments[number]
-            (chosen,) = np.nonzero(numbers == number)
-            index = flat[chosen] - segment.start
+        for segment, chosen, index in self._bound.layout.by_segment(flat):
             for linear, columns, output in self._linears_of(segment.module, segment.layer, index):
                 rows += [NeuronRows(part, chosen) for part in self._rows(linear, columns, output=output)]
         return rows
 
     def computing(self, flat: NDArray[np.int64]) -> list[NeuronRows]:
         """The weights that compute neurons at these flat positions: a row and a bias of each, no more."""
-        layout = self._bound.layout
-        numbers = layout.segment_of(flat)
         rows: list[NeuronRows] = []
-        for number in np.unique(numbers):
-            segment = layout.segments[number]
-            (chosen,) = np.nonzero(numbers == number)
+        for segment, chosen, index in self._bound.layout.by_segment(flat):
             linear, piece = self._slices[segment.module, segment.layer]
-            columns = piece.columns(flat[chosen] - segment.start)
+            columns = piece.columns(index)
             rows += [NeuronRows(part, chosen) for part in self._rows(linear, columns, output=True)]
         return rows
 

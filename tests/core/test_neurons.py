@@ -92,6 +92,17 @@ def test_up_proj_belongs_to_no_pool():
     assert MLP_UP not in {neuron.module for name in POOLS for neuron in layout.neurons(layout.pool(name))}
 
 
+def test_flat_indices_by_segment_keep_their_order_within_it():
+    layout = toy_layout()
+    first, second = layout.segments[0], layout.segments[3]
+    flat = np.array([second.start + 1, first.start + 2, second.start, first.start])
+    grouped = list(layout.by_segment(flat))
+    assert [segment for segment, _, _ in grouped] == [first, second]
+    assert [positions.tolist() for _, positions, _ in grouped] == [[1, 3], [0, 2]]
+    assert [columns.tolist() for _, _, columns in grouped] == [[2, 0], [1, 0]]
+    assert list(layout.by_segment(flat[:0])) == []
+
+
 def test_neurons_keep_the_order_asked_for():
     layout = toy_layout()
     assert layout.neurons(np.array([83, 0, 28])) == [

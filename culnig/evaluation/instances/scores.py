@@ -155,13 +155,10 @@ class _ChosenColumns:
         """By segment of the model: the segment of its chosen neurons, and their indices."""
         self._columns: dict[Segment, torch.Tensor] = {}
         """The indices on the segment's device."""
-        numbers = bound.layout.segment_of(flat)
-        self.order = np.argsort(numbers, kind="stable")
+        self.order = np.argsort(bound.layout.segment_of(flat), kind="stable")
         """Indices into `flat`, in the order of the columns that are passed on."""
         start = 0
-        for number in np.unique(numbers):
-            segment = bound.layout.segments[number]
-            index = flat[numbers == number] - segment.start
+        for segment, _, index in bound.layout.by_segment(flat):
             self._chosen[segment] = Segment(segment.module, segment.layer, start, len(index)), index
             start += len(index)
 
