@@ -73,14 +73,20 @@ class Outside:
         arguments = self.arguments(step)
         if "benchmarks" not in arguments:
             return {}
-        known = keywords_of(step.function)
-        asked = {key: arguments.get(key, known[key][1]) for key in ITEMS}
         names = arguments["benchmarks"]
         if step.function == "instances":
             names = [names] if isinstance(names, str) else list(names)
             control = arguments.get("control", True)
             control_name = registry.benchmark(names[0]).control if control is True else control
             names += [control_name] if control_name else []
+        return self._read(names, step, arguments)
+
+    def _read(
+        self, names: Any, step: Step, arguments: Mapping[str, Any], **changed: Any
+    ) -> dict[str, ChosenItems]:
+        """The items of benchmarks, chosen by a step's arguments; each choice is read once."""
+        known = keywords_of(step.function)
+        asked = {key: arguments.get(key, known[key][1]) for key in ITEMS} | changed
         key = digest([names, asked])
         if key not in self._items:
             self._items[key] = read_benchmarks(names, **asked)
@@ -96,9 +102,8 @@ class Outside:
             read["items"] = self._digest_of(items)
         if step.settings.get("rescore"):
             arguments = self.arguments(step)
-            asked = {key: arguments.get(key, keywords_of(step.function)[key][1]) for key in ITEMS}
-            rescored = read_benchmarks(arguments["rescore"], **{**asked, "split": "identify"})
-            read["rescored"] = {name: _content_of(own) for name, own in rescored.items()}
+            rescored = self._read(arguments["rescore"], step, arguments, split="identify")
+            read["rescored"] = self._digest_of(rescored)
         if step.settings.get("published"):
             published = self.arguments(step)["published"]
             path = own_data("paper.toml") if published == PAPER else published

@@ -8,11 +8,10 @@ from typing import Any
 
 from culnig.errors import CulnigError
 from culnig.store.files import free_space
-from culnig.studies.checks import check_study
 from culnig.studies.file import read_study
 from culnig.studies.outlook import MachineChoice, Need, need_of
-from culnig.studies.running import StudyWork
-from culnig.studies.steps import Step, chosen_steps, steps_of
+from culnig.studies.running import checked_work
+from culnig.studies.steps import Step, chosen_steps
 
 
 def plan_study(
@@ -33,17 +32,14 @@ def plan_study(
     `seconds_side_by_side` as a lower bound if they run in parallel on all GPUs (the longest chain of steps,
     or an even share of the work).
     """
-    opened = read_study(file)
-    steps = steps_of(opened)
-    work = StudyWork(opened, Path(out))
-    check_study(opened, steps, work.outside)
-    by_name, machine = {step.name: step for step in steps}, MachineChoice(device_memory, 1, tflops)
+    work = checked_work(read_study(file), Path(out))
+    steps, machine = list(work.steps.values()), MachineChoice(device_memory, 1, tflops)
     rows = []
     needs: dict[str, Need] = {}
     for step in chosen_steps(steps, only, start):
         done = work.is_done(step)
         try:
-            need = Need() if done else need_of(step, work.outside, by_name, machine)
+            need = Need() if done else need_of(step, work.outside, work.steps, machine)
         except CulnigError as error:
             need = Need(note=str(error))
         needs[step.name] = need

@@ -89,11 +89,9 @@ def study(
     """
     if launched_processes() > 1:
         raise InputError("a study runs in one process; start it without torchrun")
-    opened = read_study(file)
-    steps = steps_of(opened)
+    work = checked_work(read_study(file), Path(out))
+    steps = list(work.steps.values())
     chosen = {step.name for step in chosen_steps(steps, only, start)}
-    work = StudyWork(opened, Path(out))
-    check_study(opened, steps, work.outside)
     results: dict[str, StepResult] = {}
     check_study_folder(work.folder)
     with contextlib.nullcontext() if only else locked_folder(work.folder):
@@ -109,6 +107,13 @@ def study(
     return StudyResult(Path(out), list(results.values()))
 
 
+def checked_work(file: StudyFile, folder: Path) -> StudyWork:
+    """The work of a study in a folder; InputError for mistakes in the study."""
+    work = StudyWork(file, folder)
+    check_study(file, list(work.steps.values()), work.outside)
+    return work
+
+
 class StudyWork:
     """The folder of a study while its steps run."""
 
@@ -117,7 +122,8 @@ class StudyWork:
         self.folder = folder
         self._hashes = ContentHashes(folder / STEPS / HASHES)
         self.outside = Outside(file, self._hashes)
-        self._steps = {step.name: step for step in steps_of(file)}
+        self.steps = {step.name: step for step in steps_of(file)}
+        """By name, each after those that it needs."""
         self._done: set[str] = set()
         asked = file.study.prompt_date
         self._date = chosen_date(asked.isoformat() if isinstance(asked, date) else asked).isoformat()
@@ -154,7 +160,7 @@ class StudyWork:
             return False
         if record.files != self._files(step):
             return False
-        if not all(self.is_done(self._steps[name]) for name in step.needs):
+        if not all(self.is_done(self.steps[name]) for name in step.needs):
             return False
         try:
             return record.key == self.key(step)
@@ -169,7 +175,7 @@ class StudyWork:
         }
 
     def _content(self, source: Source) -> str:
-        step = self._steps[source.step]
+        step = self.steps[source.step]
         files = {
             f"{path.name}/{inner}": value  # several sets of a folder are several files
             for path in paths_of(self.folder, step, source)
@@ -183,7 +189,7 @@ class StudyWork:
         """The steps that cannot run here, with the reason; EnvironmentProblem if the disk is too small."""
         from culnig.studies.outlook import outlook
 
-        return outlook(todo, self.outside, self._steps, self.folder, say)
+        return outlook(todo, self.outside, self.steps, self.folder, say)
 
     def result(
         self,
@@ -201,7 +207,7 @@ class StudyWork:
             )
         for name in step.needs:
             state = results[name].state
-            if state in ("failed", "waits") or (state == "left out" and not self.is_done(self._steps[name])):
+            if state in ("failed", "waits") or (state == "left out" and not self.is_done(self.steps[name])):
                 why = "is missing or out of date; run it too" if state == "left out" else "was not done"
                 return StepResult(step.name, "waits", reason=f"{name} {why}")
         if self.is_done(step):
@@ -235,7 +241,7 @@ class StudyWork:
             for name in previous.keys() & own.keys():  # sets of cultures that are not asked for any more
                 remove(self.folder / name)
         began = time.monotonic()
-        call = Call(self.folder, self.outside, self._steps, self._date, progress, say)
+        call = Call(self.folder, self.outside, self.steps, self._date, progress, say)
         call_of(step, call, resume=continues)
         seconds = round(time.monotonic() - began, 1)
         write_record(self.folder, StepRecord(step.name, key, "done", self._files(step), seconds, versions()))

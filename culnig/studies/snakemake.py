@@ -17,11 +17,10 @@ from typing import Literal
 from culnig.errors import CulnigError, check_choice
 from culnig.store.files import write_text
 from culnig.store.output_folder import check_file, owned_file
-from culnig.studies.checks import check_study
 from culnig.studies.file import StudyFile, read_study
 from culnig.studies.outlook import MachineChoice, Need, need_of
-from culnig.studies.running import StudyWork
-from culnig.studies.steps import Step, steps_of
+from culnig.studies.running import checked_work
+from culnig.studies.steps import Step
 
 LEAST_MB, LEAST_MINUTES = 2_000, 10
 """The least that a step gets: Python and torch take as much, and so does starting them."""
@@ -80,15 +79,12 @@ def export_study(
     check_choice("to", to, ("snakemake",))
     opened = read_study(file)
     check_file(Path(out), overwrite=overwrite, inputs=(opened.path,))
-    steps = steps_of(opened)
-    work = StudyWork(opened, Path(out).parent / opened.path.stem)
-    check_study(opened, steps, work.outside)
-    machine = MachineChoice(device_memory, 1, tflops)
-    by_name = {step.name: step for step in steps}
+    work = checked_work(opened, Path(out).parent / opened.path.stem)
+    steps, machine = list(work.steps.values()), MachineChoice(device_memory, 1, tflops)
     needs: dict[str, Need] = {}
     for step in steps:
         try:
-            needs[step.name] = need_of(step, work.outside, by_name, machine)
+            needs[step.name] = need_of(step, work.outside, work.steps, machine)
         except CulnigError:
             needs[step.name] = Need()
     text = snakefile(opened, steps, needs, on_device=device_memory is not None)
