@@ -34,6 +34,7 @@ from culnig.models.checkpoint import StoredTensor, stored_tensors
 from culnig.models.named import loaded_model
 from culnig.provenance import versions
 from culnig.store.files import read_json, remove, remove_if_empty, whole_files, write_json, write_text
+from culnig.store.formats import check_format
 from culnig.store.output_folder import OutputFolder, check_folder
 from culnig.store.output_kind import REPLACES, OutputKind
 from culnig.training.checkpoints import facts_of
@@ -117,7 +118,7 @@ def _write(
     sets: Sequence[NeuronSet],
     converter: Path | None,
 ) -> dict[str, Any]:
-    """Write all files and return the finished record. If one is refused, the folder is left as it was."""
+    """Write all files and return the finished record. If one is refused, no half-written folder stays."""
     facts: dict[str, Any] = {}
 
     def note_files(names: list[str]) -> None:
@@ -305,8 +306,8 @@ def _record(
 def read_export(folder: Path) -> dict[str, Any]:
     """`export.json` of an exported model; StoreError if it is missing, damaged or foreign."""
     document = read_json(folder / EXPORT_FILE, "the record of an exported model")
-    if document.get("format") != FORMAT:
-        raise StoreError(f"{folder}: format is {document.get('format')!r}, expected {FORMAT!r}")
+    named = (document.get("format"), document.get("format_version"))
+    check_format(folder / EXPORT_FILE, *named, FORMAT, FORMAT_VERSION)
     return document
 
 

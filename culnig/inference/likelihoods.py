@@ -49,11 +49,6 @@ def rows_of(encoded: Sequence[EncodedItem]) -> tuple[list[EncodedItem], list[int
     return [row for own in rows for row in own], numbers
 
 
-def vocabulary_size(bound: BoundModel) -> int:
-    """Logits of one token."""
-    return bound.n_embeddings
-
-
 def n_prompts(items: Iterable[Item]) -> int:
     """Rows that the model reads of items."""
     return sum(len(item.options) if item.likelihood else 1 for item in items)
@@ -61,7 +56,7 @@ def n_prompts(items: Iterable[Item]) -> int:
 
 def cut(bound: BoundModel, batches: Iterable[B]) -> list[B]:
     """The batches, in halves where they would read more than MOST_LOGITS; those of labels as they are."""
-    most = max(1, MOST_LOGITS // vocabulary_size(bound))
+    most = max(1, MOST_LOGITS // bound.n_embeddings)
     parts: list[B] = []
     for batch in batches:
         n_read = sum(len(row.targets) for row in batch.items)

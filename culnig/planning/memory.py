@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from culnig.inference.batches import LARGEST_USEFUL_BUDGET
-from culnig.inference.likelihoods import LOGIT_BYTES, MOST_LOGITS, vocabulary_size
+from culnig.inference.likelihoods import LOGIT_BYTES, MOST_LOGITS
 from culnig.models.base import BoundModel
 from culnig.planning.depth import stack_of
 from culnig.planning.tracing import peaks_by_depth
@@ -133,7 +133,7 @@ def item_bytes(n_items: int, n_tokens: int) -> int:
 
 def text_bytes(skeleton: BoundModel, n_targets: int) -> int:
     """Bytes of the logits at the tokens of texts, `n_targets` in all, that one batch holds at most."""
-    return LOGIT_BYTES * min(MOST_LOGITS, n_targets * vocabulary_size(skeleton))
+    return LOGIT_BYTES * min(MOST_LOGITS, n_targets * skeleton.n_embeddings)
 
 
 def table_bytes(skeleton: BoundModel, n_cultures: int) -> int:

@@ -238,14 +238,10 @@ def owned_files(
     """
     inputs = list(inputs)
     check_files(folder, names, overwrite=overwrite, inputs=inputs)
-    make_folder(folder)
-    unlock = _locked(folder)
-    try:
+    with locked_folder(folder):
         files = check_files(folder, names, overwrite=overwrite, inputs=inputs)
         remove_leftovers(folder)
         yield files
-    finally:
-        unlock()
 
 
 @contextlib.contextmanager
