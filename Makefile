@@ -1,5 +1,6 @@
 # make demo       set everything up and run the whole pipeline on the embedded model
 # make test       set everything up and run all tests
+# make test-fast  while you work: the tests that mirror what has changed, without the slow ones (SINCE=main)
 # make test-processors   the tests of what a model computes, as on other processors (about ten minutes)
 # make mutants    do the tests notice small slips in the code? (half an hour the first time; JOBS=2: two at a time)
 # make lint       formatters, linters, types
@@ -32,7 +33,7 @@ SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find c
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 TESTS ?=
 
-.PHONY: demo test test-processors mutants lint sanitize perf docs models-table core clean
+.PHONY: demo test test-fast test-processors mutants lint sanitize perf docs models-table core clean
 .PHONY: sdist wheel reproducible test-oldest test-newest audit sbom site
 
 demo: $(VENV)/.installed
@@ -40,6 +41,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.test
 	$(PYTEST) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+test-fast: $(VENV)/.test
+	$(PYTEST) $(BIN)/python -m pytest -m 'not slow' $$($(BIN)/python -m tests.changed $(SINCE))
 
 test-processors: $(VENV)/.test
 	tests/processors.sh $(abspath $(BIN)/python)
