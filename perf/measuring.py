@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from culnig.inference.memory import keep_freed_memory
+from culnig.core.memory import keep_freed_memory
 
 Work = Callable[[], object]
 

@@ -1,9 +1,11 @@
 """What each process does where a model is spread over the processes of torchrun (`--fsdp`).
 
     python perf/spreading.py balance [--benchmark blend] [--token-budget 2048 16384] [--lengths FILE]
+    python perf/spreading.py memory [--processes 1 2 4]
 
 `balance` shares out the real prompts of benchmarks, by default of BLEnD and its control, between 1 to 64
-processes, and counts what each does.
+processes, and counts what each does. `memory` loads and scores a random model in processes on this machine's
+CPUs, and asks the system how much memory each took.
 """
 
 from __future__ import annotations
@@ -70,7 +72,14 @@ def main() -> None:
     shares.add_argument("--benchmark", action="append")
     shares.add_argument("--token-budget", type=int, nargs="+", default=[2048, 16384])
     shares.add_argument("--lengths", type=Path, help="also write how many items have how many tokens")
+    memory = commands.add_parser("memory", help="memory of each process")
+    memory.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     asked = parser.parse_args()
+    if asked.what == "memory":
+        from spread_memory import memory_table
+
+        Console(width=120).print(memory_table(asked.processes))
+        return
     lengths = prompt_lengths(asked.model, asked.benchmark or ["blend", "blend-control"])
     if asked.lengths is not None:
         counts = {name: dict(sorted(Counter(own).items())) for name, own in lengths.items()}

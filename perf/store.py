@@ -28,7 +28,7 @@ from culnig import registry
 from culnig.api import load_model
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import choose_items
-from culnig.inference.memory import keep_freed_memory
+from culnig.core.memory import keep_freed_memory
 from culnig.models.base import BoundModel
 from culnig.reanalysis.reduce import Reducer, Reduction
 from culnig.scoring.levels import LEVELS, Level

@@ -34,9 +34,9 @@ from culnig import registry
 from culnig.api import load_model
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.items import Item, choose_items
+from culnig.core.memory import keep_freed_memory
 from culnig.inference.batches import Batch, make_batches
 from culnig.inference.encoding import EncodedItem, Encoder
-from culnig.inference.memory import keep_freed_memory
 from culnig.models.base import BoundModel
 from culnig.scoring.memory import peak_bytes
 from culnig.scoring.run import score_run

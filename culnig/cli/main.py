@@ -16,10 +16,10 @@ import click
 from culnig import __version__
 from culnig.cli import interruption, streams
 from culnig.cli.help import helped
+from culnig.core.memory import keep_freed_memory
 from culnig.core.processes import launched, says_why_it_stops
 from culnig.core.text import visible
 from culnig.errors import AnotherStopped, CulnigError, EnvironmentProblem
-from culnig.inference.memory import keep_freed_memory
 
 COMMANDS = {
     "demo": "culnig.cli.demo",

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from culnig.core.memory import return_large_blocks
 from culnig.core.processes import ALONE, Processes, another_may_stop, launched, launched_processes
 from culnig.errors import EnvironmentProblem, InputError, ModelLoadError, argument, command, option
 from culnig.models.base import BoundModel, ModelAdapter, bind_model, weights_hash
@@ -164,6 +165,8 @@ def _read_parts(
     """The model with a part of its weights in each process; a GGUF file is unpacked by the first, once."""
     import torch
 
+    if not torch.cuda.is_available():
+        return_large_blocks()  # gathered weights are such blocks
     check_experts(source, skeleton.bound.model, processes)
     whole = replace(settings, fsdp=False, fsdp_offload=False)
     is_packed = locate(source, settings, weights=True)

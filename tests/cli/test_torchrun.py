@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from culnig.cli.main import run
-from tests.forked import in_child
+from tests.forked import import_what, in_child
 from tests.forked_commands import ranks
 from tests.stored import assert_same, contents, leftovers
 
@@ -71,7 +71,7 @@ def test_two_ranks_end_with_the_run_of_one_and_report_once(model_folder, tmp_pat
 
 
 def test_a_rank_that_is_killed_leaves_a_run_that_other_ranks_finish(model_folder, tmp_path):
-    assert in_child(lambda: run(arguments(model_folder, tmp_path / "alone", "item"))) == 0
+    assert import_what(lambda: run(arguments(model_folder, tmp_path / "alone", "item"))) == 0
     folder = tmp_path / "run"
     launcher = start(2, arguments(model_folder, folder, "item"))
     until = time.monotonic() + 120

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+import transformers.distributed.fsdp  # noqa: F401 - once, and not in every process again
 
+from culnig.cli.main import run
 from culnig.store.run import Run
+from tests.forked import import_what
 from tests.forked_commands import forked, rank, ranks
-from tests.ports import HOST, free_port
-from tests.spread import saved
+from tests.ports import free_port
+from tests.spread import launcher, saved
 from tests.stored import assert_same, contents, leftovers
 from tests.tiny_models import tiny_model
 
@@ -29,7 +29,8 @@ def model(tmp_path_factory):
 def score(model, folder, *more):
     """A run of many small portions."""
     benchmarks = ("--benchmark", "everyday", "--benchmark", "everyday-control", "--per-culture", "2")
-    return ["score", "--model", model, *benchmarks, "--token-budget", "300", "-o", folder, *more]
+    words = ["score", "--model", model, *benchmarks, "--token-budget", "300", "-o", folder, *more]
+    return [str(word) for word in words]
 
 
 def command(arguments):
@@ -46,17 +47,24 @@ def selected(run, folder):
 
 
 @pytest.fixture(scope="module")
-def two(model, tmp_path_factory):
+def alone(model, tmp_path_factory):
+    """A run of one process; what it imports, the others have."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    assert import_what(lambda: run(score(model, folder))) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(model, alone, tmp_path_factory):
     """A run of two processes, and what they printed."""
     folder = tmp_path_factory.mktemp("two") / "run"
     return folder, ranks(2, score(model, folder, "--fsdp"))
 
 
-def test_two_processes_end_with_the_run_of_one_and_report_once(model, two, tmp_path):
+def test_two_processes_end_with_the_run_of_one_and_report_once(two, alone):
     folder, (first, second) = two
     assert (first.code, second.code) == (0, 0), first.err + second.err
-    assert command(score(model, tmp_path / "alone")).code == 0
-    spread, alone = Run(folder), Run(tmp_path / "alone")
+    spread, alone = Run(folder), Run(alone)
     assert spread.record["model"] == alone.record["model"]
     assert spread.record["check"]["performed"]
     for name in ("everyday", "everyday-control"):
@@ -143,23 +151,10 @@ def test_more_processes_than_items_are_refused_once(model, tmp_path):
 
 def test_two_nodes_of_two_processes_end_with_the_same_run(model, two, tmp_path):
     """Two launchers that find each other over the network, as on two machines."""
-    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{HOST}:{free_port()}", "--rdzv-id", "culnig"]
-    words = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nnodes",
-        "2",
-        "--nproc-per-node",
-        "2",
-        *meeting,
-    ]
-    command = [*words, "-m", "culnig", *map(str, score(model, tmp_path / "run", "--fsdp"))]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    nodes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-        for _ in range(2)
-    ]
-    printed = [node.communicate(timeout=240) for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], printed[0][1] + printed[1][1]
+    port = free_port()
+    words = score(model, tmp_path / "run", "--fsdp")
+    nodes = [launcher(2, 2, port, words) for _ in range(2)]
+    printed = [node.wait(240) for node in nodes]
+    codes = [code for own in printed for code in own.code.values()]
+    assert codes == [0] * 4, printed[0].err + printed[1].err
     assert_same(contents(tmp_path / "run"), contents(two[0]))

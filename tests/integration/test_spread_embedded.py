@@ -7,7 +7,7 @@ import pytest
 
 import culnig
 from culnig.store.run import Run
-from tests.forked import in_child
+from tests.forked import import_what
 from tests.spread import on_ranks
 
 BENCHMARKS = ["everyday", "everyday-control"]
@@ -31,8 +31,8 @@ def selected(folder):
 
 @pytest.mark.slow
 def test_the_embedded_model_has_the_sums_and_neurons_of_one_process(tmp_path):
+    alone = import_what(lambda: scored(tmp_path / "alone"), seconds=300)
     of_two = on_ranks(2, lambda rank: scored(tmp_path / "spread", fsdp=True), seconds=300)
-    alone = in_child(lambda: scored(tmp_path / "alone"), seconds=300)
     for weights_hash, n_held, n_parameters in of_two:
         assert weights_hash == alone[0]
         assert n_parameters == alone[2]
