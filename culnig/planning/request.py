@@ -16,6 +16,7 @@ from culnig.core.questions import count_questions
 from culnig.core.sizes import parse_size
 from culnig.errors import ModelLoadError
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, LARGEST_USEFUL_BUDGET
+from culnig.models.carried import carried_model
 from culnig.models.fallbacks import slow_mixers
 from culnig.models.loading import load_tokenizer
 from culnig.models.named import model_without_weights
@@ -64,7 +65,8 @@ def plan(
     sustained TFLOP/s, for an estimate of the time. With several `gpus` all numbers are those of one. With
     `fsdp` the plan has one more option, the model spread over all GPUs, and `spread`: what each holds and
     receives; `link` is the GB/s that a GPU receives from the others. `note` in the result lists the
-    assumptions. `say` is told what is done.
+    assumptions; `not_read` says why the model's own configuration could not be read, if one that comes with
+    the program is used in its place. `say` is told what is done.
     """
     chosen: Mapping[str, ChosenItems] = {}
     notes: list[str] = []
@@ -83,7 +85,12 @@ def plan(
         )
     machine = replace(_machine(device_memory, gpus, tflops), link=link)
     say("reading the model's configuration")
-    bound = model_without_weights(model, **loading)
+    bound, not_read = _without_weights(model, loading)
+    if not_read:
+        notes.append(
+            f"The configuration of {model} cannot be read here: the plan uses the sizes that come with "
+            "culnig-engine."
+        )
     if chosen:
         say("measuring the prompts")
         sizes, note = _sizes(bound, model, loading, chosen)
@@ -110,7 +117,19 @@ def plan(
         {"benchmark": name, "n": len(own.items), "n_questions": count_questions(own.items)}
         for name, own in chosen.items()
     ]
-    return {**document, "benchmarks": rows, "note": "\n".join([*notes, *([note] if note else [])])}
+    note = "\n".join([*notes, *([note] if note else [])])
+    return {**document, "not_read": not_read, "benchmarks": rows, "note": note}
+
+
+def _without_weights(model: str | Path | BoundModel, loading: LoadOptions) -> tuple[BoundModel, str]:
+    """The model as its configuration describes it, and why that is one of ours (empty if it is not)."""
+    try:
+        return model_without_weights(model, **loading), ""
+    except ModelLoadError as error:
+        carried = carried_model(str(model), LoadSettings(**loading))
+        if carried is None:
+            raise
+        return carried, str(error)
 
 
 def _sizes(

@@ -35,6 +35,7 @@ class Outside:
         self._hashes = hashes
         self._items: dict[str, dict[str, ChosenItems]] = {}
         self._digests: dict[str, dict[str, str]] = {}
+        self._tasks: dict[tuple[str, str | None], str] = {}
         self.plans: dict[str, Mapping[str, Any]] = {}
         """What `culnig.plan` said, by what it was asked (`culnig.studies.outlook`)."""
 
@@ -110,10 +111,16 @@ class Outside:
             read["published"] = self._hashes.of_path(path)
         if "task" in step.settings:
             arguments = self.arguments(step)
-            folder = arguments.get("data_dir")
-            benchmark = registry.benchmark(arguments["task"])
-            read["task"] = items_hash(benchmark.read_training(None if folder is None else Path(folder)))
+            read["task"] = self._digest_of_task(arguments["task"], arguments.get("data_dir"))
         return read
+
+    def _digest_of_task(self, task: str, folder: Path | str | None) -> str:
+        """Hash of everything that can be trained on; the data of a task is read once."""
+        key = task, None if folder is None else str(folder)
+        if key not in self._tasks:
+            items = registry.benchmark(task).read_training(None if folder is None else Path(folder))
+            self._tasks[key] = items_hash(items)
+        return self._tasks[key]
 
     def _digest_of(self, items: Mapping[str, ChosenItems]) -> dict[str, str]:
         key = str(id(items))
