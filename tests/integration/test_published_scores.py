@@ -33,12 +33,19 @@ TOP_MLP, TOP_ATTENTION, EXCLUDE = 0.3, 0.1, 0.05
 PUBLISHED = """\
 title = "A paper"
 margin = {margin}
-sources = {{ table = {{ text = "Table 1" }} }}
-rows = [
-  {{ model = "Tiny-1B", condition = "unmasked", source = "table", accuracy = {{ everyday = {unmasked} }} }},
-  {{ model = "Tiny-1B", condition = "general", source = "table", neurons = {neurons},
-    accuracy = {{ everyday = {general} }} }},
-]
+[sources.table]
+text = "Table 1"
+[[rows]]
+model = "Tiny-1B"
+condition = "unmasked"
+source = "table"
+accuracy = {{ everyday = {unmasked} }}
+[[rows]]
+model = "Tiny-1B"
+condition = "general"
+source = "table"
+neurons = {neurons}
+accuracy = {{ everyday = {general} }}
 """
 
 
@@ -117,11 +124,11 @@ def test_imported_scores_of_a_small_model_agree_differ_or_cannot_tell(bound, tmp
     expected = released.general(*contents.values(), TOP_MLP, TOP_ATTENTION, EXCLUDE)
     assert {f"{each.module}_{each.layer}_{each.index}" for each in general.neurons} == expected
     named = replace(bound, source="models/Tiny-1B")
-    culnig.evaluate(named, "everyday", general, tmp_path / "masks", cultures=CULTURES, per_culture=12)
+    culnig.evaluate(named, "everyday", general, tmp_path / "masks", cultures=CULTURES, per_culture=8)
     masked = copy.deepcopy(bound.model)
     for neuron in general.neurons:
         scale_weights(masked, neuron, 0.0)
-    (asked,) = read_benchmarks("everyday", split="test", cultures=CULTURES, per_culture=12).values()
+    (asked,) = read_benchmarks("everyday", split="test", cultures=CULTURES, per_culture=8).values()
     before, after = (right_answers(model, bound, list(asked.items)) for model in (bound.model, masked))
     inputs = [tmp_path / "imported", tmp_path / "general.neurons.json", tmp_path / "masks"]
     same = {"unmasked": before, "general": after, "neurons": len(expected)}
