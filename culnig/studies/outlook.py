@@ -18,7 +18,7 @@ from culnig.core.progress import Say
 from culnig.core.text import counted, size_text
 from culnig.errors import CulnigError, EnvironmentProblem, ModelLoadError
 from culnig.evaluation.conditions import DOSE_FACTORS
-from culnig.planning.request import plan
+from culnig.planning.request import PlannedModel, machine_of, plan_of, planned_model
 from culnig.planning.work import ITEM_ROW_BYTES
 from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store.files import free_space
@@ -73,9 +73,8 @@ class MachineChoice:
 
 def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: MachineChoice) -> Need:
     """What a step needs; all zero for those that run no model. CulnigError if it is not known."""
-    if step.model is None or step.function == "plan_training":
+    if (model := step.model) is None or step.function == "plan_training":
         return Need()
-    source, loading = outside.model(step.model)
     arguments = outside.arguments(step)
     items = _asked(step, outside, arguments)
     options = {key: arguments[key] for key in ("token_budget", "gradient_checkpointing") if key in arguments}
@@ -86,9 +85,10 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
             for name, choice in chosen.items()
         }
         asked = [arguments.get(key) for key in (*ITEMS, "benchmarks", "task", "examples", "control")]
-        key = digest([step.model, texts, asked, options, asdict(machine)])
+        key = digest([model, texts, asked, options, asdict(machine)])
         if key not in outside.plans:
-            outside.plans[key] = plan(source, chosen, **options, **asdict(machine), **loading)
+            on = machine_of(machine.device_memory, machine.gpus, machine.tflops)
+            outside.plans[key] = plan_of(_read_once(model, outside), chosen, on, **options)
         return outside.plans[key]
 
     document = planned(items)
@@ -111,6 +111,14 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
         assumptions=tuple(f"{document['model']}: {line}" for line in document["note"].splitlines()),
         not_read=document["not_read"],
     )
+
+
+def _read_once(name: str, outside: Outside) -> PlannedModel:
+    """What plans need of a model of the study."""
+    if name not in outside.planned:
+        source, loading = outside.model(name)
+        outside.planned[name] = planned_model(source, **loading)
+    return outside.planned[name]
 
 
 def _asked(step: Step, outside: Outside, arguments: Mapping[str, Any]) -> Mapping[str, ChosenItems]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from culnig import registry
 from culnig.benchmarks.base import ChosenItems
@@ -23,6 +23,9 @@ from culnig.studies.hashes import ContentHashes, digest
 from culnig.studies.keys import keywords_of
 from culnig.studies.steps import Step
 
+if TYPE_CHECKING:
+    from culnig.planning.request import PlannedModel
+
 ITEMS = ("data_dir", "split", "cultures", "limit", "per_culture", "sample", "seed")
 """Arguments that choose items."""
 
@@ -37,7 +40,8 @@ class Outside:
         self._digests: dict[str, dict[str, str]] = {}
         self._tasks: dict[tuple[str, str | None], str] = {}
         self.plans: dict[str, Mapping[str, Any]] = {}
-        """What `culnig.plan` said, by what it was asked (`culnig.studies.outlook`)."""
+        self.planned: dict[str, PlannedModel] = {}
+        """Plans by what was asked, and models without weights by their name (`culnig.studies.outlook`)."""
 
     def model(self, name: str) -> tuple[str, dict[str, Any]]:
         """Name or path of a model, and how it is loaded; paths are from the study's folder."""

@@ -203,13 +203,13 @@ def test_a_failing_step_stops_only_what_needs_it(tmp_path, monkeypatch):
 
 
 def test_a_model_that_does_not_fit_is_told_before_and_the_rest_goes_on(tmp_path, monkeypatch):
-    real = outlook.plan
+    real = outlook.plan_of
 
-    def too_small(source: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-        document = real(source, *arguments, **options)
-        return document | ({"options": []} if str(source).endswith("two") else {})
+    def too_small(planned: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+        document = real(planned, *arguments, **options)
+        return document | ({"options": []} if planned.bound.source.endswith("two") else {})
 
-    monkeypatch.setattr(outlook, "plan", too_small)
+    monkeypatch.setattr(outlook, "plan_of", too_small)
     text = SMALL.replace(MODEL_ONE, "models:\n  one: {model: one}\n  two: {model: two}\n")
     file = write_study(tmp_path, text)
     result = study(file, tmp_path / "out", only=["scores", "neurons/*/general"])
