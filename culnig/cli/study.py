@@ -141,9 +141,12 @@ def _plan(file: Path, out: Path, as_json: bool, **options: Any) -> None:
         if row["note"]:
             print_warning(f"{row['step']}: {row['note']}")
     total = document["total"]
+    for line in total["assumptions"]:
+        print_line(line)
     print_line(
         f"{total['n_steps']} steps; at most {size_text(total['memory'])} of memory, "
-        f"{size_text(total['disk'])} on disk ({size_text(total['free'])} free), "
+        f"{size_text(total['disk'])} on disk and {size_text(total['parts'])} more while a run is made "
+        f"({size_text(total['free'])} free), "
         f"{total['flops'] / 1e15:,.3g} PFLOP"
     )
     if total["seconds"] is not None:
@@ -160,6 +163,7 @@ def _plan(file: Path, out: Path, as_json: bool, **options: Any) -> None:
 def _run(file: Path, out: Path, as_json: bool, **options: Any) -> int:
     from culnig.errors import CulnigError
     from culnig.studies.running import is_environment, study
+    from culnig.studies.versions import kept_from_others
 
     with progress_view() as view:
         result = study(file, out, progress=view.progress, say=view.say, **options)
@@ -182,6 +186,8 @@ def _run(file: Path, out: Path, as_json: bool, **options: Any) -> int:
             error = step.error
             reason = error.for_command_line() if isinstance(error, CulnigError) else step.reason
             print_warning(f"{step.step} {step.state}: {reason}")
+    for line in kept_from_others(result.steps):
+        print_warning(line)
     if not result.failed:
         return EXIT_INPUT if any(step.state == "waits" for step in result.steps) else 0
     return EXIT_ENVIRONMENT if all(map(is_environment, result.failed)) else EXIT_INPUT

@@ -21,7 +21,7 @@ from culnig.planning.memory import (
     text_bytes,
 )
 from culnig.planning.spread import SpreadPlan, plan_spread
-from culnig.planning.work import BenchmarkSize, max_length, plan_disk, run_flops
+from culnig.planning.work import BenchmarkSize, max_length, parts_bytes, plan_disk, run_flops
 
 
 def plan_run(
@@ -35,6 +35,8 @@ def plan_run(
     spreads: bool = False,
 ) -> dict[str, Any]:
     """The plan as a document; with `spreads` also that of a model spread over all devices.
+
+    `disk_of_parts` is what a run also needs until it is finished.
 
     Without a token budget it is that of `score`: the largest useful one that fits a device, with the settings
     asked for, and a fixed one on a CPU. `memory` is that of one device, or of the host.
@@ -81,6 +83,7 @@ def plan_run(
         "recommended": [] if chosen is None else _recommended(chosen, longest, spread),
         "launch": "" if chosen is None else chosen.launch,
         "disk": asdict(plan_disk(skeleton, sizes)),
+        "disk_of_parts": parts_bytes(skeleton, sizes, token_budget),
         "work": {
             "n_items": sum(len(size.lengths) for size in sizes),
             "n_tokens": sum(size.n_tokens + sum(size.text_lengths) for size in sizes),

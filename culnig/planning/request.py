@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from culnig.core.questions import count_questions
 from culnig.core.sizes import parse_size
 from culnig.errors import ModelLoadError
 from culnig.inference.batches import DEFAULT_TOKEN_BUDGET, LARGEST_USEFUL_BUDGET
+from culnig.models.carried import carried_model
 from culnig.models.fallbacks import slow_mixers
 from culnig.models.loading import load_tokenizer
 from culnig.models.named import model_without_weights
@@ -64,7 +66,8 @@ def plan(
     sustained TFLOP/s, for an estimate of the time. With several `gpus` all numbers are those of one. With
     `fsdp` the plan has one more option, the model spread over all GPUs, and `spread`: what each holds and
     receives; `link` is the GB/s that a GPU receives from the others. `note` in the result lists the
-    assumptions. `say` is told what is done.
+    assumptions; `not_read` says why the model's own configuration could not be read, if one that comes with
+    the program is used in its place. `say` is told what is done.
     """
     chosen: Mapping[str, ChosenItems] = {}
     notes: list[str] = []
@@ -81,12 +84,69 @@ def plan(
             seed=seed,
             say=notes.append,
         )
-    machine = replace(_machine(device_memory, gpus, tflops), link=link)
+    machine = replace(machine_of(device_memory, gpus, tflops), link=link)
     say("reading the model's configuration")
-    bound = model_without_weights(model, **loading)
+    planned = planned_model(model, with_tokenizer=bool(chosen), **loading)
+    return plan_of(
+        *(planned, chosen, machine),
+        token_budget=token_budget,
+        gradient_checkpointing=gradient_checkpointing,
+        tokens_per_item=tokens_per_item,
+        notes=notes,
+        say=say,
+    )
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A model as far as plans need it: read once for several of them."""
+
+    bound: BoundModel
+    """Without weights; without a tokenizer where there is none here."""
+    not_read: str
+    """Why its own configuration cannot be read, if its sizes are those that come with the program."""
+    loading: LoadOptions
+
+
+def planned_model(
+    model: str | Path | BoundModel, *, with_tokenizer: bool = True, **loading: Unpack[LoadOptions]
+) -> PlannedModel:
+    """Read what plans need of a model; errors as for `load_model`."""
+    not_read = ""
+    try:
+        bound = model_without_weights(model, **loading)
+    except ModelLoadError as error:
+        carried = carried_model(str(model), LoadSettings(**loading))
+        if carried is None:
+            raise
+        bound, not_read = carried, str(error)
+    if with_tokenizer and isinstance(model, str | Path):
+        with contextlib.suppress(ModelLoadError):
+            bound = replace(bound, tokenizer=load_tokenizer(str(model), LoadSettings(**loading)))
+    return PlannedModel(bound, not_read, loading)
+
+
+def plan_of(
+    planned: PlannedModel,
+    chosen: Mapping[str, ChosenItems],
+    machine: Machine,
+    *,
+    token_budget: int | None = None,
+    gradient_checkpointing: bool = False,
+    tokens_per_item: int = 256,
+    notes: Sequence[str] = (),
+    say: Say = say_nothing,
+) -> dict[str, Any]:
+    """`plan` for a model that was read, items that were chosen, and a machine."""
+    bound, notes = planned.bound, list(notes)
+    if planned.not_read:
+        notes.append(
+            f"The configuration of {bound.source} cannot be read here: the plan uses the sizes that come "
+            "with culnig-engine."
+        )
     if chosen:
         say("measuring the prompts")
-        sizes, note = _sizes(bound, model, loading, chosen)
+        sizes, note = _sizes(bound, chosen)
     else:
         default = LARGEST_USEFUL_BUDGET if machine.on_device else DEFAULT_TOKEN_BUDGET
         n_items = max(1, (token_budget or default) // tokens_per_item)
@@ -101,45 +161,38 @@ def plan(
         sizes,
         machine,
         token_budget=token_budget,
-        quantize=loading.get("quantize"),
+        quantize=planned.loading.get("quantize"),
         checkpointing=gradient_checkpointing,
-        spreads=loading.get("fsdp", False),
+        spreads=planned.loading.get("fsdp", False),
     )
     notes += [slow] if (slow := slow_mixers(bound)) else []
     rows = [
         {"benchmark": name, "n": len(own.items), "n_questions": count_questions(own.items)}
         for name, own in chosen.items()
     ]
-    return {**document, "benchmarks": rows, "note": "\n".join([*notes, *([note] if note else [])])}
+    note = "\n".join([*notes, *([note] if note else [])])
+    return {**document, "not_read": planned.not_read, "benchmarks": rows, "note": note}
 
 
-def _sizes(
-    bound: BoundModel,
-    model: str | Path | BoundModel,
-    loading: LoadOptions,
-    chosen: Mapping[str, ChosenItems],
-) -> tuple[dict[str, BenchmarkSize], str]:
+def _sizes(bound: BoundModel, chosen: Mapping[str, ChosenItems]) -> tuple[dict[str, BenchmarkSize], str]:
     """Lengths of the prompts, and a note if they are estimated because the model has no tokenizer."""
-    if not isinstance(model, str | Path):
+    if bound.tokenizer is not None:
         return benchmark_sizes(bound, chosen), ""
-    try:
-        tokenizer = load_tokenizer(str(model), LoadSettings(**loading))
-    except ModelLoadError:
-        estimated = {
-            name: BenchmarkSize(
-                len({item.culture for item in benchmark_items.items}),
-                [int(len(item.prompt) / _CHARACTERS_PER_TOKEN) + 16 for item in benchmark_items.items],
-            )
-            for name, benchmark_items in chosen.items()
-        }
-        return estimated, (
-            "The model has no tokenizer here: lengths are estimated at "
-            f"{_CHARACTERS_PER_TOKEN} characters a token."
+    estimated = {
+        name: BenchmarkSize(
+            len({item.culture for item in benchmark_items.items}),
+            [int(len(item.prompt) / _CHARACTERS_PER_TOKEN) + 16 for item in benchmark_items.items],
         )
-    return benchmark_sizes(replace(bound, tokenizer=tokenizer), chosen), ""
+        for name, benchmark_items in chosen.items()
+    }
+    return estimated, (
+        "The model has no tokenizer here: lengths are estimated at "
+        f"{_CHARACTERS_PER_TOKEN} characters a token."
+    )
 
 
-def _machine(device_memory: int | str | None, gpus: int, tflops: float | None) -> Machine:
+def machine_of(device_memory: int | str | None, gpus: int, tflops: float | None) -> Machine:
+    """The machine to plan for: GPUs of a given memory, or this one."""
     import torch
 
     if device_memory is not None:

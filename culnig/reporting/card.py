@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from culnig.core.text import visible
@@ -30,7 +30,7 @@ def card(source: Path, title: str) -> str:
         f"# {_line(title)}",
         "Made with culnig-engine. This card was written from the records in the files.",
         "## Model",
-        "\n".join(f"- {_line(model)}" for model in sources.models) or "Unknown.",
+        "\n".join(_models(sources)) or "Unknown.",
         "## Data and licences",
         _data(sources),
         "## How the neurons were found",
@@ -42,6 +42,19 @@ def card(source: Path, title: str) -> str:
         _bullets(caveats(sources)) or "The files show none.",
     ]
     return _FRONT + "\n" + "\n\n".join(parts) + "\n"
+
+
+def _models(sources: Sources) -> Iterator[str]:
+    """Every model, with the hash of its weights where one is recorded."""
+    described = [run.record.get("model") for run in sources.runs]
+    described += [evaluation.results.get("model") for evaluation in sources.evaluations]
+    described += [source.get("model") for neurons in sources.neuron_sets for source in neurons.sources]
+    hashes = {
+        model.get("source"): model.get("weights_hash") for model in described if isinstance(model, Mapping)
+    }
+    for name in sources.models:
+        known = hashes.get(name)
+        yield f"- {_line(name)}" + (f" (SHA-256 of the weights: {_line(str(known))})" if known else "")
 
 
 def _data(sources: Sources) -> str:

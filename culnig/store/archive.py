@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from culnig.errors import StoreError
@@ -24,13 +26,19 @@ _BLOCK = 1 << 20
 _MOST_MANIFEST = 64 << 20
 
 
-def write_archive(path: Path, folder: Path, names: list[str]) -> dict[str, str]:
-    """Write files of a folder into an archive, whole or not at all; returns their SHA-256 by name."""
+def write_archive(
+    path: Path, folder: Path, names: list[str], copies: Mapping[str, Path] = MappingProxyType({})
+) -> dict[str, str]:
+    """Write files of a folder into an archive, whole or not at all; returns their SHA-256 by name.
+
+    `copies` are files that are written in place of some.
+    """
     hashes: dict[str, str] = {}
     with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(names):
             digest = hashlib.sha256()
-            with (folder / name).open("rb") as file, archive.open(_entry(name), "w") as target:
+            source = copies.get(name, folder / name)
+            with source.open("rb") as file, archive.open(_entry(name), "w") as target:
                 while block := file.read(_BLOCK):
                     digest.update(block)
                     target.write(block)
@@ -51,26 +59,39 @@ def read_archive(path: Path, folder: Path | None = None) -> dict[str, str]:
     Returns the checksums by name. StoreError if the archive is missing, foreign or damaged, or would write
     outside the folder.
     """
+    with _opened(path) as archive:
+        manifest = _manifest(path, archive)
+        if folder is not None:
+            _check_room(path, archive, manifest, folder)
+        for name, expected in manifest.items():
+            _check_file(path, archive, name, expected)
+        if folder is not None:
+            for name, expected in manifest.items():
+                target = folder / name
+                make_folder(target.parent)
+                remove_leftovers(target.parent)
+                write_with(target, partial(_check_file, path, archive, name, expected))
+    return dict(manifest)
+
+
+def archive_names(path: Path) -> list[str]:
+    """The names of an archive's files, which are not read; StoreError as for `read_archive`."""
+    with _opened(path) as archive:
+        return list(_manifest(path, archive))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive while it is read; StoreError if it is missing, foreign or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            manifest = _manifest(path, archive)
-            if folder is not None:
-                _check_room(path, archive, manifest, folder)
-            for name, expected in manifest.items():
-                _check_file(path, archive, name, expected)
-            if folder is not None:
-                for name, expected in manifest.items():
-                    target = folder / name
-                    make_folder(target.parent)
-                    remove_leftovers(target.parent)
-                    write_with(target, partial(_check_file, path, archive, name, expected))
+            yield archive
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; expected a pack of a study") from None
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise StoreError(f"{path}: cannot be read as a pack of a study: {error}") from None
     except zlib.error as error:
         raise StoreError(f"{path}: is damaged: {error}") from None
-    return dict(manifest)
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

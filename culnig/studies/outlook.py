@@ -16,9 +16,9 @@ from culnig import registry
 from culnig.benchmarks.base import ChosenItems
 from culnig.core.progress import Say
 from culnig.core.text import counted, size_text
-from culnig.errors import CulnigError, EnvironmentProblem
+from culnig.errors import CulnigError, EnvironmentProblem, ModelLoadError
 from culnig.evaluation.conditions import DOSE_FACTORS
-from culnig.planning.request import plan
+from culnig.planning.request import PlannedModel, machine_of, plan_of, planned_model
 from culnig.planning.work import ITEM_ROW_BYTES
 from culnig.scorers.base import GRADIENT_ACTIVATION
 from culnig.store.files import free_space
@@ -42,11 +42,20 @@ class Need:
     host_memory: int = 0
     """Peak bytes on the host."""
     disk: int = 0
+    """Bytes of the output."""
+    parts: int = 0
+    """Bytes on disk that it needs only until it is done."""
     flops: int = 0
     seconds: float | None = None
     fits: bool = True
     """Whether any settings fit the machine."""
     note: str = ""
+    """Why the step does not fit, or why its needs are not known."""
+    is_known: bool = True
+    assumptions: tuple[str, ...] = ()
+    """What the plan assumes."""
+    not_read: str = ""
+    """Why the model cannot be read here, though its sizes are known."""
 
     def document(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -64,9 +73,8 @@ class MachineChoice:
 
 def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: MachineChoice) -> Need:
     """What a step needs; all zero for those that run no model. CulnigError if it is not known."""
-    if step.model is None or step.function == "plan_training":
+    if (model := step.model) is None or step.function == "plan_training":
         return Need()
-    source, loading = outside.model(step.model)
     arguments = outside.arguments(step)
     items = _asked(step, outside, arguments)
     options = {key: arguments[key] for key in ("token_budget", "gradient_checkpointing") if key in arguments}
@@ -77,14 +85,16 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
             for name, choice in chosen.items()
         }
         asked = [arguments.get(key) for key in (*ITEMS, "benchmarks", "task", "examples", "control")]
-        key = digest([step.model, texts, asked, options, asdict(machine)])
+        key = digest([model, texts, asked, options, asdict(machine)])
         if key not in outside.plans:
-            outside.plans[key] = plan(source, chosen, **options, **asdict(machine), **loading)
+            on = machine_of(machine.device_memory, machine.gpus, machine.tflops)
+            outside.plans[key] = plan_of(_read_once(model, outside), chosen, on, **options)
         return outside.plans[key]
 
     document = planned(items)
     passes = _passes(step, outside, steps, arguments, document["work"]["n_items"])
-    flops = int(document["work"]["flops"] * passes)
+    written = _written(step, arguments, items) / document["work"]["n_tokens"]
+    flops = int(document["work"]["flops"] * passes * (1 + written))
     if step.function == "compare_arms" and (evaluated := outside.items(step)):
         n_trained = _n_trainings(arguments)
         flops += int(planned(evaluated)["work"]["flops"] * FORWARD * (1 + n_trained))
@@ -93,11 +103,22 @@ def need_of(step: Step, outside: Outside, steps: Mapping[str, Step], machine: Ma
         memory=memory["device_peak" if memory["on_device"] else "host_peak"],
         host_memory=memory["host_peak"],
         disk=_disk(step, arguments, document, passes),
+        parts=_n_scored(arguments) * document["disk_of_parts"] if step.function == "score" else 0,
         flops=flops,
         seconds=None if machine.tflops is None else flops / (machine.tflops * 1e12),
         fits=_fits(document),
         note=_too_large(document),
+        assumptions=tuple(f"{document['model']}: {line}" for line in document["note"].splitlines()),
+        not_read=document["not_read"],
     )
+
+
+def _read_once(name: str, outside: Outside) -> PlannedModel:
+    """What plans need of a model of the study."""
+    if name not in outside.planned:
+        source, loading = outside.model(name)
+        outside.planned[name] = planned_model(source, **loading)
+    return outside.planned[name]
 
 
 def _asked(step: Step, outside: Outside, arguments: Mapping[str, Any]) -> Mapping[str, ChosenItems]:
@@ -136,6 +157,20 @@ def _passes(
     return 1.0
 
 
+def _written(step: Step, arguments: Mapping[str, Any], items: Mapping[str, ChosenItems]) -> int:
+    """Most tokens of the answers that a model writes in one pass over the items, beside those of prompts."""
+    if step.function != "evaluate":
+        return 0
+    longest = arguments.get("max_new_tokens", keywords_of("evaluate")["max_new_tokens"][1])
+    n_free = sum(not item.options for own in items.values() for item in own.items)
+    return int(longest) * n_free
+
+
+def _n_scored(arguments: Mapping[str, Any]) -> int:
+    """How many scores a run has of each neuron."""
+    return len({GRADIENT_ACTIVATION, *arguments.get("scorers", ())})
+
+
 def _n_trainings(arguments: Mapping[str, Any]) -> int:
     """How often a model is trained: with each arm and seed."""
     return len(arguments.get("arms", [""])) * int(arguments.get("seeds", 1))
@@ -169,7 +204,9 @@ def _n_sets(step: Step, culture: str | None, outside: Outside, steps: Mapping[st
 def _disk(step: Step, arguments: Mapping[str, Any], document: Mapping[str, Any], passes: float) -> int:
     n_items = document["work"]["n_items"]
     if step.function == "score":
-        return int(document["disk"][arguments.get("level", "culture")])
+        of_culture = document["disk"]["culture"]
+        n_tables = _n_scored(arguments) * (2 if arguments.get("halves") else 1)
+        return int(document["disk"][arguments.get("level", "culture")] + (n_tables - 1) * of_culture)
     if step.function == "evaluate":
         return int(n_items * passes / FORWARD) * ITEM_ROW_BYTES
     if step.function == "train" or arguments.get("keep_models"):
@@ -200,27 +237,27 @@ def outlook(
     EnvironmentProblem if the disk cannot hold the runs.
     """
     refused: dict[str, Exception] = {}
-    disk = 0
+    disk = parts = 0
     for step in todo:
         try:
             if step.function != "score":
                 outside.items(step)
                 continue
             need = need_of(step, outside, steps, MachineChoice())
+            if need.not_read:
+                raise ModelLoadError(need.not_read)
+            if not need.fits:
+                raise EnvironmentProblem(need.note)
         except CulnigError as error:
             refused[step.name] = error
             say(f"{step.name} cannot run: {error}")
-            continue
-        disk += need.disk
-        if not need.fits:
-            refused[step.name] = EnvironmentProblem(need.note)
-            say(f"{step.name} cannot run: {need.note}")
         else:
+            disk, parts = disk + need.disk, max(parts, need.parts)
             say(f"{step.name}: up to {size_text(need.memory)} of memory, {size_text(need.disk)} on disk")
     free = free_space(folder)
-    if disk > free:
+    if disk + parts > free:
         raise EnvironmentProblem(
-            f"{folder}: the runs of this study need about {size_text(disk)}, but the disk has only "
+            f"{folder}: the runs of this study need about {size_text(disk + parts)}, but the disk has only "
             f"{size_text(free)} free; free some space, store less (level), or run fewer steps"
         )
     return refused

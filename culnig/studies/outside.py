@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from culnig import registry
 from culnig.benchmarks.base import ChosenItems
@@ -23,6 +23,9 @@ from culnig.studies.hashes import ContentHashes, digest
 from culnig.studies.keys import keywords_of
 from culnig.studies.steps import Step
 
+if TYPE_CHECKING:
+    from culnig.planning.request import PlannedModel
+
 ITEMS = ("data_dir", "split", "cultures", "limit", "per_culture", "sample", "seed")
 """Arguments that choose items."""
 
@@ -35,8 +38,10 @@ class Outside:
         self._hashes = hashes
         self._items: dict[str, dict[str, ChosenItems]] = {}
         self._digests: dict[str, dict[str, str]] = {}
+        self._tasks: dict[tuple[str, str | None], str] = {}
         self.plans: dict[str, Mapping[str, Any]] = {}
-        """What `culnig.plan` said, by what it was asked (`culnig.studies.outlook`)."""
+        self.planned: dict[str, PlannedModel] = {}
+        """Plans by what was asked, and models without weights by their name (`culnig.studies.outlook`)."""
 
     def model(self, name: str) -> tuple[str, dict[str, Any]]:
         """Name or path of a model, and how it is loaded; paths are from the study's folder."""
@@ -110,10 +115,16 @@ class Outside:
             read["published"] = self._hashes.of_path(path)
         if "task" in step.settings:
             arguments = self.arguments(step)
-            folder = arguments.get("data_dir")
-            benchmark = registry.benchmark(arguments["task"])
-            read["task"] = items_hash(benchmark.read_training(None if folder is None else Path(folder)))
+            read["task"] = self._digest_of_task(arguments["task"], arguments.get("data_dir"))
         return read
+
+    def _digest_of_task(self, task: str, folder: Path | str | None) -> str:
+        """Hash of everything that can be trained on; the data of a task is read once."""
+        key = task, None if folder is None else str(folder)
+        if key not in self._tasks:
+            items = registry.benchmark(task).read_training(None if folder is None else Path(folder))
+            self._tasks[key] = items_hash(items)
+        return self._tasks[key]
 
     def _digest_of(self, items: Mapping[str, ChosenItems]) -> dict[str, str]:
         key = str(id(items))

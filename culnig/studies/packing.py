@@ -1,21 +1,23 @@
 """A finished study in one file: settings, neuron sets, tables, answers, the report; not weights or scores.
 
 Scores and trained weights can take gigabytes and are left out; `run.json` and `training.json` describe them.
-`report` reads a pack just like the folders in it.
+Of paths of local models only the last part is packed. `report` reads a pack just like the folders in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from culnig.errors import InputError, OutputExistsError, StoreError, argument, option
-from culnig.store.archive import SUFFIX, is_archive, read_archive, write_archive
-from culnig.store.files import is_leftover
+from culnig.store.archive import SUFFIX, archive_names, is_archive, read_archive, write_archive
+from culnig.store.files import is_leftover, make_folder, remove_if_empty
 from culnig.store.inside import check_no_owner
 from culnig.store.output_folder import check_file, locked_folder, owned_file
+from culnig.studies.local_paths import names_of_local_models, write_without_paths
 from culnig.studies.records import HASHES, STEPS, STUDY_COPY, STUDY_FILE
 
 PACKED = (
@@ -53,8 +55,26 @@ def pack_study(folder: Path | str, out: Path | str, *, overwrite: bool = False) 
     if not is_archive(out):
         raise InputError(f"{argument('out')} is {str(out)!r}; give a name that ends in {SUFFIX}")
     names = packed_names(folder)
-    with owned_file(out, overwrite=overwrite, inputs=(folder / STUDY_COPY,)) as path:
-        return write_archive(path, folder, names)
+    with (
+        owned_file(out, overwrite=overwrite, inputs=(folder / STUDY_COPY,)) as path,
+        tempfile.TemporaryDirectory() as temporary,
+    ):
+        return write_archive(path, folder, names, _without_paths(folder, names, Path(temporary)))
+
+
+def _without_paths(folder: Path, names: Sequence[str], temporary: Path) -> dict[str, Path]:
+    """Copies of the files that hold paths of local models, without these."""
+    study = folder / STUDY_COPY
+    models = names_of_local_models(
+        (folder / name for name in names if name.endswith(".json")), study if study.exists() else None
+    )
+    copies = {}
+    for name in names if models else ():
+        copy = temporary / name
+        make_folder(copy.parent)
+        if write_without_paths(folder / name, copy, models):
+            copies[name] = copy
+    return copies
 
 
 def packed_names(folder: Path) -> list[str]:
@@ -83,16 +103,20 @@ def unpack_study(
         return {"pack": str(path), "folder": None, "files": read_archive(path)}
     folder = Path(out)
     check_no_owner(folder)
-    files = read_archive(path)
-    if folder.exists() and (not folder.is_dir() or _holds_more(folder, files)):
+    names = archive_names(path)
+    if folder.exists() and (not folder.is_dir() or _holds_more(folder, names)):
         problem = "is a file" if folder.is_file() else "exists and holds other files than the pack"
         raise OutputExistsError(f"{folder} {problem}; give another folder with {argument('out')}")
     with locked_folder(folder):
-        read_archive(path, folder)
+        try:
+            files = read_archive(path, folder)
+        except StoreError:
+            remove_if_empty(folder)
+            raise
     return {"pack": str(path), "folder": str(folder), "files": files}
 
 
-def _holds_more(folder: Path, files: Mapping[str, str]) -> bool:
+def _holds_more(folder: Path, files: Collection[str]) -> bool:
     """Whether a folder holds files that an interrupted unpacking of this pack did not leave."""
     inner = [path for path in folder.rglob("*") if not path.is_dir() and not is_leftover(path)]
     return any(path.relative_to(folder).as_posix() not in files for path in inner)

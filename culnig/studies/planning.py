@@ -28,9 +28,10 @@ def plan_study(
 
     `only` and `start` choose steps as in `study`; `device_memory`, `gpus` and `tflops` describe the machine
     as in `plan`. For each of the `steps`, the result has its state, memory, disk, arithmetic and seconds, or
-    in `note` why they are not known. `total` has their sums: `seconds` if steps run one after the other, and
-    `seconds_side_by_side` as a lower bound if they run in parallel on all GPUs (the longest chain of steps,
-    or an even share of the work).
+    in `note` why they are not known. `total` has their sums: `parts` is the disk that the largest run needs
+    in addition until it is finished, `seconds` the time if steps run one after the other, and
+    `seconds_side_by_side` a lower bound of it if they run in parallel on all GPUs (the longest chain of
+    steps, or an even share of the work). `assumptions` say what else was not known.
     """
     work = checked_work(read_study(file), Path(out))
     steps, machine = list(work.steps.values()), MachineChoice(device_memory, 1, tflops)
@@ -41,7 +42,7 @@ def plan_study(
         try:
             need = Need() if done else need_of(step, work.outside, work.steps, machine)
         except CulnigError as error:
-            need = Need(note=str(error))
+            need = Need(note=str(error), is_known=False)
         needs[step.name] = need
         rows.append(
             {
@@ -65,9 +66,11 @@ def _total(
     seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
     return {
         "n_steps": len(rows),
-        "n_unknown": sum(bool(row["note"]) for row in rows),
+        "n_unknown": sum(not row["is_known"] for row in rows),
+        "assumptions": list(dict.fromkeys(line for row in rows for line in row["assumptions"])),
         "memory": max((row["memory"] for row in rows), default=0),
         "disk": sum(row["disk"] for row in rows),
+        "parts": max((row["parts"] for row in rows), default=0),
         "free": free_space(folder),
         "flops": sum(row["flops"] for row in rows),
         "gpus": gpus,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from culnig.errors import OutputExistsError, StoreError
-from culnig.store.files import make_folder, read_json, remove_leftovers, write_json, write_text
+from culnig.store.files import is_leftover, make_folder, read_json, remove_leftovers, write_json, write_text
 from culnig.store.formats import check_format
 from culnig.store.inside import check_no_owner
 
@@ -76,7 +76,9 @@ def check_study_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} is a file; give a folder with -o")
     remove_leftovers(folder)
-    if not (folder / STUDY_FILE).exists() and folder.is_dir() and any(folder.iterdir()):
+    # empty folders may be those that Snakemake makes for its marks
+    inner = (path for path in folder.rglob("*") if not path.is_dir() and not is_leftover(path))
+    if not (folder / STUDY_FILE).exists() and any(inner):
         raise OutputExistsError(
             f"{folder} is not empty and holds no study (no {STUDY_FILE}); give another folder with -o"
         )

@@ -1,8 +1,9 @@
 """Run a study: its steps one after the other, except those that are done already.
 
 A step is done if its record says so, its key is still the same, and its files have not changed. The key is a
-hash of the function, the settings and the contents of everything that the step reads. A changed setting
-therefore repeats the step, and later steps only if its output changed.
+hash of the function, the settings, the contents of everything that the step reads, and the part of our
+version that is raised for other numbers. A changed setting therefore repeats the step, and later steps only
+if its output changed.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from culnig.studies.records import (
     write_record,
 )
 from culnig.studies.steps import SETS, Source, Step, chosen_steps, steps_of
+from culnig.studies.versions import numbers_of, own_version, why_again
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,9 @@ class StudyWork:
         }
         read = {name: [self._content(source) for source in sources] for name, sources in step.reads.items()}
         dated = {"prompt_date": self._date} if "prompt_date" in known else {}
-        return digest([step.function, step.output, {**dated, **settings}, read, self.outside.contents(step)])
+        outside = self.outside.contents(step)
+        decided = [numbers_of(own_version()), step.function, step.output, {**dated, **settings}]
+        return digest([*decided, read, outside])
 
     def is_done(self, step: Step) -> bool:
         """Whether the output of a step is there and up to date, and so is everything it reads."""
@@ -210,13 +214,15 @@ class StudyWork:
             if state in ("failed", "waits") or (state == "left out" and not self.is_done(self.steps[name])):
                 why = "is missing or out of date; run it too" if state == "left out" else "was not done"
                 return StepResult(step.name, "waits", reason=f"{name} {why}")
+        record = read_record(self.folder, step.name)
         if self.is_done(step):
-            record = read_record(self.folder, step.name)
             assert record is not None
             return StepResult(step.name, "done before", record.seconds, versions=record.versions)
         if step.name in refused:
             return _failure(step, refused[step.name], None)
-        say(f"{step.name}")
+        say(step.name)
+        if again := why_again(record):
+            say(again)
         began = time.monotonic()
         try:
             self._run(step, progress, say)

@@ -15,6 +15,7 @@ from culnig.selection.neuron_set import read_neuron_set
 from culnig.store.archive import SUFFIX, is_archive, read_archive
 from culnig.store.files import copy_file, make_folder
 from culnig.store.output_folder import check_file, owned_file
+from culnig.studies.local_paths import names_of_local_models, write_without_paths
 
 SETS = ".neurons.json"
 CARD = "README.md"
@@ -38,27 +39,29 @@ def hub_push(
     path = Path(source)
     _check(path)
     _check_repository(repository)
-    text = card(path, title or path.name)
     hub = _hub()
-    operations = [
-        hub.CommitOperationAdd(path.name, str(path)),
-        hub.CommitOperationAdd(CARD, text.encode()),
-    ]
-    try:
-        client = hub.HfApi()
-        client.create_repo(repository, repo_type=_KIND, private=not public, exist_ok=True)
-        if not public and not client.repo_info(repository, repo_type=_KIND).private:
-            raise InputError(
-                f"{repository} exists and is public, so everyone could read {path.name}; give "
-                f"{option('public')} if that is meant, or another name"
+    with tempfile.TemporaryDirectory() as temporary:
+        shared = _without_paths(path, Path(temporary))
+        text = card(shared, title or path.name)
+        operations = [
+            hub.CommitOperationAdd(path.name, str(shared)),
+            hub.CommitOperationAdd(CARD, text.encode()),
+        ]
+        try:
+            client = hub.HfApi()
+            client.create_repo(repository, repo_type=_KIND, private=not public, exist_ok=True)
+            if not public and not client.repo_info(repository, repo_type=_KIND).private:
+                raise InputError(
+                    f"{repository} exists and is public, so everyone could read {path.name}; give "
+                    f"{option('public')} if that is meant, or another name"
+                )
+            commit = client.create_commit(
+                repository, operations, commit_message=message or f"Add {path.name}", repo_type=_KIND
             )
-        commit = client.create_commit(
-            repository, operations, commit_message=message or f"Add {path.name}", repo_type=_KIND
-        )
-    except InputError:
-        raise
-    except Exception as error:  # of the network, the login or the hub: it has its own many kinds
-        raise _refused(f"push to {repository}", error) from error
+        except InputError:
+            raise
+        except Exception as error:  # of the network, the login or the hub: it has its own many kinds
+            raise _refused(f"push to {repository}", error) from error
     return {"repository": repository, "url": str(commit.commit_url), "file": path.name, "card": text}
 
 
@@ -103,6 +106,14 @@ def hub_pull(
         with owned_file(target, overwrite=overwrite, inputs=()) as path:
             copy_file(Path(pulled), path)
     return target
+
+
+def _without_paths(path: Path, temporary: Path) -> Path:
+    """The file to share: a copy of a neuron set that names a local model, without its path."""
+    if is_archive(path):
+        return path  # packed without
+    copy = temporary / path.name
+    return copy if write_without_paths(path, copy, names_of_local_models([path])) else path
 
 
 def _check(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Every rule runs one step with `culnig-engine study --only`, which compares contents just like a whole study. A
 step that is interrupted or retried continues. The output of a rule is a separate mark file, not the step's
-own files, because Snakemake removes the outputs of a rule before it runs it.
+own files, because Snakemake removes the outputs of a rule before it runs it. The Snakefile removes the marks
+of outputs that were deleted, before Snakemake looks at them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Literal
 from culnig.errors import CulnigError, check_choice
 from culnig.store.files import write_text
 from culnig.store.output_folder import check_file, owned_file
+from culnig.studies.calls import outputs_of
 from culnig.studies.file import StudyFile, read_study
 from culnig.studies.outlook import MachineChoice, Need, need_of
 from culnig.studies.running import checked_work
@@ -36,9 +38,20 @@ _HEAD = """\
 #
 # on this machine, or with a profile of your cluster (docs/clusters.md). Results are written to `folder`.
 
+import contextlib
+import os
+
 STUDY = config.get("study", {study})
 FOLDER = config.get("folder", {folder})
 COMMAND = config.get("command", "culnig-engine")
+OUTPUTS = {{{outputs}
+}}
+
+if workflow.is_main_process:  # what was deleted is made again
+    for step, names in OUTPUTS.items():
+        if not all(os.path.exists(os.path.join(FOLDER, name)) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(FOLDER, "{marks}", step))
 
 
 rule all:
@@ -99,6 +112,7 @@ def snakefile(file: StudyFile, steps: Sequence[Step], needs: Mapping[str, Need],
         study=json.dumps(str(file.path.absolute())),
         folder=json.dumps(file.path.stem),
         marks=MARKS,
+        outputs="".join(f"\n    {json.dumps(step.name)}: {json.dumps(outputs_of(step))}," for step in steps),
     )
     return head + "".join(
         _rule(number, step, needs[step.name], on_device=on_device)
@@ -110,7 +124,7 @@ def _rule(number: int, step: Step, need: Need, *, on_device: bool) -> str:
     runs_model = step.model is not None and step.function != "plan_training"
     resources = {
         "mem_mb": max(LEAST_MB, math.ceil(need.host_memory / 1e6)),
-        "disk_mb": max(1, math.ceil(need.disk / 1e6)),
+        "disk_mb": max(1, math.ceil((need.disk + need.parts) / 1e6)),
     }
     if need.seconds is not None:
         resources["runtime"] = max(LEAST_MINUTES, math.ceil(TIMES * need.seconds / 60))

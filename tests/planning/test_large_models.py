@@ -19,15 +19,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from transformers import Gemma3Config, LlamaConfig
+from transformers import LlamaConfig
 
 from culnig import registry
+from culnig.models.carried import configuration_folder
 from culnig.models.loading import LoadSettings, load_skeleton
 from culnig.planning import choice
 from culnig.planning.choice import Machine, fastest, find_options
 from culnig.planning.memory import BatchBytes, batch_bytes, plan_memory, table_bytes, weight_bytes
 from culnig.planning.work import BenchmarkSize, run_flops
-from tests.planning.test_paper_models import PAPER_MODELS
 
 N_TOKENS, N_ITEMS, N_CULTURES = 128, 400, 16
 
@@ -39,17 +39,6 @@ LLAMA_70B = LlamaConfig(
     num_attention_heads=64,
     num_key_value_heads=8,
 )
-
-
-TOWER = {
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_hidden_layers": 27,
-    "num_attention_heads": 16,
-    "image_size": 896,
-    "patch_size": 14,
-}
-"""Gemma 3's for images: 64 × 64 patches."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +126,10 @@ class ByHand:
 
 
 MODELS = {
-    "8B": (PAPER_MODELS["Llama-3.1-8B-Instruct"][0], ByHand(4096, 14336, 32, 32, 4096, 1024, 128_256)),
-    "14B": (PAPER_MODELS["Qwen3-14B"][0], ByHand(5120, 17408, 40, 40, 5120, 1024, 151_936, head_norms=True)),
+    "8B": ("meta-llama/Llama-3.1-8B-Instruct", ByHand(4096, 14336, 32, 32, 4096, 1024, 128_256)),
+    "14B": ("Qwen/Qwen3-14B", ByHand(5120, 17408, 40, 40, 5120, 1024, 151_936, head_norms=True)),
     "27B": (
-        Gemma3Config(
-            text_config=PAPER_MODELS["gemma-3-27b-it"][0].text_config.to_dict(), vision_config=TOWER
-        ),
+        "google/gemma-3-27b-it",
         ByHand(
             *(5376, 21504, 62, 32, 4096, 2048, 262_208),
             norms=4,
@@ -163,8 +150,9 @@ DIVISIONS = {"8B": [1, 2, 4, 8], "14B": [1], "27B": [1], "70B": [1, 2, 4, 8]}
 def skeletons(tmp_path_factory):
     found = {}
     for name, (config, _) in MODELS.items():
-        folder = tmp_path_factory.mktemp(name)
-        config.save_pretrained(folder)
+        folder = configuration_folder(config) if isinstance(config, str) else tmp_path_factory.mktemp(name)
+        if not isinstance(config, str):
+            config.save_pretrained(folder)
         settings = LoadSettings(dtype="bfloat16")
         found[name] = load_skeleton(str(folder), registry.adapters(), settings).bound
     return found

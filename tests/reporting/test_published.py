@@ -179,8 +179,10 @@ def test_the_section_counts_the_verdicts(tmp_path):
     path.write_text(PUBLISHED, encoding="utf-8")
     section = published_section(Sources(evaluations=[evaluation(20, 10)]), read_published(path))
     table, chart = section.panels
-    assert table.note.startswith("5 numbers of A paper: 1 agree within 5 points")
-    assert table.note.endswith("3 differ, and for 1 these questions cannot tell.")
+    assert table.note == (
+        "5 numbers of A paper. Agrees (within 5 points, ranks within 1, numbers of neurons within 5 %): 1. "
+        "Differs: 3. Cannot tell with these questions: 1."
+    )
     assert [row[8] for row in table.table.rows].count("agrees: the same number") == 1
     assert "published 45.00" in chart.chart
     assert not published_section(Sources(), None).filled

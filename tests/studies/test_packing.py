@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 
 import culnig
 from culnig.errors import InputError, OutputExistsError, StoreError
+from culnig.evaluation.instances.file import read_instances
+from culnig.studies.local_paths import names_of_local_models, write_without_paths
 from culnig.studies.packing import pack_study, packed_names, unpack_study
+from culnig.training.plan_file import read_plan
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +35,52 @@ def test_unpacking_gives_the_files_back(finished, pack, tmp_path):
     document = unpack_study(pack, tmp_path / "study", verify=True)
     names = packed_names(finished / "out")
     assert list(document["files"]) == sorted(names)
-    for name in names:
-        assert (tmp_path / "study" / name).read_bytes() == (finished / "out" / name).read_bytes()
+    same = [
+        name
+        for name in names
+        if (tmp_path / "study" / name).read_bytes() == (finished / "out" / name).read_bytes()
+    ]
+    assert {"study.yaml", "evaluations/one/general/items.h5", "trainings/one/arms/arms.csv"} <= set(same)
+    for name in set(names) - set(same):
+        assert str(finished).encode() in (finished / "out" / name).read_bytes()
+
+
+def test_a_pack_does_not_tell_where_models_are(finished, pack, tmp_path):
+    """Only the name of a model's folder stays, beside the hash of its weights; files can still be read."""
+    unpack_study(pack, tmp_path / "study")
+    for path in (path for path in (tmp_path / "study").rglob("*") if path.is_file()):
+        assert str(finished).encode() not in path.read_bytes(), path
+    own, shared = (
+        culnig.open_evaluation(folder / "evaluations/one/general")
+        for folder in (finished / "out", tmp_path / "study")
+    )
+    assert own.results["model"]["source"] == str(finished / "one")
+    assert shared.results["model"] == {**own.results["model"], "source": "one"}
+    own_scores, shared_scores = (
+        read_instances(folder / "instances/one/general.h5")
+        for folder in (finished / "out", tmp_path / "study")
+    )
+    assert shared_scores.record["model"]["source"] == "one"
+    assert (shared_scores.raw == own_scores.raw).all()
+    assert (shared_scores.question == own_scores.question).all()
+    assert read_plan(tmp_path / "study/plans/one/arms.yaml").model == "one"
+
+
+def test_names_of_models_that_are_alike_are_numbered(tmp_path):
+    sources = ["/home/me/a/model", "/home/me/a/model/part", "C:\\models\\model", "owner/name", "embedded"]
+    files = [tmp_path / f"{number}.json" for number in range(len(sources))]
+    for file, source in zip(files, sources, strict=True):
+        file.write_text(json.dumps({"model": source}), encoding="utf-8")
+    names = names_of_local_models(files)
+    assert names == {
+        "/home/me/a/model": "model",
+        "/home/me/a/model/part": "part",
+        "C:\\models\\model": "model-2",
+    }
+    page = tmp_path / "report.html"
+    page.write_text("<p>/home/me/a/model and /home/me/a/model/part</p>", encoding="utf-8")
+    assert write_without_paths(page, tmp_path / "copy.html", names)
+    assert (tmp_path / "copy.html").read_text() == "<p>model and part</p>"
 
 
 def test_equal_folders_give_equal_packs(finished, pack, tmp_path):

@@ -12,6 +12,7 @@ import huggingface_hub
 import pytest
 
 from culnig.errors import EnvironmentProblem, InputError, StoreError
+from culnig.selection.neuron_set import read_neuron_set
 from culnig.studies.packing import pack_study
 from culnig.studies.sharing import hub_pull, hub_push
 from tests.reporting.samples import Sample, write_sample
@@ -145,6 +146,19 @@ def test_the_card_says_where_a_set_comes_from_and_what_it_does_not_show(chosen, 
         *("There is no evaluation", "The stability of general was not tested"),
     ):
         assert part in card
+
+
+def test_a_shared_set_does_not_tell_where_its_model_is(chosen, hub, tmp_path):
+    set_of = read_neuron_set(chosen)
+    sources = [{"model": {"source": "/home/me/models/tiny", "weights_hash": "abc123"}}]
+    replace(set_of, model="/home/me/models/tiny", sources=sources).write(chosen, overwrite=True)
+    card = hub_push(chosen, "us/culture")["card"]
+    assert "- tiny (SHA-256 of the weights: abc123)" in card
+    pulled = read_neuron_set(hub_pull("us/culture", tmp_path / "pulled.neurons.json"))
+    assert pulled.model == pulled.sources[0]["model"]["source"] == "tiny"
+    assert pulled.neurons == set_of.neurons
+    assert "/home/me" not in str(hub.repositories)
+    assert read_neuron_set(chosen).model == "/home/me/models/tiny"
 
 
 def test_the_card_of_a_pack_has_its_results(pack, hub, tmp_path):

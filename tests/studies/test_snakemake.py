@@ -68,15 +68,24 @@ def test_snakemakes_run_is_the_local_one(tmp_path):
     assert culnig.study(file, expected).complete
     exported(tmp_path)
     command = f"{sys.executable} -m culnig"
-    done = subprocess.run(
-        [
-            *(str(SNAKEMAKE), "--cores", "1", "--snakefile", str(tmp_path / "Snakefile")),
-            *("--directory", str(tmp_path / "work"), "--config", f"folder={out}", f"command={command}"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(culnig.__file__).parents[1])},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+
+    def snakemake() -> str:
+        done = subprocess.run(
+            [
+                *(str(SNAKEMAKE), "--cores", "1", "--snakefile", str(tmp_path / "Snakefile")),
+                *("--directory", str(tmp_path), "--config", "folder=out", f"command={command}"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(culnig.__file__).parents[1])},
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stderr
+
+    snakemake()
+    assert_same_study(out, expected)
+    assert "Nothing to be done" in snakemake()
+    (out / "report.html").unlink()
+    assert "2 of 2 steps" in (said := snakemake()), said
     assert_same_study(out, expected)

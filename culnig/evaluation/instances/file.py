@@ -10,6 +10,7 @@ FILE.h5     attributes format, format_version
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,22 @@ def read_instances(path: Path) -> StoredInstances:
         has_control = "control" in file
         control = tables.read_cells(tables.table_at(file, "control", shape, "f")) if has_control else None
     return StoredInstances(record, question, culture, topic, neurons, raw, control)
+
+
+def copy_with_record(path: Path, target: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
+    """Copy a file with another record, which `change` makes of its own; False if that is the same."""
+    with open_hdf5(path) as file:
+        before = _record(path, _record_text(file))
+        if (record := change(before)) == before:
+            return False
+        with whole_hdf5(target) as copy:
+            for name in ("format", "format_version"):
+                copy.attrs[name] = file.attrs[name]
+            tables.write_texts(copy, "record", [json.dumps(record, ensure_ascii=False)])
+            for name in file:
+                if name != "record":
+                    file.copy(name, copy)
+    return True
 
 
 def _record_text(file: h5py.File) -> object:

@@ -43,9 +43,9 @@ def _table_panel(published: Published, rows: Sequence[Compared]) -> Panel:
     words = ("agrees", "differs", "cannot tell")
     counts = [sum(row.verdict.startswith(word) for row in rows) for word in words]
     note = (
-        f"{counted(len(rows), 'number')} of {published.title}: {counts[0]} agree within "
-        f"{published.margin:g} points (ranks within 1, numbers of neurons within 5 %), {counts[1]} differ, "
-        f"and for {counts[2]} these questions cannot tell."
+        f"{counted(len(rows), 'number')} of {published.title}. Agrees (within {published.margin:g} points, "
+        f"ranks within 1, numbers of neurons within 5 %): {counts[0]}. Differs: {counts[1]}. Cannot tell "
+        f"with these questions: {counts[2]}."
     )
     return Panel(
         "row by row",

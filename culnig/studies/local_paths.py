@@ -1,0 +1,116 @@
+"""What is shared does not tell where a model was on the disk: of its path, only the last part is kept.
+
+Results record the path that a local model was loaded from, such as /home/NAME/models/one, beside the hash of
+its weights. Copies for others have `one` in its place, wherever the path stands. The files of the study stay
+as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from culnig.errors import DataFileError
+from culnig.evaluation.instances.file import copy_with_record
+from culnig.reporting.tables import latex_text
+from culnig.store.files import CHECKSUM, write_json, write_text
+from culnig.studies.file import read_study
+from culnig.training.plan_file import read_plan
+
+
+def names_of_local_models(files: Iterable[Path], study: Path | None = None) -> dict[str, str]:
+    """A name for each path of a model that JSON files record, or that a study gives.
+
+    It is the last part of the path, with a number where several models have the same.
+    """
+    paths = dict.fromkeys(path for file in files for path in _recorded(json.loads(file.read_text("utf-8"))))
+    if study is not None:
+        with contextlib.suppress(DataFileError):  # of another version
+            for entry in read_study(study).study.models.values():
+                given = [entry.model, *entry.given.values()]
+                paths |= {text: None for text in given if isinstance(text, str) and _is_local(text)}
+    names: dict[str, str] = {}
+    for path in paths:
+        name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
+        n_alike = sum(other.rpartition("-")[0] == name or other == name for other in names.values())
+        names[path] = f"{name}-{n_alike + 1}" if n_alike else name
+    return names
+
+
+def write_without_paths(path: Path, target: Path, names: Mapping[str, str]) -> bool:
+    """Write a copy of a file with the names in place of the paths; False if it holds none of them.
+
+    JSON, plans, studies, reports, tables and instances are looked at; no other files of a study name models.
+    """
+    if path.suffix == ".json":
+        return _write_json(path, target, names)
+    if path.suffix == ".h5":
+        in_record = path.parent.parent.name == "instances"  # answers of an evaluation name no model
+        return in_record and copy_with_record(path, target, lambda record: _renamed(record, names))
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml" and text.startswith("format: culnig-plan"):
+        plan = read_plan(path)
+        if plan.model not in names:
+            return False
+        neurons = replace(
+            plan.neurons, model=names[plan.model], sources=_renamed(plan.neurons.sources, names)
+        )
+        replace(plan, model=names[plan.model], neurons=neurons).write(target)
+        return True
+    changed = _renamed(text, {form: name for given, name in names.items() for form in _forms(given)})
+    if changed != text:
+        write_text(target, changed)
+    return bool(changed != text)
+
+
+def _write_json(path: Path, target: Path, names: Mapping[str, str]) -> bool:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    changed = _renamed(document, names)
+    if changed == document:
+        return False
+    changed.pop(CHECKSUM, None)
+    write_json(target, changed)
+    return True
+
+
+def _recorded(value: Any) -> Iterator[str]:
+    """The paths of models in a document: `"model": PATH` and `"model": {"source": PATH}`."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _recorded(inner)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            model = inner.get("source") if key == "model" and isinstance(inner, dict) else inner
+            if key == "model" and isinstance(model, str) and _is_local(model):
+                yield model
+            yield from _recorded(inner)
+
+
+def _is_local(source: str) -> bool:
+    return PurePosixPath(source).is_absolute() or PureWindowsPath(source).is_absolute()
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A value with names in place of paths, the longest path first: one may begin another."""
+    if isinstance(value, dict):
+        return {key: _renamed(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, names) for inner in value]
+    if isinstance(value, str):
+        for path in sorted(names, key=len, reverse=True):
+            value = value.replace(path, names[path])
+    return value
+
+
+def _forms(path: str) -> set[str]:
+    """How a path may be written in a page, a table or YAML."""
+    escaped = html.escape(path)
+    return {
+        *(path, escaped, escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")),
+        *(json.dumps(path)[1:-1], json.dumps(path, ensure_ascii=False)[1:-1], latex_text(path)),
+    }
