@@ -16,7 +16,7 @@ from culnig.cli.output import print_json, print_line, standard_console
 from culnig.cli.progress import progress_view
 from culnig.core.text import visible
 from culnig.errors import InputError
-from culnig.exchange.ask import Answer, Answers, ask
+from culnig.exchange.ask import MARKS, Answer, Answers, ask
 
 _NARROWEST = 16
 """Characters of a readable column; where columns would be narrower, answers are shown below each other."""
@@ -74,6 +74,11 @@ def print_answers(result: Answers) -> None:
         print_line()
         console.print(Text(visible(question), style="bold"))
         console.print(_table(console, answers))
+    every = [answer for answers in result.answers for answer in answers]
+    if any(answer.differs is not None for answer in every):
+        print_line(f"{'…'.join(MARKS)} is the first token that differs from the unmasked answer")
+    if any(answer.is_cut for answer in every):
+        print_line("… ends an answer that is longer than --max-new-tokens")
     if result.sampling is not None:
         print_line(f"Sampled at temperature {result.sampling.temperature:g} with seed {result.sampling.seed}")
 

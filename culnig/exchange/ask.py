@@ -159,13 +159,16 @@ def ask(
     conditions = _as_columns(conditions, float(given[0]))
     encoder = Encoder(bound, prompt_date)
     prompts = [
-        encoder.text_ids(question, f"question {number}")
-        if raw
-        else encoder.prompt_ids(_item(question, number, system))
+        _Prompt.of(
+            encoder,
+            question if raw else encoder.prompt_text(_item(question, number, system)),
+            answers,
+            f"question {number}",
+        )
         for number, question in enumerate(asked, start=1)
     ]
     sampling = Sampling(temperature, seed) if temperature else None
-    writer = _Writer(bound, encoder, answers, max_new_tokens, sampling)
+    writer = _Writer(bound, max_new_tokens, sampling)
     by_condition = []
     for condition in conditions:
         say(f"answering: {condition.name}")
@@ -211,6 +214,24 @@ def _as_columns(conditions: Sequence[Condition], first: float) -> list[Condition
 
 
 @dataclass(frozen=True)
+class _Prompt:
+    """Token ids of a prompt."""
+
+    ids: tuple[int, ...]
+    with_answers: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    """By chosen answer: prompt and answer, encoded together. Where the tokenizer joins the end of the prompt
+    with the beginning of the answer, that token is the answer's."""
+
+    @classmethod
+    def of(cls, encoder: Encoder, text: str, answers: Sequence[str], name: str) -> _Prompt:
+        """Encode a text; LabelError for an answer that has no tokens after it."""
+        return cls(
+            tuple(encoder.text_ids(text, name)),
+            {answer: encoder.text_after(text, answer, name) for answer in answers},
+        )
+
+
+@dataclass(frozen=True)
 class _Written:
     """Token ids of an answer, up to its end."""
 
@@ -223,41 +244,28 @@ class _Written:
 class _Writer:
     """Writes answers, and finds where they differ."""
 
-    def __init__(
-        self,
-        bound: BoundModel,
-        encoder: Encoder,
-        answers: Sequence[str],
-        max_new_tokens: int,
-        sampling: Sampling | None,
-    ) -> None:
+    def __init__(self, bound: BoundModel, max_new_tokens: int, sampling: Sampling | None) -> None:
         self._bound = bound
-        self._encoder = encoder
-        self._answers = list(dict.fromkeys(answers))
         self._max_new_tokens = max_new_tokens
         self._sampling = sampling
         self._ends = end_tokens(bound)
 
-    def write(self, condition: str, prompt: Sequence[int]) -> _Written:
+    def write(self, condition: str, prompt: _Prompt) -> _Written:
         """The answer to one prompt, in a batch by itself, so that it does not depend on other prompts."""
-        (written,) = write_tokens(self._bound, [prompt], self._ends, self._max_new_tokens, self._sampling)
+        (written,) = write_tokens(self._bound, [prompt.ids], self._ends, self._max_new_tokens, self._sampling)
         end = end_of(written, self._ends)
-        probabilities = {text: self._probability(prompt, text) for text in self._answers}
+        probabilities = {text: self._probability(*ids) for text, ids in prompt.with_answers.items()}
         return _Written(condition, tuple(written[:end]), end is None, probabilities)
 
-    def _probability(self, prompt: Sequence[int], text: str) -> float:
+    def _probability(self, prompt: Sequence[int], text: Sequence[int]) -> float:
         """Probability that the model writes a text next: the product over its tokens."""
         import torch
 
-        ids: list[int] = self._bound.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if not ids:  # the product of no probabilities is 1
-            raise InputError(f"answer {text!r} has no tokens for this model, so it has no probability")
-        self._bound.check_token_ids(ids, f"answer {text!r}")
-        tokens = torch.tensor([[*prompt, *ids]], device=self._bound.input_device)
+        tokens = torch.tensor([[*prompt, *text]], device=self._bound.input_device)
         model: Any = self._bound.model
         with torch.inference_mode():
             logits = model(input_ids=tokens, use_cache=False).logits[0, len(prompt) - 1 : -1].double()
-        chosen = logits.log_softmax(-1)[torch.arange(len(ids)), torch.tensor(ids)]
+        chosen = logits.log_softmax(-1)[torch.arange(len(text)), torch.tensor(text)]
         return float(chosen.sum().exp())
 
     def compared(self, row: Sequence[_Written]) -> tuple[Answer, ...]:

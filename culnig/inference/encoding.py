@@ -23,7 +23,7 @@ import numpy as np
 
 from culnig.core.items import NO_CULTURE, Item
 from culnig.errors import InputError, LabelError, option
-from culnig.inference.option_texts import texts_after
+from culnig.inference.option_texts import Ids, texts_after
 from culnig.inference.prompts import PromptWriter
 from culnig.models.base import BoundModel
 
@@ -141,6 +141,15 @@ class Encoder:
         """Token ids of a text as it stands, without a chat template; `name` is what errors call it."""
         return self._prompt_ids(name, text)
 
+    def prompt_text(self, item: Item) -> str:
+        """The prompt as text; TemplateError or InputError if it cannot be written."""
+        return self._prompts.write(item)
+
+    def text_after(self, prompt: str, text: str, name: str) -> tuple[Ids, Ids]:
+        """Token ids of a prompt, and of a text after it, as they are where both are encoded together."""
+        ids, (own,) = self._texts_after(name, prompt, (text,))
+        return ids, own
+
     def fitting(self, items: Sequence[Item]) -> list[Item]:
         """The items whose prompt is no longer than the model allows, in their order."""
         limit = self._max_tokens
@@ -154,13 +163,17 @@ class Encoder:
         return max(len(self._ids(text + option)) - 1 for option in item.options)
 
     def _with_texts(self, item: Item) -> EncodedItem:
-        prompt, texts = texts_after(item, self._prompts.write(item), self._ids, self._tokenizer)
-        for text in texts:
-            ids = [*prompt, *text]
-            self._bound.check_token_ids(ids, f"item {item.id}")
-            self._check_length(f"item {item.id}", len(ids) - 1)
+        prompt, texts = self._texts_after(f"item {item.id}", self._prompts.write(item), item.options)
         gold = item.options.index(item.answer)
         return EncodedItem(item, prompt + texts[gold][:-1], -1, (), texts, gold)
+
+    def _texts_after(self, name: str, prompt: str, options: Sequence[str]) -> tuple[Ids, tuple[Ids, ...]]:
+        prompt_ids, texts = texts_after(name, options, prompt, self._ids, self._tokenizer)
+        for text in texts:
+            ids = [*prompt_ids, *text]
+            self._bound.check_token_ids(ids, name)
+            self._check_length(name, len(ids) - 1)
+        return prompt_ids, texts
 
     def _prompt_ids(self, name: str, text: str) -> list[int]:
         ids = self._ids(text)

@@ -15,42 +15,42 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from culnig.core.items import Item
 from culnig.errors import LabelError
 
 Ids = tuple[int, ...]
 
 
 def texts_after(
-    item: Item, text: str, encode: Callable[[str], Sequence[int]], tokenizer: Any
+    name: str, options: Sequence[str], text: str, encode: Callable[[str], Sequence[int]], tokenizer: Any
 ) -> tuple[Ids, tuple[Ids, ...]]:
     """The prompt's tokens, and those of each option after it; `text` is the prompt up to the options.
 
+    `name` is what errors call the item.
     LabelError for an option of which no token is left, or that the tokenizer cannot tell from another or
     has no tokens for.
     """
-    wholes = [tuple(encode(text + option)) for option in item.options]
+    wholes = [tuple(encode(text + option)) for option in options]
     prompt = tuple(encode(text))
     prompt = prompt[: min(n_common(prompt, whole) for whole in wholes)]
     texts = tuple(whole[len(prompt) :] for whole in wholes)
-    for option, own in zip(item.options, texts, strict=True):
+    for option, own in zip(options, texts, strict=True):
         if not own:
             raise LabelError(
-                f"item {item.id}: option {option!r} vanishes: this tokenizer has no tokens for it after "
-                f"{text[-24:]!r}; remove the option or write it in other characters"
+                f"{name}: {option!r} vanishes: this tokenizer has no tokens for it after {text[-24:]!r}; "
+                "remove it or write it in other characters"
             )
         if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in own:
             raise LabelError(
-                f"item {item.id}: option {option!r} has characters that this tokenizer does not know; write "
+                f"{name}: {option!r} has characters that this tokenizer does not know; write "
                 "it in others or use another model"
             )
-    for (first, own), (second, further) in itertools.combinations(zip(item.options, texts, strict=True), 2):
+    for (first, own), (second, further) in itertools.combinations(zip(options, texts, strict=True), 2):
         if own == further:
             raise LabelError(
-                f"item {item.id}: the options {first!r} and {second!r} are the same tokens for this model; "
+                f"{name}: the options {first!r} and {second!r} are the same tokens for this model; "
                 "remove one or write it differently"
             )
-    return prompt or _beginning(item, tokenizer), texts
+    return prompt or _beginning(name, tokenizer), texts
 
 
 def n_common(first: Sequence[int], second: Sequence[int]) -> int:
@@ -59,11 +59,11 @@ def n_common(first: Sequence[int], second: Sequence[int]) -> int:
     return next((index for index in range(limit) if first[index] != second[index]), limit)
 
 
-def _beginning(item: Item, tokenizer: Any) -> Ids:
+def _beginning(name: str, tokenizer: Any) -> Ids:
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
             return (int(token),)
     raise LabelError(
-        f"item {item.id}: its prompt is empty and this tokenizer has neither a begin nor an end token to "
+        f"{name}: its prompt is empty and this tokenizer has neither a begin nor an end token to "
         "read instead; give the wording a `control` or another text around {question}"
     )

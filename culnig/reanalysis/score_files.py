@@ -102,16 +102,35 @@ def import_scores(
     if not paths:
         raise InputError("no score file given")
     check_folder(folder, RUN, overwrite=overwrite, inputs=paths)
+    if overwrite and len(paths) > 1 and folder.exists():  # the last file is read before the run is replaced
+        for scores in _read_together(paths):
+            del scores
     writer: RunWriter | None = None
+    names = []
+    for scores in _read_together(paths):
+        if writer is None:
+            record = _record(paths, scores.layout, model)
+            writer = RunWriter.open(folder, record, scores.layout, overwrite=overwrite)
+        state = PortionState(scores.moments(), Outcomes.empty([]), np.empty(0, dtype=np.int64), 1)
+        writer.save_part(Portion(scores.name, 0, 1, 1), scores.role, "identify", state)
+        names.append(scores.name)
+        del scores, state  # the next file needs the memory
+    assert writer is not None
+    writer.finish(dict.fromkeys(names, 1))
+    return Run(folder)
+
+
+def _read_together(paths: Sequence[Path]) -> Iterator[ScoreFile]:
+    """Read files of one model, one after the other; errors as for `import_scores`."""
     layout: Layout | None = None
-    read: dict[str, ScoreFile] = {}
+    read: dict[str, Path] = {}
     for path in paths:
         scores = read_score_file(path)
         if scores.name in read:
-            raise InputError(f"{path} and {read[scores.name].path} both hold {scores.name!r}; give each once")
+            raise InputError(f"{path} and {read[scores.name]} both hold {scores.name!r}; give each once")
         if twin := next((name for name in read if name.casefold() == scores.name.casefold()), None):
             raise InputError(
-                f"{path} holds {scores.name!r}, {read[twin].path} {twin!r}; names that differ only in case "
+                f"{path} holds {scores.name!r}, {read[twin]} {twin!r}; names that differ only in case "
                 "are one file on many systems. Rename the data set in `dataset_ids` of one of them"
             )
         if layout is not None and scores.layout.hash != layout.hash:
@@ -119,16 +138,10 @@ def import_scores(
                 f"{path} has {scores.layout.n_neurons:,} neurons in {scores.layout.n_layers} layers, "
                 f"{paths[0]} {layout.n_neurons:,} in {layout.n_layers}; give score files of one model"
             )
-        layout, role = scores.layout, scores.role
-        if writer is None:
-            writer = RunWriter.open(folder, _record(paths, layout, model), layout, overwrite=overwrite)
-        state = PortionState(scores.moments(), Outcomes.empty([]), np.empty(0, dtype=np.int64), 1)
-        writer.save_part(Portion(scores.name, 0, 1, 1), role, "identify", state)
-        scores.sums = scores.sums[:, :0]  # written; the next file needs the memory
-        read[scores.name] = scores
-    assert writer is not None
-    writer.finish(dict.fromkeys(read, 1))
-    return Run(folder)
+        assert scores.role  # refuses data sets of several roles
+        layout, read[scores.name] = scores.layout, path
+        yield scores
+        del scores
 
 
 def _record(paths: Sequence[Path], layout: Layout, model: str | None) -> dict[str, Any]:

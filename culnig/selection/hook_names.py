@@ -3,13 +3,13 @@
 Both are JSON objects: `hooks` (or `modules`) maps each name to the indices of neurons in the last axis of
 what the hook sees. TransformerLens keeps heads apart, (…, head, width of a head); an index counts through
 both axes. nnsight sees the output of the module itself, so an index is a column of it, also where projections
-are fused. `scores` and `ranks` (0 is the best neuron) are in the same order, so that a set comes back as it
-was.
+are fused. Its modules are listed as the model runs them, because a trace can ask for them in this order only.
+`scores` and `ranks` (0 is the best neuron) are in the same order, so that a set comes back as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,8 @@ def hooks_document(chosen: NeuronSet) -> dict[str, Any]:
             f"known: {', '.join(_HOOKS)}"
         )
     names = [f"blocks.{neuron.layer}.{_HOOKS[neuron.module]}" for neuron in chosen.neurons]
-    return _document(chosen, HOOKS_FORMAT, "hooks", names, [neuron.index for neuron in chosen.neurons])
+    indices = [neuron.index for neuron in chosen.neurons]
+    return _document(chosen, HOOKS_FORMAT, "hooks", names, indices, range(len(names)))
 
 
 def paths_document(chosen: NeuronSet, bound: BoundModel) -> dict[str, Any]:
@@ -62,15 +63,21 @@ def paths_document(chosen: NeuronSet, bound: BoundModel) -> dict[str, Any]:
             )
         for match, column in zip(matches.tolist(), own.tolist(), strict=True):
             names[match], columns[match] = paths[id(linear.linear)], column
-    return _document(chosen, PATHS_FORMAT, "modules", names, columns)
+    return _document(chosen, PATHS_FORMAT, "modules", names, columns, np.argsort(flat).tolist())
 
 
 def _document(
-    chosen: NeuronSet, form: str, key: str, names: Sequence[str], indices: Sequence[int]
+    chosen: NeuronSet,
+    form: str,
+    key: str,
+    names: Sequence[str],
+    indices: Sequence[int],
+    order: Iterable[int],
 ) -> dict[str, Any]:
+    """The file's content, neuron by neuron in an `order` of their ranks."""
     by_name: dict[str, list[int]] = {}
-    for rank, name in enumerate(names):
-        by_name.setdefault(name, []).append(rank)
+    for rank in order:
+        by_name.setdefault(names[rank], []).append(rank)
     scores = chosen.scores.tolist()
     return {
         "format": form,

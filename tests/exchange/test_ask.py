@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 import culnig
 from culnig.cli.main import run
@@ -17,7 +19,7 @@ from culnig.models.intervention import intervene
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.random import select_random
 from tests.exchange.exported import save, some_of_each_segment
-from tests.tiny_models import tiny_model
+from tests.tiny_models import byte_tokenizer, tiny_model
 from tests.training.chosen import neuron_set, random_set
 
 QUESTIONS = ("What is eaten there?", "Where?")
@@ -106,16 +108,36 @@ def test_probabilities_of_chosen_answers(bound, chosen):
         assert list(own.probabilities) == ["ab", "C"]
 
 
+def test_an_answer_is_encoded_together_with_the_prompt(bound):
+    """A tokenizer that joins the end of the prompt, n, with the beginning of an answer, d."""
+    joins = byte_tokenizer()
+    state = json.loads(joins.backend_tokenizer.to_str())
+    state["model"]["vocab"]["nd"], state["model"]["merges"] = 258, [["n", "d"]]
+    joins = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))
+    result = culnig.ask(
+        replace(bound, tokenizer=joins), "Rice an", raw=True, answers=["d", "t"], max_new_tokens=1
+    )
+
+    def probability(prompt: str, token: int) -> float:
+        ids = torch.tensor([bound.tokenizer(prompt)["input_ids"]])
+        with torch.no_grad():
+            return float(bound.model(input_ids=ids).logits[0, -1].double().softmax(-1)[token])
+
+    (t,) = bound.tokenizer("t")["input_ids"]
+    expected = {"d": probability("Rice a", 258), "t": probability("Rice an", t)}
+    assert result.answers[0][0].probabilities == pytest.approx(expected, rel=1e-4)
+
+
 def test_an_answer_without_tokens_is_refused(bound):
-    class Tokenizer:
+    class Without:
         def __getattr__(self, name):
             return getattr(bound.tokenizer, name)
 
         def __call__(self, text, **options):
-            return {"input_ids": []} if text == " " else bound.tokenizer(text, **options)
+            return bound.tokenizer(text.rstrip(" "), **options)
 
-    with pytest.raises(InputError, match="answer ' ' has no tokens for this model"):
-        culnig.ask(replace(bound, tokenizer=Tokenizer()), "Where?", answers=(" ",), max_new_tokens=1)
+    with pytest.raises(InputError, match=r"question 1: ' ' vanishes: this tokenizer has no tokens"):
+        culnig.ask(replace(bound, tokenizer=Without()), "Where?", answers=(" ",), max_new_tokens=1)
 
 
 def test_a_seed_draws_the_same_answers_and_leaves_torchs_own_state(bound, chosen):
@@ -207,6 +229,8 @@ def test_the_command_prints_columns(folder, capfd):
     assert "Where?" in out
     assert "│ unmasked" in out.replace("┃", "│")
     assert "P(A) = " in out
+    assert "»…« is the first token that differs from the unmasked answer" in out
+    assert "… ends an answer that is longer than --max-new-tokens" in out
 
 
 @pytest.mark.parametrize(

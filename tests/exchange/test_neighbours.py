@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -58,8 +58,9 @@ def test_the_example_masks_as_intervene_does(library, form, file, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     chosen.write(Path("set.json"))
     culnig.neurons_convert("set.json", form, file, model=folder)
-    names: dict[str, Any] = {}
-    exec(example(library).replace('"M"', repr(str(folder))), names)
+    script = Path("example.py")  # nnsight reads its source
+    script.write_text(example(library).replace('"M"', repr(str(folder))), encoding="utf-8")
+    names = runpy.run_path(str(script))
     ids = torch.tensor([bound.tokenizer(TEXT)["input_ids"]])
     with torch.no_grad():
         bare = bound.model(input_ids=ids).logits

@@ -79,7 +79,7 @@ def test_an_empty_prompt_becomes_the_begin_token_or_else_the_end_token():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("tea", "@"), "option '@' vanishes: this tokenizer has no tokens for it after 'They eat '"),
+        (("tea", "@"), "'@' vanishes: this tokenizer has no tokens for it after 'They eat '"),
         (("tea", "te@a"), "the options 'tea' and 'te@a' are the same tokens for this model"),
     ],
 )
@@ -93,7 +93,7 @@ def test_characters_without_tokens_are_refused():
     words = Tokenizer(models.WordLevel({"They": 0, "eat": 1, "tea": 2, "?": 3}, unk_token="?"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     using = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?")
-    with pytest.raises(LabelError, match="option 'bread' has characters that this tokenizer does not know"):
+    with pytest.raises(LabelError, match="'bread' has characters that this tokenizer does not know"):
         encoded(ITEM, using)
 
 

@@ -15,6 +15,7 @@ from culnig.selection.general import GeneralSettings, select_general
 from culnig.selection.significance import general_contrast, p_values
 from culnig.selection.specific import SpecificSettings, select_specific
 from culnig.selection.tables import choose_roles, general_totals, selection_tables
+from culnig.store.run import Run
 from tests.reanalysis import released
 from tests.reanalysis.released import CULTURES, WIDTHS, document, large_file, scores, written
 
@@ -191,6 +192,9 @@ def test_an_output_in_the_way_is_left_alone(tmp_path):
     first = import_scores([file], tmp_path / "run")
     with pytest.raises(OutputExistsError, match="add overwrite=True"):
         import_scores([file], tmp_path / "run")
+    with pytest.raises(InputError, match="both hold 'blend'"):
+        import_scores([file, file], tmp_path / "run", overwrite=True)
+    assert Run(tmp_path / "run").scores_hash == first.scores_hash
     assert import_scores([file], tmp_path / "run", overwrite=True).scores_hash == first.scores_hash
 
 

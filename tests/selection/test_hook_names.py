@@ -58,10 +58,11 @@ def test_hooks_of_a_plain_mlp_and_back(tmp_path):
 def test_module_paths_name_columns_of_fused_projections(tmp_path):
     bound = tiny_model("phi3")  # 4 heads of 6, 2 for keys and values; an MLP of 40
     chosen = neuron_set(bound, [Neuron(MLP_UP, 1, 3), Neuron(VALUE, 0, 5), Neuron(MLP_GATE, 1, 3)])
-    assert written(tmp_path, chosen, "nnsight", bound)["modules"] == {
-        "model.layers.1.mlp.gate_up_proj": [43, 3],
-        "model.layers.0.self_attn.qkv_proj": [24 + 12 + 5],
-    }
+    modules = written(tmp_path, chosen, "nnsight", bound)["modules"]
+    assert list(modules.items()) == [  # in the order of the forward pass
+        ("model.layers.0.self_attn.qkv_proj", [24 + 12 + 5]),
+        ("model.layers.1.mlp.gate_up_proj", [3, 43]),
+    ]
     assert back(tmp_path, bound).neurons == chosen.neurons
 
 
