@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from culnig.core.text import visible
+from culnig.models.embedded import model_name
 from culnig.reporting.caveats import caveats
 from culnig.reporting.methods import data_table, licence_text, methods_text, settings_table
 from culnig.reporting.sources import Sources, read_sources
@@ -30,7 +31,7 @@ def card(source: Path, title: str) -> str:
         f"# {_line(title)}",
         "Made with culnig-engine. This card was written from the records in the files.",
         "## Model",
-        "\n".join(f"- {_line(model)}" for model in sources.models) or "Unknown.",
+        "\n".join(f"- {_line(model)}" for model in sources.model_names) or "Unknown.",
         "## Data and licences",
         _data(sources),
         "## How the neurons were found",
@@ -64,7 +65,8 @@ def _selected_from(sources: Sources) -> Iterator[tuple[str, str]]:
 
 def _settings(sources: Sources) -> Iterator[str]:
     for neurons in sources.neuron_sets:
-        yield f"### {_line(neurons.name)} of {_line(neurons.model)}: {len(neurons.neurons):,} neurons"
+        name = f"{neurons.name} of {model_name(neurons.model)}"
+        yield f"### {_line(name)}: {len(neurons.neurons):,} neurons"
         yield f"```json\n{json.dumps(neurons.method, indent=1, ensure_ascii=False)}\n```"
     table = settings_table(sources)
     if table.rows:

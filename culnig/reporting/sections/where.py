@@ -57,7 +57,10 @@ def _set_panel(neurons: NeuronSet, layout: Layout | None) -> Panel:
     note = f"{len(neurons.neurons):,} neurons.{''.join(map(_survivors, tests_of(neurons)))}"
     if counts:
         module, layer = max(counts, key=counts.__getitem__)
-        note += f" Most of them ({counts[module, layer]}) are in {module} of layer {layer}."
+        note += (
+            f" {counts[module, layer]:,} of the {len(neurons.neurons):,} are in {module} of layer {layer}, "
+            "the most in one module of one layer."
+        )
     title = f"{neurons.name}: neurons by layer and module"
     return Panel(
         neurons.name,
@@ -113,7 +116,7 @@ def _experts_panel(neurons: NeuronSet, layout: Layout) -> Panel:
     )
     if routed:
         expert, layer = np.unravel_index(np.nanargmax(counts), counts.shape)
-        note += f" Expert {expert} of layer {layer} has most of them, {int(counts[expert, layer]):,}."
+        note += f" Expert {expert} of layer {layer} has the most, {int(counts[expert, layer]):,}."
     few = n_experts <= 32
     chart = heat_map(
         share,

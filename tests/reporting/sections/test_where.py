@@ -60,8 +60,7 @@ def panels(tmp_path, layout: Layout, chosen: list[Neuron]):
 def test_the_figure_of_experts_shows_shares_of_the_set(tmp_path) -> None:
     panel = panels(tmp_path, layout_with(3, 3), CHOSEN)["general, experts"]
     assert panel.note == (
-        "4 of 6 neurons are in routed experts, in 3 of the model's 6. "
-        "Expert 2 of layer 2 has most of them, 2."
+        "4 of 6 neurons are in routed experts, in 3 of the model's 6. Expert 2 of layer 2 has the most, 2."
     )
     said = dict(re.findall(r"<title>(expert \d, layer \d): ([^<]*)</title>", panel.chart))
     assert said["expert 2, layer 2"] == "33.33%"
