@@ -150,7 +150,7 @@ def _of_stability(neurons: NeuronSet) -> Iterator[Caveat]:
         yield Caveat(
             "stability",
             f"Low stability: only {stability['selected_stable']:,} of {stability['selected']:,} neurons of "
-            f"{neurons.name} are selected in at least {stability['level']:.0%} of the resamples.",
+            f"{neurons.name} are selected in at least {100 * stability['level']:g} % of the resamples.",
         )
 
 

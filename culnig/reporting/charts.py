@@ -79,7 +79,7 @@ def heat_map(
     *,
     title: str,
     description: str,
-    form: Callable[[float], str] = "{:.3g}".format,
+    form: Callable[[float], str] = shown_number,
     diverging: bool = False,
     numbers: bool = False,
     cell: tuple[int, int] = (22, 22),
@@ -135,7 +135,13 @@ def heat_map(
 
 
 def layer_map(
-    table: NDArray[np.float64], rows: Sequence[str], *, title: str, description: str, form: str, numbers: bool
+    table: NDArray[np.float64],
+    rows: Sequence[str],
+    *,
+    title: str,
+    description: str,
+    form: Callable[[float], str],
+    numbers: bool,
 ) -> Markup:
     """A heat map with a column for each layer; `table` is (row, layer)."""
     layers = range(table.shape[1])
@@ -145,7 +151,7 @@ def layer_map(
         [str(layer) for layer in layers],
         title=title,
         description=description,
-        form=form.format,
+        form=form,
         numbers=numbers,
         cell=(26, 25),
         column_step=max(1, len(layers) // 30),
@@ -261,10 +267,17 @@ def _mark(mark: Mark, across: Callable[[float], float], middle: float) -> str:
 
 
 def lines(
-    drawn: Sequence[Line], *, title: str, description: str, x_axis: str, y_axis: str, percent: bool = False
+    drawn: Sequence[Line],
+    *,
+    title: str,
+    description: str,
+    x_axis: str,
+    y_axis: str,
+    percent: bool = False,
+    form: Callable[[float], str] = shown_number,
 ) -> Markup:
     """Lines over a common x, with the intervals of their points, labelled on the right; colour and dash tell
-    up to seven apart.
+    up to seven apart. `percent` is for shares of 1 and their changes; `form` is that of the tooltips.
     """
     left, top, width, height = 64.0, 16.0, 640.0, 260.0
     xs = [x for line in drawn for x in line.x]
@@ -274,6 +287,8 @@ def lines(
     if all(float(x).is_integer() for x in xs):  # there is no layer 0.5
         x_ticks = [tick for tick in x_ticks if abs(tick - round(tick)) < 1e-9]
     y_ticks = nice_ticks(min(ys), max(ys), 5, LEAST_RANGE if percent else 0.0)
+    if min(ys) >= 0:  # a wider axis only shows more above
+        y_ticks = [tick for tick in y_ticks if tick > -1e-12]
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
 
     def across(x: float) -> float:
@@ -301,8 +316,7 @@ def lines(
                 beside = cx + 2.0 * (number - len(drawn) / 2)  # not on that of another line
                 parts.append(line_at(f"line {color} solid", beside, beside, up(ends[0]), up(ends[1])))
         for (cx, cy), x, y in zip(points, line.x, line.y, strict=True):
-            value = shown_percent(y) if percent else shown_number(y)
-            tooltip = tooltip_of(f"{line.label}, {x_axis} {x:g}: {value}")
+            tooltip = tooltip_of(f"{line.label}, {x_axis} {x:g}: {form(y)}")
             parts.append(f'<circle class="dot {color}" cx="{cx:.1f}" cy="{cy:.1f}" r="3">{tooltip}</circle>')
     label_ys = spread([up(line.y[-1]) for line in drawn], 15, top + 6, top + height)
     for number, (line, y) in enumerate(zip(drawn, label_ys, strict=True)):

@@ -177,6 +177,12 @@ def test_commands_get_the_names_of_the_inputs(tmp_path):
     )
 
 
+def test_commands_write_beside_the_inputs(tmp_path):
+    sources = Sources([write_toy_run(tmp_path / "run")])
+    assert with_names("culnig-engine score --halves -o RUN", sources).endswith(" -o run-2")
+    assert with_names("culnig-engine evaluate --dose -o EVAL", sources).endswith(" -o evaluation")
+
+
 def test_readers_see_the_name_of_the_embedded_model_and_commands_what_loads_it():
     chosen = replace(neuron_set(LAYOUT, range(8, 13), "general"), model="embedded")
     sources = Sources(neuron_sets=[chosen])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from culnig.core.quantities import percent
 from culnig.models.embedded import model_name
 from culnig.reporting.charts import Line, lines
 from culnig.reporting.depths import BINS, depth_table, modules_of
@@ -62,7 +63,9 @@ def _depth_panel(name: str, sets: Sequence[NeuronSet], sources: Sources) -> Pane
             title=title,
             description=f"Share of each set's neurons in {n_bins} parts of the depth, {len(drawn)} models.",
             x_axis="relative depth",
-            y_axis="share of the neurons",
+            y_axis="share of the neurons, %",
+            percent=True,
+            form=percent,
         ),
         f"Share of the set's neurons in each of {n_bins} parts of the depth, all modules together."
         + (f" The first {MOST_LINES} of {len(sets)} models are drawn." if len(sets) > MOST_LINES else ""),

@@ -114,6 +114,7 @@ def _dose_panel(doses: Sequence[Mapping[str, Any]], evaluation: Evaluation, *, s
             x_axis="share of the set" if by_share else "factor (1 is the unmasked model)",
             y_axis=f"{name}, points",
             percent=True,
+            form=_in_points,
         )
     return Panel(
         name,
@@ -151,7 +152,7 @@ def dose_lines(
         of_set = [dose for dose in doses if dose["of_set"] == name]
         shares = {dose["share"] for dose in of_set}
         for share in [None] if by_share else sorted(shares):
-            label = f"{name}, {share:.0%}" if share is not None and len(shares) > 1 else name
+            label = f"{name}, {100 * share:g} %" if share is not None and len(shares) > 1 else name
             own = [dose for dose in of_set if share in (None, dose["share"])]
             for kind in ("effect", "damage"):
                 points_of = {

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout
+from culnig.core.quantities import percent
 from culnig.reporting.charts import heat_map, layer_map
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.sources import Sources
@@ -64,7 +65,7 @@ def _set_panel(neurons: NeuronSet, layout: Layout | None) -> Panel:
     title = f"{neurons.name}: neurons by layer and module"
     return Panel(
         neurons.name,
-        layer_map(table, modules, title=title, description=note, form="{:.0f}", numbers=True),
+        layer_map(table, modules, title=title, description=note, form="{:.0f}".format, numbers=True),
         note,
         Table(
             slug("layers", neurons.name),
@@ -124,7 +125,7 @@ def _experts_panel(neurons: NeuronSet, layout: Layout) -> Panel:
         [str(layer) for layer in range(n_layers)],
         title=title,
         description=note,
-        form="{:.2%}".format,
+        form=percent,
         cell=(26, 16) if few else (14, 5),
         column_step=max(1, n_layers // 24),
         row_step=1 if few else 8,
@@ -151,7 +152,7 @@ def _cultures_panel(sets: Sequence[NeuronSet], layout: Layout | None) -> Panel:
     )
     return Panel(
         "all cultures",
-        layer_map(table, names, title=title, description=note, form="{:.0f}", numbers=True),
+        layer_map(table, names, title=title, description=note, form="{:.0f}".format, numbers=True),
         note,
         Table(
             "layers-by-culture",
