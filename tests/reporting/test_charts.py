@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from culnig.reporting.charts import Line, Mark, MarkRow, bars, heat_map, intervals, lines, nice_ticks
+from culnig.reporting.charts import Line, Mark, MarkRow, bars, intervals, lines, nice_ticks
+from culnig.reporting.heat_maps import heat_map
 
 SAID = {"title": "T", "description": "D"}
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.reporting.charts import heat_map
+from culnig.reporting.heat_maps import heat_map
 from culnig.reporting.profiles import TOP_NEURONS, Profile
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.tables import Table

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from culnig.core.quantities import percent
-from culnig.reporting.charts import Line, layer_map, lines
+from culnig.reporting.charts import Line, lines
+from culnig.reporting.heat_maps import layer_map
 from culnig.reporting.profiles import Profile
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.tables import Table

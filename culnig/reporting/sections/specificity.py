@@ -12,7 +12,8 @@ from culnig.core.text import METRIC_NAMES
 from culnig.evaluation.dose import dose_questions
 from culnig.evaluation.matrix import matrix_questions
 from culnig.evaluation.stored import Evaluation
-from culnig.reporting.charts import Line, heat_map, lines
+from culnig.reporting.charts import Line, lines
+from culnig.reporting.heat_maps import heat_map
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.sources import rows_of
 from culnig.reporting.tables import Table, number_text

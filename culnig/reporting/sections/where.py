@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout
 from culnig.core.quantities import percent
-from culnig.reporting.charts import heat_map, layer_map
+from culnig.reporting.heat_maps import heat_map, layer_map
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.sources import Sources
 from culnig.reporting.tables import Table

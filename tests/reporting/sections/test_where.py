@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from culnig.core.neurons import EXPERTS_GATE, EXPERTS_UP, MLP_GATE, MLP_UP, QUERY, Layout, Neuron, Segment
-from culnig.reporting.charts import MOST_CELLS
+from culnig.reporting.heat_maps import MOST_CELLS
 from culnig.reporting.sections.where import by_expert, where_section
 from culnig.reporting.sources import Sources
 from culnig.selection.neuron_set import NeuronSet
