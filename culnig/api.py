@@ -340,5 +340,6 @@ def demo(
     with owned_file(files["picture"], overwrite=overwrite, inputs=()):
         overview_figure(files["picture"], neurons, run.layout, evaluation.rows, "everyday")
     title = "culnig-engine demo: SmolLM2-135M-Instruct"
-    report([run, evaluation, neurons], files["report"], title=title, overwrite=overwrite)
+    shown = [files[name] for name in ("scores", "evaluation", "neurons")]
+    report(shown, files["report"], title=title, overwrite=overwrite)
     return Demo(run, neurons, evaluation, files)

@@ -11,6 +11,7 @@ from culnig.cli.options import PATH, ModelChoice, defaults_of, model_options, ou
 from culnig.cli.output import print_json, print_line
 from culnig.cli.progress import progress_view
 from culnig.exchange.export import export_model, read_export
+from culnig.models.embedded import model_name
 
 
 @defaults_of(export_model)
@@ -39,5 +40,6 @@ def command(neurons: tuple[Path, ...], model: ModelChoice, out: Path, as_json: b
         shown = ("mask", "factor", "n_neurons", "largest_rounding")
         print_json({"folder": str(out), **{name: record[name] for name in shown}})
         return
-    print_line(f"{record['n_neurons']:,} neurons masked in the weights of {record['model']['source']}")
+    name = model_name(record["model"]["source"])
+    print_line(f"{record['n_neurons']:,} neurons masked in the weights of {name}")
     print_line(f"Written to {out}")

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from culnig.cli.output import p_text, print_line, print_table
+from culnig.models.embedded import model_name
 
 
 def print_comparison(document: Mapping[str, Any]) -> None:
     """Print the result of `neurons_compare`, part by part."""
-    names = [f"{chosen['name']} of {chosen['model']}" for chosen in document["sets"]]
+    names = [f"{chosen['name']} of {model_name(chosen['model'])}" for chosen in document["sets"]]
     if document["depth"] is not None:
         _print_depth(document["depth"], names)
     else:

@@ -17,6 +17,7 @@ from culnig.cli.output import percent, print_json, print_line, print_table, size
 from culnig.cli.progress import progress_view
 from culnig.core.quantities import number
 from culnig.core.text import time_text
+from culnig.models.embedded import model_name
 
 
 @click.command("plan")
@@ -56,7 +57,8 @@ def command(model: ModelChoice, as_json: bool, **options: Any) -> None:
 
 def _print(plan: dict[str, Any]) -> None:
     machine, batch, memory, work = plan["machine"], plan["batch"], plan["memory"], plan["work"]
-    print_line(f"{plan['model']} ({plan['adapter']}, {plan['dtype']}): {plan['parameters']:,} parameters")
+    name = model_name(plan["model"])
+    print_line(f"{name} ({plan['adapter']}, {plan['dtype']}): {plan['parameters']:,} parameters")
     print_table("Neurons", ("pool", "neurons"), list(plan["neurons"].items()))
     print_line(f"Largest batch: {batch['n_items']} prompts of {batch['n_tokens']} tokens")
     spread = (

@@ -25,6 +25,7 @@ from culnig.cli.output import percent, print_json, print_line, print_table
 from culnig.cli.progress import progress_view
 from culnig.core.processes import disconnect, launched
 from culnig.kernels import AGGREGATORS
+from culnig.models.embedded import model_name
 from culnig.reporting.inspect import benchmark_rows
 from culnig.store.run import Run
 from culnig.store.warnings import run_warnings
@@ -129,7 +130,7 @@ def _report(run: Run, as_json: bool) -> None:
 def print_run(run: Run) -> None:
     """Print what a run holds, one row per benchmark."""
     print_benchmarks(
-        f"Run {run.folder}: {run.layout.n_neurons:,} neurons of {run.model}", benchmark_rows(run)
+        f"Run {run.folder}: {run.layout.n_neurons:,} neurons of {model_name(run.model)}", benchmark_rows(run)
     )
 
 

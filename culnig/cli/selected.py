@@ -12,6 +12,7 @@ import click
 from culnig.cli.options import PATH, Command, together
 from culnig.cli.output import print_json, print_line, print_table, print_warning
 from culnig.core.text import counted
+from culnig.models.embedded import model_name
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.select import ALL
 from culnig.selection.significance import FAR_TAIL
@@ -100,7 +101,7 @@ def print_counts(chosen: NeuronSet) -> None:
     n_questions = _n_questions(chosen)
     by = "" if n_questions is None else f", from {counted(n_questions, 'question')}"
     print_table(
-        f"{chosen.name}: {len(chosen.neurons):,} neurons of {chosen.model}{by}",
+        f"{chosen.name}: {len(chosen.neurons):,} neurons of {model_name(chosen.model)}{by}",
         ("module", "neurons", "layer: neurons"),
         [
             (

@@ -25,6 +25,23 @@ def beyond_random(test: Mapping[str, Any]) -> bool:
     return adjusted_p(test) < LEVEL and test.get("questions_p", 0.0) < LEVEL
 
 
+def tested_p(row: Mapping[str, Any], metric: str) -> tuple[float, float]:
+    """p over random sets and over questions of a row with random baselines, before any adjustment.
+
+    Masks are expected to lower a metric: both tests are the stored ones, one-sided. Neurons that are scaled
+    up (a factor above 1) may raise it or lower it: twice the smaller tail of the prediction t, and the
+    two-sided test against the unmasked model, 1 if it changes in the other direction. Random sets that do not
+    vary have no prediction t, and their rank p knows no rise.
+    """
+    test = row["against_random"][metric]
+    if row["factor"] <= 1:
+        return float(test["p_value"]), float(test.get("questions_p", 0.0))
+    change, lower = row["change"][metric], float(test["p_value"])
+    higher = 1.0 if None in test["interval"] else 1.0 - lower
+    agrees = (change["effect"] > 0) == (test["effect"] > 0)
+    return min(1.0, 2 * min(lower, higher)), float(change["p_value"]) if agrees else 1.0
+
+
 def rank_text(test: Mapping[str, Any]) -> str:
     """The rank among the random sets, and what so few of them cannot show."""
     n_random, least = test["n_random"], test.get("least_empirical_p", 1 / (1 + test["n_random"]))

@@ -20,6 +20,11 @@ LICENCE = "Apache-2.0"
 """Of the weights (Hugging Face's SmolLM2) and of the package that carries them."""
 
 
+def model_name(source: str) -> str:
+    """The name of a model that readers see, of what was given for `--model`."""
+    return NAME if source == EMBEDDED else source
+
+
 def embedded_model_file() -> Path:
     """Path of the GGUF file; EnvironmentProblem with the one command that installs it."""
     try:

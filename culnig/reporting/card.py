@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from culnig.core.text import visible
+from culnig.models.embedded import model_name
 from culnig.reporting.caveats import caveats
 from culnig.reporting.methods import data_table, licence_text, methods_text, settings_table
 from culnig.reporting.sources import Sources, read_sources
@@ -54,7 +55,9 @@ def _models(sources: Sources) -> Iterator[str]:
     }
     for name in sources.models:
         known = hashes.get(name)
-        yield f"- {_line(name)}" + (f" (SHA-256 of the weights: {_line(str(known))})" if known else "")
+        yield f"- {_line(model_name(name))}" + (
+            f" (SHA-256 of the weights: {_line(str(known))})" if known else ""
+        )
 
 
 def _data(sources: Sources) -> str:
@@ -77,7 +80,8 @@ def _selected_from(sources: Sources) -> Iterator[tuple[str, str]]:
 
 def _settings(sources: Sources) -> Iterator[str]:
     for neurons in sources.neuron_sets:
-        yield f"### {_line(neurons.name)} of {_line(neurons.model)}: {len(neurons.neurons):,} neurons"
+        name = f"{neurons.name} of {model_name(neurons.model)}"
+        yield f"### {_line(name)}: {len(neurons.neurons):,} neurons"
         yield f"```json\n{json.dumps(neurons.method, indent=1, ensure_ascii=False)}\n```"
     table = settings_table(sources)
     if table.rows:

@@ -73,8 +73,8 @@ def _of_inputs(sources: Sources) -> Iterator[Caveat]:
     if len(sources.models) > 1:
         yield Caveat(
             "rest",
-            f"The inputs come from {len(sources.models)} models ({', '.join(sources.models)}), whose results "
-            "are shown side by side.",
+            f"The inputs come from {len(sources.models)} models ({', '.join(sources.model_names)}), whose "
+            "results are shown side by side.",
         )
     for neurons in sources.neuron_sets:
         if sources.runs and sources.run_of(neurons) is None:
@@ -150,7 +150,7 @@ def _of_stability(neurons: NeuronSet) -> Iterator[Caveat]:
         yield Caveat(
             "stability",
             f"Low stability: only {stability['selected_stable']:,} of {stability['selected']:,} neurons of "
-            f"{neurons.name} are selected in at least {stability['level']:.0%} of the resamples.",
+            f"{neurons.name} are selected in at least {100 * stability['level']:g} % of the resamples.",
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from culnig import registry
 from culnig.core.data_files import own_data, read_toml
 from culnig.errors import CulnigError, StoreError
-from culnig.models.embedded import EMBEDDED
+from culnig.models.embedded import EMBEDDED, model_name
 from culnig.models.embedded import LICENCE as LICENCE_OF_EMBEDDED
 from culnig.provenance import RECORDED_PACKAGES
 from culnig.reporting.methods import data_table, methods_text
@@ -106,7 +106,7 @@ def cite(
     names = _names(opened)
     used = [Used("program", _versioned(PROGRAM, names.versions), "MIT")]
     used += [Used("library", _versioned(name, names.versions), _licence_of(name)) for name in names.libraries]
-    used += [Used("model", name, licence_of_model(name)) for name in names.models]
+    used += [Used("model", model_name(name), licence_of_model(name)) for name in names.models]
     used += [Used("data", str(row[0]), str(row[2])) for row in data_table(opened).rows]
     citation = Citation(methods_text(opened), _entries(names), used)
     if out is not None:

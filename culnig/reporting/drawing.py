@@ -33,7 +33,7 @@ def nice_ticks(low: float, high: float, n: int = 6, least: float = 0.0) -> list[
 
 
 def tick_text(value: float, ticks: Sequence[float], percent: bool) -> str:
-    """The number at a tick, with as many digits as the step between ticks needs."""
+    """The number at a tick, with as many digits as the step between ticks needs; the axis names its unit."""
     scaled = 100 if percent else 1
     step = abs(ticks[1] - ticks[0]) * scaled if len(ticks) > 1 else 1.0
     if not percent and (step < 1e-4 or step >= 1e6):
@@ -42,8 +42,7 @@ def tick_text(value: float, ticks: Sequence[float], percent: bool) -> str:
     if round(step, digits) != round(step, digits + 2):
         digits += 1
     text = f"{value * scaled + 0.0:.{digits}f}".replace("-", "−")
-    text = text.lstrip("−") if float(text.replace("−", "-")) == 0 else text
-    return text + (" %" if percent else "")
+    return text.lstrip("−") if float(text.replace("−", "-")) == 0 else text
 
 
 def margin(least: float, labels: Sequence[str]) -> float:

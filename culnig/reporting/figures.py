@@ -14,6 +14,7 @@ from culnig.core.text import METRIC_NAMES, counted, span
 from culnig.errors import InputError
 from culnig.evaluation.dose import dose_questions
 from culnig.evaluation.matrix import matrix_questions
+from culnig.models.embedded import model_name
 from culnig.reporting.charts import Line
 from culnig.reporting.profiles import TOP_NEURONS, profiles_of, short_names
 from culnig.reporting.sections.cultures import cultures_section, ordered_scores, similarity_section
@@ -81,7 +82,7 @@ def _depth(sources: Sources) -> Figures:
         ]
         name = _name(figures, "depth", of_target.target)
         figure = plots.lines_figure([("", "layer", "share of positive score, %", drawn)])
-        figures[name] = titled(figure, f"{run.model}: scores over depth, {of_target.basis}")
+        figures[name] = titled(figure, f"{model_name(run.model)}: scores over depth, {of_target.basis}")
     return figures
 
 
@@ -94,7 +95,7 @@ def _culture_by_neuron(sources: Sources) -> Figures:
             name = _name(figures, "culture-by-neuron", of_target.target)
             figure = plots.scores_figure("", cultures, names, scores)
             figures[name] = titled(
-                figure, f"{run.model}: scores of the {len(names)} best neurons, {of_target.basis}"
+                figure, f"{model_name(run.model)}: scores of the {len(names)} best neurons, {of_target.basis}"
             )
     return figures
 
@@ -190,11 +191,11 @@ def _leaderboard(sources: Sources) -> Figures:
 
 
 def _model_of(record: Mapping[str, Any]) -> str:
-    return str(record.get("model", {}).get("source", "a model"))
+    return model_name(str(record.get("model", {}).get("source", "a model")))
 
 
 def _with_title(figure: Figure, sources: Sources, title: str) -> Figure:
-    return titled(figure, f"{' and '.join(sources.models) or 'a model'}: {title}")
+    return titled(figure, f"{' and '.join(sources.model_names) or 'a model'}: {title}")
 
 
 def _name(taken: Figures, *words: str) -> str:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from culnig.core.quantities import change_in_words, interval_in_words, p_text
 from culnig.core.statistics import holm
 from culnig.core.text import counted, metric_text
-from culnig.evaluation.verdicts import LEVEL, adjusted_p, beyond_random
+from culnig.evaluation.verdicts import LEVEL, adjusted_p, tested_p
+from culnig.models.embedded import model_name
 from culnig.reporting.sources import Sources, masked_rows, rows_of
-from culnig.reporting.summary import metric_of, training_effect
+from culnig.reporting.summary import begun, intervention, metric_of, training_effect
 
 MOSTLY = 0.5
 """Share of the lost accuracy from which the loss counts as mostly format."""
@@ -45,40 +46,42 @@ def _of_masks(sources: Sources) -> Iterator[Headline]:
     tested = [(row, metric, test) for row, metric, test in compared if test is not None]
     if tested:
         # the best of many masks is always good: its p counts all of them
-        larger = [max(float(test["p_value"]), test.get("questions_p", 0.0)) for _, _, test in tested]
+        larger = [max(tested_p(row, metric)) for row, metric, _ in tested]
         ranked = sorted(
             zip(holm(larger), tested, strict=True),
-            key=lambda entry: (entry[0], adjusted_p(entry[1][2]), entry[1][2]["effect"]),
+            key=lambda entry: (entry[0], max(tested_p(*entry[1][:2])), -abs(entry[1][2]["effect"])),
         )
         of_all, (row, metric, test) = ranked[0]
         as_best = f"; p {p_text(of_all)} as the best of {len(tested)} comparisons (Holm)"
-        make = _effect if of_all < LEVEL and beyond_random(test) else _no_effect
+        make = _effect if of_all < LEVEL else _no_effect
         yield make(row, metric, test, as_best if len(tested) > 1 else "")
     elif compared:
         row, metric, _ = compared[0]
         change = row["change"][metric]
         yield Headline(
-            f"Masking {row['condition']} changes {metric_text(metric)} on {row['benchmark']} by "
+            f"{begun(intervention(row))} changes {metric_text(metric)} on {row['benchmark']} by "
             f"{change_in_words(metric, change['effect'])}. Whether these neurons are the reason is unknown: "
-            "no random neurons were masked.",
+            "there are no random neurons to compare with.",
             f"p {p_text(change['p_value'])} over {counted(change['n_questions'], 'question')}, against the "
             "unmasked model only.",
-            "Random neurons of the same modules and layers, masked in the same way (--random-baseline 10).",
+            "Random neurons of the same modules and layers, treated in the same way (--random-baseline 10).",
         )
 
 
 def _effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any], as_best: str) -> Headline:
-    change = row["change"][metric]
-    claim = (
-        f"Masking {row['condition']} ({counted(row['n_neurons'], 'neuron')}) lowers {metric_text(metric)} on "
-        f"{row['benchmark']} by {change_in_words(metric, test['effect'], signed=False)} more than masking "
-        "random neurons does."
-    )
+    change, effect = row["change"][metric], test["effect"]
+    name, size = metric_text(metric), change_in_words(metric, effect, signed=False)
+    random = intervention(row, random=True)
+    if change["effect"] * effect > 0:
+        does = f"{'raises' if effect > 0 else 'lowers'} {name} on {row['benchmark']} by {size} more than"
+    else:  # random neurons change it in the other direction, or more
+        does = f"leaves {name} on {row['benchmark']} {size} {'higher' if effect > 0 else 'lower'} than"
+    claim = f"{begun(intervention(row))} {does} {random} does."
     if _is_format(row):
         claim += " Most of the lost accuracy is lost answer format, not knowledge."
     return Headline(
         claim,
-        f"{_ps(test)}{as_best}; the whole change is {change_in_words(metric, change['effect'])}"
+        f"{_ps(row, metric)}{as_best}; the whole change is {change_in_words(metric, change['effect'])}"
         f"{_interval(metric, change)}.",
         "Repeating this with other questions, wordings or models: it rests on "
         f"{counted(change['n_questions'], 'question')} of {row['benchmark']}.",
@@ -95,21 +98,28 @@ def _no_effect(row: Mapping[str, Any], metric: str, test: Mapping[str, Any], as_
         else f"More questions: with {counted(change['n_questions'], 'question')}, only a change of "
         f"{change_in_words(metric, seen, signed=False)} or more would be detected in four of five studies."
     )
+    does = "clearly change" if row["factor"] > 1 else "lower" if test["effect"] > 0 else "clearly lower"
     return Headline(
-        f"Nothing found: masking {row['condition']} ({counted(row['n_neurons'], 'neuron')}) does not clearly "
-        "lower "
-        f"{metric_text(metric)} on {row['benchmark']} more than masking random neurons does.",
-        f"{_ps(test)}{as_best}; the difference is {change_in_words(metric, test['effect'])}"
+        f"Nothing found: {intervention(row)} does not {does} {metric_text(metric)} on {row['benchmark']} "
+        f"more than {intervention(row, random=True)} does.",
+        f"{_ps(row, metric)}{as_best}; the difference is {change_in_words(metric, test['effect'])}"
         f"{_interval(metric, test)}.",
         could,
     )
 
 
-def _ps(test: Mapping[str, Any]) -> str:
+def _ps(row: Mapping[str, Any], metric: str) -> str:
     """Both tests: over random sets, and over questions."""
-    over = f"p {p_text(adjusted_p(test))} over {counted(test['n_random'], 'random set')}"
-    questions = test.get("questions_p")
-    return over if questions is None else f"{over}, p {p_text(questions)} over questions"
+    test = row["against_random"][metric]
+    p, questions_p = tested_p(row, metric)
+    sets = counted(test["n_random"], "random set")
+    if row["factor"] > 1:
+        return (
+            f"p {p_text(p)} over {sets}, p {p_text(questions_p)} over questions against the unmasked model, "
+            "both two-sided"
+        )
+    over = f"p {p_text(adjusted_p(test))} over {sets}"
+    return f"{over}, p {p_text(questions_p)} over questions" if "questions_p" in test else over
 
 
 def _interval(metric: str, change: Mapping[str, Any]) -> str:
@@ -147,8 +157,8 @@ def _of_sets(sources: Sources) -> Iterator[Headline]:
                 is_finding=survive > 0,
             )
         yield Headline(
-            f"{neurons.name} has {n} of {neurons.model}. There is no evidence yet that they matter: the "
-            "inputs have no test and no mask of them.",
+            f"{neurons.name} has {n} of {model_name(neurons.model)}. There is no evidence yet that they "
+            "matter: the inputs have no test and no mask of them.",
             "Unknown: a selection always selects something.",
             change,
         )
@@ -165,7 +175,7 @@ def _of_validations(sources: Sources) -> Iterator[Headline]:
 
 def _of_runs(sources: Sources) -> Headline:
     scored = "; ".join(
-        f"{run.model} on {', '.join(run.benchmarks)}: {run.layout.n_neurons:,} neurons"
+        f"{model_name(run.model)} on {', '.join(run.benchmarks)}: {run.layout.n_neurons:,} neurons"
         for run in sources.runs
     )
     return Headline(

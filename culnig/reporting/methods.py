@@ -10,6 +10,7 @@ from culnig.core.questions import count_questions
 from culnig.core.text import counted, span
 from culnig.errors import CulnigError
 from culnig.evaluation.stored import Evaluation
+from culnig.models.embedded import model_name
 from culnig.reporting.sources import Sources
 from culnig.reporting.tables import Table
 from culnig.store.run import Run
@@ -25,7 +26,7 @@ def methods_text(sources: Sources) -> str:
     for run in sources.runs:
         settings = run.record["settings"]
         sentences.append(
-            f"We scored {run.layout.n_neurons:,} neurons of {run.model} on "
+            f"We scored {run.layout.n_neurons:,} neurons of {model_name(run.model)} on "
             + ", ".join(
                 f"{each.name} ({each.n_items:,} items{_of_questions(run, each.name)}, {each.role})"
                 for each in run.benchmarks.values()
@@ -122,11 +123,11 @@ def _listed(value: Any) -> str:
 def provenance_table(sources: Sources) -> Table:
     """Names, models and hashes of the inputs."""
     rows: list[tuple[str, str, str, str]] = [
-        ("run", run.folder.name, run.model, run.scores_hash[:16]) for run in sources.runs
+        ("run", run.folder.name, model_name(run.model), run.scores_hash[:16]) for run in sources.runs
     ]
     rows += [
         (
-            *("neurons", neurons.name, neurons.model),
+            *("neurons", neurons.name, model_name(neurons.model)),
             ", ".join(str(source.get("scores_hash", ""))[:16] for source in neurons.sources) or "–",
         )
         for neurons in sources.neuron_sets
@@ -155,7 +156,7 @@ def provenance_table(sources: Sources) -> Table:
 
 
 def _model(record: dict[str, Any]) -> str:
-    return str(record.get("model", {}).get("source", "–"))
+    return model_name(str(record.get("model", {}).get("source", "–")))
 
 
 def _weights_hash(record: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import NamedTuple
 
 from culnig.reporting.sections.panels import Section
@@ -51,10 +52,17 @@ def _words(command: str, sources: Sources) -> list[str]:
         elif word == "B.json" and len(sets) > 1:
             words.append(shlex.quote(sets[1]))
         else:
-            words.append(
-                {"RUN": "run", "EVAL": "evaluation"}.get(word, word) if words[-1:] == ["-o"] else word
-            )
+            output = {"RUN": "run", "EVAL": "evaluation"}.get(word) if words[-1:] == ["-o"] else None
+            words.append(_free(output, sources) if output else word)
     return words
+
+
+def _free(name: str, sources: Sources) -> str:
+    """The name of an output that no input has."""
+    taken = {run.folder.name for run in sources.runs}
+    taken |= {evaluation.folder.name for evaluation in sources.evaluations}
+    numbered = (f"{name}-{n}" for n in count(2))
+    return next(own for own in chain([name], numbered) if own not in taken)
 
 
 def _benchmarks(sources: Sources) -> list[str]:

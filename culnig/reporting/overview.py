@@ -14,6 +14,7 @@ from culnig.core.plot_style import format_of, save
 from culnig.core.text import counted
 from culnig.evaluation.conditions import UNMASKED
 from culnig.evaluation.verdicts import beyond_random
+from culnig.models.embedded import model_name
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.similarity import linkage
 from culnig.store.files import whole_file
@@ -35,8 +36,9 @@ def overview_figure(
     figure = Figure(figsize=(11, 7.2), layout="constrained")
     layers, masking = figure.subplots(2, 1, height_ratios=(1, 1.15))
     of_benchmark = [row for row in rows if row["benchmark"] == benchmark]
+    n_chosen = f"{len(neurons.neurons):,} {neurons.name} neurons of {layout.n_neurons:,}"
     figure.suptitle(
-        f"{neurons.model}: {len(neurons.neurons):,} {neurons.name} neurons of {layout.n_neurons:,}\n"
+        f"{model_name(neurons.model)}: {n_chosen}\n"
         f"{_in_words(next(row for row in of_benchmark if row['condition'] == neurons.name))}"
     )
     _layers_panel(layers, neurons, layout)

@@ -76,7 +76,7 @@ class Report:
         """
         self.sources = sources
         self._published = published
-        self.title = title or "Culture neurons of " + (" and ".join(sources.models) or "a model")
+        self.title = title or "Culture neurons of " + (" and ".join(sources.model_names) or "a model")
         if sources.neuron_sets:
             listed = min(listed, max(1, MOST_LISTED // len(sources.neuron_sets)))
         self._most = listed

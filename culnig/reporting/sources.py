@@ -14,6 +14,7 @@ from culnig.evaluation.compare import with_current_tests
 from culnig.evaluation.folder import REQUEST_FILE, RESULTS_FILE
 from culnig.evaluation.instances.file import StoredInstances, read_instances
 from culnig.evaluation.stored import Evaluation, open_evaluation
+from culnig.models.embedded import model_name
 from culnig.selection.neuron_set import NeuronSet, read_neuron_set
 from culnig.store import schema
 from culnig.store.archive import is_archive, read_archive
@@ -53,8 +54,13 @@ class Sources:
         return str(path)
 
     @property
+    def model_names(self) -> list[str]:
+        """Names of all models that readers see."""
+        return [model_name(source) for source in self.models]
+
+    @property
     def models(self) -> list[str]:
-        """Names of all models of the inputs, each once."""
+        """All models of the inputs as they were given for `--model`, each once."""
         named = [run.model for run in self.runs]
         named += [
             str(evaluation.results.get("model", {}).get("source", "?")) for evaluation in self.evaluations

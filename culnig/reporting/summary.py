@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from culnig.core.quantities import change_in_words, interval_in_words, p_text
 from culnig.core.text import counted, metric_text, span
-from culnig.evaluation.verdicts import LEVEL, adjusted_p, beyond_random, rank_text
+from culnig.evaluation.verdicts import LEVEL, adjusted_p, beyond_random, rank_text, tested_p
+from culnig.models.embedded import model_name
 from culnig.reporting.sources import Sources, changes_of, masked_rows, rows_of
 from culnig.selection.neuron_set import NeuronSet
 
@@ -23,7 +24,9 @@ def findings(sources: Sources) -> list[str]:
     for sets in by_method(sources.neuron_sets):
         sentences += [_selected(sets), *_survivors(sets)]
     for evaluation in sources.evaluations:
-        effects = [_effect(row) for row in masked_rows(rows_of(evaluation))]
+        rows = masked_rows(rows_of(evaluation))
+        n_benchmarks = len({row["benchmark"] for row in rows})
+        effects = [_effect(row, n_benchmarks) for row in rows]
         sentences += effects[:MOST_SENTENCES]
         if len(effects) > MOST_SENTENCES:
             more = len(effects) - MOST_SENTENCES
@@ -35,8 +38,8 @@ def findings(sources: Sources) -> list[str]:
         arms = dict.fromkeys(arm["arm"] for arm in document["arms"])
         sentences += [training_effect(document, arm) for arm in arms]
     return sentences or [
-        f"{run.model} was scored on {', '.join(run.benchmarks)}: {run.layout.n_neurons:,} neurons in "
-        f"{run.layout.n_layers} layers."
+        f"{model_name(run.model)} was scored on {', '.join(run.benchmarks)}: "
+        f"{run.layout.n_neurons:,} neurons in {run.layout.n_layers} layers."
         for run in sources.runs
     ]
 
@@ -68,8 +71,8 @@ def _selected(sets: Sequence[NeuronSet]) -> str:
         noun = "layer" if len(layers) == 1 else "layers"
         extent = f", in {noun} {span(layers[0], layers[-1])}"
     return (
-        f"{names_of(sets)}: {span(min(counts), max(counts))} neurons of {sets[0].model}, selected with the "
-        f"method {sets[0].method.get('name', 'unknown')}{extent}."
+        f"{names_of(sets)}: {span(min(counts), max(counts))} neurons of {model_name(sets[0].model)}, "
+        f"selected with the method {sets[0].method.get('name', 'unknown')}{extent}."
     )
 
 
@@ -90,19 +93,34 @@ def _survivors(sets: Sequence[NeuronSet]) -> Iterator[str]:
         )
 
 
-def _effect(row: dict[str, Any]) -> str:
+def intervention(row: Mapping[str, Any], *, random: bool = False) -> str:
+    """What was done to a row's neurons, or to random ones, such as `scaling general (9 neurons) by 2`."""
+    factor, mask = row["factor"], row.get("mask", "scale")
+    neurons = "random neurons"
+    if not random:
+        name = row["condition"].removesuffix(f" ×{factor:g}")
+        neurons = f"{name} ({counted(row['n_neurons'], 'neuron')})"
+    return f"masking {neurons}" if factor == 0 or mask != "scale" else f"scaling {neurons} by {factor:g}"
+
+
+def begun(sentence: str) -> str:
+    """A sentence with its first letter in upper case."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _effect(row: dict[str, Any], n_benchmarks: int) -> str:
     metric = metric_of(row)
     change, against = row["change"][metric], (row["against_random"] or {}).get(metric)
     ends = interval_in_words(metric, change["interval"])
     interval = f" (95 % interval {ends})" if ends else ""
-    verb = "Masking" if row["factor"] == 0 else f"Scaling by {row['factor']:g}"
     sentence = (
-        f"{verb} {row['condition']} ({row['n_neurons']:,} neurons) changes {metric_text(metric)} on "
-        f"{row['benchmark']} by {change_in_words(metric, change['effect'])}{interval}"
+        f"{begun(intervention(row))} changes {metric_text(metric)} on {row['benchmark']} by "
+        f"{change_in_words(metric, change['effect'])}{interval}"
     )
     if against is None:
         return f"{sentence}, {_p(change['p_value'])}; there are no random neurons to compare with."
-    return f"{sentence}. {_against_random(metric, against)}"
+    said = _against_scaled if row["factor"] > 1 else _against_random
+    return f"{sentence}. {said(row, metric, n_benchmarks)}"
 
 
 def metric_of(row: dict[str, Any]) -> str:
@@ -110,8 +128,21 @@ def metric_of(row: dict[str, Any]) -> str:
     return _METRIC if _METRIC in row["change"] else "accuracy"
 
 
-def _against_random(metric: str, test: dict[str, Any]) -> str:
+def _against_scaled(row: dict[str, Any], metric: str, n_benchmarks: int) -> str:
+    """The verdict on neurons that are scaled up, which may raise a metric or lower it."""
+    test, (p, questions_p) = row["against_random"][metric], tested_p(row, metric)
+    p = min(1.0, n_benchmarks * p)
+    more = "more than" if max(p, questions_p) < LEVEL else "not clearly more than"
+    return (
+        f"Compared with {counted(test['n_random'], 'random set')}, the difference is "
+        f"{change_in_words(metric, test['effect'])} ({_p(p)}, two-sided): {more} the effect of scaling any "
+        f"neurons by {row['factor']:g}."
+    )
+
+
+def _against_random(row: dict[str, Any], metric: str, n_benchmarks: int) -> str:
     """The verdict: the prediction t, adjusted for several benchmarks, and the test over questions."""
+    test = row["against_random"][metric]
     p = adjusted_p(test)
     more = "more than" if beyond_random(test) else "not clearly more than"
     if p < LEVEL and more != "more than":

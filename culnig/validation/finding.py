@@ -21,7 +21,7 @@ from culnig.core.progress import Progress, no_progress
 from culnig.core.text import file_name
 from culnig.evaluation.evaluate import evaluate
 from culnig.evaluation.stored import Evaluation
-from culnig.models.embedded import EMBEDDED, NAME
+from culnig.models.embedded import model_name
 from culnig.selection.general import select_general
 from culnig.selection.neuron_set import NeuronSet
 from culnig.selection.presets import BEST, BEST_SCORERS
@@ -109,8 +109,8 @@ def draw_finding(finding: dict[str, Any], path: Path) -> None:
                 title = f"change of accuracy, points; preset {rule}"
                 change = np.array(matrix["change"], dtype=np.float64)
                 matrices.append((title, matrix["masked"], matrix["evaluated"], change))
-    model = NAME if finding["model"] == EMBEDDED else finding["model"]
-    title = f"What {model} still answers with neurons masked, after learning {finding['n_facts']} facts"
+    name = model_name(finding["model"])
+    title = f"What {name} still answers with neurons masked, after learning {finding['n_facts']} facts"
     figure = plots.finding_figure(title, masks, matrices)
     plots.save(figure, path, "png")
 

@@ -89,11 +89,11 @@ def test_a_study_cites_its_program_methods_data_model_and_libraries(tmp_path):
         *("allal2025smollm2", "model", "paszke2019pytorch", "wolf2020transformers"),
     ]
     assert citation.incomplete == ["cities", "meals", "meals-control", "model"]
-    assert citation.methods.startswith("We scored 96 neurons of embedded on cities (12 items")
+    assert citation.methods.startswith("We scored 96 neurons of SmolLM2-135M-Instruct on cities (12 items")
     kinds = [each.kind for each in citation.used]
     assert kinds == ["program"] + ["library"] * 4 + ["model"] * 2 + ["data"] * 3
     assert Used("program", "culnig-engine 0.1.0", "MIT") in citation.used
-    assert Used("model", "embedded", "Apache-2.0") in citation.used
+    assert Used("model", "SmolLM2-135M-Instruct", "Apache-2.0") in citation.used
     (torch,) = [each for each in citation.used if each.name.startswith("torch")]
     assert torch.name == "torch 2.13.0+cpu"
     assert "BSD" in torch.licence

@@ -58,10 +58,64 @@ def test_an_effect_of_random_masks_is_no_finding_and_what_could_be_seen_is_said(
     assert "with 400 questions, only a change of 6.00 points or more would be detected" in said.change
 
 
+SCALED = {"condition": "general ×2", "factor": 2.0}
+
+
+def risen(effect, p_value, questions_p=0.001):
+    """A row that is scaled by 2 and rises: p of the prediction t for a fall, p over questions two-sided."""
+    test = against(effect, 0.9) | {"p_value": p_value, "interval": [effect - 0.01, effect + 0.01]}
+    change = {"p_gold": compared(0.03, questions_p, 0.02, 0.04)}
+    return row(**SCALED, change=change, against_random={"p_gold": test}, loss=None)
+
+
+def test_enhanced_neurons_may_raise_a_metric_and_are_tested_in_both_directions():
+    said = headline(evaluation(unmasked(), risen(0.025, 0.999)))
+    assert said.is_finding
+    assert said.claim == (
+        "Scaling general (9 neurons) by 2 raises P(gold) on blend by 2.50 points more than scaling random "
+        "neurons by 2 does."
+    )
+    assert said.certainty.startswith(
+        "p 0.00200 over 10 random sets, p 0.00100 over questions against the unmasked model, both two-sided"
+    )
+    for unclear in (risen(0.025, 0.97), risen(0.025, 0.999, questions_p=0.2)):
+        said = headline(evaluation(unmasked(), unclear))
+        assert not said.is_finding
+        assert said.claim.startswith(
+            "Nothing found: scaling general (9 neurons) by 2 does not clearly change"
+        )
+
+
+def test_enhanced_neurons_that_lower_a_metric_are_said_to_lower_it():
+    fallen = row(**SCALED, against_random={"p_gold": against(-0.015, 0.002) | {"interval": [-0.02, -0.01]}})
+    said = headline(evaluation(unmasked(), fallen))
+    assert said.claim.startswith(
+        "Scaling general (9 neurons) by 2 lowers P(gold) on blend by 1.50 points more"
+    )
+
+
+def test_a_rise_over_random_sets_that_do_not_vary_is_no_finding():
+    alike = row(
+        **SCALED, change={"p_gold": compared(0.03, 0.001)}, against_random={"p_gold": against(0.02, 2)}
+    )
+    assert not headline(evaluation(unmasked(), alike)).is_finding
+
+
+def test_the_sign_of_the_change_itself_is_followed():
+    """Random masks may raise what these neurons' mask leaves as it is."""
+    change = {"p_gold": compared(0.005, 0.3, -0.01, 0.02)}
+    said = headline(evaluation(unmasked(), row(change=change)))
+    assert said.claim.startswith(
+        "Masking general (9 neurons) leaves P(gold) on blend 1.50 points lower than masking random neurons "
+    )
+    higher = row(change=change, against_random={"p_gold": against(0.01, 1.0)})
+    assert " does not lower P(gold)" in headline(evaluation(unmasked(), higher)).claim
+
+
 def test_without_random_masks_nothing_is_claimed_of_the_neurons():
     said = headline(evaluation(unmasked(), row(against_random=None)))
     assert not said.is_finding
-    assert "no random neurons were masked" in said.claim
+    assert "there are no random neurons to compare with" in said.claim
 
 
 def test_survivors_of_the_test_are_said_where_nothing_was_masked():
@@ -121,3 +175,17 @@ def test_commands_get_the_names_of_the_inputs(tmp_path):
         "culnig-engine score --model toy --benchmark toy-target --benchmark toy-control --benchmark "
         "toy-exclusion -o run"
     )
+
+
+def test_commands_write_beside_the_inputs(tmp_path):
+    sources = Sources([write_toy_run(tmp_path / "run")])
+    assert with_names("culnig-engine score --halves -o RUN", sources).endswith(" -o run-2")
+    assert with_names("culnig-engine evaluate --dose -o EVAL", sources).endswith(" -o evaluation")
+
+
+def test_readers_see_the_name_of_the_embedded_model_and_commands_what_loads_it():
+    chosen = replace(neuron_set(LAYOUT, range(8, 13), "general"), model="embedded")
+    sources = Sources(neuron_sets=[chosen])
+    assert "5 neurons of SmolLM2-135M-Instruct. There is" in headline(sources).claim
+    assert sources.model_names == ["SmolLM2-135M-Instruct"]
+    assert with_names("culnig-engine ask --model MODEL", sources) == "culnig-engine ask --model embedded"

@@ -133,7 +133,7 @@ def test_parts_without_data_say_which_command_makes_them(tmp_path):
     run = write_toy_run(tmp_path / "run")
     report = Report(Sources([run]))
     page = Page(report.html())
-    text = " ".join(page.text)
+    text = " ".join(" ".join(page.text).split())
     for section in report.sections:
         assert section.filled == (section.key in ("depth", "cultures"))
         assert (f"h-{section.key}" in page.ids()) == section.filled

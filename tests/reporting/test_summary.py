@@ -65,6 +65,18 @@ def test_an_effect_beyond_random_neurons_is_reported_as_such():
     )
 
 
+def test_neurons_that_are_scaled_up_are_compared_with_random_ones_scaled_alike_over_all_benchmarks():
+    change, close = {"p_gold": compared(0.03, 0.001, 0.02, 0.04)}, {"interval": [0.015, 0.025]}
+    test = against(0.02, 0.9) | {"p_value": 0.996} | close
+    rows = [
+        row("general ×2", factor=2.0, benchmark=name, change=change, against_random={"p_gold": test})
+        for name in ("blend", "cities")
+    ]
+    said = findings(evaluation(unmasked(), *rows))[0]
+    assert said.startswith("Scaling general (9 neurons) by 2 changes P(gold) on blend by +3.00 points")
+    assert said.endswith("(p 0.0160, two-sided): more than the effect of scaling any neurons by 2.")
+
+
 def test_an_effect_like_that_of_random_neurons_is_not():
     weak = row(against_random={"p_gold": against(-0.001, 0.4, n_random=19)})
     (said,) = findings(evaluation(unmasked(), weak))

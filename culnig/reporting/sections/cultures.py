@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from culnig.reporting.charts import heat_map
+from culnig.reporting.heat_maps import heat_map
 from culnig.reporting.profiles import TOP_NEURONS, Profile
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.tables import Table
@@ -58,20 +58,20 @@ def _top_neurons_panel(profile: Profile, names: dict[int, str]) -> Panel:
             title=title,
             description=f"The {len(neurons)} neurons with the highest sum over cultures; similar rows and "
             "columns are next to each other.",
-            form="{:.2e}".format,
             diverging=True,
             cell=(22, 24),
             limit=float(np.quantile(np.abs(ordered), SCALE_QUANTILE)),
         ),
         f"The {len(neurons)} neurons with the highest {profile.difference} over all cultures, labelled "
         "module layer·index. Average linkage orders rows and columns, so that similar ones are next to each "
-        f"other. The colours end at the {SCALE_QUANTILE:.0%} quantile; larger scores have the same colour.",
+        f"other. The colours end at the {100 * SCALE_QUANTILE:g} % quantile; larger scores have the same "
+        "colour.",
         Table(
             slug("top-neurons", profile.target),
             f"Scores of the top neurons by culture, {profile.basis}",
             ("neuron", *cultures),
             [(name, *column) for name, column in zip(neurons, ordered.T.tolist(), strict=True)],
-            ("", *[".2e"] * len(cultures)),
+            ("", *["3"] * len(cultures)),
         ),
     )
 

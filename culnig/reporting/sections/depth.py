@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from culnig.reporting.charts import Line, layer_map, lines
+from culnig.core.quantities import percent
+from culnig.reporting.charts import Line, lines
+from culnig.reporting.heat_maps import layer_map
 from culnig.reporting.profiles import Profile
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.tables import Table
@@ -38,11 +40,12 @@ def _modules_panel(profile: Profile) -> Panel:
             title=f"Score over depth, {profile.difference}",
             description=f"Share of all positive scores; layer {highest} has the most.",
             x_axis="layer",
-            y_axis="share of positive score",
+            y_axis="share of positive score, %",
             percent=True,
+            form=percent,
         ),
         f"Sum of the positive scores ({profile.difference}) of each module and layer, as a share of the "
-        f"total. Layer {highest} has the most ({by_layer[highest]:.1%}).",
+        f"total. Layer {highest} has the most ({percent(by_layer[highest])}).",
         Table(
             slug("depth", profile.target),
             f"Share of the positive score by layer and module, {profile.basis}",
@@ -64,7 +67,7 @@ def _cultures_panel(profile: Profile) -> Panel:
             profile.cultures,
             title=f"Score over depth by culture, {profile.difference}",
             description="Each row is one culture's positive score over all modules and adds up to 100 %.",
-            form="{:.1%}",
+            form=percent,
             numbers=False,
         ),
         "Each row adds up to 100 % and shows in which layers a culture's score lies.",

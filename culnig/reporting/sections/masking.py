@@ -57,24 +57,25 @@ def _metric_panel(rows: Sequence[dict[str, Any]], metric: str, title: str, name:
     for row in masked_rows(rows):
         if metric in row["change"]:
             marks = [*_chance_mark(row, rows, metric), *_marks(row, rows, metric, form)]
-            drawn.append(MarkRow(row["condition"], marks, _level_text(row, rows, metric)))
+            drawn.append(MarkRow(with_factor(row), marks, _level_text(row, rows, metric)))
             cells += _cells(row, metric)
     kinds = {mark.kind for row in drawn for mark in row.marks}
     metric_name = METRIC_NAMES[metric]
+    is_masked = all(row["factor"] == 0 for row in masked_rows(rows))
+    occasion = f"when neurons are {'masked' if is_masked else 'scaled'}"
     return Panel(
         title,
         intervals(
             drawn,
-            title=f"Change of {metric_name} when neurons are masked",
-            description=f"{len(drawn)} masks with 95 % intervals, next to random baselines.",
+            title=f"Change of {metric_name} {occasion}",
+            description=f"{counted(len(drawn), 'mask')} with 95 % intervals, next to random baselines.",
             axis=f"change of {metric_name}" + (" (percentage points)" if percent else ""),
             percent=percent,
         ),
         "",
         Table(
             slug("masking", name, metric),
-            f"Change of {metric_name}{' in points' if percent else ''} when neurons are masked; 95 % "
-            "intervals "
+            f"Change of {metric_name}{' in points' if percent else ''} {occasion}; 95 % intervals "
             "and two-sided p over questions "
             "against the unmasked model; prediction intervals and one-sided p (lower) over random sets "
             "against random neurons",
@@ -87,6 +88,13 @@ def _metric_panel(rows: Sequence[dict[str, Any]], metric: str, title: str, name:
         ),
         legend=[entry for entry in _LEGEND if entry[0] in kinds],
     )
+
+
+def with_factor(row: Mapping[str, Any]) -> str:
+    """The condition of a row, with the factor that its neurons are scaled by, unless that is 0."""
+    factor = f" ×{row['factor']:g}"
+    name = str(row["condition"])
+    return name if row["factor"] == 0 or name.endswith(factor) else name + factor
 
 
 def _unmasked(row: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -141,7 +149,7 @@ def _marks(row: Mapping[str, Any], rows: Sequence[dict[str, Any]], metric: str, 
 def _cells(row: Mapping[str, Any], metric: str) -> list[tuple[Cell, ...]]:
     return [
         (
-            *(row["benchmark"], row["condition"], against, result["n"], result["n_questions"]),
+            *(row["benchmark"], with_factor(row), against, result["n"], result["n_questions"]),
             *(result["effect"], *result["interval"], result["p_value"]),
             result.get("p_holm", row["p_holm"] if kind == "effect" and metric == "accuracy" else None),
         )

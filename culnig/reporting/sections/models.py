@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from culnig.core.quantities import percent
+from culnig.models.embedded import model_name
 from culnig.reporting.charts import Line, lines
 from culnig.reporting.depths import BINS, depth_table, modules_of
 from culnig.reporting.sections.panels import Panel, Section, slug
@@ -49,7 +51,7 @@ def _depth_panel(name: str, sets: Sequence[NeuronSet], sources: Sources) -> Pane
     middles = ((np.arange(n_bins) + 0.5) / n_bins).tolist()
     title = f"{name}: neurons over relative depth"
     cells: list[tuple[Cell, ...]] = [
-        (own.model, module, *map(int, row))
+        (model_name(own.model), module, *map(int, row))
         for own, table in zip(sets, tables, strict=True)
         for module, row in zip(modules, table, strict=True)
     ]
@@ -57,11 +59,13 @@ def _depth_panel(name: str, sets: Sequence[NeuronSet], sources: Sources) -> Pane
     return Panel(
         f"{name}, by model",
         lines(
-            [Line(own.model, middles, share.tolist()) for own, share in drawn],
+            [Line(model_name(own.model), middles, share.tolist()) for own, share in drawn],
             title=title,
             description=f"Share of each set's neurons in {n_bins} parts of the depth, {len(drawn)} models.",
             x_axis="relative depth",
-            y_axis="share of the neurons",
+            y_axis="share of the neurons, %",
+            percent=True,
+            form=percent,
         ),
         f"Share of the set's neurons in each of {n_bins} parts of the depth, all modules together."
         + (f" The first {MOST_LINES} of {len(sets)} models are drawn." if len(sets) > MOST_LINES else ""),
@@ -101,7 +105,7 @@ def _pair(own: Mapping[str, Any]) -> tuple[Cell, ...]:
     depth, profiles, matrices, same = (
         own.get(name) or {} for name in ("depth", "profiles", "matrices", "same_layout")
     )
-    first, second = (f"{chosen['name']} of {chosen['model']}" for chosen in own["sets"])
+    first, second = (f"{chosen['name']} of {model_name(chosen['model'])}" for chosen in own["sets"])
     return (
         *(first, second, depth.get("distance"), depth.get("p_value")),
         *(profiles.get("own"), profiles.get("other"), profiles.get("p_value")),

@@ -12,7 +12,8 @@ from culnig.core.text import METRIC_NAMES
 from culnig.evaluation.dose import dose_questions
 from culnig.evaluation.matrix import matrix_questions
 from culnig.evaluation.stored import Evaluation
-from culnig.reporting.charts import Line, heat_map, lines
+from culnig.reporting.charts import Line, lines
+from culnig.reporting.heat_maps import heat_map
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.sources import rows_of
 from culnig.reporting.tables import Table, number_text
@@ -114,6 +115,7 @@ def _dose_panel(doses: Sequence[Mapping[str, Any]], evaluation: Evaluation, *, s
             x_axis="share of the set" if by_share else "factor (1 is the unmasked model)",
             y_axis=f"{name}, points",
             percent=True,
+            form=_in_points,
         )
     return Panel(
         name,
@@ -151,7 +153,7 @@ def dose_lines(
         of_set = [dose for dose in doses if dose["of_set"] == name]
         shares = {dose["share"] for dose in of_set}
         for share in [None] if by_share else sorted(shares):
-            label = f"{name}, {share:.0%}" if share is not None and len(shares) > 1 else name
+            label = f"{name}, {100 * share:g} %" if share is not None and len(shares) > 1 else name
             own = [dose for dose in of_set if share in (None, dose["share"])]
             for kind in ("effect", "damage"):
                 points_of = {

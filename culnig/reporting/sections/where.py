@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culnig.core.neurons import Layout
-from culnig.reporting.charts import heat_map, layer_map
+from culnig.core.quantities import percent
+from culnig.reporting.heat_maps import heat_map, layer_map
 from culnig.reporting.sections.panels import Panel, Section, slug
 from culnig.reporting.sources import Sources
 from culnig.reporting.tables import Table
@@ -57,11 +58,14 @@ def _set_panel(neurons: NeuronSet, layout: Layout | None) -> Panel:
     note = f"{len(neurons.neurons):,} neurons.{''.join(map(_survivors, tests_of(neurons)))}"
     if counts:
         module, layer = max(counts, key=counts.__getitem__)
-        note += f" Most of them ({counts[module, layer]}) are in {module} of layer {layer}."
+        note += (
+            f" {counts[module, layer]:,} of the {len(neurons.neurons):,} are in {module} of layer {layer}, "
+            "the most in one module of one layer."
+        )
     title = f"{neurons.name}: neurons by layer and module"
     return Panel(
         neurons.name,
-        layer_map(table, modules, title=title, description=note, form="{:.0f}", numbers=True),
+        layer_map(table, modules, title=title, description=note, form="{:.0f}".format, numbers=True),
         note,
         Table(
             slug("layers", neurons.name),
@@ -113,7 +117,7 @@ def _experts_panel(neurons: NeuronSet, layout: Layout) -> Panel:
     )
     if routed:
         expert, layer = np.unravel_index(np.nanargmax(counts), counts.shape)
-        note += f" Expert {expert} of layer {layer} has most of them, {int(counts[expert, layer]):,}."
+        note += f" Expert {expert} of layer {layer} has the most, {int(counts[expert, layer]):,}."
     few = n_experts <= 32
     chart = heat_map(
         share,
@@ -121,7 +125,7 @@ def _experts_panel(neurons: NeuronSet, layout: Layout) -> Panel:
         [str(layer) for layer in range(n_layers)],
         title=title,
         description=note,
-        form="{:.2%}".format,
+        form=percent,
         cell=(26, 16) if few else (14, 5),
         column_step=max(1, n_layers // 24),
         row_step=1 if few else 8,
@@ -148,7 +152,7 @@ def _cultures_panel(sets: Sequence[NeuronSet], layout: Layout | None) -> Panel:
     )
     return Panel(
         "all cultures",
-        layer_map(table, names, title=title, description=note, form="{:.0f}", numbers=True),
+        layer_map(table, names, title=title, description=note, form="{:.0f}".format, numbers=True),
         note,
         Table(
             "layers-by-culture",

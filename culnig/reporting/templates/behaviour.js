@@ -163,15 +163,17 @@
     ["layer", (neuron) => neuron.layer], ["index", (neuron) => neuron.index], ["score", (neuron) => neuron.score],
     ["culture", (neuron) => neuron.culture || null],
     ...extras.map((name) => [name, (neuron) => neuron.extra[name] ?? null]),
-    ["raised by", (neuron) => neuron.drivers.map((driver) => driver.word.trim()).join(" · ") || null],
   ];
+  if (neurons.some((neuron) => neuron.drivers.length)) {
+    columns.push(["raised by", (neuron) => neuron.drivers.map((driver) => driver.word.trim()).join(" · ") || null]);
+  }
   const haystack = neurons.map((neuron) => [
     neuron.set, neuron.module, "layer " + neuron.layer, neuron.index, neuron.culture,
     ...neuron.drivers.flatMap((driver) => [driver.word, items[driver.item].id, items[driver.item].text]),
   ].join("\n").toLowerCase());
   const number = (value) => {
     if (value === null) return "–";
-    const text = Number.isInteger(value) ? String(value) : Math.abs(value) < 0.01 ? value.toExponential(2) : value.toPrecision(3);
+    const text = Number.isInteger(value) ? String(value) : Math.abs(value) < 0.0001 ? value.toExponential(2) : value.toPrecision(3);
     return text.replace(/^-/, "−");
   };
 

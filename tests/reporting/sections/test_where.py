@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from culnig.core.neurons import EXPERTS_GATE, EXPERTS_UP, MLP_GATE, MLP_UP, QUERY, Layout, Neuron, Segment
-from culnig.reporting.charts import MOST_CELLS
+from culnig.reporting.heat_maps import MOST_CELLS
 from culnig.reporting.sections.where import by_expert, where_section
 from culnig.reporting.sources import Sources
 from culnig.selection.neuron_set import NeuronSet
@@ -60,12 +60,11 @@ def panels(tmp_path, layout: Layout, chosen: list[Neuron]):
 def test_the_figure_of_experts_shows_shares_of_the_set(tmp_path) -> None:
     panel = panels(tmp_path, layout_with(3, 3), CHOSEN)["general, experts"]
     assert panel.note == (
-        "4 of 6 neurons are in routed experts, in 3 of the model's 6. "
-        "Expert 2 of layer 2 has most of them, 2."
+        "4 of 6 neurons are in routed experts, in 3 of the model's 6. Expert 2 of layer 2 has the most, 2."
     )
     said = dict(re.findall(r"<title>(expert \d, layer \d): ([^<]*)</title>", panel.chart))
-    assert said["expert 2, layer 2"] == "33.33%"
-    assert said["expert 1, layer 1"] == "0.00%"
+    assert said["expert 2, layer 2"] == "33.3 %"
+    assert said["expert 1, layer 1"] == "0 %"
     assert said["expert 0, layer 0"] == "no data"
     assert [row[:3] for row in panel.table.rows] == [(2, 2, 2), (1, 0, 1), (1, 2, 1)]
 
