@@ -26,8 +26,8 @@ def memory(name: str) -> int:
 def test_a_process_holds_its_share_and_a_few_layers(tmp_path):
     """Loading and a backward pass, with freed memory kept as the command keeps it.
 
-    Four layers are whole at once where gloo gathers them. Without `return_large_blocks` a process grows to over
-    twice the whole model.
+    Four layers are whole at once where gloo gathers them. Without `return_large_blocks` a process grows
+    to over twice the whole model.
     """
     torch.manual_seed(0)
     sizes = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": N_LAYERS, "vocab_size": 260}
