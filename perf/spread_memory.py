@@ -2,7 +2,8 @@
 
 `perf/spreading.py memory` starts this file with torchrun. The weights are random and the vocabulary is small,
 so nearly all of the model is in its layers. What the process had before the model, which is Python with its
-packages, is subtracted; pages of the model's files that it has mapped are counted.
+packages, is subtracted. On a CPU a share is no copy: `files` are the pages of the model's files that the
+process has read, `loading` and `scoring` the most other memory.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from device_model import llama, questions, random_model, tokenizer
 from rich.table import Table
@@ -39,16 +39,14 @@ def memory_table(processes: list[int]) -> Table:
         total = sum(own.nbytes for own in model.parameters()) / MEGABYTE
         del model
         title = f"{total:,.0f} MB of weights, {layer:.1f} MB in each layer"
-        headings = ("processes", "share", "loading", "above the share, in layers", "scoring", "CPU seconds")
+        headings = ("processes", "share", "files", "loading", "in layers", "scoring", "CPU seconds")
         table = Table(*headings, title=title, caption="MB of the process with most, without its packages")
         for of in processes:
             measured = _measured(folder, of)
-            loading, scoring, seconds = (max(own[name] for own in measured) for name in measured[0])
-            share = total / of
-            above = f"{(loading - share) / layer:.1f}"
-            table.add_row(
-                str(of), f"{share:,.0f}", f"{loading:,.0f}", above, f"{scoring:,.0f}", f"{seconds:.0f}"
-            )
+            most = {name: max(own[name] for own in measured) for name in measured[0]}
+            share, files, loading, scoring, seconds = total / of, *most.values()
+            numbers = (f"{number:,.0f}" for number in (share, files, loading))
+            table.add_row(str(of), *numbers, f"{loading / layer:.1f}", f"{scoring:,.0f}", f"{seconds:.0f}")
     return table
 
 
@@ -73,21 +71,26 @@ def _memory(name: str) -> float:
     )
 
 
-def measure(folder: str) -> tuple[int, dict[str, Any]]:
-    """This process's number and its peaks."""
+def measure(folder: str) -> tuple[int, dict[str, float]]:
+    """This process's number and what it took, in MB. Pages of the model's files stay once they are read."""
     keep_freed_memory()  # as the command does
     processes = launched()
     if processes.of > 1:
         import transformers.distributed.fsdp  # noqa: F401 - before the memory is measured
-    items = questions()[:4]
-    before, began = _memory("VmRSS"), os.times()
+    items = questions()[: processes.of]
+    before, files, began = _memory("VmRSS"), _memory("RssFile"), os.times()
     _forget_peak()
     bound = load_model(folder, registry.adapters(), LoadSettings(fsdp=True))
-    loading = _memory("VmHWM") - before
+    peak, mapped = _memory("VmHWM") - before, _memory("RssFile") - files
     _forget_peak()
     score_benchmark(bound, items, "target", ScoreSettings(token_budget=64))
-    seconds = os.times().user + os.times().system - began.user - began.system
-    return processes.number, {"loading": loading, "scoring": _memory("VmHWM") - before, "seconds": seconds}
+    now = os.times()
+    return processes.number, {
+        "files": mapped,
+        "loading": peak - mapped,
+        "scoring": _memory("VmHWM") - before - (_memory("RssFile") - files),
+        "seconds": now.user + now.system - began.user - began.system,
+    }
 
 
 if __name__ == "__main__":

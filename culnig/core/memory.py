@@ -6,7 +6,7 @@ import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _MOST_KEPT = (1 << 31) - 1
-_LARGE = 1 << 20
+_LARGE = 1 << 17
 _MOST_LARGE = 1 << 16
 
 
@@ -20,11 +20,10 @@ def keep_freed_memory() -> None:
 
 
 def return_large_blocks() -> None:
-    """Let this process return freed blocks of 1 MB and more to the system, where its C library is glibc.
+    """Let this process return freed blocks of 128 KB and more to the system, where its C library is glibc.
 
-    torch asks for memory at aligned addresses. glibc 2.36 leaves a hole where such a block is freed, which is
-    too small for the next of the same size: with layers that are gathered and freed again, a process grows
-    to a multiple of the whole model.
+    glibc begins with this bound and then raises it. Layers that are gathered and freed leave holes in its
+    heap that it does not fill again (seen with 2.36), so a process grows to a multiple of the whole model.
     """
     _set({_MMAP_THRESHOLD: _LARGE, _MMAP_MAX: _MOST_LARGE})
 
