@@ -281,6 +281,10 @@ def test_help_and_lists_start_light():
 def test_a_real_selection_starts_light(tmp_path):
     run = write_toy_run(tmp_path / "run").folder
     chosen, drawn = tmp_path / "general.neurons.json", tmp_path / "random.json"
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "study.json").write_text("{}", encoding="utf-8")
+    (study / "study.yaml").write_text("models: {one: {model: /home/me/one}}", encoding="utf-8")
     commands: list[list[object]] = [
         ["select", "general", run, "--top-mlp", "0.1", "-o", chosen],
         ["select", "random", run, "--like", chosen, "-o", drawn],
@@ -290,5 +294,6 @@ def test_a_real_selection_starts_light(tmp_path):
         ["inspect", chosen],
         ["report", run, chosen, "-o", tmp_path / "report.html"],
         ["cite", run, chosen],
+        ["study", "pack", study, "-o", tmp_path / "study.culnig.zip"],
     ]
     assert loaded_by(*commands) == [[]] * len(commands)

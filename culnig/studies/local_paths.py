@@ -7,19 +7,20 @@ as they are.
 
 from __future__ import annotations
 
-import contextlib
 import html
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from culnig.errors import DataFileError
+import yaml
+
+from culnig.core.data_files import read_small_text
 from culnig.evaluation.instances.file import copy_with_record
 from culnig.reporting.tables import latex_text
 from culnig.store.files import CHECKSUM, write_json, write_text
-from culnig.studies.file import read_study
 from culnig.training.plan_file import read_plan
 
 
@@ -30,10 +31,8 @@ def names_of_local_models(files: Iterable[Path], study: Path | None = None) -> d
     """
     paths = dict.fromkeys(path for file in files for path in _recorded(json.loads(file.read_text("utf-8"))))
     if study is not None:
-        with contextlib.suppress(DataFileError):  # of another version
-            for entry in read_study(study).study.models.values():
-                given = [entry.model, *entry.given.values()]
-                paths |= {text: None for text in given if isinstance(text, str) and _is_local(text)}
+        document = yaml.safe_load(read_small_text(study))  # it was checked when the study ran
+        paths |= dict.fromkeys(_given(document["models"]))
     names: dict[str, str] = {}
     for path in paths:
         name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
@@ -91,6 +90,15 @@ def _recorded(value: Any) -> Iterator[str]:
             yield from _recorded(inner)
 
 
+def _given(value: Any) -> Iterator[str]:
+    """The paths among the texts of a study's models: models, adapters."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _given(inner)
+    elif isinstance(value, str) and _is_local(value):
+        yield value
+
+
 def _is_local(source: str) -> bool:
     return PurePosixPath(source).is_absolute() or PureWindowsPath(source).is_absolute()
 
@@ -103,7 +111,8 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
         return [_renamed(inner, names) for inner in value]
     if isinstance(value, str):
         for path in sorted(names, key=len, reverse=True):
-            value = value.replace(path, names[path])
+            name = names[path].replace("\\", r"\\")
+            value = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-])", name, value)
     return value
 
 

@@ -78,9 +78,9 @@ def test_names_of_models_that_are_alike_are_numbered(tmp_path):
         "C:\\models\\model": "model-2",
     }
     page = tmp_path / "report.html"
-    page.write_text("<p>/home/me/a/model and /home/me/a/model/part</p>", encoding="utf-8")
+    page.write_text("<p>/home/me/a/model and /home/me/a/model/part, not /home/me/a/model-b</p>", "utf-8")
     assert write_without_paths(page, tmp_path / "copy.html", names)
-    assert (tmp_path / "copy.html").read_text() == "<p>model and part</p>"
+    assert (tmp_path / "copy.html").read_text() == "<p>model and part, not /home/me/a/model-b</p>"
 
 
 def test_equal_folders_give_equal_packs(finished, pack, tmp_path):

@@ -1,9 +1,8 @@
 """The figures of `--dry-run`, against a calculation by hand for a published model that is not here.
 
-By hand: a forward pass takes two operations for each parameter of the linear modules and token, a backward
-pass to the activations as many, and one that also computes gradients of weights twice as many. Attention and
-the head add little to prompts of a hundred tokens. Without a tokenizer, 3.5 characters count as a token, and
-a chat template as 16.
+By hand: a forward pass takes two operations for each parameter of the linear modules and token, and a
+backward pass to the activations as many. Attention and the head add little to prompts of a hundred tokens.
+Without a tokenizer, 3.5 characters count as a token, and a chat template as 16.
 """
 
 from __future__ import annotations
@@ -33,15 +32,6 @@ evaluations:
   specific: {benchmarks: [everyday], neuron_sets: [specific], cultures: [China, Iran], matrix: true}
 audits:
   general: {benchmarks: [everyday], neurons: general, cultures: [Mexico], per_culture: 3, top: 10}
-trainings:
-  everyday:
-    neurons: general
-    task: everyday
-    arms: [top, bottom]
-    seeds: 3
-    examples: 100
-    benchmarks: [everyday]
-    cultures: [China, Iran]
 """
 HIDDEN, MLP, LAYERS, QUERIES, KEYS = 4096, 14_336, 32, 4096, 1024
 PARAMETERS = LAYERS * HIDDEN * (2 * QUERIES + 2 * KEYS + 3 * MLP)
@@ -77,20 +67,13 @@ def test_arithmetic_is_that_of_a_calculation_by_hand(planned):
     for name, expected in by_hand.items():
         assert rows[name]["flops"] == pytest.approx(expected, rel=0.03), name
         assert rows[name]["seconds"] == pytest.approx(rows[name]["flops"] / 400e12)
-    trained = rows["trainings/llama/everyday"]["flops"] - forward * evaluated * (1 + 2 * 3)
-    each = trained / (3 * forward * 2 * 3)  # tokens of the 100 examples of each training
-    assert 100 * 60 < each < 100 * 200
-    assert all(row["flops"] == 0 for name, row in rows.items() if name not in [*by_hand, trained_step()])
-
-
-def trained_step() -> str:
-    return "trainings/llama/everyday"
+    assert all(row["flops"] == 0 for name, row in rows.items() if name not in by_hand)
 
 
 def test_eight_gpus_need_at_least_the_longest_chain_of_steps(planned):
     seconds = {row["step"]: row["seconds"] or 0 for row in planned["steps"]}
     longest = seconds["scores/llama/identify"] + max(
-        seconds[name] for name in seconds if name.startswith(("evaluations", "audits", "trainings"))
+        seconds[name] for name in seconds if name.startswith(("evaluations", "audits"))
     )
     total = planned["total"]
     assert total["seconds"] == pytest.approx(sum(seconds.values()))
