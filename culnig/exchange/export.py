@@ -1,12 +1,13 @@
 """Export a model with a mask in its weights, as a folder that any program can read.
 
-OUT/export.json      what was masked and where it comes from; written first, complete at the end
+OUT/export.json      what was masked and where it comes from; complete at the end
 OUT/…                the checkpoint's own files, with the rows and biases of the neurons changed
 OUT/README.md        the model card
 
 A neuron is one output of a linear module, `w·x + b`, so multiplying the row and the bias multiplies the
 neuron, whatever the layer does with it afterwards. Files are copied and changed in place, a few rows at a
-time.
+time, in a hidden folder inside OUT. Only when nothing can be refused any more do they replace an earlier
+export.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from culnig.errors import CulnigError, InputError, StoreError, argument, check_c
 from culnig.evaluation.request import NeuronSetChoice, SetChoice, run_with_prompts
 from culnig.exchange.added_biases import biases_for, empty_biases, write_biases
 from culnig.exchange.checkpoint_rows import CheckpointRows, Rows
-from culnig.exchange.gguf_file import convert, find_converter
+from culnig.exchange.gguf_file import convert, find_converter, unconverted
 from culnig.exchange.model_card import model_card
 from culnig.exchange.patching import Change, change_rows, rounded
 from culnig.exchange.sources import ExportSource, export_source
 from culnig.models.checkpoint import StoredTensor, stored_tensors
 from culnig.models.named import loaded_model
 from culnig.provenance import versions
-from culnig.store.files import read_json, remove, remove_if_empty, whole_files, write_json, write_text
+from culnig.store.files import read_json, remove_if_empty, whole_files, write_json, write_text
 from culnig.store.formats import check_format
 from culnig.store.output_folder import OutputFolder, check_folder
 from culnig.store.output_kind import REPLACES, OutputKind
@@ -81,7 +82,8 @@ def export_model(
     the options of `load_model`.
 
     MismatchError for a set of another model, InputError if a factor cannot be exact in the weights (packed
-    numbers), OutputExistsError if the folder is in use.
+    numbers), OutputExistsError if the folder is in use. EnvironmentProblem if the converter is not installed,
+    or fails when the folder is complete without its file.
     """
     _check(factor, mask, means)
     converter = find_converter() if gguf else None
@@ -100,46 +102,50 @@ def export_model(
     if stored is not None:
         changes.plan(stored)  # refuses before anything is copied
     record = _record(source, sets, flat, factor, mask, run)
-    output = OutputFolder.open(folder, EXPORT, record, overwrite=overwrite)
+    output = OutputFolder.reserve(folder, EXPORT, overwrite=overwrite)
     try:
-        record = _write(folder, record, source, changes, sets, converter)
+        record, said = _write(output, record, source, changes, sets, converter)
     finally:
         output.close()
     if rounding := record["largest_rounding"]:
         say(f"products were rounded to the weights' number format, by {100 * rounding:.2g} % at most")
+    if converter is not None and said is not None:
+        raise unconverted(converter, folder, said)
     return folder
 
 
 def _write(
-    folder: Path,
+    output: OutputFolder,
     record: dict[str, Any],
     source: ExportSource,
     changes: _Changes,
     sets: Sequence[NeuronSet],
     converter: Path | None,
-) -> dict[str, Any]:
-    """Write all files and return the finished record. If one is refused, no half-written folder stays."""
-    facts: dict[str, Any] = {}
+) -> tuple[dict[str, Any], str | None]:
+    """Write all files; the finished record, and why there is no GGUF file if the converter failed.
 
-    def note_files(names: list[str]) -> None:
-        write_json(folder / EXPORT_FILE, record | {FILES: facts})
+    If a weight is refused, the folder stays as it was.
+    """
+    facts: dict[str, Any] = {}
+    said: str | None = None
+
+    def replace_earlier(names: list[str]) -> None:
+        output.begin(EXPORT, record | {FILES: facts})
 
     try:
-        with whole_files(folder, note_files) as new:
+        with whole_files(output.path, replace_earlier) as new:
             source.write(new)
             record = {**record, "largest_rounding": changes.apply(new)}
             write_text(new / "README.md", model_card(source.name, record, sets, source.card))
             if converter is not None:
-                convert(converter, new, new / "model.gguf")
+                said = convert(converter, new)
             facts |= {path.name: facts_of(path) for path in sorted(new.iterdir())}
     except CulnigError:
-        if not facts:  # no file has moved yet
-            remove(folder / EXPORT_FILE)
-            remove_if_empty(folder)
+        remove_if_empty(output.path)
         raise
     record = {**record, FILES: facts, "complete": True}
-    write_json(folder / EXPORT_FILE, record)
-    return record
+    write_json(output.path / EXPORT_FILE, record)
+    return record, said
 
 
 def _check(factor: float, mask: str, means: object) -> None:

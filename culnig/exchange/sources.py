@@ -7,6 +7,7 @@ that is not in the cache, a model with a merged adapter, a model that was loaded
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from culnig.models.named import loaded_model
 from culnig.models.peft_adapter import with_base
 from culnig.models.settings import LoadSettings
 from culnig.models.source import ModelFiles, locate, reading
-from culnig.store.files import copy_contents
+from culnig.store.files import copy_contents, write_text
 
 if TYPE_CHECKING:
     from culnig.models.settings import LoadOptions
@@ -84,7 +85,12 @@ def export_source(model: str | Path | BoundModel, loading: LoadOptions, say: Say
     structure = load_skeleton(source, registry.adapters(), settings).bound
     load_tokenizer(source, settings)  # reports missing files before anything is copied
     folder = _folder(source, files, settings)
-    return ExportSource(_public(str(model)), structure, folder, lambda out: _copy(source, folder, out))
+
+    def write(out: Path) -> None:
+        _copy(source, folder, out)
+        _name_architecture(out / "config.json", structure.architecture)
+
+    return ExportSource(_public(str(model)), structure, folder, write)
 
 
 def _public(source: str) -> str:
@@ -122,3 +128,10 @@ def _copy(source: str, folder: Path, out: Path) -> None:
     beside = {path for pattern in _BESIDE for path in folder.glob(pattern) if path.is_file()}
     for path in [*weights, *([index] if len(weights) > 1 or index.is_file() else []), *sorted(beside)]:
         copy_contents(path, out / path.name)
+
+
+def _name_architecture(path: Path, architecture: str) -> None:
+    """Name the model's class, which other programs go by; transformers leaves it out for GGUF files."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if not settings.get("architectures"):
+        write_text(path, json.dumps({"architectures": [architecture], **settings}, indent=2) + "\n")

@@ -55,6 +55,23 @@ class OutputFolder:
         folder is in use, MismatchError if the output to resume has another request, StoreError if another
         process writes the folder.
         """
+        folder = cls.reserve(path, kind, resume=resume, overwrite=overwrite)
+        try:
+            with disk_errors(path):
+                folder.begin(kind, request, resume=resume)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @classmethod
+    def reserve(
+        cls, path: Path, kind: OutputKind, *, resume: bool = False, overwrite: bool = False
+    ) -> OutputFolder:
+        """Make and lock the folder, and leave the output that it holds until `begin`.
+
+        For a command that can still be refused. Errors as for `open`.
+        """
         with disk_errors(path):
             check_folder(path, kind, resume=resume, overwrite=overwrite, inputs=())
             make_folder(path)
@@ -63,7 +80,7 @@ class OutputFolder:
                 check_folder(
                     path, kind, resume=resume, overwrite=overwrite, inputs=()
                 )  # nobody else changes it now
-                folder._begin(kind, request, resume)
+                _tidy(path, kind)
             except BaseException:
                 folder.close()
                 raise
@@ -73,8 +90,8 @@ class OutputFolder:
         """Unlock the folder for other processes."""
         self._close()
 
-    def _begin(self, kind: OutputKind, request: Request, resume: bool) -> None:
-        _tidy(self.path, kind)
+    def begin(self, kind: OutputKind, request: Request, *, resume: bool = False) -> None:
+        """Write the request, in the place of an earlier output, whose files are removed."""
         mark = self.path / kind.marks[0]
         stored: Request = {}
         if not _is_free(self.path, kind):

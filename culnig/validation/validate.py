@@ -136,26 +136,25 @@ def validate(
     settings = kind.sized(seed=seed, **sizes)
     with tempfile.TemporaryDirectory(prefix="culnig-validate-") as temporary:
         folder = Path(temporary) if out is None else Path(out)
-        with contextlib.closing(
-            OutputFolder.open(folder, VALIDATION, _request(kind, settings), overwrite=overwrite)
-        ):
+        with contextlib.closing(OutputFolder.reserve(folder, VALIDATION, overwrite=overwrite)) as output:
             say(f"world {kind.name}: {kind.summary}")
-            validation = run_validation(settings, folder, progress, kind, say)
+            planted = kind.build(settings, progress, say)  # fails where the embedded model is missing
+            output.begin(VALIDATION, _request(kind, settings))
+            validation = run_validation(planted, folder, progress, kind, say)
             if out is not None:
                 write_outputs(validation, folder)
     return validation
 
 
 def run_validation(
-    settings: Settings,
+    planted: PlantedModel,
     folder: Path,
     progress: Progress = no_progress,
     kind: WorldKind | None = None,
     say: Say = say_nothing,
 ) -> Validation:
-    """Validate in an empty folder, which keeps the runs (`OutputFolder.open` empties an earlier one)."""
+    """Judge methods on a planted model, in an empty folder, which keeps the runs."""
     kind = kind or world_kind(INVENTED)
-    planted = kind.build(settings, progress, say)
     effects = measure_effects(planted)
     truth = planted.truth
     scorers = {CONTRIBUTION: None, SCORER: registry.scorer(SCORER)} if truth is None else _scorers(kind)
@@ -165,7 +164,7 @@ def run_validation(
         return Validation(kind, planted, effects, (), kind.targets(effects, ()), finding=finding)
     runs = {name: Run(run.folder, name) for name in scorers} | _swapped(planted, folder, scorers, say)
     methods = [method for method in METHODS if method.source in (*runs, RANDOM)]
-    results = tuple(judge(method, runs, truth, settings.seed) for method in methods)
+    results = tuple(judge(method, runs, truth, planted.settings.seed) for method in methods)
     facts = planted.world.scored()[FACTS].items[: kind.n_timed]
     costs = {name: measure_cost(planted.bound, facts, scorer) for name, scorer in scorers.items()}
     return Validation(kind, planted, effects, results, kind.targets(effects, results), costs)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from culnig.models.intervention import Scale, SetTo, intervene
 from tests.exchange.exported import exported_difference, logits, plain_logits, save, some_of_each_segment
 from tests.family_proof import bind
 from tests.forked import Child
+from tests.tiny_gguf import write_gguf
 from tests.tiny_models import byte_tokenizer, tiny_model
 from tests.training.chosen import neuron_set, random_set
 
@@ -333,8 +336,13 @@ def test_a_factor_beyond_the_number_format_is_refused(tmp_path):
     bound = tiny_model(dtype=torch.float16)
     chosen, folder = random_set(bound), save(bound, tmp_path / "model")
     with pytest.raises(InputError, match="too large for float16"):
-        culnig.export_model(folder, chosen, tmp_path / "out", factor=1e6)
-    assert not list((tmp_path / "out").glob("*.safetensors"))
+        culnig.export_model(folder, chosen, tmp_path / "new", factor=1e6)
+    assert not (tmp_path / "new").exists()
+    out = culnig.export_model(folder, chosen, tmp_path / "out", factor=2)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(InputError, match="too large for float16"):
+        culnig.export_model(folder, chosen, out, factor=1e6, overwrite=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 # GGUF
@@ -353,6 +361,7 @@ def test_gguf_is_written_by_the_converter(llama, tmp_path, monkeypatch, works):
     converter.write_text(
         "import pathlib, sys\n"
         "assert pathlib.Path(sys.argv[1], 'model.safetensors').is_file()\n"
+        "assert sys.argv[sys.argv.index('--outtype') + 1] == 'f32'\n"
         + (
             "pathlib.Path(sys.argv[sys.argv.index('--outfile') + 1]).write_bytes(b'GGUF')\n"
             if works
@@ -366,8 +375,48 @@ def test_gguf_is_written_by_the_converter(llama, tmp_path, monkeypatch, works):
         out = culnig.export_model(llama, chosen, tmp_path / "out", gguf=True)
         assert (out / "model.gguf").read_bytes() == b"GGUF"
         return
-    with pytest.raises(EnvironmentProblem, match="unknown architecture"):
-        culnig.export_model(llama, chosen, tmp_path / "out", gguf=True)
+    out = tmp_path / "out"
+    with pytest.raises(EnvironmentProblem, match=r"out is complete, but .*: unknown architecture"):
+        culnig.export_model(llama, chosen, out, gguf=True)
+    assert not (out / "model.gguf").exists()
+    with pytest.raises(OutputExistsError, match="add overwrite=True"):
+        culnig.export_model(llama, chosen, out)
+    AutoModelForCausalLM.from_pretrained(out)
+
+
+def test_an_exported_gguf_file_names_its_models_class(tmp_path):
+    file = write_gguf(tmp_path / "tiny.gguf")
+    chosen = random_set(culnig.load_model(file))
+    out = culnig.export_model(file, chosen, tmp_path / "out")
+    assert json.loads((out / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+
+
+CONVERTER = os.environ.get("CULNIG_GGUF_CONVERTER") or shutil.which("convert_hf_to_gguf.py")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (CONVERTER and importlib.util.find_spec("sentencepiece")),
+    reason="convert_hf_to_gguf.py of llama.cpp (CULNIG_GGUF_CONVERTER names it) or sentencepiece is missing",
+)
+def test_the_embedded_model_goes_to_gguf_and_back(tmp_path, monkeypatch):
+    from tests.embedded import embedded_model
+
+    bound = embedded_model()
+    chosen = random_set(bound, n=300)
+    monkeypatch.setenv("PATH", str(Path(str(CONVERTER)).parent), prepend=os.pathsep)
+    out = culnig.export_model("embedded", chosen, tmp_path / "out", dtype="float32", gguf=True)
+    back = culnig.load_model(out / "model.gguf", dtype="float32", device="cpu")
+    exported = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    for name, weights in back.model.state_dict().items():
+        assert torch.equal(weights, exported[name]), name
+    ids = torch.tensor([bound.tokenizer("What do people in Mexico eat for breakfast?")["input_ids"]])
+    assert back.tokenizer("What do people in Mexico eat for breakfast?")["input_ids"] == ids[0].tolist()
+    with torch.no_grad():
+        given = back.model(input_ids=ids).logits
+        with intervene(bound, chosen):
+            masked = bound.model(input_ids=ids).logits
+    torch.testing.assert_close(given, masked, rtol=1e-4, atol=1e-4)
 
 
 # The embedded model, without culnig

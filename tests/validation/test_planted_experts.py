@@ -147,7 +147,9 @@ def test_planted_neurons_of_experts_carry_the_facts_and_are_found(tmp_path):
     assert effects.known_share >= 0.9
     for culture in planted_model(settings).world.cultures:
         assert effects.masked[culture][culture] <= effects.chance + 0.1
-    found = {result.method: result for result in run_validation(settings, tmp_path).results}[JUDGED]
+    found = {result.method: result for result in run_validation(planted_model(settings), tmp_path).results}[
+        JUDGED
+    ]
     assert found.general.average_precision >= 0.75
     assert found.general.chance < 0.04
     assert found.specific.average_precision >= 0.25

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def validation(planted, tmp_path_factory):  # noqa: F811
-    return run_validation(planted.settings, tmp_path_factory.mktemp("validation"))
+    return run_validation(planted, tmp_path_factory.mktemp("validation"))
 
 
 def test_the_model_is_trained_once(planted):  # noqa: F811
