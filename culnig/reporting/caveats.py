@@ -90,13 +90,13 @@ def _of_inputs(sources: Sources) -> Iterator[Caveat]:
             fewest = min(of_cultures or stored.items_of_culture, default=0)  # imported scores: only items
             if fewest < FEW_QUESTIONS:
                 unit = "question" if of_cultures else "item"
-                of = (
-                    f" of {counted(count_questions(outcomes), 'independent question')}" if of_cultures else ""
-                )
+                n_questions = count_questions(outcomes)
+                of = f" of {counted(n_questions, 'independent question')}" if of_cultures else ""
+                some = "" if fewest == n_questions else f", for some cultures only {counted(fewest, unit)}"
                 yield Caveat(
                     "questions",
-                    f"Few {unit}s: {stored.name} in {run.folder.name} has {stored.n_items:,} items{of}, for "
-                    f"some cultures only {counted(fewest, unit)}. Their scores rest on few {unit}s.",
+                    f"Few {unit}s: {stored.name} in {run.folder.name} has {stored.n_items:,} items{of}"
+                    f"{some}. Scores rest on few {unit}s.",
                 )
         if not run.with_role("control"):
             yield Caveat(

@@ -177,8 +177,7 @@ def test_few_questions_of_a_culture_and_a_missing_control_are_named(tmp_path):
     few = random_moments(0, LAYOUT.n_neurons, items_each=500)
     found = caveats(Sources([write_run(tmp_path / "few", LAYOUT, {"t": ("target", few)}, 99)]))
     assert found == [
-        "Few questions: t in few has 2,000 items of 99 independent questions, for some cultures only 99 "
-        "questions. Their scores rest on few questions.",
+        "Few questions: t in few has 2,000 items of 99 independent questions. Scores rest on few questions.",
         "few has no control, so its scores include the effect of the question format.",
     ]
     imported = random_moments(0, LAYOUT.n_neurons, items_each=99)

@@ -165,7 +165,7 @@
     ...extras.map((name) => [name, (neuron) => neuron.extra[name] ?? null]),
   ];
   if (neurons.some((neuron) => neuron.drivers.length)) {
-    columns.push(["raised by", (neuron) => neuron.drivers.map((driver) => driver.word.trim()).join(" · ") || null]);
+    columns.push(["raised by", (neuron) => [...new Set(neuron.drivers.map((driver) => driver.word.trim()))].join(" · ") || null]);
   }
   const haystack = neurons.map((neuron) => [
     neuron.set, neuron.module, "layer " + neuron.layer, neuron.index, neuron.culture,
