@@ -192,3 +192,13 @@ def test_readers_see_the_name_of_the_embedded_model_and_commands_what_loads_it()
     assert with_names("culnig-engine ask --model MODEL", sources) == "culnig-engine ask --model embedded"
     assert model_name("/home/someone/models/gemma") == "models/gemma"
     assert model_name("google/gemma-3") == "google/gemma-3"
+
+
+def test_results_of_several_models_name_theirs():
+    first = evaluation(unmasked(), row(against_random={"p_gold": against(-0.01, 0.9)}))
+    second = evaluation(unmasked(), row(), model={"source": "other"})
+    sets = [neuron_set(LAYOUT, [8], "general"), replace(neuron_set(LAYOUT, [9], "general"), model="other")]
+    both = Sources(evaluations=first.evaluations + second.evaluations, neuron_sets=sets)
+    assert headline(both).claim.startswith("Masking general (9 neurons) of other lowers P(gold) on blend")
+    assert [own.name for own in both.distinct.neuron_sets] == ["general (toy)", "general (other)"]
+    assert Sources(neuron_sets=sets[:1]).distinct.neuron_sets[0].name == "general"

@@ -43,9 +43,9 @@
     if (room.firstElementChild) look.observe(room.firstElementChild);
   }
 
-  // on a wide screen tables stand beside their charts
+  // on a wide screen tables that are about as high as their charts stand beside them
   if (matchMedia("(min-width: 110rem)").matches) {
-    document.querySelectorAll(".panel > details.table").forEach((table) => { table.open = true; });
+    document.querySelectorAll(".panel > details.table").forEach((table) => { table.open = table.querySelectorAll("tbody tr").length <= 16; });
   }
 
   // panels of a section become tabs, of the chosen group if there are several; arrow keys move between them
