@@ -212,7 +212,9 @@ def _of_knowledge(loss: dict[str, Any]) -> str:
 
 def _loses_format(row: dict[str, Any]) -> bool:
     loss = row["loss"]
-    return bool(loss) and loss["format"]["effect"] > max(0.0, loss["knowledge"]["effect"])
+    if not loss or loss["accuracy"]["effect"] <= 0:  # format lost what knowledge won
+        return False
+    return bool(loss["format"]["effect"] > max(0.0, loss["knowledge"]["effect"]))
 
 
 def _of_benchmark(row: dict[str, Any]) -> Iterator[Caveat]:

@@ -129,7 +129,7 @@ def _interval(metric: str, change: Mapping[str, Any]) -> str:
 
 def _is_format(row: Mapping[str, Any]) -> bool:
     loss = row["loss"]
-    return bool(loss) and loss["format"]["effect"] > max(0.0, MOSTLY * loss["accuracy"]["effect"])
+    return bool(loss) and loss["format"]["effect"] > MOSTLY * loss["accuracy"]["effect"] > 0
 
 
 def _of_arms(sources: Sources) -> Iterator[Headline]:
