@@ -124,6 +124,7 @@ def score(
     """
     from culnig.planning.budget import run_budget
     from culnig.planning.disk import announce_disk, disk_need
+    from culnig.planning.expectation import announce_time
     from culnig.planning.work import BenchmarkSize
     from culnig.scoring.run import score_portions
     from culnig.scoring.scoring import ScoreSettings
@@ -157,6 +158,7 @@ def score(
     done = None
     if (processes.is_first or bound.sharding is not None) and not (resume and RUN.is_finished(Path(out))):
         done = check_model(bound, [each for own in encoded.values() for each in own[:2]], say, check=check)
+        announce_time(say, bound, list(sizes.values()), token_budget, processes)
     tasks = {name: Task(progress, f"score {name}", len(own.items)) for name, own in chosen.items()}
     score_portions(
         bound,
@@ -177,9 +179,8 @@ def score(
     if processes.is_shard:
         return None  # type: ignore[return-value]  # a share of a run is not a run yet
     run = Run(out)
-    if processes.is_first:
-        for warning in run_warnings(run):
-            say(f"Warning: {warning}")
+    for warning in run_warnings(run) if processes.is_first else ():
+        say(f"Warning: {warning}")
     return run
 
 

@@ -21,8 +21,12 @@ LICENCE = "Apache-2.0"
 
 
 def model_name(source: str) -> str:
-    """The name of a model that readers see, of what was given for `--model`."""
-    return NAME if source == EMBEDDED else source
+    """The name of a model that readers see, of what was given for `--model`.
+
+    Of an absolute path only the end, so that what is published does not tell where it was made.
+    """
+    path = Path(source)
+    return NAME if source == EMBEDDED else "/".join(path.parts[-2:]) if path.is_absolute() else source
 
 
 def embedded_model_file() -> Path:

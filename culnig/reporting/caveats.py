@@ -90,13 +90,13 @@ def _of_inputs(sources: Sources) -> Iterator[Caveat]:
             fewest = min(of_cultures or stored.items_of_culture, default=0)  # imported scores: only items
             if fewest < FEW_QUESTIONS:
                 unit = "question" if of_cultures else "item"
-                of = (
-                    f" of {counted(count_questions(outcomes), 'independent question')}" if of_cultures else ""
-                )
+                n_questions = count_questions(outcomes)
+                of = f" of {counted(n_questions, 'independent question')}" if of_cultures else ""
+                some = "" if fewest == n_questions else f", for some cultures only {counted(fewest, unit)}"
                 yield Caveat(
                     "questions",
-                    f"Few {unit}s: {stored.name} in {run.folder.name} has {stored.n_items:,} items{of}, for "
-                    f"some cultures only {counted(fewest, unit)}. Their scores rest on few {unit}s.",
+                    f"Few {unit}s: {stored.name} in {run.folder.name} has {stored.n_items:,} items{of}"
+                    f"{some}. Scores rest on few {unit}s.",
                 )
         if not run.with_role("control"):
             yield Caveat(
@@ -212,7 +212,9 @@ def _of_knowledge(loss: dict[str, Any]) -> str:
 
 def _loses_format(row: dict[str, Any]) -> bool:
     loss = row["loss"]
-    return bool(loss) and loss["format"]["effect"] > max(0.0, loss["knowledge"]["effect"])
+    if not loss or loss["accuracy"]["effect"] <= 0:  # format lost what knowledge won
+        return False
+    return bool(loss["format"]["effect"] > max(0.0, loss["knowledge"]["effect"]))
 
 
 def _of_benchmark(row: dict[str, Any]) -> Iterator[Caveat]:

@@ -42,6 +42,7 @@ def make_figures(sources: Sources, names: Sequence[str] = ()) -> Figures:
     InputError if a named figure, or every figure, lacks data; it names the command that would produce them.
     """
     figures: Figures = {}
+    sources = sources.distinct
     for name in names or FIGURES:
         draw, section = FIGURES[name]
         drawn = draw(sources)

@@ -10,7 +10,7 @@ from culnig.core.statistics import holm
 from culnig.core.text import counted, metric_text
 from culnig.evaluation.verdicts import LEVEL, adjusted_p, tested_p
 from culnig.models.embedded import model_name
-from culnig.reporting.sources import Sources, masked_rows, rows_of
+from culnig.reporting.sources import Sources
 from culnig.reporting.summary import begun, intervention, metric_of, training_effect
 
 MOSTLY = 0.5
@@ -40,7 +40,7 @@ def _of_masks(sources: Sources) -> Iterator[Headline]:
     compared = [
         (row, metric_of(row), (row["against_random"] or {}).get(metric_of(row)))
         for evaluation in sources.evaluations
-        for row in masked_rows(rows_of(evaluation))
+        for row in sources.rows_to_tell(evaluation)
         if row["factor"] != 1
     ]
     tested = [(row, metric, test) for row, metric, test in compared if test is not None]
@@ -129,7 +129,7 @@ def _interval(metric: str, change: Mapping[str, Any]) -> str:
 
 def _is_format(row: Mapping[str, Any]) -> bool:
     loss = row["loss"]
-    return bool(loss) and loss["format"]["effect"] > max(0.0, MOSTLY * loss["accuracy"]["effect"])
+    return bool(loss) and loss["format"]["effect"] > MOSTLY * loss["accuracy"]["effect"] > 0
 
 
 def _of_arms(sources: Sources) -> Iterator[Headline]:

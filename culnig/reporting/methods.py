@@ -47,14 +47,19 @@ def methods_text(sources: Sources) -> str:
         )
     for evaluation in sources.evaluations:
         settings = evaluation.results.get("settings", {})
+        n_random = settings.get("random_baseline", 0)
+        random = f", and {counted(n_random, 'random set')} matched by module and layer" if n_random else ""
         sentences.append(
-            f"We evaluated on {', '.join(evaluation.benchmarks)} with the neurons' activations "
-            f"{_masked(settings)}, and with {settings.get('random_baseline', 0)} random baselines matched by "
-            "module and layer. The independent unit is the question"
-            f"{_questions_of(evaluation)}: p-values come from permutation tests that flip whole questions, "
-            "95 % intervals from the t distribution and errors clustered by question; those against random "
-            "baselines are a prediction t over the random sets. p-values are adjusted for several benchmarks "
-            f"by Holm's method.{_by_likelihood(evaluation.results, 'answers')}"
+            f"We evaluated on {', '.join(evaluation.benchmarks)}{_questions_of(evaluation)} with the "
+            f"neurons' activations {_masked(settings)}{random}."
+            f"{_by_likelihood(evaluation.results, 'answers')}"
+        )
+    if sources.evaluations:
+        sentences.append(
+            "The independent unit is the question: p-values come from permutation tests that flip whole "
+            "questions, 95 % intervals from the t distribution and errors clustered by question; those "
+            "against random sets are a prediction t over the sets. p-values are adjusted for several "
+            "benchmarks by Holm's method."
         )
     for document in sources.arms:
         trained, settings = document["arms"][0], document["arms"][0]["settings"]

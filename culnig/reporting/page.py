@@ -74,7 +74,8 @@ class Report:
 
         `published` are numbers that are set beside those of the inputs.
         """
-        self.sources = sources
+        self.sources = sources.distinct
+        self._same_names = sources
         self._published = published
         self.title = title or "Culture neurons of " + (" and ".join(sources.model_names) or "a model")
         if sources.neuron_sets:
@@ -173,7 +174,7 @@ class Report:
         sections = [
             published_section(sources, self._published),
             where_section(sources),
-            models_section(sources),
+            models_section(self._same_names),
             depth_section(self.profiles),
             cultures_section(self.profiles, self._names),
             similarity_section(self.profiles, sources.neuron_sets),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,24 @@ class Sources:
         named += [neurons.model for neurons in self.neuron_sets]
         named += [str(document["model"]["source"]) for document in self.arms]
         return list(dict.fromkeys(named))
+
+    @property
+    def distinct(self) -> Sources:
+        """The same inputs; sets of several models that have one name carry the model's name too."""
+        models: dict[str, set[str]] = {}
+        for neurons in self.neuron_sets:
+            models.setdefault(neurons.name, set()).add(neurons.model)
+        sets = [
+            replace(own, name=f"{own.name} ({model_name(own.model)})") if len(models[own.name]) > 1 else own
+            for own in self.neuron_sets
+        ]
+        return replace(self, neuron_sets=sets)
+
+    def rows_to_tell(self, evaluation: Evaluation) -> list[dict[str, Any]]:
+        """Rows of an evaluation's masked sets, with `of`: words for its model, if there are several."""
+        model = model_name(str(evaluation.results.get("model", {}).get("source", "?")))
+        of = f" of {model}" if len(self.models) > 1 else ""
+        return [row | {"of": of} for row in masked_rows(rows_of(evaluation))]
 
     def add(self, source: Run | Evaluation | NeuronSet | StoredInstances | dict[str, Any]) -> None:
         """Add an opened input to those of its kind."""

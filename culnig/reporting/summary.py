@@ -9,7 +9,7 @@ from culnig.core.quantities import change_in_words, interval_in_words, p_text
 from culnig.core.text import counted, metric_text, span
 from culnig.evaluation.verdicts import LEVEL, adjusted_p, beyond_random, rank_text, tested_p
 from culnig.models.embedded import model_name
-from culnig.reporting.sources import Sources, changes_of, masked_rows, rows_of
+from culnig.reporting.sources import Sources, changes_of
 from culnig.selection.neuron_set import NeuronSet
 
 MOST_SENTENCES = 8
@@ -24,7 +24,7 @@ def findings(sources: Sources) -> list[str]:
     for sets in by_method(sources.neuron_sets):
         sentences += [_selected(sets), *_survivors(sets)]
     for evaluation in sources.evaluations:
-        rows = masked_rows(rows_of(evaluation))
+        rows = sources.rows_to_tell(evaluation)
         n_benchmarks = len({row["benchmark"] for row in rows})
         effects = [_effect(row, n_benchmarks) for row in rows]
         sentences += effects[:MOST_SENTENCES]
@@ -94,12 +94,15 @@ def _survivors(sets: Sequence[NeuronSet]) -> Iterator[str]:
 
 
 def intervention(row: Mapping[str, Any], *, random: bool = False) -> str:
-    """What was done to a row's neurons, or to random ones, such as `scaling general (9 neurons) by 2`."""
+    """What was done to a row's neurons, or to random ones, such as `scaling general (9 neurons) by 2`.
+
+    `of` of a row names its model (`Sources.rows_to_tell`).
+    """
     factor, mask = row["factor"], row.get("mask", "scale")
     neurons = "random neurons"
     if not random:
         name = row["condition"].removesuffix(f" ×{factor:g}")
-        neurons = f"{name} ({counted(row['n_neurons'], 'neuron')})"
+        neurons = f"{name} ({counted(row['n_neurons'], 'neuron')}){row.get('of', '')}"
     return f"masking {neurons}" if factor == 0 or mask != "scale" else f"scaling {neurons} by {factor:g}"
 
 

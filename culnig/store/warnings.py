@@ -13,6 +13,7 @@ import numpy as np
 
 from culnig.core.neurons import POOLS
 from culnig.core.outcomes import Outcomes
+from culnig.core.quantities import percent
 from culnig.store.run import Run, StoredBenchmark
 
 MOST_ZERO = 0.5
@@ -71,8 +72,8 @@ def check_warnings(record: Mapping[str, Any]) -> Iterator[NumberWarning]:
     if dependence is not None and dependence > MOST_BATCH_DEPENDENCE:
         yield NumberWarning(
             "batch dependence",
-            f"Batch dependence: an item's scores change by up to {dependence:.1%} of the largest with the "
-            "other items of its batch.",
+            f"Batch dependence: an item's scores change by up to {percent(dependence)} of the largest with "
+            "the other items of its batch.",
             "Load the model without quantization or in a wider number format, or use a token budget of 1.",
         )
 
@@ -107,11 +108,12 @@ def answer_warnings(
     if np.isnan(low):  # every question is as far from chance as any other
         low = high = compared.effect
     if low <= 0:
+        least, most = max(0.0, chance.mean() + low), min(1.0, chance.mean() + high)
         yield NumberWarning(
             "chance",
-            f"Near chance: the unmasked model picks the correct label of {benchmark} for {right:.1%} of the "
-            f"items (95 % interval over {n_questions:,} questions {chance.mean() + low:.1%} to "
-            f"{chance.mean() + high:.1%}); chance is {chance.mean():.1%}.",
+            f"Near chance: the unmasked model picks the correct label of {benchmark} for {percent(right)} of "
+            f"the items (95 % interval over {n_questions:,} questions {percent(least)} to {percent(most)}); "
+            f"chance is {percent(chance.mean())}.",
             "A model that does not know the answers has no knowledge to find; use more questions or another "
             "model.",
             benchmark,
@@ -131,7 +133,7 @@ def _zero_scores(run: Run, stored: StoredBenchmark) -> Iterator[NumberWarning]:
     high = {pool: share for pool, share in shares.items() if share > MOST_ZERO}
     if not high:
         return
-    shown = ", ".join(f"{share:.1%} of pool {pool}" for pool, share in high.items())
+    shown = ", ".join(f"{percent(share)} of pool {pool}" for pool, share in high.items())
     advice = (
         "Look at P(gold), the option mass and the weights; neurons with a score of zero cannot be ranked."
     )

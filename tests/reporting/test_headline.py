@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from culnig.models.embedded import model_name
 from culnig.reporting.caveats import WEIGHTS, caveats
 from culnig.reporting.headline import headline
 from culnig.reporting.next_steps import with_names
@@ -189,3 +190,15 @@ def test_readers_see_the_name_of_the_embedded_model_and_commands_what_loads_it()
     assert "5 neurons of SmolLM2-135M-Instruct. There is" in headline(sources).claim
     assert sources.model_names == ["SmolLM2-135M-Instruct"]
     assert with_names("culnig-engine ask --model MODEL", sources) == "culnig-engine ask --model embedded"
+    assert model_name("/home/someone/models/gemma") == "models/gemma"
+    assert model_name("google/gemma-3") == "google/gemma-3"
+
+
+def test_results_of_several_models_name_theirs():
+    first = evaluation(unmasked(), row(against_random={"p_gold": against(-0.01, 0.9)}))
+    second = evaluation(unmasked(), row(), model={"source": "other"})
+    sets = [neuron_set(LAYOUT, [8], "general"), replace(neuron_set(LAYOUT, [9], "general"), model="other")]
+    both = Sources(evaluations=first.evaluations + second.evaluations, neuron_sets=sets)
+    assert headline(both).claim.startswith("Masking general (9 neurons) of other lowers P(gold) on blend")
+    assert [own.name for own in both.distinct.neuron_sets] == ["general (toy)", "general (other)"]
+    assert Sources(neuron_sets=sets[:1]).distinct.neuron_sets[0].name == "general"

@@ -28,4 +28,5 @@ def test_every_table_of_a_report_says_how_many_questions_it_rests_on(report):
 
 def test_the_methods_name_the_questions(report):
     assert "toy-target (24 items of 6 questions, target)" in report.methods
-    assert re.search(r"independent unit is the question \(6 in [^)]*\): p-values", report.methods)
+    assert re.search(r"We evaluated on [^(]+ \(6 in [^)]*\) with the neurons'", report.methods)
+    assert report.methods.count("The independent unit is the question") == 1

@@ -96,6 +96,14 @@ def test_an_effect_on_these_questions_only_is_reported_as_such():
     assert ": not clearly for other questions (p 0.200) more than the effect of masking any neurons" in said
 
 
+FORMAT_LOSS = {"format": compared(0.12, 0), "knowledge": compared(-0.02, 1), "accuracy": compared(0.1, 0)}
+
+
+def test_no_format_is_lost_where_no_accuracy_is():
+    won = {**FORMAT_LOSS, "knowledge": compared(-0.12, 0), "accuracy": compared(0.0, 1)}
+    assert caveats(evaluation(unmasked(), row(loss=won))) == []
+
+
 def test_a_sound_evaluation_has_no_caveat():
     assert caveats(evaluation(unmasked(), row())) == []
 
@@ -107,7 +115,7 @@ def test_a_sound_evaluation_has_no_caveat():
         ([unmasked(), row(against_random=None)], "EVAL has no random baselines"),
         ([unmasked(), row(p_value=0.04, p_holm=0.08)], "1 change of accuracy in EVAL is significant alone"),
         (
-            [unmasked(), row(loss={"format": compared(0.12, 0), "knowledge": compared(-0.02, 1)})],
+            [unmasked(), row(loss=FORMAT_LOSS)],
             "Format loss: with general masked, 12.0 points of accuracy on blend",
         ),
     ],
@@ -177,8 +185,7 @@ def test_few_questions_of_a_culture_and_a_missing_control_are_named(tmp_path):
     few = random_moments(0, LAYOUT.n_neurons, items_each=500)
     found = caveats(Sources([write_run(tmp_path / "few", LAYOUT, {"t": ("target", few)}, 99)]))
     assert found == [
-        "Few questions: t in few has 2,000 items of 99 independent questions, for some cultures only 99 "
-        "questions. Their scores rest on few questions.",
+        "Few questions: t in few has 2,000 items of 99 independent questions. Scores rest on few questions.",
         "few has no control, so its scores include the effect of the question format.",
     ]
     imported = random_moments(0, LAYOUT.n_neurons, items_each=99)

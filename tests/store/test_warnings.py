@@ -57,16 +57,21 @@ def test_the_interval_is_t_times_the_error_of_a_count(n):
 def test_the_sentence_has_the_figures():
     (warning,) = answer_warnings("blend", answers(400, 100, mass=1.0))
     assert warning.text.startswith(
-        "Near chance: the unmasked model picks the correct label of blend for 25.0%"
+        "Near chance: the unmasked model picks the correct label of blend for 25.0 %"
     )
     assert "over 400 questions" in warning.text
-    assert "chance is 25.0%" in warning.text
+    assert "chance is 25.0 %" in warning.text
     assert not warning.stops_selection
 
 
 @pytest.mark.parametrize(("mass", "is_low"), [(0.5, False), (0.11, False), (0.09, True), (1e-9, True)])
 def test_labels_without_probability_are_said(mass, is_low):
     assert kinds(answer_warnings("blend", answers(400, 300, mass))) == ["option mass"] * is_low
+
+
+def test_the_interval_of_a_share_ends_at_all_and_nothing():
+    (warning,) = answer_warnings("blend", answers(3, 1, mass=1.0))
+    assert "questions 0 % to 100 %)" in warning.text
 
 
 def test_nothing_is_said_of_no_answers_and_of_one_question():
@@ -87,7 +92,7 @@ def test_nothing_is_said_of_no_answers_and_of_one_question():
 def test_the_quick_checks_are_judged_from_the_record(check, expected):
     warnings = list(check_warnings({} if check is None else {"check": check}))
     assert kinds(warnings) == expected
-    assert all("12.0%" in warning.text for warning in warnings if warning.kind == "batch dependence")
+    assert all("12.0 %" in warning.text for warning in warnings if warning.kind == "batch dependence")
 
 
 def zeroed(share, module):
@@ -105,7 +110,8 @@ def test_a_pool_of_zeros_stops_the_selection(tmp_path, share, is_most):
     assert len(warnings) == is_most
     for warning in warnings:
         n = len(LAYOUT.pool("mlp.gate_proj"))
-        assert f"{round(share * n) / n:.1%} of pool mlp" in warning.text
+        assert f"{100 * round(share * n) / n:.3g}".rstrip(".") in warning.text
+        assert "% of pool mlp" in warning.text
         assert warning.stops_selection
         assert "attention" not in warning.text
 

@@ -23,29 +23,31 @@
 
   // what is wider than its room says that it can be scrolled
   const rooms = new Map();
-  const showZero = (room) => {  // a chart of changes begins where its zero can be seen
+  const showEffect = (room) => {  // a chart of changes begins where its first effect can be seen, with zero if there is room
     const zero = [...room.querySelectorAll("line.zero")].find((line) => line.getAttribute("x1") === line.getAttribute("x2"));
     if (!zero) return;
-    const offset = zero.getBoundingClientRect().left - room.getBoundingClientRect().left + room.scrollLeft;
-    room.scrollLeft = Math.max(0, offset - 0.75 * room.clientWidth);
+    const start = room.getBoundingClientRect().left - room.scrollLeft;
+    const [from, to] = [zero, room.querySelector("circle.effect") ?? zero].map((mark) => mark.getBoundingClientRect().left - start);
+    const right = Math.abs(from - to) < 0.7 * room.clientWidth ? Math.max(from, to) : to;
+    room.scrollLeft = Math.max(0, right - 0.75 * room.clientWidth);
   };
   const look = new ResizeObserver(() => rooms.forEach((hint, room) => {
     const wider = room.scrollWidth > room.clientWidth + 1;
-    if (wider && !room.classList.contains("overflows")) showZero(room);
+    if (wider && !room.classList.contains("overflows")) showEffect(room);
     room.classList.toggle("overflows", wider);
     hint.hidden = !wider;
   }));
   for (const room of document.querySelectorAll(".scroll")) {
-    const hint = make("p", { className: "hint", textContent: "Wider than the page: scroll sideways →", hidden: true });
+    const hint = make("p", { className: "hint", textContent: "Wider than the page: scroll sideways ↔", hidden: true });
     rooms.set(room, hint);
     room.before(hint);
     look.observe(room);
     if (room.firstElementChild) look.observe(room.firstElementChild);
   }
 
-  // on a wide screen tables stand beside their charts
+  // on a wide screen tables that are about as high as their charts stand beside them
   if (matchMedia("(min-width: 110rem)").matches) {
-    document.querySelectorAll(".panel > details.table").forEach((table) => { table.open = true; });
+    document.querySelectorAll(".panel > details.table").forEach((table) => { table.open = table.querySelectorAll("tbody tr").length <= 16; });
   }
 
   // panels of a section become tabs, of the chosen group if there are several; arrow keys move between them
@@ -165,7 +167,7 @@
     ...extras.map((name) => [name, (neuron) => neuron.extra[name] ?? null]),
   ];
   if (neurons.some((neuron) => neuron.drivers.length)) {
-    columns.push(["raised by", (neuron) => neuron.drivers.map((driver) => driver.word.trim()).join(" · ") || null]);
+    columns.push(["raised by", (neuron) => [...new Set(neuron.drivers.map((driver) => driver.word.trim()))].join(" · ") || null]);
   }
   const haystack = neurons.map((neuron) => [
     neuron.set, neuron.module, "layer " + neuron.layer, neuron.index, neuron.culture,
