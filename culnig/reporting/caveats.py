@@ -76,6 +76,14 @@ def _of_inputs(sources: Sources) -> Iterator[Caveat]:
             f"The inputs come from {len(sources.models)} models ({', '.join(sources.model_names)}), whose "
             "results are shown side by side.",
         )
+    records = [run.record for run in sources.runs] + [own.results for own in sources.evaluations]
+    made_by = {record.get("versions", {}).get("culnig-engine") for record in (*records, *sources.arms)}
+    if len(made_by := made_by - {None}) > 1:
+        yield Caveat(
+            "rest",
+            f"The inputs were made by {len(made_by)} versions of culnig-engine: "
+            f"{', '.join(sorted(made_by))}.",
+        )
     for neurons in sources.neuron_sets:
         if sources.runs and sources.run_of(neurons) is None:
             yield Caveat(

@@ -23,6 +23,9 @@ from culnig.reporting.tables import latex_text
 from culnig.store.files import CHECKSUM, write_json, write_text
 from culnig.training.plan_file import read_plan
 
+_BEFORE = r"(?:(?<![\w.-])|(?<=\\[nrt]))"
+"""What may stand before a path: no part of another one, but the end of a line, also where that is escaped."""
+
 
 def names_of_local_models(files: Iterable[Path], study: Path | None = None) -> dict[str, str]:
     """A name for each path of a model that JSON files record, or that a study gives.
@@ -112,14 +115,19 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         for path in sorted(names, key=len, reverse=True):
             name = names[path].replace("\\", r"\\")
-            value = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-])", name, value)
+            value = re.sub(rf"{_BEFORE}{re.escape(path)}(?![\w-])", name, value)
     return value
 
 
 def _forms(path: str) -> set[str]:
-    """How a path may be written in a page, a table or YAML."""
-    escaped = html.escape(path)
-    return {
-        *(path, escaped, escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")),
-        *(json.dumps(path)[1:-1], json.dumps(path, ensure_ascii=False)[1:-1], latex_text(path)),
+    """How a path may be written in a page, a table or YAML, and in a table inside a page."""
+    plain = path, latex_text(path)
+    quoted = {
+        json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in plain for ascii_only in (True, False)
     }
+    in_page = {html.escape(text) for text in plain}
+    in_page |= {text.replace("&#x27;", "&#39;").replace("&quot;", "&#34;") for text in in_page}
+    in_script = set(quoted)
+    for character in "&<>'":
+        in_script = {text.replace(character, f"\\u{ord(character):04x}") for text in in_script}
+    return {*plain, *quoted, *in_page, *in_script}

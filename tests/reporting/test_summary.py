@@ -134,6 +134,16 @@ def test_warnings_about_the_unmasked_models_answers_are_caveats():
     assert caveats(Sources(evaluations=[replace(own, answers={("blend", "general"): at_chance})])) == []
 
 
+def test_inputs_of_several_versions_are_named():
+    sources = evaluation(unmasked(), row())
+    (own,) = sources.evaluations
+    made = [replace(own, results=own.results | {"versions": {"culnig-engine": made_by}}) for made_by in "ab"]
+    assert caveats(Sources(evaluations=made)) == [
+        "The inputs were made by 2 versions of culnig-engine: a, b."
+    ]
+    assert caveats(Sources(evaluations=[own, made[0]])) == []
+
+
 def test_warnings_about_a_run_are_caveats(tmp_path):
     zeros = moments(["China"], [100], np.zeros((1, LAYOUT.n_neurons)))
     run = write_run(tmp_path / "zeros", LAYOUT, {"t": ("target", zeros), "c": ("control", zeros)}, 100)

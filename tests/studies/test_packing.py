@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import escape
 
 import culnig
 from culnig.errors import InputError, OutputExistsError, StoreError
 from culnig.evaluation.instances.file import read_instances
+from culnig.reporting.tables import latex_text
 from culnig.studies.local_paths import names_of_local_models, write_without_paths
 from culnig.studies.packing import pack_study, packed_names, unpack_study
 from culnig.training.plan_file import read_plan
@@ -81,6 +84,18 @@ def test_names_of_models_that_are_alike_are_numbered(tmp_path):
     page.write_text("<p>/home/me/a/model and /home/me/a/model/part, not /home/me/a/model-b</p>", "utf-8")
     assert write_without_paths(page, tmp_path / "copy.html", names)
     assert (tmp_path / "copy.html").read_text() == "<p>model and part, not /home/me/a/model-b</p>"
+
+
+def test_a_path_is_found_however_it_is_written(tmp_path):
+    """In text, in a LaTeX table, and in the script of a page that holds tables as CSV and LaTeX."""
+    path = "/home/m_e & co/a'b/my_model"
+    script = htmlsafe_json_dumps({"csv": f"model\n{path},1", "tex": f"\n{latex_text(path)} & 1"})
+    page = tmp_path / "report.html"
+    page.write_text(f"{escape(path)} {path} {latex_text(path)} {json.dumps(path)} {script}", "utf-8")
+    assert write_without_paths(page, tmp_path / "copy.html", {path: "my_model"})
+    copied = (tmp_path / "copy.html").read_text()
+    assert "home" not in copied
+    assert copied.count("my_model") == 5 + 1
 
 
 def test_equal_folders_give_equal_packs(finished, pack, tmp_path):
