@@ -20,7 +20,7 @@ from rich.table import Table
 
 from culnig import registry
 from culnig.core.memory import keep_freed_memory
-from culnig.core.processes import launched
+from culnig.core.processes import disconnect, launched
 from culnig.models.loading import load_model
 from culnig.models.settings import LoadSettings
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
@@ -85,6 +85,8 @@ def measure(folder: str) -> tuple[int, dict[str, float]]:
     _forget_peak()
     score_benchmark(bound, items, "target", ScoreSettings(token_budget=64))
     now = os.times()
+    processes.wait_for_all()
+    disconnect()
     return processes.number, {
         "files": mapped,
         "loading": peak - mapped,

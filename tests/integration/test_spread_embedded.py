@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import culnig
+from culnig.models import loading
 from culnig.store.run import Run
 from tests.forked import import_what
 from tests.spread import on_ranks
@@ -30,7 +31,9 @@ def selected(folder):
 
 
 @pytest.mark.slow
-def test_the_embedded_model_has_the_sums_and_neurons_of_one_process(tmp_path):
+def test_the_embedded_model_has_the_sums_and_neurons_of_one_process(tmp_path, monkeypatch):
+    # to clear pages again and again takes as long as what is computed; there is memory enough here
+    monkeypatch.setattr(loading, "return_large_blocks", lambda: None)
     alone = import_what(lambda: scored(tmp_path / "alone"), seconds=300)
     of_two = on_ranks(2, lambda rank: scored(tmp_path / "spread", fsdp=True), seconds=300)
     for weights_hash, n_held, n_parameters in of_two:
