@@ -16,6 +16,7 @@ def test_the_small_study_runs_to_its_end(tmp_path):
         ("model: embedded", "model: one"),
         ("{method: general}", "{method: general, top_mlp: 0.1, top_attention: 0.1}"),
         ("{method: specific,", "{method: specific, top: 0.4, z: 0.0,"),
+        ("plan: {budget: 0.1}", "plan: {budget: 0.3}"),
     ):
         assert old in text
         text = text.replace(old, new)
