@@ -76,6 +76,8 @@ class Outside:
     def items(self, step: Step) -> dict[str, ChosenItems]:
         """The items that a step gives to the model; errors as for `read_benchmarks`."""
         arguments = self.arguments(step)
+        if step.function == "compare_arms":
+            return self._of_arms(step, arguments)
         if "benchmarks" not in arguments:
             return {}
         names = arguments["benchmarks"]
@@ -85,6 +87,15 @@ class Outside:
             control_name = registry.benchmark(names[0]).control if control is True else control
             names += [control_name] if control_name else []
         return self._read(names, step, arguments)
+
+    def _of_arms(self, step: Step, arguments: Mapping[str, Any]) -> dict[str, ChosenItems]:
+        """The items that arms are evaluated on: the task, of all cultures, and the benchmarks."""
+        if step.name not in self._items:
+            chosen = dict(self._read((arguments["task"],), step, arguments, cultures=(), per_culture=None))
+            if arguments.get("benchmarks"):
+                chosen |= self._read(arguments["benchmarks"], step, arguments)
+            self._items[step.name] = chosen
+        return self._items[step.name]
 
     def _read(
         self, names: Any, step: Step, arguments: Mapping[str, Any], **changed: Any

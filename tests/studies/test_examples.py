@@ -10,13 +10,13 @@ from tests.studies.tiny_studies import write_study
 
 @pytest.mark.slow
 def test_the_small_study_runs_to_its_end(tmp_path):
-    """The file as it is printed; only the model is another, of which larger shares are selected and trained."""
+    """The file as it is printed; only the model is another, of which larger shares are selected."""
     text = culnig.study_example("small")
     for old, new in (
         ("model: embedded", "model: one"),
         ("{method: general}", "{method: general, top_mlp: 0.1, top_attention: 0.1}"),
         ("{method: specific,", "{method: specific, top: 0.4, z: 0.0,"),
-        ("{budget: 0.1}", "{budget: 0.5}"),
+        ("plan: {budget: 0.1}", "plan: {budget: 0.3}"),
     ):
         assert old in text
         text = text.replace(old, new)
