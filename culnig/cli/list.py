@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def scorers(as_json: bool) -> None:
 @json_option()
 def cultures(as_json: bool, **choice: str | None) -> None:
     """Culture records."""
-    _print_rows("Cultures", list_cultures(**choice), as_json)
+    optional = ("related", "zone", "languages", "benchmarks")
+    _print_rows("Cultures", list_cultures(**choice), as_json, optional)
 
 
 @command.command("plugins")
@@ -115,11 +117,12 @@ def plugins(as_json: bool) -> None:
     _print_rows("Registered", list_plugins(), as_json)
 
 
-def _print_rows(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+def _print_rows(title: str, rows: list[dict[str, Any]], as_json: bool, optional: Sequence[str] = ()) -> None:
     if as_json:
         print_json({title.lower(): rows, "problems": registry.problems()})
         return
-    print_table(title, tuple(rows[0]) if rows else ("none",), [tuple(row.values()) for row in rows])
+    headings = tuple(rows[0]) if rows else ("none",)
+    print_table(title, headings, [tuple(row.values()) for row in rows], optional=optional)
     _print_problems()
 
 

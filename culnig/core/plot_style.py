@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -137,18 +138,54 @@ def _shown_figure() -> type[Figure]:
 
 def titled(figure: Figure, title: str) -> Figure:
     """The figure with a title above all, in lines that fit its width."""
-    import textwrap
-
     import matplotlib as mpl
 
     size = _size.get()
-    letters = int(figure.get_figwidth() * 72 / (0.58 * size.relative(9)))
     with mpl.rc_context(_sized_style()):
-        text = figure.suptitle("\n".join(textwrap.wrap(visible(title), max(10, letters))), x=0.01, ha="left")
+        text = figure.suptitle(in_lines(figure, title, size.relative(9)), x=0.01, ha="left")
         text.set_fontsize(size.relative(9))
     lines = text.get_text().count("\n") + 1
     figure.set_figheight(figure.get_figheight() + lines * size.relative(9) * 1.4 / 72)
     return figure
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The figure that axes are in."""
+    return cast("Figure", axes.figure)
+
+
+def in_lines(figure: Figure, text: str, points: float, share: float = 1.0) -> str:
+    """A text of this size in lines that fit a share of the figure's width."""
+    letters = int(share * figure.get_figwidth() * 72 / (0.58 * points))
+    return "\n".join(textwrap.wrap(visible(text), max(10, letters)))
+
+
+def name_rows(
+    axes: Axes, ys: Sequence[float], names: Sequence[str], font: float | None = None, share: float = 0.42
+) -> None:
+    """The names of rows beside an axis; they take at most a share of the width."""
+    font, figure = font or small(FONT_SIZE), figure_of(axes)
+    axes.set_yticks(list(ys), [in_lines(figure, name, font, share) for name in names], fontsize=font)
+
+
+_LEAST_POINTS = 4.0
+
+
+def at_least_points(axes: Axes, *, of_y: bool = False) -> None:
+    """Widen an axis of points, so that a negligible change does not look large; shares of y begin at 0."""
+    low, high = axes.get_ylim() if of_y else axes.get_xlim()
+    if of_y and min((float(np.min(line.get_ydata())) for line in axes.lines), default=0.0) >= 0:
+        axes.set_ylim(0, max(_LEAST_POINTS, high))
+    elif high - low < _LEAST_POINTS:
+        middle = (low + high) / 2
+        ends = (middle - _LEAST_POINTS / 2, middle + _LEAST_POINTS / 2)
+        (axes.set_ylim if of_y else axes.set_xlim)(*ends)
+
+
+def layers_between_labels(figure: Figure, n_layers: int) -> int:
+    """From one numbered layer to the next, so that the numbers do not touch."""
+    room = figure.get_figwidth() * 72 - small(110)
+    return max(1, -(-n_layers // 16), int(np.ceil(n_layers * small(14) / max(room, 1.0))))
 
 
 def format_of(path: Path) -> str:
@@ -205,11 +242,13 @@ def cell_numbers(axes: Axes, texts: Sequence[Sequence[str]], is_dark: NDArray[np
     """A number in each cell of a heat map, light where the cell is dark; none where cells are too narrow."""
     size, n_columns = _size.get(), is_dark.shape[1]
     room = (float(axes.figure.bbox.width / axes.figure.dpi) * 72 - size.relative(90)) / max(1, n_columns)
-    if room < size.relative(6) * 3:
+    longest = max((len(text) for row in texts for text in row), default=0)
+    font = min(small(6), room / (0.62 * (longest + 1)))
+    if font < small(5):
         return
     for row, column in np.ndindex(*is_dark.shape):
         text = axes.text(column + 0.5, row + 0.5, texts[row][column])
-        text.set(ha="center", va="center", fontsize=small(6), color="white" if is_dark[row, column] else INK)
+        text.set(ha="center", va="center", fontsize=font, color="white" if is_dark[row, column] else INK)
 
 
 def interval(axes: Axes, y: float, change: Mapping[str, Any], color: str, mark: str, name: str) -> None:

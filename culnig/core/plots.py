@@ -20,10 +20,15 @@ from culnig.core.plot_style import (
     LINES,
     RANDOM,
     SEQUENTIAL,
+    at_least_points,
     cell_numbers,
+    figure_of,
+    in_lines,
     interval,
+    layers_between_labels,
     legend_below,
     mesh,
+    name_rows,
     new_figure,
     once,
     small,
@@ -31,8 +36,8 @@ from culnig.core.plot_style import (
 )
 from culnig.core.plot_style import FORMATS as FORMATS
 from culnig.core.plot_style import save as save
-from culnig.core.quantities import IN_PERCENT, metric_value
-from culnig.core.text import metric_text, visible
+from culnig.core.quantities import IN_PERCENT, metric_value, points
+from culnig.core.text import counted, metric_text, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,10 +53,10 @@ def layers_figure(panels: Sequence[tuple[str, Sequence[str], NDArray[np.float64]
     for axes, (title, rows, table) in zip(grid, panels, strict=True):
         n_layers = table.shape[1]
         mesh(axes, table, SEQUENTIAL, 0.0, max(float(table.max(initial=0.0)), np.finfo(float).tiny))
-        axes.set_yticks(np.arange(len(rows)) + 0.5, [visible(name) for name in rows])
-        step = max(1, n_layers // 16)
+        name_rows(axes, (np.arange(len(rows)) + 0.5).tolist(), rows)
+        step = layers_between_labels(figure, n_layers)
         axes.set_xticks(np.arange(0, n_layers, step) + 0.5, [str(n) for n in range(0, n_layers, step)])
-        axes.set_title(visible(title))
+        axes.set_title(in_lines(figure, title, small(9), 0.75))
     grid[-1].set_xlabel("layer")
     return figure
 
@@ -78,8 +83,7 @@ def finding_figure(
     figure.suptitle(visible(title), x=0.01, ha="left", fontsize=small(10))
     for y, (_, unmasked, masked, random) in enumerate(masks):
         for values, mark, color, size, name in (
-            (random, "|", RANDOM, 15, "random sets masked"),
-            ([unmasked], "o", INK, 5, "unmasked"),
+            *((random, "|", RANDOM, 15, "random sets masked"), ([unmasked], "o", INK, 5, "unmasked")),
             ([masked], "D", AGAINST, 5, "masked"),
         ):
             at, label = [y] * len(values), once(bare, name)
@@ -103,6 +107,8 @@ def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
     """
     masked = [row for row in rows if row["change"] and row.get("like") is None and metric in row["change"]]
     unit = 100.0 if metric in IN_PERCENT else 1.0
+    from matplotlib.transforms import blended_transform_factory
+
     ys, headings = _with_headings([row["benchmark"] for row in masked])
     figure = new_figure(7.0, 1.2 + 0.28 * (1 + max(ys, default=0)))
     axes = figure.subplots()
@@ -121,10 +127,11 @@ def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
             axes.plot(random, [y - 0.12] * len(random), "|", color=RANDOM, markersize=6, label=label)
     suffix = ", points" if unit == 100 else ""
     if unit == 100:
-        _at_least(axes, _LEAST_POINTS)
-    _finish_effects(
-        axes, ys, [row["condition"] for row in masked], f"change of {metric_text(metric)}{suffix}"
-    )
+        at_least_points(axes)
+        axes.set_xlim(max(-105.0, axes.get_xlim()[0]), min(105.0, axes.get_xlim()[1]))
+    names, label = [row["condition"] for row in masked], f"change of {metric_text(metric)}{suffix}"
+    with_random = any((row.get("against_random") or {}).get(metric) for row in masked)
+    _finish_effects(axes, ys, names, label, "; against random, over random sets" if with_random else "")
     for y, row in zip(ys, masked, strict=True):
         start = _start(row, rows, metric)
         if metric in _WITH_CHANCE and start is not None and row.get("chance") is not None:
@@ -132,13 +139,14 @@ def masking_figure(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
             if low <= x <= high:  # chance does not widen the axis
                 axes.plot([x, x], [y - 0.4, y + 0.4], ":", color=INK, label=once(axes, "chance"))
                 axes.set_xlim(low, high)
+    axes.spines["left"].set_visible(False)
     for benchmark, y in headings.items():
         first = next(row for row in masked if row["benchmark"] == benchmark)
         above = f"{visible(benchmark)}: {_level(first, rows, metric)}".removesuffix(": ")
-        text = axes.text(0.0, y, above, transform=axes.get_yaxis_transform())
-        text.set(
-            fontsize=small(6.5), va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        )
+        across = blended_transform_factory(figure.transFigure, axes.transData)
+        text = axes.text(0.02, y, in_lines(figure, above, small(6.5)), transform=across)
+        text.set(fontsize=small(6.5), va="center", in_layout=False)
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     legend_below(figure, 4)
     return figure
 
@@ -175,7 +183,7 @@ def _start(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], metric: st
 
 def _level(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     """Questions, the level that changes start from, and chance, as far as they are known."""
-    parts = [f"{row['n_questions']:,} questions"] if row.get("n_questions") else []
+    parts = [counted(row["n_questions"], "question")] if row.get("n_questions") else []
     start = _start(row, rows, metric)
     if start is not None:
         parts.append(f"unmasked {metric_value(metric, start)}")
@@ -211,7 +219,7 @@ def shares_figure(panels: Sequence[tuple[str, Sequence[str], Sequence[float]]]) 
     for axes, (title, names, shares) in zip(grid, panels, strict=True):
         drawn = axes.barh(range(len(names)), [100 * share for share in shares], color=EFFECT, height=0.7)
         axes.bar_label(drawn, [f"{100 * share:.0f}" for share in shares], padding=2, fontsize=small(7))
-        axes.set_yticks(range(len(names)), [visible(name) for name in names])
+        name_rows(axes, range(len(names)), names)
         axes.invert_yaxis()
         axes.set_title(visible(title))
         axes.spines[["top", "right"]].set_visible(False)
@@ -227,8 +235,7 @@ def _matrix(
     most = float(np.nanmax(np.abs(change), initial=0.0)) or 1.0
     mesh(axes, 100 * change, DIVERGING, -100 * most, 100 * most)
     texts = [
-        [f"{100 * value:+.1f}".replace("-", "−") if np.isfinite(value) else "" for value in row]
-        for row in change
+        [points(value).replace("-", "−") if np.isfinite(value) else "" for value in row] for row in change
     ]
     cell_numbers(axes, texts, np.abs(np.nan_to_num(change)) > 0.6 * most)
     axes.set_xticks(np.arange(len(columns)) + 0.5, list(columns), rotation=60, ha="right")
@@ -238,12 +245,15 @@ def _matrix(
     axes.set_title(visible(title))
 
 
-def _finish_effects(axes: Axes, ys: Sequence[float], labels: Sequence[str], x_label: str) -> None:
+def _finish_effects(
+    axes: Axes, ys: Sequence[float], labels: Sequence[str], x_label: str, more: str = ""
+) -> None:
     """Label the axes of a figure with one effect and its interval per row."""
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(list(ys), [visible(label) for label in labels])
+    name_rows(axes, ys, labels)
     axes.set_ylim(max(ys, default=0) + 0.5, -0.5)
-    axes.set_xlabel(f"{x_label}\n(95 % interval over questions)")
+    note = in_lines(figure_of(axes), f"(95 % interval over questions{more})", small(8), 0.65)
+    axes.set_xlabel(f"{x_label}\n{note}")
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -268,24 +278,13 @@ def lines_figure(panels: Sequence[tuple[str, str, str, Sequence[Any]]]) -> Figur
         axes.axhline(0, color=INK, linewidth=0.8)
         if all(float(x).is_integer() for line in drawn for x in line.x):  # there is no layer 0.5
             axes.xaxis.get_major_locator().set_params(integer=True)
-        _at_least(axes, _LEAST_POINTS, of_y=True)
+        at_least_points(axes, of_y=True)
         axes.set_title(visible(title))
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=small(7), ncols=2, loc="upper left", bbox_to_anchor=(0, -0.25))
     return figure
-
-
-_LEAST_POINTS = 4.0
-
-
-def _at_least(axes: Axes, least: float, *, of_y: bool = False) -> None:
-    """Widen an axis to a range of `least`, so that a negligible change does not look large."""
-    low, high = axes.get_ylim() if of_y else axes.get_xlim()
-    if high - low < least:
-        middle = (low + high) / 2
-        (axes.set_ylim if of_y else axes.set_xlim)(middle - least / 2, middle + least / 2)
 
 
 @styled
@@ -303,9 +302,8 @@ def scores_figure(
     mesh(axes, scores, DIVERGING, -(most or 1.0), most or 1.0)
     ys, xs = np.nonzero(scores < -0.1 * most)
     axes.plot(xs + 0.5, ys + 0.5, "_", color=INK, markersize=small(3), markeredgewidth=0.7)
-    axes.set_xticks(
-        np.arange(len(columns)) + 0.5, list(map(visible, columns)), rotation=90, fontsize=small(6)
-    )
+    axes.set_xticks(np.arange(len(columns)) + 0.5, list(map(visible, columns)), rotation=90)
+    axes.tick_params("x", labelsize=small(6))
     axes.set_yticks(np.arange(len(rows)) + 0.5, list(map(visible, rows)))
     axes.set_title(visible(title))
     return figure
@@ -339,10 +337,11 @@ def leaderboard_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             interval(axes, y + shift, shown, color, mark, f"{which} neurons")
         label = once(axes, "specific, random order")
         axes.plot([row["specific"]["chance"]], [y - 0.1], "|", color=RANDOM, markersize=7, label=label)
-    axes.set_yticks(range(len(rows)), [visible(row["method"]) for row in rows])
+    name_rows(axes, range(len(rows)), [row["method"] for row in rows], small(6.5), 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1.02)
-    axes.set_xlabel("average precision (lowest to highest over seeds)")
+    label = "average precision (lowest to highest over seeds)"
+    axes.set_xlabel(in_lines(figure, label, small(8), 0.5))
     axes.spines[["top", "right"]].set_visible(False)
     legend_below(figure, 3)
     return figure

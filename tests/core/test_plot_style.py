@@ -113,3 +113,26 @@ def test_numbers_are_left_out_of_cells_that_are_too_narrow():
     assert len(plots.similarity_matrix_figure("t", names, matrix).axes[0].texts) == 256
     with sized(Size(84, 7)):
         assert len(plots.similarity_matrix_figure("t", names, matrix).axes[0].texts) == 0
+
+
+def test_names_and_numbers_have_room_in_one_column():
+    """84 mm: names of methods in lines, not every layer numbered."""
+    row = {"mean": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1}
+    methods = [{"method": "relp-log-odds + control + exclusion + z", "specific": row, "general": row}]
+    with sized(Size(84.0)):
+        layers = plots.layers_figure([("a set of neurons " * 4, ["mlp.gate_proj"], np.ones((1, 30)))])
+        leaderboard = plots.leaderboard_figure(methods)
+    numbers = [int(label.get_text()) for label in layers.axes[0].get_xticklabels()]
+    assert numbers == list(range(0, 30, numbers[1]))
+    assert numbers[1] > 1
+    assert "\n" in layers.axes[0].get_title(loc="left")
+    leaderboard.draw_without_rendering()
+    drawn = leaderboard.axes[0].get_window_extent()
+    (name,) = leaderboard.axes[0].get_yticklabels()
+    assert drawn.width > 0.4 * leaderboard.bbox.width
+    assert name.get_window_extent().x0 >= 0
+
+
+def test_shares_begin_at_zero():
+    line = Line("share", [0, 1, 2], [0.01, 0.0, 0.02])
+    assert plots.lines_figure([("", "x", "y", [line])]).axes[0].get_ylim() == (0, 4)
