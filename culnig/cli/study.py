@@ -91,13 +91,15 @@ def run(
     if export:
         from culnig.studies.snakemake import export_study
 
-        export_study(
-            *(file, out),
-            to=export,
-            device_memory=machine["device_memory"],
-            tflops=machine["tflops"],
-            overwrite=overwrite,
-        )
+        with progress_view() as view:
+            export_study(
+                *(file, out),
+                to=export,
+                device_memory=machine["device_memory"],
+                tflops=machine["tflops"],
+                overwrite=overwrite,
+                progress=view.progress,
+            )
         print_line(f"Written to {out}")
         return None
     if dry_run:
@@ -120,7 +122,8 @@ def _print_to_begin_with(example: Any) -> None:
 def _plan(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     from culnig.studies.planning import plan_study
 
-    document = plan_study(file, out, **options)
+    with progress_view() as view:
+        document = plan_study(file, out, progress=view.progress, **options)
     if as_json:
         print_json(document)
         return

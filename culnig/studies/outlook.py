@@ -29,6 +29,8 @@ from culnig.studies.steps import SETS, Step
 from culnig.training.tasks import read_task
 from culnig.verification.missed import MOST_ZEROED
 
+PLANS = "plans of steps"
+"""What progress is told of."""
 FORWARD, TRAINING = 0.5, 1.5
 """Shares of a forward and backward pass to activations."""
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from culnig.core.progress import Progress, Task, no_progress
 from culnig.errors import CulnigError
 from culnig.store.files import free_space
 from culnig.studies.file import read_study
-from culnig.studies.outlook import MachineChoice, Need, need_of
+from culnig.studies.outlook import PLANS, MachineChoice, Need, need_of
 from culnig.studies.running import checked_work
 from culnig.studies.steps import Step, chosen_steps
 
@@ -23,6 +24,7 @@ def plan_study(
     device_memory: int | str | None = None,
     gpus: int = 1,
     tflops: float | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """The steps of a study with what each needs; nothing is run and no weights are read.
 
@@ -31,13 +33,16 @@ def plan_study(
     in `note` why they are not known. `total` has their sums: `parts` is the disk that the largest run needs
     in addition until it is finished, `seconds` the time if steps run one after the other, and
     `seconds_side_by_side` a lower bound of it if they run in parallel on all GPUs (the longest chain of
-    steps, or an even share of the work). `assumptions` say what else was not known.
+    steps, or an even share of the work). `assumptions` say what else was not known. A plan of a large model
+    takes seconds for each step; `progress` is called after each.
     """
     work = checked_work(read_study(file), Path(out))
     steps, machine = list(work.steps.values()), MachineChoice(device_memory, 1, tflops)
     rows = []
     needs: dict[str, Need] = {}
-    for step in chosen_steps(steps, only, start):
+    chosen = chosen_steps(steps, only, start)
+    plans = Task(progress, PLANS, len(chosen))
+    for step in chosen:
         done = work.is_done(step)
         try:
             need = Need() if done else need_of(step, work.outside, work.steps, machine)
@@ -53,6 +58,7 @@ def plan_study(
                 **need.document(),
             }
         )
+        plans.advance()
     return {"steps": rows, "total": _total(rows, steps, needs, gpus, Path(out))}
 
 

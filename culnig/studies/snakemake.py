@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from culnig.core.progress import Progress, Task, no_progress
 from culnig.errors import CulnigError, check_choice
 from culnig.store.files import write_text
 from culnig.store.output_folder import check_file, owned_file
 from culnig.studies.calls import outputs_of
 from culnig.studies.file import StudyFile, read_study
-from culnig.studies.outlook import MachineChoice, Need, need_of
+from culnig.studies.outlook import PLANS, MachineChoice, Need, need_of
 from culnig.studies.running import checked_work
 from culnig.studies.steps import Step
 
@@ -83,11 +84,13 @@ def export_study(
     device_memory: int | str | None = None,
     tflops: float | None = None,
     overwrite: bool = False,
+    progress: Progress = no_progress,
 ) -> None:
     """Write a study for a workflow engine: a Snakefile with one rule for each step.
 
     Each rule asks for the memory, disk and, with `tflops`, the time that `plan_study` gives; with
     `device_memory`, steps that run a model also ask for a GPU. Steps with unknown needs ask for the minimum.
+    `progress` is called after the plan of each step.
     """
     check_choice("to", to, ("snakemake",))
     opened = read_study(file)
@@ -95,11 +98,13 @@ def export_study(
     work = checked_work(opened, Path(out).parent / opened.path.stem)
     steps, machine = list(work.steps.values()), MachineChoice(device_memory, 1, tflops)
     needs: dict[str, Need] = {}
+    plans = Task(progress, PLANS, len(steps))
     for step in steps:
         try:
             needs[step.name] = need_of(step, work.outside, work.steps, machine)
         except CulnigError:
             needs[step.name] = Need()
+        plans.advance()
     text = snakefile(opened, steps, needs, on_device=device_memory is not None)
     with owned_file(Path(out), overwrite=overwrite, inputs=(opened.path,)) as path:
         write_text(path, text)

@@ -44,7 +44,14 @@ def test_every_step_is_a_rule_that_waits_for_what_it_needs(tmp_path):
 def test_rules_ask_for_what_the_plan_says(tmp_path):
     file = write_study(tmp_path, SMALL)
     text = exported(tmp_path, device_memory="80G", tflops=1e-6)
-    plan = culnig.plan_study(file, tmp_path / "out", device_memory="80G", tflops=1e-6)
+    told: list[tuple[str, int, int]] = []
+    plan = culnig.plan_study(
+        *(file, tmp_path / "out"),
+        device_memory="80G",
+        tflops=1e-6,
+        progress=lambda *step: told.append(step),
+    )
+    assert [done for _, done, _ in told] == list(range(len(plan["steps"]) + 1))
     seconds = {row["step"]: row["seconds"] for row in plan["steps"]}
     runtimes = [int(number) for number in re.findall(r"runtime=(\d+)", text)]
     with_model = [name for name, value in seconds.items() if value is not None]
