@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -28,6 +29,23 @@ def test_every_public_name_is_there():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'culnig' has no attribute 'scroe'"):
         culnig.scroe  # noqa: B018
+
+
+def test_every_path_may_be_text():
+    """But those of a plugin's own `read`, which users do not call."""
+    functions = {name: own for name in culnig.__all__ if inspect.isfunction(own := getattr(culnig, name))}
+    for name in set(culnig.__all__) - {"Benchmark"}:
+        if inspect.isclass(kind := getattr(culnig, name)):
+            public = {f"{name}.{key}": own for key, own in vars(kind).items() if not key.startswith("_")}
+            functions |= {key: own for key, own in public.items() if inspect.isfunction(own)}
+    only_paths = [
+        (name, parameter.name)
+        for name, function in functions.items()
+        for parameter in inspect.signature(function).parameters.values()
+        if re.search(r"\bPath\b", str(parameter.annotation)) and "str" not in str(parameter.annotation)
+    ]
+    assert len(functions) > 60
+    assert only_paths == []
 
 
 def test_importing_culnig_imports_nothing_heavy():

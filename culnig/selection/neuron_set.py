@@ -109,10 +109,10 @@ class NeuronSet:
             [(*neuron, score) for neuron, score in top],
         )
 
-    def write(self, path: Path, *, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
+    def write(self, path: Path | str, *, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
         """Write the file; OutputExistsError if the path is taken, InputError if it is one of the `inputs`."""
-        with owned_file(path, overwrite=overwrite, inputs=inputs):
-            write_json(path, self._document())
+        with owned_file(Path(path), overwrite=overwrite, inputs=inputs) as target:
+            write_json(target, self._document())
 
     def _document(self) -> dict[str, Any]:
         columns = list(zip(*self.neurons, strict=True)) or [(), (), ()]

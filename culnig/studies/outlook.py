@@ -127,11 +127,10 @@ def _asked(step: Step, outside: Outside, arguments: Mapping[str, Any]) -> Mappin
     """The items that the model reads; for a training, its examples."""
     if "task" not in arguments:
         return outside.items(step)
-    folder = arguments.get("data_dir")
     known = keywords_of(step.function)
     task = read_task(
         registry.benchmark(arguments["task"]),
-        None if folder is None else Path(folder),
+        arguments.get("data_dir"),
         arguments.get("examples"),
         arguments.get("seed", known["seed"][1]),
     )

@@ -47,7 +47,7 @@ def compare_arms(
     rescore: Sequence[str] = (),
     keep_models: bool = False,
     benchmarks: Sequence[str] = (),
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     split: SplitChoice = "test",
     cultures: Sequence[str] = (),
     limit: int | None = None,

@@ -22,13 +22,13 @@ class Task:
     """In file order, first wording, all labelled."""
 
 
-def read_task(benchmark: Benchmark, data_dir: Path | None, n_examples: int | None, seed: int) -> Task:
+def read_task(benchmark: Benchmark, data_dir: Path | str | None, n_examples: int | None, seed: int) -> Task:
     """The examples of a benchmark, `n_examples` of them drawn by `seed` (None: its own number, or all).
 
     TrainingError if it has none, or answers in free text.
     """
     try:
-        items = list(benchmark.read_training(data_dir))
+        items = list(benchmark.read_training(None if data_dir is None else Path(data_dir)))
     except DataFileError as error:
         if error.path.exists():  # the file is there and something is wrong with it
             raise

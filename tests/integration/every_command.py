@@ -290,7 +290,7 @@ def modules() -> None:
 
 @command("train")
 def train() -> None:
-    data: dict[str, Any] = {"data_dir": glue_folder(FOLDER / "data", n_train=8), "max_steps": 1}
+    data: dict[str, Any] = {"data_dir": str(glue_folder(FOLDER / "data", n_train=8)), "max_steps": 1}
     trained = culnig.train(MODEL, FOLDER / "plan.yaml", "qnli", FOLDER / "trained", **data)
     assert trained["steps"] == 1
     assert culnig.load_model(FOLDER / "trained").layout.n_layers == 3

@@ -39,7 +39,7 @@ def test_rank_order_is_kept(file):
 
 def test_equal_sets_give_equal_bytes_and_reading_changes_nothing(file, tmp_path):
     again = tmp_path / "elsewhere" / "again.json"
-    read_neuron_set(file).write(again)
+    read_neuron_set(file).write(str(again))
     assert again.read_bytes() == file.read_bytes()
 
 
