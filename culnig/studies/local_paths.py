@@ -32,7 +32,8 @@ def names_of_local_models(files: Iterable[Path], study: Path | None = None) -> d
 
     It is the last part of the path, with a number where several models have the same.
     """
-    paths = dict.fromkeys(path for file in files for path in _recorded(json.loads(file.read_text("utf-8"))))
+    documents = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    paths = dict.fromkeys(path for document in documents for path in _recorded(document))
     if study is not None:
         document = yaml.safe_load(read_small_text(study))  # it was checked when the study ran
         paths |= dict.fromkeys(_given(document["models"]))
