@@ -23,6 +23,8 @@ from culnig.store.warnings import NumberWarning, run_warnings
 FEW_QUESTIONS = 100
 LOW_AGREEMENT = 0.5
 
+_TESTED_FOR_STABILITY = ("general", "specific")
+"""Methods of `select` that have --stability."""
 WEIGHTS = ("stops", "survivors", "questions", "chance", "format", "stability", "baselines", "rest")
 """Kinds of caveats, the most serious first."""
 
@@ -114,13 +116,15 @@ def _of_inputs(sources: Sources) -> Iterator[Caveat]:
 
 
 def _of_sets(sets: Sequence[NeuronSet]) -> Iterator[Caveat]:
-    if without := [neurons for neurons in sets if neurons.sources and not _had_exclusion(neurons)]:
+    selected = [neurons for neurons in sets if neurons.method.get("name") != "random"]
+    if without := [neurons for neurons in selected if neurons.sources and not _had_exclusion(neurons)]:
         yield Caveat(
             "rest",
             f"Selected without an exclusion: {names_of(without)}. Some of these neurons may only recognize "
             "country names.",
         )
-    if untested := [neurons for neurons in sets if "stability" not in neurons.method]:
+    testable = [neurons for neurons in sets if neurons.method.get("name") in _TESTED_FOR_STABILITY]
+    if untested := [neurons for neurons in testable if "stability" not in neurons.method]:
         yield Caveat(
             "stability",
             f"The stability of {names_of(untested)} was not tested; select with --stability to "

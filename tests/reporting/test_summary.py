@@ -181,6 +181,11 @@ def test_low_stability_is_named(stability, expected):
         assert text in said
 
 
+def test_random_sets_are_not_asked_for_stability_or_an_exclusion():
+    those = replace(neuron_set(LAYOUT, range(10)), method={"name": "random"})
+    assert caveats(Sources(neuron_sets=[those])) == []
+
+
 def test_a_selection_without_exclusion_is_named():
     those = replace(
         neuron_set(LAYOUT, [1]),
@@ -209,9 +214,10 @@ def test_few_questions_of_a_culture_and_a_missing_control_are_named(tmp_path):
 
 
 def test_many_sets_of_one_method_make_one_sentence_each():
-    sets = [replace(neuron_set(LAYOUT, range(3 + n), f"s{n}"), sources=[]) for n in range(5)]
+    general = {"name": "general"}
+    sets = [replace(neuron_set(LAYOUT, range(3 + n), f"s{n}"), method=general, sources=[]) for n in range(5)]
     assert findings(Sources(neuron_sets=sets)) == [
-        "s0, s1 and 3 more sets: 3 to 7 neurons of toy, selected with the method by hand, in layer 0."
+        "s0, s1 and 3 more sets: 3 to 7 neurons of toy, selected with the method general, in layer 0."
     ]
     assert len(caveats(Sources(neuron_sets=sets))) == 1
 
