@@ -23,6 +23,7 @@ from culnig.core.memory import keep_freed_memory
 from culnig.core.processes import disconnect, launched
 from culnig.models.loading import load_model
 from culnig.models.settings import LoadSettings
+from culnig.scoring.memory import status_bytes
 from culnig.scoring.scoring import ScoreSettings, score_benchmark
 
 SHAPE = llama(2048, 768, 2048, 12, 12, 12)
@@ -64,11 +65,8 @@ def _forget_peak() -> None:
 
 
 def _memory(name: str) -> float:
-    """`VmRSS` for the memory of this process, `VmHWM` for its peak, in MB."""
-    status = Path("/proc/self/status").read_text()
-    return (
-        int(next(line for line in status.splitlines() if line.startswith(name)).split()[1]) * 1024 / MEGABYTE
-    )
+    """What `status_bytes` counts, in MB."""
+    return status_bytes(name) / MEGABYTE
 
 
 def measure(folder: str) -> tuple[int, dict[str, float]]:
